@@ -1,0 +1,203 @@
+//! Reveals secrets at the moment of a call, and takes them out of whatever comes back.
+//!
+//! Invariant: a revealed value lives only in the request and in the [`Vault`] of its call; every
+//! outcome passes [`Vault::mask`] before it leaves the connector.
+
+use std::{fmt, sync::Arc};
+
+use traaviis_model::{EffectError, Map, Value};
+use traaviis_ports::Outcome;
+
+/// Where secret values come from, by name.
+#[derive(Clone)]
+pub struct Secrets(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+
+impl Secrets {
+    /// Reads secret `name` from the environment variable `TRAAVIIS_SECRET_NAME`, name in capitals.
+    pub fn from_environment() -> Secrets {
+        Secrets::new(|name| {
+            std::env::var(format!("TRAAVIIS_SECRET_{}", name.to_ascii_uppercase())).ok()
+        })
+    }
+
+    /// Asks `lookup` for each secret, each time it is needed.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Secrets {
+        Secrets(Arc::new(lookup))
+    }
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Secrets::from_environment()
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+/// The secrets of one call.
+pub(crate) struct Vault<'a> {
+    secrets: &'a Secrets,
+    needles: Vec<String>,
+}
+
+impl<'a> Vault<'a> {
+    pub(crate) fn new(secrets: &'a Secrets) -> Vault<'a> {
+        Vault { secrets, needles: Vec::new() }
+    }
+
+    /// Returns the value of a secret and remembers it for masking.
+    pub(crate) fn reveal(&mut self, name: &str) -> Result<String, EffectError> {
+        let well_named = name.starts_with(|it: char| it.is_ascii_lowercase())
+            && name.len() <= 63
+            && name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_');
+        let value = if well_named { (self.secrets.0)(name) } else { None };
+        let Some(value) = value.filter(|it| !it.is_empty()) else {
+            return Err(EffectError::new(
+                "secret_missing",
+                format!(
+                    "secret `{name}` is not set; set the environment variable `TRAAVIIS_SECRET_{}`",
+                    name.to_ascii_uppercase()
+                ),
+            ));
+        };
+        self.hide(&value);
+        Ok(value)
+    }
+
+    /// Remembers a value, and its usual encodings, for masking.
+    pub(crate) fn hide(&mut self, value: &str) {
+        let base64 = base64(value.as_bytes());
+        let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        let percent_upper = percent.replace('+', "%20");
+        let unpadded = base64.trim_end_matches('=').to_owned();
+        for needle in [value.to_owned(), base64, unpadded, percent, percent_upper] {
+            if !needle.is_empty() && !self.needles.contains(&needle) {
+                self.needles.push(needle);
+            }
+        }
+        // Longest first, so that no rest of a longer needle stays behind.
+        self.needles.sort_by_key(|it| std::cmp::Reverse(it.len()));
+    }
+
+    /// Returns the outcome with every revealed value replaced by `***`.
+    pub(crate) fn mask(&self, outcome: Outcome) -> Outcome {
+        if self.needles.is_empty() {
+            return outcome;
+        }
+        match outcome {
+            Ok(value) => Ok(self.mask_value(&value)),
+            Err(mut error) => {
+                error.message = self.mask_text(&error.message).into();
+                error.details = self.mask_value(&error.details);
+                error.cause = match error.cause.take() {
+                    Some(cause) => self.mask(Err(*cause)).err().map(Box::new),
+                    None => None,
+                };
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns octets with every revealed value replaced by `***`.
+    pub(crate) fn mask_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = bytes.to_vec();
+        for needle in &self.needles {
+            let mut kept = Vec::with_capacity(out.len());
+            let mut rest = out.as_slice();
+            while let Some(at) =
+                rest.windows(needle.len()).position(|window| window == needle.as_bytes())
+            {
+                kept.extend_from_slice(&rest[..at]);
+                kept.extend_from_slice(b"***");
+                rest = &rest[at + needle.len()..];
+            }
+            kept.extend_from_slice(rest);
+            out = kept;
+        }
+        out
+    }
+
+    fn mask_text(&self, text: &str) -> String {
+        self.needles.iter().fold(text.to_owned(), |text, needle| {
+            if text.contains(needle.as_str()) { text.replace(needle.as_str(), "***") } else { text }
+        })
+    }
+
+    fn mask_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::from(self.mask_text(text)),
+            Value::List(items) => Value::list(items.iter().map(|it| self.mask_value(it))),
+            Value::Map(map) => Value::Map(
+                map.iter()
+                    .map(|(key, it)| (self.mask_text(key).into(), self.mask_value(it)))
+                    .collect::<Map>()
+                    .into(),
+            ),
+            other => other.clone(),
+        }
+    }
+}
+
+/// Says whether a secret reference stands anywhere in a value.
+pub(crate) fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::Secret(_) => true,
+        Value::List(items) => items.iter().any(holds_secret),
+        Value::Map(map) => map.iter().any(|(_, it)| holds_secret(it)),
+        Value::Optional(Some(inner)) => holds_secret(inner),
+        _ => false,
+    }
+}
+
+/// Returns octets as base64, through the one encoder of the model.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    match Value::Bytes(bytes.into()).into_json() {
+        Value::String(text) => text.to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> Secrets {
+        Secrets::new(|name| match name {
+            "key" => Some("s3cr et/".into()),
+            "empty" => Some(String::new()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn values_and_their_encodings_are_masked_everywhere() {
+        let secrets = secrets();
+        let mut vault = Vault::new(&secrets);
+        assert_eq!(vault.reveal("key").unwrap(), "s3cr et/");
+        let value = Value::map([
+            ("a", Value::list([Value::from("x s3cr et/ y"), Value::from("s3cr%20et%2F")])),
+            ("s3cr et/", Value::from(base64(b"s3cr et/"))),
+        ]);
+        assert_eq!(
+            vault.mask(Ok(value)).unwrap().to_json(),
+            r#"{"***":"***","a":["x *** y","***"]}"#
+        );
+        let error = EffectError::new("a", "s3cr et/").caused_by(EffectError::new("b", "s3cr+et%2F"));
+        let error = vault.mask(Err(error)).unwrap_err();
+        assert_eq!((&*error.message, &*error.cause.unwrap().message), ("***", "***"));
+        assert_eq!(vault.mask_bytes(b"\xffs3cr et/\xff"), b"\xff***\xff");
+    }
+
+    #[test]
+    fn missing_empty_and_misnamed_secrets_are_an_error_without_a_retry() {
+        let secrets = secrets();
+        for name in ["nope", "empty", "KEY", "../key", ""] {
+            let error = Vault::new(&secrets).reveal(name).unwrap_err();
+            assert_eq!((&*error.code, error.retryable), ("secret_missing", false), "{name}");
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Calls to the outside: schedule, start, outcome, retry, unknown outcomes.
+
+use traaviis_model::{
+    Body, Call, CallId, DeliveryClass, EffectError, Seq, Text, Value,
+    definition::{Backoff, Jitter, OnUnknown},
+    record::TimerKind,
+    snapshot::NodeStatus,
+    time::Span,
+};
+
+use super::End;
+use crate::{
+    expr::EvalError,
+    machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
+    step::{Rejection, Request, Resolution, Run},
+};
+
+impl<'m> Run<'m> {
+    pub(super) fn schedule_call(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        params: &'m CallParams,
+    ) {
+        let (input, key) = match self.call_input(tree, path, params) {
+            Ok(found) => found,
+            Err(error) => return self.fail_expression(tree, path, def, &error),
+        };
+        self.emit(Body::EffectScheduled {
+            tree,
+            path: path.clone(),
+            effect: def.name.clone(),
+            input,
+            key: Some(key),
+        });
+        self.start_or_queue(tree, path, params);
+    }
+
+    fn call_input(
+        &self,
+        tree: Seq,
+        path: &Text,
+        params: &CallParams,
+    ) -> Result<(Value, Text), EvalError> {
+        let env = self.node_env(tree, path, None);
+        let mut input = traaviis_model::Map::new();
+        for (name, template) in &params.input {
+            input.insert(name.clone(), template.render(&env)?);
+        }
+        let key = match &params.key {
+            Some(template) => crate::step::text_of(&template.render(&env)?),
+            // A loop's rounds and retried bodies reuse paths; the record number tells them apart.
+            None => match self.is_repeated(tree, path) {
+                true => format!("{}.{tree}.{path}.{}", self.snapshot.id, self.snapshot.seq + 1).into(),
+                false => format!("{}.{tree}.{path}", self.snapshot.id).into(),
+            },
+        };
+        Ok((Value::Map(input.into()), key))
+    }
+
+    /// Says whether a node above `path` can run its body more than once.
+    fn is_repeated(&self, tree: Seq, path: &str) -> bool {
+        let mut at = path;
+        while let Some((above, _)) = at.rsplit_once('/') {
+            if let Some(def) = self.def_of(tree, above)
+                && matches!(def.kind, EffectKind::While { .. })
+            {
+                return true;
+            }
+            at = above;
+        }
+        false
+    }
+
+    fn start_or_queue(&mut self, tree: Seq, path: &Text, params: &CallParams) {
+        if self.start_slots == 0 {
+            self.requests.push(Request::Queue { tree, path: path.clone() });
+            return;
+        }
+        self.start_slots -= 1;
+        self.start_attempt(tree, path, params);
+    }
+
+    fn start_attempt(&mut self, tree: Seq, path: &Text, params: &CallParams) {
+        let Some(node) = self.node(tree, path) else { return };
+        let attempt = node.attempt + 1;
+        let timeout = params.timeout.as_ref().map(|template| {
+            let value = template.render(&self.node_env(tree, path, None));
+            value.ok().and_then(|value| span_of(&value).ok())
+        });
+        let Some(node) = self.node(tree, path) else { return };
+        let call = Call {
+            id: CallId { instance: self.snapshot.id, tree, path: path.clone(), attempt },
+            kind: node.kind.clone(),
+            input: node.input.clone(),
+            key: node.key.clone().unwrap_or_else(|| "".into()),
+            timeout: timeout.flatten(),
+        };
+        self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
+        self.requests.push(Request::Perform(call));
+    }
+
+    fn params_of(&self, tree: Seq, path: &str) -> Option<(&'m EffectDef, &'m CallParams)> {
+        let def = self.def_of(tree, path)?;
+        match &def.kind {
+            EffectKind::Call(params) => Some((def, params)),
+            _ => None,
+        }
+    }
+
+    /// A slot is free for a call that waits.
+    pub(crate) fn call_starting(&mut self, tree: Seq, path: &Text) {
+        let ready = match self.status(tree, path) {
+            Some(NodeStatus::Scheduled) => true,
+            // The wait, or the question to a person, is over and no slot was free then.
+            Some(NodeStatus::Waiting) => !self.has_timer(tree, path),
+            Some(NodeStatus::Unknown) => {
+                !self.snapshot.incidents.iter().any(|it| it.tree == tree && it.path == *path)
+            }
+            _ => false,
+        };
+        if !ready {
+            return;
+        }
+        if let Some((_, params)) = self.params_of(tree, path) {
+            self.start_attempt(tree, path, params);
+        }
+    }
+
+    /// An attempt ended.
+    pub(crate) fn call_outcome(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        attempt: u32,
+        outcome: Result<Value, EffectError>,
+    ) {
+        let current = self
+            .node(tree, path)
+            .is_some_and(|node| node.status == NodeStatus::Started && node.attempt == attempt);
+        let Some((def, params)) = self.params_of(tree, path).filter(|_| current) else {
+            let outcome = if outcome.is_ok() { "completed" } else { "failed" };
+            let known = self.snapshot.seq >= tree;
+            if known {
+                self.emit(Body::EffectLate { tree, path: path.clone(), attempt, outcome: outcome.into() });
+            }
+            return;
+        };
+        match outcome {
+            Ok(value) => self.finish_node(tree, path, def, End::Completed(value)),
+            Err(error) => self.attempt_failed(tree, path, def, params, attempt, error),
+        }
+        self.advance_tree(tree);
+    }
+
+    fn attempt_failed(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        params: &'m CallParams,
+        attempt: u32,
+        mut error: EffectError,
+    ) {
+        error.kind = def.name.clone();
+        error.path = path.clone();
+        error.attempt = attempt;
+        let Some(retry) = &params.retry else {
+            return self.finish_node(tree, path, def, End::Failed(error));
+        };
+        if !retries(retry, &error) {
+            return self.finish_node(tree, path, def, End::Failed(error));
+        }
+        if attempt >= retry.attempts {
+            return self.finish_node(tree, path, def, End::Failed(exhausted(retry, error)));
+        }
+        let delay = self.retry_delay(tree, path, retry, attempt, &error);
+        self.emit(Body::EffectAttemptFailed {
+            tree,
+            path: path.clone(),
+            attempt,
+            error,
+            next_due: self.now.plus(delay),
+        });
+        self.schedule(delay, TimerKind::Retry { tree, path: path.clone() }, Value::Null);
+    }
+
+    /// Returns the wait before the next try. Jitter comes from the instance and record, so replay
+    /// gives the same.
+    pub(super) fn retry_delay(
+        &self,
+        tree: Seq,
+        path: &str,
+        retry: &RetryDef,
+        attempt: u32,
+        error: &EffectError,
+    ) -> Span {
+        let env = self.node_env(tree, path, None);
+        let span = |template: &crate::expr::Template, default: Span| {
+            template.render(&env).ok().and_then(|it| span_of(&it).ok()).unwrap_or(default)
+        };
+        let base = span(&retry.base_delay, Span::secs(1)).0;
+        let most = span(&retry.max_delay, Span::secs(60)).0;
+        let n = attempt.max(1);
+        let delay = match retry.backoff {
+            Backoff::Constant => base,
+            Backoff::Linear => base.saturating_mul(i64::from(n)),
+            Backoff::Exponential => base.saturating_mul(1i64 << (n - 1).min(40)),
+            Backoff::Fibonacci => base.saturating_mul(fibonacci(n)),
+        };
+        let asked = error.details.get("retry_after_ms").and_then(Value::as_i64).unwrap_or(0);
+        let delay = delay.min(most);
+        let random = crate::expr::Env::random_seed(&env);
+        let share = |of: i64| {
+            let mixed = mix(random.0 ^ random.1.rotate_left(32) ^ u64::from(attempt));
+            (u128::from(mixed) * (of as u128 + 1) >> 64) as i64
+        };
+        let delay = match retry.jitter {
+            Jitter::None => delay,
+            Jitter::Full => share(delay),
+            Jitter::Equal => delay / 2 + share(delay / 2),
+        };
+        Span(delay.max(Span::millis(asked).0).min(most.max(base)))
+    }
+
+    /// The wait before the next attempt is over.
+    pub(crate) fn retry_due(&mut self, tree: Seq, path: &Text) {
+        if self.status(tree, path) != Some(NodeStatus::Waiting) {
+            return self.advance_tree(tree);
+        }
+        match self.params_of(tree, path) {
+            Some((_, params)) => self.start_or_queue(tree, path, params),
+            None => self.retry_body(tree, path),
+        }
+    }
+
+    /// An attempt was running when the process died.
+    pub(crate) fn call_unknown(&mut self, tree: Seq, path: &Text, class: DeliveryClass) {
+        if self.status(tree, path) != Some(NodeStatus::Started) {
+            return;
+        }
+        let Some((def, params)) = self.params_of(tree, path) else { return };
+        let attempt = self.node(tree, path).map_or(0, |node| node.attempt);
+        let policy = params.on_unknown.unwrap_or(match class {
+            DeliveryClass::SafeRead | DeliveryClass::KeyedWrite => OnUnknown::Retry,
+            DeliveryClass::OtherWrite => OnUnknown::Ask,
+        });
+        let word = match policy {
+            OnUnknown::Retry => "retry",
+            OnUnknown::Ask => "ask",
+            OnUnknown::Fail => "fail",
+        };
+        let path = path.clone();
+        self.emit(Body::EffectUnknown { tree, path: path.clone(), attempt, policy: word.into() });
+        match policy {
+            OnUnknown::Retry => self.start_or_queue(tree, &path, params),
+            OnUnknown::Ask => {
+                self.emit(Body::IncidentOpened {
+                    incident: "unknown_outcome".into(),
+                    tree,
+                    path: path.clone(),
+                    message: format!(
+                        "attempt {attempt} of `{path}` was running when the process stopped; nobody \
+                         recorded whether it happened"
+                    )
+                    .into(),
+                    error: None,
+                });
+            }
+            OnUnknown::Fail => {
+                self.finish_node(tree, &path, def, End::Failed(unknown(attempt)));
+                self.advance_tree(tree);
+            }
+        }
+    }
+
+    /// A person decided what became of an attempt, or of a failed compensation.
+    pub(crate) fn resolve(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        resolution: Resolution,
+    ) -> Result<(), Rejection> {
+        let found = self.snapshot.incidents.iter().find(|it| it.tree == tree && it.path == *path);
+        let Some(incident) = found.map(|it| it.kind.clone()) else {
+            return Err(Rejection::new("not_found", format!("there is no open incident about `{path}`")));
+        };
+        let word = match &resolution {
+            Resolution::Happened(_) => "happened",
+            Resolution::Retry => "retry",
+            Resolution::Fail => "fail",
+        };
+        self.emit(Body::IncidentResolved {
+            incident,
+            tree,
+            path: path.clone(),
+            resolution: word.into(),
+        });
+        let Some(def) = self.def_of(tree, path) else { return Ok(()) };
+        let is_undo = path.rsplit('/').next().is_some_and(|it| it.starts_with("undo:"));
+        match (resolution, is_undo) {
+            (Resolution::Happened(value), _) => self.finish_node(tree, path, def, End::Completed(value)),
+            (Resolution::Retry, false) => {
+                if let EffectKind::Call(params) = &def.kind {
+                    self.start_or_queue(tree, path, params);
+                }
+            }
+            (Resolution::Retry, true) => self.reopen(tree, path, def),
+            (Resolution::Fail, false) => {
+                let attempt = self.node(tree, path).map_or(0, |node| node.attempt);
+                self.finish_node(tree, path, def, End::Failed(unknown(attempt)));
+            }
+            (Resolution::Fail, true) => {
+                self.emit(Body::EffectSkipped { tree, path: path.clone() });
+            }
+        }
+        self.advance_tree(tree);
+        Ok(())
+    }
+}
+
+fn unknown(attempt: u32) -> EffectError {
+    EffectError::new(
+        "unknown_outcome",
+        format!("attempt {attempt} was running when the process stopped, and its outcome is not known"),
+    )
+}
+
+/// Says whether a policy tries again after this error.
+pub(super) fn retries(retry: &RetryDef, error: &EffectError) -> bool {
+    let named = |codes: &[Text]| codes.iter().any(|code| error.has_code(code));
+    if retry.attempts <= 1 || named(&retry.except) {
+        return false;
+    }
+    if retry.on.is_empty() { error.retryable } else { named(&retry.on) }
+}
+
+/// Returns the error after the last try.
+pub(super) fn exhausted(retry: &RetryDef, error: EffectError) -> EffectError {
+    let message = format!("all {} attempts failed; the last: {}", retry.attempts, error.message);
+    EffectError {
+        kind: error.kind.clone(),
+        path: error.path.clone(),
+        attempt: error.attempt,
+        ..EffectError::new("max_retries_exceeded", message)
+    }
+    .caused_by(error)
+}
+
+fn fibonacci(n: u32) -> i64 {
+    let (mut a, mut b) = (1i64, 1i64);
+    for _ in 1..n.min(80) {
+        (a, b) = (b, a.saturating_add(b));
+    }
+    a
+}
+
+/// Spreads the bits of a number (the finaliser of splitmix64).
+fn mix(mut it: u64) -> u64 {
+    it = it.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    it ^ (it >> 31)
+}

@@ -1,0 +1,23 @@
+//! The pure engine: `(machine, snapshot, input, now) -> (records, snapshot, requests)`.
+//!
+//! A [`Machine`] is a compiled definition. [`start`] and [`step`] decide; they read no clock, touch
+//! no file and keep nothing. The runtime commits the records, then performs the requests.
+//!
+//! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
+//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL).
+
+pub mod effects;
+pub mod expr;
+pub mod machine;
+pub mod replay;
+pub mod step;
+
+pub use machine::Machine;
+pub use replay::{ReplayError, replay};
+pub use step::{
+    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key, start,
+    step,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,595 @@
+//! Turns a definition into a machine, collecting every finding.
+//!
+//! Stages: (1) number the states, (2) compile events and document parts, (3) compile each state with
+//! its targets resolved, (4) look for cycles of unguarded `always`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use traaviis_model::{
+    Diagnostic, Text, Value,
+    definition::{self, Definition, State, StateKind},
+};
+
+use super::{
+    ActionDef, ActionKind, AfterDef, Candidate, Descriptor, EffectPlace, EventDef, InvokeDef, Kind,
+    Machine, Schema, StateDef, StateId, ValidationDef, effect, is_reserved, span_of,
+};
+use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
+
+/// What guards and actions may read.
+const GUARD: Scope = Scope::EVERYWHERE.union(Scope::EVENT).union(Scope::RESULT);
+
+pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagnostic>> {
+    let mut compiler = Compiler::default();
+    compiler.number(&definition);
+    let events = compiler.events(&definition);
+    compiler.declared = events.keys().cloned().collect();
+    let validations = compiler.validations(&definition);
+    let input_schema = compiler.schema(definition.input_schema.as_ref(), "/input/schema");
+    let data_schema = compiler.schema(definition.data_schema.as_ref(), "/data/schema");
+    let start = Scope::INPUT.union(Scope::TENANT).union(Scope::WORKFLOW).union(Scope::NOW);
+    let data_initial = match &definition.data_initial {
+        Some(value) => compiler.template(value, start, SecretUse::Refused, "/data/initial"),
+        None => Template::constant(Value::empty_map()),
+    };
+    let output = definition
+        .output
+        .as_ref()
+        .map(|it| compiler.template(it, GUARD, SecretUse::Refused, "/output"));
+    let correlation = definition
+        .correlation
+        .as_ref()
+        .map(|it| compiler.expr(&it.key, Scope::INPUT.union(Scope::TENANT), &it.pointer));
+
+    let mut states = vec![compiler.root(&definition)];
+    compiler.states(&definition, &definition.states, 0, &mut states);
+    for at in (1..states.len()).rev() {
+        let (parent, last) = (states[at].parent, states[at].last.max(at));
+        states[at].last = last;
+        states[parent].last = states[parent].last.max(last);
+    }
+    let mut effects = BTreeMap::new();
+    for (state, def) in states.iter().enumerate() {
+        for (invoke, it) in def.invoke.iter().enumerate() {
+            effects.insert(it.pointer.clone(), EffectPlace { state, invoke });
+        }
+    }
+    compiler.multi_targets(&states);
+    compiler.always_cycles(&states);
+    if !compiler.found.is_empty() {
+        return Err(compiler.found);
+    }
+    Ok(Machine {
+        by_path: states.iter().enumerate().map(|(at, it)| (it.path.clone(), at)).collect(),
+        definition,
+        states,
+        events,
+        validations,
+        input_schema,
+        data_schema,
+        data_initial,
+        output,
+        correlation,
+        effects,
+    })
+}
+
+/// A state's place before it is compiled.
+struct Place {
+    name: Text,
+    path: Text,
+    parent: StateId,
+    children: Vec<StateId>,
+}
+
+/// Findings so far, and what targets and events are resolved against.
+#[derive(Default)]
+pub(super) struct Compiler {
+    found: Vec<Diagnostic>,
+    places: Vec<Place>,
+    declared: Vec<Text>,
+}
+
+impl Compiler {
+    pub(super) fn error(&mut self, code: &'static str, pointer: &str, message: String) {
+        self.found.push(Diagnostic::error(code, pointer, message));
+    }
+
+    pub(super) fn expr(&mut self, source: &str, scope: Scope, pointer: &str) -> Expr {
+        match Expr::parse(source, scope) {
+            Ok(expr) => expr,
+            Err(error) => {
+                self.expression(error, pointer);
+                // Replaces a wrong expression so that the rest of the document is still checked.
+                Expr::parse("null", Scope::EVERYWHERE).unwrap_or_else(|_| unreachable!())
+            }
+        }
+    }
+
+    pub(super) fn template(
+        &mut self,
+        value: &Value,
+        scope: Scope,
+        secrets: SecretUse,
+        pointer: &str,
+    ) -> Template {
+        match Template::compile(value, scope, secrets) {
+            Ok(template) => template,
+            Err(error) => {
+                self.expression(error.error, &format!("{pointer}{}", error.pointer));
+                Template::null()
+            }
+        }
+    }
+
+    /// Compiles a duration: text, a number of milliseconds, or a template; constants are checked.
+    pub(super) fn duration(&mut self, value: &Value, scope: Scope, pointer: &str) -> Template {
+        let is_template = value.as_str().is_some_and(|text| text.contains("${"));
+        if !is_template && let Err(why) = span_of(value) {
+            self.error("E101", pointer, why);
+        }
+        self.template(value, scope, SecretUse::Refused, pointer)
+    }
+
+    fn expression(&mut self, error: crate::expr::ParseError, pointer: &str) {
+        let code = match error.kind {
+            ParseErrorKind::UnknownVariable => "E131",
+            _ => "E130",
+        };
+        let mut found = Diagnostic::error(code, pointer, error.to_string());
+        found.hint = error.hint;
+        self.found.push(found);
+    }
+
+    fn schema(&mut self, source: Option<&Value>, pointer: &str) -> Option<Schema> {
+        match Schema::compile(source?) {
+            Ok(schema) => Some(schema),
+            Err(why) => {
+                self.error("E101", pointer, format!("this is no valid JSON Schema: {why}"));
+                None
+            }
+        }
+    }
+
+    fn events(&mut self, definition: &Definition) -> BTreeMap<Text, EventDef> {
+        let mut events = BTreeMap::new();
+        for event in &definition.events {
+            let pointer = format!("{}/schema", event.pointer);
+            let schema = self.schema(event.schema.as_ref(), &pointer);
+            let def = EventDef { schema, internal: event.internal, merge: event.merge };
+            events.insert(event.name.clone(), def);
+        }
+        events
+    }
+
+    fn validations(&mut self, definition: &Definition) -> Vec<ValidationDef> {
+        let scope = GUARD;
+        definition
+            .validations
+            .iter()
+            .map(|it| ValidationDef {
+                name: it.name.clone(),
+                events: it.events.iter().map(|text| Descriptor::parse(text)).collect(),
+                check: self.expr(&it.check, scope, &format!("{}/check", it.pointer)),
+                message: self.template(
+                    &it.message,
+                    scope,
+                    SecretUse::Refused,
+                    &format!("{}/message", it.pointer),
+                ),
+                code: it.code.clone(),
+            })
+            .collect()
+    }
+
+    fn number(&mut self, definition: &Definition) {
+        self.places.push(Place {
+            name: "".into(),
+            path: "".into(),
+            parent: 0,
+            children: Vec::new(),
+        });
+        self.number_below(&definition.states, 0);
+    }
+
+    fn number_below(&mut self, states: &[State], parent: StateId) {
+        for state in states {
+            let at = self.places.len();
+            let path = match &*self.places[parent].path {
+                "" => state.name.clone(),
+                above => format!("{above}.{}", state.name).into(),
+            };
+            let place = Place { name: state.name.clone(), path, parent, children: Vec::new() };
+            self.places.push(place);
+            self.places[parent].children.push(at);
+            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind {
+                self.number_below(states, at);
+            }
+        }
+    }
+
+    fn child(&self, parent: StateId, path: &str) -> Option<StateId> {
+        path.split('.').try_fold(parent, |at, name| {
+            self.places[at].children.iter().copied().find(|it| *self.places[*it].name == *name)
+        })
+    }
+
+    /// Resolves a target as written at `source`: `#a.b`, `.child`, or a name looked up among the
+    /// siblings, then the siblings of each ancestor.
+    fn resolve(&self, source: StateId, target: &str) -> Option<StateId> {
+        if let Some(path) = target.strip_prefix('#') {
+            return self.child(0, path);
+        }
+        if let Some(path) = target.strip_prefix('.') {
+            return self.child(source, path);
+        }
+        let mut at = source;
+        while at != 0 {
+            at = self.places[at].parent;
+            if let Some(found) = self.child(at, target) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    fn targets(&mut self, source: StateId, targets: &[Text], pointer: &str) -> Vec<StateId> {
+        targets
+            .iter()
+            .filter_map(|target| {
+                let found = self.resolve(source, target);
+                if found.is_none() {
+                    let nearest = nearest(target, self.places.iter().map(|it| &*it.path));
+                    let mut error = Diagnostic::error(
+                        "E102",
+                        pointer,
+                        format!("target `{target}` names no state that can be seen from here"),
+                    );
+                    error.hint = nearest.map(|it| format!("did you mean `#{it}`?"));
+                    self.found.push(error);
+                }
+                found
+            })
+            .collect()
+    }
+
+    fn initial(&mut self, parent: StateId, targets: &[Text], pointer: &str) -> Vec<StateId> {
+        let mut found = Vec::new();
+        for target in targets {
+            let path = target.strip_prefix('.').unwrap_or(target);
+            match self.child(parent, path) {
+                Some(state) => found.push(state),
+                None => {
+                    let nearest = nearest(
+                        path,
+                        self.places[parent].children.iter().map(|it| &*self.places[*it].name),
+                    );
+                    let mut error = Diagnostic::error(
+                        "E103",
+                        format!("{pointer}/initial"),
+                        format!("`initial` names `{target}`, which is no state below this one"),
+                    );
+                    error.hint = nearest.map(|it| format!("did you mean `{it}`?"));
+                    self.found.push(error);
+                }
+            }
+        }
+        found
+    }
+
+    fn root(&mut self, definition: &Definition) -> StateDef {
+        let initial = self.initial(0, &definition.initial, "");
+        StateDef {
+            path: "".into(),
+            parent: 0,
+            last: 0,
+            kind: Kind::Compound { initial },
+            children: self.places[0].children.clone(),
+            on: Vec::new(),
+            always: Vec::new(),
+            after: Vec::new(),
+            entry: Vec::new(),
+            exit: Vec::new(),
+            invoke: Vec::new(),
+            on_done: Vec::new(),
+            on_error: Vec::new(),
+            unhandled: None,
+        }
+    }
+
+    fn states(
+        &mut self,
+        definition: &Definition,
+        states: &[State],
+        parent: StateId,
+        into: &mut Vec<StateDef>,
+    ) {
+        for state in states {
+            let at = into.len();
+            let def = self.state(definition, state, at, parent);
+            into.push(def);
+            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind {
+                self.states(definition, states, at, into);
+            }
+        }
+    }
+
+    fn state(
+        &mut self,
+        definition: &Definition,
+        state: &State,
+        at: StateId,
+        parent: StateId,
+    ) -> StateDef {
+        let pointer = &*state.pointer;
+        let kind = match &state.kind {
+            StateKind::Atomic => Kind::Atomic,
+            StateKind::Compound { initial, .. } => {
+                Kind::Compound { initial: self.initial(at, initial, pointer) }
+            }
+            StateKind::Parallel { .. } => Kind::Parallel,
+            StateKind::Final { status, output } => Kind::Final {
+                status: *status,
+                output: output.as_ref().map(|it| {
+                    self.template(it, GUARD, SecretUse::Refused, &format!("{pointer}/output"))
+                }),
+            },
+            StateKind::History { deep, target } => Kind::History {
+                deep: *deep,
+                target: self.targets(at, target, &format!("{pointer}/target")),
+            },
+        };
+        let mut on = Vec::new();
+        for (descriptor, candidates) in &state.on {
+            self.declared_event(descriptor, &format!("{pointer}/on/{}", escape(descriptor)));
+            on.push((Descriptor::parse(descriptor), self.candidates(at, candidates)));
+        }
+        on.sort_by_key(|(descriptor, _)| descriptor.precedence());
+        let invoke = state
+            .invoke
+            .iter()
+            .map(|it| InvokeDef {
+                id: it.id.clone(),
+                when: it
+                    .when
+                    .as_ref()
+                    .map(|source| self.expr(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))),
+                effect: effect::compile_tree(self, &it.effect, &definition.defaults, &it.id),
+                on_done: self.candidates(at, &it.on_done),
+                on_error: self.candidates(at, &it.on_error),
+                detach: it.detach,
+                pointer: it.effect.pointer.clone(),
+            })
+            .collect();
+        StateDef {
+            path: self.places[at].path.clone(),
+            parent,
+            last: at,
+            kind,
+            children: self.places[at].children.clone(),
+            on,
+            always: self.candidates(at, &state.always),
+            after: state
+                .after
+                .iter()
+                .map(|it| AfterDef {
+                    delay: self.duration(&it.delay, GUARD, &it.pointer),
+                    candidates: self.candidates(at, &it.candidates),
+                    pointer: it.pointer.clone(),
+                })
+                .collect(),
+            entry: self.actions(&state.entry),
+            exit: self.actions(&state.exit),
+            invoke,
+            on_done: self.candidates(at, &state.on_done),
+            on_error: self.candidates(at, &state.on_error),
+            unhandled: state.unhandled,
+        }
+    }
+
+    /// Reports a descriptor that no declared or reserved event can ever fit.
+    fn declared_event(&mut self, descriptor: &str, pointer: &str) {
+        let fits = match Descriptor::parse(descriptor) {
+            Descriptor::Any => true,
+            Descriptor::Exact(name) => is_reserved(&name) || self.declared.contains(&name),
+            Descriptor::Prefix(prefix) => {
+                is_reserved(&prefix)
+                    || self.declared.iter().any(|it| {
+                        it.strip_prefix(&*prefix).is_some_and(|rest| rest.starts_with('.'))
+                    })
+            }
+        };
+        if !fits {
+            let nearest = nearest(descriptor, self.declared.iter().map(|it| &**it));
+            let hint = match nearest {
+                Some(it) => format!("did you mean `{it}`? Otherwise declare it under `events`"),
+                None => format!("declare it under `events`, for example `events: {{{descriptor}: {{}}}}`"),
+            };
+            self.found.push(
+                Diagnostic::error("E106", pointer, format!("event `{descriptor}` is not declared"))
+                    .hint(hint),
+            );
+        }
+    }
+
+    fn candidates(&mut self, source: StateId, written: &[definition::Candidate]) -> Vec<Candidate> {
+        written
+            .iter()
+            .map(|it| Candidate {
+                source,
+                targets: it
+                    .target
+                    .as_ref()
+                    .map(|targets| self.targets(source, targets, &it.pointer)),
+                guard: it
+                    .guard
+                    .as_ref()
+                    .map(|text| self.expr(text, GUARD, &format!("{}/guard", it.pointer))),
+                actions: self.actions(&it.actions),
+                reenter: it.reenter,
+                pointer: it.pointer.clone(),
+            })
+            .collect()
+    }
+
+    fn actions(&mut self, written: &[definition::Action]) -> Vec<ActionDef> {
+        written.iter().map(|it| self.action(it)).collect()
+    }
+
+    fn action(&mut self, action: &definition::Action) -> ActionDef {
+        use definition::ActionKind as Written;
+        let pointer = action.pointer.to_string();
+        let mut template = |name: &str, value: &Value| {
+            self.template(value, GUARD, SecretUse::Refused, &format!("{pointer}/{name}"))
+        };
+        let kind = match &action.kind {
+            Written::Assign(pairs) => ActionKind::Assign(
+                pairs
+                    .iter()
+                    .map(|(path, value)| {
+                        (path.clone(), template(&format!("assign/{}", escape(path)), value))
+                    })
+                    .collect(),
+            ),
+            Written::Remove(paths) => ActionKind::Remove(paths.clone()),
+            Written::Merge(value) => ActionKind::Merge(template("merge", value)),
+            Written::Raise { event, data, delay, id } => {
+                let data = data.as_ref().map(|it| template("raise/data", it));
+                let delay = delay
+                    .as_ref()
+                    .map(|it| self.duration(it, GUARD, &format!("{pointer}/raise/delay")));
+                self.declared_event(event, &format!("{pointer}/raise/event"));
+                ActionKind::Raise { event: event.clone(), data, delay, id: id.clone() }
+            }
+            Written::Cancel(id) => ActionKind::Cancel(id.clone()),
+            Written::Log { level, message, data } => ActionKind::Log {
+                level: level.clone(),
+                message: template("log/message", message),
+                data: data.as_ref().map(|it| template("log/data", it)),
+            },
+            Written::Emit { event, data, subject } => ActionKind::Emit {
+                event: event.clone(),
+                data: data.as_ref().map(|it| template("emit/data", it)),
+                subject: subject.as_ref().map(|it| template("emit/subject", it)),
+            },
+        };
+        let when = action
+            .when
+            .as_ref()
+            .map(|source| self.expr(source, GUARD, &format!("{pointer}/when")));
+        ActionDef { when, kind, pointer: action.pointer.clone() }
+    }
+
+    /// Several targets must stand in different regions of one parallel state.
+    fn multi_targets(&mut self, states: &[StateDef]) {
+        for state in states {
+            let lists = state
+                .on
+                .iter()
+                .flat_map(|(_, it)| it)
+                .chain(&state.always)
+                .chain(state.after.iter().flat_map(|it| &it.candidates))
+                .chain(&state.on_done)
+                .chain(&state.on_error)
+                .filter_map(|it| Some((it.targets.as_ref()?, it.pointer.to_string())));
+            let initial = match &state.kind {
+                Kind::Compound { initial } => Some((initial, format!("/initial of {}", state.path))),
+                _ => None,
+            };
+            for (targets, pointer) in lists.chain(initial).collect::<Vec<_>>() {
+                let apart = targets.iter().enumerate().all(|(at, a)| {
+                    targets[..at].iter().all(|b| {
+                        let meet = meet(states, *a, *b);
+                        meet != *a && meet != *b && matches!(states[meet].kind, Kind::Parallel)
+                    })
+                });
+                if !apart {
+                    self.found.push(
+                        Diagnostic::error(
+                            "E105",
+                            pointer,
+                            "the targets do not stand in different regions of one parallel state",
+                        )
+                        .hint("name at most one state for each region"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Unguarded `always` candidates that lead back to their own state never rest.
+    fn always_cycles(&mut self, states: &[StateDef]) {
+        let next = |at: StateId| -> Option<(StateId, &Candidate)> {
+            let candidate = states[at].always.iter().find(|it| it.guard.is_none())?;
+            let target = *candidate.targets.as_ref()?.first()?;
+            Some((rest_of(states, target), candidate))
+        };
+        for start in 1..states.len() {
+            let (mut at, mut seen) = (start, vec![start]);
+            while let Some((target, candidate)) = next(at) {
+                if target == start && states[start].always.iter().all(|it| it.guard.is_none()) {
+                    self.found.push(
+                        Diagnostic::error(
+                            "E108",
+                            candidate.pointer.to_string(),
+                            format!("`always` leads from `{}` back to itself without a guard", states[start].path),
+                        )
+                        .hint("give one of the candidates a guard, or use an event or a timer"),
+                    );
+                }
+                if seen.contains(&target) {
+                    break;
+                }
+                seen.push(target);
+                at = target;
+            }
+        }
+    }
+}
+
+/// Returns where entering `state` comes to rest, following single initial children.
+fn rest_of(states: &[StateDef], mut state: StateId) -> StateId {
+    while let Kind::Compound { initial } = &states[state].kind {
+        let Some(first) = initial.first() else { break };
+        state = *first;
+    }
+    state
+}
+
+fn meet(states: &[StateDef], mut a: StateId, b: StateId) -> StateId {
+    while !(a <= b && b <= states[a].last) {
+        a = states[a].parent;
+    }
+    a
+}
+
+/// Escapes a key for a JSON pointer.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// Returns the name nearest to `wanted`, if it is near enough to be a slip.
+fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
+    names
+        .filter(|name| !name.is_empty())
+        .map(|name| (distance(wanted, name).min(distance(&last(wanted), &last(name))), name))
+        .min_by_key(|(far, _)| *far)
+        .filter(|(far, _)| *far <= 2.max(wanted.len() / 3))
+        .map(|(_, name)| name.to_string())
+}
+
+/// Returns the number of single-character edits between two names.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let next = (diagonal + usize::from(from != *to)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}

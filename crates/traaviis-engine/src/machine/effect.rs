@@ -1,0 +1,679 @@
+//! Compiled effect trees: common keys become wrappers, so that the interpreter knows each idea once.
+//!
+//! `retry` and `timeout` on a control node, `deadline` on any, and `timeout` of a `batch` are written
+//! as `retry` and `timeout` nodes around it; their child has the segment `body`.
+
+use traaviis_model::{
+    Text, Value,
+    definition::{Backoff, Children, Effect, EffectDefaults, Jitter, OnUnknown, RetryPolicy},
+    limits,
+};
+
+use super::compile::Compiler;
+use crate::expr::{Expr, Scope, SecretUse, Template};
+
+/// A compiled node.
+#[derive(Debug)]
+pub struct EffectDef {
+    /// Last segment of its path.
+    pub segment: Text,
+    /// Author's id: name for `steps.ID`.
+    pub id: Option<Text>,
+    /// Name of the kind.
+    pub name: Text,
+    /// Kind and parameters.
+    pub kind: EffectKind,
+    /// False skips the node.
+    pub when: Option<Expr>,
+    /// Path in `data` that receives the value.
+    pub save: Option<Text>,
+    /// Runs if the tree is rolled back after this node succeeded.
+    pub compensation: Option<Box<EffectDef>>,
+    /// This node or one below registers a compensation.
+    pub undoes: bool,
+}
+
+/// Parameters of a call.
+#[derive(Debug)]
+pub struct CallParams {
+    /// Templates by name.
+    pub input: Vec<(Text, Template)>,
+    /// Tries.
+    pub retry: Option<RetryDef>,
+    /// Time of one attempt.
+    pub timeout: Option<Template>,
+    /// Policy; none means the class's default.
+    pub on_unknown: Option<OnUnknown>,
+    /// Author's idempotency key.
+    pub key: Option<Template>,
+}
+
+/// Kinds of effects with their compiled parameters.
+#[derive(Debug)]
+#[allow(missing_docs)] // The language chapter documents every parameter by these names.
+pub enum EffectKind {
+    Sequence { children: Vec<EffectDef>, named: bool, last: bool },
+    Parallel { children: Vec<EffectDef>, named: bool, max: usize },
+    Race { children: Vec<EffectDef> },
+    Fallback { children: Vec<EffectDef>, on: Vec<Text> },
+    Retry { body: Box<EffectDef>, policy: RetryDef },
+    Timeout { body: Box<EffectDef>, duration: Template },
+    WithCompensation { action: Box<EffectDef>, compensation: Box<EffectDef>, on_cancel: bool },
+    Saga { steps: Vec<EffectDef>, parallel: bool, on_cancel: bool, incident: bool },
+    If { cond: Expr, branches: Vec<EffectDef> },
+    Case { value: Template, cases: Vec<(CaseTest, EffectDef)>, default: Option<Box<EffectDef>> },
+    While { cond: Expr, body: Box<EffectDef>, max: u32, delay: Option<Template> },
+    Batch {
+        items: Option<Template>,
+        bodies: Vec<EffectDef>,
+        concurrency: usize,
+        fail_fast: bool,
+        collect: bool,
+        max_items: usize,
+    },
+    Value(Template),
+    Delay { duration: Option<Template>, until: Option<Template> },
+    Log { level: Text, message: Template, data: Template },
+    PutData { key: Template, value: Template },
+    MergeData(Template),
+    GetData { key: Template, default: Template },
+    UpdateData { key: Template, expr: Expr },
+    DeleteData { key: Template },
+    GetResult { step: Option<Template> },
+    Transform(Expr),
+    Emit { event: Text, data: Template, subject: Option<Template> },
+    Call(Box<CallParams>),
+}
+
+/// How a case is chosen.
+#[derive(Debug)]
+pub enum CaseTest {
+    /// The value equals this.
+    Literal(Value),
+    /// CEL on `value`.
+    Cond(Expr),
+}
+
+/// A compiled retry policy.
+#[derive(Debug, Clone)]
+pub struct RetryDef {
+    /// Total tries.
+    pub attempts: u32,
+    /// How the wait grows.
+    pub backoff: Backoff,
+    /// First wait.
+    pub base_delay: Template,
+    /// Longest wait.
+    pub max_delay: Template,
+    /// Randomness.
+    pub jitter: Jitter,
+    /// Codes to retry; empty means the retryable ones.
+    pub on: Vec<Text>,
+    /// Codes never to retry.
+    pub except: Vec<Text>,
+}
+
+impl EffectDef {
+    /// Returns the definition of the child with this segment.
+    pub(crate) fn child(&self, segment: &str) -> Option<&EffectDef> {
+        let one = |it: &'_ EffectDef| *it.segment == *segment;
+        match &self.kind {
+            EffectKind::Sequence { children, .. }
+            | EffectKind::Parallel { children, .. }
+            | EffectKind::Race { children }
+            | EffectKind::Fallback { children, .. } => children.iter().find(|it| one(it)),
+            EffectKind::Saga { steps, .. } => steps.iter().find(|it| one(it)),
+            EffectKind::Retry { body, .. }
+            | EffectKind::Timeout { body, .. }
+            | EffectKind::While { body, .. } => one(body).then_some(&**body),
+            EffectKind::WithCompensation { action, compensation, .. } => {
+                [action, compensation].into_iter().map(|it| &**it).find(|it| one(it))
+            }
+            EffectKind::If { branches, .. } => branches.iter().find(|it| one(it)),
+            EffectKind::Case { cases, default, .. } => cases
+                .iter()
+                .map(|(_, it)| it)
+                .chain(default.as_deref())
+                .find(|it| one(it)),
+            EffectKind::Batch { items: None, bodies, .. } => bodies.get(segment.parse::<usize>().ok()?),
+            EffectKind::Batch { bodies, .. } => bodies.first(),
+            _ => None,
+        }
+    }
+
+    /// Says whether a failure here is undone before it is told.
+    pub(crate) fn is_scope(&self) -> bool {
+        matches!(self.kind, EffectKind::Saga { .. } | EffectKind::WithCompensation { .. })
+    }
+}
+
+/// Reads parameters of one effect and reports what is wrong with them.
+struct Params<'a, 'c> {
+    effect: &'a Effect,
+    compiler: &'c mut Compiler,
+    scope: Scope,
+}
+
+impl Params<'_, '_> {
+    fn raw(&self, name: &str) -> Option<&Value> {
+        self.effect.params.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
+    }
+
+    fn pointer(&self, name: &str) -> String {
+        format!("{}/{name}", self.effect.pointer)
+    }
+
+    fn template(&mut self, name: &str) -> Option<Template> {
+        let value = self.raw(name)?.clone();
+        let pointer = self.pointer(name);
+        Some(self.compiler.template(&value, self.scope, SecretUse::Refused, &pointer))
+    }
+
+    fn template_or_null(&mut self, name: &str) -> Template {
+        self.template(name).unwrap_or_else(Template::null)
+    }
+
+    fn expr(&mut self, name: &str, scope: Scope) -> Expr {
+        let source = match self.raw(name) {
+            Some(Value::String(text)) => text.to_string(),
+            Some(other) => other.to_json(),
+            None => {
+                self.wrong(name, "is required; give a CEL expression");
+                "null".into()
+            }
+        };
+        let pointer = self.pointer(name);
+        self.compiler.expr(&source, scope, &pointer)
+    }
+
+    fn wrong(&mut self, name: &str, rule: &str) {
+        let pointer = self.pointer(name);
+        let kind = self.effect.kind.clone();
+        self.compiler.error("E140", &pointer, format!("`{name}` of effect `{kind}` {rule}"));
+    }
+
+    fn count(&mut self, name: &str, default: usize, most: usize) -> usize {
+        match self.raw(name).map(|it| (it.clone(), it.as_i64())) {
+            None => default,
+            Some((_, Some(count))) if count >= 1 && count as usize <= most => count as usize,
+            Some(_) => {
+                self.wrong(name, &format!("must be a whole number from 1 to {most}"));
+                default
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.raw(name) {
+            None => default,
+            Some(Value::Bool(it)) => *it,
+            Some(_) => {
+                self.wrong(name, "must be true or false");
+                default
+            }
+        }
+    }
+
+    /// Reads one of two words; true for the first.
+    fn word(&mut self, name: &str, first: &str, second: &str, default: &str) -> bool {
+        match self.raw(name).map(|it| it.as_str().unwrap_or_default().to_string()) {
+            None => default == first,
+            Some(word) if word == first => true,
+            Some(word) if word == second => false,
+            Some(_) => {
+                self.wrong(name, &format!("must be `{first}` or `{second}`"));
+                default == first
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, default: &str) -> Text {
+        match self.raw(name) {
+            None => default.into(),
+            Some(Value::String(text)) => text.clone(),
+            Some(_) => {
+                self.wrong(name, "must be text");
+                default.into()
+            }
+        }
+    }
+
+    fn texts(&mut self, name: &str) -> Vec<Text> {
+        let texts = match self.raw(name) {
+            None => return Vec::new(),
+            Some(Value::List(items)) => items
+                .iter()
+                .map(|it| if let Value::String(text) = it { Some(text.clone()) } else { None })
+                .collect::<Option<Vec<_>>>(),
+            Some(_) => None,
+        };
+        texts.unwrap_or_else(|| {
+            self.wrong(name, "must be a list of texts");
+            Vec::new()
+        })
+    }
+
+    fn duration(&mut self, name: &str) -> Option<Template> {
+        let (name, value) = match (self.raw(name), self.raw("ms")) {
+            (Some(value), _) => (name, value.clone()),
+            (None, Some(value)) => ("ms", value.clone()),
+            (None, None) => return None,
+        };
+        let pointer = self.pointer(name);
+        Some(self.compiler.duration(&value, self.scope, &pointer))
+    }
+}
+
+/// Compiles one effect tree.
+pub(super) fn compile_tree(
+    compiler: &mut Compiler,
+    effect: &Effect,
+    defaults: &EffectDefaults,
+    segment: &Text,
+) -> EffectDef {
+    let scope = Scope::EVERYWHERE.union(Scope::RESULT).union(Scope::STEPS);
+    let mut build = Build { compiler, defaults, nodes: 0 };
+    build.node(effect, segment, scope, 1)
+}
+
+struct Build<'c> {
+    compiler: &'c mut Compiler,
+    defaults: &'c EffectDefaults,
+    nodes: usize,
+}
+
+impl Build<'_> {
+    fn node(&mut self, effect: &Effect, segment: &Text, scope: Scope, depth: usize) -> EffectDef {
+        self.nodes += 1;
+        if depth > limits::EFFECT_DEPTH_MAX || self.nodes > limits::EFFECT_NODES_MAX {
+            self.compiler.error(
+                "E141",
+                &effect.pointer,
+                format!(
+                    "the effect tree is nested deeper than {} or has more than {} nodes",
+                    limits::EFFECT_DEPTH_MAX,
+                    limits::EFFECT_NODES_MAX
+                ),
+            );
+            return self.leaf(segment, EffectKind::Value(Template::null()));
+        }
+        let kind = self.kind(effect, scope, depth);
+        let is_call = matches!(kind, EffectKind::Call(_));
+        let is_retry = matches!(kind, EffectKind::Retry { .. });
+        let mut def = EffectDef {
+            segment: segment.clone(),
+            id: effect.id.clone(),
+            name: effect.kind.clone(),
+            when: None,
+            save: None,
+            compensation: None,
+            undoes: kind_undoes(&kind),
+            kind,
+        };
+        let pointer = effect.pointer.to_string();
+        if let (Some(timeout), false) = (&effect.timeout, is_call) {
+            let duration = self.compiler.duration(timeout, scope, &format!("{pointer}/timeout"));
+            def = wrap(def, "timeout", |body| EffectKind::Timeout { body, duration });
+        }
+        if let (Some(policy), false, false) = (&effect.retry, is_call, is_retry) {
+            let policy = self.retry(policy, scope, &format!("{pointer}/retry"));
+            def = wrap(def, "retry", |body| EffectKind::Retry { body, policy });
+        }
+        if let Some(deadline) = &effect.deadline {
+            let duration = self.compiler.duration(deadline, scope, &format!("{pointer}/deadline"));
+            def = wrap(def, "timeout", |body| EffectKind::Timeout { body, duration });
+        }
+        def.when = effect
+            .when
+            .as_ref()
+            .map(|source| self.compiler.expr(source, scope, &format!("{pointer}/when")));
+        def.save = effect.save.clone();
+        if let Some(compensation) = &effect.compensation {
+            let undo = format!("undo:{segment}").into();
+            def.compensation = Some(Box::new(self.node(compensation, &undo, scope, depth + 1)));
+            def.undoes = true;
+        }
+        def
+    }
+
+    fn leaf(&self, segment: &Text, kind: EffectKind) -> EffectDef {
+        EffectDef {
+            segment: segment.clone(),
+            id: None,
+            name: "value".into(),
+            kind,
+            when: None,
+            save: None,
+            compensation: None,
+            undoes: false,
+        }
+    }
+
+    fn one(&mut self, effect: &Effect, role: &str, segment: &str, scope: Scope, depth: usize) -> Option<EffectDef> {
+        let found = effect.children.iter().find(|(name, _)| **name == *role);
+        match found {
+            Some((_, Children::One(child))) => {
+                Some(self.node(child, &segment.into(), scope, depth + 1))
+            }
+            _ => None,
+        }
+    }
+
+    fn required(&mut self, effect: &Effect, role: &str, segment: &str, scope: Scope, depth: usize) -> Box<EffectDef> {
+        match self.one(effect, role, segment, scope, depth) {
+            Some(def) => Box::new(def),
+            None => {
+                self.compiler.error(
+                    "E140",
+                    &effect.pointer,
+                    format!("effect `{}` needs `{role}`, an effect", effect.kind),
+                );
+                Box::new(self.leaf(&segment.into(), EffectKind::Value(Template::null())))
+            }
+        }
+    }
+
+    /// Compiles `effects`; the flag says whether they are named by a map.
+    fn many(&mut self, effect: &Effect, scope: Scope, depth: usize) -> (Vec<EffectDef>, bool) {
+        let found = effect.children.iter().find(|(name, _)| **name == *"effects");
+        match found {
+            Some((_, Children::List(children))) => (
+                children
+                    .iter()
+                    .enumerate()
+                    .map(|(at, child)| {
+                        self.node(child, &at.to_string().into(), scope, depth + 1)
+                    })
+                    .collect(),
+                false,
+            ),
+            Some((_, Children::Map(children))) => (
+                children
+                    .iter()
+                    .map(|(name, child)| {
+                        let mut def = self.node(child, name, scope, depth + 1);
+                        def.id.get_or_insert_with(|| name.clone());
+                        def
+                    })
+                    .collect(),
+                true,
+            ),
+            _ => {
+                self.compiler.error(
+                    "E140",
+                    &effect.pointer,
+                    format!("effect `{}` needs `effects`, a list of effects", effect.kind),
+                );
+                (Vec::new(), false)
+            }
+        }
+    }
+
+    fn retry(&mut self, policy: &RetryPolicy, scope: Scope, pointer: &str) -> RetryDef {
+        RetryDef {
+            attempts: policy.attempts.max(1),
+            backoff: policy.backoff,
+            base_delay: self.compiler.duration(
+                &policy.base_delay,
+                scope,
+                &format!("{pointer}/base_delay"),
+            ),
+            max_delay: self.compiler.duration(
+                &policy.max_delay,
+                scope,
+                &format!("{pointer}/max_delay"),
+            ),
+            jitter: policy.jitter,
+            on: policy.on.clone(),
+            except: policy.except.clone(),
+        }
+    }
+
+    fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
+        let name: &str = &effect.kind;
+        match name {
+            "call" | "call_api" => return self.call(effect, scope),
+            "saga" => return self.saga(effect, scope, depth),
+            "case_condition" => return self.case(effect, scope, depth),
+            "batch" => return self.batch(effect, scope, depth),
+            "sequence" => {
+                let (children, named) = self.many(effect, scope, depth);
+                let last = self.params(effect, scope).word("returns", "last", "all", "all");
+                return EffectKind::Sequence { children, named, last };
+            }
+            "parallel" => {
+                let (children, named) = self.many(effect, scope, depth);
+                let max = self.params(effect, scope).count("max", 32, limits::EFFECT_NODES_MAX);
+                return EffectKind::Parallel { children, named, max };
+            }
+            "race" => return EffectKind::Race { children: self.many(effect, scope, depth).0 },
+            "fallback" => {
+                let (children, _) = self.many(effect, scope, depth);
+                let on = self.params(effect, scope).texts("on");
+                return EffectKind::Fallback { children, on };
+            }
+            "retry" => {
+                let body = self.required(effect, "effect", "body", scope, depth);
+                let policy = effect.retry.clone().unwrap_or_default();
+                let policy = self.retry(&policy, scope, &effect.pointer);
+                return EffectKind::Retry { body, policy };
+            }
+            "timeout" => {
+                let body = self.required(effect, "effect", "body", scope, depth);
+                let mut params = self.params(effect, scope);
+                let duration = params.duration("duration").unwrap_or_else(|| {
+                    params.wrong("duration", "is required, such as 30s");
+                    Template::null()
+                });
+                return EffectKind::Timeout { body, duration };
+            }
+            "with_compensation" => {
+                let action = self.required(effect, "action", "action", scope, depth);
+                let compensation = self.required(effect, "compensation", "undo:action", scope, depth);
+                let on_cancel =
+                    self.params(effect, scope).word("on_cancel", "compensate", "abandon", "compensate");
+                return EffectKind::WithCompensation { action, compensation, on_cancel };
+            }
+            "if_condition" => {
+                let cond = self.params(effect, scope).expr("cond", scope);
+                let mut branches = vec![*self.required(effect, "then", "then", scope, depth)];
+                branches.extend(self.one(effect, "else", "else", scope, depth));
+                return EffectKind::If { cond, branches };
+            }
+            "while_loop" => {
+                let inner = scope.union(Scope::LOOP);
+                let body = self.required(effect, "effect", "body", inner, depth);
+                let mut params = self.params(effect, inner);
+                let cond = params.expr("cond", inner);
+                let max = params.count("max_iterations", 1, limits::LOOP_ITERATIONS_MAX as usize);
+                let delay = params.duration("delay");
+                return EffectKind::While { cond, body, max: max as u32, delay };
+            }
+            _ => {}
+        }
+        let mut params = self.params(effect, scope);
+        match name {
+            "value" => EffectKind::Value(params.template_or_null("value")),
+            "delay" => {
+                let duration = params.duration("duration");
+                let until = params.template("until");
+                if duration.is_some() == until.is_some() {
+                    params.wrong("duration", "or `until` is required, one of them");
+                }
+                EffectKind::Delay { duration, until }
+            }
+            "log" => EffectKind::Log {
+                level: params.text("level", "info"),
+                message: params.template_or_null("message"),
+                data: params.template_or_null("data"),
+            },
+            "put_data" => EffectKind::PutData {
+                key: params.template_or_null("key"),
+                value: params.template_or_null("value"),
+            },
+            "merge_data" => EffectKind::MergeData(params.template_or_null("value")),
+            "get_data" => EffectKind::GetData {
+                key: params.template_or_null("key"),
+                default: params.template_or_null("default"),
+            },
+            "update_data" => EffectKind::UpdateData {
+                key: params.template_or_null("key"),
+                expr: params.expr("expr", scope.union(Scope::VALUE)),
+            },
+            "delete_data" => EffectKind::DeleteData { key: params.template_or_null("key") },
+            "get_result" => EffectKind::GetResult { step: params.template("step") },
+            "transform" => EffectKind::Transform(params.expr("expr", scope)),
+            "emit" => EffectKind::Emit {
+                event: params.text("event", ""),
+                data: params.template_or_null("data"),
+                subject: params.template("subject"),
+            },
+            other => {
+                self.compiler.error(
+                    "E140",
+                    &effect.pointer,
+                    format!("effect kind `{other}` is not known"),
+                );
+                EffectKind::Value(Template::null())
+            }
+        }
+    }
+
+    fn params<'a>(&'a mut self, effect: &'a Effect, scope: Scope) -> Params<'a, 'a> {
+        Params { effect, compiler: self.compiler, scope }
+    }
+
+    fn call(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
+        let pointer = effect.pointer.to_string();
+        let input = effect
+            .params
+            .iter()
+            .map(|(name, value)| {
+                let secrets = match &**name {
+                    "headers" | "auth" => SecretUse::Allowed,
+                    _ => SecretUse::Refused,
+                };
+                let at = format!("{pointer}/{name}");
+                (name.clone(), self.compiler.template(value, scope, secrets, &at))
+            })
+            .collect();
+        let retry = effect.retry.as_ref().or(self.defaults.retry.as_ref()).cloned();
+        let timeout = effect.timeout.as_ref().or(self.defaults.timeout.as_ref()).cloned();
+        EffectKind::Call(Box::new(CallParams {
+            input,
+            retry: retry.map(|policy| self.retry(&policy, scope, &format!("{pointer}/retry"))),
+            timeout: timeout
+                .map(|it| self.compiler.duration(&it, scope, &format!("{pointer}/timeout"))),
+            on_unknown: effect.on_unknown.or(self.defaults.on_unknown),
+            key: effect.idempotency_key.as_ref().map(|it| {
+                let at = format!("{pointer}/idempotency_key");
+                self.compiler.template(it, scope, SecretUse::Refused, &at)
+            }),
+        }))
+    }
+
+    fn saga(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
+        let mut steps = Vec::new();
+        if let Some((_, Children::Saga(written))) =
+            effect.children.iter().find(|(name, _)| **name == *"steps")
+        {
+            for step in written {
+                let mut def = self.node(&step.action, &step.id, scope, depth + 1);
+                def.id = Some(step.id.clone());
+                if let Some(compensation) = &step.compensation {
+                    let undo = format!("undo:{}", step.id).into();
+                    let undo = self.node(compensation, &undo, scope, depth + 1);
+                    def.compensation = Some(Box::new(undo));
+                    def.undoes = true;
+                }
+                steps.push(def);
+            }
+        }
+        if steps.is_empty() {
+            self.compiler.error("E140", &effect.pointer, "effect `saga` needs `steps`, at least one".into());
+        }
+        let mut params = self.params(effect, scope);
+        EffectKind::Saga {
+            parallel: params.word("mode", "parallel", "sequential", "sequential"),
+            on_cancel: params.word("on_cancel", "compensate", "abandon", "compensate"),
+            incident: params.word("on_compensation_error", "incident", "continue", "incident"),
+            steps,
+        }
+    }
+
+    fn case(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
+        let value = self.params(effect, scope).template_or_null("value");
+        let inner = scope.union(Scope::VALUE);
+        let mut cases = Vec::new();
+        if let Some((_, Children::Cases(written))) =
+            effect.children.iter().find(|(name, _)| **name == *"cases")
+        {
+            for (at, (test, child)) in written.iter().enumerate() {
+                let def = self.node(child, &format!("case{at}").into(), inner, depth + 1);
+                // Text that reads as an expression over `value` is one; any other is a literal.
+                let test = match test {
+                    Value::String(text) => match Expr::parse(text, inner) {
+                        Ok(expr) if expr.reads(crate::expr::Var::Value) => CaseTest::Cond(expr),
+                        _ => CaseTest::Literal(test.clone()),
+                    },
+                    literal => CaseTest::Literal(literal.clone()),
+                };
+                cases.push((test, def));
+            }
+        }
+        let default = self.one(effect, "default", "default", inner, depth).map(Box::new);
+        EffectKind::Case { value, cases, default }
+    }
+
+    fn batch(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
+        let items = self.params(effect, scope).template("items");
+        let inner = scope.union(Scope::ITEM);
+        let bodies = match &items {
+            Some(_) => vec![*self.required(effect, "effect", "item", inner, depth)],
+            None => self.many(effect, inner, depth).0,
+        };
+        let mut params = self.params(effect, scope);
+        EffectKind::Batch {
+            items,
+            bodies,
+            concurrency: params.count("concurrency", 10, limits::RUNNING_EFFECTS_MAX),
+            fail_fast: params.flag("fail_fast", true),
+            collect: params.flag("collect_results", true),
+            max_items: params.count("max_items", limits::BATCH_ITEMS_MAX, limits::BATCH_ITEMS_MAX),
+        }
+    }
+}
+
+fn kind_undoes(kind: &EffectKind) -> bool {
+    match kind {
+        EffectKind::Sequence { children, .. }
+        | EffectKind::Parallel { children, .. }
+        | EffectKind::Race { children }
+        | EffectKind::Fallback { children, .. } => children.iter().any(|it| it.undoes),
+        EffectKind::Retry { body, .. }
+        | EffectKind::Timeout { body, .. }
+        | EffectKind::While { body, .. } => body.undoes,
+        EffectKind::If { branches, .. } => branches.iter().any(|it| it.undoes),
+        EffectKind::Case { cases, default, .. } => {
+            cases.iter().any(|(_, it)| it.undoes) || default.as_ref().is_some_and(|it| it.undoes)
+        }
+        EffectKind::Batch { bodies, .. } => bodies.iter().any(|it| it.undoes),
+        EffectKind::Saga { .. } | EffectKind::WithCompensation { .. } => true,
+        _ => false,
+    }
+}
+
+/// Puts `inner` as `body` into a control node that takes over its place and names.
+fn wrap(mut inner: EffectDef, name: &str, kind: impl FnOnce(Box<EffectDef>) -> EffectKind) -> EffectDef {
+    let segment = std::mem::replace(&mut inner.segment, "body".into());
+    EffectDef {
+        segment,
+        id: inner.id.take(),
+        name: name.into(),
+        when: None,
+        save: None,
+        compensation: None,
+        undoes: inner.undoes,
+        kind: kind(Box::new(inner)),
+    }
+}

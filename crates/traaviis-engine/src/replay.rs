@@ -1,0 +1,220 @@
+//! Re-executes a history: every step is decided again from its input, and must give the same bytes.
+//!
+//! The input of a step is read off its first record. Steps that only ended or froze an instance
+//! because its real step could not be taken are folded, not decided again.
+
+use traaviis_model::{
+    Body, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
+    definition::OnUnknown,
+    record::{EventSource, write_line},
+    snapshot::{ApplyError, NodeStatus},
+};
+
+use crate::{
+    Machine,
+    step::{Input, Resolution, Step, StepContext, start, step},
+};
+
+/// Where replay and history part.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The history itself does not fit together.
+    #[error("the history cannot be folded")]
+    Fold(#[from] ApplyError),
+    /// A step was refused that the history holds.
+    #[error("step `{step}` (record `{seq}`) is refused in replay: {why}")]
+    Refused {
+        /// Step.
+        step: u64,
+        /// Its first record.
+        seq: u64,
+        /// The refusal.
+        why: String,
+    },
+    /// A step gives another record.
+    #[error("replay diverges at record `{seq}`:\n  recorded {recorded}\n  replayed {replayed}")]
+    Diverged {
+        /// First record that differs.
+        seq: u64,
+        /// Line in the history.
+        recorded: String,
+        /// Line of the replay, or `nothing`.
+        replayed: String,
+    },
+    /// Folding and deciding give different states.
+    #[error("after record `{seq}` the folded state differs from the replayed one")]
+    State {
+        /// Last record of the step.
+        seq: u64,
+    },
+}
+
+/// Re-executes `records`, which must be all of one instance from `created` on. Returns the state.
+pub fn replay(machine: &Machine, records: &[Record]) -> Result<Option<Snapshot>, ReplayError> {
+    let mut state: Option<Snapshot> = None;
+    let mut rest = records;
+    while let Some(first) = rest.first() {
+        let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
+        let (taken, later) = rest.split_at(count);
+        rest = later;
+        let decided = decide(machine, state.as_ref(), taken)?;
+        match &mut state {
+            None => state = Snapshot::fold(taken)?,
+            Some(snapshot) => taken.iter().try_for_each(|record| snapshot.apply(record))?,
+        }
+        let Some(decided) = decided else { continue };
+        compare(taken, &decided.records)?;
+        let same = state.as_ref().is_some_and(|it| it.canonical() == decided.snapshot.canonical());
+        if !same {
+            return Err(ReplayError::State { seq: taken[count - 1].header.seq });
+        }
+    }
+    Ok(state)
+}
+
+fn compare(recorded: &[Record], replayed: &[Record]) -> Result<(), ReplayError> {
+    let line = |record: Option<&Record>| {
+        let Some(record) = record else { return "nothing".to_string() };
+        let mut bytes = Vec::new();
+        write_line(&record.header, &record.body, &mut bytes);
+        String::from_utf8_lossy(&bytes).trim_end().to_string()
+    };
+    for at in 0..recorded.len().max(replayed.len()) {
+        let (was, is) = (line(recorded.get(at)), line(replayed.get(at)));
+        if was != is {
+            let seq = recorded[0].header.seq + at as u64;
+            return Err(ReplayError::Diverged { seq, recorded: was, replayed: is });
+        }
+    }
+    Ok(())
+}
+
+/// Decides a recorded step again; none when it can only be folded.
+fn decide(
+    machine: &Machine,
+    state: Option<&Snapshot>,
+    taken: &[Record],
+) -> Result<Option<Step>, ReplayError> {
+    let first = &taken[0];
+    let ctx = TenantCtx::of_record(&first.header);
+    let starting = matches!(first.body, Body::EffectStarted { .. });
+    let started = taken.iter().filter(|it| matches!(it.body, Body::EffectStarted { .. })).count();
+    let context = StepContext {
+        now: first.header.at,
+        start_slots: started as u32 - u32::from(starting),
+        actor: first.header.actor.clone(),
+        causation: first.header.causation_id.clone(),
+    };
+    let refused = |why: crate::Rejection| ReplayError::Refused {
+        step: first.header.step,
+        seq: first.header.seq,
+        why: why.message,
+    };
+    let Some(state) = state else {
+        let Body::Created { input, .. } = &first.body else { return Ok(None) };
+        let id = first.header.instance_id;
+        return start(machine, &ctx, id, input.clone(), &context).map(Some).map_err(refused);
+    };
+    match input_of(machine, state, taken) {
+        Some(input) => step(machine, state, input, &context).map(Some).map_err(refused),
+        None => Ok(None),
+    }
+}
+
+/// Reads the input of a step off its records; none when it cannot be known.
+fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Input> {
+    let started = |tree: u64, path: &Text| {
+        state.node(tree, path).filter(|node| node.status == NodeStatus::Started).map(|it| it.attempt)
+    };
+    Some(match &taken[0].body {
+        Body::EventReceived { event, data, id, source: EventSource::External } => {
+            Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
+        }
+        Body::EventIgnored { event, data } | Body::EventDeferred { event, data } => {
+            Input::Event { event: event.clone(), data: data.clone(), id: None }
+        }
+        Body::TimerFired { timer } => Input::Timer { timer: timer.clone() },
+        Body::EffectStarted { tree, path, .. } => {
+            Input::Starting { tree: *tree, path: path.clone() }
+        }
+        Body::EffectCompleted { tree, path, value } => match started(*tree, path) {
+            Some(attempt) => Input::Outcome {
+                tree: *tree,
+                path: path.clone(),
+                attempt,
+                outcome: Ok(value.clone()),
+            },
+            None => Input::Continue,
+        },
+        Body::EffectFailed { tree, path, error } => match started(*tree, path) {
+            Some(attempt) => {
+                let error = match (&*error.code, &error.cause) {
+                    ("max_retries_exceeded", Some(cause)) => (**cause).clone(),
+                    _ => error.clone(),
+                };
+                Input::Outcome { tree: *tree, path: path.clone(), attempt, outcome: Err(error) }
+            }
+            None => Input::Continue,
+        },
+        Body::EffectAttemptFailed { tree, path, attempt, error, .. } => match started(*tree, path) {
+            Some(_) => Input::Outcome {
+                tree: *tree,
+                path: path.clone(),
+                attempt: *attempt,
+                outcome: Err(error.clone()),
+            },
+            None => Input::Continue,
+        },
+        Body::EffectLate { tree, path, attempt, outcome } => Input::Outcome {
+            tree: *tree,
+            path: path.clone(),
+            attempt: *attempt,
+            outcome: match &**outcome {
+                "completed" => Ok(Value::Null),
+                _ => Err(traaviis_model::EffectError::new("late", "late")),
+            },
+        },
+        Body::EffectUnknown { tree, path, policy, .. } => Input::Unknown {
+            tree: *tree,
+            path: path.clone(),
+            class: match &**policy {
+                word if word == word_of(OnUnknown::Ask) => DeliveryClass::OtherWrite,
+                _ => DeliveryClass::KeyedWrite,
+            },
+        },
+        Body::IncidentResolved { tree, path, resolution, .. } => {
+            let resolution = match (&**resolution, taken.get(1).map(|it| &it.body)) {
+                ("happened", Some(Body::EffectCompleted { value, .. })) => {
+                    Resolution::Happened(value.clone())
+                }
+                ("retry", _) => Resolution::Retry,
+                _ => Resolution::Fail,
+            };
+            Input::Resolve { tree: *tree, path: path.clone(), resolution }
+        }
+        Body::CancelRequested { terminate, reason } => {
+            Input::Cancel { terminate: *terminate, reason: reason.clone() }
+        }
+        Body::IncidentOpened { incident, .. }
+            if matches!(&**incident, "step_rejected" | "macrostep_overrun") =>
+        {
+            return None;
+        }
+        Body::Finished { .. } if taken.len() == 1 && !machine.states.is_empty() => {
+            // A completing instance ends by itself; any other was ended because its step failed.
+            match state.ending {
+                Some(_) => Input::Continue,
+                None => return None,
+            }
+        }
+        _ => Input::Continue,
+    })
+}
+
+fn word_of(policy: OnUnknown) -> &'static str {
+    match policy {
+        OnUnknown::Retry => "retry",
+        OnUnknown::Ask => "ask",
+        OnUnknown::Fail => "fail",
+    }
+}

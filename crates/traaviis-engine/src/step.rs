@@ -1,0 +1,190 @@
+//! One step: an input is decided completely, and becomes records that are committed at once.
+
+use traaviis_model::{
+    Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
+    Text, Timestamp, Value,
+};
+
+use crate::machine::Machine;
+
+/// What can happen to an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A caller sends an event.
+    Event {
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+        /// Deduplication id.
+        id: Option<Text>,
+    },
+    /// A timer is due. Ignored when it is gone.
+    Timer {
+        /// Timer.
+        timer: Text,
+    },
+    /// A slot is free for a call that waits to start. Ignored when it does not wait.
+    Starting {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// An attempt ended.
+    Outcome {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// Value or error.
+        outcome: Result<Value, EffectError>,
+    },
+    /// After a crash: the attempt was started and has no outcome.
+    Unknown {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// What may be promised about it.
+        class: DeliveryClass,
+    },
+    /// Goes on with work that did not fit the last step.
+    Continue,
+    /// The end is asked for.
+    Cancel {
+        /// Skips exit actions and compensation.
+        terminate: bool,
+        /// Why.
+        reason: Option<Text>,
+    },
+    /// A person decides an unknown outcome.
+    Resolve {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The decision.
+        resolution: Resolution,
+    },
+}
+
+/// A person's decision about an attempt whose outcome nobody recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    /// It happened, and gave this value.
+    Happened(Value),
+    /// It did not; try again.
+    Retry,
+    /// Treat it as failed.
+    Fail,
+}
+
+/// What a step may know besides the state.
+#[derive(Clone, Debug)]
+pub struct StepContext {
+    /// Commit time of the step; the step uses the later of this and the former step's.
+    pub now: Timestamp,
+    /// How many calls may begin in this step without waiting for a slot.
+    pub start_slots: u32,
+    /// Who caused it.
+    pub actor: Actor,
+    /// Record that caused it, when it was another instance's.
+    pub causation: Option<Text>,
+}
+
+/// What a step decided.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Records, committed together.
+    pub records: Vec<Record>,
+    /// State after them.
+    pub snapshot: Snapshot,
+    /// What to do after the commit.
+    pub requests: Vec<Request>,
+}
+
+/// What the runtime does after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Begin an attempt; its `effect_started` is in the records.
+    Perform(Call),
+    /// A call waits for a slot: feed `Input::Starting` when there is one.
+    Queue {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// Give up an attempt.
+    Abandon(CallId),
+    /// Feed `Input::Continue`.
+    Continue,
+}
+
+/// Why an input was not taken. Nothing is recorded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Rejection {
+    /// Stable code such as `unknown_event`.
+    pub code: &'static str,
+    /// For the caller.
+    pub message: String,
+    /// Facts, such as the events accepted now.
+    pub details: Value,
+}
+
+mod actions;
+mod env;
+mod input;
+mod microstep;
+mod run;
+mod select;
+
+pub(crate) use actions::{put_op, text_of};
+pub(crate) use env::StepEnv;
+pub(crate) use run::{InternalEvent, Origin, Run};
+
+impl Rejection {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Rejection {
+        Rejection { code, message: message.into(), details: Value::Null }
+    }
+
+    pub(crate) fn with(mut self, details: Value) -> Rejection {
+        self.details = details;
+        self
+    }
+}
+
+/// Creates an instance: checks the input and takes the first macrostep.
+pub fn start(
+    machine: &Machine,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    input: Value,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    input::start(machine, ctx, id, input, context)
+}
+
+/// Decides one input. No records means that the input changes nothing.
+pub fn step(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    input: Input,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    input::step(machine, snapshot, input, context)
+}
+
+/// Returns the start input with the schema's defaults, or why it does not fit.
+pub fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
+    input::checked_input(machine, input)
+}
+
+/// Returns the business key of a checked start input.
+pub fn correlation_key(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejection> {
+    input::correlation_key(machine, input)
+}

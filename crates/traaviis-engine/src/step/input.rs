@@ -1,0 +1,537 @@
+//! One entry per kind of input: checks it, records it, and lets the machine settle.
+
+use traaviis_model::{
+    Body, EffectError, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value,
+    definition::{ErrorsUnhandled, Unhandled},
+    limits,
+    record::{EventSource, RECORD_VERSION, Status, TimerKind},
+    time::Timestamp,
+};
+
+use crate::{
+    expr::{Env, Var},
+    machine::{Machine, StateId, is_reserved},
+    step::{Input, InternalEvent, Origin, Rejection, Run, Step, StepContext},
+};
+
+/// What the first templates of an instance read: its input, before there is any state.
+struct StartEnv<'a> {
+    machine: &'a Machine,
+    input: &'a Value,
+    id: InstanceId,
+    now: Timestamp,
+    tenant: String,
+}
+
+impl Env for StartEnv<'_> {
+    fn var(&self, var: Var) -> Option<Value> {
+        match var {
+            Var::Input => Some(self.input.clone()),
+            Var::Now => Some(Value::Time(self.now)),
+            Var::Tenant => Some(Value::map([("id", Value::from(self.tenant.as_str()))])),
+            Var::Workflow => Some(Value::map([
+                ("name", Value::String(self.machine.definition().name.clone())),
+                ("version", Value::from(self.machine.definition().version.to_string())),
+                ("instance_id", Value::from(self.id.to_string())),
+                ("started_at", Value::Time(self.now)),
+            ])),
+            _ => None,
+        }
+    }
+
+    fn random_seed(&self) -> (u64, u64) {
+        self.id.0.as_u64_pair()
+    }
+}
+
+fn too_large(what: &str, limit: usize) -> Rejection {
+    Rejection::new("payload_too_large", format!("{what} is larger than {limit} bytes"))
+}
+
+pub(super) fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
+    if input.json_len() > limits::PAYLOAD_BYTES_MAX {
+        return Err(too_large("the start input", limits::PAYLOAD_BYTES_MAX));
+    }
+    let Some(schema) = &machine.input_schema else { return Ok(input) };
+    let input = schema.fill_defaults(input);
+    let errors = schema.errors(&input);
+    if errors.is_empty() {
+        return Ok(input);
+    }
+    Err(Rejection::new(
+        "input_invalid",
+        format!(
+            "the input does not fit the schema of workflow `{}`: {}",
+            machine.definition().name,
+            errors.join("; ")
+        ),
+    )
+    .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))])))
+}
+
+pub(super) fn correlation_key(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejection> {
+    let Some(expr) = &machine.correlation else { return Ok(None) };
+    let env = StartEnv {
+        machine,
+        input,
+        id: InstanceId(uuid::Uuid::nil()),
+        now: Timestamp(0),
+        tenant: String::new(),
+    };
+    match expr.eval(&env) {
+        Ok(value) if !value.is_null() => Ok(Some(super::actions::text_of(&value.into_json()))),
+        Ok(_) => Err(Rejection::new("input_invalid", "the correlation key of this input is null")),
+        Err(error) => Err(Rejection::new(
+            "input_invalid",
+            format!("the correlation key cannot be computed: {}", error.message),
+        )),
+    }
+}
+
+pub(super) fn start(
+    machine: &Machine,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    input: Value,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    let input = checked_input(machine, input)?;
+    let correlation = correlation_key(machine, &input)?;
+    let env = StartEnv {
+        machine,
+        input: &input,
+        id,
+        now: context.now,
+        tenant: ctx.tenant().to_string(),
+    };
+    let data = machine.data_initial.render(&env).map_err(|error| {
+        Rejection::new("input_invalid", format!("`data.initial` cannot be computed: {}", error.message))
+    })?;
+    let definition = machine.definition();
+    let record = Record {
+        header: Header {
+            tenant_id: ctx.tenant(),
+            instance_id: id,
+            seq: 1,
+            v: RECORD_VERSION,
+            at: context.now,
+            step: 1,
+            definition_hash: definition.hash,
+            actor: context.actor.clone(),
+            causation_id: context.causation.clone(),
+            correlation_id: None,
+        },
+        body: Body::Created {
+            workflow: definition.name.clone(),
+            version: definition.version.to_string().into(),
+            input,
+            data,
+            correlation,
+        },
+    };
+    let mut run = Run::created(machine, record, context)?;
+    run.data_changed = true;
+    run.enter_initial();
+    run.settle();
+    run.check_data();
+    run.finish()
+}
+
+pub(super) fn step(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    input: Input,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    if snapshot.status.is_finished() {
+        return match input {
+            Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. } => {
+                Err(Rejection::new(
+                    "instance_finished",
+                    format!("the instance has ended with status `{}`", snapshot.status.as_str()),
+                ))
+            }
+            _ => Run::new(machine, snapshot.clone(), context).finish(),
+        };
+    }
+    let is_event = matches!(input, Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. });
+    let mut run = Run::new(machine, snapshot.clone(), context);
+    run.take(input)?;
+    run.check_data();
+    match run.finish() {
+        Err(rejection) if !is_event => frozen(machine, snapshot, rejection, context),
+        other => other,
+    }
+}
+
+/// Ends or freezes an instance whose own next step cannot be taken.
+fn frozen(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    why: Rejection,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    let mut run = Run::new(machine, snapshot.clone(), context);
+    let kind: Text = match why.code {
+        "macrostep_overrun" => "macrostep_overrun".into(),
+        _ => "step_rejected".into(),
+    };
+    let error = EffectError::new(why.code, why.message.as_str());
+    match machine.definition().errors_unhandled {
+        ErrorsUnhandled::Fail => run.end_at_once(Status::Failed, Some(error)),
+        ErrorsUnhandled::Incident => {
+            let known = run.snapshot.incidents.iter().any(|it| it.kind == kind);
+            if !known {
+                run.emit(Body::IncidentOpened {
+                    incident: kind,
+                    tree: 0,
+                    path: "".into(),
+                    message: why.message.into(),
+                    error: Some(error),
+                });
+            }
+        }
+    }
+    run.finish()
+}
+
+impl Run<'_> {
+    fn take(&mut self, input: Input) -> Result<(), Rejection> {
+        match input {
+            Input::Event { event, data, id } => return self.external(event, data, id),
+            Input::Timer { timer } => self.timer(&timer),
+            Input::Starting { tree, path } => self.call_starting(tree, &path),
+            Input::Outcome { tree, path, attempt, outcome } => {
+                self.call_outcome(tree, &path, attempt, outcome);
+            }
+            Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
+            Input::Continue => self.advance_trees(),
+            Input::Cancel { terminate, reason } => self.cancel_instance(terminate, reason),
+            Input::Resolve { tree, path, resolution } => self.resolve(tree, &path, resolution)?,
+        }
+        if !self.is_ended() {
+            self.settle();
+        }
+        self.end_if_clean();
+        Ok(())
+    }
+
+    fn external(&mut self, name: Text, data: Value, id: Option<Text>) -> Result<(), Rejection> {
+        if self.snapshot.status == Status::Completing {
+            return Err(Rejection::new("instance_finished", "the instance is ending; only cleanup still runs"));
+        }
+        if self.snapshot.status == Status::Paused {
+            return Err(Rejection::new("instance_paused", "the instance is paused; resume it first"));
+        }
+        if data.json_len() > limits::PAYLOAD_BYTES_MAX {
+            return Err(too_large("the event payload", limits::PAYLOAD_BYTES_MAX));
+        }
+        let machine = self.machine;
+        let Some(declared) = machine.events.get(&name).filter(|it| !it.internal) else {
+            let known = machine.events.iter().filter(|(_, it)| !it.internal).map(|(name, _)| name);
+            let known: Vec<&str> = known.map(|it| &**it).collect();
+            let rule = if is_reserved(&name) { "is reserved for the engine" } else { "is not declared" };
+            return Err(Rejection::new(
+                "unknown_event",
+                format!(
+                    "event `{name}` {rule} in workflow `{}`; declared are: {}",
+                    self.snapshot.workflow,
+                    known.join(", ")
+                ),
+            )
+            .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
+        };
+        if let Some(schema) = &declared.schema {
+            let errors = schema.errors(&data);
+            if !errors.is_empty() {
+                return Err(Rejection::new(
+                    "event_payload_invalid",
+                    format!("the payload of `{name}` does not fit its schema: {}", errors.join("; ")),
+                )
+                .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))])));
+            }
+        }
+        let event = InternalEvent { name, data, id, external: true, origin: Origin::None };
+        self.event = Some(event.clone());
+        self.validate(&event)?;
+        let merge = declared.merge && event.data.as_map().is_some();
+        // Selection sees the merged data, so the merge comes first; a refusal drops the whole step.
+        let seq_before = self.snapshot.seq;
+        if merge {
+            self.emit(received(&event));
+            let cause = format!("/events/{}", event.name).into();
+            let _ = self.merge_data(&event.data, &cause);
+        }
+        let selection = self.select(Some(&event));
+        if selection.candidates.is_empty() {
+            return self.not_accepted(event, seq_before);
+        }
+        if !merge {
+            self.emit(received(&event));
+        }
+        for (error, pointer, state) in selection.errors {
+            self.told_errors.push(pointer.clone());
+            self.expression_failed(&error, &pointer, state);
+        }
+        self.microstep(&selection.candidates);
+        self.settle();
+        self.end_if_clean();
+        Ok(())
+    }
+
+    fn validate(&self, event: &InternalEvent) -> Result<(), Rejection> {
+        for validation in &self.machine.validations {
+            let concerned = validation.events.is_empty()
+                || validation.events.iter().any(|it| it.matches(&event.name));
+            if !concerned {
+                continue;
+            }
+            match validation.check.eval_bool(&self.env()) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let message = self.render(&validation.message).unwrap_or_default();
+                    return Err(Rejection::new(
+                        "validation_failed",
+                        format!(
+                            "validation `{}` refuses event `{}`: {}",
+                            validation.name,
+                            event.name,
+                            super::actions::text_of(&message)
+                        ),
+                    )
+                    .with(Value::map([
+                        ("name", Value::String(validation.name.clone())),
+                        ("message", message),
+                        ("code", validation.code.clone().map_or(Value::Null, Value::String)),
+                    ])));
+                }
+                Err(error) => {
+                    return Err(Rejection::new(
+                        "validation_failed",
+                        format!("validation `{}` cannot be computed: {}", validation.name, error.message),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the policy for a declared event that nothing accepts.
+    fn not_accepted(&mut self, event: InternalEvent, seq_before: Seq) -> Result<(), Rejection> {
+        let InternalEvent { name, data, .. } = event;
+        match self.unhandled_policy() {
+            Unhandled::Reject => {
+                let accepted = self.machine.accepted_events(&self.snapshot);
+                let words: Vec<&str> = accepted.iter().map(|it| &**it).collect();
+                Err(Rejection::new(
+                    "event_not_accepted",
+                    format!(
+                        "state `{}` does not accept event `{name}` now; accepted are: {}",
+                        self.snapshot.state(),
+                        if words.is_empty() { "none".into() } else { words.join(", ") }
+                    ),
+                )
+                .with(Value::map([(
+                    "accepted",
+                    Value::list(accepted.iter().cloned().map(Value::String)),
+                )])))
+            }
+            // A merge has already recorded the event.
+            Unhandled::Ignore if self.snapshot.seq > seq_before => Ok(()),
+            Unhandled::Ignore => {
+                self.emit(Body::EventIgnored { event: name, data });
+                Ok(())
+            }
+            Unhandled::Defer => {
+                if self.snapshot.deferred.len() >= limits::DEFERRED_MAX {
+                    return Err(Rejection::new(
+                        "deferred_queue_full",
+                        format!("{} events already wait for a state that accepts them", limits::DEFERRED_MAX),
+                    ));
+                }
+                self.emit(Body::EventDeferred { event: name, data });
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the innermost policy of the first active state that has one, else the document's.
+    fn unhandled_policy(&self) -> Unhandled {
+        self.snapshot
+            .configuration
+            .iter()
+            .filter_map(|path| self.machine.by_path.get(path))
+            .flat_map(|leaf| self.machine.ancestors(*leaf))
+            .find_map(|state| self.machine.states[state].unhandled)
+            .unwrap_or(self.machine.definition().unhandled)
+    }
+
+    /// Offers the oldest deferred event that is accepted now; says whether there was one.
+    pub(crate) fn recall_deferred(&mut self) -> bool {
+        if self.snapshot.deferred.is_empty() || !self.configuration_changed {
+            return false;
+        }
+        for at in 0..self.snapshot.deferred.len() {
+            let (name, data) = self.snapshot.deferred[at].clone();
+            let event =
+                InternalEvent { name: name.clone(), data, id: None, external: true, origin: Origin::None };
+            let before = self.event.replace(event);
+            let selection = self.select(self.event.as_ref());
+            if selection.candidates.is_empty() {
+                self.event = before;
+                continue;
+            }
+            self.emit(Body::EventRecalled { event: name });
+            self.microstep(&selection.candidates);
+            return true;
+        }
+        self.configuration_changed = false;
+        false
+    }
+
+    fn timer(&mut self, id: &Text) {
+        let Some(timer) = self.snapshot.timers.iter().find(|timer| timer.id == *id).cloned() else {
+            return;
+        };
+        if timer.due > self.now {
+            return;
+        }
+        self.emit(Body::TimerFired { timer: id.clone() });
+        match timer.kind {
+            TimerKind::After { state, index } => {
+                let Some(owner) = self.machine.by_path.get(&state).copied() else { return };
+                let origin = Origin::After(owner, index as usize);
+                self.internal(InternalEvent::internal(format!("after.{state}"), Value::Null, origin));
+            }
+            TimerKind::Raise { event, .. } => {
+                let event = InternalEvent::internal(event, timer.data, Origin::None);
+                self.internal(event);
+            }
+            TimerKind::Delay { tree, path } => self.delay_over(tree, &path),
+            TimerKind::Retry { tree, path } => self.retry_due(tree, &path),
+            TimerKind::Deadline { tree, path } => self.deadline_over(tree, &path),
+        }
+    }
+
+    fn cancel_instance(&mut self, terminate: bool, reason: Option<Text>) {
+        self.emit(Body::CancelRequested { terminate, reason });
+        if terminate {
+            self.end_at_once(Status::Cancelled, None);
+        } else if self.snapshot.status != Status::Completing {
+            self.exit_all();
+            self.end(Status::Cancelled, Value::Null, None);
+        }
+    }
+
+    /// An error event found no candidate.
+    pub(crate) fn unhandled_error(&mut self, event: &InternalEvent) {
+        let message = event.data.get("message").and_then(Value::as_str).unwrap_or_default();
+        let code = event.data.get("code").and_then(Value::as_str).unwrap_or("custom_error");
+        let error = EffectError::new(code, format!("`{}` was not handled: {message}", event.name))
+            .with_details(event.data.clone());
+        match self.machine.definition().errors_unhandled {
+            ErrorsUnhandled::Fail => self.end(Status::Failed, Value::Null, Some(error)),
+            ErrorsUnhandled::Incident => {
+                let path: Text = event.name.clone();
+                let known = self.snapshot.incidents.iter().any(|it| it.path == path);
+                if !known {
+                    self.emit(Body::IncidentOpened {
+                        incident: "effect_failed".into(),
+                        tree: 0,
+                        path,
+                        message: error.message.clone(),
+                        error: Some(error),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Ends the instance; trees that still have something to undo, or are detached, finish first.
+    pub(crate) fn end(&mut self, status: Status, output: Value, error: Option<EffectError>) {
+        self.queue.clear();
+        self.to_invoke.clear();
+        self.cancel_timers(|kind| matches!(kind, TimerKind::After { .. } | TimerKind::Raise { .. }));
+        let owners: Vec<Text> = self.snapshot.trees.iter().map(|tree| tree.state.clone()).collect();
+        owners.iter().for_each(|state| self.leave_trees(state));
+        if self.snapshot.trees.is_empty() {
+            self.emit(Body::Finished { status, output, error });
+        } else {
+            self.emit(Body::Completing { status, output, error });
+        }
+    }
+
+    /// Ends the instance and gives up everything that still runs.
+    pub(crate) fn end_at_once(&mut self, status: Status, error: Option<EffectError>) {
+        self.abandon_all();
+        self.emit(Body::Finished { status, output: Value::Null, error });
+    }
+
+    /// Ends a completing instance once nothing runs any more.
+    pub(crate) fn end_if_clean(&mut self) {
+        if self.snapshot.status == Status::Completing && self.snapshot.trees.is_empty() {
+            let status = self.snapshot.ending.unwrap_or(Status::Failed);
+            let output = self.snapshot.output.clone();
+            let error = self.snapshot.error.clone();
+            self.emit(Body::Finished { status, output, error });
+        }
+    }
+
+    /// Checks the data against its schema and limit once per step.
+    fn check_data(&mut self) {
+        if !self.data_changed || self.fault.is_some() {
+            return;
+        }
+        if self.snapshot.data.json_len() > limits::DATA_BYTES_MAX {
+            self.fault = Some(too_large("the instance's data", limits::DATA_BYTES_MAX));
+            return;
+        }
+        let Some(schema) = &self.machine.data_schema else { return };
+        let errors = schema.errors(&self.snapshot.data);
+        if !errors.is_empty() {
+            self.fault = Some(Rejection::new(
+                "step_rejected",
+                format!("after the step the data would not fit their schema: {}", errors.join("; ")),
+            ));
+        }
+    }
+
+    /// Begins the invokes of the states entered in this macrostep.
+    pub(crate) fn begin_invokes(&mut self) {
+        for state in std::mem::take(&mut self.to_invoke) {
+            for invoke in 0..self.machine.states[state].invoke.len() {
+                if self.active[state] && !self.is_ended() {
+                    self.begin_invoke(state, invoke);
+                }
+            }
+        }
+    }
+
+    fn begin_invoke(&mut self, state: StateId, invoke: usize) {
+        let def = &self.machine.states[state].invoke[invoke];
+        if let Some(when) = &def.when {
+            match when.eval_bool(&self.env()) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.expression_failed(&error, &def.pointer, state),
+            }
+        }
+        let tree = self.emit(Body::TreeStarted {
+            invoke: def.id.clone(),
+            state: self.machine.states[state].path.clone(),
+            pointer: def.pointer.clone(),
+            detached: def.detach,
+        });
+        self.poll(tree, &def.id, &def.effect);
+    }
+}
+
+fn received(event: &InternalEvent) -> Body {
+    Body::EventReceived {
+        event: event.name.clone(),
+        data: event.data.clone(),
+        id: event.id.clone(),
+        source: EventSource::External,
+    }
+}
+

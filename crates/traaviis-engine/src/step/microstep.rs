@@ -1,0 +1,375 @@
+//! Takes the selected candidates: exits, actions, entries, in SCXML's order.
+
+use traaviis_model::{
+    Body, Text, Value,
+    definition::FinalStatus,
+    limits,
+    record::{Status, TimerKind},
+};
+
+use crate::{
+    machine::{Candidate, Kind, Machine, StateId},
+    step::{InternalEvent, Origin, Rejection, Run},
+};
+
+impl<'m> Run<'m> {
+    /// Runs eventless and internal work until the instance rests, then begins invokes, and again.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while self.fault.is_none() && !self.is_ended() {
+                let selection = self.select_noting_errors(None);
+                if !selection.is_empty() {
+                    self.microstep(&selection);
+                    continue;
+                }
+                let Some(event) = self.queue.pop_front() else { break };
+                self.internal(event);
+            }
+            if self.fault.is_some() || self.is_ended() {
+                return;
+            }
+            if !self.to_invoke.is_empty() {
+                self.begin_invokes();
+            } else if !self.recall_deferred() {
+                return;
+            }
+        }
+    }
+
+    /// Says whether no transition can follow.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.snapshot.status.is_finished() || self.snapshot.status == Status::Completing
+    }
+
+    /// Selects with `self.event` set to the event, and tells guard errors.
+    pub(crate) fn select_noting_errors(&mut self, event: Option<InternalEvent>) -> Vec<&'m Candidate> {
+        if event.is_some() {
+            self.event = event;
+            let selection = self.select(self.event.as_ref());
+            self.tell(selection)
+        } else {
+            let selection = self.select(None);
+            self.tell(selection)
+        }
+    }
+
+    fn tell(&mut self, selection: super::select::Selection<'m>) -> Vec<&'m Candidate> {
+        for (error, pointer, state) in selection.errors {
+            self.told_errors.push(pointer.clone());
+            self.expression_failed(&error, &pointer, state);
+        }
+        selection.candidates
+    }
+
+    /// Processes one internal event.
+    pub(crate) fn internal(&mut self, event: InternalEvent) {
+        let selection = self.select_noting_errors(Some(event));
+        if !selection.is_empty() {
+            self.microstep(&selection);
+            return;
+        }
+        let Some(event) = self.event.clone() else { return };
+        if event.name.starts_with("error.") || &*event.name == "budget.exceeded" {
+            self.unhandled_error(&event);
+        }
+    }
+
+    /// Takes candidates; the caller has checked that they do not conflict.
+    pub(crate) fn microstep(&mut self, candidates: &[&'m Candidate]) {
+        self.microsteps += 1;
+        if self.microsteps as usize > limits::MICROSTEPS_MAX {
+            self.fault.get_or_insert(Rejection::new(
+                "macrostep_overrun",
+                format!("the step did not come to rest within {} microsteps", limits::MICROSTEPS_MAX),
+            ));
+            return;
+        }
+        let mut exits: Vec<StateId> = Vec::new();
+        for candidate in candidates {
+            exits.extend(self.exit_set(candidate));
+        }
+        exits.sort_unstable();
+        exits.dedup();
+        exits.reverse();
+        let remembered = self.remember(&exits);
+        let entries = self.entry_set(candidates);
+        let from = self.snapshot.configuration.clone();
+        let mut after = self.active.clone();
+        exits.iter().for_each(|state| after[*state] = false);
+        entries.iter().for_each(|state| after[*state] = true);
+        let to = leaves(self.machine, &after);
+        let path = |state: &StateId| self.machine.states[*state].path.clone();
+        let changed = from != to || !exits.is_empty() || !entries.is_empty();
+        self.configuration_changed |= changed;
+        self.emit(Body::Transition {
+            from,
+            to,
+            event: self.event.as_ref().map(|event| event.name.clone()),
+            candidates: candidates.iter().map(|it| it.pointer.clone()).collect(),
+            guards: candidates
+                .iter()
+                .filter_map(|it| Some(it.guard.as_ref()?.source().into()))
+                .collect(),
+            exited: exits.iter().map(path).collect(),
+            entered: entries.iter().map(path).collect(),
+            remembered,
+            microstep: self.microsteps,
+        });
+        for state in exits {
+            self.exit(state);
+        }
+        for candidate in candidates {
+            self.act(&candidate.actions, candidate.source);
+        }
+        for state in entries {
+            self.enter(state);
+        }
+    }
+
+    /// Leaves a state: exit actions, then its timers and effects.
+    pub(crate) fn exit(&mut self, state: StateId) {
+        let def = &self.machine.states[state];
+        self.act(&def.exit, state);
+        self.active[state] = false;
+        self.to_invoke.retain(|it| *it != state);
+        if !def.after.is_empty() {
+            self.cancel_timers(
+                |kind| matches!(kind, TimerKind::After { state, .. } if *state == def.path),
+            );
+        }
+        if !def.invoke.is_empty() {
+            self.leave_trees(&def.path);
+        }
+    }
+
+    fn enter(&mut self, state: StateId) {
+        if self.is_ended() {
+            return;
+        }
+        let def = &self.machine.states[state];
+        self.active[state] = true;
+        for (index, after) in def.after.iter().enumerate() {
+            match self.span(&after.delay) {
+                Ok(span) => {
+                    let kind = TimerKind::After { state: def.path.clone(), index: index as u32 };
+                    self.schedule(span, kind, Value::Null);
+                }
+                Err(error) => self.expression_failed(&error, &after.pointer, state),
+            }
+        }
+        self.act(&def.entry, state);
+        if !def.invoke.is_empty() {
+            self.to_invoke.push(state);
+        }
+        if let Kind::Final { status, output } = &def.kind {
+            let output = match self.render_or_null(output.as_ref()) {
+                Ok(output) => output,
+                Err(error) => {
+                    let pointer = format!("{}/output", def.path).into();
+                    self.expression_failed(&error, &pointer, state);
+                    Value::Null
+                }
+            };
+            self.reached_final(state, *status, output);
+        }
+    }
+
+    fn reached_final(&mut self, state: StateId, status: FinalStatus, output: Value) {
+        let parent = self.machine.states[state].parent;
+        if parent == 0 {
+            let output = match (&output, &self.machine.output) {
+                (Value::Null, Some(template)) => self.render(template).unwrap_or_default(),
+                _ => output,
+            };
+            let status = match status {
+                FinalStatus::Completed => Status::Completed,
+                FinalStatus::Failed => Status::Failed,
+                FinalStatus::Compensated => Status::Compensated,
+                FinalStatus::Cancelled => Status::Cancelled,
+            };
+            self.end(status, output, None);
+            return;
+        }
+        self.raise_done(parent, output);
+        let above = self.machine.states[parent].parent;
+        if matches!(self.machine.states[above].kind, Kind::Parallel) && self.is_done(above) {
+            self.raise_done(above, Value::Null);
+        }
+    }
+
+    fn raise_done(&mut self, state: StateId, data: Value) {
+        let name = format!("done.state.{}", self.machine.states[state].path);
+        self.queue.push_back(InternalEvent::internal(name, data, Origin::State(state)));
+    }
+
+    /// Says whether a compound state's child, or all regions of a parallel one, are final.
+    fn is_done(&self, state: StateId) -> bool {
+        let def = &self.machine.states[state];
+        match &def.kind {
+            Kind::Compound { .. } => def.children.iter().any(|child| {
+                self.active[*child] && matches!(self.machine.states[*child].kind, Kind::Final { .. })
+            }),
+            Kind::Parallel => def
+                .children
+                .iter()
+                .filter(|child| !matches!(self.machine.states[**child].kind, Kind::History { .. }))
+                .all(|child| self.is_done(*child)),
+            _ => false,
+        }
+    }
+
+    /// Returns what the history states of the exited states will remember.
+    fn remember(&self, exits: &[StateId]) -> Vec<(Text, Vec<Text>)> {
+        let mut remembered = Vec::new();
+        for state in exits {
+            for child in &self.machine.states[*state].children {
+                let Kind::History { deep, .. } = self.machine.states[*child].kind else { continue };
+                let kept = (*state + 1..=self.machine.states[*state].last)
+                    .filter(|it| self.active[*it])
+                    .filter(|it| {
+                        if deep {
+                            self.machine.states[*it].children.is_empty()
+                        } else {
+                            self.machine.states[*it].parent == *state
+                        }
+                    })
+                    .map(|it| self.machine.states[it].path.clone())
+                    .collect();
+                remembered.push((self.machine.states[*child].path.clone(), kept));
+            }
+        }
+        remembered
+    }
+
+    /// Returns the states that candidates enter, in document order.
+    pub(crate) fn entry_set(&self, candidates: &[&Candidate]) -> Vec<StateId> {
+        let mut entry = vec![false; self.machine.states.len()];
+        for candidate in candidates {
+            let Some(targets) = &candidate.targets else { continue };
+            let Some(domain) = self.domain(candidate) else { continue };
+            self.add_targets(targets, domain, &mut entry);
+        }
+        (1..entry.len()).filter(|state| entry[*state]).collect()
+    }
+
+    /// Returns the states entered when an instance starts.
+    pub(crate) fn initial_set(&self, targets: &[StateId]) -> Vec<StateId> {
+        let mut entry = vec![false; self.machine.states.len()];
+        self.add_targets(targets, 0, &mut entry);
+        (1..entry.len()).filter(|state| entry[*state]).collect()
+    }
+
+    fn add_targets(&self, targets: &[StateId], domain: StateId, entry: &mut [bool]) {
+        let effective = self.effective_targets(targets);
+        for target in targets {
+            self.add_descendants(*target, entry);
+        }
+        for target in effective {
+            self.add_ancestors(target, domain, entry);
+        }
+    }
+
+    fn add_descendants(&self, state: StateId, entry: &mut [bool]) {
+        let def = &self.machine.states[state];
+        match &def.kind {
+            Kind::History { target, .. } => {
+                let remembered = self.remembered(state);
+                let targets = if remembered.is_empty() { target.clone() } else { remembered };
+                targets.iter().for_each(|it| self.add_descendants(*it, entry));
+                targets.iter().for_each(|it| self.add_ancestors(*it, def.parent, entry));
+            }
+            Kind::Compound { initial } => {
+                entry[state] = true;
+                if def.children.iter().any(|child| entry[*child]) {
+                    return;
+                }
+                initial.iter().for_each(|it| self.add_descendants(*it, entry));
+                initial.iter().for_each(|it| self.add_ancestors(*it, state, entry));
+            }
+            Kind::Parallel => {
+                entry[state] = true;
+                self.add_regions(state, entry);
+            }
+            Kind::Atomic | Kind::Final { .. } => entry[state] = true,
+        }
+    }
+
+    fn add_regions(&self, parallel: StateId, entry: &mut [bool]) {
+        for child in &self.machine.states[parallel].children {
+            let is_history = matches!(self.machine.states[*child].kind, Kind::History { .. });
+            let entered = (*child..=self.machine.states[*child].last).any(|it| entry[it]);
+            if !is_history && !entered {
+                self.add_descendants(*child, entry);
+            }
+        }
+    }
+
+    fn add_ancestors(&self, state: StateId, domain: StateId, entry: &mut [bool]) {
+        let mut at = self.machine.states[state].parent;
+        while at != domain && at != 0 {
+            entry[at] = true;
+            if matches!(self.machine.states[at].kind, Kind::Parallel) {
+                self.add_regions(at, entry);
+            }
+            at = self.machine.states[at].parent;
+        }
+        // An active parallel domain keeps its other regions; only what is left is entered again.
+        if at == domain && matches!(self.machine.states[domain].kind, Kind::Parallel) {
+            self.add_regions(domain, entry);
+        }
+    }
+
+    /// Enters the initial configuration.
+    pub(crate) fn enter_initial(&mut self) {
+        let Kind::Compound { initial } = &self.machine.states[0].kind else { return };
+        let entries = self.initial_set(initial);
+        let mut after = vec![false; self.machine.states.len()];
+        entries.iter().for_each(|state| after[*state] = true);
+        self.microsteps += 1;
+        self.emit(Body::Transition {
+            from: Vec::new(),
+            to: leaves(self.machine, &after),
+            event: None,
+            candidates: Vec::new(),
+            guards: Vec::new(),
+            exited: Vec::new(),
+            entered: entries.iter().map(|it| self.machine.states[*it].path.clone()).collect(),
+            remembered: Vec::new(),
+            microstep: self.microsteps,
+        });
+        for state in entries {
+            self.enter(state);
+        }
+    }
+
+    /// Leaves every state, as when the instance is called off.
+    pub(crate) fn exit_all(&mut self) {
+        let exits: Vec<StateId> = (1..self.active.len()).rev().filter(|it| self.active[*it]).collect();
+        if exits.is_empty() {
+            return;
+        }
+        let remembered = self.remember(&exits);
+        self.emit(Body::Transition {
+            from: self.snapshot.configuration.clone(),
+            to: Vec::new(),
+            event: None,
+            candidates: Vec::new(),
+            guards: Vec::new(),
+            exited: exits.iter().map(|it| self.machine.states[*it].path.clone()).collect(),
+            entered: Vec::new(),
+            remembered,
+            microstep: self.microsteps + 1,
+        });
+        for state in exits {
+            self.exit(state);
+        }
+    }
+}
+
+/// Returns the paths of active states without active children, in document order.
+fn leaves(machine: &Machine, active: &[bool]) -> Vec<Text> {
+    (1..active.len())
+        .filter(|state| active[*state] && !machine.states[*state].children.iter().any(|it| active[*it]))
+        .map(|state| machine.states[state].path.clone())
+        .collect()
+}

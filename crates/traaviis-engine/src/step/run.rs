@@ -1,0 +1,229 @@
+//! The working copy of one step: records so far, the state after them, and the internal queue.
+//!
+//! Invariant: the state changes only through [`Run::emit`], which applies the record it writes. Folding
+//! the records again therefore gives the same state by construction.
+
+use std::collections::VecDeque;
+
+use traaviis_model::{
+    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits, record::RECORD_VERSION,
+    record::TimerKind, time::Span,
+};
+
+use crate::{
+    expr::{EvalError, Template},
+    machine::{Machine, StateId, span_of},
+    step::{Rejection, Request, Step, StepContext, StepEnv},
+};
+
+/// An event inside a step.
+#[derive(Clone, Debug)]
+pub(crate) struct InternalEvent {
+    pub name: Text,
+    pub data: Value,
+    pub id: Option<Text>,
+    pub external: bool,
+    pub origin: Origin,
+}
+
+/// Where an internal event comes from; candidates written for the origin come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    None,
+    /// Raised inside a state.
+    State(StateId),
+    /// A timer of a state.
+    After(StateId, usize),
+    /// Outcome of an invoke of a state.
+    Done(StateId, usize),
+    Failed(StateId, usize),
+}
+
+impl InternalEvent {
+    pub(crate) fn internal(name: impl Into<Text>, data: Value, origin: Origin) -> InternalEvent {
+        InternalEvent { name: name.into(), data, id: None, external: false, origin }
+    }
+}
+
+/// The working copy of one step.
+pub(crate) struct Run<'m> {
+    pub machine: &'m Machine,
+    pub snapshot: Snapshot,
+    pub records: Vec<Record>,
+    pub requests: Vec<Request>,
+    pub queue: VecDeque<InternalEvent>,
+    pub event: Option<InternalEvent>,
+    pub active: Vec<bool>,
+    pub now: Timestamp,
+    pub microsteps: u32,
+    pub start_slots: u32,
+    /// Effect nodes advanced; at the limit the rest waits for the next step.
+    pub advances: usize,
+    pub yielded: bool,
+    /// States entered whose invokes have not begun.
+    pub to_invoke: Vec<StateId>,
+    /// Candidates whose guard error was told already in this macrostep.
+    pub told_errors: Vec<Text>,
+    pub data_changed: bool,
+    pub configuration_changed: bool,
+    /// Set when the step cannot be taken.
+    pub fault: Option<Rejection>,
+    header: Header,
+}
+
+impl<'m> Run<'m> {
+    pub(crate) fn new(machine: &'m Machine, snapshot: Snapshot, context: &StepContext) -> Run<'m> {
+        let now = context.now.max(snapshot.updated_at);
+        let mut active = vec![false; machine.states.len()];
+        for path in &snapshot.configuration {
+            if let Some(leaf) = machine.by_path.get(path) {
+                machine.ancestors(*leaf).for_each(|state| active[state] = true);
+            }
+        }
+        Run {
+            header: Header {
+                tenant_id: snapshot.tenant_id,
+                instance_id: snapshot.id,
+                seq: 0,
+                v: RECORD_VERSION,
+                at: now,
+                step: snapshot.step + 1,
+                definition_hash: machine.definition().hash,
+                actor: context.actor.clone(),
+                causation_id: context.causation.clone(),
+                correlation_id: None,
+            },
+            machine,
+            snapshot,
+            records: Vec::with_capacity(4),
+            requests: Vec::new(),
+            queue: VecDeque::new(),
+            event: None,
+            active,
+            now,
+            microsteps: 0,
+            start_slots: context.start_slots,
+            advances: 0,
+            yielded: false,
+            to_invoke: Vec::new(),
+            told_errors: Vec::new(),
+            data_changed: false,
+            configuration_changed: false,
+            fault: None,
+        }
+    }
+
+    /// Continues after `created`, which has no state before it.
+    pub(crate) fn created(machine: &'m Machine, record: Record, context: &StepContext) -> Result<Run<'m>, Rejection> {
+        let snapshot = Snapshot::create(&record)
+            .map_err(|error| Rejection::new("engine_fault", error.to_string()))?;
+        let mut run = Run::new(machine, snapshot, context);
+        run.header.step = 1;
+        run.records.push(record);
+        Ok(run)
+    }
+
+    /// Writes a record and applies it; returns its number.
+    pub(crate) fn emit(&mut self, body: Body) -> Seq {
+        let seq = self.snapshot.seq + 1;
+        let applied = self.snapshot.apply_body(seq, self.header.step, self.now, &body);
+        if let Err(error) = applied {
+            debug_assert!(false, "{error}");
+            self.fault.get_or_insert(Rejection::new("engine_fault", error.to_string()));
+        }
+        if matches!(body, Body::DataChanged { .. }) {
+            self.data_changed = true;
+        }
+        self.records.push(Record { header: Header { seq, ..self.header.clone() }, body });
+        seq
+    }
+
+    /// Ends the step.
+    pub(crate) fn finish(mut self) -> Result<Step, Rejection> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if self.yielded && !self.snapshot.status.is_finished() {
+            self.requests.push(Request::Continue);
+        }
+        Ok(Step { records: self.records, snapshot: self.snapshot, requests: self.requests })
+    }
+
+    /// Returns what expressions outside effect trees read.
+    pub(crate) fn env(&self) -> StepEnv<'_> {
+        StepEnv {
+            machine: self.machine,
+            snapshot: &self.snapshot,
+            active: &self.active,
+            now: self.now,
+            event: self.event.as_ref(),
+            node: None,
+            value: None,
+        }
+    }
+
+    pub(crate) fn render(&self, template: &Template) -> Result<Value, EvalError> {
+        template.render(&self.env())
+    }
+
+    pub(crate) fn render_or_null(&self, template: Option<&Template>) -> Result<Value, EvalError> {
+        template.map_or(Ok(Value::Null), |it| self.render(it))
+    }
+
+    /// Renders a duration.
+    pub(crate) fn span(&self, template: &Template) -> Result<Span, EvalError> {
+        let value = self.render(template)?;
+        span_of(&value).map_err(|message| EvalError { code: "expression_error", message })
+    }
+
+    /// Sets a timer.
+    pub(crate) fn schedule(&mut self, after: Span, timer_kind: TimerKind, data: Value) {
+        self.schedule_at(self.now.plus(after), timer_kind, data);
+    }
+
+    /// Sets a timer for a point in time.
+    pub(crate) fn schedule_at(&mut self, due: Timestamp, timer_kind: TimerKind, data: Value) {
+        if self.snapshot.timers.len() >= limits::TIMERS_MAX {
+            self.fault.get_or_insert(Rejection::new(
+                "timer_limit",
+                format!("the instance would have more than {} open timers", limits::TIMERS_MAX),
+            ));
+            return;
+        }
+        let timer = format!("t{}", self.snapshot.seq + 1).into();
+        self.emit(Body::TimerScheduled { timer, due, timer_kind, data });
+    }
+
+    /// Takes away every timer that `gone` names.
+    pub(crate) fn cancel_timers(&mut self, gone: impl Fn(&TimerKind) -> bool) {
+        if self.snapshot.timers.is_empty() {
+            return;
+        }
+        let timers: Vec<Text> = self
+            .snapshot
+            .timers
+            .iter()
+            .filter(|timer| gone(&timer.kind))
+            .map(|timer| timer.id.clone())
+            .collect();
+        for timer in timers {
+            self.emit(Body::TimerCancelled { timer });
+        }
+    }
+
+    /// Raises `error.expression` for a failed expression, and tells the reader why.
+    pub(crate) fn expression_failed(&mut self, error: &EvalError, pointer: &Text, state: StateId) {
+        self.emit(Body::Warning {
+            code: error.code.into(),
+            message: error.message.as_str().into(),
+            at_pointer: pointer.clone(),
+        });
+        let data = Value::map([
+            ("code", Value::from(error.code)),
+            ("message", Value::from(error.message.as_str())),
+            ("pointer", Value::String(pointer.clone())),
+        ]);
+        let origin = Origin::State(state);
+        self.queue.push_back(InternalEvent::internal("error.expression", data, origin));
+    }
+}

@@ -1,0 +1,224 @@
+//! Traces of small machines: a document, a script, the expected trace.
+//!
+//! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
+//! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
+//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`. Every script is replayed at its end
+//! and must give the same bytes.
+
+mod control;
+mod retry;
+mod saga;
+mod statechart;
+
+use std::{fmt::Write, sync::Arc};
+
+use expect_test::Expect;
+use traaviis_model::{
+    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp,
+    Value,
+    document::{self, Format},
+    snapshot::NodeStatus,
+};
+
+use crate::{
+    Machine,
+    step::{Input, Resolution, Step, StepContext, start, step},
+};
+
+pub(crate) fn machine(document: &str) -> Machine {
+    let read = document::read(document, Format::Yaml);
+    let shown: Vec<String> = read.diagnostics.iter().map(ToString::to_string).collect();
+    let definition = read.definition.unwrap_or_else(|| panic!("{}", shown.join("\n")));
+    Machine::compile(Arc::new(definition)).unwrap_or_else(|found| {
+        panic!("{}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// Completes a document whose states are given.
+pub(crate) fn with_head(body: &str) -> String {
+    format!("traaviis: \"1\"\nname: Test\nversion: 1.0.0\n{body}")
+}
+
+/// Runs a script against a document and compares the trace.
+pub(crate) fn check(body: &str, script: &str, expected: Expect) {
+    expected.assert_eq(&trace(body, script, Value::empty_map()));
+}
+
+pub(crate) fn trace(body: &str, script: &str, input: Value) -> String {
+    let machine = machine(&with_head(body));
+    let mut world = World::new(&machine, input);
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        world.line(line);
+    }
+    let replayed = crate::replay(&machine, &world.records).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(replayed.unwrap().canonical(), world.snapshot.canonical(), "fold differs");
+    world.out
+}
+
+struct World<'m> {
+    machine: &'m Machine,
+    snapshot: Snapshot,
+    records: Vec<Record>,
+    now: Timestamp,
+    out: String,
+}
+
+impl<'m> World<'m> {
+    fn new(machine: &'m Machine, input: Value) -> World<'m> {
+        let context = context(Timestamp(0));
+        let id = InstanceId(uuid::Uuid::from_u128(7));
+        let begun = start(machine, &TenantCtx::for_test(9), id, input, &context)
+            .unwrap_or_else(|why| panic!("{why}"));
+        let mut world = World {
+            machine,
+            snapshot: begun.snapshot.clone(),
+            records: Vec::new(),
+            now: Timestamp(0),
+            out: String::new(),
+        };
+        world.took(begun);
+        world.go_on();
+        world
+    }
+
+    fn line(&mut self, line: &str) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (path, tail) = rest.split_once(' ').unwrap_or((rest, "null"));
+        let json = |text: &str| -> Value { serde_json::from_str(text).expect(text) };
+        let tree = |world: &Self| {
+            world.snapshot.trees.iter().find(|it| it.nodes.contains_key(path)).map_or(0, |it| it.id)
+        };
+        let attempt = |world: &Self| {
+            world.snapshot.node(tree(world), path).map_or(0, |node| node.attempt)
+        };
+        let (tree, attempt) = (tree(self), attempt(self));
+        let outcome = |outcome| Input::Outcome { tree, path: path.into(), attempt, outcome };
+        let input = match word {
+            "send" => Input::Event { event: path.into(), data: json(tail), id: None },
+            "ok" => outcome(Ok(json(tail))),
+            "fail" => {
+                let (code, how) = tail.split_once(' ').unwrap_or((tail, ""));
+                let mut error = EffectError::new(code, "no luck");
+                error.retryable = how == "retryable";
+                outcome(Err(error))
+            }
+            "unknown" => Input::Unknown {
+                tree,
+                path: path.into(),
+                class: match tail {
+                    "other" => DeliveryClass::OtherWrite,
+                    _ => DeliveryClass::KeyedWrite,
+                },
+            },
+            "happened" => {
+                let resolution = Resolution::Happened(json(tail));
+                Input::Resolve { tree, path: path.into(), resolution }
+            }
+            "retry" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Retry },
+            "cancel" => Input::Cancel { terminate: false, reason: None },
+            "terminate" => Input::Cancel { terminate: true, reason: None },
+            time => {
+                let span: Span = time.trim_start_matches('+').parse().expect(line);
+                return self.advance(span);
+            }
+        };
+        writeln!(self.out, "> {line}").unwrap();
+        self.feed(input);
+    }
+
+    fn advance(&mut self, span: Span) {
+        let until = self.now.plus(span);
+        while let Some(due) = self.snapshot.next_due().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            let timer = self.snapshot.timers.iter().find(|it| it.due == due).unwrap().id.clone();
+            writeln!(self.out, "> at {}", self.now.since(Timestamp(0))).unwrap();
+            self.feed(Input::Timer { timer });
+        }
+        self.now = until;
+    }
+
+    fn feed(&mut self, input: Input) {
+        match step(self.machine, &self.snapshot, input, &context(self.now)) {
+            Ok(step) => {
+                self.took(step);
+                self.go_on();
+            }
+            Err(why) => writeln!(self.out, "  refused {}: {why}", why.code).unwrap(),
+        }
+    }
+
+    /// Continues what did not fit one step.
+    fn go_on(&mut self) {
+        for _ in 0..50 {
+            let before = self.snapshot.seq;
+            let more = self.snapshot.trees.iter().any(|tree| {
+                tree.nodes.values().all(|node| {
+                    node.status != NodeStatus::Started && node.status != NodeStatus::Waiting
+                })
+            });
+            if !more || !self.snapshot.timers.is_empty() {
+                return;
+            }
+            let step = step(self.machine, &self.snapshot, Input::Continue, &context(self.now));
+            self.took(step.unwrap_or_else(|why| panic!("{why}")));
+            if self.snapshot.seq == before {
+                return;
+            }
+        }
+    }
+
+    fn took(&mut self, step: Step) {
+        for record in &step.records {
+            if let Some(line) = show(&record.body) {
+                writeln!(self.out, "  {line}").unwrap();
+            }
+        }
+        self.records.extend(step.records);
+        self.snapshot = step.snapshot;
+    }
+}
+
+fn context(now: Timestamp) -> StepContext {
+    StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
+}
+
+/// Returns a record as one line of a trace; none for what a reader does not need.
+fn show(body: &Body) -> Option<String> {
+    Some(match body {
+        Body::Transition { to, event, .. } => {
+            format!("{} -> {}", event.as_deref().unwrap_or("-"), to.join(" "))
+        }
+        Body::DataChanged { patch, .. } => patch
+            .iter()
+            .map(|op| serde_json::to_string(op).unwrap())
+            .collect::<Vec<_>>()
+            .join(" "),
+        Body::EffectStarted { path, attempt, .. } => format!("start {path}#{attempt}"),
+        Body::EffectAttemptFailed { path, attempt, error, next_due, .. } => {
+            format!("{path}#{attempt} failed: {}, next at {}", error.code, next_due.since(Timestamp(0)))
+        }
+        Body::EffectCompleted { path, value, .. } => format!("done {path} = {value}"),
+        Body::EffectFailed { path, error, .. } => {
+            let undone = if error.compensated { " (compensated)" } else { "" };
+            let cause = error.cause.as_ref().map_or(String::new(), |it| format!(" <- {}", it.code));
+            format!("failed {path}: {}{cause}{undone}", error.code)
+        }
+        Body::EffectCancelled { path, reason, .. } => format!("cancelled {path}: {reason}"),
+        Body::EffectSkipped { path, .. } => format!("skipped {path}"),
+        Body::EffectUnknown { path, policy, .. } => format!("unknown {path}: {policy}"),
+        Body::EffectLate { path, .. } => format!("late {path}"),
+        Body::CompensationStarted { path, .. } => format!("undo {path}"),
+        Body::CompensationFailed { path, .. } => format!("undo failed {path}"),
+        Body::EventIgnored { event, .. } => format!("ignored {event}"),
+        Body::EventDeferred { event, .. } => format!("deferred {event}"),
+        Body::EventRecalled { event } => format!("recalled {event}"),
+        Body::Logged { level, message, .. } => format!("log {level} {message}"),
+        Body::Warning { code, message, .. } => format!("warning {code}: {message}"),
+        Body::Emitted { event, data, .. } => format!("emit {event} {data}"),
+        Body::IncidentOpened { incident, path, .. } => format!("incident {incident} {path}"),
+        Body::IncidentResolved { incident, resolution, .. } => format!("resolved {incident}: {resolution}"),
+        Body::Completing { status, .. } => format!("completing {}", status.as_str()),
+        Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),
+        _ => return None,
+    })
+}

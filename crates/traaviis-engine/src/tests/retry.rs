@@ -1,0 +1,90 @@
+//! Tries, waits, timeouts, unknown outcomes.
+
+use expect_test::expect;
+
+use super::check;
+
+const CALL: &str = r#"
+initial: a
+errors: {unhandled: fail}
+states:
+  a:
+    invoke:
+      - id: pay
+        effect: {type: call, function: f, args: {}, KEYS}
+        onDone: {target: ok}
+        onError: {target: bad}
+  ok: {type: final}
+  bad: {type: final, status: failed, output: "${event.data.code}"}
+"#;
+
+fn check_call(keys: &str, script: &str, expected: expect_test::Expect) {
+    check(&CALL.replace("KEYS", keys), script, expected);
+}
+
+#[test]
+fn backoffs_grow_as_documented_and_no_wait_follows_the_last_try() {
+    check_call(
+        "retry: {attempts: 4, backoff: fibonacci, base_delay: 1s, jitter: none}",
+        "fail pay boom retryable\n+1s\nfail pay boom retryable\n+1s\nfail pay boom retryable\n+2s\nfail pay boom retryable",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn an_error_that_is_not_retryable_is_told_at_once() {
+    check_call("retry: {attempts: 4}", "fail pay refused", expect![[r#""#]]);
+}
+
+#[test]
+fn unknown_outcomes_are_retried_asked_or_failed() {
+    check_call("", "unknown pay keyed\nok pay 1", expect![[r#""#]]);
+    check_call("", "unknown pay other\nhappened pay 7", expect![[r#""#]]);
+    check_call("on_unknown: ask", "unknown pay keyed\nretry pay\nok pay 1", expect![[r#""#]]);
+    check_call("on_unknown: fail", "unknown pay keyed", expect![[r#""#]]);
+}
+
+#[test]
+fn a_subtree_is_timed_out_and_its_calls_are_called_off() {
+    check(
+        r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: w
+        effect:
+          type: fallback
+          effects:
+            - {type: timeout, duration: 3s, effect: {type: sequence, effects: [{type: call, function: f, args: {}}, {type: value, value: 2}]}}
+            - {type: value, value: late}
+        onDone: {target: ok}
+  ok: {type: final, output: "${event.data}"}
+"#,
+        "+4s",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_retried_subtree_starts_afresh() {
+    check(
+        r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: w
+        effect:
+          type: retry
+          attempts: 2
+          base_delay: 1s
+          jitter: none
+          effect: {type: sequence, effects: [{type: value, value: 1}, {type: call, function: f, args: {}}]}
+        onDone: {target: ok}
+  ok: {type: final, output: "${event.data}"}
+"#,
+        "fail w/body/1 boom retryable\n+1s\nok w/body/1 2",
+        expect![[r#""#]],
+    );
+}

@@ -1,0 +1,156 @@
+//! States, transitions, history, timers, policies.
+
+use expect_test::expect;
+
+use super::check;
+
+#[test]
+fn inner_beats_outer_and_exact_beats_prefix_beats_any() {
+    check(
+        r#"
+initial: a
+events: {x.y: {}, x.z: {}, w: {}}
+states:
+  a:
+    initial: b
+    on: {x.y: outer}
+    states:
+      b: {on: {"*": any, x.*: prefix, x.y: exact}}
+      exact: {on: {x.y: b}}
+      prefix: {on: {w: b}}
+      any: {}
+  outer: {type: final}
+"#,
+        "send x.y {}\nsend x.y {}\nsend x.z {}\nsend w {}\nsend w {}\nsend x.y {}",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn deep_and_shallow_history_return_where_it_was_left() {
+    check(
+        r#"
+initial: p
+events: {go: {}, out: {}, shallow: {}, deep: {}}
+states:
+  p:
+    initial: q
+    on: {out: off}
+    states:
+      q:
+        initial: one
+        states: {one: {on: {go: two}}, two: {}}
+      s: {type: history}
+      d: {type: history, history: deep}
+  off: {on: {shallow: p.s, deep: p.d}}
+"#,
+        "send go {}\nsend out {}\nsend deep {}\nsend out {}\nsend shallow {}",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn parallel_regions_move_together_and_finish_together() {
+    check(
+        r#"
+initial: p
+events: {e: {}, f: {}}
+states:
+  p:
+    type: parallel
+    onDone: end
+    states:
+      a: {initial: a1, states: {a1: {on: {e: a2}}, a2: {type: final}}}
+      b: {initial: b1, states: {b1: {on: {e: b2}}, b2: {on: {f: b3}}, b3: {type: final}}}
+  end: {type: final, output: {ok: true}}
+"#,
+        "send e {}\nsend f {}",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn self_transitions_restart_timers_and_targetless_ones_do_not() {
+    check(
+        r#"
+initial: a
+data: {initial: {n: 0}}
+events: {again: {}, touch: {}}
+states:
+  a:
+    after: {10s: b}
+    on:
+      again: a
+      touch: {actions: [{assign: {n: "${data.n + 1}"}}]}
+  b: {type: final, output: "${data.n}"}
+"#,
+        "+6s\nsend again {}\n+6s\nsend touch {}\n+6s",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn delayed_raise_survives_the_state_and_can_be_cancelled() {
+    check(
+        r#"
+initial: a
+events: {tick: {source: internal}, go: {}, stop: {}}
+states:
+  a: {entry: [{raise: {event: tick, delay: 5s, id: t}}, {raise: {event: tick, delay: 9s}}], on: {go: b}}
+  b: {on: {tick: c, stop: {actions: [{cancel: t}]}}}
+  c: {type: final}
+"#,
+        "send go {}\nsend stop {}\n+6s\n+6s",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn undeclared_rejected_ignored_and_deferred_events_follow_the_policy() {
+    check(
+        r#"
+initial: a
+events: {go: {}, later: {}, n: {schema: {type: object, required: [n]}}}
+states:
+  a: {unhandled: defer, on: {go: b, n: a}}
+  b: {on: {later: c}}
+  c: {unhandled: ignore}
+"#,
+        "send nope {}\nsend n {}\nsend later {}\nsend go {}\nsend go {}\nsend done.x {}",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn a_guard_error_counts_as_false_and_raises_an_error_event_once() {
+    check(
+        r#"
+initial: a
+events: {go: {}}
+states:
+  a: {on: {go: [{target: b, guard: data.missing > 1}, {target: c}]}}
+  b: {}
+  c: {onError: d}
+  d: {}
+"#,
+        "send go {}",
+        expect![[r#""#]],
+    );
+}
+
+#[test]
+fn an_endless_macrostep_fails_the_instance() {
+    check(
+        r#"
+initial: a
+data: {initial: {n: 0}}
+events: {go: {}}
+states:
+  a: {on: {go: b}, after: {1s: b}}
+  b: {always: [{target: c, guard: "data.n >= 0"}]}
+  c: {always: [{target: b, guard: "data.n >= 0"}]}
+"#,
+        "send go {}\n+2s",
+        expect![[r#""#]],
+    );
+}

@@ -1,0 +1,49 @@
+//! A call to the outside, as the engine asks for it and a connector performs it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{InstanceId, Seq, Text},
+    time::Span,
+    value::Value,
+};
+
+/// One attempt of one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Which attempt this is.
+    pub id: CallId,
+    /// Kind of the effect: `call` or `call_api`.
+    pub kind: Text,
+    /// Evaluated parameters; secrets are still references.
+    pub input: Value,
+    /// Idempotency key, stable over retries and restarts.
+    pub key: Text,
+    /// Time of this attempt; none means the kind's default.
+    pub timeout: Option<Span>,
+}
+
+/// Names one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId {
+    /// Instance.
+    pub instance: InstanceId,
+    /// Tree.
+    pub tree: Seq,
+    /// Node.
+    pub path: Text,
+    /// From 1.
+    pub attempt: u32,
+}
+
+/// What may be promised about a call whose outcome is not recorded (20-effects 6 of the language).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryClass {
+    /// Reads: repeating is harmless.
+    SafeRead,
+    /// Writes whose receiver honours the key: repeating with the same key is harmless.
+    KeyedWrite,
+    /// Other writes: at most one unconfirmed attempt.
+    OtherWrite,
+}

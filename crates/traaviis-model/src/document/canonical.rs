@@ -1,0 +1,119 @@
+//! Canonical JSON (RFC 8785) and the identity of a definition.
+//!
+//! Two documents that say the same have the same hash, whatever their format, order of keys or
+//! layout. Numbers are written as JavaScript writes them, so whole numbers above 2^53 are rounded
+//! to the nearest double, as the RFC demands.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    document::{read, tree::Node},
+    ids::DefinitionHash,
+    value::Value,
+};
+
+/// Returns the canonical JSON text of a value.
+pub fn canonical(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, &mut out);
+    out
+}
+
+/// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and `layout`.
+///
+/// Takes the document as a map or as the JSON text that
+/// [`Definition::document`](crate::definition::Definition::document) holds. An `x-` key is left out
+/// where the language has keys of its own; where keys are names or data (states, headers,
+/// arguments) it is an ordinary key and counts.
+pub fn definition_hash(document: &Value) -> DefinitionHash {
+    let node = match document {
+        Value::String(text) => super::json::parse(text).node,
+        _ => Some(Node::from_value(document)),
+    };
+    match node {
+        Some(node) => read::hash(&node),
+        None => hash_of(document),
+    }
+}
+
+/// Returns the SHA-256 of the canonical JSON of a value.
+pub(crate) fn hash_of(value: &Value) -> DefinitionHash {
+    DefinitionHash(Sha256::digest(canonical(value).as_bytes()).into())
+}
+
+fn write(value: &Value, out: &mut String) {
+    match value {
+        Value::Int(it) if it.unsigned_abs() > 1 << 53 => write_float(*it as f64, out),
+        Value::Uint(it) if *it > 1 << 53 => write_float(*it as f64, out),
+        Value::Float(it) => write_float(*it, out),
+        Value::List(items) => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write(item, out);
+            }
+            out.push(']');
+        }
+        Value::Map(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            out.push('{');
+            for (at, (key, item)) in entries.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_json());
+                out.push(':');
+                write(item, out);
+            }
+            out.push('}');
+        }
+        _ => out.push_str(&value.to_json()),
+    }
+}
+
+fn write_float(it: f64, out: &mut String) {
+    if it.is_finite() {
+        out.push_str(ryu_js::Buffer::new().format_finite(it));
+    } else {
+        out.push_str("null");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        // Not through serde_json, which reads some numbers one digit off.
+        let node = crate::document::json::parse(text).node.unwrap();
+        assert_eq!(canonical(&node.to_value()), expected);
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_comes_out() {
+        check(
+            r#"{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],
+                "string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/","literals":[null,true,false]}"#,
+            "{\"literals\":[null,true,false],\"numbers\":[333333333.3333333,1e+30,4.5,0.002,1e-27],\"string\":\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"}",
+        );
+    }
+
+    #[test]
+    fn keys_sort_by_utf_16_code_units() {
+        check(
+            r#"{"\u20ac":1,"\r":2,"\ufb33":3,"1":4,"\ud83d\ude00":5,"\u0080":6,"\u00f6":7}"#,
+            "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"ö\":7,\"€\":1,\"😀\":5,\"\u{fb33}\":3}",
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_as_in_javascript() {
+        check(
+            "[0,-0,-0.0,1.0,1e21,1e20,9007199254740993,-9007199254740993,18446744073709551615,5e-324]",
+            "[0,0,0,1,1e+21,100000000000000000000,9007199254740992,-9007199254740992,18446744073709552000,5e-324]",
+        );
+    }
+}

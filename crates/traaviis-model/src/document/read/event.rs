@@ -1,0 +1,132 @@
+//! Declared events, the names and descriptors of events, and validations.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    definition::{EventDeclaration, Unhandled, Validation},
+    document::read::{At, Keys, Reader, is_name},
+    ids::Text,
+    limits::{EVENT_NAME_CHARS_MAX, EVENTS_MAX},
+};
+
+pub(super) const KNOWN: &[&str] = &["schema", "description", "examples", "source", "merge"];
+const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window", "requires", "pii"]);
+const VALIDATION_KEYS: Keys<'_> =
+    Keys::new("a validation", &["name", "events", "check", "message", "code"]);
+
+/// First segments that only the engine uses.
+pub(super) const RESERVED: &[&str] =
+    &["done", "error", "after", "progress", "budget", "human", "signal", "child", "traaviis"];
+pub(super) const UNHANDLED: &[(&str, Unhandled)] =
+    &[("reject", Unhandled::Reject), ("ignore", Unhandled::Ignore), ("defer", Unhandled::Defer)];
+pub(super) const NAME_HINT: &str = "use a letter or `_`, then letters, digits, `_` and `-`";
+
+impl Reader {
+    pub(super) fn events(&mut self, at: &At<'_>) -> Vec<EventDeclaration> {
+        let entries = self.map(at);
+        self.at_most(at, entries.len(), EVENTS_MAX, "events");
+        let mut events = Vec::new();
+        for (key, entry) in entries {
+            let segment = key.text.split('.').next().unwrap_or_default();
+            if !is_event_name(&key.text) {
+                self.bad_name(&key.text, &entry);
+            } else if RESERVED.contains(&segment) {
+                let message = format!("the event name `{}` is reserved", key.text);
+                let hint = format!("names starting with `{segment}` belong to the engine");
+                self.report(entry.key_error("E109", message).hint(hint));
+            }
+            events.extend(self.event(&key.text, &entry));
+        }
+        events
+    }
+
+    fn event(&mut self, name: &Text, at: &At<'_>) -> Option<EventDeclaration> {
+        let fields = self.fields(at, &KEYS)?;
+        if let Some(it) = fields.get("description") {
+            self.text(&it);
+        }
+        if let Some(it) = fields.get("examples") {
+            self.list(&it);
+        }
+        let internal = fields
+            .get("source")
+            .and_then(|it| self.choice(&it, "E101", &[("external", false), ("internal", true)]));
+        Some(EventDeclaration {
+            name: name.clone(),
+            schema: fields.get("schema").and_then(|it| self.schema(&it)),
+            internal: internal.unwrap_or(false),
+            merge: fields.get("merge").and_then(|it| self.flag(&it)).unwrap_or(false),
+            pointer: at.pointer.clone(),
+        })
+    }
+
+    fn bad_name(&mut self, name: &str, at: &At<'_>) {
+        let hint = match name.chars().count() > EVENT_NAME_CHARS_MAX {
+            true => format!("at most {EVENT_NAME_CHARS_MAX} characters"),
+            false => format!("segments joined by dots; in each {NAME_HINT}"),
+        };
+        let shown: String = name.chars().take(EVENT_NAME_CHARS_MAX).collect();
+        let message = format!("`{shown}` is not a name for an event");
+        self.report(at.text_error("E109", name, message).hint(hint));
+    }
+
+    /// Reads the name of an event that is raised or emitted.
+    pub(super) fn event_name(&mut self, at: &At<'_>) -> Option<Text> {
+        let name = self.text(at)?;
+        if !is_event_name(&name) {
+            self.bad_name(&name, at);
+            return None;
+        }
+        Some(name)
+    }
+
+    /// Checks a descriptor: a name, `prefix.*` or `*`.
+    pub(super) fn descriptor(&mut self, text: &str, at: &At<'_>) {
+        let name = text.strip_suffix(".*").unwrap_or(text);
+        if text != "*" && !is_event_name(name) {
+            self.bad_name(text, at);
+        }
+    }
+
+    pub(super) fn validations(&mut self, at: &At<'_>) -> Vec<Validation> {
+        let items = self.list(at);
+        let mut seen = BTreeSet::new();
+        let mut validations = Vec::new();
+        for item in items {
+            let Some(fields) = self.fields(&item, &VALIDATION_KEYS) else { continue };
+            let name = self.required(&fields, "name", "the validation").and_then(|it| {
+                let name = self.words(&it)?;
+                if !seen.insert(name.clone()) {
+                    let message = format!("the validation `{name}` stands twice");
+                    self.report(it.error("E107", message));
+                }
+                Some(name)
+            });
+            let events = fields.get("events").map_or_else(Vec::new, |it| self.descriptors(&it));
+            let check =
+                self.required(&fields, "check", "the validation").and_then(|it| self.cel(&it));
+            let message = self.required(&fields, "message", "the validation");
+            let code = fields.get("code").and_then(|it| self.words(&it));
+            let (Some(name), Some(check), Some(message)) = (name, check, message) else { continue };
+            let (message, pointer) = (message.value(), item.pointer.clone());
+            validations.push(Validation { name, events, check, message, code, pointer });
+        }
+        validations
+    }
+
+    fn descriptors(&mut self, at: &At<'_>) -> Vec<Text> {
+        let items = at.one_or_many();
+        items
+            .iter()
+            .filter_map(|it| {
+                let text = self.text(it)?;
+                self.descriptor(&text, it);
+                Some(text)
+            })
+            .collect()
+    }
+}
+
+fn is_event_name(text: &str) -> bool {
+    text.split('.').all(is_name) && text.len() <= EVENT_NAME_CHARS_MAX
+}

@@ -1,0 +1,28 @@
+//! Words of the domain: ids, values, definitions, records, snapshots and their limits.
+//!
+//! Everything here is data. Nothing reads the clock, files, or the network, and nothing decides:
+//! decisions live in `traaviis-engine`. Types that rest on disk ([`record`], [`snapshot`]) are
+//! versioned and keep reading what older releases wrote.
+
+pub mod call;
+pub mod definition;
+pub mod diagnostic;
+pub mod document;
+pub mod effect_error;
+pub mod ids;
+pub mod limits;
+pub mod record;
+pub mod snapshot;
+pub mod tenant;
+pub mod time;
+pub mod value;
+
+pub use call::{Call, CallId, DeliveryClass};
+pub use diagnostic::{Diagnostic, Severity};
+pub use effect_error::EffectError;
+pub use ids::{DefinitionHash, InstanceId, Seq, TenantId, Text};
+pub use record::{Actor, Body, Header, Record};
+pub use snapshot::Snapshot;
+pub use tenant::TenantCtx;
+pub use time::{Span, Timestamp};
+pub use value::{Map, Value};

@@ -1,0 +1,62 @@
+//! Every limit of the domain in one place, each with the reason for its value.
+
+/// Bytes of a definition document; one fits a request and a review.
+pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// Nesting of a document's YAML or JSON; deeper is an attack, no person writes it.
+pub const DOCUMENT_DEPTH_MAX: usize = 128;
+/// Values in one document after aliases are expanded; stops alias bombs.
+pub const DOCUMENT_NODES_MAX: usize = 200_000;
+/// States of one workflow; more cannot be drawn or reviewed.
+pub const STATES_MAX: usize = 1_000;
+/// Nesting of states.
+pub const STATE_DEPTH_MAX: usize = 16;
+/// Declared events of one workflow.
+pub const EVENTS_MAX: usize = 500;
+/// Characters of an event name.
+pub const EVENT_NAME_CHARS_MAX: usize = 128;
+/// Actions of one block.
+pub const ACTIONS_PER_BLOCK_MAX: usize = 100;
+/// Microsteps of one macrostep; more is a loop that never rests.
+pub const MICROSTEPS_MAX: usize = 1_000;
+/// Nodes of one effect tree as written.
+pub const EFFECT_NODES_MAX: usize = 500;
+/// Nesting of one effect tree.
+pub const EFFECT_DEPTH_MAX: usize = 32;
+/// Effect nodes advanced in one step before the work goes on in the next; bounds one commit.
+pub const EFFECT_ADVANCES_PER_STEP_MAX: usize = 1_000;
+/// Iterations of one `while_loop`.
+pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
+/// Items of one `batch`.
+pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Bytes of an event payload or start input.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an instance's data.
+pub const DATA_BYTES_MAX: usize = 4 << 20;
+/// Bytes of one effect's result, until large values live in blobs.
+pub const RESULT_BYTES_MAX: usize = 1 << 20;
+/// Open timers of one instance.
+pub const TIMERS_MAX: usize = 1_000;
+/// Deferred events kept by one instance.
+pub const DEFERRED_MAX: usize = 1_000;
+/// Inputs waiting in one instance's mailbox.
+pub const MAILBOX_MAX: usize = 10_000;
+/// Longest delay: 5 years, in seconds.
+pub const DELAY_SECS_MAX: i64 = 5 * 366 * 86_400;
+/// Effects running at once for one tenant.
+pub const RUNNING_EFFECTS_MAX: usize = 256;
+/// Characters of one expression.
+pub const EXPRESSION_CHARS_MAX: usize = 4_096;
+/// Depth of an expression's syntax tree.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+/// Cost units of one evaluation; chosen so that it stays under 10 ms.
+pub const EXPRESSION_COST_MAX: u64 = 100_000;
+/// Bytes of one evaluation's result.
+pub const EXPRESSION_RESULT_BYTES_MAX: usize = 1 << 20;
+/// Records of one group commit.
+pub const GROUP_RECORDS_MAX: usize = 4_096;
+/// Uncompressed bytes of one group commit; one larger step still goes alone.
+pub const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one log segment.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a frame when read back; a header that claims more is damage.
+pub const FRAME_BYTES_MAX: usize = 64 << 20;

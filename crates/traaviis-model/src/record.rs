@@ -1,0 +1,679 @@
+//! Records: the entries of an instance's history, and the line that holds one in the log.
+//!
+//! A record is a [`Header`] and a [`Body`]. The line is one JSON object whose first keys are always
+//! `tenant_id`, `instance_id`, `seq` ([`LineKey`]), so that a scan can find a history without
+//! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    effect_error::EffectError,
+    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
+    time::Timestamp,
+    value::Value,
+};
+
+/// Version of the record schema written by this release.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Who caused a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Kind of actor.
+    #[serde(rename = "type")]
+    pub kind: ActorKind,
+    /// Its id inside the kind.
+    pub id: Text,
+}
+
+/// Kinds of actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    /// A person.
+    User,
+    /// An API key.
+    Key,
+    /// A service account.
+    Service,
+    /// The engine itself.
+    Engine,
+    /// An AI agent.
+    Agent,
+}
+
+impl Actor {
+    /// Whoever runs the command line on this machine.
+    pub fn local() -> Actor {
+        Actor { kind: ActorKind::User, id: "local".into() }
+    }
+
+    /// The engine itself.
+    pub fn engine() -> Actor {
+        Actor { kind: ActorKind::Engine, id: "engine".into() }
+    }
+}
+
+/// What every record of an instance carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Tenant; repeated in each record, a mismatch stops the process.
+    pub tenant_id: TenantId,
+    /// Instance.
+    pub instance_id: InstanceId,
+    /// Number in the instance's history, dense from 1.
+    pub seq: Seq,
+    /// Schema version of the record.
+    pub v: u32,
+    /// Commit time of the step.
+    pub at: Timestamp,
+    /// Number of the step, dense from 1; records of one step are committed together or not at all.
+    pub step: u64,
+    /// Definition that decided.
+    pub definition_hash: DefinitionHash,
+    /// Who caused the step.
+    pub actor: Actor,
+    /// Record that caused the step, when it was not the step's own first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<Text>,
+    /// Request or root that this belongs to; absent when it is the instance itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
+}
+
+/// One entry of an instance's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Common part.
+    pub header: Header,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What identifies a line of the log without reading its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LineKey {
+    /// Tenant.
+    pub tenant_id: TenantId,
+    /// Stream: an instance, or the id of a document's own stream.
+    pub instance_id: InstanceId,
+    /// Number in the stream, dense from 1.
+    pub seq: Seq,
+}
+
+/// What one RFC 6902 operation does. Only `add`, `replace` and `remove` are ever written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum PatchOp {
+    /// Sets the value at a pointer, making it when absent.
+    Add {
+        /// RFC 6901 pointer.
+        path: Text,
+        /// New value.
+        value: Value,
+    },
+    /// Replaces the value at a pointer.
+    Replace {
+        /// RFC 6901 pointer.
+        path: Text,
+        /// New value.
+        value: Value,
+    },
+    /// Removes the value at a pointer.
+    Remove {
+        /// RFC 6901 pointer.
+        path: Text,
+    },
+}
+
+/// Where an event came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventSource {
+    /// A caller.
+    External,
+    /// The workflow itself.
+    Internal,
+}
+
+/// Why a timer exists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum TimerKind {
+    /// `after` of a state.
+    After {
+        /// State path.
+        state: Text,
+        /// Position among the state's timers.
+        index: u32,
+    },
+    /// A delayed `raise`.
+    Raise {
+        /// Event name.
+        event: Text,
+        /// Author's id for `cancel`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
+    },
+    /// A `delay` effect.
+    Delay {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// The wait before the next attempt.
+    Retry {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// The limit of a `timeout` node, a deadline, or a batch.
+    Deadline {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+}
+
+/// How an instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Open.
+    #[default]
+    Running,
+    /// Open, no new steps.
+    Paused,
+    /// Open, waits for a person to decide.
+    Incident,
+    /// A final state is reached, cleanup still runs.
+    Completing,
+    /// Ended well.
+    Completed,
+    /// Ended in failure.
+    Failed,
+    /// Ended, everything done was undone.
+    Compensated,
+    /// Ended because it was called off.
+    Cancelled,
+}
+
+impl Status {
+    /// Says whether the instance has ended.
+    pub fn is_finished(self) -> bool {
+        matches!(
+            self,
+            Status::Completed | Status::Failed | Status::Compensated | Status::Cancelled
+        )
+    }
+
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Incident => "incident",
+            Status::Completing => "completing",
+            Status::Completed => "completed",
+            Status::Failed => "failed",
+            Status::Compensated => "compensated",
+            Status::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What happened. The JSON key `kind` holds the variant in snake case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    /// The instance exists; always record 1.
+    Created {
+        /// Name of the workflow.
+        workflow: Text,
+        /// Version.
+        version: Text,
+        /// Start input with defaults filled in.
+        input: Value,
+        /// First data.
+        data: Value,
+        /// Business key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<Text>,
+    },
+    /// An event was taken.
+    EventReceived {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+        /// Deduplication id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
+        /// Where it came from.
+        source: EventSource,
+    },
+    /// A declared event found no candidate and the policy is `ignore`.
+    EventIgnored {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+    },
+    /// A declared event found no candidate and the policy is `defer`.
+    EventDeferred {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+    },
+    /// A deferred event is offered again; the first of its name leaves the queue.
+    EventRecalled {
+        /// Name.
+        event: Text,
+    },
+    /// A microstep.
+    Transition {
+        /// Active atomic states before.
+        from: Vec<Text>,
+        /// Active atomic states after.
+        to: Vec<Text>,
+        /// Event; absent for `always` and the first entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<Text>,
+        /// Pointers of the candidates taken.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        candidates: Vec<Text>,
+        /// Text of the guards that were true.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        guards: Vec<Text>,
+        /// States left, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exited: Vec<Text>,
+        /// States entered, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        entered: Vec<Text>,
+        /// What history states remember from the states left.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        remembered: Vec<(Text, Vec<Text>)>,
+        /// Position in the macrostep, from 1.
+        microstep: u32,
+    },
+    /// Instance data changed.
+    DataChanged {
+        /// RFC 6902 patch.
+        patch: Vec<PatchOp>,
+        /// Pointer of the action, or path of the effect.
+        cause: Text,
+    },
+    /// A structured log line of the workflow.
+    Logged {
+        /// Level.
+        level: Text,
+        /// Message.
+        message: Text,
+        /// Facts.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+    },
+    /// Something in the workflow went wrong without stopping it, such as a guard error.
+    Warning {
+        /// Stable code.
+        code: Text,
+        /// What happened.
+        message: Text,
+        /// Pointer of the place.
+        at_pointer: Text,
+    },
+    /// A timer waits.
+    TimerScheduled {
+        /// Unique in the instance.
+        timer: Text,
+        /// When it fires.
+        due: Timestamp,
+        /// Why.
+        timer_kind: TimerKind,
+        /// Payload of a delayed raise.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+    },
+    /// A timer fired.
+    TimerFired {
+        /// Timer.
+        timer: Text,
+    },
+    /// A timer will not fire.
+    TimerCancelled {
+        /// Timer.
+        timer: Text,
+    },
+    /// A tree starts: its root is scheduled by the next records.
+    TreeStarted {
+        /// Invoke id; root path of the tree.
+        invoke: Text,
+        /// State that owns it.
+        state: Text,
+        /// Pointer of the effect in the definition.
+        pointer: Text,
+        /// Runs on when the state is left.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
+    },
+    /// The owner of a tree was left; it goes on only to clean up, or because it is detached.
+    TreeOrphaned {
+        /// Tree.
+        tree: Seq,
+    },
+    /// A node is open. For calls: input evaluated, ready to start.
+    EffectScheduled {
+        /// Tree: `seq` of its `tree_started`.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Kind of the effect; named `effect` because `kind` is the record's.
+        effect: Text,
+        /// Evaluated parameters.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        input: Value,
+        /// Idempotency key of a call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Text>,
+    },
+    /// An attempt begins.
+    EffectStarted {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+    },
+    /// An attempt failed and another will follow at `next_due`.
+    EffectAttemptFailed {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// Why.
+        error: EffectError,
+        /// When the next begins.
+        next_due: Timestamp,
+    },
+    /// A node succeeded.
+    EffectCompleted {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Its value.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        value: Value,
+    },
+    /// A node was not run because its `when` was false.
+    EffectSkipped {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// A node failed.
+    EffectFailed {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Why.
+        error: EffectError,
+    },
+    /// A node was called off.
+    EffectCancelled {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Why, in a word: `timeout`, `state_left`, `lost_race`, `sibling_failed`, `cancelled`.
+        reason: Text,
+    },
+    /// An attempt was started and nobody knows how it ended.
+    EffectUnknown {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// `retry`, `ask` or `fail`.
+        policy: Text,
+    },
+    /// An outcome came after the node was over; kept for the record only.
+    EffectLate {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// `completed` or `failed`.
+        outcome: Text,
+    },
+    /// A loop begins its next round; what the former round left is dropped.
+    LoopAdvanced {
+        /// Tree.
+        tree: Seq,
+        /// The loop.
+        path: Text,
+        /// Rounds begun, from 1.
+        iteration: u32,
+        /// Value of the former round.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        value: Value,
+    },
+    /// A node begins to undo what its children did.
+    CompensationStarted {
+        /// Tree.
+        tree: Seq,
+        /// The saga, `with_compensation`, or root of the tree.
+        path: Text,
+        /// Why; absent when it was cancelled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
+    /// Everything was undone.
+    CompensationCompleted {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// Something could not be undone.
+    CompensationFailed {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Why.
+        error: EffectError,
+    },
+    /// An event for subscribers.
+    Emitted {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+        /// Subject.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<Text>,
+    },
+    /// A person must decide.
+    IncidentOpened {
+        /// Kind of incident, such as `unknown_outcome`.
+        incident: Text,
+        /// Tree, when an effect is concerned.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tree: Seq,
+        /// Node.
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        path: Text,
+        /// What happened.
+        message: Text,
+        /// Error behind it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
+    /// A person decided.
+    IncidentResolved {
+        /// Kind of incident.
+        incident: Text,
+        /// Tree.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tree: Seq,
+        /// Node.
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        path: Text,
+        /// What was decided: `happened`, `retry` or `fail`.
+        resolution: Text,
+    },
+    /// The end was asked for.
+    CancelRequested {
+        /// Skips exit actions and compensation.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        terminate: bool,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
+    /// A final state is reached; cleanup may still run.
+    Completing {
+        /// Status to come.
+        status: Status,
+        /// Output to come.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+        /// Error to come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
+    /// The instance ended.
+    Finished {
+        /// How.
+        status: Status,
+        /// Output.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+        /// Error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
+    /// A versioned document of the tenant, such as a definition; its stream has no instance.
+    DocumentPut {
+        /// Kind of document.
+        document: Text,
+        /// Its id inside the kind.
+        id: Text,
+        /// The document.
+        body: Value,
+    },
+}
+
+fn is_zero(seq: &Seq) -> bool {
+    *seq == 0
+}
+
+impl Body {
+    /// Returns the word under the JSON key `kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Body::Created { .. } => "created",
+            Body::EventReceived { .. } => "event_received",
+            Body::EventIgnored { .. } => "event_ignored",
+            Body::EventDeferred { .. } => "event_deferred",
+            Body::EventRecalled { .. } => "event_recalled",
+            Body::Transition { .. } => "transition",
+            Body::DataChanged { .. } => "data_changed",
+            Body::Logged { .. } => "logged",
+            Body::Warning { .. } => "warning",
+            Body::TimerScheduled { .. } => "timer_scheduled",
+            Body::TimerFired { .. } => "timer_fired",
+            Body::TimerCancelled { .. } => "timer_cancelled",
+            Body::TreeStarted { .. } => "tree_started",
+            Body::TreeOrphaned { .. } => "tree_orphaned",
+            Body::EffectScheduled { .. } => "effect_scheduled",
+            Body::EffectStarted { .. } => "effect_started",
+            Body::EffectAttemptFailed { .. } => "effect_attempt_failed",
+            Body::EffectCompleted { .. } => "effect_completed",
+            Body::EffectSkipped { .. } => "effect_skipped",
+            Body::EffectFailed { .. } => "effect_failed",
+            Body::EffectCancelled { .. } => "effect_cancelled",
+            Body::EffectUnknown { .. } => "effect_unknown",
+            Body::EffectLate { .. } => "effect_late",
+            Body::LoopAdvanced { .. } => "loop_advanced",
+            Body::CompensationStarted { .. } => "compensation_started",
+            Body::CompensationCompleted { .. } => "compensation_completed",
+            Body::CompensationFailed { .. } => "compensation_failed",
+            Body::Emitted { .. } => "emitted",
+            Body::IncidentOpened { .. } => "incident_opened",
+            Body::IncidentResolved { .. } => "incident_resolved",
+            Body::CancelRequested { .. } => "cancel_requested",
+            Body::Completing { .. } => "completing",
+            Body::Finished { .. } => "finished",
+            Body::DocumentPut { .. } => "document_put",
+        }
+    }
+}
+
+/// Why a line of the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It is no JSON of a record.
+    #[error("a record line cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A newer release wrote it.
+    #[error("record version `{found}` is newer than `{RECORD_VERSION}`; open the data with the release that wrote it")]
+    Newer {
+        /// Version of the record.
+        found: u32,
+    },
+}
+
+impl Record {
+    /// Appends the record's line, with its newline, to `out`.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        write_line(&self.header, &self.body, out);
+    }
+
+    /// Reads a line, with or without its newline.
+    pub fn read_line(line: &[u8]) -> Result<Record, LineError> {
+        let header: Header = serde_json::from_slice(line)?;
+        if header.v > RECORD_VERSION {
+            return Err(LineError::Newer { found: header.v });
+        }
+        let body: Body = serde_json::from_slice(line)?;
+        Ok(Record { header, body })
+    }
+}
+
+/// Appends the line of a record to `out`: the header's keys first, then the body's.
+pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail and no key is anything but text.
+    let written = serde_json::to_writer(&mut *out, header);
+    debug_assert!(written.is_ok());
+    let joint = out.len() - 1; // the header's closing brace becomes the comma
+    out.truncate(joint);
+    let written = serde_json::to_writer(&mut *out, body);
+    debug_assert!(written.is_ok());
+    out[joint] = b',';
+    out.push(b'\n');
+}
+
+/// Reads only what identifies a line.
+pub fn peek_line(line: &[u8]) -> Result<LineKey, LineError> {
+    Ok(serde_json::from_slice(line)?)
+}

@@ -1,0 +1,662 @@
+//! The state of an instance after a record, and the one function that changes it: [`Snapshot::apply`].
+//!
+//! Invariants: folding an instance's records from `created` gives this state byte for byte; nothing
+//! else changes it, live or in replay. Collections keep a fixed order, so equal states have equal
+//! canonical bytes ([`Snapshot::canonical`]).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    effect_error::EffectError,
+    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
+    record::{Body, PatchOp, Record, Status, TimerKind},
+    time::Timestamp,
+    value::Value,
+};
+
+mod patch;
+pub use patch::apply_patch;
+
+/// State of an instance after its record `seq`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Identity.
+    pub id: InstanceId,
+    /// Tenant.
+    pub tenant_id: TenantId,
+    /// Workflow name.
+    pub workflow: Text,
+    /// Workflow version.
+    pub version: Text,
+    /// Definition that decides.
+    pub definition_hash: DefinitionHash,
+    /// How it stands.
+    pub status: Status,
+    /// Last record.
+    pub seq: Seq,
+    /// Last step.
+    pub step: u64,
+    /// Paths of the active atomic states, in document order.
+    pub configuration: Vec<Text>,
+    /// Start input.
+    pub input: Value,
+    /// Instance data.
+    pub data: Value,
+    /// Output once it ends or is about to.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Error once it ends or is about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// Status to come while `completing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Status>,
+    /// Business key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Text>,
+    /// What history states remember.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub history: BTreeMap<Text, Vec<Text>>,
+    /// Open timers, in the order they were set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<Timer>,
+    /// Effect trees that still run, by the `seq` that started them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trees: Vec<Tree>,
+    /// Events kept for later, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<(Text, Value)>,
+    /// Open incidents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incidents: Vec<Incident>,
+    /// Transitions so far.
+    pub transition_count: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Commit time of the last step.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// An open timer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Unique in the instance.
+    pub id: Text,
+    /// When it fires.
+    pub due: Timestamp,
+    /// Why.
+    pub kind: TimerKind,
+    /// Payload of a delayed raise.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Kind, such as `unknown_outcome`.
+    pub kind: Text,
+    /// Tree concerned, or 0.
+    pub tree: Seq,
+    /// Node concerned.
+    pub path: Text,
+    /// What happened.
+    pub message: Text,
+    /// Error behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+}
+
+/// An effect tree that still runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// `seq` of its `tree_started`.
+    pub id: Seq,
+    /// Invoke id; path of the root node.
+    pub invoke: Text,
+    /// State that owns it.
+    pub state: Text,
+    /// Pointer of the effect in the definition.
+    pub pointer: Text,
+    /// The owner was left (cleanup or detached): the outcome goes nowhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
+    /// Runs on when its state is left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
+    /// Nodes by path.
+    pub nodes: BTreeMap<Text, Node>,
+}
+
+/// A node of a running tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// How it stands.
+    pub status: NodeStatus,
+    /// Kind of the effect.
+    pub kind: Text,
+    /// Evaluated parameters.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub input: Value,
+    /// Idempotency key of a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text>,
+    /// Attempts begun.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub attempt: u32,
+    /// Rounds of a loop begun.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub iteration: u32,
+    /// Children opened so far.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub opened: u32,
+    /// Children that failed.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub failed: u32,
+    /// Last segments of the children that are not over, in the order they were opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<Text>,
+    /// Value when it succeeded; former round's value of a loop.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+    /// Error when it failed, of the first child that failed, or the cause while it compensates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// `seq` of the record that ended it; order of compensation.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub ended: Seq,
+}
+
+fn is_zero_u32(it: &u32) -> bool {
+    *it == 0
+}
+fn is_zero_u64(it: &u64) -> bool {
+    *it == 0
+}
+
+/// How a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// Open: a control node with running children, or a call that waits to start.
+    Scheduled,
+    /// An attempt runs.
+    Started,
+    /// Waits for the next attempt.
+    Waiting,
+    /// Nobody knows how the attempt ended; a person decides.
+    Unknown,
+    /// Undoes what its children did, after an error.
+    Compensating,
+    /// Undoes what its children did, because it was called off.
+    Cancelling,
+    /// Succeeded.
+    Completed,
+    /// Not run.
+    Skipped,
+    /// Failed.
+    Failed,
+    /// Called off.
+    Cancelled,
+}
+
+impl NodeStatus {
+    /// Says whether the node is over.
+    pub fn is_over(self) -> bool {
+        matches!(
+            self,
+            NodeStatus::Completed
+                | NodeStatus::Skipped
+                | NodeStatus::Failed
+                | NodeStatus::Cancelled
+        )
+    }
+
+    /// Returns the word on the wire, for `steps.ID.status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeStatus::Scheduled => "scheduled",
+            NodeStatus::Started => "started",
+            NodeStatus::Waiting => "waiting",
+            NodeStatus::Unknown => "unknown",
+            NodeStatus::Compensating => "compensating",
+            NodeStatus::Cancelling => "cancelling",
+            NodeStatus::Completed => "completed",
+            NodeStatus::Skipped => "skipped",
+            NodeStatus::Failed => "failed",
+            NodeStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a record does not fit the state it should follow.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ApplyError {
+    /// A record is missing or repeated.
+    #[error("record `{found}` follows `{last}` in instance `{instance}`; the history is not dense")]
+    NotDense {
+        /// Instance.
+        instance: InstanceId,
+        /// Last record applied.
+        last: Seq,
+        /// Record found.
+        found: Seq,
+    },
+    /// The first record is not `created`.
+    #[error("the history of instance `{instance}` does not begin with `created`")]
+    NoCreated {
+        /// Instance.
+        instance: InstanceId,
+    },
+    /// A record names something that is not there.
+    #[error("record `{seq}` of instance `{instance}` names `{name}`, which does not exist")]
+    Absent {
+        /// Instance.
+        instance: InstanceId,
+        /// Record.
+        seq: Seq,
+        /// What is missing.
+        name: String,
+    },
+}
+
+impl Snapshot {
+    /// Returns the state after the first record, which must be `created`.
+    pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
+        let header = &record.header;
+        let Body::Created { workflow, version, input, data, correlation } = &record.body else {
+            return Err(ApplyError::NoCreated { instance: header.instance_id });
+        };
+        if header.seq != 1 {
+            return Err(ApplyError::NotDense {
+                instance: header.instance_id,
+                last: 0,
+                found: header.seq,
+            });
+        }
+        Ok(Snapshot {
+            id: header.instance_id,
+            tenant_id: header.tenant_id,
+            workflow: workflow.clone(),
+            version: version.clone(),
+            definition_hash: header.definition_hash,
+            status: Status::Running,
+            seq: 1,
+            step: header.step,
+            configuration: Vec::new(),
+            input: input.clone(),
+            data: data.clone(),
+            output: Value::Null,
+            error: None,
+            ending: None,
+            correlation: correlation.clone(),
+            history: BTreeMap::new(),
+            timers: Vec::new(),
+            trees: Vec::new(),
+            deferred: Vec::new(),
+            incidents: Vec::new(),
+            transition_count: 0,
+            created_at: header.at,
+            updated_at: header.at,
+            finished_at: None,
+        })
+    }
+
+    /// Folds a whole history.
+    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Option<Snapshot>, ApplyError> {
+        let mut snapshot: Option<Snapshot> = None;
+        for record in records {
+            match &mut snapshot {
+                None => snapshot = Some(Snapshot::create(record)?),
+                Some(it) => it.apply(record)?,
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Returns the canonical bytes: JSON with fixed key order.
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Returns the common text form of the configuration: `a.b`, or `p.(x|y)` for regions.
+    pub fn state(&self) -> String {
+        join_paths(&self.configuration)
+    }
+
+    /// Returns the due time of the earliest timer.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.timers.iter().map(|timer| timer.due).min()
+    }
+
+    /// Returns the tree that record `id` started.
+    pub fn tree(&self, id: Seq) -> Option<&Tree> {
+        self.trees.iter().find(|tree| tree.id == id)
+    }
+
+    /// Returns a node.
+    pub fn node(&self, tree: Seq, path: &str) -> Option<&Node> {
+        self.tree(tree)?.nodes.get(path)
+    }
+
+    /// Changes the state as `record` says.
+    pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let header = &record.header;
+        self.apply_body(header.seq, header.step, header.at, &record.body)
+    }
+
+    /// Changes the state as the body of record `seq` says.
+    pub fn apply_body(
+        &mut self,
+        seq: Seq,
+        step: u64,
+        at: Timestamp,
+        body: &Body,
+    ) -> Result<(), ApplyError> {
+        if seq != self.seq + 1 {
+            return Err(ApplyError::NotDense { instance: self.id, last: self.seq, found: seq });
+        }
+        self.seq = seq;
+        self.step = step;
+        self.updated_at = at;
+        let applied = self.change(seq, at, body);
+        applied.map_err(|name| ApplyError::Absent { instance: self.id, seq, name })
+    }
+
+    fn change(&mut self, seq: Seq, at: Timestamp, body: &Body) -> Result<(), String> {
+        match body {
+            Body::Created { .. } => return Err("a second `created`".into()),
+            Body::EventReceived { .. }
+            | Body::EventIgnored { .. }
+            | Body::Logged { .. }
+            | Body::Warning { .. }
+            | Body::EffectLate { .. }
+            | Body::Emitted { .. }
+            | Body::CancelRequested { .. }
+            | Body::CompensationCompleted { .. }
+            | Body::DocumentPut { .. } => {}
+            Body::EventDeferred { event, data } => {
+                self.deferred.push((event.clone(), data.clone()));
+            }
+            Body::EventRecalled { event } => {
+                let found = self.deferred.iter().position(|(name, _)| name == event);
+                self.deferred.remove(found.ok_or_else(|| event.to_string())?);
+            }
+            Body::Transition { to, remembered, .. } => {
+                self.configuration.clone_from(to);
+                for (state, configuration) in remembered {
+                    self.history.insert(state.clone(), configuration.clone());
+                }
+                self.transition_count += 1;
+            }
+            Body::DataChanged { patch, .. } => {
+                for op in patch {
+                    let (PatchOp::Add { path, .. }
+                    | PatchOp::Replace { path, .. }
+                    | PatchOp::Remove { path }) = op;
+                    apply_patch(&mut self.data, op).map_err(|()| path.to_string())?;
+                }
+            }
+            Body::TimerScheduled { timer, due, timer_kind, data } => self.timers.push(Timer {
+                id: timer.clone(),
+                due: *due,
+                kind: timer_kind.clone(),
+                data: data.clone(),
+            }),
+            Body::TimerFired { timer } | Body::TimerCancelled { timer } => {
+                let found = self.timers.iter().position(|it| it.id == *timer);
+                self.timers.remove(found.ok_or_else(|| timer.to_string())?);
+            }
+            Body::TreeStarted { invoke, state, pointer, detached } => self.trees.push(Tree {
+                id: seq,
+                invoke: invoke.clone(),
+                state: state.clone(),
+                pointer: pointer.clone(),
+                orphaned: false,
+                detached: *detached,
+                nodes: BTreeMap::new(),
+            }),
+            Body::TreeOrphaned { tree } => self.tree_mut(*tree)?.orphaned = true,
+            Body::IncidentOpened { incident, tree, path, message, error } => {
+                self.incidents.push(Incident {
+                    kind: incident.clone(),
+                    tree: *tree,
+                    path: path.clone(),
+                    message: message.clone(),
+                    error: error.clone(),
+                    opened_at: at,
+                });
+                if !self.status.is_finished() && self.status != Status::Completing {
+                    self.status = Status::Incident;
+                }
+            }
+            Body::IncidentResolved { incident, tree, path, .. } => {
+                let found = self
+                    .incidents
+                    .iter()
+                    .position(|it| it.kind == *incident && it.tree == *tree && it.path == *path);
+                self.incidents.remove(found.ok_or_else(|| incident.to_string())?);
+                if self.incidents.is_empty() && self.status == Status::Incident {
+                    self.status = Status::Running;
+                }
+            }
+            Body::Completing { status, output, error } => {
+                self.status = Status::Completing;
+                self.ending = Some(*status);
+                self.output = output.clone();
+                self.error = error.clone();
+            }
+            Body::Finished { status, output, error } => {
+                self.status = *status;
+                self.ending = None;
+                self.output = output.clone();
+                self.error = error.clone();
+                self.finished_at = Some(at);
+                self.timers.clear();
+                self.trees.clear();
+                self.deferred.clear();
+                self.incidents.clear();
+            }
+            effect => self.change_effect(seq, effect)?,
+        }
+        Ok(())
+    }
+
+    fn change_effect(&mut self, seq: Seq, body: &Body) -> Result<(), String> {
+        match body {
+            Body::EffectScheduled { tree, path, effect, input, key } => {
+                let tree = self.tree_mut(*tree)?;
+                tree.open(path, Node::opened(effect, input, key))
+            }
+            Body::EffectStarted { tree, path, attempt } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = NodeStatus::Started;
+                node.attempt = *attempt;
+                Ok(())
+            }
+            Body::EffectAttemptFailed { tree, path, error, .. } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = NodeStatus::Waiting;
+                node.error = Some(error.clone());
+                Ok(())
+            }
+            Body::EffectUnknown { tree, path, policy, .. } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = if &**policy == "ask" { NodeStatus::Unknown } else { NodeStatus::Scheduled };
+                Ok(())
+            }
+            Body::EffectCompleted { tree, path, value } => {
+                self.end(seq, *tree, path, NodeStatus::Completed, |node| {
+                    node.value = value.clone();
+                    node.error = None;
+                })
+            }
+            Body::EffectSkipped { tree, path } => {
+                self.end(seq, *tree, path, NodeStatus::Skipped, |_| ())
+            }
+            Body::EffectFailed { tree, path, error } => {
+                self.end(seq, *tree, path, NodeStatus::Failed, |node| {
+                    node.value = Value::Null;
+                    node.error = Some(error.clone());
+                })
+            }
+            Body::EffectCancelled { tree, path, .. } => {
+                self.end(seq, *tree, path, NodeStatus::Cancelled, |_| ())
+            }
+            Body::LoopAdvanced { tree, path, iteration, value } => {
+                let tree = self.tree_mut(*tree)?;
+                tree.drop_below(path);
+                let node = tree.nodes.get_mut(path).ok_or_else(|| path.to_string())?;
+                node.iteration = *iteration;
+                node.value = value.clone();
+                node.opened = 0;
+                node.failed = 0;
+                node.error = None;
+                node.status = NodeStatus::Scheduled;
+                node.running.clear();
+                Ok(())
+            }
+            Body::CompensationStarted { tree, path, error } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = match error {
+                    Some(_) => NodeStatus::Compensating,
+                    None => NodeStatus::Cancelling,
+                };
+                node.error.clone_from(error);
+                Ok(())
+            }
+            // The failed compensation itself is a node; this only tells the reader.
+            Body::CompensationFailed { .. } => Ok(()),
+            other => Err(other.kind().to_string()),
+        }
+    }
+
+    /// Ends a node. An ended root takes its tree away; a node that was never opened is made over at
+    /// once, which is how instant kinds need only one record.
+    fn end(
+        &mut self,
+        seq: Seq,
+        tree_id: Seq,
+        path: &Text,
+        status: NodeStatus,
+        change: impl FnOnce(&mut Node),
+    ) -> Result<(), String> {
+        let tree = self.tree_mut(tree_id)?;
+        if *path == tree.invoke {
+            self.trees.retain(|tree| tree.id != tree_id);
+            return Ok(());
+        }
+        if !tree.nodes.contains_key(path) {
+            tree.open(path, Node::opened(&"".into(), &Value::Null, &None))?;
+        }
+        let node = tree.nodes.get_mut(path).ok_or_else(|| path.to_string())?;
+        node.status = status;
+        node.ended = seq;
+        change(node);
+        node.running.clear();
+        node.input = Value::Null;
+        let error = node.error.clone().filter(|_| status == NodeStatus::Failed);
+        if let Some((parent, segment)) = tree.parent_of(path) {
+            let parent = tree.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;
+            parent.running.retain(|it| **it != *segment);
+            if let Some(error) = error {
+                parent.failed += 1;
+                parent.error.get_or_insert(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn tree_mut(&mut self, id: Seq) -> Result<&mut Tree, String> {
+        self.trees.iter_mut().find(|tree| tree.id == id).ok_or_else(|| format!("tree {id}"))
+    }
+
+    fn node_mut(&mut self, tree: Seq, path: &Text) -> Result<&mut Node, String> {
+        self.tree_mut(tree)?.nodes.get_mut(path).ok_or_else(|| path.to_string())
+    }
+}
+
+impl Tree {
+    fn open(&mut self, path: &Text, node: Node) -> Result<(), String> {
+        if let Some((parent, segment)) = self.parent_of(path) {
+            let parent = self.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;
+            parent.opened += 1;
+            parent.running.push(segment);
+        }
+        self.nodes.insert(path.clone(), node);
+        Ok(())
+    }
+
+    /// Splits a path into its parent and last segment; none for the root.
+    fn parent_of(&self, path: &str) -> Option<(Text, Text)> {
+        if path.len() <= self.invoke.len() {
+            return None;
+        }
+        let (parent, segment) = path.rsplit_once('/')?;
+        Some((parent.into(), segment.into()))
+    }
+
+    /// Drops every node below `path`.
+    fn drop_below(&mut self, path: &str) {
+        let prefix = format!("{path}/");
+        self.nodes.retain(|it, _| !it.starts_with(&prefix));
+    }
+}
+
+impl Node {
+    fn opened(kind: &Text, input: &Value, key: &Option<Text>) -> Node {
+        Node {
+            status: NodeStatus::Scheduled,
+            kind: kind.clone(),
+            input: input.clone(),
+            key: key.clone(),
+            attempt: 0,
+            iteration: 0,
+            opened: 0,
+            failed: 0,
+            running: Vec::new(),
+            value: Value::Null,
+            error: None,
+            ended: 0,
+        }
+    }
+}
+
+/// Joins paths to `a.b`, or `p.(x|y)` for what differs.
+fn join_paths(paths: &[Text]) -> String {
+    let [first, rest @ ..] = paths else { return String::new() };
+    if rest.is_empty() {
+        return first.to_string();
+    }
+    let mut shared = 0;
+    for (at, _) in first.match_indices('.') {
+        if rest.iter().all(|path| path.starts_with(&first[..=at])) {
+            shared = at + 1;
+        }
+    }
+    let tails: Vec<&str> = paths.iter().map(|path| &path[shared..]).collect();
+    format!("{}({})", &first[..shared], tails.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_read_as_one_text() {
+        let text = |paths: &[&str]| {
+            join_paths(&paths.iter().map(|it| Text::from(*it)).collect::<Vec<_>>())
+        };
+        assert_eq!(text(&["a.b"]), "a.b");
+        assert_eq!(text(&["p.x.one", "p.y.two"]), "p.(x.one|y.two)");
+        assert_eq!(text(&["a", "b"]), "(a|b)");
+        assert_eq!(text(&[]), "");
+    }
+}

@@ -1,0 +1,189 @@
+//! Traits for every way out of the process. Adapters implement them; nothing here does anything.
+
+pub mod disk;
+
+use std::{
+    fmt,
+    sync::Arc,
+};
+
+use traaviis_model::{
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp, Value,
+};
+
+/// Time that only goes forward while the process lives.
+pub trait Clock: Send + Sync {
+    /// Returns now, UTC: the wall clock at start plus the time passed since, so jumps of the wall
+    /// clock move no timer.
+    fn now(&self) -> Timestamp;
+}
+
+/// Fresh ids.
+pub trait Ids: Send + Sync {
+    /// Returns a new instance id: UUIDv7, in rising order.
+    fn instance_id(&self) -> InstanceId;
+}
+
+/// Position in the log: number of records committed before it. The first record has position 0.
+pub type Position = u64;
+
+/// Records of one step of one stream, to be committed together or not at all.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Stream: instance, or a document's own stream.
+    pub stream: InstanceId,
+    /// Number of the first record; must follow the stream's last.
+    pub first_seq: Seq,
+    /// Number of records.
+    pub count: u32,
+    /// One JSON line per record, each with its newline, as `traaviis_model::record` writes them.
+    pub lines: Vec<u8>,
+    /// The stream ends with these records, so nothing needs to be remembered about it.
+    pub ends_stream: bool,
+}
+
+/// Why the log refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another writer was first, or the caller lost track.
+    #[error("stream `{stream}` stands at record `{last}`; record `{first}` does not follow it")]
+    SeqMismatch {
+        /// Stream.
+        stream: InstanceId,
+        /// Last record.
+        last: Seq,
+        /// First record offered.
+        first: Seq,
+    },
+    /// No space; nothing was written; trying again later can help.
+    #[error("the disk that holds the log is full; nothing was written, free space and try again")]
+    Full,
+    /// A write or sync failed. The log acknowledges nothing ever again; the process must end.
+    #[error("the log failed and stops for safety: {0}")]
+    Failed(Arc<str>),
+    /// What is on disk cannot be trusted.
+    #[error("the log is damaged: {0}")]
+    Damaged(Arc<str>),
+    /// Another process holds the directory.
+    #[error("the data directory `{dir}` is in use by process `{pid}`; stop it, or talk to it through its control socket")]
+    Locked {
+        /// Directory.
+        dir: String,
+        /// Process that holds it.
+        pid: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {what} `{path}`: {why}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: String,
+        /// The system's answer.
+        why: String,
+    },
+    /// Written by a newer release.
+    #[error("the data is in format `{found}`, this release reads up to `{known}`; use the release that wrote it")]
+    Newer {
+        /// Format found.
+        found: u32,
+        /// Newest format known.
+        known: u32,
+    },
+}
+
+impl LogError {
+    /// Says whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, LogError::Full)
+    }
+
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            LogError::SeqMismatch { .. } => "seq_mismatch",
+            LogError::Full => "storage_full",
+            LogError::Failed(_) | LogError::Io { .. } => "storage_failed",
+            LogError::Damaged(_) => "data_directory_damaged",
+            LogError::Locked { .. } => "data_directory_locked",
+            LogError::Newer { .. } => "data_format_newer",
+        }
+    }
+}
+
+/// What became of an append: the position after it, or why not.
+pub type Commit = Result<Position, LogError>;
+
+/// Where the log tells what became of appends. Called by the log's own thread, once per group.
+pub trait CommitSink: Send + Sync {
+    /// Takes the outcomes of one group, in the order of the appends.
+    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>);
+}
+
+/// One committed record as the log hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Position of the record.
+    pub position: Position,
+    /// The JSON line without its newline.
+    pub bytes: &'a [u8],
+}
+
+/// The only truth: committed records in order.
+///
+/// Promises: an append is durable before its outcome is told; all of it or nothing; numbers of a
+/// stream are dense; after a failed write or sync every later append answers [`LogError::Failed`].
+pub trait LogStore: Send + Sync {
+    /// Takes an append. Its outcome goes to `sink` with `token`, in order per sink.
+    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64);
+
+    /// Reads committed records of one stream, from number `from`, at most `limit`.
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// Visits every committed record from `from` on, in order; for recovery and projections, which
+    /// see all tenants.
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError>;
+
+    /// Returns the position after the last record whose outcome was told.
+    fn tail(&self) -> Position;
+
+    /// Tells the log what it cannot know after a checkpoint: the last record of each open stream.
+    fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>);
+
+    /// Keeps `body` as the newest checkpoint: everything before `position` is reflected in it.
+    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError>;
+
+    /// Returns the newest checkpoint that can be read.
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError>;
+}
+
+/// What a call gave.
+pub type Outcome = Result<Value, EffectError>;
+
+/// Tells the outcome of a call, once.
+pub type OnOutcome = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Performs calls to the outside: HTTP now, later tools and models.
+pub trait Connector: Send + Sync {
+    /// Begins an attempt; `done` is called once, from any thread. The attempt ends by itself at its
+    /// timeout with error `timeout`.
+    fn perform(&self, ctx: &TenantCtx, call: Call, done: OnOutcome);
+
+    /// Gives up an attempt; its `done` may still be called.
+    fn abandon(&self, ctx: &TenantCtx, id: &CallId);
+
+    /// Returns what may be promised about a call whose outcome is not recorded.
+    fn delivery_class(&self, ctx: &TenantCtx, kind: &str, input: &Value) -> DeliveryClass;
+}
+
+impl fmt::Debug for dyn LogStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogStore")
+    }
+}

@@ -1,0 +1,116 @@
+//! What a checkpoint holds: one JSON line for each thing that is committed.
+//!
+//! A checkpoint belongs to a position of the log; it may hold more than that position, because
+//! recovery skips records that a snapshot already has, and never less.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use traaviis_model::{DefinitionHash, Snapshot, TenantId, Value};
+
+use crate::{
+    error::Error,
+    owner::{Collected, EventIds},
+    recovery::{Fault, Recovery},
+    summary::Summary,
+};
+
+/// Version of the lines.
+const VERSION: u32 = 1;
+
+/// A line as written.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Out<'a> {
+    Checkpoint(Head),
+    Definition { tenant: TenantId, hash: DefinitionHash, body: &'a Value },
+    Finished(&'a Summary),
+    Fault(&'a Fault),
+    Instance {
+        snapshot: &'a Snapshot,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        event_ids: Option<&'a EventIds>,
+    },
+}
+
+/// A line as read.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum In {
+    Checkpoint(Head),
+    Definition { tenant: TenantId, hash: DefinitionHash, body: Value },
+    Finished(Box<Summary>),
+    Fault(Fault),
+    Instance {
+        snapshot: Box<Snapshot>,
+        #[serde(default)]
+        event_ids: Option<Box<EventIds>>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    /// Ended instances were forgotten, so an unknown id may still be in the log.
+    #[serde(default)]
+    forgets: bool,
+}
+
+/// Writes what the owners hold.
+pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
+    let mut body = Vec::new();
+    put(&mut body, &Out::Checkpoint(Head { version: VERSION, forgets }));
+    // Every owner knows the definitions of all; once is enough, twice does no harm.
+    for (tenant, hash, document) in collected.iter().flat_map(|it| &it.definitions) {
+        put(&mut body, &Out::Definition { tenant: *tenant, hash: *hash, body: document });
+    }
+    let mut finished: Vec<&Arc<Summary>> = collected.iter().flat_map(|it| &it.finished).collect();
+    finished.sort_by_key(|it| it.finished_at);
+    for summary in finished {
+        put(&mut body, &Out::Finished(summary));
+    }
+    for part in collected {
+        for fault in &part.faults {
+            put(&mut body, &Out::Fault(fault));
+        }
+        for (snapshot, event_ids) in &part.instances {
+            put(&mut body, &Out::Instance { snapshot, event_ids: event_ids.as_deref() });
+        }
+    }
+    body
+}
+
+fn put(body: &mut Vec<u8>, line: &Out<'_>) {
+    // Writing to a vector cannot fail and no key is anything but text.
+    let written = serde_json::to_writer(&mut *body, line);
+    debug_assert!(written.is_ok());
+    body.push(b'\n');
+}
+
+/// Reads a checkpoint into a recovery.
+pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<(), Error> {
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let mut complete = false;
+    for (at, line) in lines.enumerate() {
+        let wrong = |why: String| Error::Checkpoint { line: at + 1, why: why.into() };
+        match serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))? {
+            In::Checkpoint(head) if head.version > VERSION => {
+                return Err(wrong(format!("version `{}` is newer than `{VERSION}`", head.version)));
+            }
+            In::Checkpoint(head) => {
+                complete = true;
+                if head.forgets {
+                    recovery.set_forgets();
+                }
+            }
+            In::Definition { tenant, hash, body } => recovery.put_definition(tenant, hash, body),
+            In::Finished(summary) => recovery.put_finished(*summary),
+            In::Fault(fault) => recovery.put_fault(fault),
+            In::Instance { snapshot, event_ids } => recovery.put_instance(*snapshot, event_ids),
+        }
+    }
+    if !complete {
+        return Err(Error::Checkpoint { line: 1, why: "the first line is missing".into() });
+    }
+    Ok(())
+}

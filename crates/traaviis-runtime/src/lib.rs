@@ -1,0 +1,30 @@
+//! Runs instances: owners that decide steps one at a time, commit them, and do what they ask for.
+//!
+//! Data flows one way around a circle: a command reaches the one [`owner`] of its instance, the pure
+//! engine decides, the log commits, and only then the caller is answered, the state is replaced, and
+//! requests are performed; their outcomes come back as inputs.
+//!
+//! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
+//! (what a restart reads), [`runtime`] (threads around owners), [`handle`] (what callers use).
+//!
+//! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
+//! tenant's instance looks absent; every queue has a named limit ([`limits`]).
+
+pub mod checkpoint;
+pub mod correlation;
+pub mod error;
+pub mod handle;
+pub mod limits;
+pub mod owner;
+pub mod recovery;
+pub mod runtime;
+pub mod summary;
+pub mod watch;
+
+pub use error::Error;
+pub use handle::{Accepted, Handle, Started};
+pub use owner::{Command, Committed};
+pub use recovery::{Fault, RecoveryReport};
+pub use runtime::{Options, Ports, Runtime};
+pub use summary::{Filter, Summary};
+pub use watch::Watch;

@@ -1,0 +1,32 @@
+//! Limits of the runtime, each with the reason for its value.
+
+use traaviis_model::Span;
+
+/// Finished instances remembered in memory for lists; older ones are read from the log.
+pub const FINISHED_SUMMARIES_MAX: usize = 100_000;
+/// Bytes of an output or error kept in a summary; larger ones are read from the log.
+pub const SUMMARY_VALUE_BYTES_MAX: usize = 1_024;
+/// Deduplication ids remembered per instance; 32 bytes each.
+pub const EVENT_IDS_MAX: usize = 1_000;
+/// How long a deduplication id is remembered.
+pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
+/// Wait before an input that met a full disk is tried again; half of it is lost on average.
+pub const FULL_RETRY: Span = Span::millis(500);
+/// Requests of callers on their way to one shard; beyond it callers get `busy` instead of a queue.
+pub const INBOX_MAX: usize = 65_536;
+/// Messages a shard takes before it looks at its timers again.
+pub const BATCH_MAX: usize = 1_024;
+/// Bytes appended between two checkpoints; bounds what a restart reads.
+pub const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// Changes a watcher may lag behind before it is dropped.
+pub const WATCH_MAX: usize = 4_096;
+/// Watchers of one process.
+pub const WATCHERS_MAX: usize = 1_024;
+/// Summaries of one list.
+pub const LIST_MAX: usize = 10_000;
+/// Different texts shared between recovered instances.
+pub const INTERNED_MAX: usize = 65_536;
+/// Records read from the log at once.
+pub const READ_RECORDS_MAX: usize = 10_000;
+/// Starts of one id that wait for the first to be decided.
+pub const STARTS_WAITING_MAX: usize = 10_000;

@@ -1,0 +1,1036 @@
+//! The one owner of a set of instances: decides, commits, answers, asks. No threads, no clock.
+//!
+//! [`Owner::handle`] takes a [`Message`] and the time, and leaves what must happen outside in an
+//! [`Outbox`]; the threads of [`crate::runtime`] and the simulation of the tests drive the same code.
+//!
+//! Invariants:
+//! - An instance has at most one append on its way; everything else waits in its mailbox.
+//! - State is replaced, callers are answered and requests performed only after the commit.
+//! - After a failed write or sync the owner is dead: it decides nothing and acknowledges nothing.
+//! - A timer is fed only when the time is at or past its due time, the earliest first.
+//! - A definition is durable before the first instance that it decides is offered to the log.
+
+mod dedup;
+mod mailbox;
+mod slots;
+mod starting;
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
+    hash::BuildHasherDefault,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+};
+
+use traaviis_engine::{Input, Machine, Request, Resolution, StepContext};
+use traaviis_model::{
+    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
+    TenantCtx, TenantId, Text, Timestamp, Value,
+    limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
+    record::Status,
+    snapshot::{Node, NodeStatus},
+};
+use traaviis_ports::{Append, Commit, LogError, Outcome};
+
+use crate::{
+    correlation::Correlations,
+    error::Error,
+    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
+    recovery::{Fault, Part},
+    summary::{Filter, Summary, newest},
+};
+pub use dedup::EventIds;
+pub use mailbox::Accepted;
+pub use starting::definition_stream;
+use mailbox::{Class, Job, Mailbox, Origin};
+use slots::{Slots, Waiting};
+use starting::Begun;
+
+/// Hasher with fixed keys: the same run twice takes the same steps in the same order.
+pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
+
+/// Names an instance across tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Instance.
+    pub id: InstanceId,
+}
+
+impl Key {
+    /// Returns the name of an instance.
+    pub fn of(snapshot: &Snapshot) -> Key {
+        Key { tenant: snapshot.tenant_id, id: snapshot.id }
+    }
+}
+
+/// Where an answer goes, once.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// What can be asked of an owner.
+pub enum Message {
+    /// A caller starts an instance.
+    Start(Start),
+    /// A caller does something to an instance.
+    Command {
+        /// Tenant and actor.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// What to do.
+        command: Command,
+        /// Told after the commit.
+        reply: Reply<Accepted>,
+    },
+    /// An attempt ended.
+    Outcome {
+        /// Tenant.
+        tenant: TenantId,
+        /// Attempt.
+        call: CallId,
+        /// Its value or error.
+        outcome: Outcome,
+    },
+    /// The log tells what became of appends, in order.
+    Committed(Vec<(u64, Commit)>),
+    /// A caller wants the state.
+    Find {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// Told at once.
+        reply: Reply<Found>,
+    },
+    /// A caller wants a list.
+    List {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Which ones.
+        filter: Filter,
+        /// Told at once.
+        reply: Box<dyn FnOnce(Vec<Summary>) + Send>,
+    },
+    /// A checkpoint wants everything committed.
+    Collect(Sender<Collected>),
+    /// Take nothing new, finish what runs, then answer.
+    Drain(Box<dyn FnOnce() + Send>),
+}
+
+/// A start of an instance.
+pub struct Start {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// What it runs.
+    pub machine: Arc<Machine>,
+    /// Its identity; a second start with the same one and the same input gives the first.
+    pub id: InstanceId,
+    /// Start input.
+    pub input: Value,
+    /// Told after the commit.
+    pub reply: Reply<StartOutcome>,
+}
+
+/// What a start gave.
+#[derive(Clone, Debug)]
+pub struct StartOutcome {
+    /// The instance was there before; nothing happened now.
+    pub existing: bool,
+    /// The instance.
+    pub found: Found,
+}
+
+/// An instance as an owner knows it.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Open.
+    Open(Arc<Snapshot>),
+    /// Ended; the whole state is in the log.
+    Ended(Arc<Summary>),
+}
+
+/// What a caller may do to an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Sends an event.
+    Event {
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+        /// Deduplication id.
+        id: Option<Text>,
+    },
+    /// Asks for the end.
+    Cancel {
+        /// Skips exit actions and compensation.
+        terminate: bool,
+        /// Why.
+        reason: Option<Text>,
+    },
+    /// Decides an unknown outcome.
+    Resolve {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The decision.
+        resolution: Resolution,
+    },
+}
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Input {
+        match command {
+            Command::Event { event, data, id } => Input::Event { event, data, id },
+            Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
+            Command::Resolve { tree, path, resolution } => {
+                Input::Resolve { tree, path, resolution }
+            }
+        }
+    }
+}
+
+/// A step that is durable.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its records.
+    pub records: Vec<Record>,
+    /// State after them.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Everything committed that one owner holds.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Open instances with their deduplication ids.
+    pub instances: Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>,
+    /// Ended instances, oldest first.
+    pub finished: Vec<Arc<Summary>>,
+    /// Definitions in the log.
+    pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
+    /// Instances that cannot be worked on.
+    pub faults: Vec<Fault>,
+}
+
+/// Where an owner leaves what must happen outside.
+pub trait Outbox {
+    /// Offers records to the log; the outcome comes back with `token`.
+    fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64);
+    /// Begins an attempt.
+    fn perform(&mut self, ctx: &TenantCtx, call: Call);
+    /// Gives up an attempt.
+    fn abandon(&mut self, ctx: &TenantCtx, id: &CallId);
+    /// Tells watchers.
+    fn publish(&mut self, committed: Committed);
+    /// The log failed; the process must end.
+    fn fatal(&mut self, error: &LogError);
+}
+
+/// Settings of an owner.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Calls of one tenant that run at once.
+    pub slots: usize,
+    /// Ended instances to remember.
+    pub finished_max: usize,
+    /// Business keys of the process.
+    pub correlations: Arc<Correlations>,
+    /// Set when an ended instance was forgotten, so that its id is looked up in the log.
+    pub forgets: Arc<AtomicBool>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            slots: RUNNING_EFFECTS_MAX,
+            finished_max: FINISHED_SUMMARIES_MAX,
+            correlations: Arc::default(),
+            forgets: Arc::default(),
+        }
+    }
+}
+
+/// An open instance. Parked ones stay small: what only a busy one needs is boxed or elsewhere.
+struct Instance {
+    snapshot: Arc<Snapshot>,
+    /// Absent when its definition is not in the log.
+    machine: Option<Arc<Machine>>,
+    mailbox: Option<Box<Mailbox>>,
+    event_ids: Option<Box<EventIds>>,
+    /// Its entry in the timer index.
+    armed: Option<Timestamp>,
+    /// An append is on its way, or a full disk is waited for.
+    hold: Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Idle,
+    Committing,
+    /// Until then.
+    Full(Timestamp),
+}
+
+/// A step on its way to the log.
+struct Pending {
+    key: Key,
+    snapshot: Snapshot,
+    records: Vec<Record>,
+    requests: Vec<Request>,
+    origin: Origin,
+    /// The input, to try again after a full disk.
+    again: Option<Input>,
+}
+
+/// What an outcome of the log is about.
+enum Commitment {
+    Step(Box<Pending>),
+    Start(Box<Begun>),
+    Definition(TenantId, DefinitionHash),
+}
+
+/// What is shared by the instances of one tenant.
+struct Tenant {
+    /// Acts for committed records.
+    ctx: TenantCtx,
+    slots: Slots,
+}
+
+/// The owner.
+pub struct Owner {
+    settings: Settings,
+    instances: HashMap<Key, Box<Instance>, FixedHasher>,
+    tenants: HashMap<TenantId, Tenant, FixedHasher>,
+    faults: HashMap<Key, Fault, FixedHasher>,
+    finished: HashMap<Key, Arc<Summary>, FixedHasher>,
+    finished_order: VecDeque<Key>,
+    definitions: starting::Definitions,
+    starting: HashMap<Key, Vec<Start>, FixedHasher>,
+    commits: HashMap<u64, Commitment, FixedHasher>,
+    token: u64,
+    /// Earliest timer of each instance.
+    timers: BTreeSet<(Timestamp, Key)>,
+    /// Instances that wait for space.
+    full: BTreeSet<(Timestamp, Key)>,
+    /// Instances that may take a step now.
+    ready: VecDeque<Key>,
+    /// Tenants of whom a slot may be free.
+    freed: VecDeque<TenantId>,
+    engine: Actor,
+    dead: Option<LogError>,
+    draining: bool,
+    drained: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Owner {
+    /// Returns an owner of what recovery found; [`Owner::resume`] sets it going.
+    pub fn new(settings: Settings, part: Part) -> Owner {
+        let mut owner = Owner {
+            settings,
+            instances: HashMap::default(),
+            tenants: HashMap::default(),
+            faults: HashMap::default(),
+            finished: HashMap::default(),
+            finished_order: VecDeque::new(),
+            definitions: starting::Definitions::default(),
+            starting: HashMap::default(),
+            commits: HashMap::default(),
+            token: 0,
+            timers: BTreeSet::new(),
+            full: BTreeSet::new(),
+            ready: VecDeque::new(),
+            freed: VecDeque::new(),
+            engine: Actor::engine(),
+            dead: None,
+            draining: false,
+            drained: Vec::new(),
+        };
+        owner.restore(part);
+        owner
+    }
+
+    fn restore(&mut self, part: Part) {
+        for (tenant, hash, body) in part.definitions {
+            self.definitions.stored.insert((tenant, hash), body);
+        }
+        self.definitions.machines.extend(part.machines);
+        for summary in part.finished {
+            self.remember(summary);
+        }
+        for fault in part.faults {
+            self.faults.insert(Key { tenant: fault.tenant, id: fault.id }, fault);
+        }
+        self.instances.reserve(part.instances.len());
+        for (ctx, snapshot, event_ids) in part.instances {
+            let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
+            self.tenant(&ctx);
+            self.open(Arc::new(snapshot), machine, event_ids);
+        }
+    }
+
+    /// Goes on with what the last process left: attempts without outcome, calls that wait, timers.
+    pub fn resume(
+        &mut self,
+        class: &dyn Fn(&TenantCtx, &str, &Value) -> DeliveryClass,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let mut keys: Vec<Key> = self.instances.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.resume_instance(key, class);
+        }
+        self.freed.extend(self.tenants.keys());
+        self.tick(now, outbox);
+    }
+
+    fn resume_instance(
+        &mut self,
+        key: Key,
+        class: &dyn Fn(&TenantCtx, &str, &Value) -> DeliveryClass,
+    ) {
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        let snapshot = Arc::clone(&instance.snapshot);
+        let idle = snapshot.trees.is_empty() && snapshot.status != Status::Completing;
+        if idle || instance.machine.is_none() {
+            return;
+        }
+        let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
+        let mailbox = instance.mailbox.get_or_insert_default();
+        mailbox.push(Job::runtime(Input::Continue));
+        for tree in &snapshot.trees {
+            for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
+                let (tree, path) = (tree.id, path.clone());
+                match node.status {
+                    NodeStatus::Scheduled => tenant.slots.wait(Waiting { key, tree, path }),
+                    NodeStatus::Started => {
+                        let class = class(&tenant.ctx, &node.kind, &node.input);
+                        mailbox.push(Job::runtime(Input::Unknown { tree, path, class }));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.ready.push_back(key);
+    }
+
+    /// Takes a message.
+    pub fn handle(&mut self, message: Message, now: Timestamp, outbox: &mut dyn Outbox) {
+        match message {
+            Message::Start(start) => match self.refusal() {
+                Some(error) => (start.reply)(Err(error)),
+                None => self.start(start, now, outbox),
+            },
+            Message::Command { ctx, id, command, reply } => match self.refusal() {
+                Some(error) => reply(Err(error)),
+                None => self.command(ctx, id, command, reply),
+            },
+            Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
+            Message::Committed(outcomes) => {
+                for (token, commit) in outcomes {
+                    self.committed(token, commit, now, outbox);
+                }
+            }
+            Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
+            Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),
+            Message::Collect(to) => {
+                // Whoever asked may have given up.
+                let _ = to.send(self.collect());
+            }
+            Message::Drain(reply) => {
+                self.draining = true;
+                self.drained.push(reply);
+            }
+        }
+        self.settle(now, outbox);
+    }
+
+    /// Feeds what is due.
+    pub fn tick(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
+        while let Some((at, key)) = self.full.first().copied()
+            && at <= now
+        {
+            self.full.pop_first();
+            if let Some(instance) = self.instances.get_mut(&key) {
+                instance.hold = Hold::Idle;
+                self.ready.push_back(key);
+            }
+        }
+        while !self.draining
+            && let Some((due, key)) = self.timers.first().copied()
+            && due <= now
+        {
+            self.timers.pop_first();
+            if let Some(instance) = self.instances.get_mut(&key) {
+                instance.armed = None;
+                self.ready.push_back(key);
+            }
+        }
+        self.settle(now, outbox);
+    }
+
+    /// Returns when [`Owner::tick`] is needed next.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        if self.dead.is_some() {
+            return None;
+        }
+        let timer = self.timers.first().filter(|_| !self.draining).map(|it| it.0);
+        let full = self.full.first().map(|it| it.0);
+        timer.into_iter().chain(full).min()
+    }
+
+    /// Says whether nothing runs: no append and no call is on its way.
+    pub fn is_quiet(&self) -> bool {
+        self.commits.is_empty()
+            && self.ready.is_empty()
+            && self.tenants.values().all(|it| it.slots.running() == 0)
+    }
+
+    /// Returns the error that ended this owner.
+    pub fn failure(&self) -> Option<&LogError> {
+        self.dead.as_ref()
+    }
+
+    /// Returns the open instances, in no particular order.
+    pub fn open_instances(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+        self.instances.values().map(|it| &it.snapshot)
+    }
+
+    /// Why nothing new is taken, if so.
+    fn refusal(&self) -> Option<Error> {
+        match &self.dead {
+            Some(error) => Some(Error::Log(error.clone())),
+            None => self.draining.then_some(Error::Stopping),
+        }
+    }
+
+    /// Lets slots and ready instances go as far as they can without the outside.
+    fn settle(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
+        while self.dead.is_none() {
+            if let Some(tenant) = self.freed.pop_front() {
+                self.promise_slots(tenant);
+            } else if let Some(key) = self.ready.pop_front() {
+                self.advance(key, now, outbox);
+            } else {
+                break;
+            }
+        }
+        if !self.drained.is_empty() && (self.is_quiet() || self.dead.is_some()) {
+            for reply in mem::take(&mut self.drained) {
+                reply();
+            }
+        }
+    }
+
+    // --- Inputs -----------------------------------------------------------------------------
+
+    fn command(&mut self, ctx: TenantCtx, id: InstanceId, command: Command, reply: Reply<Accepted>) {
+        let key = Key { tenant: ctx.tenant(), id };
+        let Some(instance) = self.instances.get_mut(&key) else {
+            return reply(Err(self.why_not_open(key)));
+        };
+        if instance.machine.is_none() {
+            return reply(Err(definition_missing(&instance.snapshot)));
+        }
+        if matches!(instance.hold, Hold::Full(_)) {
+            return reply(Err(Error::Log(LogError::Full)));
+        }
+        let mailbox = instance.mailbox.get_or_insert_default();
+        if mailbox.len() >= MAILBOX_MAX {
+            let message = format!("instance `{id}` has {MAILBOX_MAX} inputs waiting; send slower");
+            return reply(Err(Error::rejected("instance_backlog_full", message, Value::Null)));
+        }
+        mailbox.push(Job { input: command.into(), origin: Origin::Caller(ctx, reply) });
+        self.ready.push_back(key);
+    }
+
+    fn why_not_open(&self, key: Key) -> Error {
+        match self.find(key.tenant, key.id) {
+            Ok(Found::Ended(summary)) => has_ended(summary.id, summary.status),
+            Ok(Found::Open(_)) => Error::NotFound { id: key.id },
+            Err(error) => error,
+        }
+    }
+
+    fn outcome(&mut self, tenant: TenantId, call: CallId, outcome: Outcome) {
+        if let Some(it) = self.tenants.get_mut(&tenant) {
+            it.slots.give_back(&call);
+            self.freed.push_back(tenant);
+        }
+        let key = Key { tenant, id: call.instance };
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        let CallId { tree, path, attempt, .. } = call;
+        let input = Input::Outcome { tree, path, attempt, outcome };
+        instance.mailbox.get_or_insert_default().push(Job::runtime(input));
+        self.ready.push_back(key);
+    }
+
+    fn promise_slots(&mut self, tenant: TenantId) {
+        if self.draining {
+            return;
+        }
+        let Some(it) = self.tenants.get_mut(&tenant) else { return };
+        while let Some(Waiting { key, tree, path }) = it.slots.promise_next() {
+            let Some(instance) = self.instances.get_mut(&key) else {
+                it.slots.end_promise();
+                continue;
+            };
+            let input = Input::Starting { tree, path };
+            instance.mailbox.get_or_insert_default().push(Job::runtime(input));
+            self.ready.push_back(key);
+        }
+    }
+
+    // --- Steps ------------------------------------------------------------------------------
+
+    /// Takes inputs of one instance until one becomes an append, or nothing waits.
+    fn advance(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
+        let mut timer_tried = None;
+        while self.dead.is_none() {
+            let draining = self.draining;
+            let Some(instance) = self.instances.get_mut(&key) else { return };
+            if instance.hold != Hold::Idle || instance.machine.is_none() {
+                return;
+            }
+            let Some(job) = instance.next_job(now, draining, timer_tried.as_ref()) else { break };
+            if let Input::Timer { timer } = &job.input {
+                timer_tried = Some(timer.clone());
+            }
+            self.decide(key, job, now, outbox);
+        }
+        let floor = if timer_tried.is_some() { now.plus(FULL_RETRY) } else { now };
+        self.arm(key, floor);
+    }
+
+    /// Decides one input; appends what it gives.
+    fn decide(&mut self, key: Key, job: Job, now: Timestamp, outbox: &mut dyn Outbox) {
+        let Some(instance) = self.instances.get(&key) else { return };
+        let Some(machine) = instance.machine.clone() else { return };
+        let snapshot = Arc::clone(&instance.snapshot);
+        if let Input::Event { id: Some(id), .. } = &job.input
+            && let Some(seq) = instance.event_ids.as_ref().and_then(|it| it.find(id, now))
+        {
+            return job.answer(Ok(Accepted { seq, replayed: true }));
+        }
+        let context = self.context(key.tenant, &job, now);
+        let Job { input, origin } = job;
+        let again = match (&origin, &input) {
+            // A timer stands in the snapshot and comes again by itself.
+            (Origin::Caller(..), _) | (_, Input::Timer { .. }) => None,
+            (Origin::Runtime, input) => Some(input.clone()),
+        };
+        let step = match traaviis_engine::step(&machine, &snapshot, input, &context) {
+            Ok(step) => step,
+            Err(rejection) => return origin.answer(Err(Error::Rejected(rejection))),
+        };
+        if step.records.is_empty() {
+            debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
+            return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
+        }
+        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        self.reserve(key.tenant, &requests);
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.hold = Hold::Committing;
+        }
+        let ctx = match &origin {
+            Origin::Caller(ctx, _) => ctx.clone(),
+            Origin::Runtime => self.tenants[&key.tenant].ctx.clone(),
+        };
+        let append = to_append(key, &records, &snapshot);
+        let pending = Pending { key, snapshot, records, requests, origin, again };
+        self.append(&ctx, append, Commitment::Step(Box::new(pending)), outbox);
+    }
+
+    fn context(&mut self, tenant: TenantId, job: &Job, now: Timestamp) -> StepContext {
+        let actor = match &job.origin {
+            Origin::Caller(ctx, _) => ctx.actor().clone(),
+            Origin::Runtime => self.engine.clone(),
+        };
+        let mut start_slots = 0;
+        if let Some(it) = self.tenants.get_mut(&tenant) {
+            if matches!(job.input, Input::Starting { .. }) {
+                it.slots.end_promise();
+                self.freed.push_back(tenant);
+            }
+            if !self.draining {
+                start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
+            }
+        }
+        StepContext { now, start_slots, actor, causation: None }
+    }
+
+    fn append(
+        &mut self,
+        ctx: &TenantCtx,
+        append: Append,
+        commitment: Commitment,
+        outbox: &mut dyn Outbox,
+    ) {
+        self.token += 1;
+        self.commits.insert(self.token, commitment);
+        outbox.append(ctx, append, self.token);
+    }
+
+    fn reserve(&mut self, tenant: TenantId, requests: &[Request]) {
+        let Some(it) = self.tenants.get_mut(&tenant) else { return };
+        for request in requests {
+            if let Request::Perform(call) = request {
+                it.slots.take(&call.id);
+            }
+        }
+    }
+
+    fn release(&mut self, tenant: TenantId, requests: &[Request]) {
+        let Some(it) = self.tenants.get_mut(&tenant) else { return };
+        for request in requests {
+            if let Request::Perform(call) = request {
+                it.slots.give_back(&call.id);
+            }
+        }
+        self.freed.push_back(tenant);
+    }
+
+    // --- Commits ----------------------------------------------------------------------------
+
+    fn committed(&mut self, token: u64, commit: Commit, now: Timestamp, outbox: &mut dyn Outbox) {
+        let Some(commitment) = self.commits.remove(&token) else { return };
+        if let Commitment::Definition(tenant, hash) = commitment {
+            return self.definition_committed(tenant, hash, commit, now, outbox);
+        }
+        match (commit, commitment) {
+            (Ok(_), Commitment::Step(pending)) => self.apply(*pending, outbox),
+            (Ok(_), Commitment::Start(begun)) => self.begin(*begun, now, outbox),
+            (Err(LogError::Full), Commitment::Step(pending)) => self.put_back(*pending, now),
+            (Err(LogError::Full), Commitment::Start(begun)) => {
+                self.unbegin(*begun, LogError::Full, now, outbox);
+            }
+            (Err(error), commitment) => {
+                self.commits.insert(token, commitment);
+                self.die(error, outbox);
+            }
+            (Ok(_), Commitment::Definition(..)) => {}
+        }
+    }
+
+    /// Makes a durable step true: state, answer, requests, watchers, in this order.
+    fn apply(&mut self, pending: Pending, outbox: &mut dyn Outbox) {
+        let Pending { key, snapshot, records, requests, origin, .. } = pending;
+        let snapshot = Arc::new(snapshot);
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        instance.hold = Hold::Idle;
+        instance.snapshot = Arc::clone(&snapshot);
+        for record in &records {
+            EventIds::note(&mut instance.event_ids, record);
+        }
+        if snapshot.status.is_finished() {
+            self.finish(key, &snapshot);
+        } else {
+            self.ready.push_back(key);
+        }
+        origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
+        self.request(key, requests, outbox);
+        outbox.publish(Committed { records, snapshot });
+    }
+
+    fn request(&mut self, key: Key, requests: Vec<Request>, outbox: &mut dyn Outbox) {
+        let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
+        for request in requests {
+            match request {
+                Request::Perform(call) => outbox.perform(&tenant.ctx, call),
+                Request::Abandon(id) => {
+                    outbox.abandon(&tenant.ctx, &id);
+                    tenant.slots.give_back(&id);
+                    self.freed.push_back(key.tenant);
+                }
+                Request::Queue { tree, path } => {
+                    tenant.slots.wait(Waiting { key, tree, path });
+                    self.freed.push_back(key.tenant);
+                }
+                Request::Continue => {
+                    if let Some(instance) = self.instances.get_mut(&key) {
+                        let mailbox = instance.mailbox.get_or_insert_default();
+                        mailbox.push_front(Job::runtime(Input::Continue));
+                        self.ready.push_back(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Undoes a step that found no space: callers learn it, everything else waits and comes again.
+    fn put_back(&mut self, pending: Pending, now: Timestamp) {
+        let Pending { key, requests, origin, again, .. } = pending;
+        self.release(key.tenant, &requests);
+        origin.answer(Err(Error::Log(LogError::Full)));
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        let mut callers = Vec::new();
+        if let Some(mailbox) = &mut instance.mailbox {
+            callers = mailbox.take_callers();
+        }
+        if let Some(input) = again {
+            if matches!(input, Input::Starting { .. })
+                && let Some(it) = self.tenants.get_mut(&key.tenant)
+            {
+                it.slots.promise();
+            }
+            instance.mailbox.get_or_insert_default().push_front(Job::runtime(input));
+        }
+        let until = now.plus(FULL_RETRY);
+        instance.hold = Hold::Full(until);
+        self.full.insert((until, key));
+        for job in callers {
+            job.answer(Err(Error::Log(LogError::Full)));
+        }
+    }
+
+    /// Stops for ever: nobody is told anything that is not durable.
+    fn die(&mut self, error: LogError, outbox: &mut dyn Outbox) {
+        if self.dead.is_some() {
+            return;
+        }
+        self.dead = Some(error.clone());
+        let failed = || Error::Log(error.clone());
+        for commitment in mem::take(&mut self.commits).into_values() {
+            match commitment {
+                Commitment::Step(pending) => pending.origin.answer(Err(failed())),
+                Commitment::Start(begun) => (begun.reply)(Err(failed())),
+                Commitment::Definition(..) => {}
+            }
+        }
+        for instance in self.instances.values_mut() {
+            for job in instance.mailbox.take().map(|mut it| it.take_callers()).unwrap_or_default() {
+                job.answer(Err(failed()));
+            }
+        }
+        let waiting = mem::take(&mut self.starting).into_values().flatten();
+        for start in waiting.chain(self.definitions.take_waiting()) {
+            (start.reply)(Err(failed()));
+        }
+        outbox.fatal(&error);
+    }
+
+    // --- Instances --------------------------------------------------------------------------
+
+    fn tenant(&mut self, ctx: &TenantCtx) -> &mut Tenant {
+        let slots = self.settings.slots;
+        self.tenants
+            .entry(ctx.tenant())
+            .or_insert_with(|| Tenant { ctx: ctx.clone(), slots: Slots::new(slots) })
+    }
+
+    fn open(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        machine: Option<Arc<Machine>>,
+        event_ids: Option<Box<EventIds>>,
+    ) {
+        let key = Key::of(&snapshot);
+        let hold = Hold::Idle;
+        let instance = Instance { snapshot, machine, mailbox: None, event_ids, armed: None, hold };
+        self.instances.insert(key, Box::new(instance));
+        self.arm(key, Timestamp(i64::MIN));
+    }
+
+    /// Keeps the timer index true; not earlier than `floor`, so that a timer which the engine does
+    /// not take cannot spin.
+    fn arm(&mut self, key: Key, floor: Timestamp) {
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        let runs = instance.machine.is_some();
+        let due = instance.snapshot.next_due().filter(|_| runs).map(|due| due.max(floor));
+        if instance.armed == due {
+            return;
+        }
+        if let Some(armed) = mem::replace(&mut instance.armed, due) {
+            self.timers.remove(&(armed, key));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, key));
+        }
+    }
+
+    /// Takes an ended instance out of memory and keeps it in short.
+    fn finish(&mut self, key: Key, snapshot: &Snapshot) {
+        let Some(instance) = self.instances.remove(&key) else { return };
+        if let Some(armed) = instance.armed {
+            self.timers.remove(&(armed, key));
+        }
+        if let Some(correlation) = &snapshot.correlation {
+            self.settings.correlations.close(
+                key.tenant,
+                &snapshot.workflow,
+                correlation,
+                key.id,
+            );
+        }
+        self.remember(Arc::new(Summary::of(snapshot)));
+        let Some(mut mailbox) = instance.mailbox else { return };
+        for class in [Class::Command, Class::Outcome, Class::Event] {
+            while let Some(job) = mailbox.pop(class) {
+                if let (Input::Starting { .. }, Some(it)) =
+                    (&job.input, self.tenants.get_mut(&key.tenant))
+                {
+                    it.slots.end_promise();
+                    self.freed.push_back(key.tenant);
+                }
+                job.answer(Err(has_ended(key.id, snapshot.status)));
+            }
+        }
+    }
+
+    fn remember(&mut self, summary: Arc<Summary>) {
+        let key = Key { tenant: summary.tenant_id, id: summary.id };
+        if let Some(correlation) = &summary.correlation {
+            let correlations = &self.settings.correlations;
+            correlations.remember(key.tenant, &summary.workflow, correlation, key.id);
+        }
+        if self.finished.insert(key, summary).is_none() {
+            self.finished_order.push_back(key);
+        }
+        while self.finished.len() > self.settings.finished_max
+            && let Some(oldest) = self.finished_order.pop_front()
+        {
+            self.settings.forgets.store(true, Ordering::SeqCst);
+            if let Some(summary) = self.finished.remove(&oldest)
+                && let Some(correlation) = &summary.correlation
+            {
+                let correlations = &self.settings.correlations;
+                correlations.forget(oldest.tenant, &summary.workflow, correlation, oldest.id);
+            }
+        }
+    }
+
+    // --- Questions --------------------------------------------------------------------------
+
+    fn find(&self, tenant: TenantId, id: InstanceId) -> Result<Found, Error> {
+        let key = Key { tenant, id };
+        if let Some(fault) = self.faults.get(&key) {
+            return Err(fault.to_error());
+        }
+        if let Some(instance) = self.instances.get(&key) {
+            return Ok(Found::Open(Arc::clone(&instance.snapshot)));
+        }
+        let ended = self.finished.get(&key).cloned();
+        ended.map(Found::Ended).ok_or(Error::NotFound { id })
+    }
+
+    fn list(&self, tenant: TenantId, filter: &Filter) -> Vec<Summary> {
+        let open = self
+            .instances
+            .values()
+            .filter(|it| it.snapshot.tenant_id == tenant && filter.takes(&it.snapshot));
+        let ended = self
+            .finished
+            .values()
+            .filter(|it| it.tenant_id == tenant && filter.takes_ended(it));
+        let limit = filter.limit();
+        let mut found: Vec<(Timestamp, InstanceId, Result<&Snapshot, &Summary>)> = open
+            .map(|it| (it.snapshot.created_at, it.snapshot.id, Ok(&*it.snapshot)))
+            .chain(ended.map(|it| (it.created_at, it.id, Err(&**it))))
+            .collect();
+        found.sort_unstable_by_key(|it| std::cmp::Reverse((it.0, it.1)));
+        found.truncate(limit);
+        let summaries = found.into_iter().map(|(_, _, it)| match it {
+            Ok(snapshot) => Summary::of(snapshot),
+            Err(summary) => summary.clone(),
+        });
+        newest(summaries.collect(), limit)
+    }
+
+    fn collect(&self) -> Collected {
+        let instances = self.instances.values();
+        Collected {
+            instances: instances
+                .map(|it| (Arc::clone(&it.snapshot), it.event_ids.clone()))
+                .collect(),
+            finished: self
+                .finished_order
+                .iter()
+                .filter_map(|key| self.finished.get(key).cloned())
+                .collect(),
+            definitions: self
+                .definitions
+                .stored
+                .iter()
+                .map(|((tenant, hash), body)| (*tenant, *hash, body.clone()))
+                .collect(),
+            faults: self.faults.values().cloned().collect(),
+        }
+    }
+}
+
+impl Instance {
+    /// Takes the next input, in order of preference.
+    fn next_job(&mut self, now: Timestamp, draining: bool, tried: Option<&Text>) -> Option<Job> {
+        let mut mailbox = self.mailbox.take();
+        let mut job = None;
+        if let Some(it) = &mut mailbox {
+            job = it.pop(Class::Command).or_else(|| it.pop(Class::Outcome));
+        }
+        if job.is_none() && !draining && self.hold == Hold::Idle {
+            job = self.due_timer(now, tried);
+        }
+        if job.is_none()
+            && let Some(it) = &mut mailbox
+        {
+            job = it.pop(Class::Event);
+        }
+        self.mailbox = mailbox.filter(|it| it.len() > 0);
+        job
+    }
+
+    fn due_timer(&self, now: Timestamp, tried: Option<&Text>) -> Option<Job> {
+        let timers = self.snapshot.timers.iter();
+        let timer = timers.filter(|it| it.due <= now).min_by_key(|it| it.due)?;
+        // The engine left it where it is: the instance is paused, or the step was refused.
+        if tried == Some(&timer.id) {
+            return None;
+        }
+        Some(Job::runtime(Input::Timer { timer: timer.id.clone() }))
+    }
+}
+
+/// Says whether a node is a call to the outside.
+fn is_call(node: &Node) -> bool {
+    matches!(&*node.kind, "call" | "call_api")
+}
+
+fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
+    debug_assert!(
+        records.iter().all(|it| it.header.tenant_id == key.tenant && it.header.instance_id == key.id),
+        "records belong to the instance they are committed for"
+    );
+    let mut lines = Vec::with_capacity(records.len() * 512);
+    for record in records {
+        record.write_line(&mut lines);
+    }
+    Append {
+        stream: key.id,
+        first_seq: records.first().map_or(0, |it| it.header.seq),
+        count: u32::try_from(records.len()).unwrap_or(u32::MAX),
+        lines,
+        ends_stream: snapshot.status.is_finished(),
+    }
+}
+
+fn has_ended(id: InstanceId, status: Status) -> Error {
+    let message = format!("instance `{id}` has ended with status `{}`", status.as_str());
+    Error::rejected("invalid_state", message, Value::Null)
+}
+
+fn definition_missing(snapshot: &Snapshot) -> Error {
+    Error::Unavailable {
+        id: snapshot.id,
+        code: "definition_missing",
+        message: format!(
+            "definition `{}` of workflow `{}` is not in the data, or cannot be compiled",
+            snapshot.definition_hash, snapshot.workflow
+        )
+        .into(),
+    }
+}

@@ -1,0 +1,123 @@
+//! What waits for its turn with one instance.
+//!
+//! Order of preference: command, outcome, (due timer,) event; first come first served inside each.
+//! Timers stand in the snapshot, not here. A mailbox exists only while something is in it, so that
+//! a parked instance stays small.
+
+use std::collections::VecDeque;
+
+use traaviis_engine::Input;
+use traaviis_model::{Seq, TenantCtx};
+
+use crate::{error::Error, owner::Reply};
+
+/// What an input was taken with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Last record of the step that took it.
+    pub seq: Seq,
+    /// The input was seen before: this is the first answer, nothing happened now.
+    pub replayed: bool,
+}
+
+/// One input and whom to answer.
+pub(crate) struct Job {
+    pub input: Input,
+    pub origin: Origin,
+}
+
+/// Where an input came from.
+pub(crate) enum Origin {
+    /// A caller, who is answered.
+    Caller(TenantCtx, Reply<Accepted>),
+    /// The runtime, which tries again after a full disk.
+    Runtime,
+}
+
+impl Job {
+    pub(crate) fn runtime(input: Input) -> Job {
+        Job { input, origin: Origin::Runtime }
+    }
+
+    /// Answers the caller, if there is one.
+    pub(crate) fn answer(self, answer: Result<Accepted, Error>) {
+        self.origin.answer(answer);
+    }
+}
+
+impl Origin {
+    pub(crate) fn answer(self, answer: Result<Accepted, Error>) {
+        if let Origin::Caller(_, reply) = self {
+            reply(answer);
+        }
+    }
+}
+
+/// Class of an input, in order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    Command,
+    Outcome,
+    Event,
+}
+
+impl Class {
+    pub(crate) fn of(input: &Input) -> Class {
+        match input {
+            Input::Cancel { .. }
+            | Input::Resolve { .. }
+            | Input::Continue
+            | Input::Starting { .. } => Class::Command,
+            Input::Outcome { .. } | Input::Unknown { .. } | Input::Timer { .. } => Class::Outcome,
+            Input::Event { .. } => Class::Event,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    commands: VecDeque<Job>,
+    outcomes: VecDeque<Job>,
+    events: VecDeque<Job>,
+}
+
+impl Mailbox {
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len() + self.outcomes.len() + self.events.len()
+    }
+
+    pub(crate) fn push(&mut self, job: Job) {
+        self.queue(Class::of(&job.input)).push_back(job);
+    }
+
+    /// Puts a job before the others of its class.
+    pub(crate) fn push_front(&mut self, job: Job) {
+        self.queue(Class::of(&job.input)).push_front(job);
+    }
+
+    pub(crate) fn pop(&mut self, class: Class) -> Option<Job> {
+        self.queue(class).pop_front()
+    }
+
+    /// Takes out what callers wait for.
+    pub(crate) fn take_callers(&mut self) -> Vec<Job> {
+        let mut taken = Vec::new();
+        for class in [Class::Command, Class::Outcome, Class::Event] {
+            let queue = self.queue(class);
+            let (callers, rest): (VecDeque<Job>, VecDeque<Job>) =
+                queue.drain(..).partition(|job| matches!(job.origin, Origin::Caller(..)));
+            *queue = rest;
+            taken.extend(callers);
+        }
+        taken
+    }
+
+    fn queue(&mut self, class: Class) -> &mut VecDeque<Job> {
+        match class {
+            Class::Command => &mut self.commands,
+            Class::Outcome => &mut self.outcomes,
+            Class::Event => &mut self.events,
+        }
+    }
+}
+

@@ -1,0 +1,271 @@
+//! Starts: the definition is made durable first, then the instance.
+//!
+//! The same id twice gives the same instance: while the first start is on its way to the log the
+//! others wait for it, later ones meet the instance.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use traaviis_engine::{Machine, Rejection, Request, StepContext};
+use traaviis_model::{
+    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantId, Text, Timestamp, Value,
+    record::RECORD_VERSION,
+};
+use traaviis_ports::{Append, Commit, LogError};
+
+use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome};
+use crate::{
+    correlation::Unique,
+    error::Error,
+    limits::STARTS_WAITING_MAX,
+    owner::{Committed, EventIds, to_append},
+    summary::hash_value,
+};
+
+/// Definitions that are in the log, and machines made from them.
+#[derive(Default)]
+pub(super) struct Definitions {
+    pub stored: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
+    pub machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
+    /// Starts that wait for their definition to be durable.
+    waiting: HashMap<(TenantId, DefinitionHash), Vec<Start>, FixedHasher>,
+}
+
+impl Definitions {
+    /// Takes out every start that waits.
+    pub(super) fn take_waiting(&mut self) -> Vec<Start> {
+        mem::take(&mut self.waiting).into_values().flatten().collect()
+    }
+}
+
+/// A first step on its way to the log.
+pub(super) struct Begun {
+    key: Key,
+    machine: Arc<Machine>,
+    snapshot: Snapshot,
+    records: Vec<Record>,
+    requests: Vec<Request>,
+    pub(super) reply: Reply<StartOutcome>,
+}
+
+/// Returns the stream of a definition: the first half of its hash.
+pub fn definition_stream(hash: &DefinitionHash) -> InstanceId {
+    let mut number = [0; 16];
+    number.copy_from_slice(&hash.0[..16]);
+    // `Uuid` is not named here; every id of 128 bits reads as one.
+    format!("{:032x}", u128::from_be_bytes(number))
+        .parse()
+        .unwrap_or_else(|_| unreachable!("32 hexadecimal digits are an id"))
+}
+
+impl Owner {
+    pub(super) fn start(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
+        let key = Key { tenant: start.ctx.tenant(), id: start.id };
+        self.tenant(&start.ctx);
+        if let Some(waiting) = self.starting.get_mut(&key) {
+            if waiting.len() >= STARTS_WAITING_MAX {
+                return (start.reply)(Err(Error::Busy));
+            }
+            return waiting.push(start);
+        }
+        match self.find(key.tenant, key.id) {
+            Ok(found) => return self.meet(start, found, now),
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return (start.reply)(Err(error)),
+        }
+        let definition = Arc::clone(start.machine.definition());
+        let name = (key.tenant, definition.hash);
+        if !self.definitions.stored.contains_key(&name) {
+            let waiting = self.definitions.waiting.entry(name).or_default();
+            waiting.push(start);
+            if waiting.len() == 1 {
+                self.store_definition(name, now, outbox);
+            }
+            return;
+        }
+        self.first_step(start, now, outbox);
+    }
+
+    fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
+        let Start { ctx, machine, id, input, reply } = start;
+        let key = Key { tenant: ctx.tenant(), id };
+        // One compiled machine serves all instances of a definition.
+        let hash = machine.definition().hash;
+        let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
+        let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
+        let context = StepContext {
+            now,
+            start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            actor: ctx.actor().clone(),
+            causation: None,
+        };
+        let step = match traaviis_engine::start(&machine, &ctx, id, input, &context) {
+            Ok(step) => step,
+            Err(rejection) => return reply(Err(Error::Rejected(rejection))),
+        };
+        if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
+            return reply(Err(Error::Rejected(rejection)));
+        }
+        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        self.reserve(key.tenant, &requests);
+        self.starting.insert(key, Vec::new());
+        let append = to_append(key, &records, &snapshot);
+        let begun = Begun { key, machine, snapshot, records, requests, reply };
+        self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
+    }
+
+    fn note_correlation(&self, machine: &Machine, snapshot: &Snapshot) -> Result<(), Rejection> {
+        let Some(key) = &snapshot.correlation else { return Ok(()) };
+        let unique = match &machine.definition().correlation {
+            Some(it) if it.unique => Unique::Yes,
+            _ => Unique::No,
+        };
+        let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
+        let noted =
+            self.settings.correlations.open(tenant, workflow, key, snapshot.id, unique);
+        noted.map_err(|open| Rejection {
+            code: "correlation_conflict",
+            message: format!(
+                "workflow `{workflow}` has an open instance with correlation `{key}`: `{open}`"
+            ),
+            details: Value::map([
+                ("instance_id", Value::from(open.to_string().as_str())),
+                ("correlation", Value::String(key.clone())),
+            ]),
+        })
+    }
+
+    /// Answers a start whose id exists.
+    fn meet(&mut self, start: Start, found: Found, now: Timestamp) {
+        let Start { ctx, machine, id, input, reply } = start;
+        let (workflow, hash): (Text, u64) = match &found {
+            Found::Open(it) => (it.workflow.clone(), hash_value(&it.input)),
+            Found::Ended(it) => (it.workflow.clone(), it.input_hash),
+        };
+        // Starting once more, for nobody, fills in the same defaults.
+        let context =
+            StepContext { now, start_slots: 0, actor: ctx.actor().clone(), causation: None };
+        let same = machine.definition().name == workflow
+            && traaviis_engine::start(&machine, &ctx, id, input, &context)
+                .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
+        if same {
+            return reply(Ok(StartOutcome { existing: true, found }));
+        }
+        let message = format!("instance `{id}` exists with another workflow or input");
+        reply(Err(Error::rejected("instance_exists", message, Value::Null)));
+    }
+
+    /// Makes a started instance true.
+    pub(super) fn begin(&mut self, begun: Begun, now: Timestamp, outbox: &mut dyn Outbox) {
+        let Begun { key, machine, snapshot, records, requests, reply } = begun;
+        let snapshot = Arc::new(snapshot);
+        let mut event_ids = None;
+        for record in &records {
+            EventIds::note(&mut event_ids, record);
+        }
+        self.open(Arc::clone(&snapshot), Some(machine), event_ids);
+        if snapshot.status.is_finished() {
+            self.finish(key, &snapshot);
+        } else {
+            self.ready.push_back(key);
+        }
+        let found = Found::Open(Arc::clone(&snapshot));
+        reply(Ok(StartOutcome { existing: false, found }));
+        self.request(key, requests, outbox);
+        outbox.publish(Committed { records, snapshot });
+        self.start_again(key, now, outbox);
+    }
+
+    /// Undoes a start that was not committed.
+    pub(super) fn unbegin(
+        &mut self,
+        begun: Begun,
+        error: LogError,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let Begun { key, snapshot, requests, reply, .. } = begun;
+        self.release(key.tenant, &requests);
+        if let Some(correlation) = &snapshot.correlation {
+            let correlations = &self.settings.correlations;
+            correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
+        }
+        reply(Err(Error::Log(error)));
+        self.start_again(key, now, outbox);
+    }
+
+    fn start_again(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
+        for start in self.starting.remove(&key).unwrap_or_default() {
+            self.start(start, now, outbox);
+        }
+    }
+
+    /// Offers the definition of the first start that waits for it.
+    fn store_definition(
+        &mut self,
+        name: (TenantId, DefinitionHash),
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let (tenant_id, hash) = name;
+        let Some(first) = self.definitions.waiting.get(&name).and_then(|it| it.first()) else {
+            return;
+        };
+        let ctx = first.ctx.clone();
+        let record = Record {
+            header: Header {
+                tenant_id,
+                instance_id: definition_stream(&hash),
+                seq: 1,
+                v: RECORD_VERSION,
+                at: now,
+                step: 1,
+                definition_hash: hash,
+                actor: ctx.actor().clone(),
+                causation_id: None,
+                correlation_id: None,
+            },
+            body: Body::DocumentPut {
+                document: "definition".into(),
+                id: hash.to_string().into(),
+                body: first.machine.definition().document.clone(),
+            },
+        };
+        let mut lines = Vec::new();
+        record.write_line(&mut lines);
+        let stream = record.header.instance_id;
+        let append = Append { stream, first_seq: 1, count: 1, lines, ends_stream: false };
+        self.append(&ctx, append, Commitment::Definition(tenant_id, hash), outbox);
+    }
+
+    pub(super) fn definition_committed(
+        &mut self,
+        tenant: TenantId,
+        hash: DefinitionHash,
+        commit: Commit,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let waiting = self.definitions.waiting.remove(&(tenant, hash)).unwrap_or_default();
+        match commit {
+            // Another shard was first with the same document.
+            Ok(_) | Err(LogError::SeqMismatch { last: 1.., .. }) => {
+                if let Some(first) = waiting.first() {
+                    let document = first.machine.definition().document.clone();
+                    self.definitions.stored.insert((tenant, hash), document);
+                }
+                for start in waiting {
+                    self.start(start, now, outbox);
+                }
+            }
+            Err(LogError::Full) => {
+                for start in waiting {
+                    (start.reply)(Err(Error::Log(LogError::Full)));
+                }
+            }
+            Err(error) => {
+                self.definitions.waiting.insert((tenant, hash), waiting);
+                self.die(error, outbox);
+            }
+        }
+    }
+}

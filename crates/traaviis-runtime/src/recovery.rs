@@ -1,0 +1,384 @@
+//! What a restart reads: the newest checkpoint, then the records after it.
+//!
+//! Invariants: a record is folded at most once, however often the checkpoint already holds it; a
+//! damaged history makes only its instance unavailable; a record that names another tenant than its
+//! instance stops the start.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use traaviis_engine::Machine;
+use traaviis_model::{
+    Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
+    Timestamp, Value, document,
+    record::{Actor, LineError, RECORD_VERSION},
+};
+use traaviis_ports::{Line, LogStore, Position};
+
+use crate::{
+    checkpoint,
+    error::Error,
+    limits::INTERNED_MAX,
+    owner::{EventIds, FixedHasher, Key},
+    summary::Summary,
+};
+
+/// An instance that cannot be worked on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Instance.
+    pub id: InstanceId,
+    /// Last record that was understood.
+    pub seq: Seq,
+    /// What is wrong.
+    pub message: Arc<str>,
+}
+
+impl Fault {
+    pub(crate) fn to_error(&self) -> Error {
+        Error::Unavailable {
+            id: self.id,
+            code: "document_damaged",
+            message: Arc::clone(&self.message),
+        }
+    }
+}
+
+/// What recovery found, for people and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// Position of the checkpoint, if there was one.
+    pub checkpoint: Option<Position>,
+    /// Position after the last record.
+    pub position: Position,
+    /// Records read after the checkpoint.
+    pub records: u64,
+    /// Open instances.
+    pub instances: usize,
+    /// Ended instances remembered.
+    pub finished: usize,
+    /// Definitions in the log.
+    pub definitions: usize,
+    /// Instances whose history is damaged.
+    pub faults: Vec<Fault>,
+    /// Instances whose definition is not in the log, or does not compile any more.
+    pub definitions_missing: Vec<InstanceId>,
+}
+
+/// An open instance as recovery hands it over.
+pub type Recovered = (TenantCtx, Snapshot, Option<Box<EventIds>>);
+
+/// What one owner gets from recovery.
+#[derive(Default)]
+pub struct Part {
+    /// Open instances.
+    pub instances: Vec<Recovered>,
+    /// Ended instances, oldest first.
+    pub finished: Vec<Arc<Summary>>,
+    /// Definitions in the log.
+    pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
+    /// Machines of the open instances.
+    pub machines: Vec<(DefinitionHash, Arc<Machine>)>,
+    /// Instances that cannot be worked on.
+    pub faults: Vec<Fault>,
+}
+
+/// Everything that the log says.
+pub struct Recovery {
+    instances: HashMap<Key, (Snapshot, Option<Box<EventIds>>), FixedHasher>,
+    finished: HashMap<Key, Arc<Summary>, FixedHasher>,
+    finished_order: VecDeque<Key>,
+    finished_max: usize,
+    forgets: bool,
+    definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
+    machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
+    faults: HashMap<Key, Fault, FixedHasher>,
+    contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
+    texts: HashSet<Text, FixedHasher>,
+    report: RecoveryReport,
+}
+
+impl Recovery {
+    /// Reads the newest checkpoint and every record after it, and tells the log where its streams
+    /// stand.
+    pub fn read(log: &dyn LogStore, finished_max: usize) -> Result<Recovery, Error> {
+        let mut recovery = Recovery {
+            instances: HashMap::default(),
+            finished: HashMap::default(),
+            finished_order: VecDeque::new(),
+            finished_max,
+            forgets: false,
+            definitions: HashMap::default(),
+            machines: HashMap::default(),
+            faults: HashMap::default(),
+            contexts: HashMap::default(),
+            texts: HashSet::default(),
+            report: RecoveryReport::default(),
+        };
+        let mut from = 0;
+        if let Some((position, body)) = log.checkpoint()? {
+            checkpoint::read(&body, &mut recovery)?;
+            recovery.report.checkpoint = Some(position);
+            from = position;
+        }
+        let mut failed = None;
+        recovery.report.position = log.scan(from, &mut |line: Line<'_>| {
+            if failed.is_none() {
+                failed = recovery.line(line.bytes).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        recovery.compile();
+        recovery.seed(log);
+        Ok(recovery)
+    }
+
+    /// Says whether an ended instance was dropped because there are too many.
+    pub fn forgets(&self) -> bool {
+        self.forgets
+    }
+
+    /// Returns the open instances.
+    pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.instances.values().map(|(snapshot, _)| snapshot)
+    }
+
+    /// Divides everything among `count` owners; `shard` says which one owns an instance.
+    pub fn divide(
+        mut self,
+        count: usize,
+        shard: &dyn Fn(&Key) -> usize,
+    ) -> (Vec<Part>, RecoveryReport) {
+        let mut parts: Vec<Part> = (0..count).map(|_| Part::default()).collect();
+        for (key, (snapshot, event_ids)) in self.instances.drain() {
+            let ctx = context(&mut self.contexts, &snapshot);
+            parts[shard(&key)].instances.push((ctx, snapshot, event_ids));
+        }
+        for key in self.finished_order {
+            if let Some(summary) = self.finished.remove(&key) {
+                parts[shard(&key)].finished.push(summary);
+            }
+        }
+        for (key, fault) in self.faults {
+            parts[shard(&key)].faults.push(fault);
+        }
+        for part in &mut parts {
+            part.definitions
+                .extend(self.definitions.iter().map(|(name, it)| (name.0, name.1, it.clone())));
+            part.machines.extend(self.machines.iter().map(|(hash, it)| (*hash, Arc::clone(it))));
+        }
+        (parts, self.report)
+    }
+
+    // --- Checkpoint -------------------------------------------------------------------------
+
+    pub(crate) fn put_instance(&mut self, snapshot: Snapshot, event_ids: Option<Box<EventIds>>) {
+        let snapshot = self.share_texts(snapshot);
+        self.instances.insert(Key::of(&snapshot), (snapshot, event_ids));
+    }
+
+    pub(crate) fn put_finished(&mut self, summary: Summary) {
+        let key = Key { tenant: summary.tenant_id, id: summary.id };
+        if self.finished.insert(key, Arc::new(summary)).is_none() {
+            self.finished_order.push_back(key);
+        }
+        while self.finished.len() > self.finished_max
+            && let Some(oldest) = self.finished_order.pop_front()
+        {
+            self.finished.remove(&oldest);
+            self.forgets = true;
+        }
+    }
+
+    pub(crate) fn put_definition(&mut self, tenant: TenantId, hash: DefinitionHash, body: Value) {
+        self.definitions.insert((tenant, hash), body);
+    }
+
+    pub(crate) fn put_fault(&mut self, fault: Fault) {
+        self.faults.insert(Key { tenant: fault.tenant, id: fault.id }, fault);
+    }
+
+    pub(crate) fn set_forgets(&mut self) {
+        self.forgets = true;
+    }
+
+    // --- Records ----------------------------------------------------------------------------
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.report.records += 1;
+        let unreadable = |error: serde_json::Error| Error::Line(Arc::new(error.into()));
+        let header: Header = serde_json::from_slice(line).map_err(unreadable)?;
+        if header.v > RECORD_VERSION {
+            return Err(Error::Line(Arc::new(LineError::Newer { found: header.v })));
+        }
+        let key = Key { tenant: header.tenant_id, id: header.instance_id };
+        if self.is_known(&key, header.seq) {
+            return Ok(());
+        }
+        match serde_json::from_slice::<Body>(line) {
+            Ok(body) => self.record(key, Record { header, body }),
+            Err(error) => {
+                self.damage(key, header.seq - 1, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Says whether the checkpoint holds this record already, or nothing can be done with it.
+    fn is_known(&self, key: &Key, seq: Seq) -> bool {
+        self.instances.get(key).is_some_and(|(it, _)| seq <= it.seq)
+            || self.finished.get(key).is_some_and(|it| seq <= it.seq)
+            || self.faults.contains_key(key)
+    }
+
+    fn record(&mut self, key: Key, record: Record) -> Result<(), Error> {
+        if let Body::DocumentPut { document, body, .. } = record.body {
+            if &*document == "definition" {
+                self.put_definition(key.tenant, record.header.definition_hash, body);
+            }
+            return Ok(());
+        }
+        let Some((snapshot, event_ids)) = self.instances.get_mut(&key) else {
+            return self.first_record(key, &record);
+        };
+        if let Err(error) = snapshot.apply(&record) {
+            let seq = record.header.seq - 1;
+            self.damage(key, seq, &error.to_string());
+            return Ok(());
+        }
+        EventIds::note(event_ids, &record);
+        if snapshot.status.is_finished() {
+            let summary = Summary::of(snapshot);
+            self.instances.remove(&key);
+            self.put_finished(summary);
+        }
+        Ok(())
+    }
+
+    fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {
+        match Snapshot::create(record) {
+            Ok(snapshot) => {
+                if !self.contexts.contains_key(&key.tenant) {
+                    self.contexts.insert(key.tenant, TenantCtx::of_record(&record.header));
+                }
+                self.put_instance(snapshot, None);
+                Ok(())
+            }
+            Err(error) => {
+                let other = self.instances.keys().chain(self.finished.keys());
+                if let Some(other) = other.filter(|it| it.id == key.id).next() {
+                    let (id, expected, found) = (key.id, other.tenant, key.tenant);
+                    return Err(Error::TenantMismatch { id, expected, found });
+                }
+                self.damage(key, record.header.seq - 1, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn damage(&mut self, key: Key, seq: Seq, message: &str) {
+        self.instances.remove(&key);
+        self.put_fault(Fault { tenant: key.tenant, id: key.id, seq, message: message.into() });
+    }
+
+    // --- After the last record --------------------------------------------------------------
+
+    /// Compiles the definitions of the open instances.
+    fn compile(&mut self) {
+        let names: HashSet<(TenantId, DefinitionHash), FixedHasher> =
+            self.snapshots().map(|it| (it.tenant_id, it.definition_hash)).collect();
+        for name in names {
+            if let Some(machine) = self.definitions.get(&name).and_then(compile) {
+                self.machines.insert(name.1, machine);
+            }
+        }
+        let report = &mut self.report;
+        report.instances = self.instances.len();
+        report.finished = self.finished.len();
+        report.definitions = self.definitions.len();
+        report.faults = self.faults.values().cloned().collect();
+        report.faults.sort_by_key(|it| (it.tenant, it.id));
+        report.definitions_missing = self
+            .instances
+            .values()
+            .filter(|(it, _)| !self.machines.contains_key(&it.definition_hash))
+            .map(|(it, _)| it.id)
+            .collect();
+        report.definitions_missing.sort_unstable();
+    }
+
+    fn seed(&self, log: &dyn LogStore) {
+        let instances = self.snapshots().map(|it| (it.tenant_id, it.id, it.seq));
+        let definitions = self
+            .definitions
+            .keys()
+            .map(|(tenant, hash)| (*tenant, crate::owner::definition_stream(hash), 1));
+        log.seed(&mut instances.chain(definitions));
+    }
+
+    /// Lets equal texts of different instances be one: names, states, and the keys of data.
+    fn share_texts(&mut self, mut snapshot: Snapshot) -> Snapshot {
+        let texts = &mut self.texts;
+        let mut share = |text: &Text| -> Text {
+            if let Some(held) = texts.get(text) {
+                return Arc::clone(held);
+            }
+            if texts.len() < INTERNED_MAX {
+                texts.insert(Arc::clone(text));
+            }
+            Arc::clone(text)
+        };
+        snapshot.workflow = share(&snapshot.workflow);
+        snapshot.version = share(&snapshot.version);
+        for state in &mut snapshot.configuration {
+            *state = share(state);
+        }
+        for value in [&mut snapshot.data, &mut snapshot.input] {
+            if let Some(map) = value.as_map() {
+                *value = Value::Map(Arc::new(
+                    map.iter().map(|(key, it)| (share(key), it.clone())).collect(),
+                ));
+            }
+        }
+        snapshot
+    }
+}
+
+/// Returns the context in which the scheduler acts for an instance.
+fn context(
+    contexts: &mut HashMap<TenantId, TenantCtx, FixedHasher>,
+    snapshot: &Snapshot,
+) -> TenantCtx {
+    contexts
+        .entry(snapshot.tenant_id)
+        .or_insert_with(|| {
+            // The snapshot stands for the records it was folded from.
+            TenantCtx::of_record(&Header {
+                tenant_id: snapshot.tenant_id,
+                instance_id: snapshot.id,
+                seq: snapshot.seq,
+                v: RECORD_VERSION,
+                at: Timestamp::default(),
+                step: snapshot.step,
+                definition_hash: snapshot.definition_hash,
+                actor: Actor::engine(),
+                causation_id: None,
+                correlation_id: None,
+            })
+        })
+        .clone()
+}
+
+/// Compiles a stored definition; none when this release does not accept it.
+pub fn compile(body: &Value) -> Option<Arc<Machine>> {
+    let definition = document::read_value(body).definition?;
+    Machine::compile(Arc::new(definition)).ok().map(Arc::new)
+}

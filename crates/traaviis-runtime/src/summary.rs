@@ -1,0 +1,144 @@
+//! What a list shows of an instance, and what is remembered of one that has ended.
+
+use serde::{Deserialize, Serialize};
+
+use traaviis_model::{
+    EffectError, InstanceId, Seq, Snapshot, TenantId, Text, Timestamp, Value, record::Status,
+};
+
+use crate::limits::{LIST_MAX, SUMMARY_VALUE_BYTES_MAX};
+
+/// An instance in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Identity.
+    pub id: InstanceId,
+    /// Tenant.
+    pub tenant_id: TenantId,
+    /// Workflow name.
+    pub workflow: Text,
+    /// Workflow version.
+    pub version: Text,
+    /// How it stands.
+    pub status: Status,
+    /// Active states as one text.
+    pub state: Text,
+    /// Last record.
+    pub seq: Seq,
+    /// Output, unless it is too large to keep here.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Error, without what is too large to keep here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// Business key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Text>,
+    /// FNV-1a of the start input's JSON; tells a repeated start from another one.
+    pub input_hash: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Commit time of the last step.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Due time of the earliest timer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_due: Option<Timestamp>,
+}
+
+impl Summary {
+    /// Returns an instance in short.
+    pub fn of(snapshot: &Snapshot) -> Summary {
+        let output = match snapshot.output.json_len() <= SUMMARY_VALUE_BYTES_MAX {
+            true => snapshot.output.clone(),
+            false => Value::Null,
+        };
+        Summary {
+            id: snapshot.id,
+            tenant_id: snapshot.tenant_id,
+            workflow: snapshot.workflow.clone(),
+            version: snapshot.version.clone(),
+            status: snapshot.status,
+            state: snapshot.state().into(),
+            seq: snapshot.seq,
+            output,
+            error: snapshot.error.as_ref().map(shorten),
+            correlation: snapshot.correlation.clone(),
+            input_hash: hash_value(&snapshot.input),
+            created_at: snapshot.created_at,
+            updated_at: snapshot.updated_at,
+            finished_at: snapshot.finished_at,
+            next_due: snapshot.next_due(),
+        }
+    }
+}
+
+fn shorten(error: &EffectError) -> EffectError {
+    let mut short = error.clone();
+    if short.details.json_len() > SUMMARY_VALUE_BYTES_MAX {
+        short.details = Value::Null;
+    }
+    short.cause = None;
+    short
+}
+
+/// Which instances a list shows. Everything given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Workflow name, without regard to case.
+    pub workflow: Option<Text>,
+    /// How it stands.
+    pub status: Option<Status>,
+    /// Active states as one text.
+    pub state: Option<Text>,
+    /// Business key.
+    pub correlation: Option<Text>,
+    /// Open or ended ones only.
+    pub ended: Option<bool>,
+    /// How many at most, the newest first; 0 and more than `LIST_MAX` mean `LIST_MAX`.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// Says whether an open instance belongs to the list, without making its summary.
+    pub(crate) fn takes(&self, snapshot: &Snapshot) -> bool {
+        self.ended != Some(true)
+            && self.status.is_none_or(|status| status == snapshot.status)
+            && self.workflow.as_ref().is_none_or(|it| same_name(it, &snapshot.workflow))
+            && (self.correlation.is_none() || self.correlation == snapshot.correlation)
+            && self.state.as_ref().is_none_or(|state| **state == *snapshot.state())
+    }
+
+    /// Says whether an ended instance belongs to the list.
+    pub(crate) fn takes_ended(&self, summary: &Summary) -> bool {
+        self.ended != Some(false)
+            && self.status.is_none_or(|status| status == summary.status)
+            && self.workflow.as_ref().is_none_or(|it| same_name(it, &summary.workflow))
+            && (self.correlation.is_none() || self.correlation == summary.correlation)
+            && self.state.as_ref().is_none_or(|state| *state == summary.state)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        if self.limit == 0 { LIST_MAX } else { self.limit.min(LIST_MAX) }
+    }
+}
+
+fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// Keeps the newest `limit` summaries, newest first.
+pub(crate) fn newest(mut summaries: Vec<Summary>, limit: usize) -> Vec<Summary> {
+    summaries.sort_unstable_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
+    summaries.truncate(limit);
+    summaries
+}
+
+/// Returns FNV-1a of a value's JSON; written to checkpoints, so it never changes.
+pub(crate) fn hash_value(value: &Value) -> u64 {
+    value.to_json().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

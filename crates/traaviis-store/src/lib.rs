@@ -1,0 +1,33 @@
+//! Adapters that keep records: the commit log on a local disk.
+//!
+//! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
+//! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
+//!
+//! ```text
+//! DATA/FORMAT  DATA/LOCK
+//! DATA/log/00000000000000000000.seg     frames; named by the first position
+//! DATA/log/00000000000000012345.checkpoint
+//! DATA/log/epoch  DATA/log/quarantine/
+//! ```
+
+mod line;
+mod streams;
+
+pub mod disk;
+pub mod frame;
+pub mod segment;
+pub mod walk;
+pub mod checkpoint;
+pub mod reader;
+pub mod log;
+pub mod lock;
+pub mod local;
+pub mod read_only;
+
+mod error;
+
+pub use frame::fuzz_decode;
+pub use local::LocalLog;
+pub use log::{Durability, Entry, LogCore, Options, Recovery};
+pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use walk::Damage;

@@ -1,0 +1,101 @@
+//! What the log reads of a line: whose record it is, and its number.
+//!
+//! Every line starts with the keys of [`LineKey`] in that order, written without spaces, so a
+//! history is found by its first bytes. Lines that start otherwise are read as JSON.
+
+use traaviis_model::{
+    InstanceId, Seq, TenantId,
+    record::{LineKey, peek_line},
+};
+use traaviis_ports::Append;
+use uuid::Uuid;
+
+/// Owner of records: a stream inside its tenant. The same id in two tenants is two streams.
+pub type StreamKey = (TenantId, InstanceId);
+
+const TENANT: &[u8] = b"{\"tenant_id\":\"";
+const STREAM: &[u8] = b"\",\"instance_id\":\"";
+const SEQ: &[u8] = b"\",\"seq\":";
+const UUID_CHARS: usize = 36;
+
+/// Returns what every line of the stream starts with, up to its number.
+pub fn prefix(key: StreamKey) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TENANT.len() + STREAM.len() + SEQ.len() + 2 * UUID_CHARS);
+    write_prefix(key, &mut out);
+    out
+}
+
+fn write_prefix((tenant, stream): StreamKey, out: &mut Vec<u8>) {
+    let mut text = [0; UUID_CHARS];
+    out.extend_from_slice(TENANT);
+    out.extend_from_slice(tenant.0.hyphenated().encode_lower(&mut text).as_bytes());
+    out.extend_from_slice(STREAM);
+    out.extend_from_slice(stream.0.hyphenated().encode_lower(&mut text).as_bytes());
+    out.extend_from_slice(SEQ);
+}
+
+/// Returns the number that follows a line's prefix.
+pub fn seq_after_prefix(rest: &[u8]) -> Option<Seq> {
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let ends = matches!(rest.get(digits), Some(b',' | b'}'));
+    if digits == 0 || digits > 19 || !ends {
+        return None;
+    }
+    let number = rest[..digits].iter();
+    Some(number.fold(0, |acc, digit| acc * 10 + Seq::from(digit - b'0')))
+}
+
+/// Reads whose record a line is.
+pub fn key(line: &[u8]) -> Option<(StreamKey, Seq)> {
+    fast_key(line).or_else(|| {
+        let LineKey { tenant_id, instance_id, seq } = peek_line(line).ok()?;
+        Some(((tenant_id, instance_id), seq))
+    })
+}
+
+fn fast_key(line: &[u8]) -> Option<(StreamKey, Seq)> {
+    let rest = line.strip_prefix(TENANT)?;
+    let (tenant, rest) = rest.split_at_checked(UUID_CHARS)?;
+    let rest = rest.strip_prefix(STREAM)?;
+    let (stream, rest) = rest.split_at_checked(UUID_CHARS)?;
+    let seq = seq_after_prefix(rest.strip_prefix(SEQ)?)?;
+    let tenant = TenantId(Uuid::try_parse_ascii(tenant).ok()?);
+    let stream = InstanceId(Uuid::try_parse_ascii(stream).ok()?);
+    Some(((tenant, stream), seq))
+}
+
+/// Visits the lines of a frame, without their newlines.
+pub fn each(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', lines).map(move |end| {
+        let line = &lines[start..end];
+        start = end + 1;
+        line
+    })
+}
+
+/// Says what is wrong with an append's lines, if anything: they must be `count` whole lines of the
+/// stream, numbered on from `first_seq`. `scratch` is reused between calls.
+pub fn check(
+    tenant: TenantId,
+    append: &Append,
+    scratch: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    if append.count == 0 || append.lines.last() != Some(&b'\n') {
+        return Err("it has no records, or its last line is not whole");
+    }
+    scratch.clear();
+    write_prefix((tenant, append.stream), scratch);
+    let mut seq = append.first_seq;
+    for line in each(&append.lines) {
+        let number = line.strip_prefix(scratch.as_slice()).and_then(seq_after_prefix);
+        if number != Some(seq) {
+            return Err("a line is not the stream's next record");
+        }
+        seq += 1;
+    }
+    if seq - append.first_seq != Seq::from(append.count) {
+        return Err("it has more or fewer lines than it says");
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! The log of a data directory behind the [`LogStore`] port.
+//!
+//! One thread writes. It takes everything that waits, commits it in groups, tells the sinks, and
+//! only then moves the tail. Nothing is delayed to make groups larger: while one group is synced the
+//! next one gathers. Reading happens on the callers' threads, beside the writer.
+//!
+//! Invariant: outcomes of one sink are told in the order of its appends, each exactly once.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle, ThreadId},
+    time::{Duration, Instant},
+};
+
+use traaviis_model::{
+    InstanceId, Seq, TenantCtx, TenantId,
+    limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX},
+};
+use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Position};
+
+use crate::{
+    disk::OsDisk,
+    error::io_error,
+    lock::DirLock,
+    log::{Entry, LogCore, Options, Recovery},
+    reader::Reader,
+    walk::Damage,
+};
+
+/// Appends that may wait; as many as the groups of a second. More callers wait their turn.
+const WAITING_APPENDS_MAX: usize = 65_536;
+/// Bytes that may wait; bounds memory when the disk is slow.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// How long `Durability::Relaxed` may leave a write without its sync.
+const RELAXED_SYNC_EVERY: Duration = Duration::from_millis(50);
+
+/// The commit log of one data directory, held for this process.
+pub struct LocalLog {
+    shared: Arc<Shared>,
+    core: Arc<Mutex<LogCore<OsDisk>>>,
+    reader: Arc<Reader<OsDisk>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The writer waits here for appends.
+    filled: Condvar,
+    /// Callers wait here for room.
+    emptied: Condvar,
+    tail: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Waiting,
+    is_writer_idle: bool,
+    callers_blocked: usize,
+    is_closed: bool,
+    writer: Option<ThreadId>,
+}
+
+/// Appends and who is to be told, side by side.
+#[derive(Default)]
+struct Waiting {
+    entries: Vec<Entry>,
+    tickets: Vec<Ticket>,
+    bytes: usize,
+}
+
+type Ticket = (Arc<dyn CommitSink>, u64);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LocalLog {
+    /// Takes the data directory, recovers its log and starts the writer.
+    pub fn open(data: &Path, options: Options) -> Result<(Arc<LocalLog>, Recovery), LogError> {
+        let dir_lock = DirLock::take(data)?;
+        let (core, recovery) = LogCore::open(OsDisk, data, options)?;
+        let reader = core.reader();
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            tail: AtomicU64::new(core.tail()),
+        });
+        let core = Arc::new(Mutex::new(core));
+        let writer = Writer {
+            shared: shared.clone(),
+            core: core.clone(),
+            reader: reader.clone(),
+            outcomes: Vec::new(),
+            _dir_lock: dir_lock,
+        };
+        let spawned = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run());
+        let thread = spawned.map_err(|error| io_error("start the writer of", data, error))?;
+        lock(&shared.queue).writer = Some(thread.thread().id());
+        let log = LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)) };
+        Ok((Arc::new(log), recovery))
+    }
+
+    /// Commits what waits, ends the writer and lets go of the directory. Later appends are refused.
+    pub fn close(&self) {
+        lock(&self.shared.queue).is_closed = true;
+        self.shared.filled.notify_all();
+        self.shared.emptied.notify_all();
+        let writer = lock(&self.writer).take();
+        // The last handle may be dropped by a sink, on the writer's own thread.
+        if let Some(writer) = writer
+            && writer.thread().id() != thread::current().id()
+        {
+            // A writer that panicked has closed the queue; there is nobody left to tell.
+            let _ = writer.join();
+        }
+    }
+
+    /// Returns why the log stopped, if it did; the process must then end.
+    pub fn failed(&self) -> Option<Arc<str>> {
+        self.reader.failed()
+    }
+
+    /// Returns the damage met so far, at opening and in reading since.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.reader.damage()
+    }
+
+    /// Returns the streams of which records are lost, as far as they can be told.
+    pub fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
+        self.reader.damaged_streams()
+    }
+
+    /// Waits for room and puts an append into the queue; gives it back when the log is closed.
+    fn enqueue(&self, entry: Entry, ticket: Ticket) -> Result<(), Ticket> {
+        let mut queue = lock(&self.shared.queue);
+        while queue.is_full() && !queue.is_closed && queue.writer != Some(thread::current().id()) {
+            queue.callers_blocked += 1;
+            let waited = self.shared.emptied.wait(queue);
+            queue = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.callers_blocked -= 1;
+        }
+        if queue.is_closed {
+            return Err(ticket);
+        }
+        queue.waiting.bytes += entry.append.lines.len();
+        queue.waiting.entries.push(entry);
+        queue.waiting.tickets.push(ticket);
+        // One wake-up is enough; the flag is lowered so that others in this group make none.
+        if std::mem::take(&mut queue.is_writer_idle) {
+            drop(queue);
+            self.shared.filled.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LocalLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.waiting.entries.len() >= WAITING_APPENDS_MAX || self.waiting.bytes >= WAITING_BYTES_MAX
+    }
+}
+
+impl LogStore for LocalLog {
+    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        let entry = Entry { tenant: ctx.tenant(), append };
+        if let Err((sink, token)) = self.enqueue(entry, (sink.clone(), token)) {
+            let why = self.failed().unwrap_or_else(|| "it is closed".into());
+            sink.committed(&mut std::iter::once((token, Err(LogError::Failed(why)))));
+        }
+    }
+
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        self.reader.read((ctx.tenant(), stream), from, limit)
+    }
+
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        self.reader.scan(from, visit)
+    }
+
+    fn tail(&self) -> Position {
+        self.shared.tail.load(Ordering::Acquire)
+    }
+
+    fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {
+        lock(&self.core).seed(streams);
+    }
+
+    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        self.reader.put_checkpoint(position, body)
+    }
+
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.reader.checkpoint()
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    shared: Arc<Shared>,
+    core: Arc<Mutex<LogCore<OsDisk>>>,
+    reader: Arc<Reader<OsDisk>>,
+    outcomes: Vec<Commit>,
+    /// Held until the last write is done, whoever still has a handle.
+    _dir_lock: DirLock,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let mut taken = Waiting::default();
+        let mut sync_due = None;
+        while self.take(&mut taken, &mut sync_due) {
+            let Waiting { entries, tickets, bytes } = &mut taken;
+            let mut rest = (entries.as_slice(), tickets.as_slice());
+            while !rest.0.is_empty() {
+                let (entries, entries_left) = rest.0.split_at(group_len(rest.0));
+                let (tickets, tickets_left) = rest.1.split_at(entries.len());
+                self.commit(entries, tickets, &mut sync_due);
+                rest = (entries_left, tickets_left);
+            }
+            entries.clear();
+            tickets.clear();
+            *bytes = 0;
+        }
+        // A failure here has nobody to be told to: relaxed outcomes were told before.
+        let _ = lock(&self.core).sync();
+    }
+
+    /// Takes all that waits, and waits while nothing does; says whether there is anything to do.
+    fn take(&self, taken: &mut Waiting, sync_due: &mut Option<Instant>) -> bool {
+        let mut queue = lock(&self.shared.queue);
+        loop {
+            if !queue.waiting.entries.is_empty() {
+                std::mem::swap(&mut queue.waiting, taken);
+                if queue.callers_blocked > 0 {
+                    self.shared.emptied.notify_all();
+                }
+                return true;
+            }
+            if queue.is_closed {
+                return false;
+            }
+            queue.is_writer_idle = true;
+            let Some(due) = *sync_due else {
+                let waited = self.shared.filled.wait(queue);
+                queue = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = due.saturating_duration_since(Instant::now());
+            let waited = self.shared.filled.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if queue.waiting.entries.is_empty() && due <= Instant::now() {
+                drop(queue);
+                self.sync(sync_due);
+                queue = lock(&self.shared.queue);
+            }
+        }
+    }
+
+    fn sync(&self, sync_due: &mut Option<Instant>) {
+        // The failure is kept by the log and answers every later append.
+        let _ = lock(&self.core).sync();
+        *sync_due = None;
+    }
+
+    fn commit(&mut self, entries: &[Entry], tickets: &[Ticket], sync_due: &mut Option<Instant>) {
+        let mut core = lock(&self.core);
+        core.commit(entries, &mut self.outcomes);
+        let tail = core.tail();
+        let is_unsynced = core.is_unsynced();
+        drop(core);
+        self.tell(tickets);
+        self.shared.tail.store(tail, Ordering::Release);
+        if is_unsynced {
+            let due = *sync_due.get_or_insert_with(|| Instant::now() + RELAXED_SYNC_EVERY);
+            if due <= Instant::now() {
+                self.sync(sync_due);
+            }
+        }
+    }
+
+    /// Tells outcomes, one call for each run of the same sink.
+    fn tell(&mut self, tickets: &[Ticket]) {
+        let mut outcomes = self.outcomes.drain(..);
+        for run in tickets.chunk_by(|a, b| Arc::ptr_eq(&a.0, &b.0)) {
+            let mut told = run.iter().map(|(_, token)| *token).zip(outcomes.by_ref());
+            run[0].0.committed(&mut told);
+            // A sink that stops early must not shift the others' outcomes.
+            told.for_each(drop);
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Refuses further appends however the thread ends, so that nobody waits for ever.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.reader.fail("its writer panicked");
+        }
+        let mut queue = lock(&self.shared.queue);
+        queue.is_closed = true;
+        self.shared.emptied.notify_all();
+    }
+}
+
+/// Returns how many appends make up the next group; at least one.
+fn group_len(entries: &[Entry]) -> usize {
+    let mut records = 0;
+    let mut bytes = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        records += entry.append.count as usize;
+        bytes += entry.append.lines.len();
+        records <= GROUP_RECORDS_MAX && bytes <= GROUP_BYTES_MAX
+    });
+    fitting.count().max(1)
+}

@@ -1,0 +1,128 @@
+//! Reading a log without holding it: for `log cat` of a directory that another process writes.
+//!
+//! Nothing is locked, repaired or written. What the writer has not finished looks like the end.
+
+use std::path::Path;
+
+use traaviis_model::{Seq, TenantCtx, InstanceId};
+use traaviis_ports::{Line, LogError, Position};
+
+use crate::{
+    disk::OsDisk,
+    error::io_error,
+    frame::FrameHeader,
+    log::{LOG_DIR, read_format},
+    reader::Reader,
+    segment,
+    walk::{Damage, Mark, Step, Walk},
+};
+
+/// A frame as it stands in a segment.
+#[derive(Clone, Debug)]
+pub struct FrameInfo {
+    /// Segment: the position of its first record.
+    pub segment: Position,
+    /// Where the frame begins in the segment.
+    pub offset: u64,
+    /// Header; nothing for damaged bytes.
+    pub header: Option<FrameHeader>,
+    /// What is wrong, when these are damaged bytes.
+    pub damage: Option<Damage>,
+}
+
+/// A log opened without its lock.
+pub struct ReadOnlyLog {
+    reader: Reader<OsDisk>,
+}
+
+impl ReadOnlyLog {
+    /// Opens the log under a data directory and finds its present end.
+    pub fn open(data: &Path) -> Result<ReadOnlyLog, LogError> {
+        read_format(&OsDisk, data)?;
+        let dir = data.join(LOG_DIR);
+        let start = Mark { segment: 0, offset: 0, position: 0, previous: None, epoch: 0 };
+        let log = ReadOnlyLog { reader: Reader::new(OsDisk, dir, Vec::new(), start) };
+        log.refresh()?;
+        Ok(log)
+    }
+
+    /// Finds the end again, for following a log that grows.
+    pub fn refresh(&self) -> Result<Position, LogError> {
+        self.reader.refresh()?;
+        let reader = &self.reader;
+        let segments = reader.segments.read().map(|held| held.clone()).unwrap_or_default();
+        let mut walk = Walk::new(&reader.disk, &reader.dir, segments, reader.durable())?;
+        while !matches!(walk.step()?, Step::Tail { .. }) {}
+        reader.set_end(walk.mark);
+        Ok(walk.mark.position)
+    }
+
+    /// Returns the end found last.
+    pub fn tail(&self) -> Position {
+        self.reader.durable()
+    }
+
+    /// Visits records from `from` to the end found last.
+    pub fn scan(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>),
+    ) -> Result<Position, LogError> {
+        self.reader.scan(from, visit)
+    }
+
+    /// Reads records of one stream.
+    pub fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        self.reader.read((ctx.tenant(), stream), from, limit)
+    }
+
+    /// Returns the newest checkpoint that can be read.
+    pub fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.reader.checkpoint()
+    }
+
+    /// Returns the damage met so far.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.reader.damage()
+    }
+}
+
+/// Visits every frame under a data directory in order, with its lines; damaged bytes come as a frame
+/// without lines. Returns the position at the end.
+pub fn visit_frames(
+    data: &Path,
+    visit: &mut dyn FnMut(FrameInfo, &[u8]),
+) -> Result<Position, LogError> {
+    read_format(&OsDisk, data)?;
+    let dir = data.join(LOG_DIR);
+    let segments = segment::list(&OsDisk, &dir);
+    let segments = segments.map_err(|error| io_error("list", &dir, error))?;
+    let disk = OsDisk;
+    let mut walk = Walk::new(&disk, &dir, segments, 0)?;
+    loop {
+        let (segment, offset) = (walk.mark.segment, walk.mark.offset);
+        let info = |header, damage| FrameInfo { segment, offset, header, damage };
+        match walk.step()? {
+            Step::Frame { at, header } => {
+                let (segment, offset) = (at.segment, at.offset);
+                let info = FrameInfo { segment, offset, header: Some(header), damage: None };
+                match walk.lines() {
+                    Ok(lines) => visit(info, lines),
+                    Err(error) => {
+                        let damage = Some(walk.damage_of_frame(at, &header, error));
+                        visit(FrameInfo { damage, ..info }, b"");
+                    }
+                }
+            }
+            Step::Damage(damage) => visit(info(None, Some(damage)), b""),
+            Step::Tail { .. } => return Ok(walk.mark.position),
+        }
+    }
+}
+

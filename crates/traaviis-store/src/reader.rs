@@ -1,0 +1,301 @@
+//! Reading the log beside its writer: histories, scans, checkpoints.
+//!
+//! Invariant: nothing behind [`Reader::durable`] is looked at, so a half-written frame is never
+//! seen. Damage met on the way is noted and passed over; a history that it touches is refused.
+
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use traaviis_model::Seq;
+use traaviis_ports::{Line, LogError, Position, disk::Disk};
+
+use crate::{
+    checkpoint::{self, WriteError},
+    error::io_error,
+    line::{self, StreamKey},
+    segment,
+    walk::{Damage, Mark, Step, Walk},
+};
+
+/// What reading threads and the writer share.
+pub struct Reader<D: Disk> {
+    pub(crate) disk: D,
+    /// The directory `log/`.
+    pub(crate) dir: PathBuf,
+    /// First positions of the segments, rising; the writer adds to it before it writes.
+    pub(crate) segments: RwLock<Vec<Position>>,
+    durable: AtomicU64,
+    /// Place of the end, for checkpoints of everything.
+    pub(crate) end: Mutex<Mark>,
+    damage: Mutex<Vec<Damage>>,
+    damaged: RwLock<HashSet<StreamKey>>,
+    failed: OnceLock<Arc<str>>,
+    checkpointing: Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is replaced whole, so a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> Reader<D> {
+    pub(crate) fn new(disk: D, dir: PathBuf, segments: Vec<Position>, end: Mark) -> Self {
+        Reader {
+            disk,
+            dir,
+            segments: RwLock::new(segments),
+            durable: AtomicU64::new(end.position),
+            end: Mutex::new(end),
+            damage: Mutex::default(),
+            damaged: RwLock::default(),
+            failed: OnceLock::new(),
+            checkpointing: Mutex::new(()),
+        }
+    }
+
+    /// Returns the position after the last durable record.
+    pub fn durable(&self) -> Position {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_end(&self, end: Mark) {
+        *lock(&self.end) = end;
+        self.durable.store(end.position, Ordering::Release);
+    }
+
+    /// Returns why the log stopped, if it did.
+    pub fn failed(&self) -> Option<Arc<str>> {
+        self.failed.get().cloned()
+    }
+
+    /// Stops the log for ever; the first reason stays.
+    pub(crate) fn fail(&self, why: impl ToString) -> LogError {
+        LogError::Failed(self.failed.get_or_init(|| why.to_string().into()).clone())
+    }
+
+    /// Returns the damage met so far.
+    pub fn damage(&self) -> Vec<Damage> {
+        lock(&self.damage).clone()
+    }
+
+    /// Notes damage, once per place, and the streams that it certainly touches.
+    pub(crate) fn note(&self, damage: Damage) {
+        let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
+        damaged.extend(damage.streams.iter().copied());
+        let mut known = lock(&self.damage);
+        let place = (damage.segment, damage.offset);
+        if !known.iter().any(|known| (known.segment, known.offset) == place) {
+            known.push(damage);
+        }
+    }
+
+    pub(crate) fn note_stream(&self, key: StreamKey) {
+        self.damaged.write().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// Says whether records of the stream are lost.
+    pub fn is_damaged(&self, key: StreamKey) -> bool {
+        self.damaged.read().unwrap_or_else(PoisonError::into_inner).contains(&key)
+    }
+
+    /// Returns the streams of which records are lost, sorted.
+    pub fn damaged_streams(&self) -> Vec<StreamKey> {
+        let damaged = self.damaged.read().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged: Vec<StreamKey> = damaged.iter().copied().collect();
+        damaged.sort_unstable();
+        damaged
+    }
+
+    /// Visits the lines of every frame that ends behind `from`; stops when told to.
+    fn visit(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Position, &[u8]) -> Visit,
+    ) -> Result<Position, LogError> {
+        let durable = self.durable();
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut walk = Walk::new(&self.disk, &self.dir, segments, from)?;
+        while walk.mark.position < durable {
+            match walk.step()? {
+                Step::Frame { header, .. } if header.end() <= from => {}
+                Step::Frame { at, header } => match walk.lines() {
+                    Ok(lines) => match visit(header.first, lines) {
+                        Visit::On => {}
+                        Visit::Enough => return Ok(durable),
+                    },
+                    Err(error) => self.note(walk.damage_of_frame(at, &header, error)),
+                },
+                Step::Damage(damage) => self.note(damage),
+                Step::Tail { .. } => {
+                    self.note(self.lost_tail(walk.mark, durable));
+                    break;
+                }
+            }
+        }
+        Ok(durable)
+    }
+
+    fn lost_tail(&self, mark: Mark, durable: Position) -> Damage {
+        Damage {
+            segment: mark.segment,
+            offset: mark.offset,
+            bytes: 0,
+            from: mark.position,
+            to: durable,
+            why: "records that were durable are gone".into(),
+            streams: Vec::new(),
+        }
+    }
+
+    /// Visits every durable record from `from` on.
+    pub fn scan(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>),
+    ) -> Result<Position, LogError> {
+        self.visit(from, &mut |first, lines| {
+            for (position, bytes) in (first..).zip(line::each(lines)) {
+                if position >= from {
+                    visit(Line { position, bytes });
+                }
+            }
+            Visit::On
+        })
+    }
+
+    /// Reads records of one stream.
+    pub fn read(
+        &self,
+        key: StreamKey,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.history(key, &mut |seq, line| {
+            if seq == 1 {
+                found.clear();
+            }
+            if seq >= from {
+                found.push(line.to_vec());
+            }
+            if found.len() < limit { Visit::On } else { Visit::Enough }
+        })?;
+        Ok(found)
+    }
+
+    /// Returns the number of the last record of a stream, 0 when there is none.
+    pub(crate) fn last_seq(&self, key: StreamKey) -> Result<Seq, LogError> {
+        self.history(key, &mut |_, _| Visit::On)
+    }
+
+    /// Visits a stream's records, which must be dense; returns the last number seen.
+    fn history(
+        &self,
+        key: StreamKey,
+        visit: &mut dyn FnMut(Seq, &[u8]) -> Visit,
+    ) -> Result<Seq, LogError> {
+        let prefix = line::prefix(key);
+        let finder = memchr::memmem::Finder::new(&prefix);
+        let mut last = 0;
+        let mut is_dense = true;
+        self.visit(0, &mut |_, lines| {
+            let mut at = 0;
+            while let Some(hit) = finder.find(&lines[at..]) {
+                let start = at + hit;
+                let rest = &lines[start..];
+                let line = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
+                at = start + line.len();
+                let is_line = start == 0 || lines[start - 1] == b'\n';
+                let seq = line::seq_after_prefix(&line[prefix.len()..]);
+                let (true, Some(seq)) = (is_line, seq) else { continue };
+                is_dense &= seq == last + 1 || seq == 1;
+                last = seq;
+                if !is_dense || visit(seq, line) == Visit::Enough {
+                    return Visit::Enough;
+                }
+            }
+            Visit::On
+        })?;
+        // Damage met while reading may have named the stream.
+        if !is_dense || self.is_damaged(key) {
+            self.note_stream(key);
+            return Err(damaged(key));
+        }
+        Ok(last)
+    }
+
+    /// Keeps a checkpoint.
+    pub fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        if let Some(why) = self.failed() {
+            return Err(LogError::Failed(why));
+        }
+        let _one_at_a_time = lock(&self.checkpointing);
+        let mark = self.mark_at(position)?;
+        match checkpoint::put(&self.disk, &self.dir, position, mark, body) {
+            Ok(()) => Ok(()),
+            Err(WriteError::Sync(error)) => Err(self.fail(format!("checkpoint: {error}"))),
+            Err(WriteError::Other(error)) => Err(io_error("write checkpoint in", &self.dir, error)),
+        }
+    }
+
+    /// Returns the newest checkpoint that can be read.
+    pub fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        let newest = checkpoint::newest(&self.disk, &self.dir);
+        let newest = newest.map_err(|error| io_error("read checkpoint in", &self.dir, error))?;
+        Ok(newest.map(|checkpoint| (checkpoint.position, checkpoint.body)))
+    }
+
+    /// Finds the frame boundary at or before a position.
+    fn mark_at(&self, position: Position) -> Result<Mark, LogError> {
+        let end = *lock(&self.end);
+        if position == end.position {
+            return Ok(end);
+        }
+        if position > end.position {
+            let why = format!("checkpoint at `{position}` is ahead of its end `{}`", end.position);
+            return Err(LogError::Damaged(why.into()));
+        }
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut walk = Walk::new(&self.disk, &self.dir, segments, position)?;
+        loop {
+            let mark = walk.mark;
+            if mark.position >= position {
+                return Ok(mark);
+            }
+            match walk.step()? {
+                Step::Frame { at, header } if header.end() > position => return Ok(at),
+                Step::Frame { .. } => {}
+                Step::Damage(damage) => self.note(damage),
+                Step::Tail { .. } => return Ok(mark),
+            }
+        }
+    }
+
+    /// Reads the directory again; for a reader without a writer in its process.
+    pub(crate) fn refresh(&self) -> Result<(), LogError> {
+        let listed = segment::list(&self.disk, &self.dir);
+        let listed = listed.map_err(|error| io_error("list", &self.dir, error))?;
+        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = listed;
+        Ok(())
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    On,
+    Enough,
+}
+
+pub(crate) fn damaged((_, stream): StreamKey) -> LogError {
+    LogError::Damaged(format!("records of stream `{stream}` are lost").into())
+}

@@ -1,0 +1,8 @@
+//! What tests share: simulated disks and stores, contract suites, seeded randomness.
+//!
+//! Nothing here is part of a release. Everything random takes a seed and gives the same run for it.
+
+pub mod rng;
+pub mod disk;
+pub mod memory_log;
+pub mod log_contract;

@@ -1,0 +1,123 @@
+//! The workflows that the benchmark runs.
+
+/// Two states and one event between them: the cheapest durable transition.
+pub const PLAIN: &str = r#"
+traaviis: "1"
+name: BenchPlain
+version: 1.0.0
+initial: a
+events: {go: {}}
+states:
+  a: {on: {go: b}}
+  b: {on: {go: a}}
+"#;
+
+/// The same with three guards to look at and data to change, as real workflows have them.
+pub const GUARDED: &str = r#"
+traaviis: "1"
+name: BenchGuarded
+version: 1.0.0
+initial: a
+data: {initial: {count: 0, limit: 1000000000, name: bench}}
+events: {go: {schema: {type: object, properties: {n: {type: integer}}}}}
+states:
+  a:
+    on:
+      go:
+        - {target: b, guard: "event.data.n > data.limit"}
+        - {target: b, guard: "size(data.name) > 100 || data.count < 0"}
+        - {target: b, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
+  b:
+    on:
+      go:
+        - {target: a, guard: "event.data.n > data.limit"}
+        - {target: a, guard: "size(data.name) > 100 || data.count < 0"}
+        - {target: a, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
+"#;
+
+/// One event that leads through a chain of states.
+pub const CHAIN: &str = r#"
+traaviis: "1"
+name: BenchChain
+version: 1.0.0
+initial: rest
+events: {go: {}}
+states:
+  rest: {on: {go: one}}
+  one: {always: two}
+  two: {always: three}
+  three: {always: four}
+  four: {always: rest}
+"#;
+
+/// Each event runs ten instant effects.
+pub const INSTANT: &str = r#"
+traaviis: "1"
+name: BenchInstant
+version: 1.0.0
+initial: rest
+data: {initial: {x: 0}}
+events: {go: {}}
+states:
+  rest: {on: {go: work}}
+  work:
+    invoke:
+      - id: steps
+        effect:
+          type: sequence
+          effects:
+            - {type: value, value: 1}
+            - {type: put_data, key: x, value: 1}
+            - {type: value, value: 2}
+            - {type: put_data, key: x, value: 2}
+            - {type: value, value: 3}
+            - {type: put_data, key: x, value: 3}
+            - {type: value, value: 4}
+            - {type: put_data, key: x, value: 4}
+            - {type: value, value: 5}
+            - {type: put_data, key: x, value: 5}
+        onDone: rest
+"#;
+
+/// Runs ten calls, one after the other, again and again: each outcome is durable before the next
+/// begins.
+pub const CALLS: &str = r#"
+traaviis: "1"
+name: BenchCalls
+version: 1.0.0
+initial: work
+states:
+  work:
+    invoke:
+      - id: steps
+        effect:
+          type: sequence
+          effects:
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+            - {type: call, function: bench.nothing, args: {}}
+        onDone: {target: work, reenter: true}
+"#;
+
+/// Effects of one event in [`INSTANT`].
+pub const STEPS_PER_EVENT: f64 = 10.0;
+
+/// Waits, with data to keep.
+pub const PARKED: &str = r#"
+traaviis: "1"
+name: BenchParked
+version: 1.0.0
+initial: waiting
+data: {initial: "${input}"}
+events: {go: {}}
+states:
+  waiting: {on: {go: done}}
+  done: {type: final}
+"#;

@@ -1,0 +1,65 @@
+//! `traaviis bench`: measures what this machine allows and what the engine reaches.
+
+use std::path::PathBuf;
+
+use crate::{
+    bench::{self, Plan},
+    data::Scratch,
+    exit::Exit,
+    output::Output,
+};
+
+/// Measures.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Suite {
+    /// The engine beside the limits of disk and log, interleaved.
+    Engine(EngineArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct EngineArgs {
+    /// Shorter measurements, fewer waiting instances.
+    #[arg(long)]
+    quick: bool,
+    /// As small as can be; checks the benchmark, measures nothing.
+    #[arg(long, hide = true, conflicts_with = "quick")]
+    tiny: bool,
+    /// Work in this new directory, on the disk that is to be measured. Default: the current one.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// In a child: open this directory and tell when it is ready.
+    #[arg(long, hide = true, requires = "dir")]
+    child_open: bool,
+    /// In a child: start waiting instances and tell their memory.
+    #[arg(long, hide = true, requires_all = ["dir", "count"])]
+    child_park: bool,
+    /// How many instances a child starts.
+    #[arg(long, hide = true)]
+    count: Option<usize>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let Suite::Engine(args) = &args.suite;
+    match (&args.dir, args.count) {
+        (Some(dir), _) if args.child_open => return bench::child_open(dir, output),
+        (Some(dir), Some(count)) if args.child_park => return bench::child_park(dir, count, output),
+        _ => (),
+    }
+    let plan = match (args.quick, args.tiny) {
+        (_, true) => Plan::tiny(),
+        (true, _) => Plan::quick(),
+        _ => Plan::full(),
+    };
+    let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let scratch = Scratch::below(&parent)?;
+    let result = bench::engine(&plan, scratch.dir(), output);
+    drop(scratch);
+    result
+}

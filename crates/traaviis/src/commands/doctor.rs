@@ -1,0 +1,340 @@
+//! `traaviis doctor`: whether this machine and this directory can do the work, and what to do if not.
+
+use std::{
+    fs,
+    net::{TcpStream, ToSocketAddrs as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::{Resource, getrlimit};
+use serde_json::json;
+
+use crate::{
+    connectors::ConnectorArgs,
+    control::client::Client,
+    control::protocol::Ask,
+    disk::{RawFile, percentile, space},
+    exit::Exit,
+    operations::DataArgs,
+    output::Output,
+    terminal::{Ink, table},
+};
+
+/// Checks this machine and a data directory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    connectors: ConnectorArgs,
+}
+
+/// Less free space than this stops soon: one log segment is 64 MiB.
+const FREE_BYTES_FAIL: u64 = 256 << 20;
+/// Less than this is worth a look.
+const FREE_BYTES_WARN: u64 = 2 << 30;
+/// A durable write slower than this makes every step slow.
+const SYNC_WARN: Duration = Duration::from_millis(20);
+/// Writes that are timed.
+const SYNC_ROUNDS: usize = 64;
+/// Open files that a busy server needs.
+const NOFILE_WARN: u64 = 1_024;
+/// How long a connector may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Start of 2024; a clock before it was never set.
+const CLOCK_SECS_MIN: u64 = 1_704_067_200;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One checked thing.
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    verdict: Verdict,
+    found: String,
+    next: String,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Check {
+        Check { name, verdict: Verdict::Ok, found: found.into(), next: String::new() }
+    }
+
+    fn bad(
+        name: &'static str,
+        verdict: Verdict,
+        found: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Check {
+        Check { name, verdict, found: found.into(), next: next.into() }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let dir = args.data.dir();
+    let mut checks = vec![directory(dir)];
+    // What does not exist yet is judged by the directory it would be made in.
+    let place = existing_ancestor(dir);
+    checks.push(holder(dir));
+    checks.push(format(dir));
+    checks.push(free_space(&place));
+    checks.push(sync_speed(&place));
+    checks.push(wall_clock());
+    checks.push(open_files());
+    checks.extend(connectors(&args.connectors));
+    report(&checks, output);
+    let has_failed = checks.iter().any(|it| it.verdict == Verdict::Fail);
+    Ok(if has_failed { Exit::Finding } else { Exit::Ok })
+}
+
+fn report(checks: &[Check], output: &Output) {
+    let word = |verdict: Verdict| match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
+    };
+    if output.is_json() {
+        let items: Vec<serde_json::Value> = checks
+            .iter()
+            .map(|it| {
+                let verdict = word(it.verdict);
+                json!({ "check": it.name, "verdict": verdict, "found": it.found, "next": it.next })
+            })
+            .collect();
+        output.json(&json!({ "checks": items }));
+        return;
+    }
+    let rows: Vec<Vec<String>> = checks
+        .iter()
+        .map(|it| vec![word(it.verdict).into(), it.name.into(), it.found.clone(), it.next.clone()])
+        .collect();
+    let text = table(&["", "CHECK", "FOUND", "NEXT STEP"], &rows);
+    for (at, line) in text.lines().enumerate() {
+        let ink = match at.checked_sub(1).and_then(|it| checks.get(it)).map(|it| it.verdict) {
+            Some(Verdict::Ok) => Ink::Good,
+            Some(Verdict::Warn) => Ink::Care,
+            Some(Verdict::Fail) => Ink::Bad,
+            None => Ink::Dim,
+        };
+        let (head, rest) = line.split_at(line.len().min(4));
+        output.line(&format!("{}{rest}", output.style().paint(ink, head)));
+    }
+}
+
+fn existing_ancestor(dir: &Path) -> PathBuf {
+    let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+    absolute.ancestors().find(|it| it.is_dir()).unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn directory(dir: &Path) -> Check {
+    let name = "directory";
+    let shown = dir.display();
+    match fs::metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Check::ok(name, format!("`{shown}` does not exist yet; `run --data` makes it"))
+        }
+        Err(error) => Check::bad(
+            name,
+            Verdict::Fail,
+            format!("`{shown}` cannot be read: {error}"),
+            "give this user the right to read and write it",
+        ),
+        Ok(meta) if !meta.is_dir() => Check::bad(
+            name,
+            Verdict::Fail,
+            format!("`{shown}` is no directory"),
+            "name another with `--data DIR`",
+        ),
+        Ok(meta) => {
+            let probe = dir.join(format!("doctor-{}.tmp", std::process::id()));
+            if let Err(error) = fs::write(&probe, b"probe") {
+                return Check::bad(
+                    name,
+                    Verdict::Fail,
+                    format!("`{shown}` cannot be written: {error}"),
+                    "give this user the right to write it, or name another with `--data DIR`",
+                );
+            }
+            // A probe that stays behind is harmless and says what it is by its name.
+            let _ = fs::remove_file(&probe);
+            let mode = meta.permissions().mode() & 0o777;
+            match mode & 0o007 {
+                0 => Check::ok(name, format!("`{shown}` can be read and written (mode {mode:o})")),
+                _ => Check::bad(
+                    name,
+                    Verdict::Warn,
+                    format!("`{shown}` is open to every user of the machine (mode {mode:o})"),
+                    format!("chmod 700 {shown}"),
+                ),
+            }
+        }
+    }
+}
+
+fn holder(dir: &Path) -> Check {
+    let name = "holder";
+    match Client::connect(dir) {
+        Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
+        Ok(Some(client)) => match client.ask(Ask::Ps { all: false }) {
+            Ok(answer) => {
+                let count = answer["instances"].as_array().map_or(0, Vec::len);
+                Check::ok(name, format!("a process holds it and answers ({count} open instances)"))
+            }
+            Err(failure) => Check::bad(
+                name,
+                Verdict::Fail,
+                failure.message,
+                "look at that process; end it if it hangs, nothing acknowledged is lost",
+            ),
+        },
+        Ok(None) => match crate::data::lock_holder(dir) {
+            Some(pid) => Check::bad(
+                name,
+                Verdict::Warn,
+                format!("process {pid} holds it without a control socket"),
+                "wait for that process to end",
+            ),
+            None => Check::ok(name, "no process holds it"),
+        },
+    }
+}
+
+fn format(dir: &Path) -> Check {
+    let name = "format";
+    match crate::data::inspect(dir) {
+        None => Check::ok(name, "no log yet"),
+        Some(Ok(found)) => Check::ok(name, found),
+        Some(Err(failure)) => Check::bad(
+            name,
+            Verdict::Fail,
+            failure.message,
+            "keep a copy of the directory before anything else",
+        ),
+    }
+}
+
+fn free_space(place: &Path) -> Check {
+    let name = "space";
+    let (free, whole) = match space(place) {
+        Ok(found) => found,
+        Err(error) => {
+            let found = format!("cannot be found out: {error}");
+            return Check::bad(name, Verdict::Warn, found, "look with `df`");
+        }
+    };
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    let found = format!("{:.1} GiB free of {:.1} GiB", gib(free), gib(whole));
+    let next = "free space, or put the data on a larger disk";
+    match free {
+        _ if free < FREE_BYTES_FAIL => Check::bad(name, Verdict::Fail, found, next),
+        _ if free < FREE_BYTES_WARN => Check::bad(name, Verdict::Warn, found, next),
+        _ => Check::ok(name, found),
+    }
+}
+
+fn sync_speed(place: &Path) -> Check {
+    let name = "fdatasync";
+    let measure = || -> std::io::Result<Vec<Duration>> {
+        let mut file = RawFile::create(place, 1 << 20)?;
+        let block = [7u8; 4096];
+        let mut times = (0..SYNC_ROUNDS)
+            .map(|_| file.write_durably(&block))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        times.sort();
+        Ok(times)
+    };
+    let times = match measure() {
+        Ok(times) => times,
+        Err(error) => {
+            let found = format!("cannot be measured in `{}`: {error}", place.display());
+            return Check::bad(name, Verdict::Fail, found, "see the line `directory`");
+        }
+    };
+    let p50 = percentile(&times, 0.5);
+    let millis = |it: Duration| it.as_secs_f64() * 1e3;
+    let p99 = millis(percentile(&times, 0.99));
+    let found = format!("4 KiB durable in {:.3} ms (p50), {p99:.3} ms (p99)", millis(p50));
+    if p50 > SYNC_WARN {
+        let next = "every step waits for this; use a faster disk or a quieter machine";
+        return Check::bad(name, Verdict::Warn, found, next);
+    }
+    Check::ok(name, found)
+}
+
+fn wall_clock() -> Check {
+    let name = "clock";
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = crate::clock::now();
+    if since.as_secs() < CLOCK_SECS_MIN {
+        let next = "set the clock; timers and ids rely on it";
+        return Check::bad(name, Verdict::Fail, format!("says {now}"), next);
+    }
+    // Two clocks that disagree over a short time mean that somebody sets one of them.
+    let (wall, steady) = (SystemTime::now(), Instant::now());
+    std::thread::sleep(Duration::from_millis(50));
+    let drift = wall.elapsed().unwrap_or_default().abs_diff(steady.elapsed());
+    if drift > Duration::from_millis(10) {
+        let found = format!("jumped by {} ms within 50 ms", drift.as_millis());
+        return Check::bad(name, Verdict::Warn, found, "let one time service set it smoothly");
+    }
+    Check::ok(name, format!("says {now}"))
+}
+
+fn open_files() -> Check {
+    let name = "limits";
+    match getrlimit(Resource::Nofile).current {
+        Some(count) if count < NOFILE_WARN => Check::bad(
+            name,
+            Verdict::Warn,
+            format!("{count} open files"),
+            format!("ulimit -n {NOFILE_WARN}, or more"),
+        ),
+        Some(count) => Check::ok(name, format!("{count} open files")),
+        None => Check::ok(name, "open files without limit"),
+    }
+}
+
+fn connectors(args: &ConnectorArgs) -> Vec<Check> {
+    let name = "connector";
+    let targets = match args.targets() {
+        Ok(targets) => targets,
+        Err(failure) => {
+            return vec![Check::bad(name, Verdict::Fail, failure.message, "mend the file")];
+        }
+    };
+    targets
+        .into_iter()
+        .map(|(host, port)| match reach(&host, port) {
+            Ok(took) => {
+                let millis = took.as_secs_f64() * 1e3;
+                Check::ok(name, format!("{host}:{port} accepts connections ({millis:.1} ms)"))
+            }
+            Err(error) => Check::bad(
+                name,
+                Verdict::Fail,
+                format!("{host}:{port} is not reachable: {error}"),
+                "start the service, or correct its address in the connector file",
+            ),
+        })
+        .collect()
+}
+
+fn reach(host: &str, port: u16) -> std::io::Result<Duration> {
+    let begun = Instant::now();
+    let mut last = std::io::Error::other("the name has no address");
+    for address in (host.trim_matches(['[', ']']), port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(begun.elapsed()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,119 @@
+//! `traaviis log cat`: what is in the log, record by record or frame by frame.
+//!
+//! Reads the segments directly and changes nothing, so it works beside a running process and on a
+//! directory that no process can open any more.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use traaviis_model::record::peek_line;
+
+use crate::{
+    data::{self, Frame},
+    exit::{Exit, Failure},
+    histories::is_document,
+    output::Output,
+};
+
+/// Looks into the log.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Prints records, or frames with `--headers`.
+    Cat(CatArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CatArgs {
+    /// Data directory.
+    #[arg(default_value = "./data")]
+    dir: PathBuf,
+    /// Print one line per frame instead of its records.
+    #[arg(long)]
+    headers: bool,
+    /// Only records of this instance: its id or a beginning or end of it.
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// Only records of this kind, such as `transition`.
+    #[arg(long)]
+    kind: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let Command::Cat(args) = &args.command;
+    if !args.dir.join("log").is_dir() {
+        let dir = args.dir.display();
+        let message = format!("`{dir}` holds no log; name a data directory");
+        return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message).into());
+    }
+    let mut exit = Exit::Ok;
+    data::each_frame(&args.dir, &mut |frame| match frame {
+        Frame::Good { header, lines } => {
+            if args.headers {
+                return output.text(&header_text(&header, output));
+            }
+            lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()).all(|line| {
+                !is_wanted(args, line) || output.bytes(&[line, b"\n"].concat())
+            })
+        }
+        Frame::Bad { why } => {
+            exit = Exit::Finding;
+            eprintln!("damaged: {why}");
+            true
+        }
+    })?;
+    Ok(exit)
+}
+
+fn header_text(header: &data::FrameFacts, output: &Output) -> String {
+    if output.is_json() {
+        let value = json!({
+            "segment": header.segment,
+            "offset": header.offset,
+            "epoch": header.epoch,
+            "first": header.first,
+            "records": header.records,
+            "payload_bytes": header.payload_bytes,
+            "line_bytes": header.line_bytes,
+            "crc": header.crc,
+        });
+        return format!("{value}\n");
+    }
+    format!(
+        "segment {:020} offset {:>9}  epoch {}  first {:>9}  records {:>4}  bytes {:>8} of {:>8}  crc {:08x}\n",
+        header.segment,
+        header.offset,
+        header.epoch,
+        header.first,
+        header.records,
+        header.payload_bytes,
+        header.line_bytes,
+        header.crc,
+    )
+}
+
+fn is_wanted(args: &CatArgs, line: &[u8]) -> bool {
+    let kind_fits = args.kind.as_ref().is_none_or(|kind| kind_of(line).as_deref() == Some(kind));
+    let instance_fits = args.instance.as_ref().is_none_or(|wanted| {
+        let wanted = wanted.to_ascii_lowercase();
+        peek_line(line).is_ok_and(|key| {
+            let id = key.instance_id.to_string();
+            !is_document(line) && (id.starts_with(&wanted) || id.ends_with(&wanted))
+        })
+    });
+    kind_fits && instance_fits
+}
+
+fn kind_of(line: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    serde_json::from_slice::<Kind>(line).ok().map(|it| it.kind)
+}

@@ -1,0 +1,187 @@
+//! `traaviis replay`: executes a history again and compares every byte.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+use traaviis_engine::{Machine, ReplayError};
+use traaviis_model::{DefinitionHash, InstanceId, Record, Seq, Snapshot, Value};
+
+use crate::{
+    control::protocol::Ask,
+    document,
+    exit::{Exit, Failure},
+    histories::{compile_document, document_of, is_document, read_record},
+    operations::{self, DataArgs},
+    output::Output,
+    terminal::clip,
+};
+
+/// Executes a recorded history again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Instance (its id or a unique beginning or end of it), or a file of record lines.
+    source: String,
+    /// Stop after this record and show the state there.
+    #[arg(long, value_name = "SEQ")]
+    until: Option<Seq>,
+    /// Workflow file to use when a file of records holds no definition.
+    #[arg(long, value_name = "FILE")]
+    workflow: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let histories = match Path::new(&args.source).is_file() {
+        true => from_file(Path::new(&args.source), args.workflow.as_deref())?,
+        false => vec![from_data(&args.source, &args.data)?],
+    };
+    if histories.is_empty() {
+        let message = format!("`{}` holds no history of an instance", args.source);
+        return Err(Failure::finding("history_absent", message).into());
+    }
+    let mut exit = Exit::Ok;
+    for history in &histories {
+        if !replay_one(history, args.until, output)? {
+            exit = Exit::Finding;
+        }
+    }
+    Ok(exit)
+}
+
+/// Records of one instance and what decided them.
+struct History {
+    lines: Vec<Vec<u8>>,
+    machine: Machine,
+}
+
+/// Replays one history; says whether it is the same.
+fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<bool, Failure> {
+    let records: Vec<Record> =
+        history.lines.iter().map(|it| read_record(it)).collect::<Result<_, _>>()?;
+    let broken = |it: String| Failure::finding("history_broken", it);
+    let until = until.unwrap_or(Seq::MAX);
+    let shown = records.iter().filter(|it| it.header.seq <= until);
+    let Some(shown) = Snapshot::fold(shown).map_err(|it| broken(it.to_string()))? else {
+        return Err(Failure::usage(format!("record `{until}` is before the first one")));
+    };
+    // A step is decided as a whole, so the comparison covers the step that `until` falls into.
+    let compared: Vec<Record> =
+        records.into_iter().filter(|it| it.header.step <= shown.step).collect();
+    let steps = compared.last().map_or(0, |it| it.header.step);
+    let outcome = rewritten(&compared, &history.lines)
+        .map_or_else(|| traaviis_engine::replay(&history.machine, &compared).map(drop), Err);
+    let divergence = outcome.err();
+    if output.is_json() {
+        output.json(&json!({
+            "instance": shown.id,
+            "records": compared.len(),
+            "steps": steps,
+            "identical": divergence.is_none(),
+            "divergence": divergence.as_ref().map(ToString::to_string),
+            "snapshot": shown,
+        }));
+        return Ok(divergence.is_none());
+    }
+    output.line(&format!("instance  {}", shown.id));
+    output.line(&format!("record    {}", shown.seq));
+    output.line(&format!("status    {}", shown.status.as_str()));
+    output.line(&format!("state     {}", shown.state()));
+    output.line(&format!("data      {}", clip(&shown.data.to_json(), 4_000)));
+    match &divergence {
+        None => output.line(&format!(
+            "{} records, {steps} steps: byte-identical",
+            compared.len()
+        )),
+        Some(error) => output.line(&format!("diverges: {error}")),
+    };
+    Ok(divergence.is_none())
+}
+
+/// Says where reading and writing a line again gives other bytes; replay compares records, so this
+/// closes the gap to the bytes in the log.
+fn rewritten(records: &[Record], lines: &[Vec<u8>]) -> Option<ReplayError> {
+    records.iter().zip(lines).find_map(|(record, line)| {
+        let mut again = Vec::with_capacity(line.len() + 1);
+        record.write_line(&mut again);
+        let again = again.strip_suffix(b"\n").unwrap_or(&again);
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        (again != line).then(|| ReplayError::Differs {
+            seq: record.header.seq,
+            recorded: String::from_utf8_lossy(line).into_owned(),
+            replayed: String::from_utf8_lossy(again).into_owned(),
+        })
+    })
+}
+
+fn from_data(id: &str, data: &DataArgs) -> Result<History, Failure> {
+    let mut asker = operations::Asker::open(data)?;
+    let lines: Vec<Vec<u8>> = asker.history(id)?.into_iter().map(String::into_bytes).collect();
+    let first = lines.first().ok_or_else(|| Failure::finding("not_found", "no records"))?;
+    let hash = read_record(first)?.header.definition_hash;
+    let answer = asker.ask(Ask::Definition { hash })?;
+    let body: Value = Value::from(&answer["definition"]);
+    Ok(History { lines, machine: compile_document(&body)? })
+}
+
+/// Reads histories from a file of record lines, as `traaviis log cat` prints them.
+fn from_file(file: &Path, workflow: Option<&Path>) -> Result<Vec<History>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        let message = format!("cannot read `{}`: {error}", file.display());
+        Failure::finding("file_unreadable", message)
+    };
+    let mut instances: BTreeMap<InstanceId, (DefinitionHash, Vec<Vec<u8>>)> = BTreeMap::new();
+    let mut documents: Vec<Vec<u8>> = Vec::new();
+    let reader = BufReader::new(fs::File::open(file).map_err(unreadable)?);
+    for (at, line) in reader.split(b'\n').enumerate() {
+        let line = line.map_err(unreadable)?;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        if is_document(&line) {
+            documents.push(line);
+            continue;
+        }
+        let record = read_record(&line).map_err(|it| {
+            let message = format!("{}:{}: {}", file.display(), at + 1, it.message);
+            Failure::finding("record_unreadable", message)
+        })?;
+        let hash = record.header.definition_hash;
+        let entry = instances.entry(record.header.instance_id);
+        entry.or_insert_with(|| (hash, Vec::new())).1.push(line);
+    }
+    let mut histories = Vec::new();
+    for (hash, lines) in instances.into_values() {
+        let machine = match documents.iter().find_map(|line| document_of(line, hash)) {
+            Some(body) => compile_document(&body)?,
+            None => machine_of(workflow, hash)?,
+        };
+        histories.push(History { lines, machine });
+    }
+    Ok(histories)
+}
+
+fn machine_of(workflow: Option<&Path>, hash: DefinitionHash) -> Result<Machine, Failure> {
+    let Some(file) = workflow else {
+        let message = format!(
+            "the file holds no definition with hash `{hash}`; name it with `--workflow FILE`"
+        );
+        return Err(Failure::finding("definition_absent", message));
+    };
+    let machine = document::compile(&document::check(file)?)?;
+    let found = machine.definition().hash;
+    if found == hash {
+        return Ok(machine);
+    }
+    let message = format!(
+        "`{}` has hash `{found}`, the history was decided by `{hash}`; give the version that ran",
+        file.display()
+    );
+    Err(Failure::finding("definition_differs", message))
+}

@@ -1,0 +1,456 @@
+//! `traaviis run`: runs one workflow file here, shows what happens, and can be interrupted.
+//!
+//! Stages: read and check the file; open the data directory (a temporary one without `--data`); find
+//! the run that this call means, or begin it; print records as they become durable; end when the
+//! instance ends, rests without hope, or the person has had enough.
+//!
+//! Invariant: a line is printed only after its record is durable, so what was seen is never lost.
+
+mod identity;
+mod notes;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use traaviis_engine::Machine;
+use traaviis_model::{
+    InstanceId, Record, Snapshot, Span, Value,
+    record::Status,
+    snapshot::{Node, NodeStatus},
+};
+
+use crate::{
+    connectors::ConnectorArgs,
+    control::server::Server,
+    data::{Data, Scratch},
+    document,
+    exit::{Exit, Failure},
+    input,
+    operations::{self, accepted},
+    output::Output,
+    terminal::{Ink, clip},
+    trace::{Trace, ink_of, relative},
+};
+use identity::Found;
+use notes::{Note, Notes};
+
+/// Runs a workflow file and shows its trace.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Workflow file, YAML or JSON.
+    file: PathBuf,
+    /// Start input: a JSON file, `-` for standard input, or JSON text.
+    #[arg(long, value_name = "FILE|-|JSON")]
+    input: Option<String>,
+    /// Event to send once the instance accepts it; may be repeated, sent in order.
+    #[arg(long = "event", value_name = "NAME[=JSON]")]
+    events: Vec<String>,
+    /// Keep the run in this directory, continue what is there, and serve its control socket.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Begin a new run even if one with this key or input has finished.
+    #[arg(long)]
+    new: bool,
+    /// Keep waiting for events or decisions without a terminal.
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    connectors: ConnectorArgs,
+    /// Stop after this time, such as 30s or 5m; the run can be continued.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let checked = document::check(&args.file)?;
+    if !checked.diagnostics.is_empty() {
+        if output.is_json() {
+            output.json(&checked.to_json());
+        } else {
+            output.text(&checked.report(output.style()));
+        }
+    }
+    let machine = Arc::new(document::compile(&checked)?);
+    let start_input = match &args.input {
+        Some(source) => input::value(source)?,
+        None => Value::empty_map(),
+    };
+    let events = args.events.iter().map(|it| event(it)).collect::<Result<Vec<_>, _>>()?;
+    let connector = args.connectors.connector(args.file.parent())?;
+    let scratch = Scratch::unless(args.data.as_deref())?;
+    let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
+    let data = Arc::new(Data::open(dir, connector)?);
+    if args.data.is_some() {
+        args.connectors.remember(dir, args.file.parent())?;
+    }
+    let notes = Notes::listen(&data)?;
+    let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
+    let server = run.serve();
+    let result = run.go(start_input, events, &notes);
+    drop(server);
+    // The checkpoint is only a faster next start; what was acknowledged is durable without it.
+    let closed = data.close();
+    drop(scratch);
+    let exit = result?;
+    closed?;
+    Ok(exit)
+}
+
+/// One call of the command.
+struct Run<'a> {
+    args: &'a Args,
+    output: &'a Output,
+    machine: Arc<Machine>,
+    data: Arc<Data>,
+    dir: PathBuf,
+}
+
+/// An event from the command line.
+struct Event {
+    name: String,
+    data: Value,
+}
+
+impl Run<'_> {
+    fn serve(&self) -> Option<Server> {
+        self.args.data.as_ref()?;
+        let data = Arc::downgrade(&self.data);
+        let answer = move |ask| match data.upgrade() {
+            Some(data) => operations::answer(&data.histories, Some(&data), ask),
+            None => Err(Failure::finding("stopping", "the process is stopping; try again")),
+        };
+        match Server::serve(&self.dir, Arc::new(answer)) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                let dir = self.dir.display();
+                self.output.note(&format!(
+                    "other commands cannot talk to this run: no socket in `{dir}`: {error}"
+                ));
+                None
+            }
+        }
+    }
+
+    fn go(&self, start: Value, events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
+        let begun = Instant::now();
+        let found = identity::find(&self.data, &self.machine, &start)?;
+        let mut show = Show { output: self.output, trace: Trace::new(self.output.style()), last: 0 };
+        let id = match found {
+            Found::Open(snapshot) => {
+                self.resume(&snapshot, &mut show)?;
+                snapshot.id
+            }
+            Found::Finished(snapshot) if !self.args.new => return self.report(&snapshot, &mut show),
+            _ => self.data.start(&self.machine, start)?.id,
+        };
+        self.follow(id, events, notes, &mut show, begun)
+    }
+
+    /// Tells where an open run stands before it goes on.
+    fn resume(&self, snapshot: &Snapshot, show: &mut Show) -> Result<(), Failure> {
+        for record in self.data.histories.records(snapshot.id)? {
+            if record.header.seq > snapshot.seq {
+                break;
+            }
+            show.trace.skip(&record);
+            show.last = record.header.seq;
+        }
+        let (id, seq, state) = (snapshot.id, show.last, snapshot.state());
+        self.output.note(&format!("continuing {id} from record {seq} (state {state})"));
+        Ok(())
+    }
+
+    /// Tells about a run that has ended before, without running it again.
+    fn report(&self, snapshot: &Snapshot, show: &mut Show) -> anyhow::Result<Exit> {
+        let records = self.data.histories.records(snapshot.id)?;
+        let id = snapshot.id;
+        self.output.note(&format!("{id} has finished before; `--new` runs it again"));
+        if !self.output.is_json() {
+            records.iter().for_each(|record| show.record(record, &[]));
+        }
+        let took = snapshot.updated_at.since(snapshot.created_at);
+        Ok(self.finish(snapshot, Duration::from_micros(took.0.unsigned_abs())))
+    }
+
+    /// Prints records as they come until there is a reason to stop.
+    fn follow(
+        &self,
+        id: InstanceId,
+        events: Vec<Event>,
+        notes: &Notes,
+        show: &mut Show,
+        begun: Instant,
+    ) -> anyhow::Result<Exit> {
+        let mut events = events.into_iter().peekable();
+        let mut told = Told::default();
+        let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
+        loop {
+            self.catch_up(id, show)?;
+            let Some(snapshot) = self.data.state(id)? else {
+                return Err(Failure::new(Exit::Internal, "internal", "the instance vanished").into());
+            };
+            if show.last < snapshot.seq {
+                continue;
+            }
+            if snapshot.status.is_finished() {
+                return Ok(self.finish(&snapshot, begun.elapsed()));
+            }
+            let is_at_rest = is_at_rest(&snapshot);
+            if let Some(event) = events.peek()
+                && (is_at_rest || self.accepts(&snapshot, &event.name))
+                && let Some(Event { name, data }) = events.next()
+            {
+                self.data.send(id, &name, data)?;
+                continue;
+            }
+            if let Some(exit) = self.wait_is_over(&snapshot, is_at_rest, &mut told)? {
+                return Ok(exit);
+            }
+            let rest = limit.map(|it| it.saturating_sub(begun.elapsed()));
+            match notes.next(rest) {
+                Note::Commit => (),
+                Note::Stop => return Ok(self.interrupted(&snapshot)),
+                Note::TimeIsUp => return Err(self.time_is_up(&snapshot).into()),
+                Note::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn catch_up(&self, id: InstanceId, show: &mut Show) -> Result<(), Failure> {
+        loop {
+            let lines = self.data.histories.lines(id, show.last + 1, 1_000)?;
+            if lines.is_empty() {
+                return Ok(());
+            }
+            for line in &lines {
+                show.record(&crate::histories::read_record(line)?, line);
+            }
+        }
+    }
+
+    fn accepts(&self, snapshot: &Snapshot, event: &str) -> bool {
+        self.machine.accepted_events(snapshot).iter().any(|it| **it == *event)
+    }
+
+    /// Says what only a person can move, and whether this call waits for them.
+    fn wait_is_over(
+        &self,
+        snapshot: &Snapshot,
+        is_at_rest: bool,
+        told: &mut Told,
+    ) -> Result<Option<Exit>, Failure> {
+        let waits = self.args.data.is_some() && (self.output.is_terminal() || self.args.wait);
+        if let Some(incident) = snapshot.incidents.last()
+            && !is_working(snapshot)
+        {
+            let text = self.incident_text(snapshot);
+            if !waits {
+                return Err(Failure::finding("incident", text));
+            }
+            if told.incidents != snapshot.incidents.len() || told.incident_path != *incident.path {
+                told.incidents = snapshot.incidents.len();
+                told.incident_path = incident.path.to_string();
+                self.output.note(&text);
+            }
+            return Ok(None);
+        }
+        if !is_at_rest {
+            return Ok(None);
+        }
+        let names = accepted(&self.machine, snapshot);
+        let state = snapshot.state();
+        let dir = self.dir.display();
+        if !waits {
+            let next = match &self.args.data {
+                None => "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into(),
+                Some(_) => format!(
+                    "`traaviis send {} NAME JSON --data {dir}`, then run again; `--wait` stays",
+                    snapshot.id
+                ),
+            };
+            let message = format!("the instance waits in state `{state}` for {names}; {next}");
+            return Err(Failure::finding("waiting_for_event", message));
+        }
+        if told.waiting_at != snapshot.seq {
+            told.waiting_at = snapshot.seq;
+            self.output.note(&format!(
+                "waits for {names}: traaviis send {} NAME JSON --data {dir}",
+                snapshot.id
+            ));
+        }
+        Ok(None)
+    }
+
+    fn incident_text(&self, snapshot: &Snapshot) -> String {
+        let dir = match &self.args.data {
+            Some(dir) => format!(" --data {}", dir.display()),
+            None => String::new(),
+        };
+        let mut text = String::new();
+        for incident in &snapshot.incidents {
+            let message = clip(&incident.message, 400);
+            text += &format!("incident {} at {}: {message}\n", incident.kind, incident.path);
+            if &*incident.kind != "unknown_outcome" {
+                continue;
+            }
+            text += &match &self.args.data {
+                Some(_) => format!(
+                    "answer: traaviis resolve {} {} --happened JSON|--retry|--fail{dir}\n",
+                    snapshot.id, incident.path
+                ),
+                None => "a run that can be answered needs `--data DIR`\n".to_string(),
+            };
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    fn interrupted(&self, snapshot: &Snapshot) -> Exit {
+        let next = match &self.args.data {
+            Some(_) => self.continue_text(),
+            None => "it was not kept; `--data DIR` keeps a run".to_string(),
+        };
+        let (state, seq) = (snapshot.state(), snapshot.seq);
+        self.output.note(&format!("stopped in state {state} at record {seq}; {next}"));
+        self.result(snapshot);
+        Exit::Interrupted
+    }
+
+    fn time_is_up(&self, snapshot: &Snapshot) -> Failure {
+        let limit = self.args.timeout.unwrap_or_default();
+        let next = match &self.args.data {
+            Some(_) => self.continue_text(),
+            None => "give more time, or keep the run with `--data DIR`".to_string(),
+        };
+        let message = format!("not finished after {limit}, in state `{}`; {next}", snapshot.state());
+        Failure::finding("timeout", message)
+    }
+
+    fn continue_text(&self) -> String {
+        let arguments: Vec<String> = std::env::args().skip(1).map(|it| quoted(&it)).collect();
+        format!("go on with: traaviis {}", arguments.join(" "))
+    }
+
+    /// Prints the last line and says how the process ends.
+    fn finish(&self, snapshot: &Snapshot, took: Duration) -> Exit {
+        self.result(snapshot);
+        if !self.output.is_json() {
+            let style = self.output.style();
+            let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
+            let took = relative(Span(i64::try_from(took.as_micros()).unwrap_or(i64::MAX)));
+            let mut line = format!("{status} in state {} after {took}", snapshot.state());
+            if !snapshot.output.is_null() {
+                line += &format!("  output {}", clip(&snapshot.output.to_json(), 4_000));
+            }
+            if let Some(error) = &snapshot.error {
+                let text = format!("{}: {}", error.code, clip(&error.message, 400));
+                line += &format!("  error {}", style.paint(Ink::Bad, &text));
+            }
+            self.output.line(&line);
+        }
+        match snapshot.status {
+            Status::Completed => Exit::Ok,
+            _ => Exit::Finding,
+        }
+    }
+
+    fn result(&self, snapshot: &Snapshot) {
+        if self.output.is_json() {
+            self.output.json(&json!({
+                "instance": snapshot.id,
+                "status": snapshot.status,
+                "state": snapshot.state(),
+                "output": snapshot.output,
+                "error": snapshot.error,
+            }));
+        }
+    }
+}
+
+/// What the person was told already.
+#[derive(Default)]
+struct Told {
+    incidents: usize,
+    incident_path: String,
+    waiting_at: u64,
+}
+
+/// Prints records, each once, in order.
+struct Show<'a> {
+    output: &'a Output,
+    trace: Trace,
+    last: u64,
+}
+
+impl Show<'_> {
+    fn record(&mut self, record: &Record, line: &[u8]) {
+        self.last = record.header.seq;
+        if self.output.is_json() {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            self.output.bytes(&[line, b"\n"].concat());
+            return;
+        }
+        // The last line of the command tells the end, with everything a person wants to know.
+        let is_end = matches!(record.body, traaviis_model::Body::Finished { .. });
+        if let Some(line) = self.trace.line(record)
+            && !is_end
+        {
+            self.output.line(&line);
+        }
+    }
+}
+
+/// Says whether nothing but an event can move the instance.
+fn is_at_rest(snapshot: &Snapshot) -> bool {
+    snapshot.timers.is_empty() && snapshot.trees.is_empty() && snapshot.status == Status::Running
+}
+
+/// Says whether some effect is in flight, so that waiting may help without anybody's decision.
+fn is_working(snapshot: &Snapshot) -> bool {
+    let moves = |node: &Node| match node.status {
+        NodeStatus::Started | NodeStatus::Waiting => true,
+        // A node without running children is a leaf that waits for a slot or a timer.
+        NodeStatus::Scheduled => node.running.is_empty(),
+        _ => false,
+    };
+    snapshot.trees.iter().any(|tree| tree.nodes.values().any(moves))
+}
+
+fn event(text: &str) -> Result<Event, Failure> {
+    let (name, data) = match text.split_once('=') {
+        Some((name, data)) => (name, input::json(data, &format!("the payload of `{name}`"))?),
+        None => (text, Value::Null),
+    };
+    Ok(Event { name: name.to_string(), data })
+}
+
+fn quoted(argument: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:,@%+".contains(it);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        return argument.to_string();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_for_a_shell() {
+        assert_eq!(quoted("--data=/tmp/x"), "--data=/tmp/x");
+        assert_eq!(quoted(r#"{"a": "it's"}"#), r#"'{"a": "it'\''s"}'"#);
+    }
+
+    #[test]
+    fn events_carry_json_or_nothing() {
+        assert_eq!(event("go").unwrap().data, Value::Null);
+        assert_eq!(event(r#"go={"a":1}"#).unwrap().data.to_json(), r#"{"a":1}"#);
+        assert_eq!(event("go={").err().unwrap().exit, Exit::Usage);
+    }
+}

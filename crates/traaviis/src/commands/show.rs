@@ -1,0 +1,129 @@
+//! `traaviis show`: everything about one instance on one screen.
+
+use traaviis_model::{
+    Record, Snapshot, Timestamp,
+    record::TimerKind,
+    snapshot::{NodeStatus, Tree},
+};
+
+use crate::{
+    clock,
+    control::protocol::Ask,
+    exit::{Exit, Failure},
+    histories::read_record,
+    operations::{self, DataArgs},
+    output::Output,
+    terminal::{Ink, Style, clip},
+    trace::{Trace, ink_of, relative},
+};
+
+/// Shows an instance.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Instance: its id or a unique beginning or end of it.
+    id: String,
+    /// How many of the last records to show.
+    #[arg(long, default_value_t = 12)]
+    records: usize,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let mut asker = operations::Asker::open(&args.data)?;
+    let answer = asker.ask(Ask::Show { id: args.id.clone() })?;
+    if output.is_json() {
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())?;
+    let history = asker.history(&snapshot.id.to_string())?;
+    let records: Vec<Record> =
+        history.iter().map(|it| read_record(it.as_bytes())).collect::<Result<_, Failure>>()?;
+    output.text(&describe(&snapshot, clock::now(), output.style()));
+    output.text(&tail(&records, args.records, output.style()));
+    Ok(Exit::Ok)
+}
+
+fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        text += &format!("{} {value}\n", style.paint(Ink::Dim, &format!("{name:<9}")));
+    };
+    row("instance", &snapshot.id.to_string());
+    row("workflow", &format!("{} {}", snapshot.workflow, snapshot.version));
+    if let Some(key) = &snapshot.correlation {
+        row("key", key);
+    }
+    let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
+    let age = relative(now.since(snapshot.created_at));
+    row("status", &format!("{status}, record {}, created {age} ago", snapshot.seq));
+    row("state", &snapshot.state());
+    row("data", &clip(&snapshot.data.to_json(), 2_000));
+    if !snapshot.output.is_null() {
+        row("output", &clip(&snapshot.output.to_json(), 2_000));
+    }
+    if let Some(error) = &snapshot.error {
+        row("error", &style.paint(Ink::Bad, &format!("{}: {}", error.code, error.message)));
+    }
+    for timer in &snapshot.timers {
+        let wait = timer.due.since(now);
+        let due = match wait.0 {
+            ..=0 => "due now".to_string(),
+            _ => format!("in {}", relative(wait)),
+        };
+        row("timer", &format!("{} {due} ({})", timer_name(&timer.kind), timer.due));
+    }
+    snapshot.trees.iter().for_each(|tree| effects(tree, &mut row));
+    for incident in &snapshot.incidents {
+        let what = format!("{} at {}: {}", incident.kind, incident.path, incident.message);
+        row("incident", &style.paint(Ink::Bad, &clip(&what, 400)));
+        if &*incident.kind == "unknown_outcome" {
+            let id = snapshot.id;
+            row("", &format!("traaviis resolve {id} {} --happened JSON|--retry|--fail", incident.path));
+        }
+    }
+    text
+}
+
+fn effects(tree: &Tree, row: &mut impl FnMut(&str, &str)) {
+    let is_leaf = |path: &str| {
+        let prefix = format!("{path}/");
+        !tree.nodes.iter().any(|(it, node)| it.starts_with(&prefix) && !node.status.is_over())
+    };
+    for (path, node) in &tree.nodes {
+        if node.status.is_over() || !is_leaf(path) {
+            continue;
+        }
+        let attempt = match (node.status, node.attempt) {
+            (NodeStatus::Scheduled, 0) => String::new(),
+            (_, attempt) => format!(", attempt {attempt}"),
+        };
+        row("effect", &format!("{path} {}: {}{attempt}", node.kind, node.status.as_str()));
+    }
+}
+
+fn timer_name(kind: &TimerKind) -> String {
+    match kind {
+        TimerKind::After { state, .. } => format!("after in {state}"),
+        TimerKind::Raise { event, .. } => format!("raise {event}"),
+        TimerKind::Delay { path, .. } => format!("delay {path}"),
+        TimerKind::Retry { path, .. } => format!("retry {path}"),
+        TimerKind::Deadline { path, .. } => format!("limit {path}"),
+    }
+}
+
+fn tail(records: &[Record], count: usize, style: Style) -> String {
+    let first = records.len().saturating_sub(count);
+    let mut trace = Trace::new(style);
+    let mut text = style.paint(Ink::Dim, &format!("last {} records", records.len() - first));
+    text.push('\n');
+    for (at, record) in records.iter().enumerate() {
+        match trace.line(record) {
+            Some(line) if at >= first => text += &format!("{line}\n"),
+            _ => (),
+        }
+    }
+    text
+}

@@ -1,0 +1,134 @@
+//! Which calls to the outside a command may make: the connectors file and private targets.
+//!
+//! A kept run remembers both beside its data, so that commands without a process judge unknown
+//! outcomes as the run itself would.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use traaviis_connect::{EgressPolicy, Functions, HttpConnector, Options, Target};
+use traaviis_model::document::{Format, read_tree, tree::NodeKind};
+use traaviis_ports::Connector;
+use url::Url;
+
+use crate::exit::{Exit, Failure};
+
+/// Name of the connectors file that lies beside a workflow.
+const FILE_NAME: &str = "connectors.yaml";
+/// Name of the file in a data directory that remembers the arguments.
+const REMEMBERED: &str = "run.json";
+
+/// Arguments of commands that may call the outside.
+#[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
+pub struct ConnectorArgs {
+    /// Connectors file: the functions that `call` offers. Default: `connectors.yaml` beside the
+    /// workflow file, if there is one.
+    #[arg(long, value_name = "FILE")]
+    connectors: Option<PathBuf>,
+    /// Lets `call_api` reach a private or loopback target; may be repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    allow_private: Vec<String>,
+}
+
+impl ConnectorArgs {
+    /// Makes the connector; `beside` is the folder of the workflow file.
+    pub fn connector(&self, beside: Option<&Path>) -> Result<Arc<dyn Connector>, Failure> {
+        let functions = match self.file(beside) {
+            Some(file) => read(&file)?,
+            None => Functions::default(),
+        };
+        let allow_private = self
+            .allow_private
+            .iter()
+            .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let egress = EgressPolicy { allow_private, ..EgressPolicy::default() };
+        let connector = HttpConnector::new(Options { egress, functions, ..Options::default() })
+            .map_err(|error| {
+                Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
+            })?;
+        Ok(Arc::new(connector))
+    }
+
+    /// Keeps the arguments in a data directory.
+    pub fn remember(&self, dir: &Path, beside: Option<&Path>) -> Result<(), Failure> {
+        let absolute = self.file(beside).map(|file| fs::canonicalize(&file).unwrap_or(file));
+        let kept = ConnectorArgs {
+            connectors: absolute,
+            allow_private: self.allow_private.clone(),
+        };
+        let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+        // A torn file is replaced by the next run and only read by commands without one.
+        fs::write(dir.join(REMEMBERED), text).map_err(|error| {
+            let message = format!("cannot write `{}`: {error}", dir.join(REMEMBERED).display());
+            Failure::new(Exit::Denied, "storage_failed", message)
+        })
+    }
+
+    /// Returns what the last run in `dir` was given; nothing when that cannot be known.
+    pub fn remembered(dir: &Path) -> ConnectorArgs {
+        let kept = fs::read(dir.join(REMEMBERED)).ok();
+        kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Returns host and port of everything the connectors file names.
+    pub fn targets(&self) -> Result<BTreeSet<(String, u16)>, Failure> {
+        let mut targets = BTreeSet::new();
+        let Some(file) = &self.connectors else { return Ok(targets) };
+        read(file)?;
+        let text = read_text(file)?;
+        let Ok(root) = read_tree(&text, Format::of_path(file)) else { return Ok(targets) };
+        let mut add = |text: &str| {
+            if let Ok(url) = Url::parse(text)
+                && let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default())
+            {
+                targets.insert((host.to_string(), port));
+            }
+        };
+        let text_of = |node: &traaviis_model::document::tree::Node| match &node.kind {
+            NodeKind::String(text) => Some(text.clone()),
+            _ => None,
+        };
+        if let Some(base) = root.entry("base_url").and_then(|(_, it)| text_of(it)) {
+            add(&base);
+        }
+        if let Some((_, functions)) = root.entry("functions")
+            && let NodeKind::Map(entries) = &functions.kind
+        {
+            let urls = entries.iter().filter_map(|(_, it)| text_of(it.entry("url")?.1));
+            urls.for_each(|it| add(&it));
+        }
+        Ok(targets)
+    }
+
+    fn file(&self, beside: Option<&Path>) -> Option<PathBuf> {
+        let found = || beside.map(|it| it.join(FILE_NAME)).filter(|it| it.is_file());
+        self.connectors.clone().or_else(found)
+    }
+}
+
+fn read_text(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| {
+        let exit = match error.kind() {
+            ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Finding,
+        };
+        let message = format!("cannot read connectors `{}`: {error}", file.display());
+        Failure::new(exit, "file_unreadable", message)
+    })
+}
+
+fn read(file: &Path) -> Result<Functions, Failure> {
+    let text = read_text(file)?;
+    Functions::read(&text, Format::of_path(file)).map_err(|found| {
+        let lines: Vec<String> =
+            found.iter().map(|it| format!("{}:{it}", file.display())).collect();
+        Failure::finding("connectors_invalid", lines.join("\n"))
+    })
+}

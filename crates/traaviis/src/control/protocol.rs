@@ -1,0 +1,152 @@
+//! What is said on the control socket.
+
+use serde::{Deserialize, Serialize};
+use traaviis_model::{DefinitionHash, Seq, Value};
+
+use crate::exit::{Exit, Failure};
+
+/// Version of the protocol; both sides must speak the same.
+pub const VERSION: u32 = 1;
+/// Bytes of one line: a payload, its envelope and escapes.
+pub const LINE_BYTES_MAX: u64 = 8 << 20;
+/// Records of one `history` answer, so that a line stays small.
+pub const HISTORY_LIMIT: usize = 500;
+
+/// One question.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Version of the protocol.
+    pub v: u32,
+    /// The question itself.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// What can be asked. An id may be any unique prefix or suffix.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Ask {
+    /// Lists instances.
+    Ps {
+        /// Finished ones too.
+        all: bool,
+    },
+    /// Shows one instance: its snapshot.
+    Show {
+        /// Instance.
+        id: String,
+    },
+    /// Sends an event and answers when it is durable.
+    Send {
+        /// Instance.
+        id: String,
+        /// Name.
+        event: String,
+        /// Payload.
+        data: Value,
+    },
+    /// Decides an unknown outcome.
+    Resolve {
+        /// Instance.
+        id: String,
+        /// Node, as the incident names it.
+        path: String,
+        /// The decision.
+        decision: Decision,
+    },
+    /// Asks for the end.
+    Cancel {
+        /// Instance.
+        id: String,
+        /// Skip exit actions and compensation.
+        terminate: bool,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Returns record lines of one instance.
+    History {
+        /// Instance.
+        id: String,
+        /// First record.
+        from: Seq,
+    },
+    /// Returns a definition document.
+    Definition {
+        /// Which one.
+        hash: DefinitionHash,
+    },
+}
+
+impl Ask {
+    /// Says whether answering may change the instance.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Ask::Send { .. } | Ask::Resolve { .. } | Ask::Cancel { .. })
+    }
+}
+
+/// A person's decision on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It happened and gave this value.
+    Happened(Value),
+    /// It did not; try again.
+    Retry,
+    /// Treat it as failed.
+    Fail,
+}
+
+/// One answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reply {
+    /// Version of the protocol.
+    pub v: u32,
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ok: Option<serde_json::Value>,
+    /// Or why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable word.
+    pub code: String,
+    /// For the person.
+    pub message: String,
+    /// Refused rather than wrong.
+    #[serde(default)]
+    pub denied: bool,
+}
+
+impl Reply {
+    /// Wraps a result.
+    pub fn of(result: Result<serde_json::Value, Failure>) -> Reply {
+        match result {
+            Ok(value) => Reply { v: VERSION, ok: Some(value), error: None },
+            Err(failure) => Reply {
+                v: VERSION,
+                ok: None,
+                error: Some(Problem {
+                    denied: failure.exit == Exit::Denied,
+                    code: failure.code,
+                    message: failure.message,
+                }),
+            },
+        }
+    }
+
+    /// Unwraps the result.
+    pub fn into_result(self) -> Result<serde_json::Value, Failure> {
+        match self.error {
+            Some(problem) => Err(Failure {
+                exit: if problem.denied { Exit::Denied } else { Exit::Finding },
+                code: problem.code,
+                message: problem.message,
+            }),
+            None => Ok(self.ok.unwrap_or_default()),
+        }
+    }
+}

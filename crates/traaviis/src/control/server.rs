@@ -1,0 +1,153 @@
+//! Answers questions while `run --data` holds the directory.
+//!
+//! One thread accepts, one thread per connection answers, at most [`CONNECTIONS_MAX`] at once.
+//! Invariant: the socket is served only while this process holds the directory's lock, so an old
+//! socket file can be replaced without asking.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    protocol::{Ask, LINE_BYTES_MAX, Reply, Request, VERSION},
+    socket_path,
+};
+use crate::exit::Failure;
+
+/// Connections at once; a person types one command at a time.
+const CONNECTIONS_MAX: usize = 16;
+/// How long a connection may stay silent.
+const IDLE_SECS_MAX: u64 = 60;
+
+/// Answers one question.
+pub type Answer = dyn Fn(Ask) -> Result<serde_json::Value, Failure> + Send + Sync;
+
+/// The open socket; removed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+}
+
+impl Server {
+    /// Serves the socket of `dir` until the server is dropped.
+    pub fn serve(dir: &Path, answer: Arc<Answer>) -> std::io::Result<Server> {
+        let path = socket_path(dir);
+        // Bound under another name, closed to others, then moved into place: at no time may
+        // somebody else connect.
+        let fresh = dir.join("control.new");
+        remove_if_present(&fresh)?;
+        let listener = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&fresh, &path)?;
+        let open = Arc::new(AtomicUsize::new(0));
+        thread::Builder::new().name("control".into()).spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { continue };
+                accept(stream, &answer, &open);
+            }
+        })?;
+        Ok(Server { path })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The next process replaces a socket that stays behind.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn remove_if_present(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn accept(stream: UnixStream, answer: &Arc<Answer>, open: &Arc<AtomicUsize>) {
+    if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
+        open.fetch_sub(1, Ordering::Relaxed);
+        let busy = Failure::finding("busy", "too many commands at once; try again");
+        let _ = write_reply(&stream, Err(busy));
+        return;
+    }
+    let (answer, guard) = (Arc::clone(answer), Arc::clone(open));
+    let spawned = thread::Builder::new().name("control-client".into()).spawn(move || {
+        // Whoever hangs up gets no answer; that is theirs to notice.
+        let _ = converse(&stream, &*answer);
+        guard.fetch_sub(1, Ordering::Relaxed);
+    });
+    if spawned.is_err() {
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn converse(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(IDLE_SECS_MAX)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(IDLE_SECS_MAX)))?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if line.last() != Some(&b'\n') {
+            return Ok(()); // hung up, or a line longer than any question
+        }
+        write_reply(stream, read_request(&line).and_then(answer))?;
+    }
+}
+
+fn write_reply(
+    mut stream: &UnixStream,
+    result: Result<serde_json::Value, Failure>,
+) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(&Reply::of(result))?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+fn read_request(line: &[u8]) -> Result<Ask, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let wrong = |error: serde_json::Error| {
+        Failure::finding("control_request", format!("the request cannot be read: {error}"))
+    };
+    let version: Version = serde_json::from_slice(line).map_err(wrong)?;
+    if version.v != VERSION {
+        let message = format!(
+            "the request speaks version {}, the running process version {VERSION}; use the same \
+             release for both",
+            version.v
+        );
+        return Err(Failure::finding("control_version", message));
+    }
+    let request: Request = serde_json::from_slice(line).map_err(wrong)?;
+    Ok(request.ask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_refused_before_the_question_is_read() {
+        let failure = read_request(br#"{"v":2,"op":"dance"}"#).unwrap_err();
+        assert_eq!(failure.code, "control_version");
+        let failure = read_request(br#"{"v":1,"op":"dance"}"#).unwrap_err();
+        assert_eq!(failure.code, "control_request");
+        assert!(read_request(br#"{"v":1,"op":"ps","all":true}"#).is_ok());
+    }
+}

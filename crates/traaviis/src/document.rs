@@ -1,0 +1,136 @@
+//! Workflow files: read, checked, compiled; findings told with file, line and column.
+
+use std::{fs, io::Read as _, path::Path, sync::Arc};
+
+use serde_json::json;
+use traaviis_engine::Machine;
+use traaviis_model::{
+    Diagnostic, Severity,
+    definition::Definition,
+    document::{self, Format, Positions},
+    limits::DOCUMENT_BYTES_MAX,
+};
+
+use crate::{
+    exit::{Exit, Failure},
+    terminal::{Ink, Style},
+};
+
+/// A file after reading and analysis.
+#[derive(Debug)]
+pub struct Checked {
+    /// As the user named it.
+    pub file: String,
+    /// The definition; absent when it could not be read.
+    pub definition: Option<Arc<Definition>>,
+    /// All findings, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Says whether the document cannot be used.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|it| it.severity == Severity::Error)
+    }
+
+    /// Returns the findings as people read them, one `FILE:LINE:COL: CODE message` each.
+    pub fn report(&self, style: Style) -> String {
+        self.diagnostics.iter().map(|it| describe(&self.file, it, style)).collect()
+    }
+
+    /// Returns the findings as JSON.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut value = json!({
+            "file": self.file,
+            "valid": !self.has_errors(),
+            "diagnostics": self.diagnostics,
+        });
+        if let (false, Some(definition)) = (self.has_errors(), &self.definition) {
+            value["name"] = json!(definition.name);
+            value["version"] = json!(definition.version.to_string());
+            value["hash"] = json!(definition.hash);
+        }
+        value
+    }
+}
+
+/// Reads and analyses a file; findings are part of the answer, only an unreadable file is an error.
+pub fn check(file: &Path) -> Result<Checked, Failure> {
+    let name = file.display().to_string();
+    let text = read_text(file)?;
+    let read = document::read(&text, Format::of_path(file));
+    let mut diagnostics = read.diagnostics;
+    let definition = read.definition.map(Arc::new);
+    if let Some(definition) = &definition {
+        let found = Machine::analyse(definition);
+        diagnostics.extend(found.into_iter().map(|it| placed(it, &read.positions)));
+        diagnostics.sort_by_key(|it| (it.line, it.column));
+    }
+    Ok(Checked { file: name, definition, diagnostics })
+}
+
+/// Returns the machine of a checked file, or all of its findings as one failure.
+pub fn compile(checked: &Checked) -> Result<Machine, Failure> {
+    let refuse = || {
+        let count = checked.diagnostics.iter().filter(|it| it.severity == Severity::Error).count();
+        let message = format!("`{}` has {count} error(s); nothing was run", checked.file);
+        Failure::finding("definition_invalid", message)
+    };
+    match &checked.definition {
+        Some(definition) if !checked.has_errors() => {
+            Machine::compile(Arc::clone(definition)).map_err(|_| refuse())
+        }
+        _ => Err(refuse()),
+    }
+}
+
+fn placed(mut diagnostic: Diagnostic, positions: &Positions) -> Diagnostic {
+    positions.place(&mut diagnostic);
+    diagnostic
+}
+
+fn describe(file: &str, diagnostic: &Diagnostic, style: Style) -> String {
+    let place = match (diagnostic.line, diagnostic.column) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+        _ => file.to_string(),
+    };
+    let (ink, warning) = match diagnostic.severity {
+        Severity::Error => (Ink::Bad, ""),
+        Severity::Warning => (Ink::Care, "warning "),
+    };
+    let code = style.paint(ink, &format!("{warning}{}", diagnostic.code));
+    let mut text = format!("{place}: {code} {}\n", diagnostic.message);
+    if let Some(hint) = &diagnostic.hint {
+        text += &format!("  hint: {hint}\n");
+    }
+    text
+}
+
+/// Reads at most one byte more than a document may have: the reader names the limit itself.
+fn read_text(file: &Path) -> Result<String, Failure> {
+    let fail = |error: std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Finding,
+        };
+        let message = format!("cannot read `{}`: {error}", file.display());
+        Failure::new(exit, "file_unreadable", message)
+    };
+    let mut bytes = Vec::new();
+    let limit = DOCUMENT_BYTES_MAX as u64 + 1;
+    fs::File::open(file).and_then(|it| it.take(limit).read_to_end(&mut bytes)).map_err(fail)?;
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let bytes = error.into_bytes();
+        if bytes.len() > DOCUMENT_BYTES_MAX {
+            // Cut in the middle of a character; the reader refuses by size before it looks.
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        let line = 1 + bytes[..valid].iter().filter(|it| **it == b'\n').count();
+        let message = format!(
+            "`{}` is not UTF-8 text: byte {valid} on line {line}; save it as UTF-8",
+            file.display()
+        );
+        Err(Failure::finding("file_not_utf8", message))
+    })
+}

@@ -1,0 +1,110 @@
+//! How a command ends: exit codes, and failures that carry one.
+
+use std::{fmt, process::ExitCode};
+
+use traaviis_ports::LogError;
+
+/// Exit codes of the command line. Scripts rely on them; a number never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything went as asked.
+    Ok,
+    /// The command worked and found something wrong, or the run did not complete.
+    Finding,
+    /// The command line cannot be understood.
+    Usage,
+    /// The data, or the process that holds it, cannot be reached.
+    Unreachable,
+    /// The operating system or the process refuses.
+    Denied,
+    /// A defect of this program.
+    Internal,
+    /// Stopped by Ctrl-C, as shells expect it.
+    Interrupted,
+}
+
+impl Exit {
+    /// Returns the number.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Finding => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+            Exit::Denied => 4,
+            Exit::Internal => 70,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// Why a command could not do its work, for the person who typed it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// Stable word for scripts.
+    pub code: String,
+    /// What happened, where, and what to do next.
+    pub message: String,
+}
+
+impl Failure {
+    /// Returns a failure.
+    pub fn new(exit: Exit, code: &str, message: impl Into<String>) -> Failure {
+        Failure { exit, code: code.into(), message: message.into() }
+    }
+
+    /// Returns the failure for something wrong in what was given.
+    pub fn finding(code: &str, message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Finding, code, message)
+    }
+
+    /// Returns the failure for a command line that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Exit::Usage, "usage", message)
+    }
+
+    /// Finds the failure inside an error; what nobody foresaw is a defect.
+    pub fn of(error: &anyhow::Error) -> Failure {
+        for cause in error.chain() {
+            if let Some(failure) = cause.downcast_ref::<Failure>() {
+                return failure.clone();
+            }
+            if let Some(log) = cause.downcast_ref::<LogError>() {
+                return Failure { message: format!("{error:#}"), ..Failure::from(log.clone()) };
+            }
+        }
+        Failure::new(Exit::Internal, "internal", format!("{error:#}"))
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Failure {
+        let exit = match &error {
+            LogError::Locked { .. } => Exit::Unreachable,
+            LogError::Io { why, .. } if is_refusal(why) => Exit::Denied,
+            _ => Exit::Finding,
+        };
+        Failure::new(exit, error.code(), error.to_string())
+    }
+}
+
+/// The port keeps only the system's text; these two mean that the user lacks a right.
+fn is_refusal(why: &str) -> bool {
+    why.contains("ermission denied") || why.contains("ead-only file system")
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,90 @@
+//! The binary `traaviis`: reads the command line, wires adapters to the runtime, prints.
+//!
+//! Responsible for composition and for what a person sees; every rule lives in the crates below.
+//! Invariant: whatever goes wrong ends as one [`exit::Failure`] with a stable code and exit number.
+//!
+//! Reading order: [`commands`] (one file each), [`data`] (a directory with a runtime in it),
+//! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
+
+mod bench;
+mod clock;
+mod commands;
+mod connectors;
+mod control;
+mod data;
+mod disk;
+mod document;
+mod exit;
+mod histories;
+mod input;
+mod operations;
+mod output;
+mod terminal;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    commands::{
+        bench as bench_command, cancel, doctor, log, ps, replay, resolve, run, schema, send, show,
+        validate, version,
+    },
+    exit::Failure,
+    output::Output,
+};
+
+/// Durable workflows from files.
+#[derive(Debug, Parser)]
+#[command(name = "traaviis", version, propagate_version = true)]
+struct Cli {
+    /// Write JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Validate(validate::Args),
+    Replay(replay::Args),
+    Ps(ps::Args),
+    Show(show::Args),
+    Send(send::Args),
+    Resolve(resolve::Args),
+    Cancel(cancel::Args),
+    Log(log::Args),
+    Doctor(doctor::Args),
+    Bench(bench_command::Args),
+    Schema(schema::Args),
+    Version(version::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args, &output),
+        Command::Validate(args) => validate::run(args, &output),
+        Command::Replay(args) => replay::run(args, &output),
+        Command::Ps(args) => ps::run(args, &output),
+        Command::Show(args) => show::run(args, &output),
+        Command::Send(args) => send::run(args, &output),
+        Command::Resolve(args) => resolve::run(args, &output),
+        Command::Cancel(args) => cancel::run(args, &output),
+        Command::Log(args) => log::run(args, &output),
+        Command::Doctor(args) => doctor::run(args, &output),
+        Command::Bench(args) => bench_command::run(args, &output),
+        Command::Schema(args) => schema::run(args, &output),
+        Command::Version(args) => version::run(args, &output),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        let failure = Failure::of(&error);
+        output.failure(&failure);
+        failure.exit
+    });
+    exit.into()
+}

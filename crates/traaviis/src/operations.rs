@@ -1,0 +1,263 @@
+//! Questions about a data directory, answered by whoever can: the running process through its
+//! socket, or this one by opening the directory. The answers are the same.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+use traaviis_engine::Resolution;
+use traaviis_model::{Snapshot, snapshot::NodeStatus};
+
+use crate::{
+    clock,
+    control::{
+        client::Client,
+        protocol::{Ask, Decision, HISTORY_LIMIT},
+    },
+    data::{Data, Resting},
+    exit::{Exit, Failure},
+    histories::Histories,
+    output::Output,
+    terminal::clip,
+};
+
+/// Which data directory a command means.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DataArgs {
+    /// Data directory.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data: PathBuf,
+}
+
+impl DataArgs {
+    /// Returns the directory.
+    pub fn dir(&self) -> &Path {
+        &self.data
+    }
+}
+
+/// Whoever answers questions about a data directory.
+#[derive(Debug)]
+pub struct Asker {
+    dir: PathBuf,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Live(Client),
+    Resting(Resting),
+}
+
+impl Asker {
+    /// Finds the running process, or opens the directory for reading.
+    pub fn open(args: &DataArgs) -> Result<Asker, Failure> {
+        let dir = args.dir().to_path_buf();
+        let source = match Client::connect(&dir)? {
+            Some(client) => Source::Live(client),
+            None => Source::Resting(Resting::open(&dir)?),
+        };
+        Ok(Asker { dir, source })
+    }
+
+    /// Asks one question that changes nothing.
+    pub fn ask(&mut self, ask: Ask) -> Result<Json, Failure> {
+        match &self.source {
+            Source::Live(client) => client.ask(ask),
+            Source::Resting(resting) => answer(&resting.histories, None, ask),
+        }
+    }
+
+    /// Returns every record line of one instance.
+    pub fn history(&mut self, id: &str) -> Result<Vec<String>, Failure> {
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            let from = lines.len() as u64 + 1;
+            let answer = self.ask(Ask::History { id: id.into(), from })?;
+            let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+            lines.extend(part.iter().filter_map(|it| it.as_str().map(str::to_string)));
+            if part.len() < HISTORY_LIMIT {
+                return Ok(lines);
+            }
+        }
+    }
+}
+
+/// Asks one question that changes nothing.
+pub fn ask(args: &DataArgs, ask: Ask) -> Result<Json, Failure> {
+    Asker::open(args)?.ask(ask)
+}
+
+/// Makes a change and tells what it led to.
+pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow::Result<Exit> {
+    debug_assert!(ask.is_change());
+    let dir = args.dir();
+    let (mut answer, is_live) = match Client::connect(dir)? {
+        Some(client) => (client.ask(ask)?, true),
+        None => {
+            let data = Data::hold(dir)?;
+            let result = answer(&data.histories, Some(&data), ask);
+            data.close()?;
+            (result?, false)
+        }
+    };
+    if output.is_json() {
+        answer["live"] = json!(is_live);
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let text = |key: &str| answer[key].as_str().unwrap_or_default().to_string();
+    output.line(&format!(
+        "{what}: {} is {} in `{}` at record {}",
+        text("instance"),
+        text("status"),
+        text("state"),
+        answer["seq"]
+    ));
+    let is_open = !matches!(&*text("status"), "completed" | "failed" | "compensated" | "cancelled");
+    if !is_live && is_open {
+        let dir = dir.display();
+        output.line(&format!(
+            "no process runs `{dir}`; it goes on with the next `traaviis run FILE --data {dir}`"
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Answers a question. Changes need a runtime.
+pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
+    match ask {
+        Ask::Ps { all } => {
+            let snapshots = match data {
+                Some(data) if !all => data.open_instances(),
+                _ => histories.list()?,
+            };
+            let now = clock::now();
+            let items: Vec<Json> = snapshots
+                .iter()
+                .filter(|it| all || !it.status.is_finished())
+                .map(|it| {
+                    json!({
+                        "id": it.id,
+                        "workflow": it.workflow,
+                        "version": it.version,
+                        "status": it.status,
+                        "state": it.state(),
+                        "age_ms": now.since(it.created_at).as_millis(),
+                        "seq": it.seq,
+                        "correlation": it.correlation,
+                    })
+                })
+                .collect();
+            Ok(json!({ "instances": items }))
+        }
+        Ask::Show { id } => {
+            let snapshot = snapshot_of(histories, data, &id)?;
+            Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
+        }
+        Ask::History { id, from } => {
+            let id = histories.find(&id)?;
+            let lines = histories.lines(id, from.max(1), HISTORY_LIMIT)?;
+            let lines: Vec<String> = lines
+                .iter()
+                .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
+                .collect();
+            Ok(json!({ "lines": lines }))
+        }
+        Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
+        Ask::Send { id, event, data: payload } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            Ok(changed(&data.send(snapshot.id, &event, payload)?))
+        }
+        Ask::Cancel { id, terminate, reason } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            Ok(changed(&data.cancel(snapshot.id, terminate, reason.as_deref())?))
+        }
+        Ask::Resolve { id, path, decision } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            let tree = tree_of(&snapshot, &path)?;
+            let resolution = match decision {
+                Decision::Happened(value) => Resolution::Happened(value),
+                Decision::Retry => Resolution::Retry,
+                Decision::Fail => Resolution::Fail,
+            };
+            Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution)?))
+        }
+    }
+}
+
+fn changed(snapshot: &Snapshot) -> Json {
+    json!({
+        "instance": snapshot.id,
+        "status": snapshot.status,
+        "state": snapshot.state(),
+        "seq": snapshot.seq,
+        "output": snapshot.output,
+    })
+}
+
+fn snapshot_of(
+    histories: &Histories,
+    data: Option<&Data>,
+    id: &str,
+) -> Result<Snapshot, Failure> {
+    let id = match data.map(Data::open_instances) {
+        // Open instances are at hand; only when none fits does the log need a scan.
+        Some(open) => {
+            let ids: Vec<_> = open.iter().map(|it| it.id).collect();
+            crate::histories::pick_id(id, &ids).or_else(|_| histories.find(id))?
+        }
+        None => histories.find(id)?,
+    };
+    match data.and_then(|it| it.snapshot(id)) {
+        Some(snapshot) => Ok(snapshot),
+        None => histories.show(id),
+    }
+}
+
+fn open_one<'a>(
+    histories: &Histories,
+    data: Option<&'a Data>,
+    id: &str,
+) -> Result<(&'a Data, Snapshot), Failure> {
+    let Some(data) = data else {
+        return Err(Failure::new(Exit::Internal, "internal", "a change needs a runtime"));
+    };
+    let snapshot = snapshot_of(histories, Some(data), id)?;
+    if snapshot.status.is_finished() {
+        let message = format!(
+            "instance `{}` has ended as {}; it takes nothing more",
+            snapshot.id,
+            snapshot.status.as_str()
+        );
+        return Err(Failure::finding("invalid_state", message));
+    }
+    Ok((data, snapshot))
+}
+
+/// Finds the tree whose node waits for a decision.
+fn tree_of(snapshot: &Snapshot, path: &str) -> Result<u64, Failure> {
+    let found = snapshot.trees.iter().find(|tree| {
+        tree.nodes.get(path).is_some_and(|node| node.status == NodeStatus::Unknown)
+    });
+    if let Some(tree) = found {
+        return Ok(tree.id);
+    }
+    let open: Vec<String> = snapshot.incidents.iter().map(|it| format!("`{}`", it.path)).collect();
+    let next = match open.as_slice() {
+        [] => "nothing waits for a decision".to_string(),
+        open => format!("these do: {}", open.join(", ")),
+    };
+    let path = clip(path, 120);
+    let message = format!("`{path}` of instance `{}` has no unknown outcome; {next}", snapshot.id);
+    Err(Failure::finding("invalid_state", message))
+}
+
+/// Returns the events that would be taken, for a message.
+pub fn accepted(machine: &traaviis_engine::Machine, snapshot: &Snapshot) -> String {
+    let names = machine.accepted_events(snapshot);
+    let names: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    match names.as_slice() {
+        [] => "no event at all".to_string(),
+        names => names.join(", "),
+    }
+}

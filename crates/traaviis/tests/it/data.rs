@@ -1,0 +1,103 @@
+use expect_test::expect;
+
+use crate::cli::{DOOR, PURE, Process, World, wait_for_socket};
+
+fn world() -> World {
+    World::new().file("pure.yaml", PURE).file("door.yaml", DOOR)
+}
+
+#[test]
+fn a_finished_run_is_reported_and_not_run_again() {
+    let world = world();
+    world.check("run pure.yaml --data d", expect![""]);
+    world.check("run pure.yaml --data d", expect![""]);
+    world.check("ps --data d", expect![""]);
+    world.check("ps --data d --all", expect![""]);
+    assert_eq!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.code(), Some(0));
+    let listed = world.run(&["ps", "--data", "d", "--all"]);
+    assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn another_input_is_another_run() {
+    let world = world();
+    assert!(world.run(&["run", "pure.yaml", "--data", "d"]).status.success());
+    world.check(r#"run pure.yaml --data d --input {"to":1}"#, expect![""]);
+}
+
+#[test]
+fn an_open_run_goes_on_where_it_was() {
+    let world = world();
+    world.check("run door.yaml --data d --event open", expect![""]);
+    world.check("ps --data d", expect![""]);
+    world.check(r#"run door.yaml --data d --event close --event lock={"by":"x"}"#, expect![""]);
+}
+
+#[test]
+fn events_reach_a_run_without_a_process() {
+    let world = world();
+    world.run(&["run", "door.yaml", "--data", "d"]);
+    let listed = world.run(&["ps", "--data", "d", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let id = listed["instances"][0]["id"].as_str().unwrap();
+    let short = &id[id.len() - 6..];
+    world.check(&format!("send {short} open --data d"), expect![""]);
+    world.check(&format!("send {short} knock --data d"), expect![""]);
+    world.check(&format!("show {short} --data d"), expect![""]);
+    world.check(&format!("resolve {short} a/b --retry --data d"), expect![""]);
+    world.check(&format!("cancel {short} --data d --reason enough"), expect![""]);
+    world.check(&format!("cancel {short} --data d"), expect![""]);
+    world.check("show ffffffffffff --data d", expect![""]);
+    world.check(&format!("replay {short} --data d"), expect![""]);
+    world.check(&format!("replay {short} --data d --until 2"), expect![""]);
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let world = world();
+    let _held =
+        Process(world.command(&["run", "door.yaml", "--data", "d", "--wait"]).spawn().unwrap());
+    wait_for_socket(&world.path("d"));
+    world.check("run pure.yaml --data d", expect![""]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    // As root every directory can be written, so a file stands where the directory should be too.
+    let world = world().file("d", "no directory");
+    let output = world.run(&["run", "pure.yaml", "--data", "d"]);
+    assert_ne!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`d"), "{}", world.shown(&output));
+    if let Some(output) = as_nobody(&world) {
+        assert_eq!(output.status.code(), Some(4), "{}", world.shown(&output));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("ermission denied"));
+    }
+}
+
+/// Runs with a read-only data directory as a user who may not write it; none when that user
+/// cannot be had.
+fn as_nobody(world: &World) -> Option<std::process::Output> {
+    use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+    let readonly = world.path("readonly");
+    std::fs::create_dir(&readonly).ok()?;
+    std::fs::set_permissions(&readonly, std::fs::Permissions::from_mode(0o555)).ok()?;
+    std::fs::set_permissions(world.path("."), std::fs::Permissions::from_mode(0o755)).ok()?;
+    // The binary itself must be reachable for that user.
+    let binary = world.path("traaviis");
+    std::fs::copy(env!("CARGO_BIN_EXE_traaviis"), &binary).ok()?;
+    let is_root = std::fs::read_to_string("/proc/self/status").ok()?.contains("Uid:\t0\t");
+    let mut command = std::process::Command::new(binary);
+    command.args(["run", "pure.yaml", "--data", "readonly"]).current_dir(world.path("."));
+    if is_root {
+        command.uid(65_534).gid(65_534);
+    }
+    command.output().ok()
+}
+
+#[test]
+fn questions_about_nothing_say_so() {
+    let world = world();
+    world.check("ps --data nowhere", expect![""]);
+    world.check("show 01 --data nowhere", expect![""]);
+    assert!(!world.path("nowhere").exists());
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask ci`: the steps of CI, in order of how soon they tell, each with its time.
+
+use std::time::{Duration, Instant};
+
+use crate::{Error, cargo, commands, run as run_command};
+
+type Step = (&'static str, fn() -> Result<Outcome, Error>);
+
+/// How a step went when it did not fail.
+enum Outcome {
+    Passed,
+    /// Not run, with the reason.
+    Skipped(&'static str),
+}
+
+const STEPS: &[Step] = &[
+    ("format", || passed(run_command(&mut cargo(&["fmt", "--all", "--", "--check"])))),
+    ("tidy", || passed(commands::tidy())),
+    ("clippy", || {
+        let mut clippy = cargo(&["clippy", "--release", "--workspace", "--all-targets"]);
+        passed(run_command(clippy.args(["--", "-D", "warnings"])))
+    }),
+    ("dependencies", dependencies),
+    ("generated files", || passed(commands::generate(commands::Generate::Check))),
+    ("tests", || passed(commands::test(&[]))),
+    ("documentation", || {
+        let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+        passed(run_command(doc.env("RUSTDOCFLAGS", "-D warnings")))
+    }),
+];
+
+/// Runs every step and stops at the first that fails.
+pub fn run() -> Result<(), Error> {
+    let begun = Instant::now();
+    for (number, (name, step)) in STEPS.iter().enumerate() {
+        println!("\n=== {}/{} {name}", number + 1, STEPS.len());
+        let step_begun = Instant::now();
+        let outcome = step();
+        let took = seconds(step_begun.elapsed());
+        match outcome {
+            Ok(Outcome::Passed) => println!("=== {name}: passed in {took}"),
+            Ok(Outcome::Skipped(reason)) => println!("=== {name}: skipped, {reason}"),
+            Err(error) => {
+                println!("=== {name}: FAILED after {took}");
+                return Err(format!("step `{name}` failed: {error}"));
+            }
+        }
+    }
+    println!("\n=== everything passed in {}", seconds(begun.elapsed()));
+    Ok(())
+}
+
+/// Checks licences, sources and bans without the network; advisories need a database from it.
+fn dependencies() -> Result<Outcome, Error> {
+    let installed = cargo(&["deny", "--version"]).output().is_ok_and(|it| it.status.success());
+    if !installed {
+        return Ok(Outcome::Skipped(
+            "`cargo deny` is not installed (`cargo install cargo-deny --locked`)",
+        ));
+    }
+    passed(run_command(&mut cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])))
+}
+
+fn passed(result: Result<(), Error>) -> Result<Outcome, Error> {
+    result.map(|()| Outcome::Passed)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,130 @@
+//! The commands that are one or two calls of cargo: `test`, `gen`, `bench`, `tidy`.
+
+use std::fs;
+
+use crate::{Error, cargo, output, root, run, tidy as rules};
+
+/// A file and the function that says what it should hold.
+type Generated = (&'static str, fn() -> Result<String, Error>);
+
+/// Files written by the program itself. A schema is both embedded in the program and printed by
+/// it, so the check says that the two did not drift apart.
+const GENERATED: &[Generated] = &[
+    ("schemas/workflow-1.json", || traaviis(&["schema", "workflow"])),
+    ("docs/reference/cli.md", command_reference),
+];
+
+/// Commands of the binary in the order in which a person meets them.
+const COMMANDS: &[&[&str]] = &[
+    &["run"],
+    &["validate"],
+    &["ps"],
+    &["show"],
+    &["send"],
+    &["resolve"],
+    &["cancel"],
+    &["replay"],
+    &["log", "cat"],
+    &["bench", "engine"],
+    &["doctor"],
+    &["schema"],
+    &["version"],
+];
+
+/// What stands above the commands; the numbers are those of `exit.rs` in the binary.
+const REFERENCE_HEAD: &str = "\
+# Command line
+
+This page is written by `cargo xtask gen` from the `--help` of each command.
+
+Every command takes `--json`: the result goes to standard output as JSON, notes go to standard
+error, and a failure is `{\"error\": {\"code\", \"message\"}}`.
+
+| Exit code | Meaning |
+|---|---|
+| 0 | everything went as asked |
+| 1 | the command worked and found something wrong, or the run did not complete |
+| 2 | the command line cannot be understood |
+| 3 | the data, or the process that holds it, cannot be reached |
+| 4 | the operating system or the process refuses |
+| 70 | a defect of the program |
+| 130 | stopped by Ctrl-C |
+";
+
+/// What `gen` does with a file that is not current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generate {
+    /// Writes it.
+    Write,
+    /// Fails.
+    Check,
+}
+
+/// Builds every binary, which the whole-program tests start, then runs every test.
+///
+/// The release profile is used because the simulation runs millions of operations.
+pub fn test(args: &[String]) -> Result<(), Error> {
+    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
+    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))
+}
+
+/// Prints the measurements of the engine.
+pub fn bench(args: &[String]) -> Result<(), Error> {
+    let mut bench =
+        cargo(&["run", "--quiet", "--release", "--bin", "traaviis", "--", "bench", "engine"]);
+    run(bench.args(args))
+}
+
+/// Writes the generated files, or says which of them is not current.
+pub fn generate(mode: Generate) -> Result<(), Error> {
+    for (path, print) in GENERATED {
+        let wanted = print()?;
+        let file = root().join(path);
+        if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
+            println!("{path} is current");
+            continue;
+        }
+        if mode == Generate::Check {
+            return Err(format!("`{path}` is not current; run `cargo xtask gen` and commit it"));
+        }
+        let folder = file.parent().ok_or("a generated file has a folder")?;
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&file, wanted))
+            .map_err(|error| format!("cannot write `{path}`: {error}"))?;
+        println!("{path} written");
+    }
+    Ok(())
+}
+
+/// Returns what a call of the binary prints.
+fn traaviis(args: &[&str]) -> Result<String, Error> {
+    let mut print = cargo(&["run", "--quiet", "--release", "--bin", "traaviis", "--"]);
+    output(print.args(args))
+}
+
+/// Returns the page about the command line: what each `--help` says, under a heading.
+fn command_reference() -> Result<String, Error> {
+    let mut page = String::from(REFERENCE_HEAD);
+    for command in COMMANDS {
+        let help = traaviis(&[*command, &["--help"]].concat())?;
+        let name = command.join(" ");
+        let help = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        page += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim());
+    }
+    Ok(page)
+}
+
+/// Checks the house rules and prints every finding.
+pub fn tidy() -> Result<(), Error> {
+    let findings = rules::check(&root())?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.len() {
+        0 => {
+            println!("tidy");
+            Ok(())
+        }
+        count => Err(format!("{count} findings")),
+    }
+}
