@@ -63,7 +63,9 @@ pub enum Denied {
     #[error("host `{0}` is not public; the operator can list it with its port")]
     Name(String),
     /// An address outside global unicast.
-    #[error("host `{host}` has the address {addr}, which is not public; the operator can list it with its port")]
+    #[error(
+        "host `{host}` has the address {addr}, which is not public; the operator can list it with its port"
+    )]
     Address {
         /// Host as written.
         host: String,
@@ -106,21 +108,21 @@ const fn v6(a: u16, b: u16, len: u8) -> Ipv6Net {
 
 /// IPv4 outside global unicast: the IANA special-purpose registry, multicast and reserved space.
 const V4_SPECIAL: [Ipv4Net; 15] = [
-    v4(0, 0, 0, 8),        // this network
-    v4(10, 0, 0, 8),       // private
-    v4(100, 64, 0, 10),    // shared, carrier-grade NAT
-    v4(127, 0, 0, 8),      // loopback
-    v4(169, 254, 0, 16),   // link-local, metadata
-    v4(172, 16, 0, 12),    // private
-    v4(192, 0, 0, 24),     // protocol assignments
-    v4(192, 0, 2, 24),     // documentation
-    v4(192, 88, 99, 24),   // 6to4 relay
-    v4(192, 168, 0, 16),   // private
-    v4(198, 18, 0, 15),    // benchmarks
-    v4(198, 51, 100, 24),  // documentation
-    v4(203, 0, 113, 24),   // documentation
-    v4(224, 0, 0, 4),      // multicast
-    v4(240, 0, 0, 4),      // reserved, broadcast
+    v4(0, 0, 0, 8),       // this network
+    v4(10, 0, 0, 8),      // private
+    v4(100, 64, 0, 10),   // shared, carrier-grade NAT
+    v4(127, 0, 0, 8),     // loopback
+    v4(169, 254, 0, 16),  // link-local, metadata
+    v4(172, 16, 0, 12),   // private
+    v4(192, 0, 0, 24),    // protocol assignments
+    v4(192, 0, 2, 24),    // documentation
+    v4(192, 88, 99, 24),  // 6to4 relay
+    v4(192, 168, 0, 16),  // private
+    v4(198, 18, 0, 15),   // benchmarks
+    v4(198, 51, 100, 24), // documentation
+    v4(203, 0, 113, 24),  // documentation
+    v4(224, 0, 0, 4),     // multicast
+    v4(240, 0, 0, 4),     // reserved, broadcast
 ];
 
 /// The only IPv6 space in use as global unicast; mapped, NAT64, ULA, link-local, site-local,
@@ -129,10 +131,10 @@ const V6_GLOBAL: Ipv6Net = v6(0x2000, 0, 3);
 
 /// Exceptions inside [`V6_GLOBAL`].
 const V6_SPECIAL: [Ipv6Net; 4] = [
-    v6(0x2001, 0, 23),       // protocol assignments: Teredo, benchmarks, ORCHID
-    v6(0x2001, 0xdb8, 32),   // documentation
-    v6(0x2002, 0, 16),       // 6to4 wraps IPv4
-    v6(0x3fff, 0, 20),       // documentation
+    v6(0x2001, 0, 23),     // protocol assignments: Teredo, benchmarks, ORCHID
+    v6(0x2001, 0xdb8, 32), // documentation
+    v6(0x2002, 0, 16),     // 6to4 wraps IPv4
+    v6(0x3fff, 0, 20),     // documentation
 ];
 
 /// Private space that a listed name may resolve to.
@@ -370,7 +372,7 @@ mod tests {
         http://kubernetes.default.svc.cluster.local/ http://x.onion/ http://localhost.localdomain/ http://instance-data.ec2.internal/ http://wiki.intranet/
         http://example.com:22/ http://example.com:8080/ https://example.com:6379/ http://8.8.8.8:53/ http://example.com:0/
         http://user:pw@example.com/ http://example.com@127.0.0.1/ http://user@example.com/ http://127.0.0.1\\@example.com/ http://localhost:80#@example.com/
-        http://localhost%00.example.com/ http:127.0.0.1 http:/\\127.0.0.1/ http://127.0.0.1%2eexample.com/../ http://[::1%25lo]/
+        http://localhost%00.example.com/ http:127.0.0.1 http:/\\127.0.0.1/ http://127.0.0.1%2f@localhost/ http://[::1%25lo]/
         file:///etc/passwd gopher://127.0.0.1/ ftp://example.com/ data:text/plain,x javascript:alert(1)
         ws://example.com/ unix:/var/run/docker.sock //example.com/ example.com http://
         http:// https://:443/ http://?x http://127.0.0.1:8100/ http://127.0.0.1:80/
@@ -448,7 +450,8 @@ mod tests {
         assert!(policy.check_text("http://10.0.0.5:5000/").is_ok());
         assert!(policy.check_text("http://10.0.0.5/").is_err());
         assert!(policy.check_text("http://10.0.0.6:5000/").is_err());
-        let resolved = |addr: &str| policy.check_resolved("model.internal", &[addr.parse().unwrap()]);
+        let resolved =
+            |addr: &str| policy.check_resolved("model.internal", &[addr.parse().unwrap()]);
         assert!(resolved("10.1.2.3").is_ok());
         assert!(resolved("fd12::1").is_ok());
         assert!(resolved("169.254.169.254").is_err());
@@ -474,7 +477,9 @@ mod tests {
 
     #[test]
     fn entries_need_host_and_port() {
-        for text in ["", "localhost", ":80", "a:b", "http://a:80", "a/b:80", "*:80", "u@h:80", "a:0"] {
+        for text in
+            ["", "localhost", ":80", "a:b", "http://a:80", "a/b:80", "*:80", "u@h:80", "a:0"]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
         assert_eq!("LocalHost:80".parse::<Target>().unwrap().to_string(), "localhost:80");

@@ -24,8 +24,8 @@ use crate::{
     egress::Target,
     http::{
         Client, Expect, REDIRECTS_MAX, RESPONSE_BYTES_DEFAULT, Reply, Request, add_identity,
-        append_query, invalid, is_retryable, parse_method, read_headers, read_json,
-        retry_after, scalar,
+        append_query, invalid, is_retryable, parse_method, read_headers, read_json, retry_after,
+        scalar,
     },
     secret::{Vault, holds_secret},
 };
@@ -43,8 +43,18 @@ const NEAREST_MAX: usize = 3;
 
 const FILE_KEYS: [&str; 6] = ["traaviis", "kind", "base_url", "headers", "egress", "functions"];
 const FUNCTION_KEYS: [&str; 12] = [
-    "method", "path", "url", "side_effect", "idempotent", "timeout", "args", "result", "headers",
-    "error_code_field", "title", "description",
+    "method",
+    "path",
+    "url",
+    "side_effect",
+    "idempotent",
+    "timeout",
+    "args",
+    "result",
+    "headers",
+    "error_code_field",
+    "title",
+    "description",
 ];
 
 /// The functions an operator offers to workflows.
@@ -132,14 +142,14 @@ impl Functions {
             message = format!("function `{name}` is not known: there is no connectors file");
         } else if !nearest.is_empty() {
             message.push_str("; did you mean ");
-            message.push_str(&nearest.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "));
+            message.push_str(
+                &nearest.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", "),
+            );
             message.push('?');
         }
         let nearest = Value::list(nearest.into_iter().map(|it| Value::String(it.clone())));
-        EffectError::new("unknown_function", message).with_details(Value::map([
-            ("function", Value::from(name)),
-            ("nearest", nearest),
-        ]))
+        EffectError::new("unknown_function", message)
+            .with_details(Value::map([("function", Value::from(name)), ("nearest", nearest)]))
     }
 
     fn nearest(&self, name: &str) -> Vec<&Text> {
@@ -194,7 +204,10 @@ impl Function {
             )));
         }
         let Some(map) = args.as_map() else {
-            return Err(invalid(format!("the arguments of `{name}` are {}, not an object", args.kind())));
+            return Err(invalid(format!(
+                "the arguments of `{name}` are {}, not an object",
+                args.kind()
+            )));
         };
         check(self.args.as_ref(), &args)
             .map_err(|why| invalid(format!("arguments of `{name}`: {why}")))?;
@@ -257,7 +270,9 @@ fn fill(template: &str, args: &mut Map) -> Result<String, EffectError> {
         let text = args.get(name).and_then(scalar).unwrap_or_default();
         // Dots would climb out of the path, also when they are percent-encoded.
         if matches!(text.as_str(), "" | "." | "..") {
-            return Err(invalid(format!("argument `{name}` stands in the path and cannot be `{text}`")));
+            return Err(invalid(format!(
+                "argument `{name}` stands in the path and cannot be `{text}`"
+            )));
         }
         let encoded: String = text
             .bytes()
@@ -305,8 +320,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = std::mem::replace(&mut row[0], i + 1);
         for (j, to) in b.iter().enumerate() {
             let above = row[j + 1];
-            row[j + 1] =
-                (above + 1).min(row[j] + 1).min(diagonal + usize::from(from != *to));
+            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(from != *to));
             diagonal = above;
         }
     }
@@ -324,7 +338,12 @@ impl Reader {
     }
 
     /// Returns the entries of a map, after telling about keys that are not known.
-    fn entries<'n>(&mut self, node: &'n Node, path: &str, known: &[&str]) -> Vec<(&'n str, &'n Node, String)> {
+    fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        path: &str,
+        known: &[&str],
+    ) -> Vec<(&'n str, &'n Node, String)> {
         let NodeKind::Map(entries) = &node.kind else {
             self.wrong(node, path, format!("this is {}, not an object", node.words()));
             return Vec::new();
@@ -402,7 +421,11 @@ impl Reader {
         }
         for (name, value, path) in entries {
             if !is_function_name(name) {
-                self.wrong(value, &path, format!("`{name}` is not a function name such as `payment.charge`"));
+                self.wrong(
+                    value,
+                    &path,
+                    format!("`{name}` is not a function name such as `payment.charge`"),
+                );
             }
             if let Some(function) = self.function(value, &path, base.as_ref(), &headers) {
                 read.functions.insert(name.into(), function);
@@ -421,7 +444,11 @@ impl Reader {
                 && url.password().is_none()
         });
         if url.is_none() {
-            self.wrong(node, path, format!("`{text}` is not a base URL such as `https://api.example.com/v1`"));
+            self.wrong(
+                node,
+                path,
+                format!("`{text}` is not a base URL such as `https://api.example.com/v1`"),
+            );
         }
         url
     }
@@ -447,7 +474,11 @@ impl Reader {
         let mut targets = Vec::new();
         for (_, value, path) in self.entries(node, path, &["allow_private"]) {
             let NodeKind::List(items) = &value.kind else {
-                self.wrong(value, &path, format!("this is {}, not a list of `host:port`", value.words()));
+                self.wrong(
+                    value,
+                    &path,
+                    format!("this is {}, not a list of `host:port`", value.words()),
+                );
                 continue;
             };
             for (at, item) in items.iter().enumerate() {
@@ -510,14 +541,28 @@ impl Reader {
         // Said nothing, a function that is not a read counts as one that changes the world.
         let side_effect =
             side_effect.unwrap_or(!matches!(method, Method::GET | Method::HEAD | Method::OPTIONS));
-        Some(Function { method, url, side_effect, idempotent, timeout, headers, args, result, error_code_field })
+        Some(Function {
+            method,
+            url,
+            side_effect,
+            idempotent,
+            timeout,
+            headers,
+            args,
+            result,
+            error_code_field,
+        })
     }
 
     fn method(&mut self, node: &Node, path: &str) -> Option<Method> {
         let text = self.text(node, path)?;
         let method = parse_method(&text);
         if method.is_none() {
-            self.wrong(node, path, format!("`{text}` is not a method such as get, post, put, patch or delete"));
+            self.wrong(
+                node,
+                path,
+                format!("`{text}` is not a method such as get, post, put, patch or delete"),
+            );
         }
         method
     }
@@ -546,7 +591,13 @@ impl Reader {
         let named = blanks(url).all(|it| !it.is_empty() && !it.contains('{'));
         let http = parsed.is_some_and(|it| matches!(it.scheme(), "http" | "https"));
         if !http || !balanced || !named || !blank_in_path || (url.contains('{') && !head_fixed) {
-            self.wrong(node, path, format!("`{url}` is not an http or https URL with `{{name}}` blanks in its path only"));
+            self.wrong(
+                node,
+                path,
+                format!(
+                    "`{url}` is not an http or https URL with `{{name}}` blanks in its path only"
+                ),
+            );
         }
     }
 

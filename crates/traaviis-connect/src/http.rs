@@ -501,7 +501,9 @@ impl Plan {
 pub(crate) fn read_method(input: &Value) -> Result<Method, EffectError> {
     let name = text_or(input, "method", "get")?;
     parse_method(&name).ok_or_else(|| {
-        invalid(format!("`method` cannot be `{name}`; use get, post, put, patch, delete, head or options"))
+        invalid(format!(
+            "`method` cannot be `{name}`; use get, post, put, patch, delete, head or options"
+        ))
     })
 }
 
@@ -580,7 +582,9 @@ fn header_name(name: &str) -> Result<HeaderName, EffectError> {
     let name = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| invalid(format!("`{name}` is not a header name")))?;
     if FORBIDDEN_HEADERS.contains(&name.as_str()) {
-        return Err(invalid(format!("header `{name}` belongs to the connection and cannot be set")));
+        return Err(invalid(format!(
+            "header `{name}` belongs to the connection and cannot be set"
+        )));
     }
     Ok(name)
 }
@@ -599,11 +603,7 @@ fn request_header(
 }
 
 /// Returns a scalar's or secret's text, and whether it is a secret.
-fn reveal(
-    value: &Value,
-    what: &str,
-    vault: &mut Vault<'_>,
-) -> Result<(String, bool), EffectError> {
+fn reveal(value: &Value, what: &str, vault: &mut Vault<'_>) -> Result<(String, bool), EffectError> {
     match value {
         Value::Secret(name) => Ok((vault.reveal(name)?, true)),
         Value::Optional(Some(inner)) => reveal(inner, what, vault),
@@ -748,7 +748,10 @@ fn read_size(value: Option<&Value>) -> Result<u64, EffectError> {
         }
     };
     bytes.filter(|it| *it <= RESPONSE_BYTES_MAX).ok_or_else(|| {
-        invalid(format!("`max_response` is not a size up to {} MiB, such as 1 MiB", RESPONSE_BYTES_MAX >> 20))
+        invalid(format!(
+            "`max_response` is not a size up to {} MiB, such as 1 MiB",
+            RESPONSE_BYTES_MAX >> 20
+        ))
     })
 }
 
@@ -772,7 +775,8 @@ mod tests {
     fn expect_reads_classes_and_statuses() {
         let read = |json: &str| Expect::read(Some(&serde_json::from_str(json).unwrap()));
         let expect = read(r#"["2xx", 404, "301"]"#).unwrap();
-        for (status, accepts) in [(200, true), (299, true), (404, true), (301, true), (302, false)] {
+        for (status, accepts) in [(200, true), (299, true), (404, true), (301, true), (302, false)]
+        {
             assert_eq!(expect.accepts(status), accepts, "{status}");
         }
         assert!(read("\"3XX\"").unwrap().accepts(399));
@@ -820,7 +824,11 @@ mod tests {
             redirects: 5,
             response_bytes_max: 1,
         };
-        follow(&mut request, StatusCode::TEMPORARY_REDIRECT, "https://a.example/y".parse().unwrap());
+        follow(
+            &mut request,
+            StatusCode::TEMPORARY_REDIRECT,
+            "https://a.example/y".parse().unwrap(),
+        );
         assert_eq!((request.headers.len(), &request.method), (5, &Method::POST));
         follow(&mut request, StatusCode::FOUND, "http://a.example/y".parse().unwrap());
         let names: Vec<_> = request.headers.iter().map(|it| it.name.as_str()).collect();

@@ -22,6 +22,9 @@
 //! - No outcome holds the value of a secret.
 //! - How many attempts run at once is the runtime's decision; here each runs at once.
 
+// The outcome type of the port carries the error by value.
+#![allow(clippy::result_large_err)]
+
 mod egress;
 mod functions;
 mod http;
@@ -42,9 +45,7 @@ use tokio::{
     runtime::{Handle, Runtime},
     task::{AbortHandle, JoinError},
 };
-use traaviis_model::{
-    Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value,
-};
+use traaviis_model::{Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value};
 use traaviis_ports::{Connector, OnOutcome, Outcome};
 
 pub use egress::{Denied, EgressPolicy, Target, is_global};

@@ -186,7 +186,8 @@ mod tests {
             vault.mask(Ok(value)).unwrap().to_json(),
             r#"{"***":"***","a":["x *** y","***"]}"#
         );
-        let error = EffectError::new("a", "s3cr et/").caused_by(EffectError::new("b", "s3cr+et%2F"));
+        let error =
+            EffectError::new("a", "s3cr et/").caused_by(EffectError::new("b", "s3cr+et%2F"));
         let error = vault.mask(Err(error)).unwrap_err();
         assert_eq!((&*error.message, &*error.cause.unwrap().message), ("***", "***"));
         assert_eq!(vault.mask_bytes(b"\xffs3cr et/\xff"), b"\xff***\xff");

@@ -699,6 +699,20 @@ tests:
         );
     }
 
+    /// Cuts and swaps turn every part into something unexpected; none of it may panic.
+    #[test]
+    fn damaged_documents_are_refused_without_a_panic() {
+        let Value::String(json) = good(ORDER_SAGA).document else { panic!() };
+        for (text, format) in [(ORDER_SAGA, Format::Yaml), (&*json, Format::Json)] {
+            for at in (0..text.len()).step_by(17).filter(|at| text.is_char_boundary(*at)) {
+                read(&text[..at], format);
+                for other in ["[", "}", "7", "~", "\"", "é"] {
+                    read(&format!("{}{other}{}", &text[..at], &text[at + 1..]), format);
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_document_can_forge_a_secret() {
         check_rest(

@@ -557,7 +557,7 @@ mod tests {
             "1e300",
         ] {
             let value: Value = serde_json::from_str(text).unwrap();
-            assert_eq!(value.to_json(), text.replace("1e300", "1e+300").replace("e+", "e"));
+            assert_eq!(value.to_json(), text.replace("1e300", "1e+300"));
         }
     }
 

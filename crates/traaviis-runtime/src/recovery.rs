@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
+    Actor, Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
     Timestamp, Value, document,
-    record::{Actor, LineError, RECORD_VERSION},
+    record::{LineError, RECORD_VERSION},
 };
 use traaviis_ports::{Line, LogStore, Position};
 
@@ -226,7 +226,7 @@ impl Recovery {
         match serde_json::from_slice::<Body>(line) {
             Ok(body) => self.record(key, Record { header, body }),
             Err(error) => {
-                self.damage(key, header.seq - 1, &error.to_string());
+                self.damage(key, header.seq.saturating_sub(1), &error.to_string());
                 Ok(())
             }
         }
@@ -250,7 +250,7 @@ impl Recovery {
             return self.first_record(key, &record);
         };
         if let Err(error) = snapshot.apply(&record) {
-            let seq = record.header.seq - 1;
+            let seq = record.header.seq.saturating_sub(1);
             self.damage(key, seq, &error.to_string());
             return Ok(());
         }
@@ -278,7 +278,7 @@ impl Recovery {
                     let (id, expected, found) = (key.id, other.tenant, key.tenant);
                     return Err(Error::TenantMismatch { id, expected, found });
                 }
-                self.damage(key, record.header.seq - 1, &error.to_string());
+                self.damage(key, record.header.seq.saturating_sub(1), &error.to_string());
                 Ok(())
             }
         }

@@ -207,6 +207,10 @@ impl<D: Disk> Reader<D> {
         let finder = memchr::memmem::Finder::new(&prefix);
         let mut last = 0;
         let mut is_dense = true;
+        // Once compaction dropped the oldest segments, a history may begin later than with 1.
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let is_whole = segments.first().is_none_or(|first| *first == 0);
+        drop(segments);
         self.visit(0, &mut |_, lines| {
             let mut at = 0;
             while let Some(hit) = finder.find(&lines[at..]) {
@@ -217,7 +221,7 @@ impl<D: Disk> Reader<D> {
                 let is_line = start == 0 || lines[start - 1] == b'\n';
                 let seq = line::seq_after_prefix(&line[prefix.len()..]);
                 let (true, Some(seq)) = (is_line, seq) else { continue };
-                is_dense &= seq == last + 1 || seq == 1;
+                is_dense &= seq == last + 1 || seq == 1 || (last == 0 && !is_whole);
                 last = seq;
                 if !is_dense || visit(seq, line) == Visit::Enough {
                     return Visit::Enough;

@@ -59,7 +59,8 @@ impl Operation {
         let found: Vec<Operation> = Operation::ALL
             .into_iter()
             .filter(|it| {
-                it.name() == name || it.name().split_once('.').is_some_and(|(group, _)| group == name)
+                it.name() == name
+                    || it.name().split_once('.').is_some_and(|(group, _)| group == name)
             })
             .collect();
         (!found.is_empty()).then_some(found)

@@ -51,7 +51,9 @@ fn body_types_are_form_and_text() {
     let form = api(peer, r#"{"url": "PEER/echo", "method": "put", "body_type": "form", "body": {"a": "x y", "b": [1, 2]}}"#).unwrap();
     assert_eq!(at(&form, "body.body"), r#""a=x+y&b=1&b=2""#);
     assert_eq!(at(&form, "body.headers.content-type"), r#""application/x-www-form-urlencoded""#);
-    let text = api(peer, r#"{"url": "PEER/echo", "method": "post", "body_type": "text", "body": "hi"}"#).unwrap();
+    let text =
+        api(peer, r#"{"url": "PEER/echo", "method": "post", "body_type": "text", "body": "hi"}"#)
+            .unwrap();
     assert_eq!(at(&text, "body.body"), r#""hi""#);
 }
 
@@ -76,8 +78,19 @@ fn responses_take_the_asked_shape() {
 fn unexpected_statuses_are_errors_with_the_start_of_the_body() {
     let peer = start();
     for (status, retryable) in [
-        (400, false), (401, false), (404, false), (408, true), (409, false), (422, false),
-        (425, true), (429, true), (500, true), (501, false), (502, true), (503, true), (504, true),
+        (400, false),
+        (401, false),
+        (404, false),
+        (408, true),
+        (409, false),
+        (422, false),
+        (425, true),
+        (429, true),
+        (500, true),
+        (501, false),
+        (502, true),
+        (503, true),
+        (504, true),
     ] {
         let error = api_error(peer, &format!(r#"{{"url": "PEER/status/{status}"}}"#));
         assert_eq!((&*error.code, error.retryable), ("http_error", retryable), "{status}");
@@ -101,10 +114,9 @@ fn expect_widens_and_narrows() {
 fn larger_responses_than_allowed_are_refused_with_and_without_a_length() {
     let peer = start();
     assert!(api(peer, r#"{"url": "PEER/bytes/1000", "max_response": 1000}"#).is_ok());
-    for input in [
-        r#"{"url": "PEER/bytes/1001", "max_response": 1000}"#,
-        r#"{"url": "PEER/bytes/10485761"}"#,
-    ] {
+    for input in
+        [r#"{"url": "PEER/bytes/1001", "max_response": 1000}"#, r#"{"url": "PEER/bytes/10485761"}"#]
+    {
         let error = api_error(peer, input);
         assert_eq!((&*error.code, error.retryable), ("payload_too_large", false), "{input}");
     }
@@ -125,7 +137,9 @@ fn a_peer_that_hangs_ends_in_timeout() {
 
 #[test]
 fn garbage_and_closed_ports_are_network_errors() {
-    for answer in [&b"hello there\r\n\r\n"[..], b"", b"HTTP/1.1 999999 X\r\n\r\n", b"\x00\x01\x02\x03"] {
+    for answer in
+        [&b"hello there\r\n\r\n"[..], b"", b"HTTP/1.1 999999 X\r\n\r\n", b"\x00\x01\x02\x03"]
+    {
         let error = api_error(start_raw(answer), r#"{"url": "PEER/", "timeout": "5s"}"#);
         assert_eq!((&*error.code, error.retryable), ("network_error", true), "{error:?}");
     }
@@ -163,8 +177,12 @@ fn localhost_is_reached_by_name_on_a_listed_port() {
 fn redirects_are_followed_counted_and_change_the_method_as_browsers_do() {
     let peer = start();
     for (status, method, then) in [
-        (301, "post", "GET"), (302, "post", "GET"), (303, "put", "GET"), (307, "post", "POST"),
-        (308, "put", "PUT"), (302, "get", "GET"),
+        (301, "post", "GET"),
+        (302, "post", "GET"),
+        (303, "put", "GET"),
+        (307, "post", "POST"),
+        (308, "put", "PUT"),
+        (302, "get", "GET"),
     ] {
         let input = format!(
             r#"{{"url": "PEER/redirect/{status}?to=/echo", "method": "{method}", "body": {{"a": 1}}}}"#
@@ -234,7 +252,10 @@ fn what_cannot_be_asked_for_is_refused_before_anything_is_sent() {
         (r#"{"url": 1}"#, "validation_failed"),
         (r#"{"url": "PEER/echo", "method": "trace"}"#, "validation_failed"),
         (r#"{"url": "PEER/echo", "headers": {"Host": "evil"}}"#, "validation_failed"),
-        (r#"{"url": "PEER/echo", "headers": {"Transfer-Encoding": "chunked"}}"#, "validation_failed"),
+        (
+            r#"{"url": "PEER/echo", "headers": {"Transfer-Encoding": "chunked"}}"#,
+            "validation_failed",
+        ),
         (r#"{"url": "PEER/echo", "headers": {"X-A": "a\r\nX-B: b"}}"#, "validation_failed"),
         (r#"{"url": "PEER/echo", "headers": {"X A": "a"}}"#, "validation_failed"),
         (r#"{"url": "PEER/echo", "body": {"a": {"$secret": "key"}}}"#, "validation_failed"),
@@ -250,7 +271,10 @@ fn what_cannot_be_asked_for_is_refused_before_anything_is_sent() {
         (r#"{"url": "PEER/echo", "auth": {"type": "aws_sigv4"}}"#, "feature_unavailable"),
         (r#"{"url": "PEER/echo", "auth": {"type": "oauth2_client"}}"#, "feature_unavailable"),
         (r#"{"url": "PEER/echo", "body": {}, "body_type": "multipart"}"#, "feature_unavailable"),
-        (r#"{"url": "PEER/echo", "auth": {"type": "bearer", "token": {"$secret": "nope"}}}"#, "secret_missing"),
+        (
+            r#"{"url": "PEER/echo", "auth": {"type": "bearer", "token": {"$secret": "nope"}}}"#,
+            "secret_missing",
+        ),
         (r#"{"url": "http://u:p@example.com/"}"#, "egress_denied"),
     ] {
         let error = api_error(peer, input);

@@ -84,7 +84,8 @@ fn a_crash_is_an_error_and_the_connector_goes_on() {
 #[test]
 fn the_nodes_timeout_beats_the_parameters() {
     let peer = start();
-    let mut call = call("call_api", &format!(r#"{{"url": "http://{peer}/hang", "timeout": "1h"}}"#));
+    let mut call =
+        call("call_api", &format!(r#"{{"url": "http://{peer}/hang", "timeout": "1h"}}"#));
     call.timeout = Some(Span::millis(100));
     assert_eq!(&*perform(&connector(&[peer]), call).unwrap_err().code, "timeout");
 }

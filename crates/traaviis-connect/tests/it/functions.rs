@@ -17,6 +17,7 @@ const FUNCTIONS: &str = "
   order.put: {method: post, path: '/echo/{id}', side_effect: true, idempotent: true, args: {type: object, required: [id], properties: {id: {type: string}, n: {type: integer}}}}
   order.get: {method: get, path: '/echo/{id}', headers: {X-Own: v}}
   order.refuse: {method: post, path: /status/422, error_code_field: code}
+  order.sold: {path: /refuse, error_code_field: why.code}
   order.busy: {method: post, path: /status/503}
   order.slow: {path: /hang, timeout: 100ms}
   order.text: {method: get, path: /text}
@@ -48,7 +49,11 @@ fn failures_have_their_codes() {
         (r#"{"function": "order.put", "args": {"id": ".."}}"#, "validation_failed", false),
         (r#"{"function": "order.put", "args": [1]}"#, "validation_failed", false),
         (r#"{"function": "order.get"}"#, "validation_failed", false),
-        (r#"{"function": "order.get", "args": {"id": "a", "b": {"$secret": "key"}}}"#, "validation_failed", false),
+        (
+            r#"{"function": "order.get", "args": {"id": "a", "b": {"$secret": "key"}}}"#,
+            "validation_failed",
+            false,
+        ),
         (r#"{"args": {}}"#, "validation_failed", false),
         (r#"{"function": "order.refuse"}"#, "call_failed", false),
         (r#"{"function": "order.busy"}"#, "call_failed", true),
@@ -65,6 +70,15 @@ fn failures_have_their_codes() {
 
 #[test]
 fn a_refusal_carries_status_code_and_body() {
+    let error = run(r#"{"function": "order.sold"}"#).unwrap_err();
+    assert_eq!(
+        error.details.to_json(),
+        r#"{"body":{"why":{"code":"sold_out"}},"code":"sold_out","status":409}"#
+    );
+    assert_eq!(
+        &*error.message,
+        "function `order.sold` answered with status 409 and code `sold_out`"
+    );
     let error = run(r#"{"function": "order.refuse"}"#).unwrap_err();
     // The long body is cut, so it is text and no longer JSON with a code.
     assert_eq!(at(&error.details, "status"), "422");
@@ -76,11 +90,8 @@ fn a_refusal_carries_status_code_and_body() {
 fn an_unknown_function_names_the_nearest() {
     let error = run(r#"{"function": "order.putt"}"#).unwrap_err();
     assert!(error.message.contains("did you mean `order.put`"), "{}", error.message);
-    let error = perform(
-        &crate::peer::connector(&[]),
-        call("call", r#"{"function": "a.b"}"#),
-    )
-    .unwrap_err();
+    let error =
+        perform(&crate::peer::connector(&[]), call("call", r#"{"function": "a.b"}"#)).unwrap_err();
     assert!(error.message.contains("there is no connectors file"), "{}", error.message);
 }
 
@@ -108,9 +119,19 @@ fn findings_about_the_file_are_all_told_with_their_places() {
         .map(|it| format!("{}:{} {}", it.line.unwrap(), it.column.unwrap(), it.path))
         .collect();
     for path in [
-        "/traaviis", "/base_url", "/foo", "/egress/allow_private/0", "/functions/9bad",
-        "/functions/a/methd", "/functions/b", "/functions/c/method", "/functions/d/timeout",
-        "/functions/d/args", "/functions/e", "/functions/f", "/functions/g",
+        "/traaviis",
+        "/base_url",
+        "/foo",
+        "/egress/allow_private/0",
+        "/functions/9bad",
+        "/functions/a/methd",
+        "/functions/b",
+        "/functions/c/method",
+        "/functions/d/timeout",
+        "/functions/d/args",
+        "/functions/e",
+        "/functions/f",
+        "/functions/g",
     ] {
         assert!(told.iter().any(|it| it.ends_with(&format!(" {path}"))), "{path} in {told:#?}");
     }
@@ -125,8 +146,12 @@ fn the_example_file_is_read() {
     assert_eq!(
         names,
         [
-            "inventory.release", "inventory.reserve", "payment.charge", "payment.refund",
-            "shipping.book", "shipping.cancel",
+            "inventory.release",
+            "inventory.reserve",
+            "payment.charge",
+            "payment.refund",
+            "shipping.book",
+            "shipping.cancel",
         ]
     );
 }

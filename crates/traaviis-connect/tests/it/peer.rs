@@ -46,8 +46,15 @@ fn router() -> Router {
         .route("/hang", any(async || std::future::pending::<()>().await))
         .route("/text", any(async || "plain"))
         .route("/binary", any(async || [0xffu8, 0x00, 0x01].as_slice()))
-        .route("/broken-json", any(async || ([(header::CONTENT_TYPE, "application/json")], "{oops")))
+        .route(
+            "/broken-json",
+            any(async || ([(header::CONTENT_TYPE, "application/json")], "{oops")),
+        )
         .route("/forged", any(async || Json(json!({"a": [{"$secret": "key"}]}))))
+        .route(
+            "/refuse",
+            any(async || (StatusCode::CONFLICT, Json(json!({"why": {"code": "sold_out"}})))),
+        )
         .route("/empty", any(async || StatusCode::NO_CONTENT))
 }
 
@@ -75,10 +82,7 @@ async fn status(Path(status): Path<u16>, headers: HeaderMap) -> Response {
     (status, [(header::RETRY_AFTER, "3")], Json(body)).into_response()
 }
 
-async fn redirect(
-    Path(status): Path<u16>,
-    Query(query): Query<Vec<(String, String)>>,
-) -> Response {
+async fn redirect(Path(status): Path<u16>, Query(query): Query<Vec<(String, String)>>) -> Response {
     let to = query.into_iter().find(|it| it.0 == "to").unwrap().1;
     (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, to)]).into_response()
 }

@@ -952,7 +952,7 @@ fn identify(value: &Value, out: &mut Vec<u8>, budget: &mut Budget) -> Result<(),
             out.extend_from_slice(&it.to_bits().to_le_bytes());
         }
         Value::List(items) => {
-            budget.charge(1 + items.len() / 2)?;
+            budget.charge(1 + items.len())?;
             out.push(b'l');
             out.extend_from_slice(&items.len().to_le_bytes());
             for item in items.iter() {
@@ -960,7 +960,7 @@ fn identify(value: &Value, out: &mut Vec<u8>, budget: &mut Budget) -> Result<(),
             }
         }
         Value::Map(map) => {
-            budget.charge(1 + map.len() / 2)?;
+            budget.charge(1 + map.len())?;
             out.push(b'm');
             out.extend_from_slice(&map.len().to_le_bytes());
             for (key, item) in map.iter() {
@@ -1116,7 +1116,7 @@ fn encode(function: Function, value: &Value, budget: &mut Budget) -> Result<Valu
         Value::Bytes(bytes) => bytes,
         other => return Err(wrong(name, "a text or bytes", other)),
     };
-    budget.charge(octets.len() / 4)?;
+    budget.charge(5 + octets.len() / 4)?;
     match function {
         Function::JsonDecode => {
             budget.charge(octets.len() / 4)?;

@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, mem, sync::Arc};
 
+use uuid::Uuid;
+
 use traaviis_engine::{Machine, Rejection, Request, StepContext};
 use traaviis_model::{
     Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantId, Text, Timestamp, Value,
@@ -49,12 +51,9 @@ pub(super) struct Begun {
 
 /// Returns the stream of a definition: the first half of its hash.
 pub fn definition_stream(hash: &DefinitionHash) -> InstanceId {
-    let mut number = [0; 16];
-    number.copy_from_slice(&hash.0[..16]);
-    // `Uuid` is not named here; every id of 128 bits reads as one.
-    format!("{:032x}", u128::from_be_bytes(number))
-        .parse()
-        .unwrap_or_else(|_| unreachable!("32 hexadecimal digits are an id"))
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.0[..16]);
+    InstanceId(Uuid::from_bytes(half))
 }
 
 impl Owner {

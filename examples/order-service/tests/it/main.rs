@@ -60,10 +60,8 @@ async fn a_key_is_executed_once_and_answers_the_same() {
 async fn concurrent_duplicates_wait_for_the_first() {
     let shop = Shop::start(Ledger::default()).await;
     shop.behave(json!({"operation": "payment.charge", "mode": "slow", "delay_ms": 100})).await;
-    let (a, b) = tokio::join!(
-        shop.post("/payments", "k", charge()),
-        shop.post("/payments", "k", charge())
-    );
+    let (a, b) =
+        tokio::join!(shop.post("/payments", "k", charge()), shop.post("/payments", "k", charge()));
     assert_eq!(a, b);
     let entry = shop.entry("k").await;
     assert_eq!((&entry["deliveries"], &entry["executions"]), (&json!(2), &json!(1)));
