@@ -64,7 +64,7 @@ pub enum Error {
         id: InstanceId,
         /// What does not fit.
         #[source]
-        source: ApplyError,
+        source: Arc<ApplyError>,
     },
     /// A checkpoint cannot be read.
     #[error("cannot read line `{line}` of the checkpoint: {why}")]

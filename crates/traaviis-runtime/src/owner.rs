@@ -710,6 +710,12 @@ impl Owner {
             (Err(LogError::Full), Commitment::Start(begun)) => {
                 self.unbegin(*begun, LogError::Full, now, outbox);
             }
+            (Err(LogError::Damaged(why)), Commitment::Step(pending)) => {
+                self.set_aside(*pending, &why);
+            }
+            (Err(error @ LogError::Damaged(_)), Commitment::Start(begun)) => {
+                self.unbegin(*begun, error, now, outbox);
+            }
             (Err(error), commitment) => {
                 self.commits.insert(token, commitment);
                 self.die(error, outbox);
@@ -869,7 +875,32 @@ impl Owner {
             );
         }
         self.remember(Arc::new(Summary::of(snapshot)));
-        let Some(mut mailbox) = instance.mailbox else { return };
+        self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
+    }
+
+    /// Takes an instance out of memory whose history the log does not continue.
+    fn set_aside(&mut self, pending: Pending, why: &str) {
+        let Pending { key, requests, origin, .. } = pending;
+        self.release(key.tenant, &requests);
+        let Some(instance) = self.instances.remove(&key) else { return };
+        if let Some(armed) = instance.armed {
+            self.timers.remove(&(armed, key));
+        }
+        let seq = instance.snapshot.seq;
+        let fault = Fault { tenant: key.tenant, id: key.id, seq, message: why.into() };
+        origin.answer(Err(fault.to_error()));
+        self.close_mailbox(key, instance.mailbox, &|| fault.to_error());
+        self.faults.insert(key, fault);
+    }
+
+    /// Answers everything that waits for an instance that takes nothing more.
+    fn close_mailbox(
+        &mut self,
+        key: Key,
+        mailbox: Option<Box<Mailbox>>,
+        error: &dyn Fn() -> Error,
+    ) {
+        let Some(mut mailbox) = mailbox else { return };
         for class in [Class::Command, Class::Outcome, Class::Event] {
             while let Some(job) = mailbox.pop(class) {
                 if let (Input::Starting { .. }, Some(it)) =
@@ -878,7 +909,7 @@ impl Owner {
                     it.slots.end_promise();
                     self.freed.push_back(key.tenant);
                 }
-                job.answer(Err(has_ended(key.id, snapshot.status)));
+                job.answer(Err(error()));
             }
         }
     }

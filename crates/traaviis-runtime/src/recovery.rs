@@ -106,8 +106,12 @@ pub struct Recovery {
 
 impl Recovery {
     /// Reads the newest checkpoint and every record after it, and tells the log where its streams
-    /// stand.
-    pub fn read(log: &dyn LogStore, finished_max: usize) -> Result<Recovery, Error> {
+    /// stand. `damaged` are the streams that the log itself found damaged.
+    pub fn read(
+        log: &dyn LogStore,
+        finished_max: usize,
+        damaged: &[(TenantId, InstanceId)],
+    ) -> Result<Recovery, Error> {
         let mut recovery = Recovery {
             instances: HashMap::default(),
             finished: HashMap::default(),
@@ -135,6 +139,14 @@ impl Recovery {
         })?;
         if let Some(error) = failed {
             return Err(error);
+        }
+        for (tenant, id) in damaged {
+            let key = Key { tenant: *tenant, id: *id };
+            // An ended one is whole in memory; its history says for itself what is lost.
+            if let Some((snapshot, _)) = recovery.instances.get(&key) {
+                let seq = snapshot.seq;
+                recovery.damage(key, seq, "records of its history stand in a damaged frame");
+            }
         }
         recovery.compile();
         recovery.seed(log);

@@ -26,7 +26,7 @@ use crate::{
     disk::OsDisk,
     error::io_error,
     lock::DirLock,
-    log::{Entry, LogCore, Options, Recovery},
+    log::{Durability, Entry, LogCore, Options, Recovery},
     reader::Reader,
     walk::Damage,
 };
@@ -44,6 +44,7 @@ pub struct LocalLog {
     core: Arc<Mutex<LogCore<OsDisk>>>,
     reader: Arc<Reader<OsDisk>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    durability: Durability,
 }
 
 struct Shared {
@@ -101,7 +102,9 @@ impl LocalLog {
         let spawned = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run());
         let thread = spawned.map_err(|error| io_error("start the writer of", data, error))?;
         lock(&shared.queue).writer = Some(thread.thread().id());
-        let log = LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)) };
+        let durability = options.durability;
+        let log =
+            LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)), durability };
         Ok((Arc::new(log), recovery))
     }
 
@@ -203,6 +206,10 @@ impl LogStore for LocalLog {
     }
 
     fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        // A checkpoint must not outlive what it stands on.
+        if self.durability == Durability::Relaxed {
+            lock(&self.core).sync()?;
+        }
         self.reader.put_checkpoint(position, body)
     }
 

@@ -11,8 +11,11 @@
 //! - A segment is synced and sealed before the next one exists, so a segment's name proves that
 //!   everything before it was durable.
 //! - What recovery cuts was never acknowledged; what may have been is quarantined and stays.
+//! - What recovery keeps is durable before it is built upon: after a failed sync the system may show
+//!   bytes that are not on the disk and take them for written, so the frames that no later frame
+//!   proves synced are written once more.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantId, limits};
 use traaviis_ports::{
@@ -133,8 +136,9 @@ impl<D: Disk> LogCore<D> {
         let mut end = recovered.end;
         let active = match recovered.segments.last() {
             Some(last) if !recovered.is_behind => {
-                let cut = recovered.cut.map(|(_, offset)| offset);
-                Some(open_tail(&disk, &dir, *last, end.offset, cut)?)
+                let from = recovered.unproven.filter(|(segment, _)| segment == last);
+                let from = from.map_or(end.offset, |(_, offset)| offset);
+                Some(open_tail(&disk, &dir, *last, from..end.offset, recovered.cut.is_some())?)
             }
             _ => None,
         };
@@ -247,8 +251,9 @@ impl<D: Disk> LogCore<D> {
         self.reader.read(key, from, limit)
     }
 
-    /// Keeps a checkpoint; see [`Reader::put_checkpoint`].
-    pub fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+    /// Keeps a checkpoint; see [`Reader::put_checkpoint`]. What it stands on is synced first.
+    pub fn put_checkpoint(&mut self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        self.sync()?;
         self.reader.put_checkpoint(position, body)
     }
 
@@ -526,21 +531,29 @@ fn next_epoch<D: Disk>(disk: &D, dir: &Path, seen: u64) -> Result<u64, LogError>
     Ok(epoch)
 }
 
-/// Opens the last segment to go on at `offset`; cuts what an unfinished write left behind it.
+/// Opens the last segment to go on behind `unproven`: writes those bytes once more and cuts what an
+/// unfinished write left behind them.
 fn open_tail<D: Disk>(
     disk: &D,
     dir: &Path,
     first: Position,
-    offset: u64,
-    cut: Option<u64>,
+    unproven: Range<u64>,
+    is_torn: bool,
 ) -> Result<Active<D::File>, LogError> {
     let path = dir.join(segment::name(first));
     let file = disk.open(&path, Access::Write);
     let file = file.map_err(|error| io_error("open", &path, error))?;
-    if cut.is_some() {
-        let done = file.truncate(offset).and_then(|()| file.sync());
-        done.map_err(|error| io_error("cut", &path, error))?;
-    }
+    let offset = unproven.end;
+    let prove = || {
+        let mut bytes = vec![0; (offset - unproven.start) as usize];
+        file.read_full_at(&mut bytes, unproven.start)?;
+        file.write_all_at(&bytes, unproven.start)?;
+        if is_torn {
+            file.truncate(offset)?;
+        }
+        if is_torn || !bytes.is_empty() { file.sync() } else { Ok(()) }
+    };
+    prove().map_err(|error| io_error("repair", &path, error))?;
     Ok(Active { file, reserved: offset, zeroed: offset, is_dirty: false })
 }
 
@@ -571,6 +584,8 @@ struct Recovered {
     checked_from: Position,
     frames: u64,
     cut: Option<(Position, u64)>,
+    /// The first frame that no later one proves synced: segment and offset.
+    unproven: Option<(Position, u64)>,
     damage: Vec<Damage>,
     damaged_streams: Vec<StreamKey>,
     streams: Streams,
@@ -596,6 +611,7 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
         checked_from: walk.mark.position,
         frames: 0,
         cut: None,
+        unproven: None,
         damage: Vec::new(),
         damaged_streams: Vec::new(),
         streams: Streams::default(),
@@ -603,12 +619,19 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
     let from_start = walk.mark.position == 0;
     loop {
         match walk.step()? {
-            Step::Frame { at, header } => match walk.lines() {
-                Ok(lines) => recovered.take(lines, from_start),
-                Err(error) => {
-                    recovered.damage.push(walk.damage_of_frame(at, &header, error));
+            Step::Frame { at, header } => {
+                let is_proof = header.flags & FLAG_UNSYNCED_BEFORE == 0
+                    || recovered.unproven.is_none_or(|(segment, _)| segment != at.segment);
+                if is_proof {
+                    recovered.unproven = Some((at.segment, at.offset));
                 }
-            },
+                match walk.lines() {
+                    Ok(lines) => recovered.take(lines, from_start),
+                    Err(error) => {
+                        recovered.damage.push(walk.damage_of_frame(at, &header, error));
+                    }
+                }
+            }
             Step::Damage(damage) => recovered.damage.push(damage),
             Step::Tail { is_torn } => {
                 recovered.end = walk.mark;

@@ -6,3 +6,6 @@ pub mod rng;
 pub mod disk;
 pub mod memory_log;
 pub mod log_contract;
+pub mod clock;
+pub mod connector;
+pub mod sim;

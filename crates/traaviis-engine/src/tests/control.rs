@@ -28,22 +28,73 @@ fn sequence_passes_results_and_named_steps_on() {
     check_effect(
         "{type: sequence, effects: {x: {type: value, value: 2}, y: {type: transform, expr: result * 10}, z: {type: value, value: \"${steps.x.value + steps.y.value}\"}}}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/x = 2
+              done w/y = 20
+              done w/z = 22
+              done w = {"x":2,"y":20,"z":22}
+              done.invoke.w -> ok
+              finished completed {"x":2,"y":20,"z":22}
+        "#]],
     );
 }
 
 #[test]
 fn parallel_needs_all_and_calls_off_the_rest() {
     let both = "{type: parallel, effects: {l: {type: call, function: f, args: {}}, r: {type: call, function: g, args: {}}}}";
-    check_effect(both, "ok w/r 2\nok w/l 1", expect![[r#""#]]);
-    check_effect(both, "fail w/r boom", expect![[r#""#]]);
+    check_effect(both, "ok w/r 2\nok w/l 1", expect![[r#"
+          - -> a
+          start w/l#1
+          start w/r#1
+        > ok w/r 2
+          done w/r = 2
+        > ok w/l 1
+          done w/l = 1
+          done w = {"l":1,"r":2}
+          done.invoke.w -> ok
+          finished completed {"l":1,"r":2}
+    "#]]);
+    check_effect(both, "fail w/r boom", expect![[r#"
+          - -> a
+          start w/l#1
+          start w/r#1
+        > fail w/r boom
+          failed w/r: boom
+          cancelled w/l: sibling_failed
+          failed w: boom
+          error.invoke.w -> bad
+          finished failed "boom"
+    "#]]);
 }
 
 #[test]
 fn race_takes_the_first_success() {
     let race = "{type: race, effects: [{type: call, function: f, args: {}}, {type: call, function: g, args: {}}]}";
-    check_effect(race, "fail w/0 boom\nok w/1 2", expect![[r#""#]]);
-    check_effect(race, "fail w/0 boom\nfail w/1 bang", expect![[r#""#]]);
+    check_effect(race, "fail w/0 boom\nok w/1 2", expect![[r#"
+          - -> a
+          start w/0#1
+          start w/1#1
+        > fail w/0 boom
+          failed w/0: boom
+        > ok w/1 2
+          done w/1 = 2
+          done w = 2
+          done.invoke.w -> ok
+          finished completed 2
+    "#]]);
+    check_effect(race, "fail w/0 boom\nfail w/1 bang", expect![[r#"
+          - -> a
+          start w/0#1
+          start w/1#1
+        > fail w/0 boom
+          failed w/0: boom
+        > fail w/1 bang
+          failed w/1: bang
+          failed w: bang
+          error.invoke.w -> bad
+          finished failed "bang"
+    "#]]);
 }
 
 #[test]
@@ -51,12 +102,27 @@ fn loops_count_and_stop() {
     check_effect(
         "{type: while_loop, cond: \"default(loop, 0) < 3\", max_iterations: 9, effect: {type: value, value: \"${default(loop, 0) + 1}\"}}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/body = 1
+              done w/body = 2
+              done w/body = 3
+              done w = 3
+              done.invoke.w -> ok
+              finished completed 3
+        "#]],
     );
     check_effect(
         "{type: while_loop, cond: \"true\", max_iterations: 2, effect: {type: value, value: 1}}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/body = 1
+              done w/body = 1
+              failed w: max_iterations_exceeded
+              error.invoke.w -> bad
+              finished failed "max_iterations_exceeded"
+        "#]],
     );
 }
 
@@ -65,12 +131,34 @@ fn batch_runs_items_with_bounded_concurrency() {
     check_effect(
         "{type: batch, items: \"${data.list}\", concurrency: 2, effect: {type: call, function: f, args: {n: \"${item * 10 + index}\"}}}",
         "ok w/1 b\nok w/0 a\nok w/2 c".replace(" b", " \"b\"").replace(" a", " \"a\"").replace(" c", " \"c\"").as_str(),
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              start w/0#1
+              start w/1#1
+            > ok w/1 "b"
+              done w/1 = "b"
+              start w/2#1
+            > ok w/0 "a"
+              done w/0 = "a"
+            > ok w/2 "c"
+              done w/2 = "c"
+              done w = ["a","b","c"]
+              done.invoke.w -> ok
+              finished completed ["a","b","c"]
+        "#]],
     );
     check_effect(
         "{type: batch, items: \"${data.list}\", fail_fast: false, effect: {type: transform, expr: 6 / (item - 2)}}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/0 = -6
+              failed w/1: expression_error
+              done w/2 = 6
+              done w = [{"ok":-6},{"error":{"attempt":0,"cause":null,"code":"expression_error","compensated":false,"compensations":[],"details":null,"kind":"transform","message":"division by zero","path":"w/1","retryable":false}},{"ok":6}]
+              done.invoke.w -> ok
+              finished completed [{"ok":-6},{"error":{"attempt":0,"cause":null,"code":"expression_error","compensated":false,"compensations":[],"details":null,"kind":"transform","message":"division by zero","path":"w/1","retryable":false}},{"ok":6}]
+        "#]],
     );
 }
 
@@ -79,12 +167,24 @@ fn branches_and_cases_choose_once() {
     check_effect(
         "{type: if_condition, cond: data.n > 0, then: {type: value, value: yes}, else: {type: value, value: no}}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/else = "no"
+              done w = "no"
+              done.invoke.w -> ok
+              finished completed "no"
+        "#]],
     );
     check_effect(
         "{type: case_condition, value: \"${size(data.list)}\", cases: [{when: 2, effect: {type: value, value: two}}, {when: value > 2, effect: {type: value, value: many}}]}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/case1 = "many"
+              done w = "many"
+              done.invoke.w -> ok
+              finished completed "many"
+        "#]],
     );
 }
 
@@ -93,20 +193,52 @@ fn data_effects_change_data_and_give_values() {
     check_effect(
         "{type: sequence, effects: [{type: put_data, key: a.b, value: 1}, {type: update_data, key: a.b, expr: value + 1}, {type: get_data, key: zz, default: 5}, {type: delete_data, key: list}, {type: merge_data, value: {k: 1}}, {type: get_result}]}",
         "",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+              done w/0 = 1
+              {"op":"add","path":"/a","value":{"b":1}}
+              done w/1 = 2
+              {"op":"replace","path":"/a/b","value":2}
+              done w/2 = 5
+              done w/3 = [1,2,3]
+              {"op":"remove","path":"/list"}
+              done w/4 = {"a":{"b":2},"k":1,"n":0}
+              {"op":"add","path":"/k","value":1}
+              done w/5 = {"a":{"b":2},"k":1,"n":0}
+              done w = [1,2,5,[1,2,3],{"a":{"b":2},"k":1,"n":0},{"a":{"b":2},"k":1,"n":0}]
+              done.invoke.w -> ok
+              finished completed [1,2,5,[1,2,3],{"a":{"b":2},"k":1,"n":0},{"a":{"b":2},"k":1,"n":0}]
+        "#]],
     );
 }
 
 #[test]
 fn delays_wait_on_durable_timers() {
-    check_effect("{type: sequence, effects: [{type: delay, duration: 2s}, {type: value, value: 1}]}", "+1s\n+1s", expect![[r#""#]]);
+    check_effect("{type: sequence, effects: [{type: delay, duration: 2s}, {type: value, value: 1}]}", "+1s\n+1s", expect![[r#"
+          - -> a
+        > at 2s
+          done w/0 = null
+          done w/1 = 1
+          done w = [null,1]
+          done.invoke.w -> ok
+          finished completed [null,1]
+    "#]]);
 }
 
 #[test]
 fn long_pure_work_goes_on_in_later_steps() {
-    check_effect(
-        "{type: sequence, returns: last, effects: [{type: while_loop, cond: \"default(loop, 0) < 2500\", max_iterations: 9999, save: n, effect: {type: value, value: \"${default(loop, 0) + 1}\"}}]}",
-        "",
-        expect![[r#""#]],
-    );
+    let body = r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: w
+        effect: {type: while_loop, cond: "default(loop, 0) < 2500", max_iterations: 9999, effect: {type: value, value: "${default(loop, 0) + 1}"}}
+        onDone: {target: ok}
+  ok: {type: final, output: "${event.data}"}
+"#;
+    let trace = super::trace(body, "", traaviis_model::Value::empty_map());
+    assert!(trace.ends_with("finished completed 2500\n"), "{trace}");
+    let machine = super::machine(&super::with_head(body));
+    assert!(super::World::new(&machine, traaviis_model::Value::empty_map()).snapshot.step > 2);
 }

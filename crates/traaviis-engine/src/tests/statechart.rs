@@ -22,7 +22,22 @@ states:
   outer: {type: final}
 "#,
         "send x.y {}\nsend x.y {}\nsend x.z {}\nsend w {}\nsend w {}\nsend x.y {}",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a.b
+            > send x.y {}
+              x.y -> a.exact
+            > send x.y {}
+              x.y -> a.b
+            > send x.z {}
+              x.z -> a.prefix
+            > send w {}
+              w -> a.b
+            > send w {}
+              w -> a.any
+            > send x.y {}
+              x.y -> outer
+              finished completed null
+        "#]],
     );
 }
 
@@ -40,8 +55,8 @@ states:
       q:
         initial: one
         states: {one: {on: {go: two}}, two: {}}
-      s: {type: history}
-      d: {type: history, history: deep}
+      s: {type: history, target: q}
+      d: {type: history, history: deep, target: q}
   off: {on: {shallow: p.s, deep: p.d}}
 "#,
         "send go {}\nsend out {}\nsend deep {}\nsend out {}\nsend shallow {}",
@@ -65,7 +80,15 @@ states:
   end: {type: final, output: {ok: true}}
 "#,
         "send e {}\nsend f {}",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> p.a.a1 p.b.b1
+            > send e {}
+              e -> p.a.a2 p.b.b2
+            > send f {}
+              f -> p.a.a2 p.b.b3
+              done.state.p -> end
+              finished completed {"ok":true}
+        "#]],
     );
 }
 
@@ -85,7 +108,17 @@ states:
   b: {type: final, output: "${data.n}"}
 "#,
         "+6s\nsend again {}\n+6s\nsend touch {}\n+6s",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+            > send again {}
+              again -> a
+            > send touch {}
+              touch -> a
+              {"op":"replace","path":"/n","value":1}
+            > at 16s
+              after.a -> b
+              finished completed 1
+        "#]],
     );
 }
 
@@ -101,7 +134,16 @@ states:
   c: {type: final}
 "#,
         "send go {}\nsend stop {}\n+6s\n+6s",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+            > send go {}
+              go -> b
+            > send stop {}
+              stop -> b
+            > at 9s
+              tick -> c
+              finished completed null
+        "#]],
     );
 }
 
@@ -117,7 +159,23 @@ states:
   c: {unhandled: ignore}
 "#,
         "send nope {}\nsend n {}\nsend later {}\nsend go {}\nsend go {}\nsend done.x {}",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+            > send nope {}
+              refused unknown_event: event `nope` is not declared in workflow `Test`; declared are: go, later, n
+            > send n {}
+              refused event_payload_invalid: the payload of `n` does not fit its schema: /: "n" is a required property
+            > send later {}
+              deferred later
+            > send go {}
+              go -> b
+              recalled later
+              later -> c
+            > send go {}
+              ignored go
+            > send done.x {}
+              refused unknown_event: event `done.x` is reserved for the engine in workflow `Test`; declared are: go, later, n
+        "#]],
     );
 }
 
@@ -134,7 +192,13 @@ states:
   d: {}
 "#,
         "send go {}",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+            > send go {}
+              warning expression_error: no such key `missing` in `data`
+              go -> c
+              finished failed null
+        "#]],
     );
 }
 
@@ -151,6 +215,12 @@ states:
   c: {always: [{target: b, guard: "data.n >= 0"}]}
 "#,
         "send go {}\n+2s",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> a
+            > send go {}
+              refused macrostep_overrun: the step did not come to rest within 1000 microsteps
+            > at 1s
+              finished failed null
+        "#]],
     );
 }

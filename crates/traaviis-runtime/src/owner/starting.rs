@@ -256,9 +256,9 @@ impl Owner {
                     self.start(start, now, outbox);
                 }
             }
-            Err(LogError::Full) => {
+            Err(error @ (LogError::Full | LogError::Damaged(_))) => {
                 for start in waiting {
-                    (start.reply)(Err(Error::Log(LogError::Full)));
+                    (start.reply)(Err(Error::Log(error.clone())));
                 }
             }
             Err(error) => {

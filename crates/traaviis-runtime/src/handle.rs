@@ -1,0 +1,481 @@
+//! What callers hold of a running runtime. Cheap to clone; every call names a tenant.
+//!
+//! Each use case comes twice: one that takes a reply function and returns at once, and one that
+//! waits. Reply functions run on a shard's thread and must be short.
+//!
+//! The runtime stops when the last handle is gone; [`Handle::shutdown`] stops it gently.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use traaviis_engine::{Machine, Resolution};
+use traaviis_model::{InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value};
+use traaviis_ports::Position;
+
+pub use crate::owner::Accepted;
+use crate::{
+    checkpoint,
+    correlation::{Correlations, Holder},
+    error::Error,
+    limits::{INBOX_MAX, READ_RECORDS_MAX},
+    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome},
+    runtime::{From, Shard, Shared, Signal, shard_of},
+    summary::{Filter, Summary, newest},
+    watch::Watch,
+};
+
+/// Longest time that a shutdown waits for running calls.
+pub const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Longest time that a blocking call waits for a shard; longer means that the disk stands still.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// What a start gave.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The instance.
+    pub id: InstanceId,
+    /// It was there before; nothing happened now.
+    pub existing: bool,
+    /// State after its first step, or as it is when it was there before.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Handle of a running runtime.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    shards: Vec<Shard>,
+    shared: Arc<Shared>,
+    correlations: Arc<Correlations>,
+    forgets: Arc<AtomicBool>,
+    /// One checkpoint at a time.
+    checkpointing: Mutex<()>,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        shards: Vec<Shard>,
+        shared: Arc<Shared>,
+        correlations: Arc<Correlations>,
+        forgets: Arc<AtomicBool>,
+    ) -> Inner {
+        Inner { shards, shared, correlations, forgets, checkpointing: Mutex::new(()) }
+    }
+
+    fn shard(&self, key: &Key) -> &Shard {
+        &self.shards[shard_of(key, self.shards.len())]
+    }
+
+    /// Writes a checkpoint and returns its position.
+    ///
+    /// The position is read first: the log tells outcomes before it moves its tail, so everything
+    /// before the position is in a shard's queue ahead of the question.
+    pub(crate) fn checkpoint(&self) -> Result<Position, Error> {
+        let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.dead.load(Ordering::SeqCst) {
+            return Err(Error::Stopping);
+        }
+        self.shared.bytes.store(0, Ordering::SeqCst);
+        let log = &self.shared.ports.log;
+        let position = log.tail();
+        let (sender, receiver) = channel();
+        for shard in &self.shards {
+            let message = Message::Collect(sender.clone());
+            let sent = shard.signals.send(Signal::Message(message, From::Runtime));
+            sent.map_err(|_| Error::Stopping)?;
+        }
+        let mut collected = Vec::with_capacity(self.shards.len());
+        for _ in &self.shards {
+            collected.push(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
+        }
+        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst));
+        log.put_checkpoint(position, &body)?;
+        Ok(position)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for shard in &self.shards {
+            // It may have ended before.
+            let _ = shard.signals.send(Signal::Stop);
+        }
+        self.shared.watchers.end();
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(inner: Arc<Inner>) -> Handle {
+        Handle { inner }
+    }
+
+    // --- Commands that return at once -------------------------------------------------------
+
+    /// Starts an instance; `reply` is told after the commit. Returns the id it will have.
+    pub fn start_instance_then(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+        reply: Reply<Started>,
+    ) -> InstanceId {
+        let inner = &self.inner;
+        let named = id.is_some();
+        let id = id.unwrap_or_else(|| inner.shared.ports.ids.instance_id());
+        if named && inner.forgets.load(Ordering::SeqCst) && self.is_forgotten(ctx, id) {
+            let message = format!("instance `{id}` exists and has ended");
+            reply(Err(Error::rejected("instance_exists", message, Value::Null)));
+            return id;
+        }
+        let handle = self.clone();
+        let tenant = ctx.clone();
+        let reply = Box::new(move |outcome: Result<StartOutcome, Error>| {
+            let started = outcome.and_then(|StartOutcome { existing, found }| {
+                let snapshot = handle.whole(&tenant, found)?;
+                Ok(Started { id, existing, snapshot })
+            });
+            reply(started);
+        });
+        let start = Start { ctx: ctx.clone(), machine: Arc::clone(machine), id, input, reply };
+        self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Start(start));
+        id
+    }
+
+    /// Does something to an instance; `reply` is told after the commit.
+    pub fn command_then(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        command: Command,
+        reply: Reply<Accepted>,
+    ) {
+        let message = Message::Command { ctx: ctx.clone(), id, command, reply };
+        self.send_message(&Key { tenant: ctx.tenant(), id }, message);
+    }
+
+    // --- Commands that wait -----------------------------------------------------------------
+
+    /// Starts an instance and waits until that is durable. The same id, workflow and input again
+    /// give the instance that is there.
+    pub fn start_instance(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+    ) -> Result<Started, Error> {
+        wait(|reply| {
+            self.start_instance_then(ctx, machine, id, input, reply);
+        })
+    }
+
+    /// Sends an event and waits until it is durable.
+    pub fn send(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        event: impl Into<Text>,
+        data: Value,
+        dedup_id: Option<Text>,
+    ) -> Result<Accepted, Error> {
+        self.command(ctx, id, Command::Event { event: event.into(), data, id: dedup_id })
+    }
+
+    /// Asks for the end of an instance; `terminate` skips exit actions and compensation.
+    pub fn cancel(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        terminate: bool,
+        reason: Option<Text>,
+    ) -> Result<Accepted, Error> {
+        self.command(ctx, id, Command::Cancel { terminate, reason })
+    }
+
+    /// Decides an unknown outcome.
+    pub fn resolve(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        tree: Seq,
+        path: impl Into<Text>,
+        resolution: Resolution,
+    ) -> Result<Accepted, Error> {
+        self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution })
+    }
+
+    /// Does something to an instance and waits until it is durable.
+    pub fn command(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        command: Command,
+    ) -> Result<Accepted, Error> {
+        wait(|reply| self.command_then(ctx, id, command, reply))
+    }
+
+    // --- Questions --------------------------------------------------------------------------
+
+    /// Returns the state of an instance, open or ended.
+    pub fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
+        let key = Key { tenant: ctx.tenant(), id };
+        let found = wait(|reply| {
+            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+        });
+        match found {
+            Ok(found) => self.whole(ctx, found).map(Some),
+            Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
+                self.fold(ctx, id)
+            }
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns instances in short, the newest first.
+    pub fn list(&self, ctx: &TenantCtx, filter: &Filter) -> Result<Vec<Summary>, Error> {
+        let (sender, receiver) = channel();
+        for shard in &self.inner.shards {
+            let sender = sender.clone();
+            let reply = Box::new(move |summaries| {
+                // Whoever asked may have given up.
+                let _ = sender.send(summaries);
+            });
+            let message = Message::List { ctx: ctx.clone(), filter: filter.clone(), reply };
+            self.send_to(shard, message);
+        }
+        drop(sender);
+        let mut summaries = Vec::new();
+        for _ in &self.inner.shards {
+            summaries.extend(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
+        }
+        Ok(newest(summaries, filter.limit()))
+    }
+
+    /// Returns who holds a business key.
+    pub fn find_correlation(&self, ctx: &TenantCtx, workflow: &str, key: &Text) -> Option<Holder> {
+        self.inner.correlations.find(ctx.tenant(), workflow, key)
+    }
+
+    /// Watches one instance, or all of a tenant. Ends when the reader is too slow.
+    pub fn watch(&self, ctx: &TenantCtx, id: Option<InstanceId>) -> Result<Watch, Error> {
+        self.inner.shared.watchers.add(ctx.tenant(), id)
+    }
+
+    /// Returns the whole history of an instance; empty when there is none in this tenant.
+    pub fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
+        let log = &self.inner.shared.ports.log;
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let from = records.last().map_or(1, |it| it.header.seq + 1);
+            let lines = log.read(ctx, id, from, READ_RECORDS_MAX)?;
+            let count = lines.len();
+            for line in lines {
+                let record =
+                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
+                if record.header.tenant_id != ctx.tenant() {
+                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
+                    return Err(Error::TenantMismatch { id, expected, found });
+                }
+                records.push(record);
+            }
+            if count < READ_RECORDS_MAX {
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Waits until `holds` is true of an instance's state; none when the time runs out before.
+    pub fn wait_for(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        mut holds: impl FnMut(&Snapshot) -> bool,
+        timeout: Duration,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        let end = Instant::now() + timeout;
+        loop {
+            // Watch first, so that no change falls between the look and the wait.
+            let watch = self.watch(ctx, Some(id))?;
+            let snapshot = self.get(ctx, id)?.ok_or(Error::NotFound { id })?;
+            if holds(&snapshot) {
+                return Ok(Some(snapshot));
+            }
+            loop {
+                let rest = end.saturating_duration_since(Instant::now());
+                match watch.next_timeout(rest) {
+                    Ok(change) if holds(&change.snapshot) => {
+                        return Ok(Some(Arc::clone(&change.snapshot)));
+                    }
+                    Ok(_) => {}
+                    Err(RecvTimeoutError::Timeout) => return Ok(None),
+                    Err(RecvTimeoutError::Disconnected) if rest.is_zero() => return Ok(None),
+                    // Too slow; look again.
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        }
+    }
+
+    // --- Life -------------------------------------------------------------------------------
+
+    /// Writes a checkpoint and returns its position.
+    pub fn checkpoint(&self) -> Result<Position, Error> {
+        self.inner.checkpoint()
+    }
+
+    /// Says whether the log failed; nothing is taken any more.
+    pub fn is_dead(&self) -> bool {
+        self.inner.shared.dead.load(Ordering::SeqCst)
+    }
+
+    /// Lets the shards look at the clock; for clocks that are moved by hand.
+    pub fn wake(&self) {
+        for shard in &self.inner.shards {
+            // A shard that has ended has no timers.
+            let _ = shard.signals.send(Signal::Wake);
+        }
+    }
+
+    /// Takes nothing new, waits for running steps and calls at most `drain`, writes a checkpoint
+    /// and ends the threads. Calls that still run are unknown to the next start.
+    pub fn shutdown(self, drain: Duration) -> Result<(), Error> {
+        let (sender, receiver) = channel();
+        for shard in &self.inner.shards {
+            let sender = sender.clone();
+            let reply = Box::new(move || {
+                // The wait may have run out.
+                let _ = sender.send(());
+            });
+            let message = Message::Drain(reply);
+            // A shard that has ended is drained.
+            let _ = shard.signals.send(Signal::Message(message, From::Runtime));
+        }
+        drop(sender);
+        let end = Instant::now() + drain.min(DRAIN_MAX);
+        for _ in &self.inner.shards {
+            let rest = end.saturating_duration_since(Instant::now());
+            if receiver.recv_timeout(rest).is_err() {
+                break;
+            }
+        }
+        let written = match self.is_dead() {
+            true => Ok(()),
+            false => self.checkpoint().map(|_| ()),
+        };
+        for shard in &self.inner.shards {
+            // It may have ended before.
+            let _ = shard.signals.send(Signal::Stop);
+        }
+        self.inner.shared.watchers.end();
+        written
+    }
+
+    // --- Helpers ----------------------------------------------------------------------------
+
+    fn send_message(&self, key: &Key, message: Message) {
+        self.send_to(self.inner.shard(key), message);
+    }
+
+    /// Sends for a caller, who holds a place in the queue until the shard takes the message.
+    fn send_to(&self, shard: &Shard, message: Message) {
+        if shard.callers.fetch_add(1, Ordering::SeqCst) >= INBOX_MAX {
+            shard.callers.fetch_sub(1, Ordering::SeqCst);
+            return refuse(message, Error::Busy);
+        }
+        let sent = shard.signals.send(Signal::Message(message, From::Caller));
+        if let Err(error) = sent
+            && let Signal::Message(message, _) = error.0
+        {
+            refuse(message, Error::Stopping);
+        }
+    }
+
+    /// Returns the whole state of an instance that an owner knows.
+    fn whole(&self, ctx: &TenantCtx, found: Found) -> Result<Arc<Snapshot>, Error> {
+        match found {
+            Found::Open(snapshot) => Ok(snapshot),
+            Found::Ended(summary) => {
+                let id = summary.id;
+                self.fold(ctx, id)?.ok_or(Error::NotFound { id })
+            }
+        }
+    }
+
+    /// Folds the history of an instance.
+    fn fold(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
+        let records = self.history(ctx, id)?;
+        let folded = Snapshot::fold(&records);
+        let snapshot = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
+        Ok(snapshot.map(Arc::new))
+    }
+
+    /// Says whether the log holds an instance that memory may have forgotten.
+    fn is_forgotten(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
+        let known = wait(|reply| {
+            let key = Key { tenant: ctx.tenant(), id };
+            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+        });
+        matches!(known, Err(Error::NotFound { .. }))
+            && self
+                .inner
+                .shared
+                .ports
+                .log
+                .read(ctx, id, 1, 1)
+                .is_ok_and(|lines| !lines.is_empty())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("shards", &self.inner.shards.len()).finish_non_exhaustive()
+    }
+}
+
+/// Answers a message that no shard takes.
+fn refuse(message: Message, error: Error) {
+    match message {
+        Message::Start(start) => (start.reply)(Err(error)),
+        Message::Command { reply, .. } => reply(Err(error)),
+        Message::Find { reply, .. } => reply(Err(error)),
+        // The reply is dropped, which its receiver sees.
+        Message::List { .. }
+        | Message::Outcome { .. }
+        | Message::Committed(_)
+        | Message::Collect(_)
+        | Message::Drain(_) => {}
+    }
+}
+
+/// Calls with a reply function and waits for the reply.
+fn wait<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, Error> {
+    let (sender, receiver) = channel::<Result<T, Error>>();
+    call(into_reply(sender));
+    receiver.recv_timeout(ANSWER_MAX).map_err(waited)?
+}
+
+fn into_reply<T: Send + 'static>(sender: Sender<Result<T, Error>>) -> Reply<T> {
+    Box::new(move |answer| {
+        // Whoever asked may have given up.
+        let _ = sender.send(answer);
+    })
+}
+
+fn waited(error: RecvTimeoutError) -> Error {
+    match error {
+        RecvTimeoutError::Timeout => Error::TimedOut,
+        RecvTimeoutError::Disconnected => Error::Stopping,
+    }
+}

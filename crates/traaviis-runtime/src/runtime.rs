@@ -1,0 +1,322 @@
+//! Threads around owners: one per shard, and one that writes checkpoints.
+//!
+//! A shard's queue has no bound of its own, because the log and the connectors must never wait for
+//! it: a log that waits for a shard that waits for the log would stand still. What can be in it is
+//! bounded by its senders: callers hold at most `INBOX_MAX` places, the log answers one append per
+//! instance, and a tenant has at most its slots of running calls.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use traaviis_model::{
+    Call, CallId, InstanceId, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
+};
+use traaviis_ports::{
+    Append, Clock, Commit, CommitSink, Connector, Ids, LogError, LogStore, Outcome,
+};
+
+use crate::{
+    correlation::Correlations,
+    error::Error,
+    handle::{Handle, Inner},
+    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX},
+    owner::{Committed, Key, Message, Outbox, Owner, Settings},
+    recovery::{Recovery, RecoveryReport},
+    watch::Watchers,
+};
+
+/// What a shard's thread can be told.
+pub(crate) enum Signal {
+    /// A message for the owner; from a caller, it frees a place.
+    Message(Message, From),
+    /// Look at the clock: it was moved.
+    Wake,
+    /// End the thread.
+    Stop,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Caller,
+    Runtime,
+}
+
+/// Ways out of the runtime.
+#[derive(Clone)]
+pub struct Ports {
+    /// The truth.
+    pub log: Arc<dyn LogStore>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// Calls to the outside.
+    pub connector: Arc<dyn Connector>,
+}
+
+/// How the runtime runs.
+#[derive(Clone)]
+pub struct Options {
+    /// Threads that own instances.
+    pub shards: usize,
+    /// Calls of one tenant that run at once.
+    pub slots: usize,
+    /// Ended instances remembered in memory.
+    pub finished_max: usize,
+    /// Bytes appended between two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Streams that the log found damaged when it was opened.
+    pub damaged: Vec<(TenantId, InstanceId)>,
+    /// Told once when the log failed; the process should end with code 70.
+    pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            shards: 1,
+            slots: RUNNING_EFFECTS_MAX,
+            finished_max: FINISHED_SUMMARIES_MAX,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            damaged: Vec::new(),
+            on_fatal: Arc::new(|_| ()),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("shards", &self.shards)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says which shard owns an instance. The last bits of an id are random, whoever made it.
+pub(crate) fn shard_of(key: &Key, count: usize) -> usize {
+    let bits = key.id.0.as_u128() as u64;
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % count
+}
+
+/// Builds a running runtime.
+pub struct Runtime;
+
+impl Runtime {
+    /// Reads what the log holds, goes on with it, and takes commands.
+    pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
+        let count = options.shards.max(1);
+        let recovery = Recovery::read(&*ports.log, options.finished_max, &options.damaged)?;
+        let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
+        let correlations = Arc::new(Correlations::default());
+        let settings = Settings {
+            slots: (options.slots / count).max(1),
+            finished_max: (options.finished_max / count).max(1),
+            correlations: Arc::clone(&correlations),
+            forgets: Arc::clone(&forgets),
+        };
+        for snapshot in recovery.snapshots() {
+            if let Some(key) = &snapshot.correlation {
+                // What the log holds is true, even two open instances of one key.
+                let unique = crate::correlation::Unique::No;
+                let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
+                let _ = correlations.open(tenant, workflow, key, snapshot.id, unique);
+            }
+        }
+        let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
+        let (checkpoint_due, checkpoint_signals) = channel();
+        let shared = Arc::new(Shared {
+            ports,
+            watchers: Watchers::default(),
+            dead: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            checkpoint_bytes: options.checkpoint_bytes,
+            checkpoint_due,
+            on_fatal: Arc::clone(&options.on_fatal),
+        });
+        let mut shards = Vec::with_capacity(count);
+        for (number, part) in parts.into_iter().enumerate() {
+            let owner = Owner::new(settings.clone(), part);
+            shards.push(start_shard(number, owner, &shared)?);
+        }
+        let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
+        start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
+        Ok((Handle::new(inner), report))
+    }
+}
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub ports: Ports,
+    pub watchers: Watchers,
+    pub dead: AtomicBool,
+    /// Bytes appended since the last checkpoint.
+    pub bytes: AtomicU64,
+    checkpoint_bytes: u64,
+    checkpoint_due: Sender<()>,
+    on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
+}
+
+/// The sending side of a shard.
+#[derive(Clone)]
+pub(crate) struct Shard {
+    pub signals: Sender<Signal>,
+    /// Places that callers hold in the queue.
+    pub callers: Arc<AtomicUsize>,
+}
+
+fn start_shard(number: usize, owner: Owner, shared: &Arc<Shared>) -> Result<Shard, Error> {
+    let (signals, receiver) = channel();
+    let callers = Arc::new(AtomicUsize::new(0));
+    let shard = Shard { signals, callers };
+    let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });
+    let outbox =
+        ShardOutbox { shared: Arc::clone(shared), signals: shard.signals.clone(), sink };
+    let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers) };
+    thread::Builder::new()
+        .name(format!("traaviis-shard-{number}"))
+        .spawn(move || worker.run())
+        .map_err(|error| Error::Thread(error.to_string().into()))?;
+    Ok(shard)
+}
+
+/// The thread of a shard.
+struct Worker {
+    owner: Owner,
+    outbox: ShardOutbox,
+    receiver: Receiver<Signal>,
+    callers: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let ports = self.outbox.shared.ports.clone();
+        let class = |ctx: &TenantCtx, kind: &str, input: &_| {
+            ports.connector.delivery_class(ctx, kind, input)
+        };
+        self.owner.resume(&class, ports.clock.now(), &mut self.outbox);
+        loop {
+            let Some(first) = self.wait(ports.clock.now()) else { return };
+            let mut next = first;
+            let now = ports.clock.now();
+            for _ in 0..BATCH_MAX {
+                match next {
+                    Some(Signal::Message(message, from)) => {
+                        if from == From::Caller {
+                            self.callers.fetch_sub(1, Ordering::SeqCst);
+                        }
+                        self.owner.handle(message, now, &mut self.outbox);
+                    }
+                    Some(Signal::Stop) => return,
+                    Some(Signal::Wake) => {}
+                    None => break,
+                }
+                next = self.receiver.try_recv().ok();
+            }
+            // The last one taken out of the queue is not to be lost when the batch is full.
+            if let Some(Signal::Message(message, from)) = next {
+                if from == From::Caller {
+                    self.callers.fetch_sub(1, Ordering::SeqCst);
+                }
+                self.owner.handle(message, now, &mut self.outbox);
+            }
+            self.owner.tick(ports.clock.now(), &mut self.outbox);
+        }
+    }
+
+    /// Waits for a signal or the next timer; the outer none ends the thread.
+    fn wait(&mut self, now: Timestamp) -> Option<Option<Signal>> {
+        let Some(wake) = self.owner.next_wake() else {
+            return self.receiver.recv().ok().map(Some);
+        };
+        let micros = u64::try_from(wake.since(now).0).unwrap_or(0);
+        match self.receiver.recv_timeout(Duration::from_micros(micros)) {
+            Ok(signal) => Some(Some(signal)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+}
+
+/// Tells a shard what became of its appends: one message for each group.
+struct ShardSink {
+    signals: Sender<Signal>,
+}
+
+impl CommitSink for ShardSink {
+    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+        // A shard that has ended needs no answer.
+        let _ = self
+            .signals
+            .send(Signal::Message(Message::Committed(outcomes.collect()), From::Runtime));
+    }
+}
+
+struct ShardOutbox {
+    shared: Arc<Shared>,
+    signals: Sender<Signal>,
+    sink: Arc<dyn CommitSink>,
+}
+
+impl Outbox for ShardOutbox {
+    fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64) {
+        let shared = &self.shared;
+        let added = append.lines.len() as u64;
+        let before = shared.bytes.fetch_add(added, Ordering::SeqCst);
+        if before < shared.checkpoint_bytes && before + added >= shared.checkpoint_bytes {
+            // Without a checkpointer there are no checkpoints; the log alone is enough.
+            let _ = shared.checkpoint_due.send(());
+        }
+        shared.ports.log.append(ctx, append, &self.sink, token);
+    }
+
+    fn perform(&mut self, ctx: &TenantCtx, call: Call) {
+        let (signals, id, tenant) = (self.signals.clone(), call.id.clone(), ctx.tenant());
+        let done = Box::new(move |outcome: Outcome| {
+            let message = Message::Outcome { tenant, call: id, outcome };
+            // A shard that has ended learns it from the log at the next start.
+            let _ = signals.send(Signal::Message(message, From::Runtime));
+        });
+        self.shared.ports.connector.perform(ctx, call, done);
+    }
+
+    fn abandon(&mut self, ctx: &TenantCtx, id: &CallId) {
+        self.shared.ports.connector.abandon(ctx, id);
+    }
+
+    fn publish(&mut self, committed: Committed) {
+        self.shared.watchers.publish(committed);
+    }
+
+    fn fatal(&mut self, error: &LogError) {
+        if !self.shared.dead.swap(true, Ordering::SeqCst) {
+            (self.shared.on_fatal)(error);
+        }
+    }
+}
+
+/// Writes a checkpoint whenever enough was appended; ends with the handle.
+fn start_checkpointer(due: Receiver<()>, inner: Weak<Inner>) -> Result<(), Error> {
+    let work = move || {
+        while due.recv().is_ok() {
+            let Some(inner) = inner.upgrade() else { return };
+            // A checkpoint that cannot be written costs time at the next start, nothing else; the
+            // next one is due after as many bytes again.
+            let _ = inner.checkpoint();
+        }
+    };
+    thread::Builder::new()
+        .name("traaviis-checkpoint".into())
+        .spawn(work)
+        .map(|_| ())
+        .map_err(|error| Error::Thread(error.to_string().into()))
+}

@@ -1,0 +1,305 @@
+//! Small definitions, and an owner whose log and world are moved by hand.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use traaviis_engine::Machine;
+use traaviis_model::{
+    Call, CallId, InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp, Value,
+    document::{self, Format},
+};
+use traaviis_ports::{Append, Commit, LogError, Outcome};
+use traaviis_runtime::{
+    Command, Committed, Error,
+    owner::{Accepted, Message, Outbox, Owner, Settings, Start, StartOutcome},
+    recovery::Part,
+};
+use uuid::Uuid;
+
+/// Counts events; can wait for a timer, and has a business key.
+pub const COUNTER: &str = r#"
+traaviis: "1"
+name: Counter
+version: 1.0.0
+initial: open
+events: {bump: {}, wait: {}, close: {}}
+data: {initial: {n: 0, fired: 0}}
+states:
+  open:
+    on:
+      bump: {actions: [{assign: {n: "${data.n + 1}"}}]}
+      wait: waiting
+      close: done
+  waiting:
+    on:
+      bump: {actions: [{assign: {n: "${data.n + 1}"}}]}
+      close: done
+    after:
+      10s: {target: open, actions: [{assign: {fired: "${data.fired + 1}"}}]}
+  done: {type: final, output: "${data.n}"}
+"#;
+
+/// One call, tried again.
+pub const PAYMENT: &str = r#"
+traaviis: "1"
+name: Payment
+version: 1.0.0
+initial: paying
+events: {stop: {}, ask: {}}
+states:
+  paying:
+    on: {stop: off, ask: {actions: []}}
+    invoke:
+      - id: pay
+        effect: {type: call, function: charge, args: {}, retry: {attempts: 3, base_delay: 1s, jitter: none}}
+        onDone: {target: paid}
+        onError: {target: failed}
+  paid: {type: final, output: "${event.data}"}
+  failed: {type: final, status: failed}
+  off: {type: final, status: cancelled}
+"#;
+
+/// Two steps that are undone when the third fails.
+pub const TRIP: &str = r#"
+traaviis: "1"
+name: Trip
+version: 1.0.0
+initial: booking
+events: {stop: {}}
+states:
+  booking:
+    on: {stop: off}
+    invoke:
+      - id: trip
+        effect:
+          type: saga
+          steps:
+            - {id: hotel, action: {type: call, function: hotel, args: {}}, compensation: {type: call, function: unhotel, args: {}}}
+            - {id: flight, action: {type: call, function: flight, args: {}}, compensation: {type: call, function: unflight, args: {}}}
+            - {id: pay, action: {type: call, function: charge, args: {}}}
+        onDone: {target: booked}
+        onError: {target: undone}
+  booked: {type: final}
+  undone: {type: final, status: compensated}
+  off: {type: final, status: cancelled}
+"#;
+
+/// Calls side by side, then a wait.
+pub const FAN: &str = r#"
+traaviis: "1"
+name: Fan
+version: 1.0.0
+initial: asking
+events: {stop: {}, more: {}}
+data: {initial: {rounds: 0}}
+states:
+  asking:
+    on: {stop: off}
+    invoke:
+      - id: all
+        effect:
+          type: parallel
+          effects:
+            l: {type: call, function: left, args: {}}
+            r: {type: call, function: right, args: {}}
+            d: {type: delay, duration: 2s}
+        onDone: {target: resting}
+        onError: {target: resting}
+  resting:
+    on: {stop: off, more: {target: asking, actions: [{assign: {rounds: "${data.rounds + 1}"}}]}}
+    after: {5m: off}
+  off: {type: final}
+"#;
+
+/// An instance of one key at a time.
+pub const KEYED: &str = r#"
+traaviis: "1"
+name: Keyed
+version: 1.0.0
+initial: open
+correlation: {key: input.ref, unique: true}
+events: {close: {}}
+states:
+  open: {on: {close: done}}
+  done: {type: final}
+"#;
+
+pub fn machine(document: &str) -> Arc<Machine> {
+    let read = document::read(document, Format::Yaml);
+    let shown: Vec<String> = read.diagnostics.iter().map(ToString::to_string).collect();
+    let definition = read.definition.unwrap_or_else(|| panic!("{}", shown.join("\n")));
+    Arc::new(Machine::compile(Arc::new(definition)).unwrap_or_else(|found| panic!("{found:?}")))
+}
+
+pub fn ctx() -> TenantCtx {
+    TenantCtx::for_test(1)
+}
+
+pub fn id(number: u128) -> InstanceId {
+    InstanceId(Uuid::from_u128(number))
+}
+
+pub fn event(name: &str) -> Command {
+    Command::Event { event: name.into(), data: Value::empty_map(), id: None }
+}
+
+pub fn event_with_id(name: &str, id: &str) -> Command {
+    Command::Event { event: name.into(), data: Value::empty_map(), id: Some(id.into()) }
+}
+
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Record> {
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| Record::read_line(line).unwrap())
+}
+
+/// What the owner wants from outside.
+#[derive(Default)]
+pub struct Outside {
+    pub appends: VecDeque<(TenantCtx, Append, u64)>,
+    pub calls: VecDeque<(TenantCtx, Call)>,
+    pub abandoned: Vec<CallId>,
+    pub published: Vec<Committed>,
+    pub fatal: Option<LogError>,
+}
+
+impl Outbox for Outside {
+    fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64) {
+        self.appends.push_back((ctx.clone(), append, token));
+    }
+    fn perform(&mut self, ctx: &TenantCtx, call: Call) {
+        self.calls.push_back((ctx.clone(), call));
+    }
+    fn abandon(&mut self, _ctx: &TenantCtx, id: &CallId) {
+        self.abandoned.push(id.clone());
+    }
+    fn publish(&mut self, committed: Committed) {
+        self.published.push(committed);
+    }
+    fn fatal(&mut self, error: &LogError) {
+        self.fatal = Some(error.clone());
+    }
+}
+
+/// An answer that may not have come yet.
+pub type Answer<T> = Arc<Mutex<Option<Result<T, Error>>>>;
+
+pub fn answer<T: Send + 'static>() -> (Answer<T>, traaviis_runtime::owner::Reply<T>) {
+    let slot: Answer<T> = Arc::default();
+    let to = Arc::clone(&slot);
+    (slot, Box::new(move |answer| *to.lock().unwrap() = Some(answer)))
+}
+
+/// The code of an answer: `ok`, an error's code, or `none yet`.
+pub fn code<T>(answer: &Answer<T>) -> &'static str {
+    match &*answer.lock().unwrap() {
+        None => "none yet",
+        Some(Ok(_)) => "ok",
+        Some(Err(error)) => error.code(),
+    }
+}
+
+/// One owner, moved by hand.
+pub struct World {
+    pub owner: Owner,
+    pub outside: Outside,
+    pub now: Timestamp,
+    /// Every durable record, in order.
+    pub records: Vec<Record>,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::with(Settings::default())
+    }
+
+    pub fn with(settings: Settings) -> World {
+        World {
+            owner: Owner::new(settings, Part::default()),
+            outside: Outside::default(),
+            now: Timestamp(1_000_000_000_000_000),
+            records: Vec::new(),
+        }
+    }
+
+    pub fn handle(&mut self, message: Message) {
+        self.owner.handle(message, self.now, &mut self.outside);
+    }
+
+    pub fn start_as(
+        &mut self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: InstanceId,
+        input: Value,
+    ) -> Answer<StartOutcome> {
+        let (slot, reply) = answer();
+        let (ctx, machine) = (ctx.clone(), Arc::clone(machine));
+        self.handle(Message::Start(Start { ctx, machine, id, input, reply }));
+        slot
+    }
+
+    pub fn start(&mut self, machine: &Arc<Machine>, id: InstanceId) -> Answer<StartOutcome> {
+        self.start_as(&ctx(), machine, id, Value::empty_map())
+    }
+
+    pub fn command(&mut self, id: InstanceId, command: Command) -> Answer<Accepted> {
+        self.command_as(&ctx(), id, command)
+    }
+
+    pub fn command_as(
+        &mut self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        command: Command,
+    ) -> Answer<Accepted> {
+        let (slot, reply) = answer();
+        self.handle(Message::Command { ctx: ctx.clone(), id, command, reply });
+        slot
+    }
+
+    /// Makes the next append durable; returns the kinds of its records.
+    pub fn commit(&mut self) -> String {
+        let (_, append, token) = self.outside.appends.pop_front().expect("an append waits");
+        let records: Vec<Record> = lines(&append.lines).collect();
+        let kinds: Vec<&str> = records.iter().map(|it| it.body.kind()).collect();
+        let text = kinds.join(" ");
+        self.records.extend(records);
+        let position = self.records.len() as u64;
+        self.handle(Message::Committed(vec![(token, Ok(position))]));
+        text
+    }
+
+    pub fn refuse(&mut self, error: LogError) {
+        let (_, _, token) = self.outside.appends.pop_front().expect("an append waits");
+        let commit: Commit = Err(error);
+        self.handle(Message::Committed(vec![(token, commit)]));
+    }
+
+    pub fn commit_all(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        while !self.outside.appends.is_empty() {
+            all.push(self.commit());
+        }
+        all
+    }
+
+    pub fn pass(&mut self, span: Span) {
+        self.now = self.now.plus(span);
+        self.owner.tick(self.now, &mut self.outside);
+    }
+
+    /// Answers the oldest call.
+    pub fn outcome(&mut self, outcome: Outcome) {
+        let (ctx, call) = self.outside.calls.pop_front().expect("a call runs");
+        self.handle(Message::Outcome { tenant: ctx.tenant(), call: call.id, outcome });
+    }
+
+    pub fn snapshot(&self, id: InstanceId) -> Arc<Snapshot> {
+        let mut open = self.owner.open_instances();
+        Arc::clone(open.find(|it| it.id == id).expect("the instance is open"))
+    }
+}
