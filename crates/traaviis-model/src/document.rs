@@ -129,6 +129,21 @@ pub fn read_value(document: &Value) -> Read {
     }
 }
 
+/// Reads any YAML or JSON of ours into a tree with positions, such as a connectors file.
+pub fn read_tree(text: &str, format: Format) -> Result<Node, Vec<Diagnostic>> {
+    if text.len() > DOCUMENT_BYTES_MAX {
+        return Err(refuse(text.len(), DOCUMENT_BYTES_MAX).diagnostics);
+    }
+    let parsed = match format {
+        Format::Yaml => yaml::parse(text),
+        Format::Json => json::parse(text),
+    };
+    match parsed.node {
+        Some(node) if parsed.diagnostics.is_empty() => Ok(node),
+        _ => Err(parsed.diagnostics),
+    }
+}
+
 /// What a format's reader hands on: the tree if there is one, and its own findings.
 pub(crate) struct Parsed {
     pub(crate) node: Option<Node>,
