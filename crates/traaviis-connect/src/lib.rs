@@ -288,3 +288,6 @@ impl Shared {
         Ok(http::API_TIMEOUT)
     }
 }
+
+/// JSON Schema of the connectors file, for editors.
+pub const CONNECTORS_SCHEMA: &str = include_str!("../../../schemas/connectors-1.json");

@@ -101,7 +101,7 @@ impl ConnectorArgs {
         if let Some((_, functions)) = root.entry("functions")
             && let NodeKind::Map(entries) = &functions.kind
         {
-            let urls = entries.iter().filter_map(|(_, it)| text_of(it.entry("url")?.1));
+            let urls = entries.iter().filter_map(|(_, it)| text_of(&it.entry("url")?.1.clone()));
             urls.for_each(|it| add(&it));
         }
         Ok(targets)

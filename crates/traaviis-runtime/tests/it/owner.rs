@@ -1,6 +1,5 @@
 //! The owner: order of inputs, timers, slots, full disks, limits, tenants, business keys.
 
-use traaviis_engine::Input;
 use traaviis_model::{
     Body, EffectError, Span, TenantCtx, Value,
     limits::MAILBOX_MAX,
@@ -363,11 +362,4 @@ fn draining_refuses_new_work_and_ends_when_nothing_runs() {
     assert!(!is_drained());
     world.commit_all();
     assert!(is_drained());
-}
-
-/// A thing to keep in view: a parked instance is its box, its map entry and its snapshot.
-#[test]
-fn commands_become_the_engines_inputs() {
-    let input = Input::from(Command::Cancel { terminate: true, reason: None });
-    assert_eq!(input, Input::Cancel { terminate: true, reason: None });
 }

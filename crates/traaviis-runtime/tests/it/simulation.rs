@@ -1,1 +1,822 @@
-//! Soon.
+//! Everything at once and repeatable: owners over the real log on a disk that crashes, tears and
+//! runs full, calls over a network that delays, loses and repeats, time that jumps.
+//!
+//! `SIM_SEEDS` and `SIM_OPS` say how much, `SIM_SEED` repeats one run.
+//!
+//! Checked after every crash and at the end: what the log acknowledged is there, in order; state is
+//! the fold of its history; an acknowledged event is in its history once; a call is never performed
+//! before its attempt is durable nor after its outcome is, and always with the same key; timers
+//! never fire early; replay gives the same bytes; in the end every instance ends.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    sync::{Arc, Mutex, mpsc::channel},
+};
+
+use traaviis_engine::{Machine, Resolution, replay};
+use traaviis_model::{
+    Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
+    TenantCtx, TenantId, Text, Timestamp, Value,
+    snapshot::NodeStatus,
+};
+use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
+use traaviis_runtime::{
+    Command, Error, checkpoint,
+    owner::{Found, Key, Message, Owner, Settings, Start},
+    recovery::Recovery,
+    summary::Summary,
+};
+use traaviis_store::{Durability, Entry, LogCore, Options};
+use traaviis_testkit::{
+    connector::{Ledger, name},
+    disk::{Fault, SimDisk},
+    rng::Rng,
+    sim::{Network, Plan, SeedGuard, Trace, Weather},
+};
+
+use crate::support::{COUNTER, FAN, Outside, PAYMENT, TRIP, ctx, id, lines, machine};
+
+const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
+const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
+const CALL_TIMEOUT: Span = Span::secs(5);
+
+#[test]
+fn whatever_breaks_nothing_acknowledged_is_lost() {
+    let plan = Plan::from_env(50, 500);
+    let machines = [COUNTER, PAYMENT, TRIP, FAN].map(machine);
+    let mut total = Facts::default();
+    for seed in plan.seeds() {
+        let _guard = SeedGuard { seed, ops: plan.ops, test: "simulation" };
+        let facts = Sim::run(seed, plan.ops, &machines);
+        if seed % 10 == 0 {
+            let again = Sim::run(seed, plan.ops, &machines);
+            assert_eq!(facts.hash, again.hash, "the same seed gives another run");
+        }
+        total.crashes += facts.crashes;
+        total.acknowledged += facts.acknowledged;
+        total.records += facts.records;
+        total.full += facts.full;
+        total.ended += facts.ended;
+    }
+    println!("{total:?}");
+    // A simulation in which nothing happens proves nothing.
+    assert!(total.acknowledged > 0 && total.ended > 0);
+    assert!(plan.seeds == 1 || (total.crashes > 0 && total.full > 0), "{total:?}");
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    hash: u64,
+    crashes: u64,
+    acknowledged: u64,
+    records: usize,
+    full: u64,
+    ended: usize,
+}
+
+/// What a caller wants, until it is acknowledged or refused.
+struct Op {
+    id: InstanceId,
+    what: What,
+    state: OpState,
+}
+
+#[derive(Clone)]
+enum What {
+    Start(usize),
+    Event(Text),
+    Cancel,
+    Resolve(Seq, Text, Resolution),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum OpState {
+    /// Not sent, or sent to a process that is gone.
+    Ready,
+    Sent,
+    Acknowledged,
+    Refused,
+}
+
+#[derive(Clone)]
+enum Delivery {
+    /// The request arrives at the receiver.
+    Request { life: u64, call: Call, sent: Timestamp },
+    /// The answer arrives at the process.
+    Answer { life: u64, call: CallId, outcome: Outcome },
+}
+
+/// The log as recovery reads it.
+struct CoreLog(Mutex<LogCore<SimDisk>>);
+
+impl LogStore for CoreLog {
+    fn append(&self, _: &TenantCtx, _: Append, _: &Arc<dyn CommitSink>, _: u64) {
+        unreachable!("the simulation commits by itself");
+    }
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        self.0.lock().unwrap().read((ctx.tenant(), stream), from, limit)
+    }
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        self.0.lock().unwrap().scan(from, visit)
+    }
+    fn tail(&self) -> Position {
+        self.0.lock().unwrap().tail()
+    }
+    fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {
+        self.0.lock().unwrap().seed(streams);
+    }
+    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        self.0.lock().unwrap().put_checkpoint(position, body)
+    }
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.0.lock().unwrap().checkpoint()
+    }
+}
+
+type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
+
+struct Sim<'m> {
+    rng: Rng,
+    machines: &'m [Arc<Machine>],
+    disk: SimDisk,
+    log: CoreLog,
+    shards: Vec<(Owner, Outside)>,
+    network: Network<Delivery>,
+    ledger: Ledger,
+    now: Timestamp,
+    life: u64,
+    ops: Vec<Op>,
+    answers: Answers,
+    /// Every acknowledged line, in order.
+    acknowledged: Vec<Vec<u8>>,
+    /// Attempts and values that are durable.
+    started: BTreeSet<CallId>,
+    completed: BTreeSet<(InstanceId, Seq, Text)>,
+    keys: HashMap<(InstanceId, Seq, Text), Text>,
+    /// Position of a checkpoint whose content is not yet collected.
+    checkpoint_from: Option<Position>,
+    squeezed: bool,
+    calm: bool,
+    trace: Trace,
+    facts: Facts,
+}
+
+impl<'m> Sim<'m> {
+    fn run(seed: u64, ops: u64, machines: &'m [Arc<Machine>]) -> Facts {
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new(rng.next_u64());
+        let log = open(&disk).expect("a fresh disk opens");
+        let network = Network::new(rng.fork(), STORM);
+        let mut sim = Sim {
+            rng,
+            machines,
+            disk,
+            log,
+            shards: Vec::new(),
+            network,
+            ledger: Ledger::default(),
+            now: Timestamp(1_700_000_000_000_000),
+            life: 0,
+            ops: Vec::new(),
+            answers: Arc::default(),
+            acknowledged: Vec::new(),
+            started: BTreeSet::new(),
+            completed: BTreeSet::new(),
+            keys: HashMap::new(),
+            checkpoint_from: None,
+            squeezed: false,
+            calm: false,
+            trace: Trace::default(),
+            facts: Facts::default(),
+        };
+        sim.recover();
+        for _ in 0..ops {
+            sim.act();
+            sim.settle();
+        }
+        sim.end();
+        sim.facts.hash = sim.trace.hash();
+        sim.facts.records = sim.acknowledged.len();
+        sim.facts
+    }
+
+    // --- What happens -------------------------------------------------------------------------
+
+    fn act(&mut self) {
+        match self.rng.below(100) {
+            0..12 => self.new_start(),
+            12..40 => self.new_event(),
+            40..42 => self.new_op(What::Cancel),
+            42..50 => self.resend(),
+            50..74 => self.commit(),
+            74..92 => {
+                let span = match self.rng.below(10) {
+                    0 => Span::secs(60),
+                    1..4 => Span::secs(4),
+                    _ => Span::millis(300),
+                };
+                let span = Span(self.rng.below(span.0 as u64) as i64);
+                self.pass(span);
+            }
+            92..94 => self.plan_fault(),
+            94..95 => self.squeeze(),
+            95..98 => self.checkpoint(),
+            98 => self.resolve_incidents(),
+            _ if self.rng.chance(1, 4) => {
+                let power = self.rng.chance(1, 2);
+                self.crash(power);
+            }
+            _ => {}
+        }
+    }
+
+    fn new_start(&mut self) {
+        let number = self.ops.len() as u128 + 1;
+        let machine = self.rng.index(self.machines.len());
+        self.ops.push(Op { id: id(number), what: What::Start(machine), state: OpState::Ready });
+        self.send(self.ops.len() - 1);
+    }
+
+    fn new_event(&mut self) {
+        let names = ["bump", "wait", "close", "ask", "stop", "more", "bump", "wait", "more"];
+        let name = names[self.rng.index(names.len())];
+        // Ends are rarer, or nothing would live.
+        if matches!(name, "stop" | "close") && !self.rng.chance(1, 5) {
+            return;
+        }
+        self.new_op(What::Event(name.into()));
+    }
+
+    fn new_op(&mut self, what: What) {
+        let starts: Vec<InstanceId> = self
+            .ops
+            .iter()
+            .filter(|op| matches!(op.what, What::Start(_)))
+            .map(|op| op.id)
+            .collect();
+        if starts.is_empty() {
+            return;
+        }
+        // Mostly the younger ones.
+        let back = self.rng.index(starts.len().min(12));
+        let id = starts[starts.len() - 1 - back];
+        self.ops.push(Op { id, what, state: OpState::Ready });
+        self.send(self.ops.len() - 1);
+    }
+
+    /// A caller that got no answer asks again, in the same words.
+    fn resend(&mut self) {
+        let ready: Vec<usize> = (0..self.ops.len())
+            .rev()
+            .filter(|at| self.ops[*at].state == OpState::Ready)
+            .take(8)
+            .collect();
+        for at in ready {
+            self.send(at);
+        }
+    }
+
+    fn send(&mut self, at: usize) {
+        let op = &mut self.ops[at];
+        op.state = OpState::Sent;
+        let (id, what) = (op.id, op.what.clone());
+        let answers = Arc::clone(&self.answers);
+        let message = match what {
+            What::Start(number) => Message::Start(Start {
+                ctx: ctx(),
+                machine: Arc::clone(&self.machines[number]),
+                id,
+                input: Value::empty_map(),
+                reply: Box::new(move |answer| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                }),
+            }),
+            what => {
+                let command = match what {
+                    What::Event(event) => Command::Event {
+                        event,
+                        data: Value::empty_map(),
+                        id: Some(event_id(at)),
+                    },
+                    What::Resolve(tree, path, resolution) => {
+                        Command::Resolve { tree, path, resolution }
+                    }
+                    _ => Command::Cancel { terminate: false, reason: None },
+                };
+                let reply: traaviis_runtime::owner::Reply<_> =
+                    Box::new(move |answer: Result<traaviis_runtime::Accepted, Error>| {
+                        answers.lock().unwrap().push((at, answer.map(|it| it.replayed)));
+                    });
+                Message::Command { ctx: ctx(), id, command, reply }
+            }
+        };
+        self.handle(id, message);
+    }
+
+    fn pass(&mut self, span: Span) {
+        let until = self.now.plus(span);
+        loop {
+            let arrives = self.network.next_at().filter(|at| *at <= until);
+            let wakes = self.shards.iter().filter_map(|(owner, _)| owner.next_wake()).min();
+            let next = arrives.into_iter().chain(wakes.filter(|at| *at <= until)).min();
+            let life = self.life;
+            self.now = next.unwrap_or(until).max(self.now);
+            while let Some(delivery) = self.network.receive(self.now) {
+                self.deliver(delivery);
+            }
+            for (owner, outside) in &mut self.shards {
+                owner.tick(self.now, outside);
+            }
+            self.settle();
+            // A commit now and then, so that time does not pass over a log that stands still.
+            if self.calm || self.rng.chance(1, 2) {
+                self.commit();
+            }
+            if next.is_none() || self.life != life {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Request { life, call, sent } => {
+                let answer = Value::map([("by", Value::from(name(&call)))]);
+                let outcome = match self.rng.below(100) {
+                    _ if self.calm => Ok(self.ledger.execute(&call.key, || answer)),
+                    0..10 => Err(EffectError::retryable("network_error", "no luck")),
+                    10..15 => Err(EffectError::new("refused", "no")),
+                    _ => Ok(self.ledger.execute(&call.key, || answer)),
+                };
+                let answer = Delivery::Answer { life, call: call.id.clone(), outcome };
+                if !self.network.send(self.now, answer) {
+                    self.time_out(life, call.id, sent);
+                }
+            }
+            Delivery::Answer { life, call, outcome } if life == self.life => {
+                let tenant = ctx().tenant();
+                self.handle(call.instance, Message::Outcome { tenant, call, outcome });
+            }
+            Delivery::Answer { .. } => {}
+        }
+    }
+
+    /// The connector ends an attempt that nobody answers.
+    fn time_out(&mut self, life: u64, call: CallId, sent: Timestamp) {
+        let outcome = Err(EffectError::retryable("timeout", "nobody answered"));
+        let at = sent.plus(CALL_TIMEOUT).max(self.now);
+        self.network.send_at(at, Delivery::Answer { life, call, outcome });
+    }
+
+    fn plan_fault(&mut self) {
+        let faults = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Enospc, Fault::ShortWrite];
+        let fault = faults[self.rng.index(faults.len())];
+        let at = self.disk.calls() + 1 + self.rng.below(8);
+        self.disk.fail_at(at, fault);
+    }
+
+    fn squeeze(&mut self) {
+        self.squeezed = !self.squeezed;
+        self.disk.set_space(self.squeezed.then_some(0));
+    }
+
+    fn checkpoint(&mut self) {
+        let Some(position) = self.checkpoint_from.take() else {
+            // The content is collected later and may hold more.
+            self.checkpoint_from = Some(self.log.tail());
+            return;
+        };
+        let (sender, receiver) = channel();
+        for (owner, outside) in &mut self.shards {
+            owner.handle(Message::Collect(sender.clone()), self.now, outside);
+        }
+        drop(sender);
+        let body = checkpoint::write(&receiver.iter().collect::<Vec<_>>(), false);
+        let written = self.log.put_checkpoint(position, &body);
+        self.trace.add([u8::from(written.is_ok())]);
+        if self.disk.is_crashed() {
+            self.crash(true);
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut entries = Vec::new();
+        let mut owners = Vec::new();
+        let max = 1 + self.rng.index(8);
+        for _ in 0..max {
+            let at = self.rng.index(self.shards.len());
+            if let Some((ctx, append, token)) = self.shards[at].1.appends.pop_front() {
+                entries.push(Entry { tenant: ctx.tenant(), append });
+                owners.push((at, token));
+            }
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let mut outcomes: Vec<Commit> = Vec::new();
+        self.log.0.lock().unwrap().commit(&entries, &mut outcomes);
+        assert_eq!(outcomes.len(), entries.len());
+        for (entry, outcome) in entries.iter().zip(&outcomes) {
+            match outcome {
+                Ok(_) => self.acknowledge(&entry.append.lines),
+                Err(LogError::Full) => self.facts.full += 1,
+                Err(LogError::Failed(_)) => {}
+                Err(LogError::SeqMismatch { first: 1, .. }) => {}
+                Err(error) => panic!("the log refuses a good append: {error}"),
+            }
+        }
+        if self.disk.is_crashed() {
+            return self.crash(true);
+        }
+        for (at, (owner, outside)) in self.shards.iter_mut().enumerate() {
+            let told: Vec<(u64, Commit)> = owners
+                .iter()
+                .zip(&outcomes)
+                .filter(|((whose, _), _)| *whose == at)
+                .map(|((_, token), outcome)| (*token, outcome.clone()))
+                .collect();
+            owner.handle(Message::Committed(told), self.now, outside);
+        }
+        self.settle();
+    }
+
+    fn acknowledge(&mut self, bytes: &[u8]) {
+        self.trace.add(bytes);
+        for record in lines(bytes) {
+            self.note(&record);
+        }
+        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        self.acknowledged.extend(text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+    }
+
+    fn note(&mut self, record: &Record) {
+        let instance = record.header.instance_id;
+        match &record.body {
+            Body::EffectStarted { tree, path, attempt } => {
+                let (tree, path, attempt) = (*tree, path.clone(), *attempt);
+                self.started.insert(CallId { instance, tree, path, attempt });
+            }
+            Body::EffectCompleted { tree, path, .. } => {
+                self.completed.insert((instance, *tree, path.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn handle(&mut self, id: InstanceId, message: Message) {
+        let at = shard(id, self.shards.len());
+        let (owner, outside) = &mut self.shards[at];
+        owner.handle(message, self.now, outside);
+    }
+
+    /// Lets requests go out and answers come in; a dead process ends.
+    fn settle(&mut self) {
+        for at in 0..self.shards.len() {
+            while let Some((_, call)) = self.shards[at].1.calls.pop_front() {
+                self.perform(call);
+            }
+            self.shards[at].1.published.clear();
+        }
+        self.take_answers();
+        if self.shards.iter().any(|(owner, _)| owner.failure().is_some()) {
+            let power = self.rng.chance(1, 2);
+            self.crash(power);
+        }
+    }
+
+    fn perform(&mut self, call: Call) {
+        let node = (call.id.instance, call.id.tree, call.id.path.clone());
+        assert!(self.started.contains(&call.id), "performed before it is durable: {call:?}");
+        assert!(!self.completed.contains(&node), "performed after its outcome: {call:?}");
+        let key = self.keys.entry(node).or_insert_with(|| call.key.clone());
+        assert_eq!(*key, call.key, "the key of a call changed");
+        self.trace.add(&*call.key);
+        let (life, id, sent) = (self.life, call.id.clone(), self.now);
+        if !self.network.send(self.now, Delivery::Request { life, call, sent }) {
+            self.time_out(life, id, sent);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap());
+        for (at, answer) in answers {
+            let op = &mut self.ops[at];
+            self.trace.add(at.to_le_bytes());
+            op.state = match &answer {
+                Ok(_) => OpState::Acknowledged,
+                Err(Error::Log(_)) => OpState::Ready,
+                Err(Error::Unavailable { .. }) => panic!("unavailable: {answer:?}"),
+                Err(_) => OpState::Refused,
+            };
+            self.trace.add(answer.map_or_else(|error| error.code(), |_| "ok"));
+        }
+    }
+
+    fn resolve_incidents(&mut self) {
+        let mut questions = Vec::new();
+        for (owner, _) in &self.shards {
+            for snapshot in owner.open_instances() {
+                for incident in &snapshot.incidents {
+                    questions.push((snapshot.id, incident.tree, incident.path.clone()));
+                }
+            }
+        }
+        questions.sort();
+        for (id, tree, path) in questions {
+            let resolution = match self.rng.below(3) {
+                0 => Resolution::Happened(Value::Null),
+                1 if !self.calm => Resolution::Fail,
+                _ => Resolution::Retry,
+            };
+            let what = What::Resolve(tree, path, resolution);
+            self.ops.push(Op { id, what, state: OpState::Ready });
+            self.send(self.ops.len() - 1);
+        }
+    }
+
+    // --- Crashes ------------------------------------------------------------------------------
+
+    /// The process ends, with the machine's power or without, and starts again.
+    fn crash(&mut self, power: bool) {
+        self.facts.crashes += 1;
+        self.life += 1;
+        self.trace.add(b"crash");
+        // Answers told before the end have been heard.
+        self.take_answers();
+        self.shards.clear();
+        self.answers = Arc::default();
+        self.checkpoint_from = None;
+        for op in &mut self.ops {
+            if op.state == OpState::Sent {
+                op.state = OpState::Ready;
+            }
+        }
+        if power || self.disk.is_crashed() {
+            self.disk.restart();
+        } else {
+            self.disk.kill_process();
+        }
+        self.squeezed = false;
+        self.disk.set_space(None);
+        if !self.calm && self.rng.chance(1, 4) {
+            self.disk.fail_at(self.disk.calls() + 1 + self.rng.below(5), Fault::Crash);
+        }
+        loop {
+            match open(&self.disk) {
+                Ok(log) => break self.log = log,
+                Err(error) if self.disk.is_crashed() => {
+                    self.trace.add(error.code());
+                    self.disk.restart();
+                }
+                Err(error) => panic!("the log does not open: {error}"),
+            }
+        }
+        self.recover();
+    }
+
+    fn recover(&mut self) {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        self.log.scan(0, &mut |line| found.push(line.bytes.to_vec())).expect("the log is readable");
+        assert!(found.len() >= self.acknowledged.len(), "acknowledged records are gone");
+        for (at, line) in self.acknowledged.iter().enumerate() {
+            assert!(*line == found[at], "record {at} is another one than was acknowledged");
+        }
+        // What was written and not acknowledged is true from now on.
+        for line in &found[self.acknowledged.len()..] {
+            let record = Record::read_line(line).unwrap();
+            self.note(&record);
+            self.trace.add(line);
+        }
+        self.acknowledged = found;
+        let recovery = Recovery::read(&self.log, 1_000, &[]).expect("recovery works");
+        let settings = Settings { slots: 4, ..Settings::default() };
+        let count = 1 + (self.life as usize) % 2;
+        let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
+        assert!(report.faults.is_empty(), "{report:?}");
+        assert!(report.definitions_missing.is_empty(), "{report:?}");
+        self.shards = parts
+            .into_iter()
+            .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
+            .collect();
+        self.check_state();
+        let class = |_: &TenantCtx, _: &str, input: &Value| {
+            match input.get("function").and_then(Value::as_str) {
+                Some("charge") => DeliveryClass::OtherWrite,
+                _ => DeliveryClass::KeyedWrite,
+            }
+        };
+        for (owner, outside) in &mut self.shards {
+            owner.resume(&class, self.now, outside);
+        }
+        self.settle();
+    }
+
+    // --- Checks -------------------------------------------------------------------------------
+
+    fn histories(&self) -> BTreeMap<InstanceId, Vec<Record>> {
+        let mut histories: BTreeMap<InstanceId, Vec<Record>> = BTreeMap::new();
+        for line in &self.acknowledged {
+            let record = Record::read_line(line).unwrap();
+            if !matches!(record.body, Body::DocumentPut { .. }) {
+                histories.entry(record.header.instance_id).or_default().push(record);
+            }
+        }
+        histories
+    }
+
+    /// The owners' state is the fold of what is durable.
+    fn check_state(&mut self) {
+        let histories = self.histories();
+        let mut open = 0;
+        for (id, records) in &histories {
+            for (number, record) in records.iter().enumerate() {
+                assert_eq!(record.header.seq, number as u64 + 1, "numbers of `{id}` are not dense");
+            }
+            let folded = Snapshot::fold(records).unwrap().unwrap();
+            match self.find(*id) {
+                Ok(Found::Open(snapshot)) => {
+                    assert_eq!(snapshot.canonical(), folded.canonical(), "state of `{id}`");
+                    open += 1;
+                }
+                Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(&folded)),
+                Err(error) => panic!("instance `{id}` is lost: {error}"),
+            }
+        }
+        let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
+        assert_eq!(held, open, "an instance without history");
+        self.check_ops(&histories);
+    }
+
+    fn check_ops(&self, histories: &BTreeMap<InstanceId, Vec<Record>>) {
+        let mut taken: HashMap<&str, usize> = HashMap::new();
+        for record in histories.values().flatten() {
+            if let Body::EventReceived { id: Some(id), .. } = &record.body {
+                *taken.entry(id).or_default() += 1;
+            }
+        }
+        for (at, op) in self.ops.iter().enumerate() {
+            let acknowledged = op.state == OpState::Acknowledged;
+            match op.what {
+                What::Event(_) => {
+                    let count = taken.get(&*event_id(at)).copied().unwrap_or(0);
+                    assert!(count <= 1, "event {at} was taken {count} times");
+                    assert!(!acknowledged || count == 1, "event {at} is lost");
+                }
+                What::Start(_) => {
+                    let exists = histories.contains_key(&op.id);
+                    assert!(!acknowledged || exists, "start {at} is lost");
+                }
+                What::Cancel | What::Resolve(..) => {}
+            }
+        }
+    }
+
+    fn find(&mut self, id: InstanceId) -> Result<Found, Error> {
+        let slot = Arc::new(Mutex::new(None));
+        let to = Arc::clone(&slot);
+        let reply = Box::new(move |found| *to.lock().unwrap() = Some(found));
+        let at = shard(id, self.shards.len());
+        let (owner, outside) = &mut self.shards[at];
+        owner.handle(Message::Find { ctx: ctx(), id, reply }, self.now, outside);
+        slot.lock().unwrap().take().unwrap()
+    }
+
+    /// Everything calms down; every instance must come to its end.
+    fn end(&mut self) {
+        self.calm = true;
+        self.network.set_weather(CALM);
+        self.crash(true);
+        self.rest();
+        self.check_state();
+        for round in 0..50 {
+            self.resolve_incidents();
+            self.rest();
+            let mut open: Vec<InstanceId> = Vec::new();
+            for (owner, _) in &self.shards {
+                open.extend(owner.open_instances().map(|it| it.id));
+            }
+            if open.is_empty() {
+                break;
+            }
+            open.sort();
+            for id in open {
+                self.ops.push(Op { id, what: What::Cancel, state: OpState::Ready });
+                self.send(self.ops.len() - 1);
+            }
+            self.rest();
+            assert!(round < 49, "an instance does not end: {:?}", self.first_open());
+        }
+        self.check_state();
+        let histories = self.histories();
+        self.facts.ended = histories.len();
+        let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
+        self.facts.acknowledged = acknowledged.count() as u64;
+        for (id, records) in &histories {
+            self.check_history(*id, records);
+        }
+        for entry in self.ledger.entries().values() {
+            assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
+        }
+    }
+
+    fn check_history(&self, id: InstanceId, records: &[Record]) {
+        let hash = records[0].header.definition_hash;
+        let machine = self.machines.iter().find(|it| it.definition().hash == hash).unwrap();
+        let replayed = replay(machine, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
+        let folded = Snapshot::fold(records).unwrap().unwrap();
+        assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
+        let mut due: HashMap<&str, Timestamp> = HashMap::new();
+        let mut last = Timestamp(0);
+        for record in records {
+            assert!(record.header.at >= last, "time goes back in `{id}`");
+            last = record.header.at;
+            match &record.body {
+                Body::TimerScheduled { timer, due: at, .. } => {
+                    due.insert(timer, *at);
+                }
+                Body::TimerFired { timer } => {
+                    let at = due[&**timer];
+                    assert!(record.header.at >= at, "timer `{timer}` of `{id}` fired early");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets time pass until nothing moves but far timers.
+    fn rest(&mut self) {
+        for _ in 0..10_000 {
+            self.resend();
+            self.commit();
+            self.pass(Span::secs(1));
+            if self.moving().is_none() {
+                return;
+            }
+        }
+        let shown: Vec<String> = self.histories().values().flatten().map(show).collect();
+        panic!("{}\nno rest: {:?}", shown.join("\n"), self.moving());
+    }
+
+    /// What still moves.
+    fn moving(&self) -> Option<String> {
+        if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
+            return Some(format!("operation {at} is not sent"));
+        }
+        if self.network.next_at().is_some() {
+            return Some("a message is under way".to_string());
+        }
+        for (owner, outside) in &self.shards {
+            if !owner.is_quiet() || !outside.appends.is_empty() {
+                return Some(format!("an owner works, {} appends", outside.appends.len()));
+            }
+            for snapshot in owner.open_instances() {
+                let nodes = snapshot.trees.iter().flat_map(|tree| &tree.nodes);
+                let moves = |status| {
+                    use NodeStatus::{Scheduled, Started, Waiting};
+                    matches!(status, Scheduled | Started | Waiting)
+                };
+                for (path, node) in nodes.filter(|(_, node)| &*node.kind == "call") {
+                    if moves(node.status) {
+                        let state = String::from_utf8_lossy(&snapshot.canonical()).into_owned();
+                        return Some(format!("call `{path}` of {state}"));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn first_open(&self) -> Option<String> {
+        let mut open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
+        open.next().map(|it| String::from_utf8_lossy(&it.canonical()).into_owned())
+    }
+}
+
+fn open(disk: &SimDisk) -> Result<CoreLog, LogError> {
+    let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
+    let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
+    assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
+    Ok(CoreLog(Mutex::new(core)))
+}
+
+fn shard(id: InstanceId, count: usize) -> usize {
+    (id.0.as_u128() % count as u128) as usize
+}
+
+/// A record on one line, for a failing run.
+fn show(record: &Record) -> String {
+    let mut line = Vec::new();
+    record.write_line(&mut line);
+    String::from_utf8_lossy(&line).trim_end().to_string()
+}
+
+fn event_id(at: usize) -> Text {
+    format!("e{at}").into()
+}

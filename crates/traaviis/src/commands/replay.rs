@@ -112,7 +112,7 @@ fn rewritten(records: &[Record], lines: &[Vec<u8>]) -> Option<ReplayError> {
         record.write_line(&mut again);
         let again = again.strip_suffix(b"\n").unwrap_or(&again);
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        (again != line).then(|| ReplayError::Differs {
+        (again != line).then(|| ReplayError::Diverged {
             seq: record.header.seq,
             recorded: String::from_utf8_lossy(line).into_owned(),
             replayed: String::from_utf8_lossy(again).into_owned(),
