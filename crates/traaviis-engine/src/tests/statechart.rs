@@ -60,7 +60,19 @@ states:
   off: {on: {shallow: p.s, deep: p.d}}
 "#,
         "send go {}\nsend out {}\nsend deep {}\nsend out {}\nsend shallow {}",
-        expect![[r#""#]],
+        expect![[r#"
+              - -> p.q.one
+            > send go {}
+              go -> p.q.two
+            > send out {}
+              out -> off
+            > send deep {}
+              deep -> p.q.two
+            > send out {}
+              out -> off
+            > send shallow {}
+              shallow -> p.q.one
+        "#]],
     );
 }
 
