@@ -23,7 +23,11 @@ const VERSION: u32 = 1;
 #[serde(rename_all = "snake_case")]
 enum Out<'a> {
     Checkpoint(Head),
-    Definition { tenant: TenantId, hash: DefinitionHash, body: &'a Value },
+    Definition {
+        tenant: TenantId,
+        hash: DefinitionHash,
+        body: &'a Value,
+    },
     Finished(&'a Summary),
     Fault(&'a Fault),
     Instance {
@@ -38,7 +42,11 @@ enum Out<'a> {
 #[serde(rename_all = "snake_case")]
 enum In {
     Checkpoint(Head),
-    Definition { tenant: TenantId, hash: DefinitionHash, body: Value },
+    Definition {
+        tenant: TenantId,
+        hash: DefinitionHash,
+        body: Value,
+    },
     Finished(Box<Summary>),
     Fault(Fault),
     Instance {

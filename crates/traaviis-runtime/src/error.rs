@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use traaviis_engine::Rejection;
-use traaviis_model::{
-    InstanceId, TenantId, Value,
-    record::LineError,
-    snapshot::ApplyError,
-};
+use traaviis_model::{InstanceId, TenantId, Value, record::LineError, snapshot::ApplyError};
 use traaviis_ports::LogError;
 
 /// Why the runtime cannot do what it was asked.
@@ -48,7 +44,9 @@ pub enum Error {
     #[error("cannot read the log")]
     Line(#[source] Arc<LineError>),
     /// A record names another tenant than its instance.
-    #[error("a record of instance `{id}` names tenant `{found}`, the instance belongs to `{expected}`; stop and restore from a backup")]
+    #[error(
+        "a record of instance `{id}` names tenant `{found}`, the instance belongs to `{expected}`; stop and restore from a backup"
+    )]
     TenantMismatch {
         /// Instance.
         id: InstanceId,

@@ -428,13 +428,7 @@ impl Handle {
             self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
         });
         matches!(known, Err(Error::NotFound { .. }))
-            && self
-                .inner
-                .shared
-                .ports
-                .log
-                .read(ctx, id, 1, 1)
-                .is_ok_and(|lines| !lines.is_empty())
+            && self.inner.shared.ports.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty())
     }
 }
 

@@ -37,7 +37,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 
 use crate::{
-    correlation::Correlations,
+    correlation::{Correlations, Unique},
     error::Error,
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
     recovery::{Fault, Part},
@@ -45,10 +45,10 @@ use crate::{
 };
 pub use dedup::EventIds;
 pub use mailbox::Accepted;
-pub use starting::definition_stream;
 use mailbox::{Class, Job, Mailbox, Origin};
 use slots::{Slots, Waiting};
 use starting::Begun;
+pub use starting::definition_stream;
 
 /// Hasher with fixed keys: the same run twice takes the same steps in the same order.
 pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
@@ -370,6 +370,12 @@ impl Owner {
         for (ctx, snapshot, event_ids) in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             self.tenant(&ctx);
+            if let Some(key) = &snapshot.correlation {
+                // What the log holds is true, even two open instances of one key.
+                let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
+                let correlations = &self.settings.correlations;
+                let _ = correlations.open(tenant, workflow, key, snapshot.id, Unique::No);
+            }
             self.open(Arc::new(snapshot), machine, event_ids);
         }
     }
@@ -434,7 +440,7 @@ impl Owner {
             },
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
-                None => self.command(ctx, id, command, reply),
+                None => self.command(ctx, id, command, reply, now),
             },
             Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
             Message::Committed(outcomes) => {
@@ -535,7 +541,14 @@ impl Owner {
 
     // --- Inputs -----------------------------------------------------------------------------
 
-    fn command(&mut self, ctx: TenantCtx, id: InstanceId, command: Command, reply: Reply<Accepted>) {
+    fn command(
+        &mut self,
+        ctx: TenantCtx,
+        id: InstanceId,
+        command: Command,
+        reply: Reply<Accepted>,
+        now: Timestamp,
+    ) {
         let key = Key { tenant: ctx.tenant(), id };
         let Some(instance) = self.instances.get_mut(&key) else {
             return reply(Err(self.why_not_open(key)));
@@ -543,8 +556,12 @@ impl Owner {
         if instance.machine.is_none() {
             return reply(Err(definition_missing(&instance.snapshot)));
         }
-        if matches!(instance.hold, Hold::Full(_)) {
-            return reply(Err(Error::Log(LogError::Full)));
+        if let Hold::Full(until) = instance.hold {
+            if now < until {
+                return reply(Err(Error::Log(LogError::Full)));
+            }
+            self.full.remove(&(until, key));
+            instance.hold = Hold::Idle;
         }
         let mailbox = instance.mailbox.get_or_insert_default();
         if mailbox.len() >= MAILBOX_MAX {
@@ -792,9 +809,16 @@ impl Owner {
             }
             instance.mailbox.get_or_insert_default().push_front(Job::runtime(input));
         }
-        let until = now.plus(FULL_RETRY);
-        instance.hold = Hold::Full(until);
-        self.full.insert((until, key));
+        instance.mailbox = instance.mailbox.take().filter(|it| it.len() > 0);
+        if instance.mailbox.is_none() && instance.due_timer(now, None).is_none() {
+            // Nothing of ours waits, so the next caller may find out about the disk.
+            instance.hold = Hold::Idle;
+            self.ready.push_back(key);
+        } else {
+            let until = now.plus(FULL_RETRY);
+            instance.hold = Hold::Full(until);
+            self.full.insert((until, key));
+        }
         for job in callers {
             job.answer(Err(Error::Log(LogError::Full)));
         }
@@ -872,12 +896,7 @@ impl Owner {
             self.timers.remove(&(armed, key));
         }
         if let Some(correlation) = &snapshot.correlation {
-            self.settings.correlations.close(
-                key.tenant,
-                &snapshot.workflow,
-                correlation,
-                key.id,
-            );
+            self.settings.correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
         }
         self.remember(Arc::new(Summary::of(snapshot)));
         self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
@@ -960,10 +979,8 @@ impl Owner {
             .instances
             .values()
             .filter(|it| it.snapshot.tenant_id == tenant && filter.takes(&it.snapshot));
-        let ended = self
-            .finished
-            .values()
-            .filter(|it| it.tenant_id == tenant && filter.takes_ended(it));
+        let ended =
+            self.finished.values().filter(|it| it.tenant_id == tenant && filter.takes_ended(it));
         let limit = filter.limit();
         let mut found: Vec<(Timestamp, InstanceId, Result<&Snapshot, &Summary>)> = open
             .map(|it| (it.snapshot.created_at, it.snapshot.id, Ok(&*it.snapshot)))
@@ -1038,7 +1055,9 @@ fn is_call(node: &Node) -> bool {
 
 fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
     debug_assert!(
-        records.iter().all(|it| it.header.tenant_id == key.tenant && it.header.instance_id == key.id),
+        records
+            .iter()
+            .all(|it| it.header.tenant_id == key.tenant && it.header.instance_id == key.id),
         "records belong to the instance they are committed for"
     );
     let mut lines = Vec::with_capacity(records.len() * 512);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Actor, Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Timestamp, Value, document,
+    Actor, Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId,
+    Text, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION},
 };
 use traaviis_ports::{Line, LogStore, Position};
@@ -278,15 +278,14 @@ impl Recovery {
     fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {
         match Snapshot::create(record) {
             Ok(snapshot) => {
-                if !self.contexts.contains_key(&key.tenant) {
-                    self.contexts.insert(key.tenant, TenantCtx::of_record(&record.header));
-                }
+                let contexts = self.contexts.entry(key.tenant);
+                contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
                 self.put_instance(snapshot, None);
                 Ok(())
             }
             Err(error) => {
-                let other = self.instances.keys().chain(self.finished.keys());
-                if let Some(other) = other.filter(|it| it.id == key.id).next() {
+                let mut others = self.instances.keys().chain(self.finished.keys());
+                if let Some(other) = others.find(|it| it.id == key.id) {
                     let (id, expected, found) = (key.id, other.tenant, key.tenant);
                     return Err(Error::TenantMismatch { id, expected, found });
                 }

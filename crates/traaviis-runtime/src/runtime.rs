@@ -124,14 +124,6 @@ impl Runtime {
             correlations: Arc::clone(&correlations),
             forgets: Arc::clone(&forgets),
         };
-        for snapshot in recovery.snapshots() {
-            if let Some(key) = &snapshot.correlation {
-                // What the log holds is true, even two open instances of one key.
-                let unique = crate::correlation::Unique::No;
-                let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
-                let _ = correlations.open(tenant, workflow, key, snapshot.id, unique);
-            }
-        }
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
         let (checkpoint_due, checkpoint_signals) = channel();
         let shared = Arc::new(Shared {
@@ -179,8 +171,7 @@ fn start_shard(number: usize, owner: Owner, shared: &Arc<Shared>) -> Result<Shar
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
     let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });
-    let outbox =
-        ShardOutbox { shared: Arc::clone(shared), signals: shard.signals.clone(), sink };
+    let outbox = ShardOutbox { shared: Arc::clone(shared), signals: shard.signals.clone(), sink };
     let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers) };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))

@@ -52,7 +52,9 @@ impl Drop for SeedGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let SeedGuard { seed, ops, test } = self;
-            eprintln!("failed with seed {seed}; repeat: SIM_SEED={seed} SIM_OPS={ops} cargo test {test}");
+            eprintln!(
+                "failed with seed {seed}; repeat: SIM_SEED={seed} SIM_OPS={ops} cargo test {test}"
+            );
         }
     }
 }

@@ -119,8 +119,7 @@ impl Owner {
             _ => Unique::No,
         };
         let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
-        let noted =
-            self.settings.correlations.open(tenant, workflow, key, snapshot.id, unique);
+        let noted = self.settings.correlations.open(tenant, workflow, key, snapshot.id, unique);
         noted.map_err(|open| Rejection {
             code: "correlation_conflict",
             message: format!(

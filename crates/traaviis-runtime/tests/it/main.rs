@@ -5,6 +5,7 @@ mod recovery;
 mod runtime;
 mod simulation;
 mod support;
+mod throughput;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

@@ -1,9 +1,6 @@
 //! The owner: order of inputs, timers, slots, full disks, limits, tenants, business keys.
 
-use traaviis_model::{
-    Body, EffectError, Span, TenantCtx, Value,
-    limits::MAILBOX_MAX,
-};
+use traaviis_model::{Body, EffectError, Span, TenantCtx, Value, limits::MAILBOX_MAX};
 use traaviis_ports::LogError;
 use traaviis_runtime::{
     Command, Error,

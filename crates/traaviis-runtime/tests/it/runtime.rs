@@ -1,1 +1,327 @@
-//! Soon.
+//! The runtime with its threads, over the log in memory.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::channel,
+    },
+    time::Duration,
+};
+
+use traaviis_engine::Resolution;
+use traaviis_model::{DeliveryClass, Span, TenantCtx, Timestamp, Value, record::Status};
+use traaviis_ports::{LogError, LogStore};
+use traaviis_runtime::{Command, Filter, Handle, Options, Ports, RecoveryReport, Runtime};
+use traaviis_testkit::{
+    clock::{SimClock, SimIds},
+    connector::{Reaction, ScriptedConnector},
+    memory_log::MemoryLog,
+};
+
+use crate::support::{COUNTER, KEYED, PAYMENT, ctx, event_with_id, id, machine};
+
+/// Longest wait of a test; reached only by a defect.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Bench {
+    log: Arc<MemoryLog>,
+    clock: Arc<SimClock>,
+    ids: Arc<SimIds>,
+    connector: Arc<ScriptedConnector>,
+}
+
+impl Bench {
+    fn new(fallback: Reaction) -> Bench {
+        Bench {
+            log: Arc::new(MemoryLog::new()),
+            clock: Arc::new(SimClock::new(Timestamp(1_000_000_000_000_000))),
+            ids: Arc::default(),
+            connector: Arc::new(ScriptedConnector::new(fallback)),
+        }
+    }
+
+    fn start(&self) -> (Handle, RecoveryReport) {
+        self.start_with(Options { shards: 2, ..Options::default() })
+    }
+
+    fn start_with(&self, options: Options) -> (Handle, RecoveryReport) {
+        let ports = Ports {
+            log: self.log.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            connector: self.connector.clone(),
+        };
+        Runtime::start(options, ports).unwrap()
+    }
+
+    fn pass(&self, handle: &Handle, span: Span) {
+        self.clock.advance(span);
+        handle.wake();
+    }
+}
+
+fn number(snapshot: &traaviis_model::Snapshot) -> Option<i64> {
+    snapshot.data.get("n").and_then(Value::as_i64)
+}
+
+#[test]
+fn an_instance_lives_from_start_to_end() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let counter = machine(COUNTER);
+    let started = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap();
+    assert_eq!(started.snapshot.state(), "open");
+    for _ in 0..10 {
+        handle.send(&ctx(), started.id, "bump", Value::Null, None).unwrap();
+    }
+    let snapshot = handle.get(&ctx(), started.id).unwrap().unwrap();
+    assert_eq!(number(&snapshot), Some(10));
+    handle.send(&ctx(), started.id, "close", Value::Null, None).unwrap();
+    let ended = handle.get(&ctx(), started.id).unwrap().unwrap();
+    assert_eq!((ended.status, ended.output.as_i64()), (Status::Completed, Some(10)));
+    let history = handle.history(&ctx(), started.id).unwrap();
+    assert_eq!(history.len() as u64, ended.seq);
+    let listed = handle.list(&ctx(), &Filter::default()).unwrap();
+    assert_eq!((listed.len(), listed[0].status), (1, Status::Completed));
+}
+
+#[test]
+fn strangers_see_nothing() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let started =
+        handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap();
+    let stranger = TenantCtx::for_test(2);
+    assert!(handle.get(&stranger, started.id).unwrap().is_none());
+    assert!(handle.list(&stranger, &Filter::default()).unwrap().is_empty());
+    assert!(handle.history(&stranger, started.id).unwrap().is_empty());
+    let sent = handle.send(&stranger, started.id, "bump", Value::Null, None);
+    assert_eq!(sent.unwrap_err().code(), "not_found");
+    let watch = handle.watch(&stranger, None).unwrap();
+    handle.send(&ctx(), started.id, "bump", Value::Null, None).unwrap();
+    handle.get(&ctx(), started.id).unwrap();
+    assert!(watch.try_next().is_none());
+}
+
+#[test]
+fn callbacks_are_told_and_many_callers_lose_nothing() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let counter = machine(COUNTER);
+    let ids: Vec<_> = (0..20)
+        .map(|_| handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id)
+        .collect();
+    let told = Arc::new(AtomicUsize::new(0));
+    let (sender, receiver) = channel::<()>();
+    std::thread::scope(|scope| {
+        for at in 0..4 {
+            let (handle, ids, told, sender) = (&handle, &ids, &told, sender.clone());
+            scope.spawn(move || {
+                for round in 0..50 {
+                    for id in ids {
+                        let (told, sender) = (Arc::clone(told), sender.clone());
+                        let command = event_with_id("bump", &format!("{at}-{round}"));
+                        let reply = Box::new(move |answer: Result<_, _>| {
+                            assert!(answer.is_ok());
+                            told.fetch_add(1, Ordering::SeqCst);
+                            drop(sender);
+                        });
+                        handle.command_then(&ctx(), *id, command, reply);
+                    }
+                }
+            });
+        }
+    });
+    drop(sender);
+    // The channel ends when the last reply was told.
+    assert!(receiver.recv_timeout(PATIENCE).is_err());
+    assert_eq!(told.load(Ordering::SeqCst), 4 * 50 * 20);
+    for id in ids {
+        assert_eq!(number(&handle.get(&ctx(), id).unwrap().unwrap()), Some(200));
+    }
+}
+
+#[test]
+fn timers_wait_for_the_clock() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    handle.send(&ctx(), id, "wait", Value::Null, None).unwrap();
+    bench.pass(&handle, Span(Span::secs(10).0 - 1));
+    assert_eq!(handle.get(&ctx(), id).unwrap().unwrap().state(), "waiting");
+    bench.pass(&handle, Span(1));
+    let open = handle.wait_for(&ctx(), id, |it| it.state() == "open", PATIENCE).unwrap();
+    assert!(open.is_some());
+}
+
+#[test]
+fn calls_are_performed_and_their_outcomes_come_back() {
+    let bench = Bench::new(Reaction::Ok(Value::Int(7)));
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(PAYMENT), None, Value::empty_map()).unwrap().id;
+    let ended = handle.wait_for(&ctx(), id, |it| it.status.is_finished(), PATIENCE).unwrap();
+    assert_eq!(ended.unwrap().output.as_i64(), Some(7));
+    assert_eq!(bench.connector.calls().len(), 1);
+}
+
+#[test]
+fn a_restart_goes_on_where_the_last_process_stopped() {
+    let bench = Bench::new(Reaction::Hang);
+    bench.connector.set_class(DeliveryClass::OtherWrite);
+    let (handle, _) = bench.start();
+    let payment =
+        handle.start_instance(&ctx(), &machine(PAYMENT), None, Value::empty_map()).unwrap().id;
+    let counter = handle
+        .start_instance(&ctx(), &machine(COUNTER), Some(id(77)), Value::empty_map())
+        .unwrap()
+        .id;
+    handle.send(&ctx(), counter, "bump", Value::Null, None).unwrap();
+    handle.shutdown(Duration::ZERO).unwrap();
+    let (handle, report) = bench.start();
+    assert_eq!((report.instances, report.records), (2, 0));
+    assert!(report.checkpoint.is_some());
+    assert_eq!(number(&handle.get(&ctx(), counter).unwrap().unwrap()), Some(1));
+    // Nobody knows whether it was paid; a person does.
+    let asks =
+        handle.wait_for(&ctx(), payment, |it| !it.incidents.is_empty(), PATIENCE).unwrap().unwrap();
+    let incident = &asks.incidents[0];
+    let happened = Resolution::Happened(Value::Int(9));
+    handle.resolve(&ctx(), payment, incident.tree, incident.path.clone(), happened).unwrap();
+    let ended = handle.wait_for(&ctx(), payment, |it| it.status.is_finished(), PATIENCE).unwrap();
+    assert_eq!(ended.unwrap().output.as_i64(), Some(9));
+    assert_eq!(bench.connector.ledger().entries().len(), 0);
+}
+
+#[test]
+fn a_checkpoint_while_callers_send_loses_nothing() {
+    let bench = Bench::new(Reaction::Hang);
+    let options = Options { shards: 2, checkpoint_bytes: 4_096, ..Options::default() };
+    let (handle, _) = bench.start_with(options);
+    let counter = machine(COUNTER);
+    let ids: Vec<_> = (0..8)
+        .map(|_| handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id)
+        .collect();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            let handle = &handle;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    handle.send(&ctx(), *id, "bump", Value::Null, None).unwrap();
+                }
+            });
+        }
+        for _ in 0..20 {
+            handle.checkpoint().unwrap();
+        }
+    });
+    drop(handle);
+    let after = Bench { log: Arc::new(bench.log.after_crash()), ..bench };
+    let (handle, report) = after.start();
+    assert!(report.checkpoint.is_some() && report.faults.is_empty(), "{report:?}");
+    for id in ids {
+        assert_eq!(number(&handle.get(&ctx(), id).unwrap().unwrap()), Some(50));
+    }
+}
+
+#[test]
+fn a_failed_log_is_told_once_and_nothing_is_taken_after() {
+    let bench = Bench::new(Reaction::Hang);
+    let told = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&told);
+    let on_fatal = Arc::new(move |_: &LogError| {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let (handle, _) = bench.start_with(Options { shards: 2, on_fatal, ..Options::default() });
+    let counter = machine(COUNTER);
+    let id = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
+    bench.log.set_failure(Some(LogError::Full));
+    let full = handle.send(&ctx(), id, "bump", Value::Null, None).unwrap_err();
+    assert_eq!((full.code(), full.is_retryable()), ("storage_full", true));
+    bench.log.set_failure(None);
+    bench.pass(&handle, Span::millis(500));
+    handle.send(&ctx(), id, "bump", Value::Null, None).unwrap();
+    bench.log.set_failure(Some(LogError::Failed("sync: eio".into())));
+    for _ in 0..2 {
+        let failed = handle.send(&ctx(), id, "bump", Value::Null, None).unwrap_err();
+        assert_eq!(failed.code(), "storage_failed");
+    }
+    assert!(handle.is_dead());
+    assert_eq!(told.load(Ordering::SeqCst), 1);
+    assert_eq!(number(&handle.get(&ctx(), id).unwrap().unwrap()), Some(1));
+}
+
+#[test]
+fn one_key_is_one_instance_whatever_the_shard() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let keyed = machine(KEYED);
+    let input = Value::map([("ref", Value::from("r"))]);
+    let first = handle.start_instance(&ctx(), &keyed, None, input.clone()).unwrap().id;
+    for _ in 0..8 {
+        let conflict = handle.start_instance(&ctx(), &keyed, None, input.clone()).unwrap_err();
+        assert_eq!(conflict.code(), "correlation_conflict");
+    }
+    let holder = handle.find_correlation(&ctx(), "KEYED", &"r".into()).unwrap();
+    assert_eq!((holder.id, holder.open), (first, true));
+    drop(handle);
+    let (handle, _) = bench.start();
+    let conflict = handle.start_instance(&ctx(), &keyed, None, input.clone()).unwrap_err();
+    assert_eq!(conflict.code(), "correlation_conflict");
+    handle.send(&ctx(), first, "close", Value::Null, None).unwrap();
+    handle.start_instance(&ctx(), &keyed, None, input).unwrap();
+}
+
+#[test]
+fn what_memory_forgot_is_read_from_the_log() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start_with(Options { finished_max: 1, ..Options::default() });
+    let counter = machine(COUNTER);
+    for number in 1..=3 {
+        let input = Value::empty_map();
+        handle.start_instance(&ctx(), &counter, Some(id(number)), input).unwrap();
+        handle
+            .command(&ctx(), id(number), Command::Cancel { terminate: true, reason: None })
+            .unwrap();
+    }
+    let ended = handle.get(&ctx(), id(1)).unwrap().unwrap();
+    assert_eq!(ended.status, Status::Cancelled);
+    let again = handle.start_instance(&ctx(), &counter, Some(id(1)), Value::empty_map());
+    assert_eq!(again.unwrap_err().code(), "instance_exists");
+    assert!(handle.get(&ctx(), id(9)).unwrap().is_none());
+    handle.shutdown(Duration::ZERO).unwrap();
+    let (handle, _) = bench.start_with(Options { finished_max: 1, ..Options::default() });
+    assert!(handle.get(&ctx(), id(1)).unwrap().is_some());
+    assert!(bench.log.checkpoint().unwrap().is_some());
+}
+
+#[test]
+fn a_slow_watcher_is_dropped_and_a_quick_one_sees_all() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    let slow = handle.watch(&ctx(), Some(id)).unwrap();
+    let quick = handle.watch(&ctx(), None).unwrap();
+    for round in 0..traaviis_runtime::limits::WATCH_MAX + 10 {
+        handle.send(&ctx(), id, "bump", Value::Null, None).unwrap();
+        let change = quick.next_timeout(PATIENCE).unwrap();
+        assert_eq!(number(&change.snapshot), Some(round as i64 + 1));
+        assert!(!change.records.is_empty());
+    }
+    let mut seen = 0;
+    while slow.next().is_some() {
+        seen += 1;
+    }
+    assert_eq!(seen, traaviis_runtime::limits::WATCH_MAX);
+}
+
+#[test]
+fn nothing_new_is_taken_after_a_shutdown() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let counter = machine(COUNTER);
+    let id = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
+    handle.clone().shutdown(Duration::from_secs(1)).unwrap();
+    let sent = handle.send(&ctx(), id, "bump", Value::Null, None);
+    assert_eq!(sent.unwrap_err().code(), "stopping");
+}

@@ -17,8 +17,7 @@ use std::{
 use traaviis_engine::{Machine, Resolution, replay};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
-    TenantCtx, TenantId, Text, Timestamp, Value,
-    snapshot::NodeStatus,
+    TenantCtx, TenantId, Text, Timestamp, Value, snapshot::NodeStatus,
 };
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
@@ -300,11 +299,9 @@ impl<'m> Sim<'m> {
             }),
             what => {
                 let command = match what {
-                    What::Event(event) => Command::Event {
-                        event,
-                        data: Value::empty_map(),
-                        id: Some(event_id(at)),
-                    },
+                    What::Event(event) => {
+                        Command::Event { event, data: Value::empty_map(), id: Some(event_id(at)) }
+                    }
                     What::Resolve(tree, path, resolution) => {
                         Command::Resolve { tree, path, resolution }
                     }
@@ -606,11 +603,12 @@ impl<'m> Sim<'m> {
             .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
             .collect();
         self.check_state();
-        let class = |_: &TenantCtx, _: &str, input: &Value| {
-            match input.get("function").and_then(Value::as_str) {
-                Some("charge") => DeliveryClass::OtherWrite,
-                _ => DeliveryClass::KeyedWrite,
-            }
+        let class = |_: &TenantCtx, _: &str, input: &Value| match input
+            .get("function")
+            .and_then(Value::as_str)
+        {
+            Some("charge") => DeliveryClass::OtherWrite,
+            _ => DeliveryClass::KeyedWrite,
         };
         for (owner, outside) in &mut self.shards {
             owner.resume(&class, self.now, outside);

@@ -1,0 +1,448 @@
+//! A data directory, opened: with a runtime that carries on what is there, or for reading only.
+//!
+//! This is where the store, the runtime and the connectors meet. [`Data`] holds the directory's
+//! lock; [`Resting`] reads beside whoever holds it.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use traaviis_engine::{Machine, Resolution};
+use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value};
+use traaviis_ports::{Append, CommitSink, Connector, Line, LogError, LogStore, Position};
+use traaviis_runtime::{
+    Accepted, Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
+};
+use traaviis_store::{LocalLog, ReadOnlyLog, Recovery};
+
+use crate::{
+    clock::{RandomIds, SystemClock},
+    connectors::ConnectorArgs,
+    exit::{Exit, Failure},
+    histories::Histories,
+};
+
+/// Longest wait for running calls when a command closes the directory.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Told after every commit; with the reason when the log has failed.
+pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
+
+/// An open data directory whose instances run.
+pub struct Data {
+    /// Records as they are in the log.
+    pub histories: Histories,
+    handle: Handle,
+    log: Arc<LocalLog>,
+    ctx: TenantCtx,
+    fatal: Arc<Mutex<Option<LogError>>>,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Data {
+    /// Opens a directory and goes on with what is there.
+    pub fn open(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+        let (log, found) = open_log(dir)?;
+        let ctx = TenantCtx::local_operator();
+        let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
+        let seen = Arc::clone(&fatal);
+        let options = Options {
+            damaged: found.damaged_streams.clone(),
+            on_fatal: Arc::new(move |error| {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            }),
+            ..Options::default()
+        };
+        let ports = Ports {
+            log: Arc::clone(&log) as Arc<dyn LogStore>,
+            clock: Arc::new(SystemClock::start()),
+            ids: Arc::new(RandomIds),
+            connector,
+        };
+        let (handle, report) = Runtime::start(options, ports).map_err(refused)?;
+        tell(&found, &report);
+        Ok(Data {
+            histories: Histories::new(Arc::clone(&log) as Arc<dyn LogStore>, ctx.clone()),
+            handle,
+            log,
+            ctx,
+            fatal,
+            is_closed: Arc::default(),
+        })
+    }
+
+    /// Opens a directory for one change; calls go where the last run sent them.
+    pub fn hold(dir: &Path) -> Result<Data, Failure> {
+        if !dir.join("log").is_dir() {
+            let message = format!("`{}` holds no log; name a data directory", dir.display());
+            return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
+        }
+        Data::open(dir, ConnectorArgs::remembered(dir).connector(None)?)
+    }
+
+    /// Ends the runtime: running calls get a moment, the state is kept as a checkpoint.
+    pub fn close(&self) -> Result<(), Failure> {
+        if self.is_closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let ended = self.handle.clone().shutdown(DRAIN);
+        self.log.close();
+        match self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(error) => Err(stopped(&error)),
+            None => ended.map_err(refused),
+        }
+    }
+
+    /// Starts an instance; it is durable when this returns.
+    pub fn start(&self, machine: &Arc<Machine>, input: Value) -> Result<Started, Failure> {
+        self.handle.start_instance(&self.ctx, machine, None, input).map_err(refused)
+    }
+
+    /// Starts an instance and tells its id when it is durable.
+    pub fn start_then(
+        &self,
+        machine: &Arc<Machine>,
+        input: Value,
+        done: Box<dyn FnOnce(Result<InstanceId, Failure>) + Send>,
+    ) {
+        let reply =
+            Box::new(move |it: Result<Started, Error>| done(it.map(|it| it.id).map_err(refused)));
+        self.handle.start_instance_then(&self.ctx, machine, None, input, reply);
+    }
+
+    /// Sends an event; returns the state after it.
+    pub fn send(&self, id: InstanceId, event: &str, data: Value) -> Result<Snapshot, Failure> {
+        self.handle.send(&self.ctx, id, event, data, None).map_err(refused)?;
+        self.after(id)
+    }
+
+    /// Sends an event and tells when it is durable.
+    pub fn send_then(
+        &self,
+        id: InstanceId,
+        event: &Text,
+        data: Value,
+        done: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+    ) {
+        let command = Command::Event { event: event.clone(), data, id: None };
+        let reply =
+            Box::new(move |it: Result<Accepted, Error>| done(it.map(drop).map_err(refused)));
+        self.handle.command_then(&self.ctx, id, command, reply);
+    }
+
+    /// Asks for the end of an instance; returns the state after it.
+    pub fn cancel(
+        &self,
+        id: InstanceId,
+        terminate: bool,
+        reason: Option<&str>,
+    ) -> Result<Snapshot, Failure> {
+        self.handle.cancel(&self.ctx, id, terminate, reason.map(Text::from)).map_err(refused)?;
+        self.after(id)
+    }
+
+    /// Decides an unknown outcome; returns the state after it.
+    pub fn resolve(
+        &self,
+        id: InstanceId,
+        tree: Seq,
+        path: &str,
+        resolution: Resolution,
+    ) -> Result<Snapshot, Failure> {
+        self.handle.resolve(&self.ctx, id, tree, path, resolution).map_err(refused)?;
+        self.after(id)
+    }
+
+    fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {
+        self.state(id)?.ok_or_else(|| Failure::finding("not_found", format!("no instance `{id}`")))
+    }
+
+    /// Returns the state of an instance, open or ended.
+    pub fn state(&self, id: InstanceId) -> Result<Option<Snapshot>, Failure> {
+        if let Some(error) = &*self.fatal.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(stopped(error));
+        }
+        let found = self.handle.get(&self.ctx, id).map_err(refused)?;
+        Ok(found.map(|it| (*it).clone()))
+    }
+
+    /// Returns the state of an instance if it is at hand.
+    pub fn snapshot(&self, id: InstanceId) -> Option<Snapshot> {
+        self.state(id).ok().flatten()
+    }
+
+    /// Returns the open instances, oldest first.
+    pub fn open_instances(&self) -> Vec<Snapshot> {
+        let filter = Filter { ended: Some(false), ..Filter::default() };
+        let mut open: Vec<Snapshot> = self
+            .handle
+            .list(&self.ctx, &filter)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|it| self.snapshot(it.id))
+            .collect();
+        open.sort_by_key(|it| it.id);
+        open
+    }
+
+    /// Returns how many instances are open, at most what one list shows.
+    pub fn open_count(&self) -> usize {
+        let filter = Filter { ended: Some(false), ..Filter::default() };
+        self.handle.list(&self.ctx, &filter).map_or(0, |it| it.len())
+    }
+
+    /// Tells of commits from now on.
+    pub fn on_commit(&self, told: OnCommit) {
+        let handle = self.handle.clone();
+        let fatal = Arc::clone(&self.fatal);
+        let is_closed = Arc::clone(&self.is_closed);
+        let ctx = self.ctx.clone();
+        let begun = thread::Builder::new().name("commits".into()).spawn(move || {
+            // A slow reader loses its watch; a new one and one telling make up for what it missed.
+            while !is_closed.load(Ordering::SeqCst) {
+                let Ok(watch) = handle.watch(&ctx, None) else { return };
+                told(None);
+                while watch.next().is_some() {
+                    told(None);
+                }
+                if let Some(error) = &*fatal.lock().unwrap_or_else(PoisonError::into_inner) {
+                    return told(Some(stopped(error)));
+                }
+                if handle.is_dead() {
+                    return;
+                }
+            }
+        });
+        drop(begun);
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Data").finish_non_exhaustive()
+    }
+}
+
+/// Opens the log of a data directory, taking its lock.
+pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
+}
+
+/// Says on standard error what opening found that a person should know.
+fn tell(found: &Recovery, report: &RecoveryReport) {
+    for damage in &found.damage {
+        eprintln!("warning: the log is damaged: {damage:?}; a copy is under `log/quarantine`");
+    }
+    for fault in &report.faults {
+        eprintln!("warning: {fault:?}");
+    }
+}
+
+fn stopped(error: &LogError) -> Failure {
+    let message = format!("{error}; nothing acknowledged is lost, start again once it is mended");
+    Failure::new(Exit::Internal, error.code(), message)
+}
+
+fn refused(error: Error) -> Failure {
+    let exit = if error.code() == "storage_failed" { Exit::Internal } else { Exit::Finding };
+    Failure::new(exit, error.code(), error.to_string())
+}
+
+/// A data directory opened for reading.
+#[derive(Debug)]
+pub struct Resting {
+    /// Records as they are in the log.
+    pub histories: Histories,
+}
+
+impl Resting {
+    /// Opens a directory without its lock.
+    pub fn open(dir: &Path) -> Result<Resting, Failure> {
+        if !dir.join("log").is_dir() {
+            let message = format!("`{}` holds no log; name a data directory", dir.display());
+            return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
+        }
+        let log = Arc::new(Reading(ReadOnlyLog::open(dir)?));
+        Ok(Resting { histories: Histories::new(log, TenantCtx::local_operator()) })
+    }
+}
+
+/// A log that can only be read.
+struct Reading(ReadOnlyLog);
+
+impl LogStore for Reading {
+    fn append(&self, _: &TenantCtx, _: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        let refused = Err(LogError::Failed("the log is open for reading only".into()));
+        sink.committed(&mut std::iter::once((token, refused)));
+    }
+
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        self.0.read(ctx, stream, from, limit)
+    }
+
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        self.0.scan(from, visit)
+    }
+
+    fn tail(&self) -> Position {
+        self.0.tail()
+    }
+
+    fn seed(&self, _: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {}
+
+    fn put_checkpoint(&self, _: Position, _: &[u8]) -> Result<(), LogError> {
+        Err(LogError::Failed("the log is open for reading only".into()))
+    }
+
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.0.checkpoint()
+    }
+}
+
+/// Facts about a frame, as `log cat --headers` shows them.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameFacts {
+    /// Segment: position of its first record.
+    pub segment: Position,
+    /// Place in the segment.
+    pub offset: u64,
+    /// Writer.
+    pub epoch: u64,
+    /// Position of the first record.
+    pub first: Position,
+    /// Records.
+    pub records: u32,
+    /// Bytes on disk.
+    pub payload_bytes: u32,
+    /// Bytes of lines.
+    pub line_bytes: u32,
+    /// Checksum.
+    pub crc: u32,
+}
+
+/// A frame of the log.
+pub enum Frame<'a> {
+    /// One that can be read.
+    Good {
+        /// Facts.
+        header: FrameFacts,
+        /// JSON lines.
+        lines: &'a [u8],
+    },
+    /// Damaged bytes.
+    Bad {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Visits the frames of a data directory until `visit` says false.
+pub fn each_frame(dir: &Path, visit: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), Failure> {
+    let mut goes_on = true;
+    traaviis_store::visit_frames(dir, &mut |info, lines| {
+        if !goes_on {
+            return;
+        }
+        goes_on = match (info.header, info.damage) {
+            (Some(header), None) => visit(Frame::Good {
+                header: FrameFacts {
+                    segment: info.segment,
+                    offset: info.offset,
+                    epoch: header.epoch,
+                    first: header.first,
+                    records: header.count,
+                    payload_bytes: header.payload_bytes,
+                    line_bytes: header.line_bytes,
+                    crc: header.payload_crc,
+                },
+                lines,
+            }),
+            (_, damage) => visit(Frame::Bad {
+                why: format!("segment {} offset {}: {damage:?}", info.segment, info.offset),
+            }),
+        };
+    })?;
+    Ok(())
+}
+
+/// Returns the process that holds a directory, if one does.
+pub fn lock_holder(dir: &Path) -> Option<u32> {
+    if !dir.join("LOCK").exists() {
+        return None;
+    }
+    match traaviis_store::lock::DirLock::take(dir) {
+        Err(LogError::Locked { pid, .. }) => Some(pid),
+        _ => None,
+    }
+}
+
+/// Returns what the log of a directory looks like; nothing when there is none.
+pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
+    if !dir.join("log").is_dir() {
+        return None;
+    }
+    Some(match ReadOnlyLog::open(dir) {
+        Ok(log) => match log.damage().first() {
+            None => Ok(format!("format 1, {} records", log.tail())),
+            Some(damage) => {
+                Err(Failure::finding("data_directory_damaged", format!("damaged: {damage:?}")))
+            }
+        },
+        Err(error) => Err(error.into()),
+    })
+}
+
+/// A directory that is removed when it is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: Option<PathBuf>,
+}
+
+impl Scratch {
+    /// Makes a scratch directory unless the caller has a directory to keep.
+    pub fn unless(kept: Option<&Path>) -> Result<Scratch, Failure> {
+        match kept {
+            Some(_) => Ok(Scratch { dir: None }),
+            None => Scratch::below(&std::env::temp_dir()),
+        }
+    }
+
+    /// Makes a scratch directory below `parent`.
+    pub fn below(parent: &Path) -> Result<Scratch, Failure> {
+        let dir = parent.join(format!("traaviis-{}", uuid::Uuid::now_v7().simple()));
+        match fs::create_dir_all(&dir) {
+            Ok(()) => Ok(Scratch { dir: Some(dir) }),
+            Err(error) => {
+                let message = format!("cannot create `{}`: {error}", dir.display());
+                Err(Failure::new(Exit::Denied, "storage_failed", message))
+            }
+        }
+    }
+
+    /// Returns the directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new("."))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.dir {
+            // What cannot be removed now is the temporary folder's to clean.
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
