@@ -15,8 +15,8 @@ pub mod step;
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{
-    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key, start,
-    step,
+    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key,
+    start, step,
 };
 
 #[cfg(test)]

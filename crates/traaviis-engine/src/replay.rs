@@ -124,7 +124,10 @@ fn decide(
 /// Reads the input of a step off its records; none when it cannot be known.
 fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Input> {
     let started = |tree: u64, path: &Text| {
-        state.node(tree, path).filter(|node| node.status == NodeStatus::Started).map(|it| it.attempt)
+        state
+            .node(tree, path)
+            .filter(|node| node.status == NodeStatus::Started)
+            .map(|it| it.attempt)
     };
     Some(match &taken[0].body {
         Body::EventReceived { event, data, id, source: EventSource::External } => {
@@ -156,15 +159,17 @@ fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Inp
             }
             None => Input::Continue,
         },
-        Body::EffectAttemptFailed { tree, path, attempt, error, .. } => match started(*tree, path) {
-            Some(_) => Input::Outcome {
-                tree: *tree,
-                path: path.clone(),
-                attempt: *attempt,
-                outcome: Err(error.clone()),
-            },
-            None => Input::Continue,
-        },
+        Body::EffectAttemptFailed { tree, path, attempt, error, .. } => {
+            match started(*tree, path) {
+                Some(_) => Input::Outcome {
+                    tree: *tree,
+                    path: path.clone(),
+                    attempt: *attempt,
+                    outcome: Err(error.clone()),
+                },
+                None => Input::Continue,
+            }
+        }
         Body::EffectLate { tree, path, attempt, outcome } => Input::Outcome {
             tree: *tree,
             path: path.clone(),

@@ -14,8 +14,8 @@ use std::{fmt::Write, sync::Arc};
 
 use expect_test::Expect;
 use traaviis_model::{
-    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp,
-    Value,
+    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
+    Timestamp, Value,
     document::{self, Format},
     snapshot::NodeStatus,
 };
@@ -50,7 +50,8 @@ pub(crate) fn trace(body: &str, script: &str, input: Value) -> String {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         world.line(line);
     }
-    let replayed = crate::replay(&machine, &world.records).unwrap_or_else(|error| panic!("{error}"));
+    let replayed =
+        crate::replay(&machine, &world.records).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(replayed.unwrap().canonical(), world.snapshot.canonical(), "fold differs");
     world.out
 }
@@ -88,9 +89,8 @@ impl<'m> World<'m> {
         let tree = |world: &Self| {
             world.snapshot.trees.iter().find(|it| it.nodes.contains_key(path)).map_or(0, |it| it.id)
         };
-        let attempt = |world: &Self| {
-            world.snapshot.node(tree(world), path).map_or(0, |node| node.attempt)
-        };
+        let attempt =
+            |world: &Self| world.snapshot.node(tree(world), path).map_or(0, |node| node.attempt);
         let (tree, attempt) = (tree(self), attempt(self));
         let outcome = |outcome| Input::Outcome { tree, path: path.into(), attempt, outcome };
         let input = match word {
@@ -188,14 +188,16 @@ fn show(body: &Body) -> Option<String> {
         Body::Transition { to, event, .. } => {
             format!("{} -> {}", event.as_deref().unwrap_or("-"), to.join(" "))
         }
-        Body::DataChanged { patch, .. } => patch
-            .iter()
-            .map(|op| serde_json::to_string(op).unwrap())
-            .collect::<Vec<_>>()
-            .join(" "),
+        Body::DataChanged { patch, .. } => {
+            patch.iter().map(|op| serde_json::to_string(op).unwrap()).collect::<Vec<_>>().join(" ")
+        }
         Body::EffectStarted { path, attempt, .. } => format!("start {path}#{attempt}"),
         Body::EffectAttemptFailed { path, attempt, error, next_due, .. } => {
-            format!("{path}#{attempt} failed: {}, next at {}", error.code, next_due.since(Timestamp(0)))
+            format!(
+                "{path}#{attempt} failed: {}, next at {}",
+                error.code,
+                next_due.since(Timestamp(0))
+            )
         }
         Body::EffectCompleted { path, value, .. } => format!("done {path} = {value}"),
         Body::EffectFailed { path, error, .. } => {
@@ -216,7 +218,9 @@ fn show(body: &Body) -> Option<String> {
         Body::Warning { code, message, .. } => format!("warning {code}: {message}"),
         Body::Emitted { event, data, .. } => format!("emit {event} {data}"),
         Body::IncidentOpened { incident, path, .. } => format!("incident {incident} {path}"),
-        Body::IncidentResolved { incident, resolution, .. } => format!("resolved {incident}: {resolution}"),
+        Body::IncidentResolved { incident, resolution, .. } => {
+            format!("resolved {incident}: {resolution}")
+        }
         Body::Completing { status, .. } => format!("completing {}", status.as_str()),
         Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),
         _ => return None,

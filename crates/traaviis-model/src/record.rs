@@ -204,10 +204,7 @@ pub enum Status {
 impl Status {
     /// Says whether the instance has ended.
     pub fn is_finished(self) -> bool {
-        matches!(
-            self,
-            Status::Completed | Status::Failed | Status::Compensated | Status::Cancelled
-        )
+        matches!(self, Status::Completed | Status::Failed | Status::Compensated | Status::Cancelled)
     }
 
     /// Returns the word on the wire.
@@ -636,7 +633,9 @@ pub enum LineError {
     #[error("a record line cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// A newer release wrote it.
-    #[error("record version `{found}` is newer than `{RECORD_VERSION}`; open the data with the release that wrote it")]
+    #[error(
+        "record version `{found}` is newer than `{RECORD_VERSION}`; open the data with the release that wrote it"
+    )]
     Newer {
         /// Version of the record.
         found: u32,

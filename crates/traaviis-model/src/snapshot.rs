@@ -310,7 +310,9 @@ impl Snapshot {
     }
 
     /// Folds a whole history.
-    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Option<Snapshot>, ApplyError> {
+    pub fn fold<'a>(
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<Option<Snapshot>, ApplyError> {
         let mut snapshot: Option<Snapshot> = None;
         for record in records {
             match &mut snapshot {
@@ -489,7 +491,8 @@ impl Snapshot {
             }
             Body::EffectUnknown { tree, path, policy, .. } => {
                 let node = self.node_mut(*tree, path)?;
-                node.status = if &**policy == "ask" { NodeStatus::Unknown } else { NodeStatus::Scheduled };
+                node.status =
+                    if &**policy == "ask" { NodeStatus::Unknown } else { NodeStatus::Scheduled };
                 Ok(())
             }
             Body::EffectCompleted { tree, path, value } => {

@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn timestamps_read_back_what_they_write() {
-        for micros in [0, 1, -1, 951_782_400_000_000, 1_763_890_000_123_456, 4_102_444_800_000_000] {
+        for micros in [0, 1, -1, 951_782_400_000_000, 1_763_890_000_123_456, 4_102_444_800_000_000]
+        {
             let text = Timestamp(micros).to_string();
             assert_eq!(text.parse::<Timestamp>().unwrap().0, micros, "{text}");
         }

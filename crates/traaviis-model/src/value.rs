@@ -240,9 +240,9 @@ impl Value {
             Value::List(items) if items.iter().any(Value::is_transient) => {
                 Value::list(items.iter().cloned().map(Value::into_json))
             }
-            Value::Map(map) if map.iter().any(|(_, it)| it.is_transient()) => Value::map(
-                map.iter().map(|(key, value)| (key.clone(), value.clone().into_json())),
-            ),
+            Value::Map(map) if map.iter().any(|(_, it)| it.is_transient()) => {
+                Value::map(map.iter().map(|(key, value)| (key.clone(), value.clone().into_json())))
+            }
             other => other,
         }
     }

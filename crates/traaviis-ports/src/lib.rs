@@ -2,13 +2,11 @@
 
 pub mod disk;
 
-use std::{
-    fmt,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use traaviis_model::{
-    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp, Value,
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
+    Value,
 };
 
 /// Time that only goes forward while the process lives.
@@ -65,7 +63,9 @@ pub enum LogError {
     #[error("the log is damaged: {0}")]
     Damaged(Arc<str>),
     /// Another process holds the directory.
-    #[error("the data directory `{dir}` is in use by process `{pid}`; stop it, or talk to it through its control socket")]
+    #[error(
+        "the data directory `{dir}` is in use by process `{pid}`; stop it, or talk to it through its control socket"
+    )]
     Locked {
         /// Directory.
         dir: String,
@@ -83,7 +83,9 @@ pub enum LogError {
         why: String,
     },
     /// Written by a newer release.
-    #[error("the data is in format `{found}`, this release reads up to `{known}`; use the release that wrote it")]
+    #[error(
+        "the data is in format `{found}`, this release reads up to `{known}`; use the release that wrote it"
+    )]
     Newer {
         /// Format found.
         found: u32,

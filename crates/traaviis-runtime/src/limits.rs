@@ -30,3 +30,6 @@ pub const INTERNED_MAX: usize = 65_536;
 pub const READ_RECORDS_MAX: usize = 10_000;
 /// Starts of one id that wait for the first to be decided.
 pub const STARTS_WAITING_MAX: usize = 10_000;
+/// Times that a definition is offered to the log while another shard offers the same one; the other
+/// shard is told in the meantime.
+pub const DEFINITION_OFFERS_MAX: u32 = 1_000;

@@ -48,7 +48,7 @@ pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 use slots::{Slots, Waiting};
 use starting::Begun;
-pub use starting::definition_stream;
+pub use starting::{Stored, definition_stream};
 
 /// Hasher with fixed keys: the same run twice takes the same steps in the same order.
 pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
@@ -241,6 +241,8 @@ pub struct Settings {
     pub finished_max: usize,
     /// Business keys of the process.
     pub correlations: Arc<Correlations>,
+    /// Definitions of the process that are durable.
+    pub definitions: Arc<Stored>,
     /// Set when an ended instance was forgotten, so that its id is looked up in the log.
     pub forgets: Arc<AtomicBool>,
 }
@@ -251,6 +253,7 @@ impl Default for Settings {
             slots: RUNNING_EFFECTS_MAX,
             finished_max: FINISHED_SUMMARIES_MAX,
             correlations: Arc::default(),
+            definitions: Arc::default(),
             forgets: Arc::default(),
         }
     }
@@ -357,6 +360,7 @@ impl Owner {
 
     fn restore(&mut self, part: Part) {
         for (tenant, hash, body) in part.definitions {
+            self.settings.definitions.add((tenant, hash));
             self.definitions.stored.insert((tenant, hash), body);
         }
         self.definitions.machines.extend(part.machines);

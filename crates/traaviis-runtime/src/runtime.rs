@@ -122,6 +122,7 @@ impl Runtime {
             slots: (options.slots / count).max(1),
             finished_max: (options.finished_max / count).max(1),
             correlations: Arc::clone(&correlations),
+            definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
         };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));

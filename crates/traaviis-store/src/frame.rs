@@ -122,11 +122,7 @@ impl FrameHeader {
     pub fn decode(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             let begins = !bytes.is_empty() && bytes.starts_with(&MAGIC[..bytes.len().min(4)]);
-            return Err(if begins {
-                FrameError::Short
-            } else {
-                FrameError::Magic
-            });
+            return Err(if begins { FrameError::Short } else { FrameError::Magic });
         };
         if bytes[..4] != MAGIC || u32_at(bytes, 4) != HEADER_BYTES as u32 - 8 {
             return Err(FrameError::Magic);

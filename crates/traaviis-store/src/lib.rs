@@ -13,16 +13,16 @@
 mod line;
 mod streams;
 
+pub mod checkpoint;
 pub mod disk;
 pub mod frame;
+pub mod local;
+pub mod lock;
+pub mod log;
+pub mod read_only;
+pub mod reader;
 pub mod segment;
 pub mod walk;
-pub mod checkpoint;
-pub mod reader;
-pub mod log;
-pub mod lock;
-pub mod local;
-pub mod read_only;
 
 mod error;
 

@@ -76,11 +76,7 @@ pub fn each(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Says what is wrong with an append's lines, if anything: they must be `count` whole lines of the
 /// stream, numbered on from `first_seq`. `scratch` is reused between calls.
-pub fn check(
-    tenant: TenantId,
-    append: &Append,
-    scratch: &mut Vec<u8>,
-) -> Result<(), &'static str> {
+pub fn check(tenant: TenantId, append: &Append, scratch: &mut Vec<u8>) -> Result<(), &'static str> {
     if append.count == 0 || append.lines.last() != Some(&b'\n') {
         return Err("it has no records, or its last line is not whole");
     }

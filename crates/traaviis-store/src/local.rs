@@ -103,8 +103,7 @@ impl LocalLog {
         let thread = spawned.map_err(|error| io_error("start the writer of", data, error))?;
         lock(&shared.queue).writer = Some(thread.thread().id());
         let durability = options.durability;
-        let log =
-            LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)), durability };
+        let log = LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)), durability };
         Ok((Arc::new(log), recovery))
     }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use traaviis_model::{Seq, TenantCtx, InstanceId};
+use traaviis_model::{InstanceId, Seq, TenantCtx};
 use traaviis_ports::{Line, LogError, Position};
 
 use crate::{
@@ -125,4 +125,3 @@ pub fn visit_frames(
         }
     }
 }
-

@@ -170,12 +170,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Reads records of one stream.
-    pub fn read(
-        &self,
-        key: StreamKey,
-        from: Seq,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, LogError> {
+    pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
         let mut found = Vec::new();
         if limit == 0 {
             return Ok(found);

@@ -5,11 +5,16 @@
 
 use std::{collections::HashSet, io, path::Path};
 
-use traaviis_ports::{LogError, Position, disk::{Access, Disk}};
+use traaviis_ports::{
+    LogError, Position,
+    disk::{Access, Disk},
+};
 
 use crate::{
     error::io_error,
-    frame::{self, Decoder, FLAG_UNSYNCED_BEFORE, FrameError, FrameHash, FrameHeader, HEADER_BYTES},
+    frame::{
+        self, Decoder, FLAG_UNSYNCED_BEFORE, FrameError, FrameHash, FrameHeader, HEADER_BYTES,
+    },
     line::{self, StreamKey},
     segment::{self, Found, Walker},
 };
@@ -208,7 +213,8 @@ impl<'a, D: Disk> Walk<'a, D> {
             return Some(Step::Damage(damage));
         }
         if !follows {
-            let damage = self.damage_of_frame(mark, &header, "a frame does not follow the one before");
+            let damage =
+                self.damage_of_frame(mark, &header, "a frame does not follow the one before");
             self.mark.offset = behind;
             self.mark.position = header.end();
             self.mark.previous = None;
@@ -255,9 +261,8 @@ impl<'a, D: Disk> Walk<'a, D> {
         let mark = self.mark;
         let is_last = self.index + 1 == self.segments.len();
         let Some(walker) = &mut self.walker else { return Ok(None) };
-        let fits = |header: &FrameHeader| {
-            header.first >= mark.position && header.epoch >= mark.epoch
-        };
+        let fits =
+            |header: &FrameHeader| header.first >= mark.position && header.epoch >= mark.epoch;
         let next = walker.find_frame(mark.offset + 1, fits)?;
         let Some((offset, header)) = next else {
             return if is_last {

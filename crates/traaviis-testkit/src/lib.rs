@@ -2,10 +2,10 @@
 //!
 //! Nothing here is part of a release. Everything random takes a seed and gives the same run for it.
 
-pub mod rng;
-pub mod disk;
-pub mod memory_log;
-pub mod log_contract;
 pub mod clock;
 pub mod connector;
+pub mod disk;
+pub mod log_contract;
+pub mod memory_log;
+pub mod rng;
 pub mod sim;

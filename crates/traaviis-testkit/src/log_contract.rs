@@ -163,7 +163,8 @@ fn a_malformed_append_is_refused(test: &dyn LogStoreUnderTest) {
     let good = append(&ctx, stream(1), 1, 2);
     let more = Append { count: 3, ..good.clone() };
     let none = Append { count: 0, lines: Vec::new(), ..good.clone() };
-    let cut = Append { lines: good.lines[..good.lines.len() - 1].to_vec(), count: 1, ..good.clone() };
+    let cut =
+        Append { lines: good.lines[..good.lines.len() - 1].to_vec(), count: 1, ..good.clone() };
     let cut = Append { lines: cut.lines[..cut.lines.len() / 2].to_vec(), ..cut };
     for malformed in [more, none, cut] {
         assert!(commit(log, &ctx, malformed).is_err());

@@ -66,12 +66,7 @@ impl Plan {
 
     /// A look within half a minute.
     pub fn quick() -> Plan {
-        Plan {
-            time: Duration::from_millis(250),
-            lonely: 200,
-            parked: vec![10_000],
-            ..Plan::full()
-        }
+        Plan { time: Duration::from_millis(250), lonely: 200, parked: vec![10_000], ..Plan::full() }
     }
 
     /// As small as can be; for the test that keeps this alive.

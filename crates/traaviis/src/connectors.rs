@@ -59,10 +59,8 @@ impl ConnectorArgs {
     /// Keeps the arguments in a data directory.
     pub fn remember(&self, dir: &Path, beside: Option<&Path>) -> Result<(), Failure> {
         let absolute = self.file(beside).map(|file| fs::canonicalize(&file).unwrap_or(file));
-        let kept = ConnectorArgs {
-            connectors: absolute,
-            allow_private: self.allow_private.clone(),
-        };
+        let kept =
+            ConnectorArgs { connectors: absolute, allow_private: self.allow_private.clone() };
         let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
         fs::write(dir.join(REMEMBERED), text).map_err(|error| {

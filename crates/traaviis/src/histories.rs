@@ -158,10 +158,7 @@ fn absent(text: &str) -> Failure {
     Failure::finding("not_found", message)
 }
 
-fn fold_line(
-    snapshots: &mut BTreeMap<InstanceId, Snapshot>,
-    line: &[u8],
-) -> Result<(), Failure> {
+fn fold_line(snapshots: &mut BTreeMap<InstanceId, Snapshot>, line: &[u8]) -> Result<(), Failure> {
     let record = read_record(line)?;
     let broken = |it: traaviis_model::snapshot::ApplyError| {
         Failure::finding("history_broken", it.to_string())

@@ -26,9 +26,8 @@ pub fn value(source: &str) -> Result<Value, Failure> {
         }
         file => {
             let open = fs::File::open(file).map_err(|error| {
-                let message = format!(
-                    "cannot read input `{file}`: {error}; give a file, `-`, or JSON text"
-                );
+                let message =
+                    format!("cannot read input `{file}`: {error}; give a file, `-`, or JSON text");
                 Failure::finding("file_unreadable", message)
             })?;
             (read_limited(open, file)?, format!("`{file}`"))

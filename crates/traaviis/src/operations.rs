@@ -195,11 +195,7 @@ fn changed(snapshot: &Snapshot) -> Json {
     })
 }
 
-fn snapshot_of(
-    histories: &Histories,
-    data: Option<&Data>,
-    id: &str,
-) -> Result<Snapshot, Failure> {
+fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<Snapshot, Failure> {
     let id = match data.map(Data::open_instances) {
         // Open instances are at hand; only when none fits does the log need a scan.
         Some(open) => {
@@ -236,9 +232,10 @@ fn open_one<'a>(
 
 /// Finds the tree whose node waits for a decision.
 fn tree_of(snapshot: &Snapshot, path: &str) -> Result<u64, Failure> {
-    let found = snapshot.trees.iter().find(|tree| {
-        tree.nodes.get(path).is_some_and(|node| node.status == NodeStatus::Unknown)
-    });
+    let found = snapshot
+        .trees
+        .iter()
+        .find(|tree| tree.nodes.get(path).is_some_and(|node| node.status == NodeStatus::Unknown));
     if let Some(tree) = found {
         return Ok(tree.id);
     }

@@ -77,11 +77,8 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
 /// Shortens `text` to `chars_max` characters, with an ellipsis where something was cut, and keeps
 /// control characters of foreign text away from the terminal.
 pub fn clip(text: &str, chars_max: usize) -> String {
-    let mut clipped: String = text
-        .chars()
-        .map(|it| if it.is_control() { ' ' } else { it })
-        .take(chars_max + 1)
-        .collect();
+    let mut clipped: String =
+        text.chars().map(|it| if it.is_control() { ' ' } else { it }).take(chars_max + 1).collect();
     if clipped.chars().count() > chars_max {
         clipped.pop();
         clipped.pop();

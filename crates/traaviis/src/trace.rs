@@ -176,7 +176,8 @@ impl Trace {
             }
             Body::EffectStarted { attempt, .. } => {
                 let what = note.map_or("", |it| &it.what);
-                let again = if *attempt > 1 { format!("  attempt {attempt}") } else { String::new() };
+                let again =
+                    if *attempt > 1 { format!("  attempt {attempt}") } else { String::new() };
                 format!("→ {name}  {what}{again}")
             }
             Body::EffectAttemptFailed { attempt, error, next_due, .. } => {
@@ -341,8 +342,18 @@ fn suffix(value: &Value) -> String {
 fn value_matters(kind: &str) -> bool {
     !matches!(
         kind,
-        "sequence" | "parallel" | "race" | "fallback" | "retry" | "timeout" | "saga" | "batch"
-            | "with_compensation" | "if_condition" | "case_condition" | "while_loop"
+        "sequence"
+            | "parallel"
+            | "race"
+            | "fallback"
+            | "retry"
+            | "timeout"
+            | "saga"
+            | "batch"
+            | "with_compensation"
+            | "if_condition"
+            | "case_condition"
+            | "while_loop"
     )
 }
 

@@ -52,7 +52,9 @@ impl<'m> Run<'m> {
             Some(template) => crate::step::text_of(&template.render(&env)?),
             // A loop's rounds and retried bodies reuse paths; the record number tells them apart.
             None => match self.is_repeated(tree, path) {
-                true => format!("{}.{tree}.{path}.{}", self.snapshot.id, self.snapshot.seq + 1).into(),
+                true => {
+                    format!("{}.{tree}.{path}.{}", self.snapshot.id, self.snapshot.seq + 1).into()
+                }
                 false => format!("{}.{tree}.{path}", self.snapshot.id).into(),
             },
         };
@@ -143,7 +145,12 @@ impl<'m> Run<'m> {
             let outcome = if outcome.is_ok() { "completed" } else { "failed" };
             let known = self.snapshot.seq >= tree;
             if known {
-                self.emit(Body::EffectLate { tree, path: path.clone(), attempt, outcome: outcome.into() });
+                self.emit(Body::EffectLate {
+                    tree,
+                    path: path.clone(),
+                    attempt,
+                    outcome: outcome.into(),
+                });
             }
             return;
         };
@@ -284,7 +291,10 @@ impl<'m> Run<'m> {
     ) -> Result<(), Rejection> {
         let found = self.snapshot.incidents.iter().find(|it| it.tree == tree && it.path == *path);
         let Some(incident) = found.map(|it| it.kind.clone()) else {
-            return Err(Rejection::new("not_found", format!("there is no open incident about `{path}`")));
+            return Err(Rejection::new(
+                "not_found",
+                format!("there is no open incident about `{path}`"),
+            ));
         };
         let word = match &resolution {
             Resolution::Happened(_) => "happened",
@@ -300,7 +310,9 @@ impl<'m> Run<'m> {
         let Some(def) = self.def_of(tree, path) else { return Ok(()) };
         let is_undo = path.rsplit('/').next().is_some_and(|it| it.starts_with("undo:"));
         match (resolution, is_undo) {
-            (Resolution::Happened(value), _) => self.finish_node(tree, path, def, End::Completed(value)),
+            (Resolution::Happened(value), _) => {
+                self.finish_node(tree, path, def, End::Completed(value))
+            }
             (Resolution::Retry, false) => {
                 if let EffectKind::Call(params) = &def.kind {
                     self.start_or_queue(tree, path, params);
@@ -323,7 +335,9 @@ impl<'m> Run<'m> {
 fn unknown(attempt: u32) -> EffectError {
     EffectError::new(
         "unknown_outcome",
-        format!("attempt {attempt} was running when the process stopped, and its outcome is not known"),
+        format!(
+            "attempt {attempt} was running when the process stopped, and its outcome is not known"
+        ),
     )
 }
 

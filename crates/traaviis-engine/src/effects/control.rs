@@ -1,9 +1,7 @@
 //! Control kinds: what they open, when they are over, and how they are called off.
 
 use traaviis_model::{
-    Body, CallId, EffectError, Seq, Text, Value,
-    record::TimerKind,
-    snapshot::NodeStatus,
+    Body, CallId, EffectError, Seq, Text, Value, record::TimerKind, snapshot::NodeStatus,
     time::Timestamp,
 };
 
@@ -28,10 +26,16 @@ impl<'m> Run<'m> {
             EffectKind::Batch { items: Some(items), max_items, .. } => {
                 let items = items.render(&env)?;
                 let Some(list) = items.as_list() else {
-                    return Err(wrong(format!("`items` of a batch must be a list, this is {}", items.kind())));
+                    return Err(wrong(format!(
+                        "`items` of a batch must be a list, this is {}",
+                        items.kind()
+                    )));
                 };
                 if list.len() > *max_items {
-                    return Err(wrong(format!("{} items are more than `max_items` {max_items}", list.len())));
+                    return Err(wrong(format!(
+                        "{} items are more than `max_items` {max_items}",
+                        list.len()
+                    )));
                 }
                 Value::map([("items", items)])
             }
@@ -81,7 +85,8 @@ impl<'m> Run<'m> {
     /// Sets the timers of a node that has just opened.
     pub(super) fn opened(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
         let Some(input) = self.node(tree, path).map(|node| node.input.clone()) else { return };
-        let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
+        let text =
+            |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default().to_string();
         match &def.kind {
             EffectKind::Timeout { .. } => {
                 let span = text("duration").parse().unwrap_or_default();
@@ -124,9 +129,7 @@ impl<'m> Run<'m> {
     /// Drives an open control node as far as it goes now.
     pub(super) fn drive(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
         self.poll_running(tree, path, def);
-        if self.is_over(tree, path)
-            || self.status(tree, path).is_none_or(is_undoing)
-        {
+        if self.is_over(tree, path) || self.status(tree, path).is_none_or(is_undoing) {
             return;
         }
         match &def.kind {
@@ -157,7 +160,9 @@ impl<'m> Run<'m> {
                 });
             }
             EffectKind::Race { children } => self.drive_race(tree, path, def, children),
-            EffectKind::Fallback { children, on } => self.drive_fallback(tree, path, def, children, on),
+            EffectKind::Fallback { children, on } => {
+                self.drive_fallback(tree, path, def, children, on)
+            }
             EffectKind::Batch { .. } => self.drive_batch(tree, path, def),
             EffectKind::While { cond, body, max, .. } => {
                 self.drive_while(tree, path, def, cond, body, *max);
@@ -191,7 +196,8 @@ impl<'m> Run<'m> {
     }
 
     fn collect(&self, tree: Seq, path: &str, children: &[EffectDef], named: bool) -> Value {
-        let values = children.iter().map(|it| (&it.segment, self.value_of(tree, path, &it.segment)));
+        let values =
+            children.iter().map(|it| (&it.segment, self.value_of(tree, path, &it.segment)));
         match named {
             true => Value::map(values.map(|(segment, value)| (segment.clone(), value))),
             false => Value::list(values.map(|(_, value)| value)),
@@ -263,7 +269,13 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn drive_race(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, children: &'m [EffectDef]) {
+    fn drive_race(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        children: &'m [EffectDef],
+    ) {
         loop {
             let winner = children
                 .iter()
@@ -325,14 +337,17 @@ impl<'m> Run<'m> {
             if opened > 0 {
                 let last = &children[opened - 1];
                 let node = self.node(tree, &child_path(path, &last.segment));
-                let error = node.filter(|it| it.status == NodeStatus::Failed).and_then(|it| it.error.clone());
+                let error = node
+                    .filter(|it| it.status == NodeStatus::Failed)
+                    .and_then(|it| it.error.clone());
                 match error {
                     None => {
                         let value = self.value_of(tree, path, &last.segment);
                         return self.end_control(tree, path, def, End::Completed(value));
                     }
                     Some(error) => {
-                        let tries_next = on.is_empty() || on.iter().any(|code| error.has_code(code));
+                        let tries_next =
+                            on.is_empty() || on.iter().any(|code| error.has_code(code));
                         if opened == children.len() || !tries_next {
                             return self.end_control(tree, path, def, End::Failed(error));
                         }
@@ -348,7 +363,8 @@ impl<'m> Run<'m> {
     }
 
     fn drive_batch(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
-        let EffectKind::Batch { items, bodies, concurrency, fail_fast, collect, .. } = &def.kind else {
+        let EffectKind::Batch { items, bodies, concurrency, fail_fast, collect, .. } = &def.kind
+        else {
             return;
         };
         let Some(node) = self.node(tree, path) else { return };
@@ -368,7 +384,9 @@ impl<'m> Run<'m> {
             if opened == count {
                 if running == 0 {
                     let value = match collect {
-                        true => Value::list((0..count).map(|at| self.item_result(tree, path, at, *fail_fast))),
+                        true => Value::list(
+                            (0..count).map(|at| self.item_result(tree, path, at, *fail_fast)),
+                        ),
                         false => Value::Null,
                     };
                     self.end_control(tree, path, def, End::Completed(value));
@@ -387,7 +405,9 @@ impl<'m> Run<'m> {
     }
 
     fn item_result(&self, tree: Seq, path: &str, at: usize, bare: bool) -> Value {
-        let Some(node) = self.node(tree, &child_path(path, &at.to_string())) else { return Value::Null };
+        let Some(node) = self.node(tree, &child_path(path, &at.to_string())) else {
+            return Value::Null;
+        };
         match (&node.error, bare) {
             (_, true) => node.value.clone(),
             (None, false) => Value::map([("ok", node.value.clone())]),
@@ -504,7 +524,8 @@ impl<'m> Run<'m> {
             // The time is up: what still runs is called off, and undone if it must be.
             self.cancel_children(tree, path, def, "timeout");
             if self.counts(tree, path).0 == 0 {
-                let text = self.node(tree, path).and_then(|node| node.input.get("duration").cloned());
+                let text =
+                    self.node(tree, path).and_then(|node| node.input.get("duration").cloned());
                 let text = text.map(|it| crate::step::text_of(&it)).unwrap_or_else(|| "".into());
                 let error = EffectError::retryable("timeout", format!("not over after {text}"));
                 self.end_control(tree, path, def, End::Failed(error));
@@ -515,7 +536,13 @@ impl<'m> Run<'m> {
     }
 
     /// A node with one child, or none, ends as that child does.
-    fn drive_one(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, child: Option<&'m EffectDef>) {
+    fn drive_one(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        child: Option<&'m EffectDef>,
+    ) {
         let Some(child) = child else {
             return self.end_control(tree, path, def, End::Completed(Value::Null));
         };
@@ -550,7 +577,13 @@ impl<'m> Run<'m> {
         self.advance_tree(tree);
     }
 
-    pub(super) fn cancel_children(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, why: &'static str) {
+    pub(super) fn cancel_children(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        why: &'static str,
+    ) {
         let Some(node) = self.node(tree, path) else { return };
         for segment in node.running.clone() {
             if let Some(child) = super::scope::descend(def, &segment) {
@@ -560,7 +593,13 @@ impl<'m> Run<'m> {
     }
 
     /// Calls a node off. It is over at once, unless something below must be undone first.
-    pub(crate) fn cancel_node(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, why: &'static str) {
+    pub(crate) fn cancel_node(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        def: &'m EffectDef,
+        why: &'static str,
+    ) {
         let Some(node) = self.node(tree, path) else {
             // Nothing of the tree has opened yet.
             if self.snapshot.tree(tree).is_some_and(|it| it.invoke == *path) {
@@ -594,7 +633,10 @@ impl<'m> Run<'m> {
         }
         self.cancel_children(tree, path, def, why);
         let waits = self.counts(tree, path).0 > 0;
-        if waits || (self.undoes_on_cancel(tree, path, def) && !self.undo_list(tree, path, def).is_empty()) {
+        if waits
+            || (self.undoes_on_cancel(tree, path, def)
+                && !self.undo_list(tree, path, def).is_empty())
+        {
             self.emit(Body::CompensationStarted { tree, path: path.clone(), error: None });
             return self.undo(tree, path, def);
         }
@@ -623,4 +665,3 @@ impl<'m> Run<'m> {
 fn segment_of(def: Option<&EffectDef>) -> Value {
     def.map_or(Value::Null, |it| Value::String(it.segment.clone()))
 }
-

@@ -46,7 +46,8 @@ impl<'m> Run<'m> {
         path: &Text,
         kind: &EffectKind,
     ) -> Result<(Value, Option<Body>), EvalError> {
-        let render = |run: &Self, template: &Template| template.render(&run.node_env(tree, path, None));
+        let render =
+            |run: &Self, template: &Template| template.render(&run.node_env(tree, path, None));
         let key_of = |run: &Self, template: &Template| {
             render(run, template).map(|key| crate::step::text_of(&key))
         };
@@ -56,7 +57,10 @@ impl<'m> Run<'m> {
             EffectKind::Log { level, message, data } => {
                 let message = crate::step::text_of(&render(self, message)?);
                 let data = render(self, data)?;
-                return Ok((Value::Null, Some(Body::Logged { level: level.clone(), message, data })));
+                return Ok((
+                    Value::Null,
+                    Some(Body::Logged { level: level.clone(), message, data }),
+                ));
             }
             EffectKind::Emit { event, data, subject } => {
                 let data = render(self, data)?;
@@ -64,7 +68,10 @@ impl<'m> Run<'m> {
                     Some(subject) => Some(key_of(self, subject)?),
                     None => None,
                 };
-                return Ok((Value::Null, Some(Body::Emitted { event: event.clone(), data, subject })));
+                return Ok((
+                    Value::Null,
+                    Some(Body::Emitted { event: event.clone(), data, subject }),
+                ));
             }
             EffectKind::PutData { key, value } => {
                 let (key, value) = (key_of(self, key)?, render(self, value)?);
@@ -76,7 +83,10 @@ impl<'m> Run<'m> {
                 let Some(map) = value.as_map() else {
                     return Err(EvalError {
                         code: "expression_error",
-                        message: format!("only a map can be merged into `data`, this is {}", value.kind()),
+                        message: format!(
+                            "only a map can be merged into `data`, this is {}",
+                            value.kind()
+                        ),
                     });
                 };
                 let mut data = self.snapshot.data.as_map().cloned().unwrap_or_default();

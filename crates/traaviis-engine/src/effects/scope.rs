@@ -80,11 +80,10 @@ pub(crate) fn previous_result(env: &StepEnv<'_>, tree: Seq, path: &str) -> Value
 pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> Option<Value> {
     let mut above = ancestry(env, tree, path);
     // The condition of a loop belongs to the loop itself.
-    if let Some(def) = env
-        .snapshot
-        .tree(tree)
-        .and_then(|found| env.machine.effect_at(&found.pointer))
-        .and_then(|(_, root)| descend(root, path.strip_prefix(&*env.snapshot.tree(tree)?.invoke)?))
+    if let Some(def) =
+        env.snapshot.tree(tree).and_then(|found| env.machine.effect_at(&found.pointer)).and_then(
+            |(_, root)| descend(root, path.strip_prefix(&*env.snapshot.tree(tree)?.invoke)?),
+        )
     {
         above.push((def, path.into(), "".into()));
     }

@@ -27,7 +27,9 @@ impl<'m> Run<'m> {
 
     /// Returns the compensations that have not begun, the one to run first in front.
     pub(super) fn undo_list(&self, tree: Seq, path: &Text, def: &'m EffectDef) -> UndoList<'m> {
-        let Some(found) = self.snapshot.tree(tree).filter(|_| def.undoes) else { return Vec::new() };
+        let Some(found) = self.snapshot.tree(tree).filter(|_| def.undoes) else {
+            return Vec::new();
+        };
         if let EffectKind::WithCompensation { compensation, .. } = &def.kind {
             let undo = child_path(path, &compensation.segment);
             let acted = found.nodes.contains_key(&child_path(path, "action"));
@@ -41,7 +43,8 @@ impl<'m> Run<'m> {
             if node.status != NodeStatus::Completed || below.contains("undo:") {
                 continue;
             }
-            let undo = super::scope::descend(def, below).and_then(|def| def.compensation.as_deref());
+            let undo =
+                super::scope::descend(def, below).and_then(|def| def.compensation.as_deref());
             let Some(undo) = undo else { continue };
             if self.is_undone_below(tree, path, def, below) {
                 continue;
@@ -92,8 +95,10 @@ impl<'m> Run<'m> {
             if self.waits_for_person(tree, path, def) {
                 return;
             }
-            let undoes = status == NodeStatus::Compensating || self.undoes_on_cancel(tree, path, def);
-            let next = if undoes { self.undo_list(tree, path, def).into_iter().next() } else { None };
+            let undoes =
+                status == NodeStatus::Compensating || self.undoes_on_cancel(tree, path, def);
+            let next =
+                if undoes { self.undo_list(tree, path, def).into_iter().next() } else { None };
             let Some((undo_path, undo)) = next else {
                 return self.undone(tree, path, def, status, cause);
             };
@@ -106,7 +111,10 @@ impl<'m> Run<'m> {
 
     /// A compensation that failed asks a person, unless the saga says to go on.
     fn waits_for_person(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) -> bool {
-        let asks = !matches!(def.kind, EffectKind::Saga { incident: false, .. } | EffectKind::WithCompensation { .. });
+        let asks = !matches!(
+            def.kind,
+            EffectKind::Saga { incident: false, .. } | EffectKind::WithCompensation { .. }
+        );
         if !asks {
             return false;
         }
@@ -157,8 +165,12 @@ impl<'m> Run<'m> {
                     End::Failed(cause)
                 }
                 Some((at, error)) => {
-                    let message = format!("`{at}` failed while undoing after `{}`: {}", cause.code, error.message);
-                    let mut both = EffectError::new("compensation_failed", message).caused_by(cause);
+                    let message = format!(
+                        "`{at}` failed while undoing after `{}`: {}",
+                        cause.code, error.message
+                    );
+                    let mut both =
+                        EffectError::new("compensation_failed", message).caused_by(cause);
                     both.compensations = ran;
                     both.details = traaviis_model::Value::map([("compensation", error.to_value())]);
                     End::Failed(both)

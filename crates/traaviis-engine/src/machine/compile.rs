@@ -202,7 +202,8 @@ impl Compiler {
             let place = Place { name: state.name.clone(), path, parent, children: Vec::new() };
             self.places.push(place);
             self.places[parent].children.push(at);
-            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind {
+            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind
+            {
                 self.number_below(states, at);
             }
         }
@@ -308,7 +309,8 @@ impl Compiler {
             let at = into.len();
             let def = self.state(definition, state, at, parent);
             into.push(def);
-            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind {
+            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind
+            {
                 self.states(definition, states, at, into);
             }
         }
@@ -350,10 +352,9 @@ impl Compiler {
             .iter()
             .map(|it| InvokeDef {
                 id: it.id.clone(),
-                when: it
-                    .when
-                    .as_ref()
-                    .map(|source| self.expr(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))),
+                when: it.when.as_ref().map(|source| {
+                    self.expr(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))
+                }),
                 effect: effect::compile_tree(self, &it.effect, &definition.defaults, &it.id),
                 on_done: self.candidates(at, &it.on_done),
                 on_error: self.candidates(at, &it.on_error),
@@ -403,7 +404,9 @@ impl Compiler {
             let nearest = nearest(descriptor, self.declared.iter().map(|it| &**it));
             let hint = match nearest {
                 Some(it) => format!("did you mean `{it}`? Otherwise declare it under `events`"),
-                None => format!("declare it under `events`, for example `events: {{{descriptor}: {{}}}}`"),
+                None => format!(
+                    "declare it under `events`, for example `events: {{{descriptor}: {{}}}}`"
+                ),
             };
             self.found.push(
                 Diagnostic::error("E106", pointer, format!("event `{descriptor}` is not declared"))
@@ -473,10 +476,8 @@ impl Compiler {
                 subject: subject.as_ref().map(|it| template("emit/subject", it)),
             },
         };
-        let when = action
-            .when
-            .as_ref()
-            .map(|source| self.expr(source, GUARD, &format!("{pointer}/when")));
+        let when =
+            action.when.as_ref().map(|source| self.expr(source, GUARD, &format!("{pointer}/when")));
         ActionDef { when, kind, pointer: action.pointer.clone() }
     }
 
@@ -493,7 +494,9 @@ impl Compiler {
                 .chain(&state.on_error)
                 .filter_map(|it| Some((it.targets.as_ref()?, it.pointer.to_string())));
             let initial = match &state.kind {
-                Kind::Compound { initial } => Some((initial, format!("/initial of {}", state.path))),
+                Kind::Compound { initial } => {
+                    Some((initial, format!("/initial of {}", state.path)))
+                }
                 _ => None,
             };
             for (targets, pointer) in lists.chain(initial).collect::<Vec<_>>() {
@@ -532,7 +535,10 @@ impl Compiler {
                         Diagnostic::error(
                             "E108",
                             candidate.pointer.to_string(),
-                            format!("`always` leads from `{}` back to itself without a guard", states[start].path),
+                            format!(
+                                "`always` leads from `{}` back to itself without a guard",
+                                states[start].path
+                            ),
                         )
                         .hint("give one of the candidates a guard, or use an event or a timer"),
                     );

@@ -52,17 +52,57 @@ pub struct CallParams {
 #[derive(Debug)]
 #[allow(missing_docs)] // The language chapter documents every parameter by these names.
 pub enum EffectKind {
-    Sequence { children: Vec<EffectDef>, named: bool, last: bool },
-    Parallel { children: Vec<EffectDef>, named: bool, max: usize },
-    Race { children: Vec<EffectDef> },
-    Fallback { children: Vec<EffectDef>, on: Vec<Text> },
-    Retry { body: Box<EffectDef>, policy: RetryDef },
-    Timeout { body: Box<EffectDef>, duration: Template },
-    WithCompensation { action: Box<EffectDef>, compensation: Box<EffectDef>, on_cancel: bool },
-    Saga { steps: Vec<EffectDef>, parallel: bool, on_cancel: bool, incident: bool },
-    If { cond: Expr, branches: Vec<EffectDef> },
-    Case { value: Template, cases: Vec<(CaseTest, EffectDef)>, default: Option<Box<EffectDef>> },
-    While { cond: Expr, body: Box<EffectDef>, max: u32, delay: Option<Template> },
+    Sequence {
+        children: Vec<EffectDef>,
+        named: bool,
+        last: bool,
+    },
+    Parallel {
+        children: Vec<EffectDef>,
+        named: bool,
+        max: usize,
+    },
+    Race {
+        children: Vec<EffectDef>,
+    },
+    Fallback {
+        children: Vec<EffectDef>,
+        on: Vec<Text>,
+    },
+    Retry {
+        body: Box<EffectDef>,
+        policy: RetryDef,
+    },
+    Timeout {
+        body: Box<EffectDef>,
+        duration: Template,
+    },
+    WithCompensation {
+        action: Box<EffectDef>,
+        compensation: Box<EffectDef>,
+        on_cancel: bool,
+    },
+    Saga {
+        steps: Vec<EffectDef>,
+        parallel: bool,
+        on_cancel: bool,
+        incident: bool,
+    },
+    If {
+        cond: Expr,
+        branches: Vec<EffectDef>,
+    },
+    Case {
+        value: Template,
+        cases: Vec<(CaseTest, EffectDef)>,
+        default: Option<Box<EffectDef>>,
+    },
+    While {
+        cond: Expr,
+        body: Box<EffectDef>,
+        max: u32,
+        delay: Option<Template>,
+    },
     Batch {
         items: Option<Template>,
         bodies: Vec<EffectDef>,
@@ -72,16 +112,40 @@ pub enum EffectKind {
         max_items: usize,
     },
     Value(Template),
-    Delay { duration: Option<Template>, until: Option<Template> },
-    Log { level: Text, message: Template, data: Template },
-    PutData { key: Template, value: Template },
+    Delay {
+        duration: Option<Template>,
+        until: Option<Template>,
+    },
+    Log {
+        level: Text,
+        message: Template,
+        data: Template,
+    },
+    PutData {
+        key: Template,
+        value: Template,
+    },
     MergeData(Template),
-    GetData { key: Template, default: Template },
-    UpdateData { key: Template, expr: Expr },
-    DeleteData { key: Template },
-    GetResult { step: Option<Template> },
+    GetData {
+        key: Template,
+        default: Template,
+    },
+    UpdateData {
+        key: Template,
+        expr: Expr,
+    },
+    DeleteData {
+        key: Template,
+    },
+    GetResult {
+        step: Option<Template>,
+    },
     Transform(Expr),
-    Emit { event: Text, data: Template, subject: Option<Template> },
+    Emit {
+        event: Text,
+        data: Template,
+        subject: Option<Template>,
+    },
     Call(Box<CallParams>),
 }
 
@@ -130,12 +194,12 @@ impl EffectDef {
                 [action, compensation].into_iter().map(|it| &**it).find(|it| one(it))
             }
             EffectKind::If { branches, .. } => branches.iter().find(|it| one(it)),
-            EffectKind::Case { cases, default, .. } => cases
-                .iter()
-                .map(|(_, it)| it)
-                .chain(default.as_deref())
-                .find(|it| one(it)),
-            EffectKind::Batch { items: None, bodies, .. } => bodies.get(segment.parse::<usize>().ok()?),
+            EffectKind::Case { cases, default, .. } => {
+                cases.iter().map(|(_, it)| it).chain(default.as_deref()).find(|it| one(it))
+            }
+            EffectKind::Batch { items: None, bodies, .. } => {
+                bodies.get(segment.parse::<usize>().ok()?)
+            }
             EffectKind::Batch { bodies, .. } => bodies.first(),
             _ => None,
         }
@@ -349,7 +413,14 @@ impl Build<'_> {
         }
     }
 
-    fn one(&mut self, effect: &Effect, role: &str, segment: &str, scope: Scope, depth: usize) -> Option<EffectDef> {
+    fn one(
+        &mut self,
+        effect: &Effect,
+        role: &str,
+        segment: &str,
+        scope: Scope,
+        depth: usize,
+    ) -> Option<EffectDef> {
         let found = effect.children.iter().find(|(name, _)| **name == *role);
         match found {
             Some((_, Children::One(child))) => {
@@ -359,7 +430,14 @@ impl Build<'_> {
         }
     }
 
-    fn required(&mut self, effect: &Effect, role: &str, segment: &str, scope: Scope, depth: usize) -> Box<EffectDef> {
+    fn required(
+        &mut self,
+        effect: &Effect,
+        role: &str,
+        segment: &str,
+        scope: Scope,
+        depth: usize,
+    ) -> Box<EffectDef> {
         match self.one(effect, role, segment, scope, depth) {
             Some(def) => Box::new(def),
             None => {
@@ -381,9 +459,7 @@ impl Build<'_> {
                 children
                     .iter()
                     .enumerate()
-                    .map(|(at, child)| {
-                        self.node(child, &at.to_string().into(), scope, depth + 1)
-                    })
+                    .map(|(at, child)| self.node(child, &at.to_string().into(), scope, depth + 1))
                     .collect(),
                 false,
             ),
@@ -469,9 +545,14 @@ impl Build<'_> {
             }
             "with_compensation" => {
                 let action = self.required(effect, "action", "action", scope, depth);
-                let compensation = self.required(effect, "compensation", "undo:action", scope, depth);
-                let on_cancel =
-                    self.params(effect, scope).word("on_cancel", "compensate", "abandon", "compensate");
+                let compensation =
+                    self.required(effect, "compensation", "undo:action", scope, depth);
+                let on_cancel = self.params(effect, scope).word(
+                    "on_cancel",
+                    "compensate",
+                    "abandon",
+                    "compensate",
+                );
                 return EffectKind::WithCompensation { action, compensation, on_cancel };
             }
             "if_condition" => {
@@ -590,7 +671,11 @@ impl Build<'_> {
             }
         }
         if steps.is_empty() {
-            self.compiler.error("E140", &effect.pointer, "effect `saga` needs `steps`, at least one".into());
+            self.compiler.error(
+                "E140",
+                &effect.pointer,
+                "effect `saga` needs `steps`, at least one".into(),
+            );
         }
         let mut params = self.params(effect, scope);
         EffectKind::Saga {
@@ -664,7 +749,11 @@ fn kind_undoes(kind: &EffectKind) -> bool {
 }
 
 /// Puts `inner` as `body` into a control node that takes over its place and names.
-fn wrap(mut inner: EffectDef, name: &str, kind: impl FnOnce(Box<EffectDef>) -> EffectKind) -> EffectDef {
+fn wrap(
+    mut inner: EffectDef,
+    name: &str,
+    kind: impl FnOnce(Box<EffectDef>) -> EffectKind,
+) -> EffectDef {
     let segment = std::mem::replace(&mut inner.segment, "body".into());
     EffectDef {
         segment,

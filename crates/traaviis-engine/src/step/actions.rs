@@ -78,7 +78,12 @@ impl Run<'_> {
     }
 
     /// Sets a dotted key of `data`, making missing maps on the way.
-    pub(crate) fn put_data(&mut self, path: &str, value: Value, cause: &Text) -> Result<(), EvalError> {
+    pub(crate) fn put_data(
+        &mut self,
+        path: &str,
+        value: Value,
+        cause: &Text,
+    ) -> Result<(), EvalError> {
         let op = put_op(&self.snapshot.data, path, value)?;
         self.emit(Body::DataChanged { patch: vec![op], cause: cause.clone() });
         Ok(())

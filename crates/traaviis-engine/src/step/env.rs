@@ -63,11 +63,11 @@ impl Env for StepEnv<'_> {
                     Some(crate::effects::scope::previous_result(self, tree, path))
                 }
                 // The value of the finished invoke, in its `onDone`.
-                None => self.event.filter(|it| it.name.starts_with("done.")).map(|it| it.data.clone()),
+                None => {
+                    self.event.filter(|it| it.name.starts_with("done.")).map(|it| it.data.clone())
+                }
             },
-            Var::Steps => {
-                self.node.map(|(tree, _)| crate::effects::scope::steps(self, tree))
-            }
+            Var::Steps => self.node.map(|(tree, _)| crate::effects::scope::steps(self, tree)),
             Var::Item | Var::Index | Var::Loop => {
                 let (tree, path) = self.node?;
                 crate::effects::scope::enclosing(self, var, tree, path)
@@ -97,7 +97,8 @@ impl Env for StepEnv<'_> {
 
     fn random_seed(&self) -> (u64, u64) {
         let (high, low) = self.snapshot.id.0.as_u64_pair();
-        let place: Text = self.node.map_or_else(|| "".into(), |(tree, path)| format!("{tree}/{path}").into());
+        let place: Text =
+            self.node.map_or_else(|| "".into(), |(tree, path)| format!("{tree}/{path}").into());
         let salt = place.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });

@@ -97,15 +97,13 @@ pub(super) fn start(
 ) -> Result<Step, Rejection> {
     let input = checked_input(machine, input)?;
     let correlation = correlation_key(machine, &input)?;
-    let env = StartEnv {
-        machine,
-        input: &input,
-        id,
-        now: context.now,
-        tenant: ctx.tenant().to_string(),
-    };
+    let env =
+        StartEnv { machine, input: &input, id, now: context.now, tenant: ctx.tenant().to_string() };
     let data = machine.data_initial.render(&env).map_err(|error| {
-        Rejection::new("input_invalid", format!("`data.initial` cannot be computed: {}", error.message))
+        Rejection::new(
+            "input_invalid",
+            format!("`data.initial` cannot be computed: {}", error.message),
+        )
     })?;
     let definition = machine.definition();
     let record = Record {
@@ -154,7 +152,8 @@ pub(super) fn step(
             _ => Run::new(machine, snapshot.clone(), context).finish(),
         };
     }
-    let is_event = matches!(input, Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. });
+    let is_event =
+        matches!(input, Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. });
     let mut run = Run::new(machine, snapshot.clone(), context);
     run.take(input)?;
     run.check_data();
@@ -218,10 +217,16 @@ impl Run<'_> {
 
     fn external(&mut self, name: Text, data: Value, id: Option<Text>) -> Result<(), Rejection> {
         if self.snapshot.status == Status::Completing {
-            return Err(Rejection::new("instance_finished", "the instance is ending; only cleanup still runs"));
+            return Err(Rejection::new(
+                "instance_finished",
+                "the instance is ending; only cleanup still runs",
+            ));
         }
         if self.snapshot.status == Status::Paused {
-            return Err(Rejection::new("instance_paused", "the instance is paused; resume it first"));
+            return Err(Rejection::new(
+                "instance_paused",
+                "the instance is paused; resume it first",
+            ));
         }
         if data.json_len() > limits::PAYLOAD_BYTES_MAX {
             return Err(too_large("the event payload", limits::PAYLOAD_BYTES_MAX));
@@ -230,7 +235,8 @@ impl Run<'_> {
         let Some(declared) = machine.events.get(&name).filter(|it| !it.internal) else {
             let known = machine.events.iter().filter(|(_, it)| !it.internal).map(|(name, _)| name);
             let known: Vec<&str> = known.map(|it| &**it).collect();
-            let rule = if is_reserved(&name) { "is reserved for the engine" } else { "is not declared" };
+            let rule =
+                if is_reserved(&name) { "is reserved for the engine" } else { "is not declared" };
             return Err(Rejection::new(
                 "unknown_event",
                 format!(
@@ -246,7 +252,10 @@ impl Run<'_> {
             if !errors.is_empty() {
                 return Err(Rejection::new(
                     "event_payload_invalid",
-                    format!("the payload of `{name}` does not fit its schema: {}", errors.join("; ")),
+                    format!(
+                        "the payload of `{name}` does not fit its schema: {}",
+                        errors.join("; ")
+                    ),
                 )
                 .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))])));
             }
@@ -308,7 +317,10 @@ impl Run<'_> {
                 Err(error) => {
                     return Err(Rejection::new(
                         "validation_failed",
-                        format!("validation `{}` cannot be computed: {}", validation.name, error.message),
+                        format!(
+                            "validation `{}` cannot be computed: {}",
+                            validation.name, error.message
+                        ),
                     ));
                 }
             }
@@ -346,7 +358,10 @@ impl Run<'_> {
                 if self.snapshot.deferred.len() >= limits::DEFERRED_MAX {
                     return Err(Rejection::new(
                         "deferred_queue_full",
-                        format!("{} events already wait for a state that accepts them", limits::DEFERRED_MAX),
+                        format!(
+                            "{} events already wait for a state that accepts them",
+                            limits::DEFERRED_MAX
+                        ),
                     ));
                 }
                 self.emit(Body::EventDeferred { event: name, data });
@@ -373,8 +388,13 @@ impl Run<'_> {
         }
         for at in 0..self.snapshot.deferred.len() {
             let (name, data) = self.snapshot.deferred[at].clone();
-            let event =
-                InternalEvent { name: name.clone(), data, id: None, external: true, origin: Origin::None };
+            let event = InternalEvent {
+                name: name.clone(),
+                data,
+                id: None,
+                external: true,
+                origin: Origin::None,
+            };
             let before = self.event.replace(event);
             let selection = self.select(self.event.as_ref());
             if selection.candidates.is_empty() {
@@ -401,7 +421,11 @@ impl Run<'_> {
             TimerKind::After { state, index } => {
                 let Some(owner) = self.machine.by_path.get(&state).copied() else { return };
                 let origin = Origin::After(owner, index as usize);
-                self.internal(InternalEvent::internal(format!("after.{state}"), Value::Null, origin));
+                self.internal(InternalEvent::internal(
+                    format!("after.{state}"),
+                    Value::Null,
+                    origin,
+                ));
             }
             TimerKind::Raise { event, .. } => {
                 let event = InternalEvent::internal(event, timer.data, Origin::None);
@@ -451,7 +475,9 @@ impl Run<'_> {
     pub(crate) fn end(&mut self, status: Status, output: Value, error: Option<EffectError>) {
         self.queue.clear();
         self.to_invoke.clear();
-        self.cancel_timers(|kind| matches!(kind, TimerKind::After { .. } | TimerKind::Raise { .. }));
+        self.cancel_timers(|kind| {
+            matches!(kind, TimerKind::After { .. } | TimerKind::Raise { .. })
+        });
         let owners: Vec<Text> = self.snapshot.trees.iter().map(|tree| tree.state.clone()).collect();
         owners.iter().for_each(|state| self.leave_trees(state));
         if self.snapshot.trees.is_empty() {
@@ -491,7 +517,10 @@ impl Run<'_> {
         if !errors.is_empty() {
             self.fault = Some(Rejection::new(
                 "step_rejected",
-                format!("after the step the data would not fit their schema: {}", errors.join("; ")),
+                format!(
+                    "after the step the data would not fit their schema: {}",
+                    errors.join("; ")
+                ),
             ));
         }
     }
@@ -534,4 +563,3 @@ fn received(event: &InternalEvent) -> Body {
         source: EventSource::External,
     }
 }
-

@@ -42,7 +42,10 @@ impl<'m> Run<'m> {
     }
 
     /// Selects with `self.event` set to the event, and tells guard errors.
-    pub(crate) fn select_noting_errors(&mut self, event: Option<InternalEvent>) -> Vec<&'m Candidate> {
+    pub(crate) fn select_noting_errors(
+        &mut self,
+        event: Option<InternalEvent>,
+    ) -> Vec<&'m Candidate> {
         if event.is_some() {
             self.event = event;
             let selection = self.select(self.event.as_ref());
@@ -80,7 +83,10 @@ impl<'m> Run<'m> {
         if self.microsteps as usize > limits::MICROSTEPS_MAX {
             self.fault.get_or_insert(Rejection::new(
                 "macrostep_overrun",
-                format!("the step did not come to rest within {} microsteps", limits::MICROSTEPS_MAX),
+                format!(
+                    "the step did not come to rest within {} microsteps",
+                    limits::MICROSTEPS_MAX
+                ),
             ));
             return;
         }
@@ -207,7 +213,8 @@ impl<'m> Run<'m> {
         let def = &self.machine.states[state];
         match &def.kind {
             Kind::Compound { .. } => def.children.iter().any(|child| {
-                self.active[*child] && matches!(self.machine.states[*child].kind, Kind::Final { .. })
+                self.active[*child]
+                    && matches!(self.machine.states[*child].kind, Kind::Final { .. })
             }),
             Kind::Parallel => def
                 .children
@@ -344,7 +351,8 @@ impl<'m> Run<'m> {
 
     /// Leaves every state, as when the instance is called off.
     pub(crate) fn exit_all(&mut self) {
-        let exits: Vec<StateId> = (1..self.active.len()).rev().filter(|it| self.active[*it]).collect();
+        let exits: Vec<StateId> =
+            (1..self.active.len()).rev().filter(|it| self.active[*it]).collect();
         if exits.is_empty() {
             return;
         }
@@ -369,7 +377,9 @@ impl<'m> Run<'m> {
 /// Returns the paths of active states without active children, in document order.
 fn leaves(machine: &Machine, active: &[bool]) -> Vec<Text> {
     (1..active.len())
-        .filter(|state| active[*state] && !machine.states[*state].children.iter().any(|it| active[*it]))
+        .filter(|state| {
+            active[*state] && !machine.states[*state].children.iter().any(|it| active[*it])
+        })
         .map(|state| machine.states[state].path.clone())
         .collect()
 }

@@ -114,7 +114,11 @@ impl<'m> Run<'m> {
     }
 
     /// Continues after `created`, which has no state before it.
-    pub(crate) fn created(machine: &'m Machine, record: Record, context: &StepContext) -> Result<Run<'m>, Rejection> {
+    pub(crate) fn created(
+        machine: &'m Machine,
+        record: Record,
+        context: &StepContext,
+    ) -> Result<Run<'m>, Rejection> {
         let snapshot = Snapshot::create(&record)
             .map_err(|error| Rejection::new("engine_fault", error.to_string()))?;
         let mut run = Run::new(machine, snapshot, context);

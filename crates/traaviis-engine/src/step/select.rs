@@ -83,7 +83,9 @@ impl<'m> Run<'m> {
         }
         if !def.on_error.is_empty() && event.name.starts_with("error.") {
             let inside = match event.origin {
-                Origin::State(at) | Origin::Failed(at, _) => at == state || self.machine.is_below(at, state),
+                Origin::State(at) | Origin::Failed(at, _) => {
+                    at == state || self.machine.is_below(at, state)
+                }
                 _ => false,
             };
             if inside {
@@ -153,7 +155,8 @@ impl<'m> Run<'m> {
         let targets = self.effective_targets(candidate.targets.as_ref()?);
         let source = candidate.source;
         let below = targets.iter().all(|it| self.machine.is_below(*it, source));
-        let within = below || targets.iter().all(|it| *it == source || self.machine.is_below(*it, source));
+        let within =
+            below || targets.iter().all(|it| *it == source || self.machine.is_below(*it, source));
         let reenter = candidate.reenter.unwrap_or(!below);
         if within && !reenter {
             return Some(source);

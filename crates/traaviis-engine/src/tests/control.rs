@@ -43,7 +43,10 @@ fn sequence_passes_results_and_named_steps_on() {
 #[test]
 fn parallel_needs_all_and_calls_off_the_rest() {
     let both = "{type: parallel, effects: {l: {type: call, function: f, args: {}}, r: {type: call, function: g, args: {}}}}";
-    check_effect(both, "ok w/r 2\nok w/l 1", expect![[r#"
+    check_effect(
+        both,
+        "ok w/r 2\nok w/l 1",
+        expect![[r#"
           - -> a
           start w/l#1
           start w/r#1
@@ -54,8 +57,12 @@ fn parallel_needs_all_and_calls_off_the_rest() {
           done w = {"l":1,"r":2}
           done.invoke.w -> ok
           finished completed {"l":1,"r":2}
-    "#]]);
-    check_effect(both, "fail w/r boom", expect![[r#"
+    "#]],
+    );
+    check_effect(
+        both,
+        "fail w/r boom",
+        expect![[r#"
           - -> a
           start w/l#1
           start w/r#1
@@ -65,13 +72,17 @@ fn parallel_needs_all_and_calls_off_the_rest() {
           failed w: boom
           error.invoke.w -> bad
           finished failed "boom"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn race_takes_the_first_success() {
     let race = "{type: race, effects: [{type: call, function: f, args: {}}, {type: call, function: g, args: {}}]}";
-    check_effect(race, "fail w/0 boom\nok w/1 2", expect![[r#"
+    check_effect(
+        race,
+        "fail w/0 boom\nok w/1 2",
+        expect![[r#"
           - -> a
           start w/0#1
           start w/1#1
@@ -82,8 +93,12 @@ fn race_takes_the_first_success() {
           done w = 2
           done.invoke.w -> ok
           finished completed 2
-    "#]]);
-    check_effect(race, "fail w/0 boom\nfail w/1 bang", expect![[r#"
+    "#]],
+    );
+    check_effect(
+        race,
+        "fail w/0 boom\nfail w/1 bang",
+        expect![[r#"
           - -> a
           start w/0#1
           start w/1#1
@@ -94,7 +109,8 @@ fn race_takes_the_first_success() {
           failed w: bang
           error.invoke.w -> bad
           finished failed "bang"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -130,7 +146,11 @@ fn loops_count_and_stop() {
 fn batch_runs_items_with_bounded_concurrency() {
     check_effect(
         "{type: batch, items: \"${data.list}\", concurrency: 2, effect: {type: call, function: f, args: {n: \"${item * 10 + index}\"}}}",
-        "ok w/1 b\nok w/0 a\nok w/2 c".replace(" b", " \"b\"").replace(" a", " \"a\"").replace(" c", " \"c\"").as_str(),
+        "ok w/1 b\nok w/0 a\nok w/2 c"
+            .replace(" b", " \"b\"")
+            .replace(" a", " \"a\"")
+            .replace(" c", " \"c\"")
+            .as_str(),
         expect![[r#"
               - -> a
               start w/0#1
@@ -214,7 +234,10 @@ fn data_effects_change_data_and_give_values() {
 
 #[test]
 fn delays_wait_on_durable_timers() {
-    check_effect("{type: sequence, effects: [{type: delay, duration: 2s}, {type: value, value: 1}]}", "+1s\n+1s", expect![[r#"
+    check_effect(
+        "{type: sequence, effects: [{type: delay, duration: 2s}, {type: value, value: 1}]}",
+        "+1s\n+1s",
+        expect![[r#"
           - -> a
         > at 2s
           done w/0 = null
@@ -222,7 +245,8 @@ fn delays_wait_on_durable_timers() {
           done w = [null,1]
           done.invoke.w -> ok
           finished completed [null,1]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

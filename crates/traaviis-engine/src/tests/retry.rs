@@ -52,19 +52,26 @@ fn backoffs_grow_as_documented_and_no_wait_follows_the_last_try() {
 
 #[test]
 fn an_error_that_is_not_retryable_is_told_at_once() {
-    check_call("retry: {attempts: 4}", "fail pay refused", expect![[r#"
+    check_call(
+        "retry: {attempts: 4}",
+        "fail pay refused",
+        expect![[r#"
           - -> a
           start pay#1
         > fail pay refused
           failed pay: refused
           error.invoke.pay -> bad
           finished failed "refused"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn unknown_outcomes_are_retried_asked_or_failed() {
-    check_call("", "unknown pay keyed\nok pay 1", expect![[r#"
+    check_call(
+        "",
+        "unknown pay keyed\nok pay 1",
+        expect![[r#"
           - -> a
           start pay#1
         > unknown pay keyed
@@ -74,8 +81,12 @@ fn unknown_outcomes_are_retried_asked_or_failed() {
           done pay = 1
           done.invoke.pay -> ok
           finished completed null
-    "#]]);
-    check_call("", "unknown pay other\nhappened pay 7", expect![[r#"
+    "#]],
+    );
+    check_call(
+        "",
+        "unknown pay other\nhappened pay 7",
+        expect![[r#"
           - -> a
           start pay#1
         > unknown pay other
@@ -86,8 +97,12 @@ fn unknown_outcomes_are_retried_asked_or_failed() {
           done pay = 7
           done.invoke.pay -> ok
           finished completed null
-    "#]]);
-    check_call("on_unknown: ask", "unknown pay keyed\nretry pay\nok pay 1", expect![[r#"
+    "#]],
+    );
+    check_call(
+        "on_unknown: ask",
+        "unknown pay keyed\nretry pay\nok pay 1",
+        expect![[r#"
           - -> a
           start pay#1
         > unknown pay keyed
@@ -100,8 +115,12 @@ fn unknown_outcomes_are_retried_asked_or_failed() {
           done pay = 1
           done.invoke.pay -> ok
           finished completed null
-    "#]]);
-    check_call("on_unknown: fail", "unknown pay keyed", expect![[r#"
+    "#]],
+    );
+    check_call(
+        "on_unknown: fail",
+        "unknown pay keyed",
+        expect![[r#"
           - -> a
           start pay#1
         > unknown pay keyed
@@ -109,7 +128,8 @@ fn unknown_outcomes_are_retried_asked_or_failed() {
           failed pay: unknown_outcome
           error.invoke.pay -> bad
           finished failed "unknown_outcome"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

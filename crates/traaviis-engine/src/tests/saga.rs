@@ -27,7 +27,10 @@ states:
 
 #[test]
 fn a_saga_gives_the_values_of_its_steps() {
-    check(SAGA, "ok s/one {\"id\":1}\nok s/three 3", expect![[r#"
+    check(
+        SAGA,
+        "ok s/one {\"id\":1}\nok s/three 3",
+        expect![[r#"
           - -> a
           start s/one#1
         > ok s/one {"id":1}
@@ -39,12 +42,16 @@ fn a_saga_gives_the_values_of_its_steps() {
           done s = {"one":{"id":1},"three":3,"two":2}
           done.invoke.s -> ok
           finished completed {"one":{"id":1},"three":3,"two":2}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_failed_step_undoes_the_earlier_ones_in_reverse() {
-    check(SAGA, "ok s/one {\"id\":1}\nfail s/three boom\nok s/undo:one 0", expect![[r#"
+    check(
+        SAGA,
+        "ok s/one {\"id\":1}\nfail s/three boom\nok s/undo:one 0",
+        expect![[r#"
           - -> a
           start s/one#1
         > ok s/one {"id":1}
@@ -61,12 +68,16 @@ fn a_failed_step_undoes_the_earlier_ones_in_reverse() {
           failed s: boom (compensated)
           error.invoke.s -> bad
           finished compensated ["s/undo:two","s/undo:one"]
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn leaving_the_state_compensates_before_the_instance_ends() {
-    check(SAGA, "ok s/one {\"id\":1}\nsend stop {}\nok s/undo:one 0", expect![[r#"
+    check(
+        SAGA,
+        "ok s/one {\"id\":1}\nsend stop {}\nok s/undo:one 0",
+        expect![[r#"
           - -> a
           start s/one#1
         > ok s/one {"id":1}
@@ -84,7 +95,8 @@ fn leaving_the_state_compensates_before_the_instance_ends() {
           done s/undo:one = 0
           cancelled s: cancelled
           finished cancelled null
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

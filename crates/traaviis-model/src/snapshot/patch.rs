@@ -83,7 +83,11 @@ mod tests {
             assert_eq!(result, after.map(str::to_string), "{before} {op:?}");
         };
         check("{}", r#"{"op":"add","path":"/a","value":1}"#, Ok(r#"{"a":1}"#));
-        check(r#"{"a":{"b":1}}"#, r#"{"op":"replace","path":"/a/b","value":2}"#, Ok(r#"{"a":{"b":2}}"#));
+        check(
+            r#"{"a":{"b":1}}"#,
+            r#"{"op":"replace","path":"/a/b","value":2}"#,
+            Ok(r#"{"a":{"b":2}}"#),
+        );
         check(r#"{"a/b":1}"#, r#"{"op":"remove","path":"/a~1b"}"#, Ok("{}"));
         check(r#"{"a":[1]}"#, r#"{"op":"add","path":"/a/-","value":2}"#, Ok(r#"{"a":[1,2]}"#));
         check("{}", r#"{"op":"add","path":"/a/b","value":1}"#, Err(()));

@@ -3,7 +3,11 @@
 //! The same id twice gives the same instance: while the first start is on its way to the log the
 //! others wait for it, later ones meet the instance.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -18,7 +22,7 @@ use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, St
 use crate::{
     correlation::Unique,
     error::Error,
-    limits::STARTS_WAITING_MAX,
+    limits::{DEFINITION_OFFERS_MAX, STARTS_WAITING_MAX},
     owner::{Committed, EventIds, to_append},
     summary::hash_value,
 };
@@ -30,12 +34,28 @@ pub(super) struct Definitions {
     pub machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
     /// Starts that wait for their definition to be durable.
     waiting: HashMap<(TenantId, DefinitionHash), Vec<Start>, FixedHasher>,
+    /// How often a definition was offered to the log and met another one.
+    met: HashMap<(TenantId, DefinitionHash), u32, FixedHasher>,
 }
 
 impl Definitions {
     /// Takes out every start that waits.
     pub(super) fn take_waiting(&mut self) -> Vec<Start> {
         mem::take(&mut self.waiting).into_values().flatten().collect()
+    }
+}
+
+/// Definitions that some shard of the process knows to be durable.
+#[derive(Debug, Default)]
+pub struct Stored(Mutex<HashSet<(TenantId, DefinitionHash), FixedHasher>>);
+
+impl Stored {
+    pub(super) fn add(&self, name: (TenantId, DefinitionHash)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    fn has(&self, name: &(TenantId, DefinitionHash)) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 }
 
@@ -73,6 +93,10 @@ impl Owner {
         }
         let definition = Arc::clone(start.machine.definition());
         let name = (key.tenant, definition.hash);
+        if self.settings.definitions.has(&name) {
+            let document = || definition.document.clone();
+            self.definitions.stored.entry(name).or_insert_with(document);
+        }
         if !self.definitions.stored.contains_key(&name) {
             let waiting = self.definitions.waiting.entry(name).or_default();
             waiting.push(start);
@@ -243,14 +267,25 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let waiting = self.definitions.waiting.remove(&(tenant, hash)).unwrap_or_default();
-        match commit {
-            // Another shard was first with the same document.
-            Ok(_) | Err(LogError::SeqMismatch { last: 1.., .. }) => {
-                if let Some(first) = waiting.first() {
-                    let document = first.machine.definition().document.clone();
-                    self.definitions.stored.insert((tenant, hash), document);
+        let name = (tenant, hash);
+        let commit = match commit {
+            // Another shard offered the same document. Its append may still fail, in the very group
+            // that refused ours, so it counts only once that shard was told.
+            Err(LogError::SeqMismatch { last: 1.., .. }) => {
+                let met = self.definitions.met.entry(name).or_default();
+                *met += 1;
+                if !self.settings.definitions.has(&name) && *met < DEFINITION_OFFERS_MAX {
+                    return self.store_definition(name, now, outbox);
                 }
+                Ok(0)
+            }
+            other => other,
+        };
+        self.definitions.met.remove(&name);
+        let waiting = self.definitions.waiting.remove(&name).unwrap_or_default();
+        match commit {
+            Ok(_) => {
+                self.settings.definitions.add(name);
                 for start in waiting {
                     self.start(start, now, outbox);
                 }
@@ -261,7 +296,7 @@ impl Owner {
                 }
             }
             Err(error) => {
-                self.definitions.waiting.insert((tenant, hash), waiting);
+                self.definitions.waiting.insert(name, waiting);
                 self.die(error, outbox);
             }
         }

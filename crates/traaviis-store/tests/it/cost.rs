@@ -58,6 +58,9 @@ fn cost_of_appends() {
     let sent = start.elapsed();
     outcomes.wait(count);
     let took = start.elapsed();
-    println!("local: {:.2} us per append, {:.2} us on the caller",
-        took.as_nanos() as f64 / count as f64 / 1000.0, sent.as_nanos() as f64 / count as f64 / 1000.0);
+    println!(
+        "local: {:.2} us per append, {:.2} us on the caller",
+        took.as_nanos() as f64 / count as f64 / 1000.0,
+        sent.as_nanos() as f64 / count as f64 / 1000.0
+    );
 }

@@ -34,7 +34,8 @@ impl Caller {
             let count = 1 + rng.below(4) as u32;
             self.number += 1;
             // Random digits, so that compression leaves sizes that cross sectors.
-            let noise: String = (0..rng.below(30)).map(|_| format!("{:x}", rng.next_u64())).collect();
+            let noise: String =
+                (0..rng.below(30)).map(|_| format!("{:x}", rng.next_u64())).collect();
             group.push(append(of, first, count, &format!("{}-{noise}", self.number)));
             next.insert(of, first + Seq::from(count));
         }
@@ -54,7 +55,10 @@ impl Caller {
             let mut more = group[0].clone();
             more.stream = stream(99);
             let after = commit(core, std::slice::from_ref(&more));
-            assert!(matches!(after[0], Err(LogError::Failed(_))), "it acknowledges after a failure");
+            assert!(
+                matches!(after[0], Err(LogError::Failed(_))),
+                "it acknowledges after a failure"
+            );
         }
         !failed
     }

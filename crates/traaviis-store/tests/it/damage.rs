@@ -23,9 +23,10 @@ fn log_of(groups: u64) -> (SimDisk, Vec<Position>, Vec<(Position, String)>) {
         commit(&mut core, &[append(of, first, 2, &text)])[0].as_ref().unwrap();
     }
     let lines = scanned(&core);
-    let names = disk.paths().into_iter().filter_map(|path| {
-        path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok()
-    });
+    let names = disk
+        .paths()
+        .into_iter()
+        .filter_map(|path| path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok());
     disk.settle();
     (disk.clone(), names.collect(), lines)
 }
@@ -49,7 +50,9 @@ fn check_found(disk: &SimDisk, lines: &[(Position, String)], what: &str) {
     for (position, line) in &read {
         assert_eq!(&lines[*position as usize].1, line, "{what}: read wrong");
     }
-    let lost: Vec<Position> = lines.iter().map(|(position, _)| *position)
+    let lost: Vec<Position> = lines
+        .iter()
+        .map(|(position, _)| *position)
         .filter(|position| !read.iter().any(|(read, _)| read == position))
         .collect();
     for position in &lost {

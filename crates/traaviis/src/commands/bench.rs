@@ -49,7 +49,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let Suite::Engine(args) = &args.suite;
     match (&args.dir, args.count) {
         (Some(dir), _) if args.child_open => return bench::child_open(dir, output),
-        (Some(dir), Some(count)) if args.child_park => return bench::child_park(dir, count, output),
+        (Some(dir), Some(count)) if args.child_park => {
+            return bench::child_park(dir, count, output);
+        }
         _ => (),
     }
     let plan = match (args.quick, args.tiny) {

@@ -24,11 +24,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let ask = Ask::Cancel {
-        id: args.id.clone(),
-        terminate: args.terminate,
-        reason: args.reason.clone(),
-    };
+    let ask =
+        Ask::Cancel { id: args.id.clone(), terminate: args.terminate, reason: args.reason.clone() };
     let what = if args.terminate { "termination asked for" } else { "cancellation asked for" };
     operations::change(&args.data, ask, what, output)
 }

@@ -58,9 +58,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             if args.headers {
                 return output.text(&header_text(&header, output));
             }
-            lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()).all(|line| {
-                !is_wanted(args, line) || output.bytes(&[line, b"\n"].concat())
-            })
+            lines
+                .split(|it| *it == b'\n')
+                .filter(|it| !it.is_empty())
+                .all(|line| !is_wanted(args, line) || output.bytes(&[line, b"\n"].concat()))
         }
         Frame::Bad { why } => {
             exit = Exit::Finding;

@@ -95,10 +95,7 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
     output.line(&format!("state     {}", shown.state()));
     output.line(&format!("data      {}", clip(&shown.data.to_json(), 4_000)));
     match &divergence {
-        None => output.line(&format!(
-            "{} records, {steps} steps: byte-identical",
-            compared.len()
-        )),
+        None => output.line(&format!("{} records, {steps} steps: byte-identical", compared.len())),
         Some(error) => output.line(&format!("diverges: {error}")),
     };
     Ok(divergence.is_none())

@@ -139,13 +139,16 @@ impl Run<'_> {
     fn go(&self, start: Value, events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
         let found = identity::find(&self.data, &self.machine, &start)?;
-        let mut show = Show { output: self.output, trace: Trace::new(self.output.style()), last: 0 };
+        let mut show =
+            Show { output: self.output, trace: Trace::new(self.output.style()), last: 0 };
         let id = match found {
             Found::Open(snapshot) => {
                 self.resume(&snapshot, &mut show)?;
                 snapshot.id
             }
-            Found::Finished(snapshot) if !self.args.new => return self.report(&snapshot, &mut show),
+            Found::Finished(snapshot) if !self.args.new => {
+                return self.report(&snapshot, &mut show);
+            }
             _ => self.data.start(&self.machine, start)?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
@@ -192,7 +195,9 @@ impl Run<'_> {
         loop {
             self.catch_up(id, show)?;
             let Some(snapshot) = self.data.state(id)? else {
-                return Err(Failure::new(Exit::Internal, "internal", "the instance vanished").into());
+                return Err(
+                    Failure::new(Exit::Internal, "internal", "the instance vanished").into()
+                );
             };
             if show.last < snapshot.seq {
                 continue;
@@ -267,7 +272,9 @@ impl Run<'_> {
         let dir = self.dir.display();
         if !waits {
             let next = match &self.args.data {
-                None => "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into(),
+                None => {
+                    "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into()
+                }
                 Some(_) => format!(
                     "`traaviis send {} NAME JSON --data {dir}`, then run again; `--wait` stays",
                     snapshot.id
@@ -327,7 +334,8 @@ impl Run<'_> {
             Some(_) => self.continue_text(),
             None => "give more time, or keep the run with `--data DIR`".to_string(),
         };
-        let message = format!("not finished after {limit}, in state `{}`; {next}", snapshot.state());
+        let message =
+            format!("not finished after {limit}, in state `{}`; {next}", snapshot.state());
         Failure::finding("timeout", message)
     }
 

@@ -81,7 +81,10 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         row("incident", &style.paint(Ink::Bad, &clip(&what, 400)));
         if &*incident.kind == "unknown_outcome" {
             let id = snapshot.id;
-            row("", &format!("traaviis resolve {id} {} --happened JSON|--retry|--fail", incident.path));
+            row(
+                "",
+                &format!("traaviis resolve {id} {} --happened JSON|--retry|--fail", incident.path),
+            );
         }
     }
     text

@@ -49,7 +49,11 @@ fn a_history_in_a_file_replays() {
     fs::write(world.path("forged.jsonl"), forged).unwrap();
     let output = world.run(&["replay", "forged.jsonl"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("diverges"), "{}", world.shown(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("diverges"),
+        "{}",
+        world.shown(&output)
+    );
     // Without the definition in the file, the workflow file must be named, and be the right one.
     let only: String = text
         .lines()

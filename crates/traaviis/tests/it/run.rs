@@ -38,10 +38,8 @@ fn programs_get_one_record_a_line_and_the_result() {
 
 #[test]
 fn events_are_sent_in_order() {
-    world().check(
-        r#"run door.yaml --event open --event close --event lock={"by":"me"}"#,
-        expect![""],
-    );
+    world()
+        .check(r#"run door.yaml --event open --event close --event lock={"by":"me"}"#, expect![""]);
 }
 
 #[test]
@@ -97,6 +95,7 @@ fn wrong_command_lines_are_usage_errors() {
 
 #[test]
 fn connectors_are_read_with_places() {
-    let world = world().file("connectors.yaml", "traaviis: \"1\"\nkind: connectors\nfunktions: {}\n");
+    let world =
+        world().file("connectors.yaml", "traaviis: \"1\"\nkind: connectors\nfunktions: {}\n");
     world.check("run pure.yaml", expect![""]);
 }

@@ -54,6 +54,7 @@ fn an_oversize_document_is_refused() {
 
 #[test]
 fn programs_get_json() {
-    let world = World::new().file("flow.yaml", &DOOR.replace("on: {close: closed}", "on: {close: shut}"));
+    let world =
+        World::new().file("flow.yaml", &DOOR.replace("on: {close: closed}", "on: {close: shut}"));
     world.check("validate flow.yaml --json", expect![""]);
 }

@@ -47,10 +47,8 @@ impl Notes {
         }));
         let internal =
             |it: std::io::Error| Failure::new(Exit::Internal, "internal", it.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(internal)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || runtime.block_on(forward_signals(sender)))
