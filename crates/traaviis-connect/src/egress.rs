@@ -1,14 +1,14 @@
 //! Decides which targets the process may speak to, by URL and again by resolved address.
 //!
 //! Responsible for: schemes, ports, names, the address tables, and the name resolver that hands the
-//! HTTP client only addresses it has checked. Leaves sending and following redirects to [`crate::http`],
-//! which asks [`EgressPolicy::check`] before every hop.
+//! HTTP client only addresses it has checked. Leaves sending and following redirects to
+//! [`crate::http`], which asks [`EgressPolicy::check`] before every hop.
 //!
 //! Invariants:
 //! - One parser, `url`, reads a target both for the check and for the connection.
 //! - Names are looked up once; the client connects to the addresses of that answer (no rebinding).
-//! - A name is let through to private addresses only if the operator listed that very name, and then
-//!   only on the listed ports.
+//! - A name is let through to private addresses only if the operator listed that very name, and
+//!   then only on the listed ports.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! Performs calls to the outside over HTTP, under an egress policy.
 //!
-//! [`HttpConnector`] implements [`ports::Connector`](traaviis_ports::Connector) for the effect kinds
-//! `call_api` (any public URL) and `call` (a function of the operator's connectors file).
+//! [`HttpConnector`] implements [`ports::Connector`](traaviis_ports::Connector) for the effect
+//! kinds `call_api` (any public URL) and `call` (a function of the operator's connectors file).
 //!
 //! ```no_run
 //! use traaviis_connect::{EgressPolicy, Format, Functions, HttpConnector, Options};
@@ -9,8 +9,8 @@
 //! let text = std::fs::read_to_string("connectors.yaml")?;
 //! let functions = Functions::read(&text, Format::Yaml).map_err(|it| format!("{it:?}"))?;
 //! let connector = HttpConnector::new(Options {
-//!     egress: EgressPolicy { allow_private: vec!["127.0.0.1:8099".parse()?], ..Default::default() },
-//!     functions,
+//!     egress: EgressPolicy { allow_private: vec!["127.0.0.1:8099".parse()?], ..Default::default()
+//!     }, functions,
 //!     ..Options::default()
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -5,8 +5,9 @@
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
 //!
-//! A step advances at most [`limits::EFFECT_ADVANCES_PER_STEP_MAX`] nodes; then it asks to continue,
-//! and polling from the root finds where it stood, because everything it needs is in the state.
+//! A step advances at most [`limits::EFFECT_ADVANCES_PER_STEP_MAX`] nodes; then it asks to
+//! continue, and polling from the root finds where it stood, because everything it needs is in the
+//! state.
 
 mod call;
 mod control;
@@ -168,7 +169,8 @@ impl<'m> Run<'m> {
         })
     }
 
-    /// Ends a node: undoes first when it is a failed scope, then records, saves, and tells its owner.
+    /// Ends a node: undoes first when it is a failed scope, then records, saves, and tells its
+    /// owner.
     pub(crate) fn finish_node(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
         let root = self.root_of(tree, path);
         let end = match end {

@@ -1,8 +1,8 @@
 //! The typed document of one workflow version, as read from YAML or JSON.
 //!
 //! Types mirror the language chapter by chapter; nothing is resolved or compiled here. Every part
-//! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler can
-//! name the place. Expressions and templates are kept as written.
+//! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
+//! can name the place. Expressions and templates are kept as written.
 
 use semver::Version;
 

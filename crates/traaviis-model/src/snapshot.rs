@@ -1,4 +1,5 @@
-//! The state of an instance after a record, and the one function that changes it: [`Snapshot::apply`].
+//! The state of an instance after a record, and the one function that changes it:
+//! [`Snapshot::apply`].
 //!
 //! Invariants: folding an instance's records from `created` gives this state byte for byte; nothing
 //! else changes it, live or in replay. Collections keep a fixed order, so equal states have equal

@@ -17,7 +17,8 @@ pub struct TenantCtx {
 }
 
 impl TenantCtx {
-    /// The tenant of a single-user data directory, where whoever may read the files is the operator.
+    /// The tenant of a single-user data directory, where whoever may read the files is the
+    /// operator.
     pub fn local_operator() -> Self {
         TenantCtx { tenant: TenantId(Uuid::from_u128(1)), actor: Actor::local() }
     }

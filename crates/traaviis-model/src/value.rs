@@ -39,7 +39,8 @@ pub enum Value {
     Time(Timestamp),
     /// A length of time; text such as `90s` in JSON. Only while an expression runs.
     Span(Span),
-    /// A value that may be absent (`a.?b`); null or the value in JSON. Only while an expression runs.
+    /// A value that may be absent (`a.?b`); null or the value in JSON. Only while an expression
+    /// runs.
     Optional(Option<Arc<Value>>),
     /// A reference to a secret, resolved when the call leaves the process;
     /// `{"$secret": "NAME"}` in JSON.
@@ -257,7 +258,8 @@ impl Value {
         }
     }
 
-    /// Returns the JSON text; keys in order, floats keep their point, so reading gives an equal value.
+    /// Returns the JSON text; keys in order, floats keep their point, so reading gives an equal
+    /// value.
     pub fn to_json(&self) -> String {
         let mut out = Vec::new();
         self.write_json(&mut out);

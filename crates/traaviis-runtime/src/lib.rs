@@ -1,8 +1,8 @@
 //! Runs instances: owners that decide steps one at a time, commit them, and do what they ask for.
 //!
-//! Data flows one way around a circle: a command reaches the one [`owner`] of its instance, the pure
-//! engine decides, the log commits, and only then the caller is answered, the state is replaced, and
-//! requests are performed; their outcomes come back as inputs.
+//! Data flows one way around a circle: a command reaches the one [`owner`] of its instance, the
+//! pure engine decides, the log commits, and only then the caller is answered, the state is
+//! replaced, and requests are performed; their outcomes come back as inputs.
 //!
 //! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
 //! (what a restart reads), [`runtime`] (threads around owners), [`handle`] (what callers use).

@@ -1,7 +1,8 @@
 //! The one owner of a set of instances: decides, commits, answers, asks. No threads, no clock.
 //!
 //! [`Owner::handle`] takes a [`Message`] and the time, and leaves what must happen outside in an
-//! [`Outbox`]; the threads of [`crate::runtime`] and the simulation of the tests drive the same code.
+//! [`Outbox`]; the threads of [`crate::runtime`] and the simulation of the tests drive the same
+//! code.
 //!
 //! Invariants:
 //! - An instance has at most one append on its way; everything else waits in its mailbox.

@@ -1,7 +1,7 @@
 //! Live changes: bounded queues from the shards to whoever watches.
 //!
-//! A reader that does not keep up is dropped, seen as the end of its queue; it reads the state again
-//! and subscribes anew. A watcher slows nobody down.
+//! A reader that does not keep up is dropped, seen as the end of its queue; it reads the state
+//! again and subscribes anew. A watcher slows nobody down.
 
 use std::{
     sync::{

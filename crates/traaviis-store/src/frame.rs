@@ -1,8 +1,8 @@
 //! Frames: how one group of records rests in a segment.
 //!
-//! A frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary zstd frame
-//! of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers are little
-//! endian:
+//! A frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary zstd
+//! frame of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers are
+//! little endian:
 //!
 //! ```text
 //!  0 magic 0x184D2A50 | 4 length of the header after this field, 76
@@ -248,7 +248,8 @@ pub fn check_payload(header: &FrameHeader, payload: &[u8]) -> Result<(), FrameEr
     Ok(())
 }
 
-/// Returns the offset of the next place in `bytes`, from `from` on, that looks like a frame's start.
+/// Returns the offset of the next place in `bytes`, from `from` on, that looks like a frame's
+/// start.
 pub fn find_mark(bytes: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find(bytes.get(from..)?, &MAGIC).map(|at| from + at)
 }

@@ -1,8 +1,8 @@
 //! The log of a data directory behind the [`LogStore`] port.
 //!
 //! One thread writes. It takes everything that waits, commits it in groups, tells the sinks, and
-//! only then moves the tail. Nothing is delayed to make groups larger: while one group is synced the
-//! next one gathers. Reading happens on the callers' threads, beside the writer.
+//! only then moves the tail. Nothing is delayed to make groups larger: while one group is synced
+//! the next one gathers. Reading happens on the callers' threads, beside the writer.
 //!
 //! Invariant: outcomes of one sink are told in the order of its appends, each exactly once.
 

@@ -5,15 +5,16 @@
 //! [`crate::lock`].
 //!
 //! Invariants:
-//! - An outcome is returned after the frame that holds the records was synced (`Durability::Commit`).
+//! - An outcome is returned after the frame that holds the records was synced
+//!   (`Durability::Commit`).
 //! - After a failed write or sync nothing is acknowledged again; a sync is never repeated.
 //! - A full disk is met before anything is acknowledged: the tail is cut back, the log works on.
 //! - A segment is synced and sealed before the next one exists, so a segment's name proves that
 //!   everything before it was durable.
 //! - What recovery cuts was never acknowledged; what may have been is quarantined and stays.
-//! - What recovery keeps is durable before it is built upon: after a failed sync the system may show
-//!   bytes that are not on the disk and take them for written, so the frames that no later frame
-//!   proves synced are written once more.
+//! - What recovery keeps is durable before it is built upon: after a failed sync the system may
+//!   show bytes that are not on the disk and take them for written, so the frames that no later
+//!   frame proves synced are written once more.
 
 use std::{io, ops::Range, path::Path, sync::Arc};
 

@@ -93,8 +93,8 @@ impl ReadOnlyLog {
     }
 }
 
-/// Visits every frame under a data directory in order, with its lines; damaged bytes come as a frame
-/// without lines. Returns the position at the end.
+/// Visits every frame under a data directory in order, with its lines; damaged bytes come as a
+/// frame without lines. Returns the position at the end.
 pub fn visit_frames(
     data: &Path,
     visit: &mut dyn FnMut(FrameInfo, &[u8]),

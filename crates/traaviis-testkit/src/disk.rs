@@ -1,12 +1,12 @@
 //! A disk that crashes, tears, lies about nothing and runs full on demand.
 //!
 //! Files live in memory in two states: what a running process sees, and what is durable. Writes not
-//! yet synced are kept as a list; a crash keeps, loses or tears each of them at sectors of 512 bytes,
-//! independently, so later writes may survive earlier ones. Names not yet synced survive as a prefix
-//! of what was done in their directory, as in a journaling file system.
+//! yet synced are kept as a list; a crash keeps, loses or tears each of them at sectors of 512
+//! bytes, independently, so later writes may survive earlier ones. Names not yet synced survive as
+//! a prefix of what was done in their directory, as in a journaling file system.
 //!
-//! A failed sync drops its dirty pages as Linux does: the running process still reads them, some are
-//! durable, and a second sync says "well" without writing the others.
+//! A failed sync drops its dirty pages as Linux does: the running process still reads them, some
+//! are durable, and a second sync says "well" without writing the others.
 
 use std::{
     collections::BTreeMap,

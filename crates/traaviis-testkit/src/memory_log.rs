@@ -1,7 +1,8 @@
 //! The commit log in memory: what the log promises, without a disk.
 //!
-//! Outcomes are told at once by the appending thread, or when a test says so ([`MemoryLog::manual`],
-//! [`MemoryLog::pump`]), so that a simulation decides when an append becomes durable.
+//! Outcomes are told at once by the appending thread, or when a test says so
+//! ([`MemoryLog::manual`], [`MemoryLog::pump`]), so that a simulation decides when an append
+//! becomes durable.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -122,7 +122,8 @@ fn hash_of(body: &Value) -> Option<DefinitionHash> {
     document::read_value(body).definition.map(|it| it.hash)
 }
 
-/// Says whether a line holds a document rather than a step of an instance, without reading it whole.
+/// Says whether a line holds a document rather than a step of an instance, without reading it
+/// whole.
 pub fn is_document(line: &[u8]) -> bool {
     const MARK: &[u8] = br#""kind":"document_put""#;
     // The header comes first and is short; the same words in a payload would stand escaped.

@@ -38,7 +38,6 @@ impl DataArgs {
 /// Whoever answers questions about a data directory.
 #[derive(Debug)]
 pub struct Asker {
-    dir: PathBuf,
     source: Source,
 }
 
@@ -56,7 +55,7 @@ impl Asker {
             Some(client) => Source::Live(client),
             None => Source::Resting(Resting::open(&dir)?),
         };
-        Ok(Asker { dir, source })
+        Ok(Asker { source })
     }
 
     /// Asks one question that changes nothing.

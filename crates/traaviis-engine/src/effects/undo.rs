@@ -1,7 +1,8 @@
 //! Undoing what a scope has done: compensations in reverse order of completion, one at a time.
 //!
 //! A compensation runs as a child of the scope; its segment `undo:a>b` names the node it undoes by
-//! its path below the scope. Progress is in the records, so a crash resumes after the last one done.
+//! its path below the scope. Progress is in the records, so a crash resumes after the last one
+//! done.
 
 use traaviis_model::{Body, EffectError, Seq, Text, snapshot::NodeStatus};
 

@@ -27,8 +27,8 @@ use super::{
 
 /// What evaluations may still spend, and how often they have drawn.
 ///
-/// Sharing one budget among the expressions of a step keeps their `uuid()` apart; [`Budget::refill`]
-/// gives the next of them the full cost again.
+/// Sharing one budget among the expressions of a step keeps their `uuid()` apart;
+/// [`Budget::refill`] gives the next of them the full cost again.
 #[derive(Clone, Debug)]
 pub struct Budget {
     left: u64,

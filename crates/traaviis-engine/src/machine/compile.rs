@@ -1,7 +1,7 @@
 //! Turns a definition into a machine, collecting every finding.
 //!
-//! Stages: (1) number the states, (2) compile events and document parts, (3) compile each state with
-//! its targets resolved, (4) look for cycles of unguarded `always`.
+//! Stages: (1) number the states, (2) compile events and document parts, (3) compile each state
+//! with its targets resolved, (4) look for cycles of unguarded `always`.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,7 +1,8 @@
-//! Compiled effect trees: common keys become wrappers, so that the interpreter knows each idea once.
+//! Compiled effect trees: common keys become wrappers, so that the interpreter knows each idea
+//! once.
 //!
-//! `retry` and `timeout` on a control node, `deadline` on any, and `timeout` of a `batch` are written
-//! as `retry` and `timeout` nodes around it; their child has the segment `body`.
+//! `retry` and `timeout` on a control node, `deadline` on any, and `timeout` of a `batch` are
+//! written as `retry` and `timeout` nodes around it; their child has the segment `body`.
 
 use traaviis_model::{
     Text, Value,

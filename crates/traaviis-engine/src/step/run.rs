@@ -1,7 +1,7 @@
 //! The working copy of one step: records so far, the state after them, and the internal queue.
 //!
-//! Invariant: the state changes only through [`Run::emit`], which applies the record it writes. Folding
-//! the records again therefore gives the same state by construction.
+//! Invariant: the state changes only through [`Run::emit`], which applies the record it writes.
+//! Folding the records again therefore gives the same state by construction.
 
 use std::collections::VecDeque;
 

@@ -19,7 +19,8 @@ pub fn canonical(value: &Value) -> String {
     out
 }
 
-/// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and `layout`.
+/// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and
+/// `layout`.
 ///
 /// Takes the document as a map or as the JSON text that
 /// [`Definition::document`](crate::definition::Definition::document) holds. An `x-` key is left out

@@ -1,5 +1,6 @@
 //! How fast and how small, on the real disk. Tiny by default, so that it cannot rot:
-//! `BENCH_EVENTS=1000000 cargo test --release -p traaviis-runtime --test it throughput -- --nocapture`.
+//! `BENCH_EVENTS=1000000 cargo test --release -p traaviis-runtime --test it throughput --
+//! --nocapture`.
 
 use std::{
     sync::{

@@ -1,4 +1,5 @@
-//! `traaviis doctor`: whether this machine and this directory can do the work, and what to do if not.
+//! `traaviis doctor`: whether this machine and this directory can do the work, and what to do if
+//! not.
 
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! `traaviis run`: runs one workflow file here, shows what happens, and can be interrupted.
 //!
-//! Stages: read and check the file; open the data directory (a temporary one without `--data`); find
-//! the run that this call means, or begin it; print records as they become durable; end when the
-//! instance ends, rests without hope, or the person has had enough.
+//! Stages: read and check the file; open the data directory (a temporary one without `--data`);
+//! find the run that this call means, or begin it; print records as they become durable; end when
+//! the instance ends, rests without hope, or the person has had enough.
 //!
 //! Invariant: a line is printed only after its record is durable, so what was seen is never lost.
 

@@ -1,4 +1,5 @@
-//! `kill -9` of `run --data` at random moments: nothing acknowledged is lost, nothing is done twice.
+//! `kill -9` of `run --data` at random moments: nothing acknowledged is lost, nothing is done
+//! twice.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
