@@ -1,5 +1,9 @@
 //! Base64 and two measures of text, without a dependency of their own.
 
+use std::cmp::Ordering;
+
+use super::BASE64;
+
 pub(super) fn base64_encode(octets: &[u8]) -> String {
     let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
     for chunk in octets.chunks(3) {
