@@ -10,7 +10,9 @@ use traaviis_ports::Outcome;
 
 /// Where secret values come from, by name.
 #[derive(Clone)]
-pub struct Secrets(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Secrets(Lookup);
+
+type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 impl Secrets {
     /// Reads secret `name` from the environment variable `TRAAVIIS_SECRET_NAME`, name in capitals.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 mod patch;
-pub use patch::apply_patch;
+pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -404,7 +404,7 @@ impl Snapshot {
                     let (PatchOp::Add { path, .. }
                     | PatchOp::Replace { path, .. }
                     | PatchOp::Remove { path }) = op;
-                    apply_patch(&mut self.data, op).map_err(|()| path.to_string())?;
+                    apply_patch(&mut self.data, op).map_err(|NoSuchPlace| path.to_string())?;
                 }
             }
             Body::TimerScheduled { timer, due, timer_kind, data } => self.timers.push(Timer {

@@ -118,7 +118,7 @@ impl<F: DiskFile> Walker<F> {
     }
 
     /// Returns the length of the file.
-    pub fn len(&self) -> io::Result<u64> {
+    pub fn file_bytes(&self) -> io::Result<u64> {
         self.file.len()
     }
 

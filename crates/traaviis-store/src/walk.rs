@@ -110,7 +110,7 @@ impl<'a, D: Disk> Walk<'a, D> {
         let Ok(index) = segments.binary_search(&mark.segment) else { return Ok(None) };
         let mut walk = Self::build(disk, dir, segments, index, mark)?;
         let walker = walk.walker()?;
-        let len = walker.len().map_err(|error| io_error("measure", dir, error))?;
+        let len = walker.file_bytes().map_err(|error| io_error("measure", dir, error))?;
         Ok((len >= mark.offset).then_some(walk))
     }
 
@@ -268,7 +268,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             return if is_last {
                 Ok(Some(Step::Tail { is_torn: true }))
             } else {
-                let bytes = walker.len()?.saturating_sub(mark.offset);
+                let bytes = walker.file_bytes()?.saturating_sub(mark.offset);
                 self.end_of_segment(Some((error, bytes))).map_err(io::Error::other)
             };
         };

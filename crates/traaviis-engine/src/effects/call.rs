@@ -221,7 +221,7 @@ impl<'m> Run<'m> {
         let random = crate::expr::Env::random_seed(&env);
         let share = |of: i64| {
             let mixed = mix(random.0 ^ random.1.rotate_left(32) ^ u64::from(attempt));
-            (u128::from(mixed) * (of as u128 + 1) >> 64) as i64
+            ((u128::from(mixed) * (of as u128 + 1)) >> 64) as i64
         };
         let delay = match retry.jitter {
             Jitter::None => delay,

@@ -7,7 +7,7 @@ mod encoding;
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -658,7 +658,7 @@ fn maps(function: Function, args: &[Value], run: &mut Evaluation<'_>) -> Result<
                 keys => keys,
             };
             let wanted =
-                keys.iter().map(|it| text_of(it, name)).collect::<Result<HashSet<_>, _>>()?;
+                keys.iter().map(|it| text_of(it, name)).collect::<Result<BTreeSet<_>, _>>()?;
             run.budget.charge(map.len() / 2 + keys.len())?;
             let keep = function == Function::Pick;
             Ok(Value::map(
@@ -828,7 +828,7 @@ fn lists(function: Function, args: &[Value], run: &mut Evaluation<'_>) -> Result
             sorted(keys, name, run.budget)
         }
         Function::Distinct => {
-            let mut seen = HashSet::new();
+            let mut seen = BTreeSet::new();
             let mut kept = Vec::new();
             for item in items.iter() {
                 run.budget.charge(1)?;

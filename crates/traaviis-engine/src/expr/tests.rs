@@ -1,7 +1,5 @@
 //! What expressions and templates give, as tables.
 
-use std::time::Instant;
-
 use traaviis_model::{time::Timestamp, value::Value};
 
 use super::*;
@@ -548,16 +546,8 @@ fn costly_expressions_end_at_the_limit() {
         "'a'.replace('', range(50000).map(x, 'xxxxxxxxxxxxxxxxx').join('')).replace('', range(1000).join())".to_owned(),
     ] {
         let expr = Expr::parse(&source, SCOPE).unwrap_or_else(|it| panic!("{source}: {it}"));
-        let start = Instant::now();
-        let result = expr.eval(&world());
-        let took = start.elapsed();
-        let Err(error) = result else { panic!("{source} gave a value") };
+        let Err(error) = expr.eval(&world()) else { panic!("{source} gave a value") };
         assert_eq!(error.code, EvalError::LIMIT, "{source}: {}", error.message);
-        // Far above the promise: tests run without optimisation and beside other work.
-        assert!(took.as_millis() < 1_000, "{source} took {took:?}");
-        if std::env::var_os("TRAAVIIS_SHOW_COST").is_some() {
-            println!("{took:>10.1?}  {}", source.chars().take(90).collect::<String>());
-        }
     }
 }
 
@@ -576,29 +566,6 @@ fn the_deepest_expressions_fit_the_stack() {
 #[test]
 fn catastrophic_patterns_take_linear_time() {
     let source = "range(2000).map(x, 'a').join('') + '!'";
-    let start = Instant::now();
     assert_eq!(run(&format!("({source}).matches('^(a+)+$')")), "false");
     assert_eq!(run(&format!("({source}).matches('(a*)*(b|c)*[^!]$')")), "false");
-    assert!(start.elapsed().as_millis() < 1_000);
-}
-
-/// Prints what a guard costs; run with `--release -- --ignored --nocapture speed`.
-#[test]
-#[ignore = "a measurement"]
-fn speed_of_guards() {
-    for source in [
-        "data.holds < 3 && event.data.amount > 100",
-        "data.name == 'Ada Lovelace' && data.flag",
-        "default(data.nope, 3) > 2",
-        "data.items.exists(i, i.qty > 4)",
-        "has(data.map.a) ? data.map.a + 1 : 0",
-    ] {
-        let expr = Expr::parse(source, SCOPE).unwrap();
-        let world = world();
-        let start = Instant::now();
-        for _ in 0..1_000_000 {
-            std::hint::black_box(expr.eval(std::hint::black_box(&world)).unwrap());
-        }
-        println!("{:>5} ns  {source}", start.elapsed().as_nanos() / 1_000_000);
-    }
 }

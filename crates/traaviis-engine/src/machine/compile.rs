@@ -527,17 +527,17 @@ impl Compiler {
             let target = *candidate.targets.as_ref()?.first()?;
             Some((rest_of(states, target), candidate))
         };
-        for start in 1..states.len() {
+        for (start, state) in states.iter().enumerate().skip(1) {
             let (mut at, mut seen) = (start, vec![start]);
             while let Some((target, candidate)) = next(at) {
-                if target == start && states[start].always.iter().all(|it| it.guard.is_none()) {
+                if target == start && state.always.iter().all(|it| it.guard.is_none()) {
                     self.found.push(
                         Diagnostic::error(
                             "E108",
                             candidate.pointer.to_string(),
                             format!(
                                 "`always` leads from `{}` back to itself without a guard",
-                                states[start].path
+                                state.path
                             ),
                         )
                         .hint("give one of the candidates a guard, or use an event or a timer"),

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use crate::{record::PatchOp, value::Value};
 
-/// Applies `op`; an error means that the place does not exist.
-pub fn apply_patch(root: &mut Value, op: &PatchOp) -> Result<(), ()> {
+/// The place that a patch names does not exist in the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchPlace;
+
+/// Applies `op`.
+pub fn apply_patch(root: &mut Value, op: &PatchOp) -> Result<(), NoSuchPlace> {
     let (path, value) = match op {
         PatchOp::Add { path, value } | PatchOp::Replace { path, value } => (path, Some(value)),
         PatchOp::Remove { path } => (path, None),
@@ -15,7 +19,7 @@ pub fn apply_patch(root: &mut Value, op: &PatchOp) -> Result<(), ()> {
             *root = value.cloned().unwrap_or_default();
             return Ok(());
         }
-        return Err(());
+        return Err(NoSuchPlace);
     };
     let mut segments = path.split('/').peekable();
     let mut at = root;
@@ -39,35 +43,38 @@ pub fn apply_patch(root: &mut Value, op: &PatchOp) -> Result<(), ()> {
                         }
                         return Ok(());
                     }
-                    (true, None) => return map.remove(&segment).map(|_| ()).ok_or(()),
-                    (false, _) => at = map.get_mut(&segment).ok_or(())?,
+                    (true, None) => return map.remove(&segment).map(|_| ()).ok_or(NoSuchPlace),
+                    (false, _) => at = map.get_mut(&segment).ok_or(NoSuchPlace)?,
                 }
             }
             Value::List(items) => {
                 let items = Arc::make_mut(items);
-                let index: usize =
-                    if &*segment == "-" { items.len() } else { segment.parse().map_err(|_| ())? };
+                let index: usize = if &*segment == "-" {
+                    items.len()
+                } else {
+                    segment.parse().map_err(|_| NoSuchPlace)?
+                };
                 match (last, op) {
                     (true, PatchOp::Add { value, .. }) if index <= items.len() => {
                         items.insert(index, value.clone());
                         return Ok(());
                     }
                     (true, PatchOp::Replace { value, .. }) => {
-                        *items.get_mut(index).ok_or(())? = value.clone();
+                        *items.get_mut(index).ok_or(NoSuchPlace)? = value.clone();
                         return Ok(());
                     }
                     (true, PatchOp::Remove { .. }) if index < items.len() => {
                         items.remove(index);
                         return Ok(());
                     }
-                    (true, _) => return Err(()),
-                    (false, _) => at = items.get_mut(index).ok_or(())?,
+                    (true, _) => return Err(NoSuchPlace),
+                    (false, _) => at = items.get_mut(index).ok_or(NoSuchPlace)?,
                 }
             }
-            _ => return Err(()),
+            _ => return Err(NoSuchPlace),
         }
     }
-    Err(())
+    Err(NoSuchPlace)
 }
 
 #[cfg(test)]
@@ -76,7 +83,7 @@ mod tests {
 
     #[test]
     fn operations_change_only_their_place() {
-        let check = |before: &str, op: &str, after: Result<&str, ()>| {
+        let check = |before: &str, op: &str, after: Result<&str, NoSuchPlace>| {
             let mut value: Value = serde_json::from_str(before).unwrap();
             let op: PatchOp = serde_json::from_str(op).unwrap();
             let result = apply_patch(&mut value, &op).map(|()| value.to_json());
@@ -90,7 +97,7 @@ mod tests {
         );
         check(r#"{"a/b":1}"#, r#"{"op":"remove","path":"/a~1b"}"#, Ok("{}"));
         check(r#"{"a":[1]}"#, r#"{"op":"add","path":"/a/-","value":2}"#, Ok(r#"{"a":[1,2]}"#));
-        check("{}", r#"{"op":"add","path":"/a/b","value":1}"#, Err(()));
-        check(r#"{"a":[1]}"#, r#"{"op":"remove","path":"/a/4"}"#, Err(()));
+        check("{}", r#"{"op":"add","path":"/a/b","value":1}"#, Err(NoSuchPlace));
+        check(r#"{"a":[1]}"#, r#"{"op":"remove","path":"/a/4"}"#, Err(NoSuchPlace));
     }
 }
