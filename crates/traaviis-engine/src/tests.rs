@@ -75,7 +75,7 @@ impl<'m> World<'m> {
             snapshot: begun.snapshot.clone(),
             records: Vec::new(),
             now: Timestamp(0),
-            out: String::new(),
+            out: "> start\n".into(),
         };
         world.took(begun);
         world.go_on();

@@ -3,7 +3,7 @@
 //! A walk never believes and never gives up: it hands out frames that follow one another by
 //! position, hash and epoch, and between them [`Damage`] for what does not. It changes nothing.
 
-use std::{collections::HashSet, io, path::Path};
+use std::{collections::HashSet, fmt, io, path::Path};
 
 use traaviis_ports::{
     LogError, Position,
@@ -36,6 +36,22 @@ pub struct Damage {
     pub why: String,
     /// Streams of which records were recognised in the damaged bytes.
     pub streams: Vec<StreamKey>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segment {} offset {}: {}", self.segment, self.offset, self.why)?;
+        match self.to - self.from {
+            0 => f.write_str("; no record is lost")?,
+            1 => write!(f, "; the record at position {} is lost", self.from)?,
+            _ => write!(f, "; the records at positions {} to {} are lost", self.from, self.to - 1)?,
+        }
+        for (at, (_, stream)) in self.streams.iter().enumerate() {
+            f.write_str(if at == 0 { ", among them of " } else { ", " })?;
+            write!(f, "{stream}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Place between two frames, and what the next frame must follow.

@@ -18,7 +18,8 @@ use traaviis_engine::{Machine, Resolution};
 use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value};
 use traaviis_ports::{Append, CommitSink, Connector, Line, LogError, LogStore, Position};
 use traaviis_runtime::{
-    Accepted, Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
+    Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
+    Started,
 };
 use traaviis_store::{LocalLog, ReadOnlyLog, Recovery};
 
@@ -238,10 +239,14 @@ pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
 /// Says on standard error what opening found that a person should know.
 fn tell(found: &Recovery, report: &RecoveryReport) {
     for damage in &found.damage {
-        eprintln!("warning: the log is damaged: {damage:?}; a copy is under `log/quarantine`");
+        eprintln!(
+            "warning: the log is damaged and was left as it is: {damage}; \
+             copy the directory, then run `traaviis doctor` (data_directory_damaged)"
+        );
     }
     for fault in &report.faults {
-        eprintln!("warning: {fault:?}");
+        let Fault { id, seq, message, .. } = fault;
+        eprintln!("warning: instance {id} cannot go on from record {seq}: {message}");
     }
 }
 
@@ -371,7 +376,7 @@ pub fn each_frame(dir: &Path, visit: &mut dyn FnMut(Frame<'_>) -> bool) -> Resul
                 lines,
             }),
             (_, damage) => visit(Frame::Bad {
-                why: format!("segment {} offset {}: {damage:?}", info.segment, info.offset),
+                why: damage.map_or_else(|| "no header".into(), |it| it.to_string()),
             }),
         };
     })?;
@@ -394,14 +399,24 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
     if !dir.join("log").is_dir() {
         return None;
     }
-    Some(match ReadOnlyLog::open(dir) {
-        Ok(log) => match log.damage().first() {
-            None => Ok(format!("format 1, {} records", log.tail())),
-            Some(damage) => {
-                Err(Failure::finding("data_directory_damaged", format!("damaged: {damage:?}")))
+    let (mut records, mut frames, mut damaged) = (0, 0, Vec::new());
+    let read = each_frame(dir, &mut |frame| {
+        match frame {
+            Frame::Good { header, .. } => {
+                frames += 1;
+                records += u64::from(header.records);
             }
-        },
-        Err(error) => Err(error.into()),
+            Frame::Bad { why } => damaged.push(why),
+        }
+        true
+    });
+    Some(match (read, damaged.first()) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), None) => Ok(format!("{records} records in {frames} frames, all of them whole")),
+        (Ok(()), Some(first)) => {
+            let message = format!("{} damaged places; the first: {first}", damaged.len());
+            Err(Failure::finding("data_directory_damaged", message))
+        }
     })
 }
 

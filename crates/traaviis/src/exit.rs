@@ -17,7 +17,7 @@ pub enum Exit {
     Unreachable,
     /// The operating system or the process refuses.
     Denied,
-    /// A defect of this program.
+    /// A defect of this program, or the log stopped because the disk failed.
     Internal,
     /// Stopped by Ctrl-C, as shells expect it.
     Interrupted,
@@ -90,6 +90,7 @@ impl From<LogError> for Failure {
         let exit = match &error {
             LogError::Locked { .. } => Exit::Unreachable,
             LogError::Io { why, .. } if is_refusal(why) => Exit::Denied,
+            LogError::Failed(_) => Exit::Internal,
             _ => Exit::Finding,
         };
         Failure::new(exit, error.code(), error.to_string())

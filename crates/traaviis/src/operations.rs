@@ -105,11 +105,14 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
         return Ok(Exit::Ok);
     }
     let text = |key: &str| answer[key].as_str().unwrap_or_default().to_string();
+    let place = match &*text("state") {
+        "" => String::new(),
+        state => format!(" in `{state}`"),
+    };
     output.line(&format!(
-        "{what}: {} is {} in `{}` at record {}",
+        "{what}: {} is {}{place} at record {}",
         text("instance"),
         text("status"),
-        text("state"),
         answer["seq"]
     ));
     let is_open = !matches!(&*text("status"), "completed" | "failed" | "compensated" | "cancelled");

@@ -411,14 +411,17 @@ mod tests {
             r#"{"tenant_id":"00000000-0000-0000-0000-000000000001","instance_id":"00000000-0000-0000-0000-000000000002","seq":3,"v":1,"at":"2026-01-01T00:00:01.5Z","step":2,"definition_hash":"0000000000000000000000000000000000000000000000000000000000000000","actor":{"type":"user","id":"local"},"kind":"effect_attempt_failed","tree":3,"path":"go/charge","attempt":1,"error":{"code":"http_error","message":"503","retryable":true},"next_due":"2026-01-01T00:00:02Z"}"#,
         );
         let mut trace = Trace::new(Style::PLAIN);
-        let lines: Vec<String> = history
-            .lines()
-            .filter_map(|line| trace.line(&Record::read_line(line.as_bytes()).unwrap()))
-            .collect();
+        let mut shown = "trace\n".to_string();
+        for line in history.lines() {
+            shown += &trace.line(&Record::read_line(line.as_bytes()).unwrap()).unwrap();
+            shown.push('\n');
+        }
         expect_test::expect![[r#"
+            trace
                0.000s  ● W 1.0.0
                0.000s  → a
-               1.500s      ✗ charge  http_error: 503; attempt 2 in 0.500s"#]]
-        .assert_eq(&lines.join("\n"));
+               1.500s      ✗ charge  http_error: 503; attempt 2 in 0.500s
+        "#]]
+        .assert_eq(&shown);
     }
 }

@@ -8,11 +8,6 @@
 //! 4. [`eval`]: the tree run against an [`Env`] under a [`Budget`], with [`functions`];
 //! 5. [`template`]: JSON whose texts contain expressions.
 //!
-//! ```ignore
-//! let guard = Expr::parse("data.holds < 3 && event.data.amount > 100", scope)?;
-//! if guard.eval_bool(&env)? { .. }
-//! ```
-//!
 //! Invariants: no input makes it panic, overflow the stack or run past its budget; nothing reads a
 //! clock or draws real randomness, so replaying an evaluation gives the same value.
 //!

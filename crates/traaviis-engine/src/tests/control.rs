@@ -29,6 +29,7 @@ fn sequence_passes_results_and_named_steps_on() {
         "{type: sequence, effects: {x: {type: value, value: 2}, y: {type: transform, expr: result * 10}, z: {type: value, value: \"${steps.x.value + steps.y.value}\"}}}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/x = 2
               done w/y = 20
@@ -47,32 +48,34 @@ fn parallel_needs_all_and_calls_off_the_rest() {
         both,
         "ok w/r 2\nok w/l 1",
         expect![[r#"
-          - -> a
-          start w/l#1
-          start w/r#1
-        > ok w/r 2
-          done w/r = 2
-        > ok w/l 1
-          done w/l = 1
-          done w = {"l":1,"r":2}
-          done.invoke.w -> ok
-          finished completed {"l":1,"r":2}
-    "#]],
+            > start
+              - -> a
+              start w/l#1
+              start w/r#1
+            > ok w/r 2
+              done w/r = 2
+            > ok w/l 1
+              done w/l = 1
+              done w = {"l":1,"r":2}
+              done.invoke.w -> ok
+              finished completed {"l":1,"r":2}
+        "#]],
     );
     check_effect(
         both,
         "fail w/r boom",
         expect![[r#"
-          - -> a
-          start w/l#1
-          start w/r#1
-        > fail w/r boom
-          failed w/r: boom
-          cancelled w/l: sibling_failed
-          failed w: boom
-          error.invoke.w -> bad
-          finished failed "boom"
-    "#]],
+            > start
+              - -> a
+              start w/l#1
+              start w/r#1
+            > fail w/r boom
+              failed w/r: boom
+              cancelled w/l: sibling_failed
+              failed w: boom
+              error.invoke.w -> bad
+              finished failed "boom"
+        "#]],
     );
 }
 
@@ -83,33 +86,35 @@ fn race_takes_the_first_success() {
         race,
         "fail w/0 boom\nok w/1 2",
         expect![[r#"
-          - -> a
-          start w/0#1
-          start w/1#1
-        > fail w/0 boom
-          failed w/0: boom
-        > ok w/1 2
-          done w/1 = 2
-          done w = 2
-          done.invoke.w -> ok
-          finished completed 2
-    "#]],
+            > start
+              - -> a
+              start w/0#1
+              start w/1#1
+            > fail w/0 boom
+              failed w/0: boom
+            > ok w/1 2
+              done w/1 = 2
+              done w = 2
+              done.invoke.w -> ok
+              finished completed 2
+        "#]],
     );
     check_effect(
         race,
         "fail w/0 boom\nfail w/1 bang",
         expect![[r#"
-          - -> a
-          start w/0#1
-          start w/1#1
-        > fail w/0 boom
-          failed w/0: boom
-        > fail w/1 bang
-          failed w/1: bang
-          failed w: bang
-          error.invoke.w -> bad
-          finished failed "bang"
-    "#]],
+            > start
+              - -> a
+              start w/0#1
+              start w/1#1
+            > fail w/0 boom
+              failed w/0: boom
+            > fail w/1 bang
+              failed w/1: bang
+              failed w: bang
+              error.invoke.w -> bad
+              finished failed "bang"
+        "#]],
     );
 }
 
@@ -119,6 +124,7 @@ fn loops_count_and_stop() {
         "{type: while_loop, cond: \"default(loop, 0) < 3\", max_iterations: 9, effect: {type: value, value: \"${default(loop, 0) + 1}\"}}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/body = 1
               done w/body = 2
@@ -132,6 +138,7 @@ fn loops_count_and_stop() {
         "{type: while_loop, cond: \"true\", max_iterations: 2, effect: {type: value, value: 1}}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/body = 1
               done w/body = 1
@@ -152,6 +159,7 @@ fn batch_runs_items_with_bounded_concurrency() {
             .replace(" c", " \"c\"")
             .as_str(),
         expect![[r#"
+            > start
               - -> a
               start w/0#1
               start w/1#1
@@ -171,6 +179,7 @@ fn batch_runs_items_with_bounded_concurrency() {
         "{type: batch, items: \"${data.list}\", fail_fast: false, effect: {type: transform, expr: 6 / (item - 2)}}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/0 = -6
               failed w/1: expression_error
@@ -188,6 +197,7 @@ fn branches_and_cases_choose_once() {
         "{type: if_condition, cond: data.n > 0, then: {type: value, value: yes}, else: {type: value, value: no}}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/else = "no"
               done w = "no"
@@ -199,6 +209,7 @@ fn branches_and_cases_choose_once() {
         "{type: case_condition, value: \"${size(data.list)}\", cases: [{when: 2, effect: {type: value, value: two}}, {when: value > 2, effect: {type: value, value: many}}]}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/case1 = "many"
               done w = "many"
@@ -214,6 +225,7 @@ fn data_effects_change_data_and_give_values() {
         "{type: sequence, effects: [{type: put_data, key: a.b, value: 1}, {type: update_data, key: a.b, expr: value + 1}, {type: get_data, key: zz, default: 5}, {type: delete_data, key: list}, {type: merge_data, value: {k: 1}}, {type: get_result}]}",
         "",
         expect![[r#"
+            > start
               - -> a
               done w/0 = 1
               {"op":"add","path":"/a","value":{"b":1}}
@@ -238,14 +250,15 @@ fn delays_wait_on_durable_timers() {
         "{type: sequence, effects: [{type: delay, duration: 2s}, {type: value, value: 1}]}",
         "+1s\n+1s",
         expect![[r#"
-          - -> a
-        > at 2s
-          done w/0 = null
-          done w/1 = 1
-          done w = [null,1]
-          done.invoke.w -> ok
-          finished completed [null,1]
-    "#]],
+            > start
+              - -> a
+            > at 2s
+              done w/0 = null
+              done w/1 = 1
+              done w = [null,1]
+              done.invoke.w -> ok
+              finished completed [null,1]
+        "#]],
     );
 }
 

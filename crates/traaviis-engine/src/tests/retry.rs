@@ -28,6 +28,7 @@ fn backoffs_grow_as_documented_and_no_wait_follows_the_last_try() {
         "retry: {attempts: 4, backoff: fibonacci, base_delay: 1s, jitter: none}",
         "fail pay boom retryable\n+1s\nfail pay boom retryable\n+1s\nfail pay boom retryable\n+2s\nfail pay boom retryable",
         expect![[r#"
+            > start
               - -> a
               start pay#1
             > fail pay boom retryable
@@ -56,13 +57,14 @@ fn an_error_that_is_not_retryable_is_told_at_once() {
         "retry: {attempts: 4}",
         "fail pay refused",
         expect![[r#"
-          - -> a
-          start pay#1
-        > fail pay refused
-          failed pay: refused
-          error.invoke.pay -> bad
-          finished failed "refused"
-    "#]],
+            > start
+              - -> a
+              start pay#1
+            > fail pay refused
+              failed pay: refused
+              error.invoke.pay -> bad
+              finished failed "refused"
+        "#]],
     );
 }
 
@@ -72,63 +74,67 @@ fn unknown_outcomes_are_retried_asked_or_failed() {
         "",
         "unknown pay keyed\nok pay 1",
         expect![[r#"
-          - -> a
-          start pay#1
-        > unknown pay keyed
-          unknown pay: retry
-          start pay#2
-        > ok pay 1
-          done pay = 1
-          done.invoke.pay -> ok
-          finished completed null
-    "#]],
+            > start
+              - -> a
+              start pay#1
+            > unknown pay keyed
+              unknown pay: retry
+              start pay#2
+            > ok pay 1
+              done pay = 1
+              done.invoke.pay -> ok
+              finished completed null
+        "#]],
     );
     check_call(
         "",
         "unknown pay other\nhappened pay 7",
         expect![[r#"
-          - -> a
-          start pay#1
-        > unknown pay other
-          unknown pay: ask
-          incident unknown_outcome pay
-        > happened pay 7
-          resolved unknown_outcome: happened
-          done pay = 7
-          done.invoke.pay -> ok
-          finished completed null
-    "#]],
+            > start
+              - -> a
+              start pay#1
+            > unknown pay other
+              unknown pay: ask
+              incident unknown_outcome pay
+            > happened pay 7
+              resolved unknown_outcome: happened
+              done pay = 7
+              done.invoke.pay -> ok
+              finished completed null
+        "#]],
     );
     check_call(
         "on_unknown: ask",
         "unknown pay keyed\nretry pay\nok pay 1",
         expect![[r#"
-          - -> a
-          start pay#1
-        > unknown pay keyed
-          unknown pay: ask
-          incident unknown_outcome pay
-        > retry pay
-          resolved unknown_outcome: retry
-          start pay#2
-        > ok pay 1
-          done pay = 1
-          done.invoke.pay -> ok
-          finished completed null
-    "#]],
+            > start
+              - -> a
+              start pay#1
+            > unknown pay keyed
+              unknown pay: ask
+              incident unknown_outcome pay
+            > retry pay
+              resolved unknown_outcome: retry
+              start pay#2
+            > ok pay 1
+              done pay = 1
+              done.invoke.pay -> ok
+              finished completed null
+        "#]],
     );
     check_call(
         "on_unknown: fail",
         "unknown pay keyed",
         expect![[r#"
-          - -> a
-          start pay#1
-        > unknown pay keyed
-          unknown pay: fail
-          failed pay: unknown_outcome
-          error.invoke.pay -> bad
-          finished failed "unknown_outcome"
-    "#]],
+            > start
+              - -> a
+              start pay#1
+            > unknown pay keyed
+              unknown pay: fail
+              failed pay: unknown_outcome
+              error.invoke.pay -> bad
+              finished failed "unknown_outcome"
+        "#]],
     );
 }
 
@@ -151,6 +157,7 @@ states:
 "#,
         "+4s",
         expect![[r#"
+            > start
               - -> a
               start w/0/body/0#1
             > at 3s
@@ -185,6 +192,7 @@ states:
 "#,
         "fail w/body/1 boom retryable\n+1s\nok w/body/1 2",
         expect![[r#"
+            > start
               - -> a
               done w/body/0 = 1
               start w/body/1#1

@@ -31,18 +31,19 @@ fn a_saga_gives_the_values_of_its_steps() {
         SAGA,
         "ok s/one {\"id\":1}\nok s/three 3",
         expect![[r#"
-          - -> a
-          start s/one#1
-        > ok s/one {"id":1}
-          done s/one = {"id":1}
-          done s/two = 2
-          start s/three#1
-        > ok s/three 3
-          done s/three = 3
-          done s = {"one":{"id":1},"three":3,"two":2}
-          done.invoke.s -> ok
-          finished completed {"one":{"id":1},"three":3,"two":2}
-    "#]],
+            > start
+              - -> a
+              start s/one#1
+            > ok s/one {"id":1}
+              done s/one = {"id":1}
+              done s/two = 2
+              start s/three#1
+            > ok s/three 3
+              done s/three = 3
+              done s = {"one":{"id":1},"three":3,"two":2}
+              done.invoke.s -> ok
+              finished completed {"one":{"id":1},"three":3,"two":2}
+        "#]],
     );
 }
 
@@ -52,23 +53,24 @@ fn a_failed_step_undoes_the_earlier_ones_in_reverse() {
         SAGA,
         "ok s/one {\"id\":1}\nfail s/three boom\nok s/undo:one 0",
         expect![[r#"
-          - -> a
-          start s/one#1
-        > ok s/one {"id":1}
-          done s/one = {"id":1}
-          done s/two = 2
-          start s/three#1
-        > fail s/three boom
-          failed s/three: boom
-          undo s
-          done s/undo:two = "undone"
-          start s/undo:one#1
-        > ok s/undo:one 0
-          done s/undo:one = 0
-          failed s: boom (compensated)
-          error.invoke.s -> bad
-          finished compensated ["s/undo:two","s/undo:one"]
-    "#]],
+            > start
+              - -> a
+              start s/one#1
+            > ok s/one {"id":1}
+              done s/one = {"id":1}
+              done s/two = 2
+              start s/three#1
+            > fail s/three boom
+              failed s/three: boom
+              undo s
+              done s/undo:two = "undone"
+              start s/undo:one#1
+            > ok s/undo:one 0
+              done s/undo:one = 0
+              failed s: boom (compensated)
+              error.invoke.s -> bad
+              finished compensated ["s/undo:two","s/undo:one"]
+        "#]],
     );
 }
 
@@ -78,24 +80,25 @@ fn leaving_the_state_compensates_before_the_instance_ends() {
         SAGA,
         "ok s/one {\"id\":1}\nsend stop {}\nok s/undo:one 0",
         expect![[r#"
-          - -> a
-          start s/one#1
-        > ok s/one {"id":1}
-          done s/one = {"id":1}
-          done s/two = 2
-          start s/three#1
-        > send stop {}
-          stop -> off
-          cancelled s/three: state_left
-          undo s
-          done s/undo:two = "undone"
-          start s/undo:one#1
-          completing cancelled
-        > ok s/undo:one 0
-          done s/undo:one = 0
-          cancelled s: cancelled
-          finished cancelled null
-    "#]],
+            > start
+              - -> a
+              start s/one#1
+            > ok s/one {"id":1}
+              done s/one = {"id":1}
+              done s/two = 2
+              start s/three#1
+            > send stop {}
+              stop -> off
+              cancelled s/three: state_left
+              undo s
+              done s/undo:two = "undone"
+              start s/undo:one#1
+              completing cancelled
+            > ok s/undo:one 0
+              done s/undo:one = 0
+              cancelled s: cancelled
+              finished cancelled null
+        "#]],
     );
 }
 
@@ -105,6 +108,7 @@ fn a_compensation_that_fails_asks_a_person() {
         SAGA,
         "ok s/one {\"id\":1}\nfail s/three boom\nfail s/undo:one down\nretry s/undo:one\nok s/undo:one 0",
         expect![[r#"
+            > start
               - -> a
               start s/one#1
             > ok s/one {"id":1}
@@ -147,6 +151,7 @@ states:
 "#,
         "fail w/action boom",
         expect![[r#"
+            > start
               - -> a
               start w/action#1
             > fail w/action boom
@@ -181,6 +186,7 @@ states:
 "#,
         "fail w/2 boom",
         expect![[r#"
+            > start
               - -> a
               done w/0 = 1
               done w/1 = 2

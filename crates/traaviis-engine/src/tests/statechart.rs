@@ -23,6 +23,7 @@ states:
 "#,
         "send x.y {}\nsend x.y {}\nsend x.z {}\nsend w {}\nsend w {}\nsend x.y {}",
         expect![[r#"
+            > start
               - -> a.b
             > send x.y {}
               x.y -> a.exact
@@ -61,6 +62,7 @@ states:
 "#,
         "send go {}\nsend out {}\nsend deep {}\nsend out {}\nsend shallow {}",
         expect![[r#"
+            > start
               - -> p.q.one
             > send go {}
               go -> p.q.two
@@ -93,6 +95,7 @@ states:
 "#,
         "send e {}\nsend f {}",
         expect![[r#"
+            > start
               - -> p.a.a1 p.b.b1
             > send e {}
               e -> p.a.a2 p.b.b2
@@ -121,6 +124,7 @@ states:
 "#,
         "+6s\nsend again {}\n+6s\nsend touch {}\n+6s",
         expect![[r#"
+            > start
               - -> a
             > send again {}
               again -> a
@@ -147,6 +151,7 @@ states:
 "#,
         "send go {}\nsend stop {}\n+6s\n+6s",
         expect![[r#"
+            > start
               - -> a
             > send go {}
               go -> b
@@ -172,6 +177,7 @@ states:
 "#,
         "send nope {}\nsend n {}\nsend later {}\nsend go {}\nsend go {}\nsend done.x {}",
         expect![[r#"
+            > start
               - -> a
             > send nope {}
               refused unknown_event: event `nope` is not declared in workflow `Test`; declared are: go, later, n
@@ -205,6 +211,7 @@ states:
 "#,
         "send go {}",
         expect![[r#"
+            > start
               - -> a
             > send go {}
               warning expression_error: no such key `missing` in `data`
@@ -228,6 +235,7 @@ states:
 "#,
         "send go {}\n+2s",
         expect![[r#"
+            > start
               - -> a
             > send go {}
               refused macrostep_overrun: the step did not come to rest within 1000 microsteps

@@ -2,6 +2,7 @@
 //! log fed with ready-made lines. Both use the bytes and group sizes of the real transitions.
 
 use std::{
+    io::Write as _,
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -26,6 +27,20 @@ pub struct Weight {
 }
 
 impl Weight {
+    /// Returns what follows the number of its record in each line.
+    fn tails(&self) -> Vec<&[u8]> {
+        const SEQ: &[u8] = br#","seq":"#;
+        let lines = self.lines.split_inclusive(|it| *it == b'\n');
+        lines
+            .map(|line| {
+                let seq =
+                    line.windows(SEQ.len()).position(|it| it == SEQ).map_or(0, |it| it + SEQ.len());
+                let digits = line[seq..].iter().take_while(|it| it.is_ascii_digit()).count();
+                &line[seq + digits..]
+            })
+            .collect()
+    }
+
     /// Returns how many transitions fit one group commit when `callers` wait at once.
     pub fn group(&self, callers: usize) -> usize {
         let by_bytes = limits::GROUP_BYTES_MAX / self.lines.len().max(1);
@@ -70,19 +85,28 @@ pub fn bare_log(
     let ctx = TenantCtx::local_operator();
     let inbox = Arc::new(Inbox::default());
     let sink: Arc<dyn CommitSink> = Arc::clone(&inbox) as Arc<dyn CommitSink>;
+    let tails = weight.tails();
     let mut streams: Vec<(InstanceId, Seq)> =
         (0..callers).map(|_| (InstanceId(Uuid::now_v7()), 1)).collect();
     let begun = Instant::now();
     let append = |streams: &mut [(InstanceId, Seq)], at: usize| {
         let (stream, next) = &mut streams[at];
-        let append = Append {
+        let mut append = Append {
             stream: *stream,
             first_seq: *next,
             count: weight.records,
-            lines: weight.lines.clone(),
+            lines: Vec::with_capacity(weight.lines.len() + 64),
             ends_stream: false,
         };
-        *next += Seq::from(weight.records);
+        for tail in &tails {
+            let lines = &mut append.lines;
+            let tenant = ctx.tenant();
+            // Writing to memory cannot fail.
+            let _ =
+                write!(lines, r#"{{"tenant_id":"{tenant}","instance_id":"{stream}","seq":{next}"#);
+            lines.extend_from_slice(tail);
+            *next += 1;
+        }
         log.append(&ctx, append, &sink, at as u64);
     };
     for at in 0..callers {

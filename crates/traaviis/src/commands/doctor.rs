@@ -209,7 +209,7 @@ fn holder(dir: &Path) -> Check {
 }
 
 fn format(dir: &Path) -> Check {
-    let name = "format";
+    let name = "log";
     match crate::data::inspect(dir) {
         None => Check::ok(name, "no log yet"),
         Some(Ok(found)) => Check::ok(name, found),

@@ -16,14 +16,14 @@ pub struct Args {
     /// Name of the event.
     event: String,
     /// Payload as JSON.
-    data: Option<String>,
+    payload: Option<String>,
     #[command(flatten)]
     source: DataArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let data = match &args.data {
+    let data = match &args.payload {
         Some(text) => input::json(text, "the payload")?,
         None => traaviis_model::Value::Null,
     };

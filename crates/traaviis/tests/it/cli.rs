@@ -70,7 +70,7 @@ impl World {
                 (r"[0-9a-f]{64}", "HASH"),
                 (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
                 (r"\b\d+\.\d{3}s", "T"),
-                (r" +T  ", "T  "),
+                (r"(?m)^ +T  ", "T  "),
                 (r"process `?\d+`?", "process PID"),
                 (r"/tmp/traaviis-[0-9a-zA-Z-]+", "SCRATCH"),
             ]

@@ -9,10 +9,54 @@ fn world() -> World {
 #[test]
 fn a_finished_run_is_reported_and_not_run_again() {
     let world = world();
-    world.check("run pure.yaml --data d", expect![""]);
-    world.check("run pure.yaml --data d", expect![""]);
-    world.check("ps --data d", expect![""]);
-    world.check("ps --data d --all", expect![""]);
+    world.check(
+        "run pure.yaml --data d",
+        expect![[r#"
+        exit 0
+        T  ● Pure 1.0.0
+        T  → counting
+        T  counting → counting
+        T  data at=1
+        T  counting → counting
+        T  data at=2
+        T  counting → counting
+        T  data at=3
+        T  counting → done  [data.at >= data.to]
+        completed in state done after T  output {"counted":3}
+    "#]],
+    );
+    world.check(
+        "run pure.yaml --data d",
+        expect![[r#"
+        exit 0
+        ID has finished before; `--new` runs it again
+        T  ● Pure 1.0.0
+        T  → counting
+        T  counting → counting
+        T  data at=1
+        T  counting → counting
+        T  data at=2
+        T  counting → counting
+        T  data at=3
+        T  counting → done  [data.at >= data.to]
+        completed in state done after T  output {"counted":3}
+    "#]],
+    );
+    world.check(
+        "ps --data d",
+        expect![[r#"
+        exit 0
+        no instances in `d`; `--all` shows finished ones
+    "#]],
+    );
+    world.check(
+        "ps --data d --all",
+        expect![[r#"
+        exit 0
+        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE     SEQ
+        ID  Pure      1.0.0    completed  done   T  10
+    "#]],
+    );
     assert_eq!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.code(), Some(0));
     let listed = world.run(&["ps", "--data", "d", "--all"]);
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), 3);
@@ -22,15 +66,52 @@ fn a_finished_run_is_reported_and_not_run_again() {
 fn another_input_is_another_run() {
     let world = world();
     assert!(world.run(&["run", "pure.yaml", "--data", "d"]).status.success());
-    world.check(r#"run pure.yaml --data d --input {"to":1}"#, expect![""]);
+    world.check(
+        r#"run pure.yaml --data d --input {"to":1}"#,
+        expect![[r#"
+        exit 0
+        T  ● Pure 1.0.0
+        T  → counting
+        T  counting → counting
+        T  data at=1
+        T  counting → done  [data.at >= data.to]
+        completed in state done after T  output {"counted":1}
+    "#]],
+    );
 }
 
 #[test]
 fn an_open_run_goes_on_where_it_was() {
     let world = world();
-    world.check("run door.yaml --data d --event open", expect![""]);
-    world.check("ps --data d", expect![""]);
-    world.check(r#"run door.yaml --data d --event close --event lock={"by":"x"}"#, expect![""]);
+    world.check("run door.yaml --data d --event open", expect![[r#"
+        exit 1
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event open
+        T  closed → opened  on open
+        T  data opened=1
+        error: the instance waits in state `opened` for `close`; `traaviis send ID NAME JSON --data d`, then run again; `--wait` stays (waiting_for_event)
+    "#]]);
+    world.check(
+        "ps --data d",
+        expect![[r#"
+        exit 0
+        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+        ID  Door      1.0.0    running  opened  T  5
+    "#]],
+    );
+    world.check(
+        r#"run door.yaml --data d --event close --event lock={"by":"x"}"#,
+        expect![[r#"
+        exit 0
+        continuing ID from record 5 (state opened)
+        T  ⇢ event close
+        T  opened → closed  on close
+        T  ⇢ event lock  {"by":"x"}
+        T  closed → locked  on lock
+        completed in state locked after T  output {"opened":1}
+    "#]],
+    );
 }
 
 #[test]
@@ -41,15 +122,84 @@ fn events_reach_a_run_without_a_process() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     let id = listed["instances"][0]["id"].as_str().unwrap();
     let short = &id[id.len() - 6..];
-    world.check(&format!("send {short} open --data d"), expect![""]);
-    world.check(&format!("send {short} knock --data d"), expect![""]);
-    world.check(&format!("show {short} --data d"), expect![""]);
-    world.check(&format!("resolve {short} a/b --retry --data d"), expect![""]);
-    world.check(&format!("cancel {short} --data d --reason enough"), expect![""]);
-    world.check(&format!("cancel {short} --data d"), expect![""]);
-    world.check("show ffffffffffff --data d", expect![""]);
-    world.check(&format!("replay {short} --data d"), expect![""]);
-    world.check(&format!("replay {short} --data d --until 2"), expect![""]);
+    world.check(
+        &format!("send {short} open --data d"),
+        expect![[r#"
+        exit 0
+        event `open` taken: ID is running in `opened` at record 5
+        no process runs `d`; it goes on with the next `traaviis run FILE --data d`
+    "#]],
+    );
+    world.check(&format!("send {short} knock --data d"), expect![[r#"
+        exit 1
+        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open (unknown_event)
+    "#]]);
+    world.check(
+        &format!("show {short} --data d"),
+        expect![[r#"
+        exit 0
+        instance  ID
+        workflow  Door 1.0.0
+        status    running, record 5, created T ago
+        state     opened
+        data      {"opened":1}
+        last 5 records
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event open
+        T  closed → opened  on open
+        T  data opened=1
+    "#]],
+    );
+    world.check(&format!("resolve {short} a/b --retry --data d"), expect![[r#"
+        exit 1
+        error: `a/b` of instance `ID` has no unknown outcome; nothing waits for a decision (invalid_state)
+    "#]]);
+    world.check(
+        &format!("cancel {short} --data d --reason enough"),
+        expect![[r#"
+        exit 0
+        cancellation asked for: ID is cancelled at record 8
+    "#]],
+    );
+    world.check(
+        &format!("cancel {short} --data d"),
+        expect![[r#"
+        exit 1
+        error: instance `ID` has ended as cancelled; it takes nothing more (invalid_state)
+    "#]],
+    );
+    world.check(
+        "show ffffffffffff --data d",
+        expect![[r#"
+        exit 1
+        error: no instance has id `ffffffffffff`; `traaviis ps --all` lists them (not_found)
+    "#]],
+    );
+    world.check(
+        &format!("replay {short} --data d"),
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    8
+        status    cancelled
+        state     
+        data      {"opened":1}
+        8 records, 3 steps: byte-identical
+    "#]],
+    );
+    world.check(
+        &format!("replay {short} --data d --until 2"),
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    2
+        status    running
+        state     closed
+        data      {"opened":0}
+        2 records, 1 steps: byte-identical
+    "#]],
+    );
 }
 
 #[test]
@@ -58,7 +208,10 @@ fn a_second_process_is_refused() {
     let _held =
         Process(world.command(&["run", "door.yaml", "--data", "d", "--wait"]).spawn().unwrap());
     wait_for_socket(&world.path("d"));
-    world.check("run pure.yaml --data d", expect![""]);
+    world.check("run pure.yaml --data d", expect![[r#"
+        exit 3
+        error: the data directory `d` is in use by process PID; stop it, or talk to it through its control socket (data_directory_locked)
+    "#]]);
 }
 
 #[test]
@@ -97,7 +250,19 @@ fn as_nobody(world: &World) -> Option<std::process::Output> {
 #[test]
 fn questions_about_nothing_say_so() {
     let world = world();
-    world.check("ps --data nowhere", expect![""]);
-    world.check("show 01 --data nowhere", expect![""]);
+    world.check(
+        "ps --data nowhere",
+        expect![[r#"
+        exit 3
+        error: `nowhere` holds no log; name a data directory (data_directory_absent)
+    "#]],
+    );
+    world.check(
+        "show 01 --data nowhere",
+        expect![[r#"
+        exit 3
+        error: `nowhere` holds no log; name a data directory (data_directory_absent)
+    "#]],
+    );
     assert!(!world.path("nowhere").exists());
 }

@@ -15,7 +15,7 @@ fn every_thing_is_checked_before_and_while_it_is_used() {
     let (code, found) = verdicts(&world, &["--data", "d"]);
     assert_eq!(code, Some(0), "{found:?}");
     let names: Vec<&str> = found.iter().map(|it| &*it.0).collect();
-    assert_eq!(names, ["directory", "holder", "format", "space", "fdatasync", "clock", "limits"]);
+    assert_eq!(names, ["directory", "holder", "log", "space", "fdatasync", "clock", "limits"]);
     let _held =
         Process(world.command(&["run", "door.yaml", "--data", "d", "--wait"]).spawn().unwrap());
     wait_for_socket(&world.path("d"));

@@ -40,8 +40,30 @@ fn a_history_in_a_file_replays() {
     let world = world();
     let lines = world.run(&["log", "cat", "d"]);
     fs::write(world.path("history.jsonl"), &lines.stdout).unwrap();
-    world.check("replay history.jsonl", expect![""]);
-    world.check("replay history.jsonl --until 3", expect![""]);
+    world.check(
+        "replay history.jsonl",
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    10
+        status    completed
+        state     done
+        data      {"at":3,"to":3}
+        10 records, 1 steps: byte-identical
+    "#]],
+    );
+    world.check(
+        "replay history.jsonl --until 3",
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    3
+        status    running
+        state     counting
+        data      {"at":0,"to":3}
+        10 records, 1 steps: byte-identical
+    "#]],
+    );
     let text = String::from_utf8(lines.stdout).unwrap();
     // A history that somebody improved.
     let forged = text.replace(r#""counted":3"#, r#""counted":4"#);
@@ -61,10 +83,19 @@ fn a_history_in_a_file_replays() {
         .map(|it| format!("{it}\n"))
         .collect();
     fs::write(world.path("only.jsonl"), only).unwrap();
-    world.check("replay only.jsonl", expect![""]);
-    world.check("replay only.jsonl --workflow door.yaml", expect![""]);
+    world.check("replay only.jsonl", expect![[r#"
+        exit 1
+        error: the file holds no definition with hash `HASH`; name it with `--workflow FILE` (definition_absent)
+    "#]]);
+    world.check("replay only.jsonl --workflow door.yaml", expect![[r#"
+        exit 1
+        error: `door.yaml` has hash `HASH`, the history was decided by `HASH`; give the version that ran (definition_differs)
+    "#]]);
     assert!(world.run(&["replay", "only.jsonl", "--workflow", "pure.yaml"]).status.success());
-    world.check("replay pure.yaml", expect![""]);
+    world.check("replay pure.yaml", expect![[r#"
+        exit 1
+        error: pure.yaml:2: a record line cannot be read: expected ident at line 1 column 3 (record_unreadable)
+    "#]]);
 }
 
 #[test]
@@ -101,7 +132,7 @@ fn a_truncated_segment_loses_only_what_was_cut() {
 }
 
 #[test]
-fn a_corrupted_segment_is_refused() {
+fn a_corrupted_frame_is_reported_for_ever() {
     let world = world();
     let path = segment(&world);
     // More frames follow, so the damage below cannot be a torn tail.
@@ -113,9 +144,36 @@ fn a_corrupted_segment_is_refused() {
         }
     }
     let mut bytes = fs::read(&path).unwrap();
-    bytes[150] ^= 0x40;
+    // In the second frame, which holds the first run; the first holds the definition.
+    bytes[700] ^= 0x40;
     fs::write(&path, bytes).unwrap();
-    let output = world.run(&["run", "pure.yaml", "--data", "d"]);
+    // What is whole goes on, what is lost is said.
+    world.check("run pure.yaml --data d", expect![[r#"
+        exit 0
+        ID has finished before; `--new` runs it again
+        T  ● Pure 1.0.0
+        T  → counting
+        T  counting → counting
+        T  data at=1
+        T  counting → counting
+        T  data at=2
+        T  counting → counting
+        T  data at=3
+        T  counting → done  [data.at >= data.to]
+        completed in state done after T  output {"counted":3}
+        warning: the log is damaged and was left as it is: segment 0 offset 575: the checksum of the payload does not fit; the records at positions 1 to 10 are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+    "#]]);
+    world.check(
+        "ps --all --data d",
+        expect![[r#"
+        exit 0
+        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE     SEQ
+        ID  Pure      1.0.0    completed  done   T  10
+    "#]],
+    );
+    // Whoever looks later, past a checkpoint, sees it too.
+    let output = world.run(&["doctor", "--data", "d"]);
     assert_eq!(output.status.code(), Some(1), "{}", world.shown(&output));
-    assert!(world.shown(&output).contains("data_directory_damaged"), "{}", world.shown(&output));
+    assert!(world.shown(&output).contains("the records at positions 1 to 10 are lost"));
+    assert_eq!(world.run(&["log", "cat", "d"]).status.code(), Some(1));
 }

@@ -22,11 +22,57 @@ fn commands_talk_to_the_running_process() {
         id = listed["instances"][0]["id"].as_str().unwrap_or_default().to_string();
         !id.is_empty()
     });
-    world.check("ps --data d", expect![""]);
-    world.check(&format!("send {id} open --data d"), expect![""]);
-    world.check(&format!("show {id} --data d"), expect![""]);
-    world.check(&format!("replay {id} --data d"), expect![""]);
-    world.check(&format!("send {id} close --data d"), expect![""]);
+    world.check(
+        "ps --data d",
+        expect![[r#"
+        exit 0
+        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+        ID  Door      1.0.0    running  closed  T  2
+    "#]],
+    );
+    world.check(
+        &format!("send {id} open --data d"),
+        expect![[r#"
+        exit 0
+        event `open` taken: ID is running in `opened` at record 5
+    "#]],
+    );
+    world.check(
+        &format!("show {id} --data d"),
+        expect![[r#"
+        exit 0
+        instance  ID
+        workflow  Door 1.0.0
+        status    running, record 5, created T ago
+        state     opened
+        data      {"opened":1}
+        last 5 records
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event open
+        T  closed → opened  on open
+        T  data opened=1
+    "#]],
+    );
+    world.check(
+        &format!("replay {id} --data d"),
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    5
+        status    running
+        state     opened
+        data      {"opened":1}
+        5 records, 2 steps: byte-identical
+    "#]],
+    );
+    world.check(
+        &format!("send {id} close --data d"),
+        expect![[r#"
+        exit 0
+        event `close` taken: ID is running in `closed` at record 7
+    "#]],
+    );
     let payload = r#"{"by":"me"}"#;
     let sent = world.run(&["send", &id, "lock", payload, "--data", "d"]);
     assert_eq!(sent.status.code(), Some(0), "{}", world.shown(&sent));
@@ -71,5 +117,12 @@ fn ctrl_c_stops_cleanly_and_tells_how_to_go_on() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
-    expect![""].assert_eq(&world.shown(&output));
+    expect![[r#"
+        exit 130
+        T  ● Door 1.0.0
+        T  → closed
+        waits for `lock`, `open`: traaviis send ID NAME JSON --data d
+        stopped in state closed at record 2; go on with: traaviis run door.yaml --data d --wait
+    "#]]
+    .assert_eq(&world.shown(&output));
 }
