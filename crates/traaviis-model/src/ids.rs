@@ -46,9 +46,24 @@ uuid_id! {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DefinitionHash(pub [u8; 32]);
 
+impl DefinitionHash {
+    /// Hands the 64 hexadecimal digits to `then`, without allocating: each record names its
+    /// definition.
+    fn with_digits<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (at, byte) in self.0.iter().enumerate() {
+            text[at * 2] = DIGITS[usize::from(byte >> 4)];
+            text[at * 2 + 1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are ASCII.
+        then(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
 impl fmt::Display for DefinitionHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.with_digits(|text| f.write_str(text))
     }
 }
 
@@ -75,7 +90,7 @@ impl FromStr for DefinitionHash {
 
 impl Serialize for DefinitionHash {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        self.with_digits(|text| to.serialize_str(text))
     }
 }
 

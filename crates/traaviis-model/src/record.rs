@@ -4,6 +4,8 @@
 //! `tenant_id`, `instance_id`, `seq` ([`LineKey`]), so that a scan can find a history without
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
+mod line;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,6 +14,8 @@ use crate::{
     time::Timestamp,
     value::Value,
 };
+
+pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
 
 /// Version of the record schema written by this release.
 pub const RECORD_VERSION: u32 = 1;
@@ -88,17 +92,6 @@ pub struct Record {
     pub header: Header,
     /// What happened.
     pub body: Body,
-}
-
-/// What identifies a line of the log without reading its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LineKey {
-    /// Tenant.
-    pub tenant_id: TenantId,
-    /// Stream: an instance, or the id of a document's own stream.
-    pub instance_id: InstanceId,
-    /// Number in the stream, dense from 1.
-    pub seq: Seq,
 }
 
 /// What one RFC 6902 operation does. Only `add`, `replace` and `remove` are ever written.
@@ -624,55 +617,4 @@ impl Body {
             Body::DocumentPut { .. } => "document_put",
         }
     }
-}
-
-/// Why a line of the log cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum LineError {
-    /// It is no JSON of a record.
-    #[error("a record line cannot be read: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A newer release wrote it.
-    #[error(
-        "record version `{found}` is newer than `{RECORD_VERSION}`; open the data with the release that wrote it"
-    )]
-    Newer {
-        /// Version of the record.
-        found: u32,
-    },
-}
-
-impl Record {
-    /// Appends the record's line, with its newline, to `out`.
-    pub fn write_line(&self, out: &mut Vec<u8>) {
-        write_line(&self.header, &self.body, out);
-    }
-
-    /// Reads a line, with or without its newline.
-    pub fn read_line(line: &[u8]) -> Result<Record, LineError> {
-        let header: Header = serde_json::from_slice(line)?;
-        if header.v > RECORD_VERSION {
-            return Err(LineError::Newer { found: header.v });
-        }
-        let body: Body = serde_json::from_slice(line)?;
-        Ok(Record { header, body })
-    }
-}
-
-/// Appends the line of a record to `out`: the header's keys first, then the body's.
-pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail and no key is anything but text.
-    let written = serde_json::to_writer(&mut *out, header);
-    debug_assert!(written.is_ok());
-    let joint = out.len() - 1; // the header's closing brace becomes the comma
-    out.truncate(joint);
-    let written = serde_json::to_writer(&mut *out, body);
-    debug_assert!(written.is_ok());
-    out[joint] = b',';
-    out.push(b'\n');
-}
-
-/// Reads only what identifies a line.
-pub fn peek_line(line: &[u8]) -> Result<LineKey, LineError> {
-    Ok(serde_json::from_slice(line)?)
 }

@@ -58,13 +58,29 @@ impl fmt::Display for Timestamp {
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{micros:06}Z",
-            rest / 3600,
-            rest / 60 % 60,
-            rest % 60
-        )
+        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+        if !(0..=9999).contains(&year) {
+            return write!(
+                f,
+                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
+            );
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |last: usize, width: usize, mut number: i64| {
+            for at in (0..width).map(|it| last - it) {
+                text[at] = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(3, 4, year);
+        put(6, 2, month);
+        put(9, 2, day);
+        put(12, 2, hour);
+        put(15, 2, minute);
+        put(18, 2, second);
+        put(25, 6, micros);
+        // Digits are ASCII.
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -32,7 +32,7 @@ use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
     TenantCtx, TenantId, Text, Timestamp, Value,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
-    record::{Status, TimerKind},
+    record::{self, Status, TimerKind},
     snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
@@ -1066,9 +1066,7 @@ fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
         "records belong to the instance they are committed for"
     );
     let mut lines = Vec::with_capacity(records.len() * 512);
-    for record in records {
-        record.write_line(&mut lines);
-    }
+    record::write_lines(records, &mut lines);
     Append {
         stream: key.id,
         first_seq: records.first().map_or(0, |it| it.header.seq),

@@ -45,6 +45,7 @@ pub struct Data {
     ctx: TenantCtx,
     fatal: Arc<Mutex<Option<LogError>>>,
     is_closed: Arc<AtomicBool>,
+    recovered_count: usize,
 }
 
 impl Data {
@@ -76,6 +77,7 @@ impl Data {
             ctx,
             fatal,
             is_closed: Arc::default(),
+            recovered_count: report.instances,
         })
     }
 
@@ -193,10 +195,9 @@ impl Data {
         open
     }
 
-    /// Returns how many instances are open, at most what one list shows.
-    pub fn open_count(&self) -> usize {
-        let filter = Filter { ended: Some(false), ..Filter::default() };
-        self.handle.list(&self.ctx, &filter).map_or(0, |it| it.len())
+    /// Returns how many open instances were found at opening.
+    pub fn recovered_count(&self) -> usize {
+        self.recovered_count
     }
 
     /// Tells of commits from now on.

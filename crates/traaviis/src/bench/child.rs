@@ -109,7 +109,7 @@ pub fn park(dir: &Path, count: usize, output: &Output) -> anyhow::Result<Exit> {
 /// In a child: opens the directory and tells when it is ready.
 pub fn open(dir: &Path, output: &Output) -> anyhow::Result<Exit> {
     let data = open_data(dir)?;
-    let instances = data.open_count();
+    let instances = data.recovered_count();
     let resident = facts::resident_bytes();
     output.json(&json!({ "instances": instances, "resident": resident }));
     data.close()?;

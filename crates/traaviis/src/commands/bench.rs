@@ -33,6 +33,9 @@ struct EngineArgs {
     /// Work in this new directory, on the disk that is to be measured. Default: the current one.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Only rates, with this many busy instances: for a profiler.
+    #[arg(long, value_name = "COUNT")]
+    instances: Option<usize>,
     /// In a child: open this directory and tell when it is ready.
     #[arg(long, hide = true, requires = "dir")]
     child_open: bool,
@@ -54,11 +57,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
         _ => (),
     }
-    let plan = match (args.quick, args.tiny) {
+    let mut plan = match (args.quick, args.tiny) {
         (_, true) => Plan::tiny(),
         (true, _) => Plan::quick(),
         _ => Plan::full(),
     };
+    if let Some(count) = args.instances {
+        plan = Plan { callers: vec![count.max(1)], parked: Vec::new(), ..plan };
+    }
     let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let scratch = Scratch::below(&parent)?;
     let result = bench::engine(&plan, scratch.dir(), output);

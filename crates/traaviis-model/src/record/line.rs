@@ -1,0 +1,194 @@
+//! The line that holds a record in the log: written, read, and read only as far as its key.
+
+use std::{io::Write as _, ops::Range};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Body, Header, RECORD_VERSION, Record};
+use crate::ids::{InstanceId, Seq, TenantId};
+
+/// What identifies a line of the log without reading its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LineKey {
+    /// Tenant.
+    pub tenant_id: TenantId,
+    /// Stream: an instance, or the id of a document's own stream.
+    pub instance_id: InstanceId,
+    /// Number in the stream, dense from 1.
+    pub seq: Seq,
+}
+
+/// Why a line of the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It is no JSON of a record.
+    #[error("a record line cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A newer release wrote it.
+    #[error(
+        "record version `{found}` is newer than `{RECORD_VERSION}`; open the data with the release that wrote it"
+    )]
+    Newer {
+        /// Version of the record.
+        found: u32,
+    },
+}
+
+impl Record {
+    /// Appends the record's line, with its newline, to `out`.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        write_line(&self.header, &self.body, out);
+    }
+
+    /// Reads a line, with or without its newline.
+    pub fn read_line(line: &[u8]) -> Result<Record, LineError> {
+        let header: Header = serde_json::from_slice(line)?;
+        if header.v > RECORD_VERSION {
+            return Err(LineError::Newer { found: header.v });
+        }
+        let body: Body = serde_json::from_slice(line)?;
+        Ok(Record { header, body })
+    }
+}
+
+/// Appends the line of a record to `out`: the header's keys first, then the body's.
+pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
+    write_header(header, out);
+    write_body(body, out);
+}
+
+/// Appends the lines of several records to `out`, as [`write_line`] would one by one.
+///
+/// Records of a step differ in their header by nothing but the number, so the text of one header
+/// serves the next.
+pub fn write_lines(records: &[Record], out: &mut Vec<u8>) {
+    const SEQ: &[u8] = br#","seq":"#;
+    let mut last: Option<(&Header, Range<usize>, Range<usize>)> = None;
+    for Record { header, body } in records {
+        match &last {
+            Some((before, to_seq, from_seq)) if before.differs_only_in_seq(header) => {
+                out.extend_from_within(to_seq.clone());
+                // Writing to a vector cannot fail.
+                let _ = write!(out, "{}", header.seq);
+                out.extend_from_within(from_seq.clone());
+            }
+            _ => {
+                let start = out.len();
+                write_header(header, out);
+                let number = out[start..].windows(SEQ.len()).position(|it| it == SEQ);
+                let number = start + number.map_or(0, |it| it + SEQ.len());
+                let digits = out[number..].iter().take_while(|it| it.is_ascii_digit()).count();
+                last = Some((header, start..number, number + digits..out.len()));
+            }
+        }
+        write_body(body, out);
+    }
+}
+
+/// Writes the header without its closing brace.
+fn write_header(header: &Header, out: &mut Vec<u8>) {
+    // Writing to a vector cannot fail and no key is anything but text.
+    let written = serde_json::to_writer(&mut *out, header);
+    debug_assert!(written.is_ok());
+    out.pop();
+}
+
+/// Goes on with the body and ends the line.
+fn write_body(body: &Body, out: &mut Vec<u8>) {
+    let joint = out.len();
+    let written = serde_json::to_writer(&mut *out, body);
+    debug_assert!(written.is_ok());
+    out[joint] = b','; // instead of the opening brace
+    out.push(b'\n');
+}
+
+impl Header {
+    fn differs_only_in_seq(&self, other: &Header) -> bool {
+        let Header {
+            tenant_id,
+            instance_id,
+            seq: _,
+            v,
+            at,
+            step,
+            definition_hash,
+            actor,
+            causation_id,
+            correlation_id,
+        } = self;
+        *step == other.step
+            && *at == other.at
+            && *instance_id == other.instance_id
+            && *tenant_id == other.tenant_id
+            && *v == other.v
+            && *definition_hash == other.definition_hash
+            && *actor == other.actor
+            && *causation_id == other.causation_id
+            && *correlation_id == other.correlation_id
+    }
+}
+
+/// Reads only what identifies a line.
+pub fn peek_line(line: &[u8]) -> Result<LineKey, LineError> {
+    Ok(serde_json::from_slice(line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Actor;
+
+    fn record(seq: Seq, step: u64, body: Body) -> Record {
+        let header = Header {
+            tenant_id: TenantId(uuid::Uuid::from_u128(1)),
+            instance_id: InstanceId(uuid::Uuid::from_u128(2)),
+            seq,
+            v: RECORD_VERSION,
+            at: crate::Timestamp(1_500_000),
+            step,
+            definition_hash: crate::DefinitionHash([0xab; 32]),
+            actor: Actor { id: r#"a","seq":7"#.into(), ..Actor::local() },
+            causation_id: None,
+            correlation_id: None,
+        };
+        Record { header, body }
+    }
+
+    #[test]
+    fn lines_together_are_the_lines_one_by_one() {
+        let fired = || Body::TimerFired { timer: "t1".into() };
+        let records = [
+            record(9, 4, Body::CancelRequested { terminate: false, reason: None }),
+            record(10, 4, fired()),
+            record(11, 4, fired()),
+            record(12, 5, fired()),
+        ];
+        let (mut together, mut single) = (Vec::new(), Vec::new());
+        write_lines(&records, &mut together);
+        for record in &records {
+            record.write_line(&mut single);
+        }
+        assert_eq!(String::from_utf8(together.clone()), String::from_utf8(single));
+        for (line, record) in together.split_inclusive(|it| *it == b'\n').zip(&records) {
+            assert_eq!(&Record::read_line(line).unwrap(), record);
+            assert_eq!(peek_line(line).unwrap().seq, record.header.seq);
+        }
+    }
+
+    #[test]
+    fn a_line_begins_with_its_key() {
+        let mut line = Vec::new();
+        record(9, 4, Body::TimerFired { timer: "t1".into() }).write_line(&mut line);
+        let expected = r#"{"tenant_id":"00000000-0000-0000-0000-000000000001","instance_id":"00000000-0000-0000-0000-000000000002","seq":9,"v":1,"at":"1970-01-01T00:00:01.500000Z","step":4,"definition_hash":"abababababababababababababababababababababababababababababababab","actor":{"type":"user","id":"a\",\"seq\":7"},"kind":"timer_fired","timer":"t1"}"#;
+        assert_eq!(String::from_utf8(line).unwrap().trim_end(), expected);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_release_is_refused() {
+        let mut line = Vec::new();
+        record(9, 4, Body::TimerFired { timer: "t1".into() }).write_line(&mut line);
+        let newer = String::from_utf8(line).unwrap().replace(r#""v":1"#, r#""v":2"#);
+        let error = Record::read_line(newer.as_bytes()).unwrap_err();
+        assert!(matches!(error, LineError::Newer { found: 2 }), "{error}");
+    }
+}
