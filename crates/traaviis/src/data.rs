@@ -60,6 +60,7 @@ impl Data {
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
+            shards: thread::available_parallelism().map_or(1, usize::from),
             ..Options::default()
         };
         let ports = Ports {

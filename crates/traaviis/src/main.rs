@@ -35,6 +35,9 @@ use crate::{
     output::Output,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Durable workflows from files.
 #[derive(Debug, Parser)]
 #[command(name = "traaviis", version, propagate_version = true)]
