@@ -1,6 +1,6 @@
 //! Runs effect trees: each node is polled like a future, and its progress is in the records.
 //!
-//! - [`Run::poll`] opens a node that is not open, and drives a control node as far as it goes now.
+//! - `Run::poll` opens a node that is not open, and drives a control node as far as it goes now.
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).

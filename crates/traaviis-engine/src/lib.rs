@@ -1,7 +1,7 @@
 //! The pure engine: `(machine, snapshot, input, now) -> (records, snapshot, requests)`.
 //!
-//! A [`Machine`] is a compiled definition. [`start`] and [`step`] decide; they read no clock, touch
-//! no file and keep nothing. The runtime commits the records, then performs the requests.
+//! A [`Machine`] is a compiled definition. [`start`] and [`step()`] decide; they read no clock,
+//! touch no file and keep nothing. The runtime commits the records, then performs the requests.
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL).

@@ -1,7 +1,7 @@
 //! Checkpoints: a body of the caller's, and where in the log reading goes on after it.
 //!
 //! One file per checkpoint, named by position, the newest two are kept. A file is a header of
-//! [`HEADER_BYTES`] with its own checksum, then the body with another. It is written beside, synced
+//! `HEADER_BYTES` with its own checksum, then the body with another. It is written beside, synced
 //! and renamed, so a crash leaves the older one.
 
 use std::{io, path::Path};

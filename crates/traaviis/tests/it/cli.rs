@@ -71,6 +71,7 @@ impl World {
                 (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
                 (r"\b\d+\.\d{3}s", "T"),
                 (r"(?m)^ +T  ", "T  "),
+                (r"offset \d+", "offset N"),
                 (r"process `?\d+`?", "process PID"),
                 (r"/tmp/traaviis-[0-9a-zA-Z-]+", "SCRATCH"),
             ]
