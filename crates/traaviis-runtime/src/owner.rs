@@ -751,7 +751,8 @@ impl Owner {
         }
     }
 
-    /// Makes a durable step true: state, answer, requests, watchers, in this order.
+    /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
+    /// to watch after an answer therefore never sees what happened before it.
     fn apply(&mut self, pending: Pending, outbox: &mut dyn Outbox) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let snapshot = Arc::new(snapshot);
@@ -766,9 +767,10 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
-        origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
-        self.request(key, requests, outbox);
+        let seq = snapshot.seq;
         outbox.publish(Committed { records, snapshot });
+        origin.answer(Ok(Accepted { seq, replayed: false }));
+        self.request(key, requests, outbox);
     }
 
     fn request(&mut self, key: Key, requests: Vec<Request>, outbox: &mut dyn Outbox) {

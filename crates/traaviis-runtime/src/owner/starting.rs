@@ -191,9 +191,9 @@ impl Owner {
             self.ready.push_back(key);
         }
         let found = Found::Open(Arc::clone(&snapshot));
+        outbox.publish(Committed { records, snapshot });
         reply(Ok(StartOutcome { existing: false, found }));
         self.request(key, requests, outbox);
-        outbox.publish(Committed { records, snapshot });
         self.start_again(key, now, outbox);
     }
 
