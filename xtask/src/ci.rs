@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("dependencies", dependencies),
     ("generated files", || passed(commands::generate(commands::Generate::Check))),
     ("tests", || passed(commands::test(&[]))),
+    ("simulation", || passed(simulation())),
     ("documentation", || {
         let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
         passed(run_command(doc.env("RUSTDOCFLAGS", "-D warnings")))
@@ -48,6 +49,18 @@ pub fn run() -> Result<(), Error> {
     }
     println!("\n=== everything passed in {}", seconds(begun.elapsed()));
     Ok(())
+}
+
+/// Seeds that CI simulates; `cargo xtask test` takes 50 of 500 operations.
+const SIM_SEEDS: &str = "2000";
+/// Operations of each of them.
+const SIM_OPS: &str = "5000";
+
+/// Crashes, torn writes and full disks, at length: most of the time of CI.
+fn simulation() -> Result<(), Error> {
+    let mut test = cargo(&["test", "--release", "-p", "traaviis-runtime", "--test", "it"]);
+    test.args(["simulation", "--", "--nocapture"]);
+    run_command(test.env("SIM_SEEDS", SIM_SEEDS).env("SIM_OPS", SIM_OPS))
 }
 
 /// Checks licences, sources and bans without the network; advisories need a database from it.

@@ -44,20 +44,29 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
     let machines = [COUNTER, PAYMENT, TRIP, FAN].map(machine);
-    let mut total = Facts::default();
-    for seed in plan.seeds() {
-        let _guard = SeedGuard { seed, ops: plan.ops, test: "simulation" };
-        let facts = Sim::run(seed, plan.ops, &machines);
-        if seed % 10 == 0 {
-            let again = Sim::run(seed, plan.ops, &machines);
-            assert_eq!(facts.hash, again.hash, "the same seed gives another run");
+    let seeds = Mutex::new(plan.seeds());
+    let total = Mutex::new(Facts::default());
+    let work = || {
+        while let Some(seed) = { seeds.lock().unwrap().next() } {
+            let _guard = SeedGuard { seed, ops: plan.ops, test: "simulation" };
+            let facts = Sim::run(seed, plan.ops, &machines);
+            if seed % 20 == 0 {
+                let again = Sim::run(seed, plan.ops, &machines);
+                assert_eq!(facts.hash, again.hash, "the same seed gives another run");
+            }
+            total.lock().unwrap().add(&facts);
+            if seed % 100 == 0 {
+                println!("seed {seed} of {}", plan.seeds);
+            }
         }
-        total.crashes += facts.crashes;
-        total.acknowledged += facts.acknowledged;
-        total.records += facts.records;
-        total.full += facts.full;
-        total.ended += facts.ended;
-    }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(work);
+        }
+    });
+    let total = total.into_inner().unwrap();
     println!("{total:?}");
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 0 && total.ended > 0);
@@ -72,6 +81,30 @@ struct Facts {
     records: usize,
     full: u64,
     ended: usize,
+}
+
+/// What has not come to rest; read when a simulation fails.
+#[derive(Debug)]
+#[expect(dead_code, reason = "printed")]
+enum Moving {
+    /// An operation that is not sent.
+    Operation(usize),
+    /// Something under way in the network.
+    Message,
+    /// An owner with work, and as many appends.
+    Owner(usize),
+    /// A call that runs or waits.
+    Call(InstanceId, Text),
+}
+
+impl Facts {
+    fn add(&mut self, one: &Facts) {
+        self.crashes += one.crashes;
+        self.acknowledged += one.acknowledged;
+        self.records += one.records;
+        self.full += one.full;
+        self.ended += one.ended;
+    }
 }
 
 /// What a caller wants, until it is acknowledged or refused.
@@ -153,8 +186,13 @@ struct Sim<'m> {
     life: u64,
     ops: Vec<Op>,
     answers: Answers,
-    /// Every acknowledged line, in order.
+    /// Every durable line, in order.
     acknowledged: Vec<Vec<u8>>,
+    /// The same records by instance, and the state they fold to.
+    histories: BTreeMap<InstanceId, Vec<Record>>,
+    folds: BTreeMap<InstanceId, Snapshot>,
+    /// How often each event id is in a history.
+    taken: HashMap<Text, usize>,
     /// Attempts and values that are durable.
     started: BTreeSet<CallId>,
     completed: BTreeSet<(InstanceId, Seq, Text)>,
@@ -186,6 +224,9 @@ impl<'m> Sim<'m> {
             ops: Vec::new(),
             answers: Arc::default(),
             acknowledged: Vec::new(),
+            histories: BTreeMap::new(),
+            folds: BTreeMap::new(),
+            taken: HashMap::new(),
             started: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: HashMap::new(),
@@ -447,15 +488,20 @@ impl<'m> Sim<'m> {
     fn acknowledge(&mut self, bytes: &[u8]) {
         self.trace.add(bytes);
         for record in lines(bytes) {
-            self.note(&record);
+            self.note(record);
         }
         let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         self.acknowledged.extend(text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
     }
 
-    fn note(&mut self, record: &Record) {
+    /// Takes a durable record into what the owners are compared with.
+    fn note(&mut self, record: Record) {
         let instance = record.header.instance_id;
         match &record.body {
+            Body::DocumentPut { .. } => return,
+            Body::EventReceived { id: Some(id), .. } => {
+                *self.taken.entry(id.clone()).or_default() += 1;
+            }
             Body::EffectStarted { tree, path, attempt } => {
                 let (tree, path, attempt) = (*tree, path.clone(), *attempt);
                 self.started.insert(CallId { instance, tree, path, attempt });
@@ -465,6 +511,15 @@ impl<'m> Sim<'m> {
             }
             _ => {}
         }
+        let number = self.histories.get(&instance).map_or(0, Vec::len) as u64 + 1;
+        assert_eq!(record.header.seq, number, "numbers of `{instance}` are not dense");
+        match self.folds.get_mut(&instance) {
+            Some(snapshot) => snapshot.apply(&record).unwrap(),
+            None => {
+                self.folds.insert(instance, Snapshot::create(&record).unwrap());
+            }
+        }
+        self.histories.entry(instance).or_default().push(record);
     }
 
     fn handle(&mut self, id: InstanceId, message: Message) {
@@ -579,19 +634,26 @@ impl<'m> Sim<'m> {
     }
 
     fn recover(&mut self) {
+        // The end each time, everything now and then.
+        const END: usize = 300;
+        let held = self.acknowledged.len();
+        let whole = self.calm || self.rng.chance(1, 8);
+        let from = if whole { 0 } else { held.saturating_sub(END) };
         let mut found: Vec<Vec<u8>> = Vec::new();
-        self.log.scan(0, &mut |line| found.push(line.bytes.to_vec())).expect("the log is readable");
-        assert!(found.len() >= self.acknowledged.len(), "acknowledged records are gone");
-        for (at, line) in self.acknowledged.iter().enumerate() {
-            assert!(*line == found[at], "record {at} is another one than was acknowledged");
+        self.log
+            .scan(from as Position, &mut |line| found.push(line.bytes.to_vec()))
+            .expect("the log is readable");
+        assert!(from + found.len() >= held, "acknowledged records are gone");
+        for (at, line) in self.acknowledged[from..].iter().enumerate() {
+            let at = from + at;
+            assert!(*line == found[at - from], "record {at} is another one than was acknowledged");
         }
         // What was written and not acknowledged is true from now on.
-        for line in &found[self.acknowledged.len()..] {
-            let record = Record::read_line(line).unwrap();
-            self.note(&record);
-            self.trace.add(line);
+        for line in found.split_off(held - from) {
+            self.note(Record::read_line(&line).unwrap());
+            self.trace.add(&line);
+            self.acknowledged.push(line);
         }
-        self.acknowledged = found;
         let recovery = Recovery::read(&self.log, 1_000, &[]).expect("recovery works");
         let settings = Settings { slots: 4, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
@@ -618,57 +680,37 @@ impl<'m> Sim<'m> {
 
     // --- Checks -------------------------------------------------------------------------------
 
-    fn histories(&self) -> BTreeMap<InstanceId, Vec<Record>> {
-        let mut histories: BTreeMap<InstanceId, Vec<Record>> = BTreeMap::new();
-        for line in &self.acknowledged {
-            let record = Record::read_line(line).unwrap();
-            if !matches!(record.body, Body::DocumentPut { .. }) {
-                histories.entry(record.header.instance_id).or_default().push(record);
-            }
-        }
-        histories
-    }
-
     /// The owners' state is the fold of what is durable.
     fn check_state(&mut self) {
-        let histories = self.histories();
+        let folds = std::mem::take(&mut self.folds);
         let mut open = 0;
-        for (id, records) in &histories {
-            for (number, record) in records.iter().enumerate() {
-                assert_eq!(record.header.seq, number as u64 + 1, "numbers of `{id}` are not dense");
-            }
-            let folded = Snapshot::fold(records).unwrap().unwrap();
+        for (id, folded) in &folds {
             match self.find(*id) {
                 Ok(Found::Open(snapshot)) => {
-                    assert_eq!(snapshot.canonical(), folded.canonical(), "state of `{id}`");
+                    assert!(*snapshot == *folded, "state of `{id}`: {snapshot:#?}, {folded:#?}");
                     open += 1;
                 }
-                Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(&folded)),
+                Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(folded)),
                 Err(error) => panic!("instance `{id}` is lost: {error}"),
             }
         }
+        self.folds = folds;
         let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
         assert_eq!(held, open, "an instance without history");
-        self.check_ops(&histories);
+        self.check_ops();
     }
 
-    fn check_ops(&self, histories: &BTreeMap<InstanceId, Vec<Record>>) {
-        let mut taken: HashMap<&str, usize> = HashMap::new();
-        for record in histories.values().flatten() {
-            if let Body::EventReceived { id: Some(id), .. } = &record.body {
-                *taken.entry(id).or_default() += 1;
-            }
-        }
+    fn check_ops(&self) {
         for (at, op) in self.ops.iter().enumerate() {
             let acknowledged = op.state == OpState::Acknowledged;
             match op.what {
                 What::Event(_) => {
-                    let count = taken.get(&*event_id(at)).copied().unwrap_or(0);
+                    let count = self.taken.get(&*event_id(at)).copied().unwrap_or(0);
                     assert!(count <= 1, "event {at} was taken {count} times");
                     assert!(!acknowledged || count == 1, "event {at} is lost");
                 }
                 What::Start(_) => {
-                    let exists = histories.contains_key(&op.id);
+                    let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
                 What::Cancel | What::Resolve(..) => {}
@@ -712,11 +754,10 @@ impl<'m> Sim<'m> {
             assert!(round < 49, "an instance does not end: {:?}", self.first_open());
         }
         self.check_state();
-        let histories = self.histories();
-        self.facts.ended = histories.len();
+        self.facts.ended = self.histories.len();
         let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
         self.facts.acknowledged = acknowledged.count() as u64;
-        for (id, records) in &histories {
+        for (id, records) in &self.histories {
             self.check_history(*id, records);
         }
         for entry in self.ledger.entries().values() {
@@ -758,21 +799,21 @@ impl<'m> Sim<'m> {
                 return;
             }
         }
-        let shown: Vec<String> = self.histories().values().flatten().map(show).collect();
+        let shown: Vec<String> = self.histories.values().flatten().map(show).collect();
         panic!("{}\nno rest: {:?}", shown.join("\n"), self.moving());
     }
 
     /// What still moves.
-    fn moving(&self) -> Option<String> {
+    fn moving(&self) -> Option<Moving> {
         if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
-            return Some(format!("operation {at} is not sent"));
+            return Some(Moving::Operation(at));
         }
         if self.network.next_at().is_some() {
-            return Some("a message is under way".to_string());
+            return Some(Moving::Message);
         }
         for (owner, outside) in &self.shards {
             if !owner.is_quiet() || !outside.appends.is_empty() {
-                return Some(format!("an owner works, {} appends", outside.appends.len()));
+                return Some(Moving::Owner(outside.appends.len()));
             }
             for snapshot in owner.open_instances() {
                 let nodes = snapshot.trees.iter().flat_map(|tree| &tree.nodes);
@@ -782,8 +823,7 @@ impl<'m> Sim<'m> {
                 };
                 for (path, node) in nodes.filter(|(_, node)| &*node.kind == "call") {
                     if moves(node.status) {
-                        let state = String::from_utf8_lossy(&snapshot.canonical()).into_owned();
-                        return Some(format!("call `{path}` of {state}"));
+                        return Some(Moving::Call(snapshot.id, path.clone()));
                     }
                 }
             }
