@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "traaviis-runtime",
         ],
     ),
+    ("traaviis-fuzz", &["traaviis-model", "traaviis-engine", "traaviis-store"]),
     ("order-service", &[]),
     ("xtask", &[]),
 ];
