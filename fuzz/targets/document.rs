@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run --features libfuzzer document`, with `fuzz/seeds/document` as the corpus.
+//! `cargo +nightly fuzz run --features libfuzzer document`, seeded from `fuzz/seeds/document`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| traaviis_fuzz::document(bytes));

@@ -227,6 +227,22 @@ impl Value {
         })
     }
 
+    /// Says whether a reference to a secret is somewhere inside, or what reads back as one.
+    ///
+    /// Only definitions may name secrets: a payload that could would have the next call send them.
+    pub fn names_secret(&self) -> bool {
+        match self {
+            Value::Secret(_) => true,
+            Value::List(items) => items.iter().any(Value::names_secret),
+            Value::Map(map) => {
+                (map.len() == 1 && map.get("$secret").is_some())
+                    || map.iter().any(|(_, it)| it.names_secret())
+            }
+            Value::Optional(Some(inner)) => inner.names_secret(),
+            _ => false,
+        }
+    }
+
     /// Turns kinds that exist only in expressions into JSON kinds; secrets stay references.
     pub fn into_json(self) -> Value {
         match self {

@@ -1125,7 +1125,7 @@ fn encode(function: Function, value: &Value, budget: &mut Budget) -> Result<Valu
             budget.charge(octets.len() / 4)?;
             let decoded: Value = serde_json::from_slice(octets)
                 .map_err(|error| Fault::other(format!("text is not JSON: {error}")))?;
-            if holds_secret(&decoded) {
+            if decoded.names_secret() {
                 return Err(Fault::other("decoded JSON names a secret, which text cannot do"));
             }
             Ok(decoded)
@@ -1163,15 +1163,6 @@ fn encode(function: Function, value: &Value, budget: &mut Budget) -> Result<Valu
             }
             Ok(Value::from(encoded))
         }
-    }
-}
-
-fn holds_secret(value: &Value) -> bool {
-    match value {
-        Value::Secret(_) => true,
-        Value::List(items) => items.iter().any(holds_secret),
-        Value::Map(map) => map.iter().any(|(_, it)| holds_secret(it)),
-        _ => false,
     }
 }
 

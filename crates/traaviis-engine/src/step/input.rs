@@ -11,7 +11,7 @@ use traaviis_model::{
 use crate::{
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
-    step::{Input, InternalEvent, Origin, Rejection, Run, Step, StepContext},
+    step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
 };
 
 /// What the first templates of an instance read: its input, before there is any state.
@@ -48,10 +48,23 @@ fn too_large(what: &str, limit: usize) -> Rejection {
     Rejection::new("payload_too_large", format!("{what} is larger than {limit} bytes"))
 }
 
-pub(super) fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
-    if input.json_len() > limits::PAYLOAD_BYTES_MAX {
-        return Err(too_large("the start input", limits::PAYLOAD_BYTES_MAX));
+/// Refuses what no workflow can take from outside: too much, and names of secrets.
+fn check_payload(what: &str, code: &'static str, value: &Value) -> Result<(), Rejection> {
+    let limit = limits::PAYLOAD_BYTES_MAX;
+    if value.json_len() > limit {
+        return Err(too_large(what, limit));
     }
+    if value.names_secret() {
+        let message = format!(
+            "{what} holds an object with the reserved key `$secret`; only a workflow names secrets"
+        );
+        return Err(Rejection::new(code, message));
+    }
+    Ok(())
+}
+
+pub(super) fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
+    check_payload("the start input", "input_invalid", &input)?;
     let Some(schema) = &machine.input_schema else { return Ok(input) };
     let input = schema.fill_defaults(input);
     let errors = schema.errors(&input);
@@ -206,7 +219,12 @@ impl Run<'_> {
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
             Input::Continue => self.advance_trees(),
             Input::Cancel { terminate, reason } => self.cancel_instance(terminate, reason),
-            Input::Resolve { tree, path, resolution } => self.resolve(tree, &path, resolution)?,
+            Input::Resolve { tree, path, resolution } => {
+                if let Resolution::Happened(value) = &resolution {
+                    check_payload("the value", "validation_failed", value)?;
+                }
+                self.resolve(tree, &path, resolution)?;
+            }
         }
         if !self.is_ended() {
             self.settle();
@@ -228,9 +246,7 @@ impl Run<'_> {
                 "the instance is paused; resume it first",
             ));
         }
-        if data.json_len() > limits::PAYLOAD_BYTES_MAX {
-            return Err(too_large("the event payload", limits::PAYLOAD_BYTES_MAX));
-        }
+        check_payload("the event payload", "event_payload_invalid", &data)?;
         let machine = self.machine;
         let Some(declared) = machine.events.get(&name).filter(|it| !it.internal) else {
             let known = machine.events.iter().filter(|(_, it)| !it.internal).map(|(name, _)| name);

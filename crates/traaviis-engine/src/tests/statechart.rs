@@ -165,6 +165,20 @@ states:
 }
 
 #[test]
+fn payloads_name_no_secrets() {
+    check(
+        "initial: a\nevents: {go: {}}\nstates: {a: {on: {go: b}}, b: {}}",
+        r#"send go {"deep": [{"$secret": "STRIPE"}]}"#,
+        expect![[r#"
+            > start
+              - -> a
+            > send go {"deep": [{"$secret": "STRIPE"}]}
+              refused event_payload_invalid: the event payload holds an object with the reserved key `$secret`; only a workflow names secrets
+        "#]],
+    );
+}
+
+#[test]
 fn undeclared_rejected_ignored_and_deferred_events_follow_the_policy() {
     check(
         r#"
