@@ -139,6 +139,14 @@ pub trait LogStore: Send + Sync {
     /// Takes an append. Its outcome goes to `sink` with `token`, in order per sink.
     fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64);
 
+    /// Takes several appends as [`LogStore::append`] would one by one, and empties the list. A log
+    /// that locks, locks once.
+    fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
+        for (ctx, append, token) in appends.drain(..) {
+            self.append(&ctx, append, sink, token);
+        }
+    }
+
     /// Reads committed records of one stream, from number `from`, at most `limit`.
     fn read(
         &self,

@@ -27,7 +27,7 @@ use crate::{
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
-    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX},
+    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
     owner::{Committed, Key, Message, Outbox, Owner, Settings},
     recovery::{Recovery, RecoveryReport},
     watch::Watchers,
@@ -172,7 +172,12 @@ fn start_shard(number: usize, owner: Owner, shared: &Arc<Shared>) -> Result<Shar
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
     let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });
-    let outbox = ShardOutbox { shared: Arc::clone(shared), signals: shard.signals.clone(), sink };
+    let outbox = ShardOutbox {
+        shared: Arc::clone(shared),
+        signals: shard.signals.clone(),
+        sink,
+        appends: Vec::new(),
+    };
     let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers) };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
@@ -197,6 +202,7 @@ impl Worker {
         };
         self.owner.resume(&class, ports.clock.now(), &mut self.outbox);
         loop {
+            self.outbox.flush();
             let Some(first) = self.wait(ports.clock.now()) else { return };
             let mut next = first;
             let now = ports.clock.now();
@@ -208,7 +214,7 @@ impl Worker {
                         }
                         self.owner.handle(message, now, &mut self.outbox);
                     }
-                    Some(Signal::Stop) => return,
+                    Some(Signal::Stop) => return self.outbox.flush(),
                     Some(Signal::Wake) => {}
                     None => break,
                 }
@@ -257,6 +263,16 @@ struct ShardOutbox {
     shared: Arc<Shared>,
     signals: Sender<Signal>,
     sink: Arc<dyn CommitSink>,
+    /// Decided in this batch of messages and on their way to the log together.
+    appends: Vec<(TenantCtx, Append, u64)>,
+}
+
+impl ShardOutbox {
+    fn flush(&mut self) {
+        if !self.appends.is_empty() {
+            self.shared.ports.log.append_all(&mut self.appends, &self.sink);
+        }
+    }
 }
 
 impl Outbox for ShardOutbox {
@@ -268,7 +284,10 @@ impl Outbox for ShardOutbox {
             // Without a checkpointer there are no checkpoints; the log alone is enough.
             let _ = shared.checkpoint_due.send(());
         }
-        shared.ports.log.append(ctx, append, &self.sink, token);
+        self.appends.push((ctx.clone(), append, token));
+        if self.appends.len() >= FLUSH_AT {
+            self.flush();
+        }
     }
 
     fn perform(&mut self, ctx: &TenantCtx, call: Call) {

@@ -137,27 +137,50 @@ impl LocalLog {
         self.reader.damaged_streams()
     }
 
-    /// Waits for room and puts an append into the queue; gives it back when the log is closed.
-    fn enqueue(&self, entry: Entry, ticket: Ticket) -> Result<(), Ticket> {
+    /// Puts appends into the queue, waiting for room; gives back what a closed log does not take.
+    fn enqueue(
+        &self,
+        appends: impl Iterator<Item = (Entry, u64)>,
+        sink: &Arc<dyn CommitSink>,
+    ) -> Vec<u64> {
+        let mut refused = Vec::new();
         let mut queue = lock(&self.shared.queue);
-        while queue.is_full() && !queue.is_closed && queue.writer != Some(thread::current().id()) {
-            queue.callers_blocked += 1;
-            let waited = self.shared.emptied.wait(queue);
-            queue = waited.unwrap_or_else(PoisonError::into_inner);
-            queue.callers_blocked -= 1;
+        for (entry, token) in appends {
+            while queue.is_full()
+                && !queue.is_closed
+                && queue.writer != Some(thread::current().id())
+            {
+                if queue.take_wake() {
+                    self.shared.filled.notify_one();
+                }
+                queue.callers_blocked += 1;
+                let waited = self.shared.emptied.wait(queue);
+                queue = waited.unwrap_or_else(PoisonError::into_inner);
+                queue.callers_blocked -= 1;
+            }
+            if queue.is_closed {
+                refused.push(token);
+                continue;
+            }
+            queue.waiting.bytes += entry.append.lines.len();
+            queue.waiting.entries.push(entry);
+            queue.waiting.tickets.push((sink.clone(), token));
         }
-        if queue.is_closed {
-            return Err(ticket);
-        }
-        queue.waiting.bytes += entry.append.lines.len();
-        queue.waiting.entries.push(entry);
-        queue.waiting.tickets.push(ticket);
-        // One wake-up is enough; the flag is lowered so that others in this group make none.
-        if std::mem::take(&mut queue.is_writer_idle) {
-            drop(queue);
+        let wakes = queue.take_wake();
+        drop(queue);
+        if wakes {
             self.shared.filled.notify_one();
         }
-        Ok(())
+        refused
+    }
+
+    fn refuse(&self, tokens: Vec<u64>, sink: &Arc<dyn CommitSink>) {
+        if tokens.is_empty() {
+            return;
+        }
+        let why = self.failed().unwrap_or_else(|| "it is closed".into());
+        let refused = |token| (token, Err(LogError::Failed(why.clone())));
+        sink.committed(&mut tokens.into_iter().map(refused));
     }
 }
 
@@ -168,6 +191,12 @@ impl Drop for LocalLog {
 }
 
 impl Queue {
+    /// Says whether the writer sleeps while something waits. One wake-up is enough; the flag is
+    /// lowered so that others in this group make none.
+    fn take_wake(&mut self) -> bool {
+        !self.waiting.entries.is_empty() && std::mem::take(&mut self.is_writer_idle)
+    }
+
     fn is_full(&self) -> bool {
         self.waiting.entries.len() >= WAITING_APPENDS_MAX || self.waiting.bytes >= WAITING_BYTES_MAX
     }
@@ -176,10 +205,16 @@ impl Queue {
 impl LogStore for LocalLog {
     fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
         let entry = Entry { tenant: ctx.tenant(), append };
-        if let Err((sink, token)) = self.enqueue(entry, (sink.clone(), token)) {
-            let why = self.failed().unwrap_or_else(|| "it is closed".into());
-            sink.committed(&mut std::iter::once((token, Err(LogError::Failed(why)))));
-        }
+        let refused = self.enqueue(std::iter::once((entry, token)), sink);
+        self.refuse(refused, sink);
+    }
+
+    fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
+        let entries = appends
+            .drain(..)
+            .map(|(ctx, append, token)| (Entry { tenant: ctx.tenant(), append }, token));
+        let refused = self.enqueue(entries, sink);
+        self.refuse(refused, sink);
     }
 
     fn read(

@@ -231,7 +231,7 @@ impl Expr {
     }
 
     /// Returns the text this was read from.
-    pub fn source(&self) -> &str {
+    pub fn source(&self) -> &Text {
         &self.0.source
     }
 

@@ -114,7 +114,7 @@ impl<'m> Run<'m> {
             candidates: candidates.iter().map(|it| it.pointer.clone()).collect(),
             guards: candidates
                 .iter()
-                .filter_map(|it| Some(it.guard.as_ref()?.source().into()))
+                .filter_map(|it| Some(it.guard.as_ref()?.source().clone()))
                 .collect(),
             exited: exits.iter().map(path).collect(),
             entered: entries.iter().map(path).collect(),
