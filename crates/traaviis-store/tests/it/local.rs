@@ -78,7 +78,8 @@ fn many_threads_append_while_others_read() {
                 seen += 1;
             });
             assert_eq!(end.unwrap(), seen);
-            scanned(&*log, seen / 2);
+            // The reader beside may see what is written and not yet durable.
+            scanned(&*log, (seen / 2).min(log.tail()));
         }
     });
     let mut frames = 0;
