@@ -29,8 +29,8 @@ pub enum Error {
         message: Arc<str>,
     },
     /// The log refused.
-    #[error("cannot commit to the log")]
-    Log(#[source] LogError),
+    #[error(transparent)]
+    Log(LogError),
     /// Too many requests are on their way.
     #[error("the runtime has too many requests waiting; try again later")]
     Busy,

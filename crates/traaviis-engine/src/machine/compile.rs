@@ -95,6 +95,16 @@ impl Compiler {
         self.found.push(Diagnostic::error(code, pointer, message));
     }
 
+    pub(super) fn error_with_hint(
+        &mut self,
+        code: &'static str,
+        pointer: &str,
+        message: String,
+        hint: &str,
+    ) {
+        self.found.push(Diagnostic::error(code, pointer, message).hint(hint));
+    }
+
     pub(super) fn expr(&mut self, source: &str, scope: Scope, pointer: &str) -> Expr {
         match Expr::parse(source, scope) {
             Ok(expr) => expr,

@@ -506,6 +506,15 @@ impl Build<'_> {
         }
     }
 
+    /// Refuses what would lose compensations: a body that begins again forgets its nodes.
+    fn forgets(&mut self, effect: &Effect, what: &str, next: &str) {
+        let message = format!(
+            "compensations of {what} inside `{}` would be forgotten when it begins again",
+            effect.kind
+        );
+        self.compiler.error_with_hint("E190", &effect.pointer, message, next);
+    }
+
     fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
         let name: &str = &effect.kind;
         match name {
@@ -533,6 +542,9 @@ impl Build<'_> {
                 let body = self.required(effect, "effect", "body", scope, depth);
                 let policy = effect.retry.clone().unwrap_or_default();
                 let policy = self.retry(&policy, scope, &effect.pointer);
+                if kind_undoes(&body.kind) && !body.is_scope() {
+                    self.forgets(effect, "a try that fails", "put the steps into a `saga`");
+                }
                 return EffectKind::Retry { body, policy };
             }
             "timeout" => {
@@ -569,6 +581,9 @@ impl Build<'_> {
                 let cond = params.expr("cond", inner);
                 let max = params.count("max_iterations", 1, limits::LOOP_ITERATIONS_MAX as usize);
                 let delay = params.duration("delay");
+                if body.undoes {
+                    self.forgets(effect, "a round", "use `batch`, which keeps them");
+                }
                 return EffectKind::While { cond, body, max: max as u32, delay };
             }
             _ => {}

@@ -279,3 +279,35 @@ states:
     let machine = super::machine(&super::with_head(body));
     assert!(super::World::new(&machine, traaviis_model::Value::empty_map()).snapshot.step > 2);
 }
+
+#[test]
+fn what_would_forget_compensations_is_refused() {
+    let errors = |effect: &str| {
+        let body = format!("initial: a\nstates: {{a: {{invoke: [{{id: w, effect: {effect}}}]}}}}");
+        let read = traaviis_model::document::read(
+            &super::with_head(&body),
+            traaviis_model::document::Format::Yaml,
+        );
+        let definition = read.definition.unwrap_or_else(|| panic!("{:?}", read.diagnostics));
+        match crate::Machine::compile(std::sync::Arc::new(definition)) {
+            Ok(_) => "accepted".to_string(),
+            Err(found) => found.iter().map(|it| format!("{} {}", it.code, it.message)).collect(),
+        }
+    };
+    let undoing = "{type: call, function: f, compensation: {type: call, function: g}}";
+    let sequence = format!("{{type: sequence, effects: [{undoing}, {undoing}]}}");
+    let saga = format!("{{type: saga, steps: [{{id: s, action: {undoing}}}]}}");
+    let retried = |body: &str| errors(&format!("{{type: retry, effect: {body}}}"));
+    let looped = |body: &str| {
+        errors(&format!("{{type: while_loop, cond: 'true', max_iterations: 3, effect: {body}}}"))
+    };
+    assert_eq!(retried(undoing), "accepted");
+    assert_eq!(retried(&saga), "accepted");
+    let tries = "E190 compensations of a try that fails inside `retry` would be forgotten when it begins again";
+    assert_eq!(retried(&sequence), tries);
+    let rounds =
+        "E190 compensations of a round inside `while_loop` would be forgotten when it begins again";
+    assert_eq!(looped(undoing), rounds);
+    assert_eq!(looped(&saga), rounds);
+    assert_eq!(looped("{type: call, function: f}"), "accepted");
+}
