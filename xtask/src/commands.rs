@@ -18,6 +18,8 @@ const GENERATED: &[Generated] = &[
 const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["validate"],
+    &["simulate"],
+    &["import"],
     &["ps"],
     &["show"],
     &["send"],

@@ -10,6 +10,7 @@ pub mod effects;
 pub mod expr;
 pub mod machine;
 pub mod replay;
+pub mod simulate;
 pub mod step;
 
 pub use machine::Machine;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cancel;
 pub mod doctor;
+pub mod import;
 pub mod log;
 pub mod ps;
 pub mod replay;
@@ -11,5 +12,6 @@ pub mod run;
 pub mod schema;
 pub mod send;
 pub mod show;
+pub mod simulate;
 pub mod validate;
 pub mod version;

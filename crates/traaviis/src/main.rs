@@ -28,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, log, ps, replay, resolve, run, schema, send, show,
-        validate, version,
+        bench as bench_command, cancel, doctor, import, log, ps, replay, resolve, run, schema, send, show,
+        simulate, validate, version,
     },
     exit::Failure,
     output::Output,
@@ -53,6 +53,8 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Validate(validate::Args),
+    Simulate(simulate::Args),
+    Import(import::Args),
     Replay(replay::Args),
     Ps(ps::Args),
     Show(show::Args),
@@ -72,6 +74,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
+        Command::Simulate(args) => simulate::run(args, &output),
+        Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),
         Command::Show(args) => show::run(args, &output),

@@ -10,6 +10,7 @@ use super::Finding;
 const EDGES: &[(&str, &[&str])] = &[
     ("traaviis-model", &[]),
     ("traaviis-engine", &["traaviis-model"]),
+    ("traaviis-design", &["traaviis-model", "traaviis-engine"]),
     ("traaviis-ports", &["traaviis-model"]),
     ("traaviis-store", &["traaviis-ports", "traaviis-model"]),
     ("traaviis-connect", &["traaviis-ports", "traaviis-model"]),
@@ -20,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "traaviis-model",
             "traaviis-engine",
+            "traaviis-design",
             "traaviis-ports",
             "traaviis-store",
             "traaviis-connect",
