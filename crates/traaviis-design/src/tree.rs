@@ -51,16 +51,17 @@ impl Tree {
     }
 
     fn json(&self, out: &mut String) {
-        let parts = |out: &mut String, open, close, each: &mut dyn FnMut(&mut String, usize), count| {
-            out.push(open);
-            for at in 0..count {
-                if at > 0 {
-                    out.push(',');
+        let parts =
+            |out: &mut String, open, close, each: &mut dyn FnMut(&mut String, usize), count| {
+                out.push(open);
+                for at in 0..count {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    each(out, at);
                 }
-                each(out, at);
-            }
-            out.push(close);
-        };
+                out.push(close);
+            };
         match self {
             Tree::Text(text) => out.push_str(&quoted(text)),
             Tree::Plain(text) => out.push_str(text),
@@ -133,8 +134,8 @@ fn quoted(text: &str) -> String {
 /// Writes text without quotes where YAML reads it as the same text.
 fn plain_or_quoted(text: &str) -> String {
     let starts = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let is_plain = starts && text.chars().all(|it| it.is_ascii_alphanumeric() || "_-.".contains(it));
-    let means_more =
-        ["true", "false", "null"].iter().any(|it| it.eq_ignore_ascii_case(text));
+    let is_plain =
+        starts && text.chars().all(|it| it.is_ascii_alphanumeric() || "_-.".contains(it));
+    let means_more = ["true", "false", "null"].iter().any(|it| it.eq_ignore_ascii_case(text));
     if is_plain && !means_more { text.to_string() } else { quoted(text) }
 }

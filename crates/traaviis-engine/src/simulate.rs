@@ -37,17 +37,17 @@ impl<'m> Simulation<'m> {
         let snapshot = begun.snapshot.clone();
         let mut simulation = Simulation { machine, snapshot, records: Vec::new(), now };
         simulation.took(begun)?;
-        simulation.fire_until(now)?;
         Ok(simulation)
     }
 
-    /// Sends an event; a refused one changes nothing.
+    /// Sends an event, after the timers that are due now; a refused one changes nothing.
     pub fn send(&mut self, event: Text, data: Value) -> Result<(), Rejection> {
-        self.feed(Input::Event { event, data, id: None })?;
-        self.fire_until(self.now)
+        self.fire_until(self.now)?;
+        self.feed(Input::Event { event, data, id: None })
     }
 
-    /// Lets time pass; timers fire in due order, each at its time.
+    /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:
+    /// then what is due now fires.
     pub fn advance(&mut self, span: Span) -> Result<(), Rejection> {
         let until = self.now.plus(span);
         self.fire_until(until)?;
@@ -150,6 +150,7 @@ states:
         let id = InstanceId(uuid::Uuid::from_u128(1));
         let ctx = TenantCtx::for_test(1);
         let begun = Simulation::start(&machine, &ctx, id, Value::empty_map(), Timestamp(0));
-        assert_eq!(begun.unwrap_err().code, "simulation_overrun");
+        let refused = begun.unwrap().advance(Span(0)).unwrap_err();
+        assert_eq!(refused.code, "simulation_overrun");
     }
 }

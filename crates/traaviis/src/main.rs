@@ -28,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, import, log, ps, replay, resolve, run, schema, send, show,
-        simulate, validate, version,
+        bench as bench_command, cancel, doctor, import, log, ps, replay, resolve, run, schema,
+        send, show, simulate, validate, version,
     },
     exit::Failure,
     output::Output,

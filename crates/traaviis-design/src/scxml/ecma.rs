@@ -262,7 +262,18 @@ impl Parser<'_> {
 
     /// Only the question whether something is defined has a counterpart: undefined becomes null.
     fn type_of(&mut self) -> Result<Cel, String> {
-        let of = self.postfix()?;
+        let of = match (&self.tokens[self.at..].iter().map(Token::shown).collect::<Vec<_>>())[..] {
+            // Fields of an event that only other processors fill.
+            [ref event, ref dot, ref field, ..]
+                if event == "_event"
+                    && dot == "."
+                    && matches!(&**field, "origin" | "origintype" | "invokeid" | "sendid") =>
+            {
+                self.at += 3;
+                Cel::new("null".into(), Kind::Other)
+            }
+            _ => self.postfix()?,
+        };
         let is_equal = self.takes("===") || self.takes("==");
         if !is_equal && !self.takes("!==") && !self.takes("!=") {
             return Err("`typeof` outside a comparison with 'undefined'".into());
@@ -358,6 +369,25 @@ impl Parser<'_> {
         }
     }
 
+    /// A whole power is a product; nothing else of `Math` is needed by conditions.
+    fn math(&mut self) -> Result<Cel, String> {
+        const POWER_MAX: usize = 8;
+        self.needs(".")?;
+        let name = self.peek().map_or_else(String::new, Token::shown);
+        self.at += 1;
+        let arguments = self.arguments()?;
+        match (name.as_str(), arguments.as_slice()) {
+            ("pow", [base, power]) => match power.text.parse::<usize>() {
+                Ok(power @ 1..=POWER_MAX) => {
+                    let product = vec![&*base.text; power].join(" * ");
+                    Ok(Cel::new(format!("({product})"), Kind::Other))
+                }
+                _ => Err(format!("a power that is not 1 to {POWER_MAX}")),
+            },
+            _ => Err(format!("`Math.{name}`")),
+        }
+    }
+
     fn object(&mut self) -> Result<Cel, String> {
         let mut pairs = Vec::new();
         while !self.takes("}") {
@@ -382,7 +412,8 @@ impl Parser<'_> {
             "true" | "false" => other(name, Kind::Bool),
             "null" | "undefined" => other("null", Kind::Other),
             "_name" => other("workflow.name", Kind::Text),
-            "_sessionid" => other("workflow.id", Kind::Text),
+            "_sessionid" => other("workflow.instance_id", Kind::Text),
+            "Math" => self.math(),
             "_event" => {
                 self.needs(".")?;
                 match self.peek().cloned() {
@@ -441,7 +472,12 @@ mod tests {
             ("{p: 'v', \"q\": [1, 2.5]}", "{'p': 'v', 'q': [1, 2.5]}"),
             ("[].concat(a, [4])", "(([] + data.a) + [4])"),
             ("typeof x === 'undefined'", "(default(data.x, null) == null)"),
-            ("_event.data.n > 3 ? 'it\\'s' : a[0].b", "((event.data.n > 3) ? 'it\\'s' : data.a[0].b)"),
+            ("typeof _event.origin === 'undefined'", "(default(null, null) == null)"),
+            ("Math.pow(x, 3)", "(data.x * data.x * data.x)"),
+            (
+                "_event.data.n > 3 ? 'it\\'s' : a[0].b",
+                "((event.data.n > 3) ? 'it\\'s' : data.a[0].b)",
+            ),
         ] {
             assert_eq!(translate(source, &Every).unwrap().text, cel);
         }
@@ -451,9 +487,16 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused() {
-        for source in
-            ["++x", "f(1)", "a | b", "function(a) { return a }", "x instanceof Array", "1 2", "", "'a"]
-        {
+        for source in [
+            "++x",
+            "f(1)",
+            "a | b",
+            "function(a) { return a }",
+            "x instanceof Array",
+            "1 2",
+            "",
+            "'a",
+        ] {
             assert!(translate(source, &Every).is_err(), "{source}");
         }
         let deep = "(".repeat(5_000) + "1" + &")".repeat(5_000);

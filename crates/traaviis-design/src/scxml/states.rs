@@ -133,7 +133,8 @@ impl<'x> Chart<'x> {
 
 /// Returns a name that workflows accept.
 pub fn to_name(id: &str) -> String {
-    let part = |it: char| if it.is_ascii_alphanumeric() || it == '_' || it == '-' { it } else { '_' };
+    let part =
+        |it: char| if it.is_ascii_alphanumeric() || it == '_' || it == '-' { it } else { '_' };
     let name: String = id.trim().chars().map(part).collect();
     match name.chars().next() {
         Some(first) if first.is_ascii_alphabetic() || first == '_' => name,

@@ -306,15 +306,11 @@ impl<'x> Writer<'x, '_> {
 
     // --- Transitions ------------------------------------------------------------------------
 
-    fn transitions(
-        &mut self,
-        index: StateIndex,
-        written: &mut Tree,
-    ) -> Result<(), ScxmlError> {
+    fn transitions(&mut self, index: StateIndex, written: &mut Tree) -> Result<(), ScxmlError> {
         let mut always = Vec::new();
         let mut found: Vec<Transition> = Vec::new();
         for node in elements(self.chart.states[index].node, "transition") {
-            let Some(candidate) = self.candidate(index, node)? else { continue };
+            let candidate = self.candidate(index, node)?;
             self.loss.kept += 1;
             let descriptors: Vec<String> = node
                 .attribute("event")
@@ -389,11 +385,7 @@ impl<'x> Writer<'x, '_> {
         }
     }
 
-    fn candidate(
-        &mut self,
-        index: StateIndex,
-        node: Node<'x, 'x>,
-    ) -> Result<Option<Tree>, ScxmlError> {
+    fn candidate(&mut self, index: StateIndex, node: Node<'x, 'x>) -> Result<Tree, ScxmlError> {
         let mut candidate = Tree::Map(Vec::new());
         let mut targets = Vec::new();
         let mut stays_inside = true;
@@ -415,14 +407,13 @@ impl<'x> Writer<'x, '_> {
                 Err(why) => {
                     // A condition that fails counts as false.
                     self.dropped(node, format!("never taken, `{source}`: {why}"));
-                    return Ok(None);
+                    candidate.put("guard", Tree::text(format!("{FAILING} == true")));
                 }
             }
         }
         let is_compound = self.chart.states[index].kind == Kind::State
             && !self.chart.states[index].children.is_empty();
-        let is_internal =
-            node.attribute("type") == Some("internal") && is_compound && stays_inside;
+        let is_internal = node.attribute("type") == Some("internal") && is_compound && stays_inside;
         if has_targets && comes_back && !is_internal {
             candidate.put("reenter", Tree::Plain("true".into()));
         }
@@ -431,37 +422,60 @@ impl<'x> Writer<'x, '_> {
         if !actions.is_empty() {
             candidate.put("actions", Tree::List(actions));
         }
-        Ok(Some(candidate))
+        Ok(candidate)
     }
 
     // --- Executable content -----------------------------------------------------------------
 
     fn actions(&mut self, block: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
         for node in block.children().filter(Node::is_element) {
-            let action = match node.tag_name().name() {
-                "raise" => self.raise(node),
-                "send" => self.send(node),
-                "cancel" => self.cancel(node),
-                "log" => self.log(node),
-                "assign" => self.assign(node),
-                "if" => {
-                    self.choose(node, when, out);
-                    None
-                }
-                // Parts of the element around them.
-                "elseif" | "else" | "transition" => None,
-                other => {
-                    self.dropped(node, format!("`{other}` has no counterpart"));
-                    None
-                }
-            };
-            if let Some(mut action) = action {
-                self.loss.kept += 1;
-                if let Some(when) = when {
-                    action.put("when", Tree::text(when));
-                }
-                out.push(action);
+            // Parts of the element around them are no actions.
+            if !matches!(node.tag_name().name(), "transition" | "elseif" | "else") {
+                self.action(node, when, out);
             }
+        }
+    }
+
+    fn action(&mut self, node: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
+        let written = match node.tag_name().name() {
+            "raise" => self.raise(node),
+            "send" => {
+                self.keep_id(node, when, out);
+                self.send(node)
+            }
+            "cancel" => self.cancel(node),
+            "log" => self.log(node),
+            "assign" => self.assign(node),
+            "if" => return self.choose(node, when, out),
+            other => {
+                self.dropped(
+                    node,
+                    format!("`{other}` has no counterpart; it fails when it is run"),
+                );
+                None
+            }
+        };
+        self.loss.kept += usize::from(written.is_some());
+        push(written.unwrap_or_else(failing), when, out);
+    }
+
+    /// Gives a sent event the id that `idlocation` asks for.
+    fn keep_id(&mut self, node: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
+        let Some(location) = node.attribute("idlocation") else { return };
+        if self.variables.contains(location) {
+            let id = Tree::text(self.send_id(node));
+            let assign = Tree::Map(vec![(to_name(location), id)]);
+            push(Tree::map([("assign", assign)]), when, out);
+        } else {
+            self.dropped(node, format!("`{location}` of `idlocation` is not declared"));
+        }
+    }
+
+    /// Returns the id of a sent event: its own, or one made from its place.
+    fn send_id(&self, node: Node<'x, 'x>) -> String {
+        match node.attribute("id") {
+            Some(id) => to_name(id),
+            None => format!("send_{}", node.range().start),
         }
     }
 
@@ -475,7 +489,7 @@ impl<'x> Writer<'x, '_> {
     }
 
     fn send(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        for attribute in ["eventexpr", "targetexpr", "typeexpr", "idlocation"] {
+        for attribute in ["eventexpr", "targetexpr", "typeexpr"] {
             if node.attribute(attribute).is_some() {
                 self.dropped(node, format!("`{attribute}` has no counterpart"));
                 return None;
@@ -514,8 +528,8 @@ impl<'x> Writer<'x, '_> {
             return None;
         };
         raise.put("delay", delay);
-        if let Some(id) = node.attribute("id") {
-            raise.put("id", Tree::text(to_name(id)));
+        if node.attribute("id").or(node.attribute("idlocation")).is_some() {
+            raise.put("id", Tree::text(self.send_id(node)));
         }
         Some(Tree::map([("raise", raise)]))
     }
@@ -548,9 +562,8 @@ impl<'x> Writer<'x, '_> {
         let root = location.split('.').next().unwrap_or_default();
         if !self.variables.contains(root) {
             // In SCXML an error; the same here, because the field of a null does not exist.
-            self.approximated(node, format!("`{location}` is not declared; assigning it fails"));
-            let wrong = Tree::text("${data.not_declared.field}");
-            return Some(Tree::map([("assign", Tree::map([("not_declared", wrong)]))]));
+            // An error there as well.
+            return Some(failing());
         }
         let content = node.text().map(str::trim).filter(|it| !it.is_empty());
         let value = match (node.attribute("expr"), content) {
@@ -604,40 +617,15 @@ impl<'x> Writer<'x, '_> {
             before.push(flag.clone());
             flags.push(flag);
         }
-        let mut action = Tree::map([("assign", assigned)]);
-        if let Some(when) = when {
-            action.put("when", Tree::text(when));
-        }
-        out.push(action);
+        push(Tree::map([("assign", assigned)]), when, out);
         for ((_, children), flag) in branches.into_iter().zip(flags) {
             let when = match when {
                 Some(outer) => format!("{outer} && data.{flag}"),
                 None => format!("data.{flag}"),
             };
             for child in children {
-                // Each child alone: the element around it holds all branches.
-                self.single(child, &when, out);
+                self.action(child, Some(&when), out);
             }
-        }
-    }
-
-    fn single(&mut self, node: Node<'x, 'x>, when: &str, out: &mut Vec<Tree>) {
-        let action = match node.tag_name().name() {
-            "raise" => self.raise(node),
-            "send" => self.send(node),
-            "cancel" => self.cancel(node),
-            "log" => self.log(node),
-            "assign" => self.assign(node),
-            "if" => return self.choose(node, Some(when), out),
-            other => {
-                self.dropped(node, format!("`{other}` has no counterpart"));
-                None
-            }
-        };
-        if let Some(mut action) = action {
-            self.loss.kept += 1;
-            action.put("when", Tree::text(when));
-            out.push(action);
         }
     }
 
@@ -667,6 +655,23 @@ impl<'x> Writer<'x, '_> {
         }
         (!fields.is_empty()).then_some(fields)
     }
+}
+
+/// An action that fails when it runs, for what cannot be converted: a run that reaches it gets
+/// `error.expression`, as it would get `error.execution`, and does not go on as if all were well.
+fn failing() -> Tree {
+    let wrong = Tree::text(format!("${{{FAILING}}}"));
+    Tree::map([("assign", Tree::map([("not_converted", wrong)]))])
+}
+
+/// Reads a field of nothing.
+const FAILING: &str = "data.not_converted.field";
+
+fn push(mut action: Tree, when: Option<&str>, out: &mut Vec<Tree>) {
+    if let Some(when) = when {
+        action.put("when", Tree::text(when));
+    }
+    out.push(action);
 }
 
 fn one_or_list(mut items: Vec<Tree>) -> Tree {

@@ -7,6 +7,7 @@ mod doctor;
 mod kill;
 mod log;
 mod run;
+mod simulate;
 mod socket;
 mod validate;
 
