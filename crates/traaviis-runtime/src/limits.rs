@@ -14,8 +14,8 @@ pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
 pub const FULL_RETRY: Span = Span::millis(500);
 /// Requests of callers on their way to one shard; beyond it callers get `busy` instead of a queue.
 pub const INBOX_MAX: usize = 65_536;
-/// Appends a shard gathers before it hands them to the log in the middle of a batch: enough to share
-/// the cost of a lock and a wake-up, few enough that the log writes while the shard decides.
+/// Appends a shard gathers before it hands them to the log in the middle of a batch: enough to
+/// share the cost of a lock and a wake-up, few enough that the log writes while the shard decides.
 pub const FLUSH_AT: usize = 64;
 /// Messages a shard takes before it looks at its timers again.
 pub const BATCH_MAX: usize = 1_024;

@@ -1,10 +1,10 @@
 //! SCXML 1.0 to a workflow document.
 //!
-//! Stages: [`read`] the XML into states and transitions ([`states`]), then [`write`](mod@write) them
-//! as a document. Where the two languages order things differently, the document is written so that
-//! the behaviour stays: transitions of a state are listed per event in document order, `reenter` says
-//! what `type` said, and an event sent without a delay is a timer of zero, because it comes after
-//! the events raised in the same macrostep.
+//! Stages: read the XML into states (`states.rs`), then write them as a document (`write.rs`), with
+//! expressions translated by [`ecma`]. Where the two languages order things differently, the
+//! document is written so that the behaviour stays: transitions of a state are listed per event in
+//! document order, `reenter` says what `type` said, and an event sent without a delay is a timer of
+//! zero, because it comes after the events raised in the same macrostep.
 
 pub mod ecma;
 mod states;

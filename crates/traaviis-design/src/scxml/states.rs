@@ -1,6 +1,6 @@
 //! The states of an SCXML document: their ids, their places, and what is inside.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use roxmltree::{Document, Node};
 
@@ -44,7 +44,7 @@ pub struct State<'x> {
 pub struct Chart<'x> {
     /// In document order, the root first.
     pub states: Vec<State<'x>>,
-    by_id: HashMap<&'x str, StateIndex>,
+    by_id: BTreeMap<&'x str, StateIndex>,
 }
 
 /// Reads the states of a document.
@@ -61,7 +61,7 @@ pub fn read<'x>(xml: &'x Document<'x>) -> Result<Chart<'x>, ScxmlError> {
         parent: 0,
         children: Vec::new(),
     };
-    let mut chart = Chart { states: vec![root_state], by_id: HashMap::new() };
+    let mut chart = Chart { states: vec![root_state], by_id: BTreeMap::new() };
     chart.children(xml, 0, 1)?;
     if chart.states.len() == 1 {
         return Err(ScxmlError::NoState);
