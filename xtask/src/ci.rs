@@ -2,31 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Error, cargo, commands, run as run_command};
+use crate::{Error, cargo, commands, licences, run as run_command};
 
-type Step = (&'static str, fn() -> Result<Outcome, Error>);
-
-/// How a step went when it did not fail.
-enum Outcome {
-    Passed,
-    /// Not run, with the reason.
-    Skipped(&'static str),
-}
+type Step = (&'static str, fn() -> Result<(), Error>);
 
 const STEPS: &[Step] = &[
-    ("format", || passed(run_command(&mut cargo(&["fmt", "--all", "--", "--check"])))),
-    ("tidy", || passed(commands::tidy())),
+    ("format", || run_command(&mut cargo(&["fmt", "--all", "--", "--check"]))),
+    ("tidy", commands::tidy),
     ("clippy", || {
         let mut clippy = cargo(&["clippy", "--release", "--workspace", "--all-targets"]);
-        passed(run_command(clippy.args(["--", "-D", "warnings"])))
+        run_command(clippy.args(["--", "-D", "warnings"]))
     }),
     ("dependencies", dependencies),
-    ("generated files", || passed(commands::generate(commands::Generate::Check))),
-    ("tests", || passed(commands::test(&[]))),
-    ("simulation", || passed(simulation())),
+    ("generated files", || commands::generate(commands::Generate::Check)),
+    ("tests", || commands::test(&[])),
+    ("simulation", simulation),
     ("documentation", || {
         let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
-        passed(run_command(doc.env("RUSTDOCFLAGS", "-D warnings")))
+        run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
     }),
 ];
 
@@ -39,8 +32,7 @@ pub fn run() -> Result<(), Error> {
         let outcome = step();
         let took = seconds(step_begun.elapsed());
         match outcome {
-            Ok(Outcome::Passed) => println!("=== {name}: passed in {took}"),
-            Ok(Outcome::Skipped(reason)) => println!("=== {name}: skipped, {reason}"),
+            Ok(()) => println!("=== {name}: passed in {took}"),
             Err(error) => {
                 println!("=== {name}: FAILED after {took}");
                 return Err(format!("step `{name}` failed: {error}"));
@@ -63,19 +55,14 @@ fn simulation() -> Result<(), Error> {
     run_command(test.env("SIM_SEEDS", SIM_SEEDS).env("SIM_OPS", SIM_OPS))
 }
 
-/// Checks licences, sources and bans without the network; advisories need a database from it.
-fn dependencies() -> Result<Outcome, Error> {
+/// Checks licences and sources, and with `cargo deny`, where it is installed, bans as well.
+fn dependencies() -> Result<(), Error> {
+    licences::check()?;
     let installed = cargo(&["deny", "--version"]).output().is_ok_and(|it| it.status.success());
-    if !installed {
-        return Ok(Outcome::Skipped(
-            "`cargo deny` is not installed (`cargo install cargo-deny --locked`)",
-        ));
+    if installed {
+        run_command(&mut cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
     }
-    passed(run_command(&mut cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"])))
-}
-
-fn passed(result: Result<(), Error>) -> Result<Outcome, Error> {
-    result.map(|()| Outcome::Passed)
+    Ok(())
 }
 
 fn seconds(time: Duration) -> String {

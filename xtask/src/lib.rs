@@ -8,6 +8,7 @@ use std::{
 pub mod ci;
 pub mod commands;
 pub mod dev;
+pub mod licences;
 pub mod tidy;
 
 /// Why a command failed, for the person at the terminal.

@@ -137,7 +137,7 @@ states:
         let refused = run.send("go".into(), Value::Null).unwrap_err();
         assert_eq!(refused.code, "event_not_accepted");
         run.advance(Span::secs(60)).unwrap();
-        assert_eq!(run.snapshot().output.to_json(), r#""1970-01-31T00:00:01Z""#);
+        assert_eq!(run.snapshot().output.to_json(), r#""1970-01-31T00:00:01.000000Z""#);
         let replayed = crate::replay(&machine, run.records()).unwrap().unwrap();
         assert_eq!(replayed, *run.snapshot());
     }
