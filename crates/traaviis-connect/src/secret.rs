@@ -124,9 +124,27 @@ impl<'a> Vault<'a> {
     }
 
     fn mask_text(&self, text: &str) -> String {
-        self.needles.iter().fold(text.to_owned(), |text, needle| {
+        let whole = self.needles.iter().fold(text.to_owned(), |text, needle| {
             if text.contains(needle.as_str()) { text.replace(needle.as_str(), "***") } else { text }
-        })
+        });
+        self.mask_end(whole)
+    }
+
+    /// Masks the beginning of a value at the end of a text, which is what cutting the text leaves.
+    /// A letter or two tell nothing and end many texts by chance.
+    fn mask_end(&self, mut text: String) -> String {
+        const TELLING: usize = 4;
+        let begun = |needle: &String| {
+            (TELLING..needle.len())
+                .rev()
+                .filter(|it| needle.is_char_boundary(*it))
+                .find(|it| text.ends_with(&needle[..*it]))
+        };
+        if let Some(longest) = self.needles.iter().filter_map(begun).max() {
+            text.truncate(text.len() - longest);
+            text.push_str("***");
+        }
+        text
     }
 
     fn mask_value(&self, value: &Value) -> Value {

@@ -127,8 +127,13 @@ fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Inp
         state
             .node(tree, path)
             .filter(|node| node.status == NodeStatus::Started)
-            .map(|it| it.attempt)
+            .map(|it| (it.scheduled, it.attempt))
     };
+    // A step that could not be taken keeps what was wrong, not what it was given.
+    let is_frozen = |it: &Record| matches!(it.body, Body::IncidentOpened { tree: 0, .. });
+    if taken.iter().any(is_frozen) {
+        return None;
+    }
     Some(match &taken[0].body {
         Body::EventReceived { event, data, id, source: EventSource::External } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
@@ -141,29 +146,32 @@ fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Inp
             Input::Starting { tree: *tree, path: path.clone() }
         }
         Body::EffectCompleted { tree, path, value } => match started(*tree, path) {
-            Some(attempt) => Input::Outcome {
+            Some((scheduled, attempt)) => Input::Outcome {
                 tree: *tree,
                 path: path.clone(),
+                scheduled,
                 attempt,
                 outcome: Ok(value.clone()),
             },
             None => Input::Continue,
         },
         Body::EffectFailed { tree, path, error } => match started(*tree, path) {
-            Some(attempt) => {
+            Some((scheduled, attempt)) => {
                 let error = match (&*error.code, &error.cause) {
                     ("max_retries_exceeded", Some(cause)) => (**cause).clone(),
                     _ => error.clone(),
                 };
-                Input::Outcome { tree: *tree, path: path.clone(), attempt, outcome: Err(error) }
+                let (tree, path) = (*tree, path.clone());
+                Input::Outcome { tree, path, scheduled, attempt, outcome: Err(error) }
             }
             None => Input::Continue,
         },
         Body::EffectAttemptFailed { tree, path, attempt, error, .. } => {
             match started(*tree, path) {
-                Some(_) => Input::Outcome {
+                Some((scheduled, _)) => Input::Outcome {
                     tree: *tree,
                     path: path.clone(),
+                    scheduled,
                     attempt: *attempt,
                     outcome: Err(error.clone()),
                 },
@@ -173,6 +181,8 @@ fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Inp
         Body::EffectLate { tree, path, attempt, outcome } => Input::Outcome {
             tree: *tree,
             path: path.clone(),
+            // Whatever it was, not the one that runs now.
+            scheduled: 0,
             attempt: *attempt,
             outcome: match &**outcome {
                 "completed" => Ok(Value::Null),

@@ -37,6 +37,8 @@ pub enum Input {
         tree: Seq,
         /// Node.
         path: Text,
+        /// `seq` of the record that scheduled the node.
+        scheduled: Seq,
         /// From 1.
         attempt: u32,
         /// Value or error.

@@ -92,10 +92,19 @@ impl<'m> World<'m> {
         let attempt =
             |world: &Self| world.snapshot.node(tree(world), path).map_or(0, |node| node.attempt);
         let (tree, attempt) = (tree(self), attempt(self));
-        let outcome = |outcome| Input::Outcome { tree, path: path.into(), attempt, outcome };
+        let scheduled = self.snapshot.node(tree, path).map_or(0, |node| node.scheduled);
+        let outcome =
+            |outcome| Input::Outcome { tree, path: path.into(), scheduled, attempt, outcome };
         let input = match word {
             "send" => Input::Event { event: path.into(), data: json(tail), id: None },
             "ok" => outcome(Ok(json(tail))),
+            "stale" => Input::Outcome {
+                tree,
+                path: path.into(),
+                scheduled: scheduled - 1,
+                attempt,
+                outcome: Ok(json(tail)),
+            },
             "fail" => {
                 let (code, how) = tail.split_once(' ').unwrap_or((tail, ""));
                 let mut error = EffectError::new(code, "no luck");

@@ -32,6 +32,9 @@ pub struct CallId {
     pub tree: Seq,
     /// Node.
     pub path: Text,
+    /// `seq` of the record that scheduled the node: tells the rounds of a loop apart, which use
+    /// the same paths again.
+    pub scheduled: Seq,
     /// From 1.
     pub attempt: u32,
 }

@@ -149,6 +149,9 @@ pub struct Node {
     /// Idempotency key of a call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Text>,
+    /// `seq` of the record that scheduled it.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub scheduled: Seq,
     /// Attempts begun.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub attempt: u32,
@@ -476,7 +479,11 @@ impl Snapshot {
         match body {
             Body::EffectScheduled { tree, path, effect, input, key } => {
                 let tree = self.tree_mut(*tree)?;
-                tree.open(path, Node::opened(effect, input, key))
+                // A compensation that is run again begins with nothing below it.
+                if tree.nodes.contains_key(path) {
+                    tree.drop_below(path);
+                }
+                tree.open(path, Node { scheduled: seq, ..Node::opened(effect, input, key) })
             }
             Body::EffectStarted { tree, path, attempt } => {
                 let node = self.node_mut(*tree, path)?;
@@ -621,6 +628,7 @@ impl Node {
             kind: kind.clone(),
             input: input.clone(),
             key: key.clone(),
+            scheduled: 0,
             attempt: 0,
             iteration: 0,
             opened: 0,

@@ -425,6 +425,15 @@ impl Owner {
                         tenant.slots.wait(Waiting { key, tree, path });
                     }
                     NodeStatus::Scheduled => tenant.slots.wait(Waiting { key, tree, path }),
+                    // A person said to try again, and no slot was free.
+                    NodeStatus::Unknown
+                        if !snapshot
+                            .incidents
+                            .iter()
+                            .any(|it| it.tree == tree && it.path == path) =>
+                    {
+                        tenant.slots.wait(Waiting { key, tree, path });
+                    }
                     NodeStatus::Started => {
                         let class = class(&tenant.ctx, &node.kind, &node.input);
                         mailbox.push(Job::runtime(Input::Unknown { tree, path, class }));
@@ -592,8 +601,8 @@ impl Owner {
         }
         let key = Key { tenant, id: call.instance };
         let Some(instance) = self.instances.get_mut(&key) else { return };
-        let CallId { tree, path, attempt, .. } = call;
-        let input = Input::Outcome { tree, path, attempt, outcome };
+        let CallId { tree, path, scheduled, attempt, .. } = call;
+        let input = Input::Outcome { tree, path, scheduled, attempt, outcome };
         instance.mailbox.get_or_insert_default().push(Job::runtime(input));
         self.ready.push_back(key);
     }

@@ -34,6 +34,7 @@ use crate::{
 };
 
 /// What a shard's thread can be told.
+#[expect(clippy::large_enum_variant, reason = "nearly every signal is a message; a box costs more")]
 pub(crate) enum Signal {
     /// A message for the owner; from a caller, it frees a place.
     Message(Message, From),

@@ -86,14 +86,14 @@ impl<'m> Run<'m> {
 
     fn start_attempt(&mut self, tree: Seq, path: &Text, params: &CallParams) {
         let Some(node) = self.node(tree, path) else { return };
-        let attempt = node.attempt + 1;
+        let (scheduled, attempt) = (node.scheduled, node.attempt + 1);
         let timeout = params.timeout.as_ref().map(|template| {
             let value = template.render(&self.node_env(tree, path, None));
             value.ok().and_then(|value| span_of(&value).ok())
         });
         let Some(node) = self.node(tree, path) else { return };
         let call = Call {
-            id: CallId { instance: self.snapshot.id, tree, path: path.clone(), attempt },
+            id: CallId { instance: self.snapshot.id, tree, path: path.clone(), scheduled, attempt },
             kind: node.kind.clone(),
             input: node.input.clone(),
             key: node.key.clone().unwrap_or_else(|| "".into()),
@@ -135,12 +135,14 @@ impl<'m> Run<'m> {
         &mut self,
         tree: Seq,
         path: &Text,
-        attempt: u32,
+        (scheduled, attempt): (Seq, u32),
         outcome: Result<Value, EffectError>,
     ) {
-        let current = self
-            .node(tree, path)
-            .is_some_and(|node| node.status == NodeStatus::Started && node.attempt == attempt);
+        let current = self.node(tree, path).is_some_and(|node| {
+            node.status == NodeStatus::Started
+                && node.scheduled == scheduled
+                && node.attempt == attempt
+        });
         let Some((def, params)) = self.params_of(tree, path).filter(|_| current) else {
             let outcome = if outcome.is_ok() { "completed" } else { "failed" };
             let known = self.snapshot.seq >= tree;

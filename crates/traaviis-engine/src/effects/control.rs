@@ -607,7 +607,7 @@ impl<'m> Run<'m> {
             }
             return;
         };
-        let (status, attempt) = (node.status, node.attempt);
+        let (status, scheduled, attempt) = (node.status, node.scheduled, node.attempt);
         if status.is_over() || is_undoing(status) {
             return;
         }
@@ -618,6 +618,7 @@ impl<'m> Run<'m> {
                     instance: self.snapshot.id,
                     tree,
                     path: path.clone(),
+                    scheduled,
                     attempt,
                 }));
             }
@@ -653,6 +654,7 @@ impl<'m> Run<'m> {
                         instance: self.snapshot.id,
                         tree: tree.id,
                         path: path.clone(),
+                        scheduled: node.scheduled,
                         attempt: node.attempt,
                     }));
                 }

@@ -1,6 +1,6 @@
 //! Kinds that are over at once: data, log, emit, value. One record each.
 
-use traaviis_model::{Body, Seq, Text, Value, record::PatchOp};
+use traaviis_model::{Body, Seq, Text, Value, limits, record::PatchOp};
 
 use super::End;
 use crate::{
@@ -30,8 +30,10 @@ impl<'m> Run<'m> {
     pub(super) fn run_instant(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
         match self.instant_value(tree, path, &def.kind) {
             Ok((value, after)) => {
+                // A result that is too large fails the node, which must then have done nothing.
+                let fits = value.json_len() <= limits::RESULT_BYTES_MAX;
                 self.finish_node(tree, path, def, End::Completed(value));
-                if let Some(body) = after {
+                if let Some(body) = after.filter(|_| fits) {
                     self.emit(body);
                 }
             }

@@ -200,22 +200,8 @@ impl<'m> Run<'m> {
         ran.into_iter().map(|(_, at)| at).collect()
     }
 
-    /// Runs a failed compensation again.
+    /// Runs a failed compensation again, from its beginning.
     pub(super) fn reopen(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
-        match &def.kind {
-            EffectKind::Call(params) => self.schedule_call(tree, path, def, params),
-            _ => self.emit_reopened(tree, path, def),
-        }
-    }
-
-    fn emit_reopened(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
-        self.emit(Body::EffectScheduled {
-            tree,
-            path: path.clone(),
-            effect: def.name.clone(),
-            input: traaviis_model::Value::Null,
-            key: None,
-        });
-        self.poll(tree, path, def);
+        self.open(tree, path, def);
     }
 }

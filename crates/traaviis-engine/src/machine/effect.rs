@@ -542,8 +542,8 @@ impl Build<'_> {
                 let body = self.required(effect, "effect", "body", scope, depth);
                 let policy = effect.retry.clone().unwrap_or_default();
                 let policy = self.retry(&policy, scope, &effect.pointer);
-                if kind_undoes(&body.kind) && !body.is_scope() {
-                    self.forgets(effect, "a try that fails", "put the steps into a `saga`");
+                if kind_undoes(&body.kind) {
+                    self.forgets(effect, "a try that fails", "retry the calls, each by itself");
                 }
                 return EffectKind::Retry { body, policy };
             }

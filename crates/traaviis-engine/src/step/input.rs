@@ -5,6 +5,7 @@ use traaviis_model::{
     definition::{ErrorsUnhandled, Unhandled},
     limits,
     record::{EventSource, RECORD_VERSION, Status, TimerKind},
+    snapshot::NodeStatus,
     time::Timestamp,
 };
 
@@ -167,21 +168,29 @@ pub(super) fn step(
     }
     let is_event =
         matches!(input, Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. });
+    let called = match &input {
+        Input::Outcome { tree, path, scheduled, .. } => Some((*tree, path.clone(), *scheduled)),
+        _ => None,
+    };
     let mut run = Run::new(machine, snapshot.clone(), context);
     run.take(input)?;
     run.check_data();
     match run.finish() {
-        Err(rejection) if !is_event => frozen(machine, snapshot, rejection, context),
+        Err(rejection) if !is_event => frozen(machine, snapshot, rejection, context, called),
         other => other,
     }
 }
 
 /// Ends or freezes an instance whose own next step cannot be taken.
+///
+/// A call whose outcome cannot be taken has failed by that: it must not look as if it still ran, or
+/// the next start would perform it again.
 fn frozen(
     machine: &Machine,
     snapshot: &Snapshot,
     why: Rejection,
     context: &StepContext,
+    called: Option<(Seq, Text, Seq)>,
 ) -> Result<Step, Rejection> {
     let mut run = Run::new(machine, snapshot.clone(), context);
     let kind: Text = match why.code {
@@ -189,6 +198,15 @@ fn frozen(
         _ => "step_rejected".into(),
     };
     let error = EffectError::new(why.code, why.message.as_str());
+    if let Some((tree, path, scheduled)) = called
+        && run
+            .snapshot
+            .node(tree, &path)
+            .is_some_and(|node| node.status == NodeStatus::Started && node.scheduled == scheduled)
+    {
+        run.emit(Body::EffectFailed { tree, path, error: error.clone() });
+        run.yielded = true;
+    }
     match machine.definition().errors_unhandled {
         ErrorsUnhandled::Fail => run.end_at_once(Status::Failed, Some(error)),
         ErrorsUnhandled::Incident => {
@@ -213,8 +231,8 @@ impl Run<'_> {
             Input::Event { event, data, id } => return self.external(event, data, id),
             Input::Timer { timer } => self.timer(&timer),
             Input::Starting { tree, path } => self.call_starting(tree, &path),
-            Input::Outcome { tree, path, attempt, outcome } => {
-                self.call_outcome(tree, &path, attempt, outcome);
+            Input::Outcome { tree, path, scheduled, attempt, outcome } => {
+                self.call_outcome(tree, &path, (scheduled, attempt), outcome);
             }
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
             Input::Continue => self.advance_trees(),
@@ -417,6 +435,8 @@ impl Run<'_> {
                 self.event = before;
                 continue;
             }
+            // An event of its own, and so a macrostep of its own.
+            self.microsteps = 0;
             self.emit(Body::EventRecalled { event: name });
             self.microstep(&selection.candidates);
             return true;

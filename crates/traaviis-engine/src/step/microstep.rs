@@ -98,7 +98,9 @@ impl<'m> Run<'m> {
         exits.dedup();
         exits.reverse();
         let remembered = self.remember(&exits);
-        let entries = self.entry_set(candidates);
+        // A state that stays active is not entered: a self target without `reenter`.
+        let mut entries = self.entry_set(candidates);
+        entries.retain(|state| !self.active[*state] || exits.contains(state));
         let from = self.snapshot.configuration.clone();
         let mut after = self.active.clone();
         exits.iter().for_each(|state| after[*state] = false);

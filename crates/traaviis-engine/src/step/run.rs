@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 
 use traaviis_model::{
-    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits, record::RECORD_VERSION,
-    record::TimerKind, time::Span,
+    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits,
+    record::{RECORD_VERSION, TimerKind},
+    time::Span,
 };
 
 use crate::{

@@ -302,12 +302,40 @@ fn what_would_forget_compensations_is_refused() {
         errors(&format!("{{type: while_loop, cond: 'true', max_iterations: 3, effect: {body}}}"))
     };
     assert_eq!(retried(undoing), "accepted");
-    assert_eq!(retried(&saga), "accepted");
     let tries = "E190 compensations of a try that fails inside `retry` would be forgotten when it begins again";
     assert_eq!(retried(&sequence), tries);
+    assert_eq!(retried(&saga), tries);
     let rounds =
         "E190 compensations of a round inside `while_loop` would be forgotten when it begins again";
     assert_eq!(looped(undoing), rounds);
     assert_eq!(looped(&saga), rounds);
     assert_eq!(looped("{type: call, function: f}"), "accepted");
+}
+
+#[test]
+fn an_outcome_of_a_former_round_is_not_taken_for_this_one() {
+    // The call of round 1 loses against the delay; the same path is called again in round 2.
+    let body = "\ninitial: a\nstates:\n  a:\n    invoke:\n      - id: w\n        effect: {type: while_loop, cond: 'true', max_iterations: 2, effect: {type: race, effects: [{type: call, function: f}, {type: delay, duration: 5s}]}}\n        onDone: {target: ok}\n  ok: {type: final, output: \"${event.data}\"}\n";
+    check(
+        body,
+        "+5s\nstale w/body/0 1\nok w/body/0 2",
+        expect![[r#"
+        > start
+          - -> a
+          start w/body/0#1
+        > at 5s
+          done w/body/1 = null
+          cancelled w/body/0: lost_race
+          done w/body = null
+          start w/body/0#1
+        > stale w/body/0 1
+          late w/body/0
+        > ok w/body/0 2
+          done w/body/0 = 2
+          cancelled w/body/1: lost_race
+          done w/body = 2
+          failed w: max_iterations_exceeded
+          finished failed null
+    "#]],
+    );
 }

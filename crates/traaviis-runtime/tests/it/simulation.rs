@@ -504,7 +504,10 @@ impl<'m> Sim<'m> {
             }
             Body::EffectStarted { tree, path, attempt } => {
                 let (tree, path, attempt) = (*tree, path.clone(), *attempt);
-                self.started.insert(CallId { instance, tree, path, attempt });
+                let fold = self.folds.get(&instance);
+                let node = fold.and_then(|it| it.node(tree, &path));
+                let scheduled = node.map_or(0, |it| it.scheduled);
+                self.started.insert(CallId { instance, tree, path, scheduled, attempt });
             }
             Body::EffectCompleted { tree, path, .. } => {
                 self.completed.insert((instance, *tree, path.clone()));

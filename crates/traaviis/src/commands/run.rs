@@ -251,7 +251,7 @@ impl Run<'_> {
     ) -> Result<Option<Exit>, Failure> {
         let waits = self.args.data.is_some() && (self.output.is_terminal() || self.args.wait);
         if let Some(incident) = snapshot.incidents.last()
-            && !is_working(snapshot)
+            && (incident.tree == 0 || !is_working(snapshot))
         {
             let text = self.incident_text(snapshot);
             if !waits {
@@ -301,7 +301,14 @@ impl Run<'_> {
         let mut text = String::new();
         for incident in &snapshot.incidents {
             let message = clip(&incident.message, 400);
-            text += &format!("incident {} at {}: {message}\n", incident.kind, incident.path);
+            let place = match &*incident.path {
+                "" => String::new(),
+                path => format!(" at {path}"),
+            };
+            text += &format!("incident {}{place}: {message}\n", incident.kind);
+            if incident.tree == 0 {
+                text += &format!("end it: traaviis cancel {}{dir}\n", snapshot.id);
+            }
             if &*incident.kind != "unknown_outcome" {
                 continue;
             }
