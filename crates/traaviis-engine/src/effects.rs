@@ -57,7 +57,9 @@ impl<'m> Run<'m> {
             return false;
         }
         self.advances += 1;
-        if self.advances > limits::EFFECT_ADVANCES_PER_STEP_MAX {
+        if self.advances > limits::EFFECT_ADVANCES_PER_STEP_MAX
+            || self.bytes > limits::STEP_BYTES_YIELD
+        {
             self.yielded = true;
         }
         !self.yielded

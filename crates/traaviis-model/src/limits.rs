@@ -60,3 +60,9 @@ pub const GROUP_BYTES_MAX: usize = 1 << 20;
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of a frame when read back; a header that claims more is damage.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
+/// Bytes of values that one step may write; half of what a frame of the log may hold, with room for
+/// everything else in the records.
+pub const STEP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of values after which effects go on in the next step, so that loops and batches over large
+/// values never come near [`STEP_BYTES_MAX`].
+pub const STEP_BYTES_YIELD: usize = 4 << 20;

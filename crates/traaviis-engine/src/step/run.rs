@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use traaviis_model::{
     Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits,
-    record::{RECORD_VERSION, TimerKind},
+    record::{PatchOp, RECORD_VERSION, TimerKind},
     time::Span,
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct Run<'m> {
     pub start_slots: u32,
     /// Effect nodes advanced; at the limit the rest waits for the next step.
     pub advances: usize,
+    /// Bytes of values in the records so far; bounds what one commit carries.
+    pub bytes: usize,
     pub yielded: bool,
     /// States entered whose invokes have not begun.
     pub to_invoke: Vec<StateId>,
@@ -70,6 +72,22 @@ pub(crate) struct Run<'m> {
     /// Set when the step cannot be taken.
     pub fault: Option<Rejection>,
     header: Header,
+}
+
+/// Returns the bytes of the values that a record carries and an author can make large.
+fn bytes_of(body: &Body) -> usize {
+    match body {
+        Body::EffectCompleted { value, .. } => value.json_len(),
+        Body::EffectScheduled { input, .. } => input.json_len(),
+        Body::DataChanged { patch, .. } => patch
+            .iter()
+            .map(|op| match op {
+                PatchOp::Add { value, .. } | PatchOp::Replace { value, .. } => value.json_len(),
+                PatchOp::Remove { .. } => 0,
+            })
+            .sum(),
+        _ => 0,
+    }
 }
 
 impl<'m> Run<'m> {
@@ -105,6 +123,7 @@ impl<'m> Run<'m> {
             microsteps: 0,
             start_slots: context.start_slots,
             advances: 0,
+            bytes: 0,
             yielded: false,
             to_invoke: Vec::new(),
             told_errors: Vec::new(),
@@ -138,6 +157,13 @@ impl<'m> Run<'m> {
         }
         if matches!(body, Body::DataChanged { .. }) {
             self.data_changed = true;
+        }
+        self.bytes += bytes_of(&body);
+        if self.bytes > limits::STEP_BYTES_MAX {
+            self.fault.get_or_insert_with(|| {
+                let most = limits::STEP_BYTES_MAX;
+                Rejection::new("payload_too_large", format!("the step writes over {most} bytes"))
+            });
         }
         self.records.push(Record { header: Header { seq, ..self.header.clone() }, body });
         seq

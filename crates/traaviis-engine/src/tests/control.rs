@@ -339,3 +339,37 @@ fn an_outcome_of_a_former_round_is_not_taken_for_this_one() {
     "#]],
     );
 }
+
+#[test]
+fn steps_with_large_values_are_divided() {
+    let body = r#"
+initial: a
+data: {initial: {blob: "${input.blob}"}}
+states:
+  a:
+    invoke:
+      - id: w
+        effect: {type: batch, items: "${range(40)}", effect: {type: value, value: "${data.blob}"}}
+        onDone: {target: ok}
+        onError: {target: bad}
+  ok: {type: final}
+  bad: {type: final, status: failed, output: "${event.data.code}"}
+"#;
+    let machine = super::machine(&super::with_head(body));
+    let ctx = traaviis_model::TenantCtx::for_test(1);
+    let id = traaviis_model::InstanceId(uuid::Uuid::from_u128(1));
+    let blob = traaviis_model::Value::from("x".repeat(900_000));
+    let input = traaviis_model::Value::map([("blob", blob)]);
+    let run =
+        crate::simulate::Simulation::start(&machine, &ctx, id, input, traaviis_model::Timestamp(0))
+            .unwrap();
+    let mut steps = std::collections::BTreeMap::new();
+    for record in run.records() {
+        let mut line = Vec::new();
+        record.write_line(&mut line);
+        *steps.entry(record.header.step).or_insert(0) += line.len();
+    }
+    assert!(steps.len() > 4, "{steps:?}");
+    let largest = steps.values().max().copied().unwrap_or_default();
+    assert!(largest < traaviis_model::limits::STEP_BYTES_MAX, "{steps:?}");
+}
