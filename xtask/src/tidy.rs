@@ -79,6 +79,7 @@ pub fn check(root: &Path) -> Result<Vec<Finding>, Error> {
     let mut findings = edges::check(&metadata()?);
     findings.extend(error_pages::check(&files));
     findings.extend(source::check_lengths(&files));
+    findings.extend(source::check_listed(&files));
     for file in &files {
         findings.extend(words::check(file));
         if file.is_rust() {

@@ -27,7 +27,7 @@ use crate::{
         append_query, invalid, is_retryable, parse_method, read_headers, read_json, retry_after,
         scalar,
     },
-    secret::{Vault, holds_secret},
+    secret::Vault,
 };
 
 /// Time of a `call` attempt when neither workflow nor function sets one.
@@ -198,7 +198,7 @@ impl Function {
             None | Some(Value::Null) => Value::empty_map(),
             Some(args) => args.clone().into_json(),
         };
-        if holds_secret(&args) {
+        if args.holds_secret() {
             return Err(invalid(format!(
                 "the arguments of `{name}` hold a secret; name it in `headers` of the connectors file"
             )));

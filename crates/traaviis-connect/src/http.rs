@@ -17,13 +17,13 @@ use reqwest::{
     Method, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use traaviis_model::{Call, EffectError, Map, Value};
+use traaviis_model::{Call, EffectError, Map, Value, value::base64};
 use traaviis_ports::Outcome;
 use url::Url;
 
 use crate::{
     egress::{Denied, EgressPolicy, Resolver},
-    secret::{Vault, base64, holds_secret},
+    secret::Vault,
 };
 
 /// Time of a `call_api` attempt that sets none.
@@ -458,7 +458,7 @@ impl Plan {
     fn read(client: &Client, call: &Call, vault: &mut Vault<'_>) -> Result<Plan, EffectError> {
         let input = &call.input;
         for key in ["url", "method", "query", "body", "expect"] {
-            if input.get(key).is_some_and(holds_secret) {
+            if input.get(key).is_some_and(Value::holds_secret) {
                 return Err(invalid(format!(
                     "`{key}` holds a secret; secrets are allowed in `headers` and `auth` only"
                 )));

@@ -9,8 +9,11 @@
 //! let text = std::fs::read_to_string("connectors.yaml")?;
 //! let functions = Functions::read(&text, Format::Yaml).map_err(|it| format!("{it:?}"))?;
 //! let connector = HttpConnector::new(Options {
-//!     egress: EgressPolicy { allow_private: vec!["127.0.0.1:8099".parse()?], ..Default::default()
-//!     }, functions,
+//!     egress: EgressPolicy {
+//!         allow_private: vec!["127.0.0.1:8099".parse()?],
+//!         ..EgressPolicy::default()
+//!     },
+//!     functions,
 //!     ..Options::default()
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -21,9 +24,6 @@
 //!   [`abandon`](traaviis_ports::Connector::abandon), or `execution_crashed` after a panic.
 //! - No outcome holds the value of a secret.
 //! - How many attempts run at once is the runtime's decision; here each runs at once.
-
-// The outcome type of the port carries the error by value.
-#![allow(clippy::result_large_err)]
 
 mod egress;
 mod functions;

@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use traaviis_model::{EffectError, Map, Value};
+use traaviis_model::{EffectError, Map, Value, value::base64};
 use traaviis_ports::Outcome;
 
 /// Where secret values come from, by name.
@@ -159,25 +159,6 @@ impl<'a> Vault<'a> {
             ),
             other => other.clone(),
         }
-    }
-}
-
-/// Says whether a secret reference stands anywhere in a value.
-pub(crate) fn holds_secret(value: &Value) -> bool {
-    match value {
-        Value::Secret(_) => true,
-        Value::List(items) => items.iter().any(holds_secret),
-        Value::Map(map) => map.iter().any(|(_, it)| holds_secret(it)),
-        Value::Optional(Some(inner)) => holds_secret(inner),
-        _ => false,
-    }
-}
-
-/// Returns octets as base64, through the one encoder of the model.
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    match Value::Bytes(bytes.into()).into_json() {
-        Value::String(text) => text.to_string(),
-        _ => String::new(),
     }
 }
 

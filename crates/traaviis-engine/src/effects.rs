@@ -17,7 +17,6 @@ mod undo;
 
 use traaviis_model::{
     Body, EffectError, Seq, Text, Value, limits,
-    record::TimerKind,
     snapshot::{Node, NodeStatus},
 };
 
@@ -270,21 +269,11 @@ impl<'m> Run<'m> {
 
     /// Takes away the timers of a node and of everything below it.
     pub(crate) fn cancel_node_timers(&mut self, of: Seq, path: &str) {
-        self.cancel_timers(|kind| match kind {
-            TimerKind::Delay { tree, path: at }
-            | TimerKind::Retry { tree, path: at }
-            | TimerKind::Deadline { tree, path: at } => *tree == of && **at == *path,
-            _ => false,
-        });
+        self.cancel_timers(|kind| kind.is_of(of, path));
     }
 
     pub(crate) fn has_timer(&self, of: Seq, path: &str) -> bool {
-        self.snapshot.timers.iter().any(|timer| match &timer.kind {
-            TimerKind::Delay { tree, path: at }
-            | TimerKind::Retry { tree, path: at }
-            | TimerKind::Deadline { tree, path: at } => *tree == of && **at == *path,
-            _ => false,
-        })
+        self.snapshot.timers.iter().any(|timer| timer.kind.is_of(of, path))
     }
 }
 

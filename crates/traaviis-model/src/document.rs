@@ -106,10 +106,14 @@ pub fn read(text: &str, format: Format) -> Read {
     if text.len() > DOCUMENT_BYTES_MAX {
         return refuse(text.len(), DOCUMENT_BYTES_MAX);
     }
-    finish(match format {
+    finish(parse(text, format))
+}
+
+fn parse(text: &str, format: Format) -> Parsed {
+    match format {
         Format::Yaml => yaml::parse(text),
         Format::Json => json::parse(text),
-    })
+    }
 }
 
 /// Reads a document as it comes back from a store: the text in [`Definition::document`].
@@ -134,10 +138,7 @@ pub fn read_tree(text: &str, format: Format) -> Result<Node, Vec<Diagnostic>> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(refuse(text.len(), DOCUMENT_BYTES_MAX).diagnostics);
     }
-    let parsed = match format {
-        Format::Yaml => yaml::parse(text),
-        Format::Json => json::parse(text),
-    };
+    let parsed = parse(text, format);
     match parsed.node {
         Some(node) if parsed.diagnostics.is_empty() => Ok(node),
         _ => Err(parsed.diagnostics),

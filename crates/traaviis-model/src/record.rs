@@ -171,6 +171,18 @@ pub enum TimerKind {
     },
 }
 
+impl TimerKind {
+    /// Says whether the timer belongs to a node of a tree.
+    pub fn is_of(&self, of: Seq, node: &str) -> bool {
+        match self {
+            TimerKind::Delay { tree, path }
+            | TimerKind::Retry { tree, path }
+            | TimerKind::Deadline { tree, path } => *tree == of && **path == *node,
+            TimerKind::After { .. } | TimerKind::Raise { .. } => false,
+        }
+    }
+}
+
 /// How an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]

@@ -352,6 +352,19 @@ impl Snapshot {
         self.tree(tree)?.nodes.get(path)
     }
 
+    /// Says whether a call waits for nothing but a slot: it is scheduled, the wait before its next
+    /// try is over, or a person said to try again.
+    pub fn waits_for_slot(&self, tree: Seq, path: &str) -> bool {
+        match self.node(tree, path).map(|it| it.status) {
+            Some(NodeStatus::Scheduled) => true,
+            Some(NodeStatus::Waiting) => !self.timers.iter().any(|it| it.kind.is_of(tree, path)),
+            Some(NodeStatus::Unknown) => {
+                !self.incidents.iter().any(|it| it.tree == tree && *it.path == *path)
+            }
+            _ => false,
+        }
+    }
+
     /// Changes the state as `record` says.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         let header = &record.header;

@@ -227,20 +227,33 @@ impl Value {
         })
     }
 
+    /// Says whether a reference to a secret is somewhere inside.
+    pub fn holds_secret(&self) -> bool {
+        self.any(&|it| matches!(it, Value::Secret(_)))
+    }
+
+    /// Says whether something inside is no reference to a secret, but would read back from JSON as
+    /// one.
+    pub fn forges_secret(&self) -> bool {
+        self.any(&|it| {
+            it.as_map().is_some_and(|map| map.len() == 1 && map.get("$secret").is_some())
+        })
+    }
+
     /// Says whether a reference to a secret is somewhere inside, or what reads back as one.
-    ///
-    /// Only definitions may name secrets: a payload that could would have the next call send them.
     pub fn names_secret(&self) -> bool {
-        match self {
-            Value::Secret(_) => true,
-            Value::List(items) => items.iter().any(Value::names_secret),
-            Value::Map(map) => {
-                (map.len() == 1 && map.get("$secret").is_some())
-                    || map.iter().any(|(_, it)| it.names_secret())
+        self.holds_secret() || self.forges_secret()
+    }
+
+    /// Says whether `is` holds of this value or of one inside.
+    fn any(&self, is: &impl Fn(&Value) -> bool) -> bool {
+        is(self)
+            || match self {
+                Value::List(items) => items.iter().any(|it| it.any(is)),
+                Value::Map(map) => map.iter().any(|(_, it)| it.any(is)),
+                Value::Optional(Some(inner)) => inner.any(is),
+                _ => false,
             }
-            Value::Optional(Some(inner)) => inner.names_secret(),
-            _ => false,
-        }
     }
 
     /// Turns kinds that exist only in expressions into JSON kinds; secrets stay references.
@@ -386,7 +399,8 @@ fn compare_whole(whole: i128, float: f64) -> Option<Ordering> {
     }))
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// Returns octets in the standard alphabet of base64, padded.
+pub fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

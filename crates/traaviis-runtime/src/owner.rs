@@ -32,7 +32,7 @@ use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
     TenantCtx, TenantId, Text, Timestamp, Value,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
-    record::{self, Status, TimerKind},
+    record::{self, Status},
     snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
@@ -418,27 +418,11 @@ impl Owner {
         for tree in &snapshot.trees {
             for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
                 let (tree, path) = (tree.id, path.clone());
-                let retry = TimerKind::Retry { tree, path: path.clone() };
-                match node.status {
-                    // Its wait is over, and no slot was free.
-                    NodeStatus::Waiting if !snapshot.timers.iter().any(|it| it.kind == retry) => {
-                        tenant.slots.wait(Waiting { key, tree, path });
-                    }
-                    NodeStatus::Scheduled => tenant.slots.wait(Waiting { key, tree, path }),
-                    // A person said to try again, and no slot was free.
-                    NodeStatus::Unknown
-                        if !snapshot
-                            .incidents
-                            .iter()
-                            .any(|it| it.tree == tree && it.path == path) =>
-                    {
-                        tenant.slots.wait(Waiting { key, tree, path });
-                    }
-                    NodeStatus::Started => {
-                        let class = class(&tenant.ctx, &node.kind, &node.input);
-                        mailbox.push(Job::runtime(Input::Unknown { tree, path, class }));
-                    }
-                    _ => {}
+                if snapshot.waits_for_slot(tree, &path) {
+                    tenant.slots.wait(Waiting { key, tree, path });
+                } else if node.status == NodeStatus::Started {
+                    let class = class(&tenant.ctx, &node.kind, &node.input);
+                    mailbox.push(Job::runtime(Input::Unknown { tree, path, class }));
                 }
             }
         }

@@ -2,10 +2,10 @@
 //!
 //! Nothing is locked, repaired or written. What the writer has not finished looks like the end.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use traaviis_model::{InstanceId, Seq, TenantCtx};
-use traaviis_ports::{Line, LogError, Position};
+use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
+use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Position};
 
 use crate::{
     disk::OsDisk,
@@ -57,22 +57,18 @@ impl ReadOnlyLog {
         Ok(walk.mark.position)
     }
 
-    /// Returns the end found last.
-    pub fn tail(&self) -> Position {
-        self.reader.durable()
+    /// Returns the damage met so far.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.reader.damage()
+    }
+}
+
+impl LogStore for ReadOnlyLog {
+    fn append(&self, _: &TenantCtx, _: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        sink.committed(&mut std::iter::once((token, Err(read_only()))));
     }
 
-    /// Visits records from `from` to the end found last.
-    pub fn scan(
-        &self,
-        from: Position,
-        visit: &mut dyn FnMut(Line<'_>),
-    ) -> Result<Position, LogError> {
-        self.reader.scan(from, visit)
-    }
-
-    /// Reads records of one stream.
-    pub fn read(
+    fn read(
         &self,
         ctx: &TenantCtx,
         stream: InstanceId,
@@ -82,15 +78,28 @@ impl ReadOnlyLog {
         self.reader.read((ctx.tenant(), stream), from, limit)
     }
 
-    /// Returns the newest checkpoint that can be read.
-    pub fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
-        self.reader.checkpoint()
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        self.reader.scan(from, visit)
     }
 
-    /// Returns the damage met so far.
-    pub fn damage(&self) -> Vec<Damage> {
-        self.reader.damage()
+    /// Returns the end found last.
+    fn tail(&self) -> Position {
+        self.reader.durable()
     }
+
+    fn seed(&self, _: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {}
+
+    fn put_checkpoint(&self, _: Position, _: &[u8]) -> Result<(), LogError> {
+        Err(read_only())
+    }
+
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.reader.checkpoint()
+    }
+}
+
+fn read_only() -> LogError {
+    LogError::Failed("the log is open for reading only".into())
 }
 
 /// Visits every frame under a data directory in order, with its lines; damaged bytes come as a

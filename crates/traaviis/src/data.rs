@@ -15,8 +15,8 @@ use std::{
 };
 
 use traaviis_engine::{Machine, Resolution};
-use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value};
-use traaviis_ports::{Append, CommitSink, Connector, Line, LogError, LogStore, Position};
+use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, Text, Value};
+use traaviis_ports::{Connector, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
     Started,
@@ -84,10 +84,7 @@ impl Data {
 
     /// Opens a directory for one change; calls go where the last run sent them.
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
-        if !dir.join("log").is_dir() {
-            let message = format!("`{}` holds no log; name a data directory", dir.display());
-            return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
-        }
+        needs_log(dir)?;
         Data::open(dir, ConnectorArgs::remembered(dir).connector(None)?)
     }
 
@@ -233,6 +230,15 @@ impl fmt::Debug for Data {
     }
 }
 
+/// Refuses a directory without a log, before anything is made in it.
+pub fn needs_log(dir: &Path) -> Result<(), Failure> {
+    if dir.join("log").is_dir() {
+        return Ok(());
+    }
+    let message = format!("`{}` holds no log; name a data directory", dir.display());
+    Err(Failure::new(Exit::Unreachable, "data_directory_absent", message))
+}
+
 /// Opens the log of a data directory, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
@@ -272,50 +278,9 @@ pub struct Resting {
 impl Resting {
     /// Opens a directory without its lock.
     pub fn open(dir: &Path) -> Result<Resting, Failure> {
-        if !dir.join("log").is_dir() {
-            let message = format!("`{}` holds no log; name a data directory", dir.display());
-            return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
-        }
-        let log = Arc::new(Reading(ReadOnlyLog::open(dir)?));
+        needs_log(dir)?;
+        let log = Arc::new(ReadOnlyLog::open(dir)?);
         Ok(Resting { histories: Histories::new(log, TenantCtx::local_operator()) })
-    }
-}
-
-/// A log that can only be read.
-struct Reading(ReadOnlyLog);
-
-impl LogStore for Reading {
-    fn append(&self, _: &TenantCtx, _: Append, sink: &Arc<dyn CommitSink>, token: u64) {
-        let refused = Err(LogError::Failed("the log is open for reading only".into()));
-        sink.committed(&mut std::iter::once((token, refused)));
-    }
-
-    fn read(
-        &self,
-        ctx: &TenantCtx,
-        stream: InstanceId,
-        from: Seq,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.0.read(ctx, stream, from, limit)
-    }
-
-    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
-        self.0.scan(from, visit)
-    }
-
-    fn tail(&self) -> Position {
-        self.0.tail()
-    }
-
-    fn seed(&self, _: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {}
-
-    fn put_checkpoint(&self, _: Position, _: &[u8]) -> Result<(), LogError> {
-        Err(LogError::Failed("the log is open for reading only".into()))
-    }
-
-    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
-        self.0.checkpoint()
     }
 }
 

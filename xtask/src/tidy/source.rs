@@ -45,6 +45,25 @@ pub(super) fn check_lengths(files: &[File]) -> Vec<Finding> {
     findings
 }
 
+/// Checks that each file of an integration test is a module of its `main.rs`: one that nobody lists
+/// is a test that nobody runs.
+pub(super) fn check_listed(files: &[File]) -> Vec<Finding> {
+    const MAIN: &str = "tests/it/main.rs";
+    let mut findings = Vec::new();
+    for main in files.iter().filter(|it| it.path.ends_with(MAIN)) {
+        let folder = main.path.trim_end_matches("main.rs");
+        let listed = |module: &str| main.text.lines().any(|it| it == format!("mod {module};"));
+        for file in files.iter().filter(|it| it.path != main.path) {
+            let name = file.path.strip_prefix(folder).and_then(|it| it.strip_suffix(".rs"));
+            if name.is_some_and(|name| !name.contains('/') && !listed(name)) {
+                let message = format!("nobody runs it; list it in `{}`", main.path);
+                findings.push(Finding::new(&file.path, 0, message));
+            }
+        }
+    }
+    findings
+}
+
 /// Says for each line whether part of a string literal stands on it. Such a line cannot be broken
 /// without changing what it says.
 fn lines_with_literals(text: &str) -> Vec<bool> {
@@ -134,6 +153,17 @@ mod tests {
         assert!(lines("a.rs", &format!("//! A.\nlet a = \"{long}\";\n")).is_empty());
         assert_eq!(lines("a.rs", &format!("//! A.\nlet a = r#\"\n{long}\n\"#;\n{long}\n")), [5]);
         assert_eq!(lines("a.rs", &format!("//! A.\nlet a = '\"';\n{long}\n")), [3]);
+    }
+
+    #[test]
+    fn a_test_file_that_nobody_lists_is_found() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+        let main = || file("crates/a/tests/it/main.rs", "mod one;\n// mod two;\n");
+        let one = || file("crates/a/tests/it/one.rs", "");
+        assert!(check_listed(&[main(), one(), file("crates/b/tests/it/two.rs", "")]).is_empty());
+        let found = check_listed(&[main(), one(), file("crates/a/tests/it/two.rs", "")]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path, "crates/a/tests/it/two.rs");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::{Document, Node};
+use traaviis_engine::machine::is_reserved;
 
 use super::{
     Import, ScxmlError,
@@ -13,10 +14,6 @@ use crate::{
     loss::{Loss, Place},
     tree::Tree,
 };
-
-/// First segments of event names that only the engine raises.
-const RESERVED: [&str; 9] =
-    ["done", "error", "after", "progress", "budget", "human", "signal", "child", "traaviis"];
 
 /// Writes the document.
 pub fn document<'x>(xml: &'x Document<'x>, chart: &Chart<'x>) -> Result<Import, ScxmlError> {
@@ -165,10 +162,8 @@ impl<'x> Writer<'x, '_> {
         for node in self.chart.states[0].node.descendants().filter(Node::is_element) {
             match node.tag_name().name() {
                 "transition" => {
-                    let names = node.attribute("event").unwrap_or_default().split_whitespace();
-                    for name in names {
-                        let name = name.trim_end_matches(".*").trim_end_matches('.');
-                        self.event(name);
+                    for name in descriptors(node) {
+                        self.event(&name);
                     }
                 }
                 "raise" | "send" => {
@@ -312,13 +307,7 @@ impl<'x> Writer<'x, '_> {
         for node in elements(self.chart.states[index].node, "transition") {
             let candidate = self.candidate(index, node)?;
             self.loss.kept += 1;
-            let descriptors: Vec<String> = node
-                .attribute("event")
-                .unwrap_or_default()
-                .split_whitespace()
-                .map(|it| event_name(it.trim_end_matches(".*").trim_end_matches('.')))
-                .map(|it| if it.is_empty() { "*".to_string() } else { it })
-                .collect();
+            let descriptors = descriptors(node);
             if descriptors.is_empty() {
                 always.push(candidate);
             } else {
@@ -690,16 +679,21 @@ fn template(cel: &Cel) -> Tree {
     }
 }
 
+/// Returns what a transition waits for: `*`, or names that stand for all that begin with them.
+fn descriptors(transition: Node<'_, '_>) -> Vec<String> {
+    let written = transition.attribute("event").unwrap_or_default().split_whitespace();
+    written
+        .map(|it| event_name(it.trim_end_matches(".*").trim_end_matches('.')))
+        .map(|it| if it.is_empty() { "*".to_string() } else { it })
+        .collect()
+}
+
 fn event_name(name: &str) -> String {
     if name == "*" {
         return name.into();
     }
     let segments = name.split('.').filter(|it| !it.is_empty()).map(to_name);
     segments.collect::<Vec<_>>().join(".")
-}
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name.split('.').next().unwrap_or_default())
 }
 
 /// Says whether a descriptor takes an event: the same name, or the first segments of it.

@@ -50,7 +50,8 @@ impl<'m> Run<'m> {
         }
         let key = match &params.key {
             Some(template) => crate::step::text_of(&template.render(&env)?),
-            // A loop's rounds and retried bodies reuse paths; the record number tells them apart.
+            // A loop's rounds reuse paths; the record number tells them apart. Tries of a retried
+            // body do not: what may have happened must not happen again.
             None => match self.is_repeated(tree, path) {
                 true => {
                     format!("{}.{tree}.{path}.{}", self.snapshot.id, self.snapshot.seq + 1).into()
@@ -113,16 +114,7 @@ impl<'m> Run<'m> {
 
     /// A slot is free for a call that waits.
     pub(crate) fn call_starting(&mut self, tree: Seq, path: &Text) {
-        let ready = match self.status(tree, path) {
-            Some(NodeStatus::Scheduled) => true,
-            // The wait, or the question to a person, is over and no slot was free then.
-            Some(NodeStatus::Waiting) => !self.has_timer(tree, path),
-            Some(NodeStatus::Unknown) => {
-                !self.snapshot.incidents.iter().any(|it| it.tree == tree && it.path == *path)
-            }
-            _ => false,
-        };
-        if !ready {
+        if !self.snapshot.waits_for_slot(tree, path) {
             return;
         }
         if let Some((_, params)) = self.params_of(tree, path) {
@@ -320,7 +312,8 @@ impl<'m> Run<'m> {
                     self.start_or_queue(tree, path, params);
                 }
             }
-            (Resolution::Retry, true) => self.reopen(tree, path, def),
+            // From its beginning, whatever its kind.
+            (Resolution::Retry, true) => self.open(tree, path, def),
             (Resolution::Fail, false) => {
                 let attempt = self.node(tree, path).map_or(0, |node| node.attempt);
                 self.finish_node(tree, path, def, End::Failed(unknown(attempt)));

@@ -199,9 +199,4 @@ impl<'m> Run<'m> {
         ran.sort();
         ran.into_iter().map(|(_, at)| at).collect()
     }
-
-    /// Runs a failed compensation again, from its beginning.
-    pub(super) fn reopen(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
-        self.open(tree, path, def);
-    }
 }

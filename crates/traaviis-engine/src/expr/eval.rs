@@ -766,25 +766,13 @@ pub(super) fn check_result(value: &Value, limit: usize) -> Result<usize, EvalErr
         code: EvalError::LIMIT,
         message: format!("result is larger than {limit} bytes"),
     })?;
-    if forges_secret(value) {
+    if value.forges_secret() {
         return Err(EvalError {
             code: EvalError::ERROR,
             message: "a map with the key `$secret` is no value; write secret(\"NAME\")".to_owned(),
         });
     }
     Ok(size)
-}
-
-/// Says whether reading the value back from JSON would give a secret that is none now.
-fn forges_secret(value: &Value) -> bool {
-    match value {
-        Value::List(items) => items.iter().any(forges_secret),
-        Value::Map(map) => map
-            .iter()
-            .any(|(key, item)| (map.len() == 1 && &**key == "$secret") || forges_secret(item)),
-        Value::Optional(Some(inner)) => forges_secret(inner),
-        _ => false,
-    }
 }
 
 /// Where a walk along fields ended without a value.

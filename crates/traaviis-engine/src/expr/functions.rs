@@ -19,14 +19,14 @@ use traaviis_model::{
     ids::Text,
     limits::EXPRESSION_RESULT_BYTES_MAX,
     time::{Span, Timestamp},
-    value::{Map, Value, compare_numbers},
+    value::{Map, Value, base64, compare_numbers},
 };
 
 use super::{
     eval::{Budget, Evaluation, Fault, arithmetic, measure, moved},
     parser::Operator,
 };
-use encoding::{approx_tokens, base64_decode, base64_encode, similarity};
+use encoding::{approx_tokens, base64_decode, similarity};
 
 /// Functions that are called like others; macros and lazy ones are in `compile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,7 +293,7 @@ pub(super) fn text_in(value: &Value, budget: &mut Budget) -> Result<Text, Fault>
         Value::Span(it) => it.to_string().into(),
         Value::Bytes(it) => {
             budget.charge(it.len() / 8)?;
-            base64_encode(it).into()
+            base64(it).into()
         }
         Value::Secret(name) => {
             return Err(Fault::other(format!(
@@ -1130,7 +1130,7 @@ fn encode(function: Function, value: &Value, budget: &mut Budget) -> Result<Valu
             }
             Ok(decoded)
         }
-        Function::Base64Encode => Ok(Value::from(base64_encode(octets))),
+        Function::Base64Encode => Ok(Value::from(base64(octets))),
         Function::Base64Decode => {
             let decoded =
                 base64_decode(octets).ok_or_else(|| Fault::other("text is not base64"))?;
@@ -1165,5 +1165,3 @@ fn encode(function: Function, value: &Value, budget: &mut Budget) -> Result<Valu
         }
     }
 }
-
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -55,6 +55,7 @@ fn check_payload(what: &str, code: &'static str, value: &Value) -> Result<(), Re
     if value.json_len() > limit {
         return Err(too_large(what, limit));
     }
+    // A payload that could name a secret would have the next call send it.
     if value.names_secret() {
         let message = format!(
             "{what} holds an object with the reserved key `$secret`; only a workflow names secrets"

@@ -10,7 +10,7 @@ use traaviis_model::record::peek_line;
 
 use crate::{
     data::{self, Frame},
-    exit::{Exit, Failure},
+    exit::Exit,
     histories::is_document,
     output::Output,
 };
@@ -47,11 +47,7 @@ struct CatArgs {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let Command::Cat(args) = &args.command;
-    if !args.dir.join("log").is_dir() {
-        let dir = args.dir.display();
-        let message = format!("`{dir}` holds no log; name a data directory");
-        return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message).into());
-    }
+    data::needs_log(&args.dir)?;
     let mut exit = Exit::Ok;
     data::each_frame(&args.dir, &mut |frame| match frame {
         Frame::Good { header, lines } => {

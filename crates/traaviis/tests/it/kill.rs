@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use traaviis_testkit::rng::Rng;
+
 use crate::cli::{Process, World};
 
 /// The order saga with a service that is slow enough for kills to land in the middle.
@@ -119,19 +121,6 @@ impl Shop {
     }
 }
 
-/// SplitMix64: the same seed kills at the same moments, as far as a scheduler allows.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
 }
@@ -213,7 +202,8 @@ fn nothing_is_lost_and_nothing_done_twice() {
     let world = World::new().file("saga.yaml", SAGA);
     let shop = Shop::open(&world, 30);
     std::fs::write(world.path("c.yaml"), connectors(shop.port)).unwrap();
-    let mut dice = Dice(seed);
+    // The same seed kills at the same moments, as far as a scheduler allows.
+    let mut dice = Rng::new(seed);
     let (mut kills, mut orders) = (0, 0);
     let mut seen = Vec::new();
     while kills < rounds {
@@ -224,7 +214,7 @@ fn nothing_is_lost_and_nothing_done_twice() {
         let mut order = Order { world: &world, input, seen: Vec::new() };
         loop {
             // The whole run takes a little over 100 ms; a round without a kill ends the order.
-            let delay = Duration::from_micros(dice.next() % 160_000);
+            let delay = Duration::from_micros(dice.below(160_000));
             match order.attempt((kills < rounds).then_some(delay)) {
                 End::Killed => kills += 1,
                 End::Exited(0) => break,

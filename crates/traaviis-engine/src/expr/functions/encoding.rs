@@ -2,21 +2,6 @@
 
 use std::cmp::Ordering;
 
-use super::BASE64;
-
-pub(super) fn base64_encode(octets: &[u8]) -> String {
-    let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
-    for chunk in octets.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, it| word << 8 | u32::from(*it))
-            << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let digit = BASE64[(word >> (18 - 6 * at)) as usize & 63];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
 /// Reads the standard and the URL-safe alphabet, with or without padding.
 pub(super) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
