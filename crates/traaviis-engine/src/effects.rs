@@ -15,6 +15,8 @@ mod instant;
 pub(crate) mod scope;
 mod undo;
 
+pub(crate) use call::unknown_outcome;
+
 use traaviis_model::{
     Body, EffectError, Seq, Text, Value, limits,
     snapshot::{Node, NodeStatus},
@@ -108,7 +110,7 @@ impl<'m> Run<'m> {
     }
 
     /// Opens a node: instant kinds are over at once, calls are scheduled, control nodes driven.
-    fn open(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
+    pub(crate) fn open(&mut self, tree: Seq, path: &Text, def: &'m EffectDef) {
         if !self.may_advance() {
             return;
         }

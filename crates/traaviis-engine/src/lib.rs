@@ -16,7 +16,7 @@ pub mod step;
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{
-    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key,
+    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key, hold,
     start, step,
 };
 

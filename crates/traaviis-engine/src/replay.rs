@@ -115,26 +115,18 @@ fn decide(
         let id = first.header.instance_id;
         return start(machine, &ctx, id, input.clone(), &context).map(Some).map_err(refused);
     };
-    match input_of(machine, state, taken) {
-        Some(input) => step(machine, state, input, &context).map(Some).map_err(refused),
-        None => Ok(None),
-    }
+    step(machine, state, input_of(state, taken), &context).map(Some).map_err(refused)
 }
 
-/// Reads the input of a step off its records; none when it cannot be known.
-fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Input> {
+/// Reads the input of a step off its records.
+fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
     let started = |tree: u64, path: &Text| {
         state
             .node(tree, path)
             .filter(|node| node.status == NodeStatus::Started)
             .map(|it| (it.scheduled, it.attempt))
     };
-    // A step that could not be taken keeps what was wrong, not what it was given.
-    let is_frozen = |it: &Record| matches!(it.body, Body::IncidentOpened { tree: 0, .. });
-    if taken.iter().any(is_frozen) {
-        return None;
-    }
-    Some(match &taken[0].body {
+    match &taken[0].body {
         Body::EventReceived { event, data, id, source: EventSource::External } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
         }
@@ -210,20 +202,9 @@ fn input_of(machine: &Machine, state: &Snapshot, taken: &[Record]) -> Option<Inp
         Body::CancelRequested { terminate, reason } => {
             Input::Cancel { terminate: *terminate, reason: reason.clone() }
         }
-        Body::IncidentOpened { incident, .. }
-            if matches!(&**incident, "step_rejected" | "macrostep_overrun") =>
-        {
-            return None;
-        }
-        Body::Finished { .. } if taken.len() == 1 && !machine.states.is_empty() => {
-            // A completing instance ends by itself; any other was ended because its step failed.
-            match state.ending {
-                Some(_) => Input::Continue,
-                None => return None,
-            }
-        }
+        Body::IncidentOpened { held: Some(held), .. } => crate::step::input_of((**held).clone()),
         _ => Input::Continue,
-    })
+    }
 }
 
 fn word_of(policy: OnUnknown) -> &'static str {

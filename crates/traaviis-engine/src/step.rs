@@ -140,6 +140,7 @@ pub struct Rejection {
 
 mod actions;
 mod env;
+mod incident;
 mod input;
 mod microstep;
 mod run;
@@ -147,6 +148,7 @@ mod select;
 
 pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::StepEnv;
+pub(crate) use incident::input_of;
 pub(crate) use run::{InternalEvent, Origin, Run};
 
 impl Rejection {
@@ -179,6 +181,21 @@ pub fn step(
     context: &StepContext,
 ) -> Result<Step, Rejection> {
     input::step(machine, snapshot, input, context)
+}
+
+/// Opens an incident for an input of the instance's own whose records the log refuses.
+pub fn hold(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    input: &Input,
+    why: &str,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    let why = Rejection::new("append_refused", why);
+    match incident::held_of(input) {
+        Some(held) => input::hold(machine, snapshot, held, why, context),
+        None => Err(why),
+    }
 }
 
 /// Returns the start input with the schema's defaults, or why it does not fit.

@@ -2,10 +2,11 @@
 //!
 //! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
-//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`. Every script is replayed at its end
-//! and must give the same bytes.
+//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers).
+//! Every script is replayed at its end and must give the same bytes.
 
 mod control;
+mod incident;
 mod retry;
 mod saga;
 mod statechart;
@@ -124,6 +125,7 @@ impl<'m> World<'m> {
                 Input::Resolve { tree, path: path.into(), resolution }
             }
             "retry" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Retry },
+            "give-up" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Fail },
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
             time => {
@@ -137,9 +139,9 @@ impl<'m> World<'m> {
 
     fn advance(&mut self, span: Span) {
         let until = self.now.plus(span);
-        while let Some(due) = self.snapshot.next_due().filter(|due| *due <= until) {
+        while let Some(next) = self.snapshot.next_timer().filter(|it| it.due <= until) {
+            let (due, timer) = (next.due, next.id.clone());
             self.now = self.now.max(due);
-            let timer = self.snapshot.timers.iter().find(|it| it.due == due).unwrap().id.clone();
             writeln!(self.out, "> at {}", self.now.since(Timestamp(0))).unwrap();
             self.feed(Input::Timer { timer });
         }

@@ -9,6 +9,7 @@ mod line;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    call::DeliveryClass,
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
     time::Timestamp,
@@ -181,6 +182,53 @@ impl TimerKind {
             TimerKind::After { .. } | TimerKind::Raise { .. } => false,
         }
     }
+}
+
+/// The input of a step of the instance's own that could not be taken. It stands in the incident,
+/// so that a person who has removed the cause can have it taken again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub enum Held {
+    /// A timer that is due; it stays open.
+    Timer {
+        /// Timer.
+        timer: Text,
+    },
+    /// An attempt ended; its node stays started.
+    Outcome {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// `seq` of the record that scheduled the node.
+        scheduled: Seq,
+        /// From 1.
+        attempt: u32,
+        /// Value when it succeeded.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        value: Value,
+        /// Error when it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
+    /// A call got its slot.
+    Starting {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// After a crash: the attempt was started and has no outcome.
+    Unknown {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// What may be promised about it.
+        class: DeliveryClass,
+    },
+    /// Work that did not fit the step before.
+    Continue,
 }
 
 /// How an instance stands.
@@ -529,8 +577,11 @@ pub enum Body {
         /// Error behind it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<EffectError>,
+        /// What could not be taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held: Option<Box<Held>>,
     },
-    /// A person decided.
+    /// A person decided, or the question is gone.
     IncidentResolved {
         /// Kind of incident.
         incident: Text,
@@ -540,7 +591,8 @@ pub enum Body {
         /// Node.
         #[serde(default, skip_serializing_if = "str::is_empty")]
         path: Text,
-        /// What was decided: `happened`, `retry` or `fail`.
+        /// What was decided: `happened`, `retry` or `fail`; `cancelled` when nothing is left to
+        /// decide.
         resolution: Text,
     },
     /// The end was asked for.

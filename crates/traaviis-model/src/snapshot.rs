@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
-    record::{Body, PatchOp, Record, Status, TimerKind},
+    record::{Body, Held, PatchOp, Record, Status, TimerKind},
     time::Timestamp,
     value::Value,
 };
@@ -113,6 +113,9 @@ pub struct Incident {
     pub error: Option<EffectError>,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// What could not be taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<Held>>,
 }
 
 /// An effect tree that still runs.
@@ -337,9 +340,26 @@ impl Snapshot {
         join_paths(&self.configuration)
     }
 
-    /// Returns the due time of the earliest timer.
+    /// Returns the timer that fires next. One that could not be taken waits for a person.
+    pub fn next_timer(&self) -> Option<&Timer> {
+        let fires = |timer: &&Timer| !self.holds_timer(&timer.id);
+        self.timers.iter().filter(fires).min_by_key(|timer| timer.due)
+    }
+
+    /// Returns when the next timer fires.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.timers.iter().map(|timer| timer.due).min()
+        self.next_timer().map(|timer| timer.due)
+    }
+
+    /// Says whether a timer could not be taken and waits for a person.
+    pub fn holds_timer(&self, id: &str) -> bool {
+        let is_it = |held: &Held| matches!(held, Held::Timer { timer } if **timer == *id);
+        self.incidents.iter().any(|it| it.held.as_deref().is_some_and(is_it))
+    }
+
+    /// Says whether an open incident asks about a node.
+    pub fn asks_about(&self, tree: Seq, path: &str) -> bool {
+        self.incidents.iter().any(|it| it.tree == tree && *it.path == *path)
     }
 
     /// Returns the tree that record `id` started.
@@ -358,9 +378,7 @@ impl Snapshot {
         match self.node(tree, path).map(|it| it.status) {
             Some(NodeStatus::Scheduled) => true,
             Some(NodeStatus::Waiting) => !self.timers.iter().any(|it| it.kind.is_of(tree, path)),
-            Some(NodeStatus::Unknown) => {
-                !self.incidents.iter().any(|it| it.tree == tree && *it.path == *path)
-            }
+            Some(NodeStatus::Unknown) => !self.asks_about(tree, path),
             _ => false,
         }
     }
@@ -443,7 +461,7 @@ impl Snapshot {
                 nodes: BTreeMap::new(),
             }),
             Body::TreeOrphaned { tree } => self.tree_mut(*tree)?.orphaned = true,
-            Body::IncidentOpened { incident, tree, path, message, error } => {
+            Body::IncidentOpened { incident, tree, path, message, error, held } => {
                 self.incidents.push(Incident {
                     kind: incident.clone(),
                     tree: *tree,
@@ -451,6 +469,7 @@ impl Snapshot {
                     message: message.clone(),
                     error: error.clone(),
                     opened_at: at,
+                    held: held.clone(),
                 });
                 if !self.status.is_finished() && self.status != Status::Completing {
                     self.status = Status::Incident;

@@ -62,6 +62,9 @@ pub enum LogError {
     /// What is on disk cannot be trusted.
     #[error("the log is damaged: {0}")]
     Damaged(Arc<str>),
+    /// This append breaks a rule of the log; nothing of it was written, and others go on.
+    #[error("the log refuses the append: {0}")]
+    Refused(Arc<str>),
     /// Another process holds the directory.
     #[error(
         "the data directory `{dir}` is in use by process `{pid}`; stop it, or talk to it through its control socket"
@@ -107,6 +110,7 @@ impl LogError {
             LogError::Full => "storage_full",
             LogError::Failed(_) | LogError::Io { .. } => "storage_failed",
             LogError::Damaged(_) => "data_directory_damaged",
+            LogError::Refused(_) => "append_refused",
             LogError::Locked { .. } => "data_directory_locked",
             LogError::Newer { .. } => "data_format_newer",
         }

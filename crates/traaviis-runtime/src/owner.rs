@@ -13,6 +13,7 @@
 
 mod dedup;
 mod mailbox;
+mod message;
 mod slots;
 mod starting;
 
@@ -23,14 +24,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
     },
 };
 
-use traaviis_engine::{Input, Machine, Request, Resolution, StepContext};
+use traaviis_engine::{Input, Machine, Request, Step, StepContext};
 use traaviis_model::{
-    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
-    TenantCtx, TenantId, Text, Timestamp, Value,
+    Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
+    TenantId, Text, Timestamp, Value,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
     snapshot::{Node, NodeStatus},
@@ -47,6 +47,9 @@ use crate::{
 pub use dedup::EventIds;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
+pub use message::{
+    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome,
+};
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
@@ -68,169 +71,6 @@ impl Key {
     pub fn of(snapshot: &Snapshot) -> Key {
         Key { tenant: snapshot.tenant_id, id: snapshot.id }
     }
-}
-
-/// Where an answer goes, once.
-pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
-
-/// What can be asked of an owner.
-pub enum Message {
-    /// A caller starts an instance.
-    Start(Start),
-    /// A caller does something to an instance.
-    Command {
-        /// Tenant and actor.
-        ctx: TenantCtx,
-        /// Instance.
-        id: InstanceId,
-        /// What to do.
-        command: Command,
-        /// Told after the commit.
-        reply: Reply<Accepted>,
-    },
-    /// An attempt ended.
-    Outcome {
-        /// Tenant.
-        tenant: TenantId,
-        /// Attempt.
-        call: CallId,
-        /// Its value or error.
-        outcome: Outcome,
-    },
-    /// The log tells what became of appends, in order.
-    Committed(Vec<(u64, Commit)>),
-    /// A caller wants the state.
-    Find {
-        /// Tenant.
-        ctx: TenantCtx,
-        /// Instance.
-        id: InstanceId,
-        /// Told at once.
-        reply: Reply<Found>,
-    },
-    /// A caller wants a list.
-    List {
-        /// Tenant.
-        ctx: TenantCtx,
-        /// Which ones.
-        filter: Filter,
-        /// Told at once.
-        reply: Box<dyn FnOnce(Vec<Summary>) + Send>,
-    },
-    /// A checkpoint wants everything committed.
-    Collect(Sender<Collected>),
-    /// Take nothing new, finish what runs, then answer.
-    Drain(Box<dyn FnOnce() + Send>),
-}
-
-/// A start of an instance.
-pub struct Start {
-    /// Tenant and actor.
-    pub ctx: TenantCtx,
-    /// What it runs.
-    pub machine: Arc<Machine>,
-    /// Its identity; a second start with the same one and the same input gives the first.
-    pub id: InstanceId,
-    /// Start input.
-    pub input: Value,
-    /// Told after the commit.
-    pub reply: Reply<StartOutcome>,
-}
-
-/// What a start gave.
-#[derive(Clone, Debug)]
-pub struct StartOutcome {
-    /// The instance was there before; nothing happened now.
-    pub existing: bool,
-    /// The instance.
-    pub found: Found,
-}
-
-/// An instance as an owner knows it.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// Open.
-    Open(Arc<Snapshot>),
-    /// Ended; the whole state is in the log.
-    Ended(Arc<Summary>),
-}
-
-/// What a caller may do to an instance.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Sends an event.
-    Event {
-        /// Name.
-        event: Text,
-        /// Payload.
-        data: Value,
-        /// Deduplication id.
-        id: Option<Text>,
-    },
-    /// Asks for the end.
-    Cancel {
-        /// Skips exit actions and compensation.
-        terminate: bool,
-        /// Why.
-        reason: Option<Text>,
-    },
-    /// Decides an unknown outcome.
-    Resolve {
-        /// Tree.
-        tree: Seq,
-        /// Node.
-        path: Text,
-        /// The decision.
-        resolution: Resolution,
-    },
-}
-
-impl From<Command> for Input {
-    fn from(command: Command) -> Input {
-        match command {
-            Command::Event { event, data, id } => Input::Event { event, data, id },
-            Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
-            Command::Resolve { tree, path, resolution } => {
-                Input::Resolve { tree, path, resolution }
-            }
-        }
-    }
-}
-
-/// A step that is durable.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// Its records.
-    pub records: Vec<Record>,
-    /// State after them.
-    pub snapshot: Arc<Snapshot>,
-}
-
-/// Everything committed that one owner holds.
-#[derive(Debug, Default)]
-pub struct Collected {
-    /// Open instances with their deduplication ids.
-    pub instances: Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>,
-    /// Ended instances, oldest first.
-    pub finished: Vec<Arc<Summary>>,
-    /// Definitions in the log.
-    pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
-    /// Instances that cannot be worked on.
-    pub faults: Vec<Fault>,
-}
-
-/// Where an owner leaves what must happen outside.
-pub trait Outbox {
-    /// Offers records to the log; the outcome comes back with `token`.
-    fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64);
-    /// Begins an attempt.
-    fn perform(&mut self, ctx: &TenantCtx, call: Call);
-    /// Gives up an attempt.
-    fn abandon(&mut self, ctx: &TenantCtx, id: &CallId);
-    /// Tells watchers.
-    fn publish(&mut self, committed: Committed);
-    /// The log failed; the process must end.
-    fn fatal(&mut self, error: &LogError);
 }
 
 /// Settings of an owner.
@@ -288,7 +128,7 @@ struct Pending {
     records: Vec<Record>,
     requests: Vec<Request>,
     origin: Origin,
-    /// The input, to try again after a full disk.
+    /// The input of the instance's own, to try again or to keep; none of a caller's.
     again: Option<Input>,
 }
 
@@ -640,10 +480,9 @@ impl Owner {
         }
         let context = self.context(key.tenant, &job, now);
         let Job { input, origin } = job;
-        let again = match (&origin, &input) {
-            // A timer stands in the snapshot and comes again by itself.
-            (Origin::Caller(..), _) | (_, Input::Timer { .. }) => None,
-            (Origin::Runtime, input) => Some(input.clone()),
+        let again = match origin {
+            Origin::Caller(..) => None,
+            Origin::Runtime => Some(input.clone()),
         };
         let step = match traaviis_engine::step(&machine, &snapshot, input, &context) {
             Ok(step) => step,
@@ -653,6 +492,18 @@ impl Owner {
             debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
             return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
         }
+        self.offer(key, step, origin, again, outbox);
+    }
+
+    /// Offers the records of a step to the log.
+    fn offer(
+        &mut self,
+        key: Key,
+        step: Step,
+        origin: Origin,
+        again: Option<Input>,
+        outbox: &mut dyn Outbox,
+    ) {
         let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
@@ -733,7 +584,13 @@ impl Owner {
             (Err(LogError::Damaged(why)), Commitment::Step(pending)) => {
                 self.set_aside(*pending, &why);
             }
-            (Err(error @ LogError::Damaged(_)), Commitment::Start(begun)) => {
+            (Err(LogError::Refused(why)), Commitment::Step(pending)) => {
+                self.refused(*pending, &why, now, outbox);
+            }
+            (
+                Err(error @ (LogError::Damaged(_) | LogError::Refused(_))),
+                Commitment::Start(begun),
+            ) => {
                 self.unbegin(*begun, error, now, outbox);
             }
             (Err(error), commitment) => {
@@ -801,7 +658,8 @@ impl Owner {
         if let Some(mailbox) = &mut instance.mailbox {
             callers = mailbox.take_callers();
         }
-        if let Some(input) = again {
+        // A timer stands in the snapshot and comes again by itself.
+        if let Some(input) = again.filter(|it| !matches!(it, Input::Timer { .. })) {
             if matches!(input, Input::Starting { .. })
                 && let Some(it) = self.tenants.get_mut(&key.tenant)
             {
@@ -821,6 +679,29 @@ impl Owner {
         }
         for job in callers {
             job.answer(Err(Error::Log(LogError::Full)));
+        }
+    }
+
+    /// Undoes a step whose records the log does not take: a caller learns it; an input of the
+    /// instance's own is kept in an incident.
+    fn refused(&mut self, pending: Pending, why: &str, now: Timestamp, outbox: &mut dyn Outbox) {
+        let is_caller = matches!(pending.origin, Origin::Caller(..));
+        if pending.again.is_none() && !is_caller {
+            // Even the incident was refused; there is no third try.
+            return self.set_aside(pending, why);
+        }
+        let Pending { key, requests, origin, again, .. } = pending;
+        self.release(key.tenant, &requests);
+        origin.answer(Err(Error::Log(LogError::Refused(why.into()))));
+        let Some(instance) = self.instances.get_mut(&key) else { return };
+        instance.hold = Hold::Idle;
+        self.ready.push_back(key);
+        let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
+        let snapshot = Arc::clone(&instance.snapshot);
+        let actor = self.engine.clone();
+        let context = StepContext { now, start_slots: 0, actor, causation: None };
+        if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
+            self.offer(key, step, Origin::Runtime, None, outbox);
         }
     }
 
@@ -1038,9 +919,8 @@ impl Instance {
     }
 
     fn due_timer(&self, now: Timestamp, tried: Option<&Text>) -> Option<Job> {
-        let timers = self.snapshot.timers.iter();
-        let timer = timers.filter(|it| it.due <= now).min_by_key(|it| it.due)?;
-        // The engine left it where it is: the instance is paused, or the step was refused.
+        let timer = self.snapshot.next_timer().filter(|it| it.due <= now)?;
+        // The engine left it where it is.
         if tried == Some(&timer.id) {
             return None;
         }

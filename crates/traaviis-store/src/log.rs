@@ -298,8 +298,7 @@ impl<D: Disk> LogCore<D> {
             malformed = Some("it is larger than a frame may be");
         }
         if let Some(why) = malformed {
-            let text = format!("an append to stream `{}` was refused: {why}", append.stream);
-            return Err(LogError::Damaged(text.into()));
+            return Err(LogError::Refused(format!("stream `{}`: {why}", append.stream).into()));
         }
         let last = match self.streams.last(key) {
             Some(last) => last,

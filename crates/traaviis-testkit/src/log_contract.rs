@@ -167,7 +167,8 @@ fn a_malformed_append_is_refused(test: &dyn LogStoreUnderTest) {
         Append { lines: good.lines[..good.lines.len() - 1].to_vec(), count: 1, ..good.clone() };
     let cut = Append { lines: cut.lines[..cut.lines.len() / 2].to_vec(), ..cut };
     for malformed in [more, none, cut] {
-        assert!(commit(log, &ctx, malformed).is_err());
+        let refused = commit(log, &ctx, malformed);
+        assert!(matches!(refused, Err(LogError::Refused(_))), "{refused:?}");
     }
     commit(log, &ctx, good).expect("commit");
 }

@@ -126,7 +126,7 @@ impl State {
         let lines: Vec<&[u8]> =
             text.map(|text| text.split(|byte| *byte == b'\n').collect()).unwrap_or_default();
         if lines.is_empty() || lines.len() != append.count as usize {
-            return Err(LogError::Damaged("an append was refused: it is malformed".into()));
+            return Err(LogError::Refused("its lines do not fit its count".into()));
         }
         for (seq, line) in (append.first_seq..).zip(lines) {
             let (stream, line) = (append.stream, line.to_vec());

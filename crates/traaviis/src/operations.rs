@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
-use traaviis_model::{Snapshot, snapshot::NodeStatus};
+use traaviis_model::{Snapshot, record::Held, snapshot::Incident};
 
 use crate::{
     clock,
@@ -17,7 +17,7 @@ use crate::{
     exit::{Exit, Failure},
     histories::Histories,
     output::Output,
-    terminal::clip,
+    terminal::{clip, quoted},
 };
 
 /// Which data directory a command means.
@@ -232,22 +232,18 @@ fn open_one<'a>(
     Ok((data, snapshot))
 }
 
-/// Finds the tree whose node waits for a decision.
+/// Finds the tree of the open incident at a place.
 fn tree_of(snapshot: &Snapshot, path: &str) -> Result<u64, Failure> {
-    let found = snapshot
-        .trees
-        .iter()
-        .find(|tree| tree.nodes.get(path).is_some_and(|node| node.status == NodeStatus::Unknown));
-    if let Some(tree) = found {
-        return Ok(tree.id);
+    if let Some(incident) = snapshot.incidents.iter().find(|it| *it.path == *path) {
+        return Ok(incident.tree);
     }
     let open: Vec<String> = snapshot.incidents.iter().map(|it| format!("`{}`", it.path)).collect();
     let next = match open.as_slice() {
         [] => "nothing waits for a decision".to_string(),
-        open => format!("these do: {}", open.join(", ")),
+        open => format!("there are about: {}", open.join(", ")),
     };
     let path = clip(path, 120);
-    let message = format!("`{path}` of instance `{}` has no unknown outcome; {next}", snapshot.id);
+    let message = format!("instance `{}` has no incident about `{path}`; {next}", snapshot.id);
     Err(Failure::finding("invalid_state", message))
 }
 
@@ -259,4 +255,14 @@ pub fn accepted(machine: &traaviis_engine::Machine, snapshot: &Snapshot) -> Stri
         [] => "no event at all".to_string(),
         names => names.join(", "),
     }
+}
+
+/// Returns the command that answers an incident.
+pub fn answer_line(snapshot: &Snapshot, incident: &Incident) -> String {
+    let answers = match incident.held.as_deref() {
+        Some(Held::Timer { .. } | Held::Continue) => "--retry|--fail",
+        None if incident.tree == 0 => "--fail",
+        _ => "--happened JSON|--retry|--fail",
+    };
+    format!("traaviis resolve {} {} {answers}", snapshot.id, quoted(&incident.path))
 }

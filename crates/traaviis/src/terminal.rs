@@ -87,9 +87,24 @@ pub fn clip(text: &str, chars_max: usize) -> String {
     clipped
 }
 
+/// Returns an argument as a shell reads it.
+pub fn quoted(argument: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:,@%+".contains(it);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        return argument.to_string();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_are_quoted_for_a_shell() {
+        assert_eq!(quoted("--data=/tmp/x"), "--data=/tmp/x");
+        assert_eq!(quoted(r#"{"a": "it's"}"#), r#"'{"a": "it'\''s"}'"#);
+    }
 
     #[test]
     fn cells_stand_under_their_headings() {

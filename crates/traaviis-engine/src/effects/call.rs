@@ -12,7 +12,7 @@ use super::End;
 use crate::{
     expr::EvalError,
     machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
-    step::{Rejection, Request, Resolution, Run},
+    step::{Request, Run},
 };
 
 impl<'m> Run<'m> {
@@ -76,7 +76,7 @@ impl<'m> Run<'m> {
         false
     }
 
-    fn start_or_queue(&mut self, tree: Seq, path: &Text, params: &CallParams) {
+    pub(crate) fn start_or_queue(&mut self, tree: Seq, path: &Text, params: &CallParams) {
         if self.start_slots == 0 {
             self.requests.push(Request::Queue { tree, path: path.clone() });
             return;
@@ -238,7 +238,7 @@ impl<'m> Run<'m> {
 
     /// An attempt was running when the process died.
     pub(crate) fn call_unknown(&mut self, tree: Seq, path: &Text, class: DeliveryClass) {
-        if self.status(tree, path) != Some(NodeStatus::Started) {
+        if self.status(tree, path) != Some(NodeStatus::Started) || self.holds_outcome(tree, path) {
             return;
         }
         let Some((def, params)) = self.params_of(tree, path) else { return };
@@ -257,77 +257,21 @@ impl<'m> Run<'m> {
         match policy {
             OnUnknown::Retry => self.start_or_queue(tree, &path, params),
             OnUnknown::Ask => {
-                self.emit(Body::IncidentOpened {
-                    incident: "unknown_outcome".into(),
-                    tree,
-                    path: path.clone(),
-                    message: format!(
-                        "attempt {attempt} of `{path}` was running when the process stopped; nobody \
-                         recorded whether it happened"
-                    )
-                    .into(),
-                    error: None,
-                });
+                let message = format!(
+                    "attempt {attempt} of `{path}` was running when the process stopped; nobody \
+                     recorded whether it happened"
+                );
+                self.open_incident("unknown_outcome", (tree, &path), message, None, None);
             }
             OnUnknown::Fail => {
-                self.finish_node(tree, &path, def, End::Failed(unknown(attempt)));
+                self.finish_node(tree, &path, def, End::Failed(unknown_outcome(attempt)));
                 self.advance_tree(tree);
             }
         }
     }
-
-    /// A person decided what became of an attempt, or of a failed compensation.
-    pub(crate) fn resolve(
-        &mut self,
-        tree: Seq,
-        path: &Text,
-        resolution: Resolution,
-    ) -> Result<(), Rejection> {
-        let found = self.snapshot.incidents.iter().find(|it| it.tree == tree && it.path == *path);
-        let Some(incident) = found.map(|it| it.kind.clone()) else {
-            return Err(Rejection::new(
-                "not_found",
-                format!("there is no open incident about `{path}`"),
-            ));
-        };
-        let word = match &resolution {
-            Resolution::Happened(_) => "happened",
-            Resolution::Retry => "retry",
-            Resolution::Fail => "fail",
-        };
-        self.emit(Body::IncidentResolved {
-            incident,
-            tree,
-            path: path.clone(),
-            resolution: word.into(),
-        });
-        let Some(def) = self.def_of(tree, path) else { return Ok(()) };
-        let is_undo = path.rsplit('/').next().is_some_and(|it| it.starts_with("undo:"));
-        match (resolution, is_undo) {
-            (Resolution::Happened(value), _) => {
-                self.finish_node(tree, path, def, End::Completed(value))
-            }
-            (Resolution::Retry, false) => {
-                if let EffectKind::Call(params) = &def.kind {
-                    self.start_or_queue(tree, path, params);
-                }
-            }
-            // From its beginning, whatever its kind.
-            (Resolution::Retry, true) => self.open(tree, path, def),
-            (Resolution::Fail, false) => {
-                let attempt = self.node(tree, path).map_or(0, |node| node.attempt);
-                self.finish_node(tree, path, def, End::Failed(unknown(attempt)));
-            }
-            (Resolution::Fail, true) => {
-                self.emit(Body::EffectSkipped { tree, path: path.clone() });
-            }
-        }
-        self.advance_tree(tree);
-        Ok(())
-    }
 }
 
-fn unknown(attempt: u32) -> EffectError {
+pub(crate) fn unknown_outcome(attempt: u32) -> EffectError {
     EffectError::new(
         "unknown_outcome",
         format!(

@@ -622,14 +622,6 @@ impl<'m> Run<'m> {
                     attempt,
                 }));
             }
-            if self.snapshot.incidents.iter().any(|it| it.tree == tree && it.path == *path) {
-                self.emit(Body::IncidentResolved {
-                    incident: "unknown_outcome".into(),
-                    tree,
-                    path: path.clone(),
-                    resolution: "cancelled".into(),
-                });
-            }
             return self.finish_node(tree, path, def, End::Cancelled(why));
         }
         self.cancel_children(tree, path, def, why);

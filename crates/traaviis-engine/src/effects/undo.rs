@@ -120,16 +120,11 @@ impl<'m> Run<'m> {
             return false;
         }
         let Some((undo, error)) = self.failed_undo(tree, path) else { return false };
-        let known = self.snapshot.incidents.iter().any(|it| it.tree == tree && it.path == undo);
-        if !known {
+        if !self.snapshot.asks_about(tree, &undo) {
+            let message = format!("`{undo}` could not undo what was done: {}", error.message);
             self.emit(Body::CompensationFailed { tree, path: undo.clone(), error: error.clone() });
-            self.emit(Body::IncidentOpened {
-                incident: "compensation_failed".into(),
-                tree,
-                path: undo.clone(),
-                message: format!("`{undo}` could not undo what was done: {}", error.message).into(),
-                error: Some(error),
-            });
+            let error = Some(error);
+            self.open_incident("compensation_failed", (tree, &undo), message, error, None);
         }
         true
     }

@@ -4,8 +4,7 @@ use traaviis_model::{
     Body, EffectError, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value,
     definition::{ErrorsUnhandled, Unhandled},
     limits,
-    record::{EventSource, RECORD_VERSION, Status, TimerKind},
-    snapshot::NodeStatus,
+    record::{EventSource, Held, RECORD_VERSION, Status, TimerKind},
     time::Timestamp,
 };
 
@@ -14,6 +13,8 @@ use crate::{
     machine::{Machine, StateId, is_reserved},
     step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
 };
+
+use super::incident::held_of;
 
 /// What the first templates of an instance read: its input, before there is any state.
 struct StartEnv<'a> {
@@ -167,67 +168,32 @@ pub(super) fn step(
             _ => Run::new(machine, snapshot.clone(), context).finish(),
         };
     }
-    let is_event =
-        matches!(input, Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. });
-    let called = match &input {
-        Input::Outcome { tree, path, scheduled, .. } => Some((*tree, path.clone(), *scheduled)),
-        _ => None,
-    };
+    let held = held_of(&input);
     let mut run = Run::new(machine, snapshot.clone(), context);
     run.take(input)?;
     run.check_data();
-    match run.finish() {
-        Err(rejection) if !is_event => frozen(machine, snapshot, rejection, context, called),
-        other => other,
+    match (run.finish(), held) {
+        (Err(why), Some(held)) => hold(machine, snapshot, held, why, context),
+        (other, _) => other,
     }
 }
 
-/// Ends or freezes an instance whose own next step cannot be taken.
-///
-/// A call whose outcome cannot be taken has failed by that: it must not look as if it still ran, or
-/// the next start would perform it again.
-fn frozen(
+/// Opens an incident for an input of the instance's own that cannot be taken, and keeps the input.
+pub(super) fn hold(
     machine: &Machine,
     snapshot: &Snapshot,
+    held: Held,
     why: Rejection,
     context: &StepContext,
-    called: Option<(Seq, Text, Seq)>,
 ) -> Result<Step, Rejection> {
     let mut run = Run::new(machine, snapshot.clone(), context);
-    let kind: Text = match why.code {
-        "macrostep_overrun" => "macrostep_overrun".into(),
-        _ => "step_rejected".into(),
-    };
-    let error = EffectError::new(why.code, why.message.as_str());
-    if let Some((tree, path, scheduled)) = called
-        && run
-            .snapshot
-            .node(tree, &path)
-            .is_some_and(|node| node.status == NodeStatus::Started && node.scheduled == scheduled)
-    {
-        run.emit(Body::EffectFailed { tree, path, error: error.clone() });
-        run.yielded = true;
-    }
-    match machine.definition().errors_unhandled {
-        ErrorsUnhandled::Fail => run.end_at_once(Status::Failed, Some(error)),
-        ErrorsUnhandled::Incident => {
-            let known = run.snapshot.incidents.iter().any(|it| it.kind == kind);
-            if !known {
-                run.emit(Body::IncidentOpened {
-                    incident: kind,
-                    tree: 0,
-                    path: "".into(),
-                    message: why.message.into(),
-                    error: Some(error),
-                });
-            }
-        }
-    }
+    run.hold(held, why);
     run.finish()
 }
 
 impl Run<'_> {
-    fn take(&mut self, input: Input) -> Result<(), Rejection> {
+    /// Takes one input until the instance rests.
+    pub(super) fn take(&mut self, input: Input) -> Result<(), Rejection> {
         match input {
             Input::Event { event, data, id } => return self.external(event, data, id),
             Input::Timer { timer } => self.timer(&timer),
@@ -236,7 +202,10 @@ impl Run<'_> {
                 self.call_outcome(tree, &path, (scheduled, attempt), outcome);
             }
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
-            Input::Continue => self.advance_trees(),
+            Input::Continue => {
+                self.release_continue();
+                self.advance_trees();
+            }
             Input::Cancel { terminate, reason } => self.cancel_instance(terminate, reason),
             Input::Resolve { tree, path, resolution } => {
                 if let Resolution::Happened(value) = &resolution {
@@ -493,17 +462,8 @@ impl Run<'_> {
         match self.machine.definition().errors_unhandled {
             ErrorsUnhandled::Fail => self.end(Status::Failed, Value::Null, Some(error)),
             ErrorsUnhandled::Incident => {
-                let path: Text = event.name.clone();
-                let known = self.snapshot.incidents.iter().any(|it| it.path == path);
-                if !known {
-                    self.emit(Body::IncidentOpened {
-                        incident: "effect_failed".into(),
-                        tree: 0,
-                        path,
-                        message: error.message.clone(),
-                        error: Some(error),
-                    });
-                }
+                let message = error.message.clone();
+                self.open_incident("effect_failed", (0, &event.name), message, Some(error), None);
             }
         }
     }

@@ -234,27 +234,3 @@ states:
         "#]],
     );
 }
-
-#[test]
-fn an_endless_macrostep_fails_the_instance() {
-    check(
-        r#"
-initial: a
-data: {initial: {n: 0}}
-events: {go: {}}
-states:
-  a: {on: {go: b}, after: {1s: b}}
-  b: {always: [{target: c, guard: "data.n >= 0"}]}
-  c: {always: [{target: b, guard: "data.n >= 0"}]}
-"#,
-        "send go {}\n+2s",
-        expect![[r#"
-            > start
-              - -> a
-            > send go {}
-              refused macrostep_overrun: the step did not come to rest within 1000 microsteps
-            > at 1s
-              finished failed null
-        "#]],
-    );
-}

@@ -290,7 +290,7 @@ impl Owner {
                     self.start(start, now, outbox);
                 }
             }
-            Err(error @ (LogError::Full | LogError::Damaged(_))) => {
+            Err(error @ (LogError::Full | LogError::Damaged(_) | LogError::Refused(_))) => {
                 for start in waiting {
                     (start.reply)(Err(Error::Log(error.clone())));
                 }

@@ -1,5 +1,6 @@
 //! The owner: order of inputs, timers, slots, full disks, limits, tenants, business keys.
 
+use traaviis_engine::Resolution;
 use traaviis_model::{Body, EffectError, Span, TenantCtx, Value, limits::MAILBOX_MAX};
 use traaviis_ports::LogError;
 use traaviis_runtime::{
@@ -8,7 +9,7 @@ use traaviis_runtime::{
 };
 
 use crate::support::{
-    COUNTER, KEYED, PAYMENT, World, answer, code, ctx, event, event_with_id, id, machine,
+    COUNTER, ENDLESS, KEYED, PAYMENT, World, answer, code, ctx, event, event_with_id, id, machine,
 };
 
 fn open_counter() -> World {
@@ -205,6 +206,68 @@ fn a_damaged_history_stops_only_its_instance() {
     let other = world.command(id(2), event("bump"));
     world.commit_all();
     assert_eq!(code(&other), "ok");
+}
+
+fn refusal() -> LogError {
+    LogError::Refused("too large".into())
+}
+
+#[test]
+fn a_refused_event_is_told_and_the_instance_goes_on() {
+    let mut world = open_counter();
+    let first = world.command(id(1), event("bump"));
+    let second = world.command(id(1), event("bump"));
+    world.refuse(refusal());
+    assert_eq!(code(&first), "append_refused");
+    world.commit_all();
+    assert_eq!(code(&second), "ok");
+    assert_eq!(world.snapshot(id(1)).data.get("n"), Some(&Value::Int(1)));
+}
+
+#[test]
+fn a_refused_outcome_is_kept_for_a_person() {
+    let mut world = World::new();
+    world.start(&machine(PAYMENT), id(1));
+    world.commit_all();
+    world.outcome(Ok(Value::Int(7)));
+    world.refuse(refusal());
+    assert_eq!(world.commit(), "incident_opened");
+    let snapshot = world.snapshot(id(1));
+    let incident = &snapshot.incidents[0];
+    assert_eq!((&*incident.kind, &*incident.path), ("step_rejected", "pay"));
+    let (tree, path) = (incident.tree, incident.path.clone());
+    let retry = Command::Resolve { tree, path, resolution: Resolution::Retry };
+    let answer = world.command(id(1), retry);
+    world.commit_all();
+    assert_eq!(code(&answer), "ok");
+    let ended = world.records.last().unwrap();
+    assert!(matches!(&ended.body, Body::Finished { output: Value::Int(7), .. }), "{ended:?}");
+}
+
+#[test]
+fn a_second_refusal_sets_the_instance_aside() {
+    let mut world = World::new();
+    world.start(&machine(PAYMENT), id(1));
+    world.commit_all();
+    world.outcome(Ok(Value::Int(7)));
+    world.refuse(refusal());
+    world.refuse(refusal());
+    assert_eq!(code(&world.command(id(1), event("ask"))), "document_damaged");
+}
+
+#[test]
+fn a_timer_that_cannot_be_taken_does_not_hold_up_others() {
+    let mut world = World::new();
+    world.start(&machine(ENDLESS), id(1));
+    world.commit_all();
+    world.pass(Span::secs(1));
+    assert_eq!(world.commit_all(), ["incident_opened"]);
+    // Nothing is due until the second timer.
+    assert_eq!(world.owner.next_wake(), Some(world.now.plus(Span::secs(1))));
+    world.pass(Span::secs(1));
+    let fired = world.commit_all();
+    assert!(fired[0].starts_with("timer_fired"), "{fired:?}");
+    assert_eq!(world.owner.next_wake(), None);
 }
 
 #[test]

@@ -41,6 +41,22 @@ states:
   done: {type: final, output: "${data.n}"}
 "#;
 
+/// Its first timer leads into a cycle that never rests.
+pub const ENDLESS: &str = r#"
+traaviis: "1"
+name: Endless
+version: 1.0.0
+initial: a
+data: {initial: {n: 0}}
+states:
+  a:
+    after:
+      1s: b
+      2s: {actions: [{assign: {n: 1}}]}
+  b: {always: [{target: c, guard: "data.n == 0"}]}
+  c: {always: [{target: b, guard: "data.n == 0"}]}
+"#;
+
 /// One call, tried again.
 pub const PAYMENT: &str = r#"
 traaviis: "1"

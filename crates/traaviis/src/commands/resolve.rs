@@ -1,4 +1,4 @@
-//! `traaviis resolve`: a person's answer to an unknown outcome.
+//! `traaviis resolve`: a person's answer to an incident.
 
 use crate::{
     control::protocol::{Ask, Decision},
@@ -8,12 +8,12 @@ use crate::{
     output::Output,
 };
 
-/// Decides a call whose outcome nobody recorded.
+/// Answers an incident: an outcome nobody recorded, or a step that could not be taken.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Instance: its id or a unique beginning or end of it.
     id: String,
-    /// Node of the effect, as the incident names it.
+    /// Effect or timer that the incident names.
     path: String,
     #[command(flatten)]
     decision: DecisionArgs,
@@ -24,13 +24,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct DecisionArgs {
-    /// It happened, and gave this value.
+    /// The call happened, and gave this value.
     #[arg(long, value_name = "JSON")]
     happened: Option<String>,
-    /// It did not happen: try again with the same idempotency key.
+    /// Try again: the call with the same idempotency key, or the step that could not be taken.
     #[arg(long)]
     retry: bool,
-    /// Treat it as failed.
+    /// The effect has failed; without an effect, the instance.
     #[arg(long)]
     fail: bool,
 }

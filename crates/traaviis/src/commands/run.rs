@@ -18,8 +18,8 @@ use std::{
 use serde_json::json;
 use traaviis_engine::Machine;
 use traaviis_model::{
-    InstanceId, Record, Snapshot, Span, Value,
-    record::Status,
+    InstanceId, Record, Seq, Snapshot, Span, Value,
+    record::{Held, Status},
     snapshot::{Node, NodeStatus},
 };
 
@@ -30,9 +30,9 @@ use crate::{
     document,
     exit::{Exit, Failure},
     input,
-    operations::{self, accepted},
+    operations::{self, accepted, answer_line},
     output::Output,
-    terminal::{Ink, clip},
+    terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
 };
 use identity::Found;
@@ -251,7 +251,7 @@ impl Run<'_> {
     ) -> Result<Option<Exit>, Failure> {
         let waits = self.args.data.is_some() && (self.output.is_terminal() || self.args.wait);
         if let Some(incident) = snapshot.incidents.last()
-            && (incident.tree == 0 || !is_working(snapshot))
+            && !is_working(snapshot)
         {
             let text = self.incident_text(snapshot);
             if !waits {
@@ -306,17 +306,8 @@ impl Run<'_> {
                 path => format!(" at {path}"),
             };
             text += &format!("incident {}{place}: {message}\n", incident.kind);
-            if incident.tree == 0 {
-                text += &format!("end it: traaviis cancel {}{dir}\n", snapshot.id);
-            }
-            if &*incident.kind != "unknown_outcome" {
-                continue;
-            }
             text += &match &self.args.data {
-                Some(_) => format!(
-                    "answer: traaviis resolve {} {} --happened JSON|--retry|--fail{dir}\n",
-                    snapshot.id, incident.path
-                ),
+                Some(_) => format!("answer: {}{dir}\n", answer_line(snapshot, incident)),
                 None => "a run that can be answered needs `--data DIR`\n".to_string(),
             };
         }
@@ -427,13 +418,21 @@ fn is_at_rest(snapshot: &Snapshot) -> bool {
 
 /// Says whether some effect is in flight, so that waiting may help without anybody's decision.
 fn is_working(snapshot: &Snapshot) -> bool {
+    let is_stuck = snapshot.incidents.iter().any(|it| it.held.as_deref() == Some(&Held::Continue));
     let moves = |node: &Node| match node.status {
         NodeStatus::Started | NodeStatus::Waiting => true,
         // A node without running children is a leaf that waits for a slot or a timer.
-        NodeStatus::Scheduled => node.running.is_empty(),
+        NodeStatus::Scheduled => node.running.is_empty() && !is_stuck,
         _ => false,
     };
-    snapshot.trees.iter().any(|tree| tree.nodes.values().any(moves))
+    let waits_for_person = |tree: Seq, path: &str| {
+        let mut timers = snapshot.timers.iter().filter(|it| it.kind.is_of(tree, path));
+        snapshot.asks_about(tree, path) || timers.any(|it| snapshot.holds_timer(&it.id))
+    };
+    snapshot.trees.iter().any(|tree| {
+        let mut nodes = tree.nodes.iter();
+        nodes.any(|(path, node)| moves(node) && !waits_for_person(tree.id, path))
+    })
 }
 
 fn event(text: &str) -> Result<Event, Failure> {
@@ -444,23 +443,9 @@ fn event(text: &str) -> Result<Event, Failure> {
     Ok(Event { name: name.to_string(), data })
 }
 
-fn quoted(argument: &str) -> String {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./=:,@%+".contains(it);
-    if !argument.is_empty() && argument.chars().all(is_plain) {
-        return argument.to_string();
-    }
-    format!("'{}'", argument.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_are_quoted_for_a_shell() {
-        assert_eq!(quoted("--data=/tmp/x"), "--data=/tmp/x");
-        assert_eq!(quoted(r#"{"a": "it's"}"#), r#"'{"a": "it'\''s"}'"#);
-    }
 
     #[test]
     fn events_carry_json_or_nothing() {

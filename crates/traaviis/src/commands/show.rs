@@ -11,7 +11,7 @@ use crate::{
     control::protocol::Ask,
     exit::{Exit, Failure},
     histories::read_record,
-    operations::{self, DataArgs},
+    operations::{self, DataArgs, answer_line},
     output::Output,
     terminal::{Ink, Style, clip},
     trace::{Trace, ink_of, relative},
@@ -70,6 +70,7 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     for timer in &snapshot.timers {
         let wait = timer.due.since(now);
         let due = match wait.0 {
+            _ if snapshot.holds_timer(&timer.id) => "waits for an answer".to_string(),
             ..=0 => "due now".to_string(),
             _ => format!("in {}", relative(wait)),
         };
@@ -79,13 +80,7 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     for incident in &snapshot.incidents {
         let what = format!("{} at {}: {}", incident.kind, incident.path, incident.message);
         row("incident", &style.paint(Ink::Bad, &clip(&what, 400)));
-        if &*incident.kind == "unknown_outcome" {
-            let id = snapshot.id;
-            row(
-                "",
-                &format!("traaviis resolve {id} {} --happened JSON|--retry|--fail", incident.path),
-            );
-        }
+        row("", &answer_line(snapshot, incident));
     }
     text
 }

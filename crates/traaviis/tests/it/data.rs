@@ -153,7 +153,7 @@ fn events_reach_a_run_without_a_process() {
     );
     world.check(&format!("resolve {short} a/b --retry --data d"), expect![[r#"
         exit 1
-        error: `a/b` of instance `ID` has no unknown outcome; nothing waits for a decision (invalid_state)
+        error: instance `ID` has no incident about `a/b`; nothing waits for a decision (invalid_state)
     "#]]);
     world.check(
         &format!("cancel {short} --data d --reason enough"),

@@ -1,0 +1,180 @@
+//! What goes into an owner and comes out of it.
+
+use std::sync::{Arc, mpsc::Sender};
+
+use traaviis_engine::{Input, Machine, Resolution};
+use traaviis_model::{
+    Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
+    Value,
+};
+use traaviis_ports::{Append, Commit, LogError, Outcome};
+
+use super::{Accepted, EventIds};
+use crate::{
+    error::Error,
+    recovery::Fault,
+    summary::{Filter, Summary},
+};
+
+/// Where an answer goes, once.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// What can be asked of an owner.
+pub enum Message {
+    /// A caller starts an instance.
+    Start(Start),
+    /// A caller does something to an instance.
+    Command {
+        /// Tenant and actor.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// What to do.
+        command: Command,
+        /// Told after the commit.
+        reply: Reply<Accepted>,
+    },
+    /// An attempt ended.
+    Outcome {
+        /// Tenant.
+        tenant: TenantId,
+        /// Attempt.
+        call: CallId,
+        /// Its value or error.
+        outcome: Outcome,
+    },
+    /// The log tells what became of appends, in order.
+    Committed(Vec<(u64, Commit)>),
+    /// A caller wants the state.
+    Find {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// Told at once.
+        reply: Reply<Found>,
+    },
+    /// A caller wants a list.
+    List {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Which ones.
+        filter: Filter,
+        /// Told at once.
+        reply: Box<dyn FnOnce(Vec<Summary>) + Send>,
+    },
+    /// A checkpoint wants everything committed.
+    Collect(Sender<Collected>),
+    /// Take nothing new, finish what runs, then answer.
+    Drain(Box<dyn FnOnce() + Send>),
+}
+
+/// A start of an instance.
+pub struct Start {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// What it runs.
+    pub machine: Arc<Machine>,
+    /// Its identity; a second start with the same one and the same input gives the first.
+    pub id: InstanceId,
+    /// Start input.
+    pub input: Value,
+    /// Told after the commit.
+    pub reply: Reply<StartOutcome>,
+}
+
+/// What a start gave.
+#[derive(Clone, Debug)]
+pub struct StartOutcome {
+    /// The instance was there before; nothing happened now.
+    pub existing: bool,
+    /// The instance.
+    pub found: Found,
+}
+
+/// An instance as an owner knows it.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Open.
+    Open(Arc<Snapshot>),
+    /// Ended; the whole state is in the log.
+    Ended(Arc<Summary>),
+}
+
+/// What a caller may do to an instance.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Sends an event.
+    Event {
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+        /// Deduplication id.
+        id: Option<Text>,
+    },
+    /// Asks for the end.
+    Cancel {
+        /// Skips exit actions and compensation.
+        terminate: bool,
+        /// Why.
+        reason: Option<Text>,
+    },
+    /// Decides an unknown outcome.
+    Resolve {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The decision.
+        resolution: Resolution,
+    },
+}
+
+impl From<Command> for Input {
+    fn from(command: Command) -> Input {
+        match command {
+            Command::Event { event, data, id } => Input::Event { event, data, id },
+            Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
+            Command::Resolve { tree, path, resolution } => {
+                Input::Resolve { tree, path, resolution }
+            }
+        }
+    }
+}
+
+/// A step that is durable.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its records.
+    pub records: Vec<Record>,
+    /// State after them.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// Everything committed that one owner holds.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Open instances with their deduplication ids.
+    pub instances: Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>,
+    /// Ended instances, oldest first.
+    pub finished: Vec<Arc<Summary>>,
+    /// Definitions in the log.
+    pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
+    /// Instances that cannot be worked on.
+    pub faults: Vec<Fault>,
+}
+
+/// Where an owner leaves what must happen outside.
+pub trait Outbox {
+    /// Offers records to the log; the outcome comes back with `token`.
+    fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64);
+    /// Begins an attempt.
+    fn perform(&mut self, ctx: &TenantCtx, call: Call);
+    /// Gives up an attempt.
+    fn abandon(&mut self, ctx: &TenantCtx, id: &CallId);
+    /// Tells watchers.
+    fn publish(&mut self, committed: Committed);
+    /// The log failed; the process must end.
+    fn fatal(&mut self, error: &LogError);
+}
