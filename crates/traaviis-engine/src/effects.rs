@@ -4,18 +4,21 @@
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
+//! - A tree without owner cleans up or is detached (`cleanup.rs`).
 //!
 //! A step advances at most [`limits::EFFECT_ADVANCES_PER_STEP_MAX`] nodes; then it asks to
 //! continue, and polling from the root finds where it stood, because everything it needs is in the
 //! state.
 
 mod call;
+mod cleanup;
 mod control;
 mod instant;
 pub(crate) mod scope;
 mod undo;
 
 pub(crate) use call::unknown_outcome;
+pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
 use traaviis_model::{
     Body, EffectError, Seq, Text, Value, limits,
@@ -248,25 +251,6 @@ impl<'m> Run<'m> {
             ),
         };
         self.queue.push_back(event);
-    }
-
-    /// The state that owns trees is left: cancels them, or lets detached ones run on without it.
-    pub(crate) fn leave_trees(&mut self, state: &Text) {
-        let trees: Vec<(Seq, Text, Text, bool)> = self
-            .snapshot
-            .trees
-            .iter()
-            .filter(|tree| tree.state == *state && !tree.orphaned)
-            .map(|tree| (tree.id, tree.invoke.clone(), tree.pointer.clone(), tree.detached))
-            .collect();
-        for (tree, root, pointer, detached) in trees {
-            if !detached && let Some((_, def)) = self.machine.effect_at(&pointer) {
-                self.cancel_node(tree, &root, def, "state_left");
-            }
-            if self.snapshot.tree(tree).is_some() {
-                self.emit(Body::TreeOrphaned { tree });
-            }
-        }
     }
 
     /// Takes away the timers of a node and of everything below it.

@@ -42,6 +42,8 @@ pub const DEFERRED_MAX: usize = 1_000;
 pub const MAILBOX_MAX: usize = 10_000;
 /// Longest delay: 5 years, in seconds.
 pub const DELAY_SECS_MAX: i64 = 5 * 366 * 86_400;
+/// How long a tree may clean up before a person is asked: 1 hour, in seconds.
+pub const CLEANUP_SECS_MAX: i64 = 3_600;
 /// Effects running at once for one tenant.
 pub const RUNNING_EFFECTS_MAX: usize = 256;
 /// Characters of one expression.

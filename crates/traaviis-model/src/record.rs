@@ -170,6 +170,11 @@ pub enum TimerKind {
         /// Node.
         path: Text,
     },
+    /// The limit of a tree that only cleans up.
+    Cleanup {
+        /// Tree.
+        tree: Seq,
+    },
 }
 
 impl TimerKind {
@@ -179,7 +184,7 @@ impl TimerKind {
             TimerKind::Delay { tree, path }
             | TimerKind::Retry { tree, path }
             | TimerKind::Deadline { tree, path } => *tree == of && **path == *node,
-            TimerKind::After { .. } | TimerKind::Raise { .. } => false,
+            TimerKind::After { .. } | TimerKind::Raise { .. } | TimerKind::Cleanup { .. } => false,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
 pub mod checkpoint;
+mod clock;
 pub mod correlation;
 pub mod error;
 pub mod handle;

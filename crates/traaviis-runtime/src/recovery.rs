@@ -158,6 +158,13 @@ impl Recovery {
         self.forgets
     }
 
+    /// Returns the commit time of the last step, before which time may not go on.
+    pub fn last_commit(&self) -> Timestamp {
+        let open = self.snapshots().map(|it| it.updated_at);
+        let ended = self.finished.values().map(|it| it.updated_at);
+        open.chain(ended).max().unwrap_or_default()
+    }
+
     /// Returns the open instances.
     pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.instances.values().map(|(snapshot, _)| snapshot)

@@ -24,6 +24,7 @@ use traaviis_ports::{
 };
 
 use crate::{
+    clock,
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
@@ -117,6 +118,8 @@ impl Runtime {
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
         let recovery = Recovery::read(&*ports.log, options.finished_max, &options.damaged)?;
+        let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
+        let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
         let settings = Settings {

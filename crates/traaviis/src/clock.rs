@@ -1,8 +1,9 @@
 //! The real clock and real ids, behind the ports.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use traaviis_model::{InstanceId, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
+use traaviis_model::{InstanceId, Span, Timestamp};
 use traaviis_ports::{Clock, Ids};
 use uuid::Uuid;
 
@@ -12,24 +13,29 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
+/// Returns the time since boot, which counts while the machine sleeps and never jumps.
+fn since_boot() -> Span {
+    let time = clock_gettime(ClockId::Boottime);
+    Span(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000)
+}
+
 /// The wall clock at start plus the time passed since.
 #[derive(Debug)]
 pub struct SystemClock {
     wall: Timestamp,
-    begun: Instant,
+    begun: Span,
 }
 
 impl SystemClock {
     /// Returns a clock that starts now.
     pub fn start() -> SystemClock {
-        SystemClock { wall: now(), begun: Instant::now() }
+        SystemClock { wall: now(), begun: since_boot() }
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let passed = i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX);
-        self.wall.plus(traaviis_model::Span(passed))
+        self.wall.plus(Span(since_boot().0 - self.begun.0))
     }
 }
 

@@ -262,6 +262,7 @@ pub fn answer_line(snapshot: &Snapshot, incident: &Incident) -> String {
     let answers = match incident.held.as_deref() {
         Some(Held::Timer { .. } | Held::Continue) => "--retry|--fail",
         None if incident.tree == 0 => "--fail",
+        None if &*incident.kind == "cleanup_timeout" => "--retry|--fail",
         _ => "--happened JSON|--retry|--fail",
     };
     format!("traaviis resolve {} {} {answers}", snapshot.id, quoted(&incident.path))

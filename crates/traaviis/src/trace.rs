@@ -239,7 +239,9 @@ impl Trace {
             TimerKind::Delay { path, .. } => {
                 (depth_of(path), format!("⏲ {} waits {wait}", name_of(path)))
             }
-            TimerKind::Retry { .. } | TimerKind::Deadline { .. } => return None,
+            TimerKind::Retry { .. } | TimerKind::Deadline { .. } | TimerKind::Cleanup { .. } => {
+                return None;
+            }
         };
         Some((depth, self.style.paint(Ink::Dim, &text)))
     }
@@ -252,7 +254,9 @@ impl Trace {
             TimerKind::Deadline { path, .. } => {
                 (depth_of(path), format!("⏲ {}: {wait} are over", name_of(path)))
             }
-            TimerKind::Delay { .. } | TimerKind::Retry { .. } => return None,
+            TimerKind::Delay { .. } | TimerKind::Retry { .. } | TimerKind::Cleanup { .. } => {
+                return None;
+            }
         })
     }
 }

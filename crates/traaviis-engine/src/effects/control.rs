@@ -1,7 +1,9 @@
 //! Control kinds: what they open, when they are over, and how they are called off.
 
 use traaviis_model::{
-    Body, CallId, EffectError, Seq, Text, Value, record::TimerKind, snapshot::NodeStatus,
+    Body, CallId, EffectError, Seq, Text, Value,
+    record::TimerKind,
+    snapshot::{NodeStatus, Tree},
     time::Timestamp,
 };
 
@@ -636,13 +638,12 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, End::Cancelled(why));
     }
 
-    /// Gives up everything that runs, without undoing.
-    pub(crate) fn abandon_all(&mut self) {
-        let mut calls = Vec::new();
-        for tree in &self.snapshot.trees {
+    /// Gives up the calls of trees, without undoing.
+    pub(crate) fn abandon(&mut self, which: impl Fn(&Tree) -> bool) {
+        for tree in self.snapshot.trees.iter().filter(|it| which(it)) {
             for (path, node) in &tree.nodes {
                 if node.status == NodeStatus::Started {
-                    calls.push(Request::Abandon(CallId {
+                    self.requests.push(Request::Abandon(CallId {
                         instance: self.snapshot.id,
                         tree: tree.id,
                         path: path.clone(),
@@ -652,7 +653,6 @@ impl<'m> Run<'m> {
                 }
             }
         }
-        self.requests.extend(calls);
     }
 }
 

@@ -10,7 +10,7 @@ use traaviis_model::{
 };
 
 use crate::{
-    effects::End,
+    effects::{CLEANUP_TIMEOUT, End},
     machine::EffectKind,
     step::{Input, Rejection, Resolution, Run},
 };
@@ -139,6 +139,10 @@ impl Run<'_> {
         match (incident.held.as_deref(), tree) {
             (Some(held), _) => self.answer_held(&incident, held.clone(), resolution),
             (None, 0) => self.answer_unhandled(&incident, &resolution),
+            (None, _) if *incident.kind == *CLEANUP_TIMEOUT => {
+                self.answer_cleanup(&incident, &resolution);
+                Ok(())
+            }
             (None, _) => {
                 self.answer_node(tree, path, resolution);
                 Ok(())
@@ -271,6 +275,7 @@ impl Run<'_> {
             }),
             Some(Held::Starting { .. } | Held::Unknown { .. }) => self.is_over(*tree, path),
             None if *tree == 0 => false,
+            None if *incident.kind == *CLEANUP_TIMEOUT => self.snapshot.tree(*tree).is_none(),
             None => {
                 !matches!(self.status(*tree, path), Some(NodeStatus::Unknown | NodeStatus::Failed))
             }

@@ -440,15 +440,21 @@ impl Run<'_> {
             TimerKind::Delay { tree, path } => self.delay_over(tree, &path),
             TimerKind::Retry { tree, path } => self.retry_due(tree, &path),
             TimerKind::Deadline { tree, path } => self.deadline_over(tree, &path),
+            TimerKind::Cleanup { tree } => self.cleanup_due(tree),
         }
     }
 
     fn cancel_instance(&mut self, terminate: bool, reason: Option<Text>) {
         self.emit(Body::CancelRequested { terminate, reason });
         if terminate {
-            self.end_at_once(Status::Cancelled, None);
-        } else if self.snapshot.status != Status::Completing {
+            return self.end_at_once(Status::Cancelled, None);
+        }
+        let is_ending = self.snapshot.status == Status::Completing;
+        if !is_ending {
             self.exit_all();
+        }
+        self.cancel_detached();
+        if !is_ending {
             self.end(Status::Cancelled, Value::Null, None);
         }
     }
@@ -486,7 +492,7 @@ impl Run<'_> {
 
     /// Ends the instance and gives up everything that still runs.
     pub(crate) fn end_at_once(&mut self, status: Status, error: Option<EffectError>) {
-        self.abandon_all();
+        self.abandon(|_| true);
         self.emit(Body::Finished { status, output: Value::Null, error });
     }
 

@@ -171,6 +171,7 @@ impl<'m> Run<'m> {
 
     /// Ends the step.
     pub(crate) fn finish(mut self) -> Result<Step, Rejection> {
+        self.drop_cleanup_limits();
         self.drop_moot_incidents();
         if let Some(fault) = self.fault {
             return Err(fault);

@@ -227,3 +227,105 @@ states:
         "#]],
     );
 }
+
+const BOOKING: &str = r#"
+initial: booking
+events: {leave: {}}
+states:
+  booking:
+    on: {leave: left}
+    invoke:
+      - id: trip
+        effect:
+          type: saga
+          steps:
+            - id: hotel
+              action: {type: call, function: hotel.book, args: {}}
+              compensation: {type: call, function: hotel.cancel, args: {}}
+            - id: car
+              action: {type: call, function: car.book, args: {}}
+  left: {}
+"#;
+
+#[test]
+fn a_cleanup_that_takes_an_hour_asks_and_may_have_another() {
+    check(
+        BOOKING,
+        "ok trip/hotel {}\nsend leave\n+1h\nretry trip\n+59m\n+1m\ngive-up trip\n+2h",
+        expect![[r#"
+            > start
+              - -> booking
+              start trip/hotel#1
+            > ok trip/hotel {}
+              done trip/hotel = {}
+              start trip/car#1
+            > send leave
+              leave -> left
+              cancelled trip/car: state_left
+              undo trip
+              start trip/undo:hotel#1
+            > at 1h
+              incident cleanup_timeout trip
+            > retry trip
+              resolved cleanup_timeout: retry
+            > at 2h
+              incident cleanup_timeout trip
+            > give-up trip
+              resolved cleanup_timeout: fail
+              cancelled trip: given_up
+        "#]],
+    );
+}
+
+#[test]
+fn a_cleanup_that_is_done_has_no_limit() {
+    check(
+        BOOKING,
+        "ok trip/hotel {}\nsend leave\nok trip/undo:hotel {}\n+2h",
+        expect![[r#"
+        > start
+          - -> booking
+          start trip/hotel#1
+        > ok trip/hotel {}
+          done trip/hotel = {}
+          start trip/car#1
+        > send leave
+          leave -> left
+          cancelled trip/car: state_left
+          undo trip
+          start trip/undo:hotel#1
+        > ok trip/undo:hotel {}
+          done trip/undo:hotel = {}
+          cancelled trip: cancelled
+    "#]],
+    );
+}
+
+#[test]
+fn detached_effects_end_with_a_cancelled_instance() {
+    let detached = r#"
+initial: a
+events: {go: {}}
+states:
+  a:
+    on: {go: b}
+    invoke:
+      - {id: mail, effect: {type: call, function: mail.send, args: {}}, on_exit: detach}
+  b: {}
+"#;
+    check(
+        detached,
+        "send go\ncancel",
+        expect![[r#"
+        > start
+          - -> a
+          start mail#1
+        > send go
+          go -> b
+        > cancel
+          - -> 
+          cancelled mail: cancelled
+          finished cancelled null
+    "#]],
+    );
+}

@@ -143,6 +143,23 @@ fn callbacks_are_told_and_many_callers_lose_nothing() {
 }
 
 #[test]
+fn a_wall_clock_that_was_set_back_makes_no_timer_late() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    handle.send(&ctx(), id, "wait", Value::Null, None).unwrap();
+    drop(handle);
+    let set_back = Arc::new(SimClock::new(Timestamp(0)));
+    let bench = Bench { clock: set_back, ..bench };
+    let (handle, _) = bench.start();
+    bench.pass(&handle, Span(Span::secs(10).0 - 1));
+    assert_eq!(handle.get(&ctx(), id).unwrap().unwrap().state(), "waiting");
+    bench.pass(&handle, Span(1));
+    let open = handle.wait_for(&ctx(), id, |it| it.state() == "open", PATIENCE).unwrap();
+    assert!(open.is_some());
+}
+
+#[test]
 fn timers_wait_for_the_clock() {
     let bench = Bench::new(Reaction::Hang);
     let (handle, _) = bench.start();

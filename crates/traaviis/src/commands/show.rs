@@ -109,6 +109,7 @@ fn timer_name(kind: &TimerKind) -> String {
         TimerKind::Delay { path, .. } => format!("delay {path}"),
         TimerKind::Retry { path, .. } => format!("retry {path}"),
         TimerKind::Deadline { path, .. } => format!("limit {path}"),
+        TimerKind::Cleanup { tree } => format!("limit of cleanup {tree}"),
     }
 }
 
