@@ -1,12 +1,11 @@
 //! Re-executes a history: every step is decided again from its input, and must give the same bytes.
 //!
-//! The input of a step is read off its first record. Steps that only ended or froze an instance
-//! because its real step could not be taken are folded, not decided again.
+//! The input of a step is read off its first records.
 
 use traaviis_model::{
     Body, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
-    record::{EventSource, write_line},
+    record::{EventSource, Operation, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
@@ -201,6 +200,15 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         }
         Body::CancelRequested { terminate, reason } => {
             Input::Cancel { terminate: *terminate, reason: reason.clone() }
+        }
+        Body::InputHeld { held } => crate::step::input_of(held.clone()),
+        Body::Paused { reason } => Input::Operate(Operation::Pause { reason: reason.clone() }),
+        Body::Resumed { reason } => Input::Operate(Operation::Resume { reason: reason.clone() }),
+        Body::DataEdited { patch, reason } => {
+            Input::Operate(Operation::EditData { patch: patch.clone(), reason: reason.clone() })
+        }
+        Body::Moved { to, reason } => {
+            Input::Operate(Operation::Move { to: to.clone(), reason: reason.clone() })
         }
         Body::IncidentOpened { held: Some(held), .. } => crate::step::input_of((**held).clone()),
         _ => Input::Continue,

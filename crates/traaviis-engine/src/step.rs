@@ -2,7 +2,7 @@
 
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
-    Text, Timestamp, Value,
+    Text, Timestamp, Value, record::Operation,
 };
 
 use crate::machine::Machine;
@@ -71,6 +71,8 @@ pub enum Input {
         /// The decision.
         resolution: Resolution,
     },
+    /// An operator does something by hand.
+    Operate(Operation),
 }
 
 /// A person's decision about an attempt whose outcome nobody recorded.
@@ -143,6 +145,7 @@ mod env;
 mod incident;
 mod input;
 mod microstep;
+mod operate;
 mod run;
 mod select;
 

@@ -2,28 +2,30 @@
 //!
 //! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
-//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers).
+//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers),
+//! `pause`, `resume`, `edit PATCH`, `move PATH...`.
 //! Every script is replayed at its end and must give the same bytes.
 
 mod control;
 mod incident;
+mod operate;
 mod retry;
 mod saga;
 mod statechart;
 
-use std::{fmt::Write, sync::Arc};
+use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 use expect_test::Expect;
 use traaviis_model::{
     Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
     Timestamp, Value,
     document::{self, Format},
-    snapshot::NodeStatus,
+    record::Operation,
 };
 
 use crate::{
     Machine,
-    step::{Input, Resolution, Step, StepContext, start, step},
+    step::{Input, Request, Resolution, Step, StepContext, start, step},
 };
 
 pub(crate) fn machine(document: &str) -> Machine {
@@ -61,6 +63,7 @@ struct World<'m> {
     machine: &'m Machine,
     snapshot: Snapshot,
     records: Vec<Record>,
+    requests: VecDeque<Request>,
     now: Timestamp,
     out: String,
 }
@@ -75,6 +78,7 @@ impl<'m> World<'m> {
             machine,
             snapshot: begun.snapshot.clone(),
             records: Vec::new(),
+            requests: VecDeque::new(),
             now: Timestamp(0),
             out: "> start\n".into(),
         };
@@ -126,6 +130,16 @@ impl<'m> World<'m> {
             }
             "retry" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Retry },
             "give-up" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Fail },
+            "pause" => Input::Operate(Operation::Pause { reason: None }),
+            "resume" => Input::Operate(Operation::Resume { reason: None }),
+            "edit" => Input::Operate(Operation::EditData {
+                patch: serde_json::from_str(rest).expect(rest),
+                reason: "mend".into(),
+            }),
+            "move" => Input::Operate(Operation::Move {
+                to: rest.split_whitespace().map(Into::into).collect(),
+                reason: "mend".into(),
+            }),
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
             time => {
@@ -158,23 +172,16 @@ impl<'m> World<'m> {
         }
     }
 
-    /// Continues what did not fit one step.
+    /// Does what a step asks for, as the runtime would.
     fn go_on(&mut self) {
-        for _ in 0..50 {
-            let before = self.snapshot.seq;
-            let more = self.snapshot.trees.iter().any(|tree| {
-                tree.nodes.values().all(|node| {
-                    node.status != NodeStatus::Started && node.status != NodeStatus::Waiting
-                })
-            });
-            if !more || !self.snapshot.timers.is_empty() {
-                return;
-            }
-            let step = step(self.machine, &self.snapshot, Input::Continue, &context(self.now));
+        while let Some(request) = self.requests.pop_front() {
+            let input = match request {
+                Request::Continue => Input::Continue,
+                Request::Queue { tree, path } => Input::Starting { tree, path },
+                Request::Perform(_) | Request::Abandon(_) => continue,
+            };
+            let step = step(self.machine, &self.snapshot, input, &context(self.now));
             self.took(step.unwrap_or_else(|why| panic!("{why}")));
-            if self.snapshot.seq == before {
-                return;
-            }
         }
     }
 
@@ -185,6 +192,7 @@ impl<'m> World<'m> {
             }
         }
         self.records.extend(step.records);
+        self.requests.extend(step.requests);
         self.snapshot = step.snapshot;
     }
 }
@@ -232,6 +240,14 @@ fn show(body: &Body) -> Option<String> {
         Body::IncidentResolved { incident, resolution, .. } => {
             format!("resolved {incident}: {resolution}")
         }
+        Body::Paused { .. } => "paused".into(),
+        Body::Resumed { .. } => "resumed".into(),
+        Body::InputHeld { .. } => "held".into(),
+        Body::InputReleased => "released".into(),
+        Body::DataEdited { patch, .. } => {
+            format!("edited {}", serde_json::to_string(patch).unwrap())
+        }
+        Body::Moved { to, .. } => format!("moved to {}", to.join(" ")),
         Body::Completing { status, .. } => format!("completing {}", status.as_str()),
         Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),
         _ => return None,

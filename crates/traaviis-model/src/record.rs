@@ -236,6 +236,38 @@ pub enum Held {
     Continue,
 }
 
+/// What an operator does to an instance by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Operation {
+    /// No new steps and no new attempts until it is resumed. Running attempts end and are kept.
+    Pause {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
+    /// Goes on.
+    Resume {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
+    /// Changes the data.
+    EditData {
+        /// RFC 6902 patch.
+        patch: Vec<PatchOp>,
+        /// Why.
+        reason: Text,
+    },
+    /// Puts a paused instance into other states.
+    Move {
+        /// Paths of states; what is inside them and around them follows.
+        to: Vec<Text>,
+        /// Why.
+        reason: Text,
+    },
+}
+
 /// How an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
@@ -600,6 +632,39 @@ pub enum Body {
         /// decide.
         resolution: Text,
     },
+    /// No new steps and no new attempts until it is resumed.
+    Paused {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
+    /// A paused instance goes on.
+    Resumed {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
+    /// An attempt of a paused instance ended; that is kept and taken when the instance goes on.
+    InputHeld {
+        /// What happened.
+        held: Held,
+    },
+    /// The oldest input that was kept is taken now.
+    InputReleased,
+    /// An operator changed the data.
+    DataEdited {
+        /// RFC 6902 patch.
+        patch: Vec<PatchOp>,
+        /// Why.
+        reason: Text,
+    },
+    /// An operator puts the instance into other states; the transition follows.
+    Moved {
+        /// The states that were named.
+        to: Vec<Text>,
+        /// Why.
+        reason: Text,
+    },
     /// The end was asked for.
     CancelRequested {
         /// Skips exit actions and compensation.
@@ -678,6 +743,12 @@ impl Body {
             Body::CompensationCompleted { .. } => "compensation_completed",
             Body::CompensationFailed { .. } => "compensation_failed",
             Body::Emitted { .. } => "emitted",
+            Body::Paused { .. } => "paused",
+            Body::Resumed { .. } => "resumed",
+            Body::InputHeld { .. } => "input_held",
+            Body::InputReleased => "input_released",
+            Body::DataEdited { .. } => "data_edited",
+            Body::Moved { .. } => "moved",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",

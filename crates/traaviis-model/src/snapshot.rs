@@ -72,6 +72,9 @@ pub struct Snapshot {
     /// Open incidents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<Incident>,
+    /// Ends of attempts that wait until the instance is resumed, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Held>,
     /// Transitions so far.
     pub transition_count: u64,
     /// When it was created.
@@ -309,6 +312,7 @@ impl Snapshot {
             trees: Vec::new(),
             deferred: Vec::new(),
             incidents: Vec::new(),
+            held: Vec::new(),
             transition_count: 0,
             created_at: header.at,
             updated_at: header.at,
@@ -340,8 +344,12 @@ impl Snapshot {
         join_paths(&self.configuration)
     }
 
-    /// Returns the timer that fires next. One that could not be taken waits for a person.
+    /// Returns the timer that fires next; none of a paused instance. One that could not be taken
+    /// waits for a person.
     pub fn next_timer(&self) -> Option<&Timer> {
+        if self.status == Status::Paused {
+            return None;
+        }
         let fires = |timer: &&Timer| !self.holds_timer(&timer.id);
         self.timers.iter().filter(fires).min_by_key(|timer| timer.due)
     }
@@ -418,7 +426,17 @@ impl Snapshot {
             | Body::Emitted { .. }
             | Body::CancelRequested { .. }
             | Body::CompensationCompleted { .. }
+            | Body::Moved { .. }
             | Body::DocumentPut { .. } => {}
+            Body::Paused { .. } => self.status = Status::Paused,
+            Body::Resumed { .. } => self.status = self.status_when_open(),
+            Body::InputHeld { held } => self.held.push(held.clone()),
+            Body::InputReleased => {
+                if self.held.is_empty() {
+                    return Err("an input that was kept".into());
+                }
+                self.held.remove(0);
+            }
             Body::EventDeferred { event, data } => {
                 self.deferred.push((event.clone(), data.clone()));
             }
@@ -433,7 +451,7 @@ impl Snapshot {
                 }
                 self.transition_count += 1;
             }
-            Body::DataChanged { patch, .. } => {
+            Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => {
                 for op in patch {
                     let (PatchOp::Add { path, .. }
                     | PatchOp::Replace { path, .. }
@@ -471,7 +489,7 @@ impl Snapshot {
                     opened_at: at,
                     held: held.clone(),
                 });
-                if !self.status.is_finished() && self.status != Status::Completing {
+                if self.status == Status::Running {
                     self.status = Status::Incident;
                 }
             }
@@ -481,8 +499,8 @@ impl Snapshot {
                     .iter()
                     .position(|it| it.kind == *incident && it.tree == *tree && it.path == *path);
                 self.incidents.remove(found.ok_or_else(|| incident.to_string())?);
-                if self.incidents.is_empty() && self.status == Status::Incident {
-                    self.status = Status::Running;
+                if self.status == Status::Incident {
+                    self.status = self.status_when_open();
                 }
             }
             Body::Completing { status, output, error } => {
@@ -501,10 +519,18 @@ impl Snapshot {
                 self.trees.clear();
                 self.deferred.clear();
                 self.incidents.clear();
+                self.held.clear();
             }
             effect => self.change_effect(seq, effect)?,
         }
         Ok(())
+    }
+
+    fn status_when_open(&self) -> Status {
+        match self.incidents.as_slice() {
+            [] => Status::Running,
+            _ => Status::Incident,
+        }
     }
 
     fn change_effect(&mut self, seq: Seq, body: &Body) -> Result<(), String> {

@@ -16,7 +16,9 @@ use std::{
 };
 
 use traaviis_engine::{Machine, Resolution};
-use traaviis_model::{InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value};
+use traaviis_model::{
+    InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
+};
 use traaviis_ports::Position;
 
 pub use crate::owner::Accepted;
@@ -213,6 +215,16 @@ impl Handle {
         resolution: Resolution,
     ) -> Result<Accepted, Error> {
         self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution })
+    }
+
+    /// Pauses, resumes, edits or moves an instance by hand.
+    pub fn operate(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        operation: Operation,
+    ) -> Result<Accepted, Error> {
+        self.command(ctx, id, Command::Operate(operation))
     }
 
     /// Does something to an instance and waits until it is durable.

@@ -248,7 +248,9 @@ impl Owner {
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        let idle = snapshot.trees.is_empty() && snapshot.status != Status::Completing;
+        let idle = snapshot.trees.is_empty()
+            && snapshot.held.is_empty()
+            && snapshot.status != Status::Completing;
         if idle || instance.machine.is_none() {
             return;
         }

@@ -3,7 +3,7 @@
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, Seq, Text, Value,
     definition::{Backoff, Jitter, OnUnknown},
-    record::TimerKind,
+    record::{Status, TimerKind},
     snapshot::NodeStatus,
     time::Span,
 };
@@ -77,6 +77,10 @@ impl<'m> Run<'m> {
     }
 
     pub(crate) fn start_or_queue(&mut self, tree: Seq, path: &Text, params: &CallParams) {
+        // A paused instance starts nothing; what waits is queued when it is resumed.
+        if self.snapshot.status == Status::Paused {
+            return;
+        }
         if self.start_slots == 0 {
             self.requests.push(Request::Queue { tree, path: path.clone() });
             return;

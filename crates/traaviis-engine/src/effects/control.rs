@@ -624,6 +624,11 @@ impl<'m> Run<'m> {
                     attempt,
                 }));
             }
+            // What is known to have happened is undone like the rest.
+            if let Some(value) = self.value_held(tree, path) {
+                self.emit(Body::EffectCompleted { tree, path: path.clone(), value });
+                return;
+            }
             return self.finish_node(tree, path, def, End::Cancelled(why));
         }
         self.cancel_children(tree, path, def, why);

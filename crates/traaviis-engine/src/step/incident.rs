@@ -4,7 +4,7 @@
 //! but this: an incident keeps it ([`Held`]), and the answer `retry` takes it again.
 
 use traaviis_model::{
-    Body, EffectError, Seq, Text,
+    Body, EffectError, Seq, Text, Value,
     record::{Held, Status, TimerKind},
     snapshot::{Incident, NodeStatus},
 };
@@ -21,7 +21,9 @@ const CONTINUE: &str = "continue";
 /// Returns what is kept of an input that cannot be taken; nothing of a caller's, who is told.
 pub(super) fn held_of(input: &Input) -> Option<Held> {
     Some(match input {
-        Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. } => return None,
+        Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. } | Input::Operate(_) => {
+            return None;
+        }
         Input::Timer { timer } => Held::Timer { timer: timer.clone() },
         Input::Starting { tree, path } => Held::Starting { tree: *tree, path: path.clone() },
         Input::Outcome { tree, path, scheduled, attempt, outcome } => Held::Outcome {
@@ -78,6 +80,11 @@ impl Run<'_> {
 
     /// Keeps an input that cannot be taken.
     pub(super) fn hold(&mut self, held: Held, why: Rejection) {
+        // What goes on may be an input that was kept before.
+        let held = match held {
+            Held::Continue => self.release_held().unwrap_or(Held::Continue),
+            other => other,
+        };
         let kind = match why.code {
             "macrostep_overrun" => "macrostep_overrun",
             _ => "step_rejected",
@@ -98,12 +105,27 @@ impl Run<'_> {
         }
     }
 
-    /// Says whether the outcome of a node is known and waits for a person.
+    /// Says whether it is known how a started node ended, but not taken yet.
     pub(crate) fn holds_outcome(&self, tree: Seq, path: &str) -> bool {
-        let is_outcome = |it: &Incident| matches!(it.held.as_deref(), Some(Held::Outcome { .. }));
-        let mut about =
-            self.snapshot.incidents.iter().filter(|it| it.tree == tree && *it.path == *path);
-        about.any(is_outcome)
+        self.outcome_held(tree, path).is_some()
+    }
+
+    /// Returns the value of a started node that succeeded without being taken yet.
+    pub(crate) fn value_held(&self, tree: Seq, path: &str) -> Option<Value> {
+        match self.outcome_held(tree, path)? {
+            Held::Outcome { value, error: None, .. } => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    fn outcome_held(&self, of: Seq, node: &str) -> Option<&Held> {
+        let incidents = self.snapshot.incidents.iter().filter_map(|it| it.held.as_deref());
+        self.snapshot.held.iter().chain(incidents).find(|held| match held {
+            Held::Outcome { tree, path, .. } | Held::Unknown { tree, path, .. } => {
+                *tree == of && **path == *node
+            }
+            _ => false,
+        })
     }
 
     /// Work that goes on may have been held before; this is the new try.
@@ -128,6 +150,9 @@ impl Run<'_> {
                 format!("there is no open incident about `{path}`"),
             ));
         };
+        if self.snapshot.status == Status::Paused {
+            return Err(paused());
+        }
         self.close(
             &incident,
             match &resolution {
@@ -290,6 +315,10 @@ impl Run<'_> {
             resolution: resolution.into(),
         });
     }
+}
+
+pub(super) fn paused() -> Rejection {
+    Rejection::new("instance_paused", "the instance is paused; resume it first")
 }
 
 fn cause_of(incident: &Incident) -> EffectError {

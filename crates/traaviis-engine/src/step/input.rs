@@ -14,7 +14,7 @@ use crate::{
     step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
 };
 
-use super::incident::held_of;
+use super::incident::{held_of, paused};
 
 /// What the first templates of an instance read: its input, before there is any state.
 struct StartEnv<'a> {
@@ -51,7 +51,11 @@ fn too_large(what: &str, limit: usize) -> Rejection {
 }
 
 /// Refuses what no workflow can take from outside: too much, and names of secrets.
-fn check_payload(what: &str, code: &'static str, value: &Value) -> Result<(), Rejection> {
+pub(super) fn check_payload(
+    what: &str,
+    code: &'static str,
+    value: &Value,
+) -> Result<(), Rejection> {
     let limit = limits::PAYLOAD_BYTES_MAX;
     if value.json_len() > limit {
         return Err(too_large(what, limit));
@@ -159,12 +163,13 @@ pub(super) fn step(
 ) -> Result<Step, Rejection> {
     if snapshot.status.is_finished() {
         return match input {
-            Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. } => {
-                Err(Rejection::new(
-                    "instance_finished",
-                    format!("the instance has ended with status `{}`", snapshot.status.as_str()),
-                ))
-            }
+            Input::Event { .. }
+            | Input::Cancel { .. }
+            | Input::Resolve { .. }
+            | Input::Operate(_) => Err(Rejection::new(
+                "instance_finished",
+                format!("the instance has ended with status `{}`", snapshot.status.as_str()),
+            )),
             _ => Run::new(machine, snapshot.clone(), context).finish(),
         };
     }
@@ -194,6 +199,9 @@ pub(super) fn hold(
 impl Run<'_> {
     /// Takes one input until the instance rests.
     pub(super) fn take(&mut self, input: Input) -> Result<(), Rejection> {
+        if self.pauses(&input) {
+            return Ok(());
+        }
         match input {
             Input::Event { event, data, id } => return self.external(event, data, id),
             Input::Timer { timer } => self.timer(&timer),
@@ -203,6 +211,9 @@ impl Run<'_> {
             }
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
             Input::Continue => {
+                if let Some(held) = self.release_held() {
+                    return self.take_held(held);
+                }
                 self.release_continue();
                 self.advance_trees();
             }
@@ -213,8 +224,9 @@ impl Run<'_> {
                 }
                 self.resolve(tree, &path, resolution)?;
             }
+            Input::Operate(operation) => self.operate(operation)?,
         }
-        if !self.is_ended() {
+        if !self.is_ended() && self.snapshot.status != Status::Paused {
             self.settle();
         }
         self.end_if_clean();
@@ -229,10 +241,7 @@ impl Run<'_> {
             ));
         }
         if self.snapshot.status == Status::Paused {
-            return Err(Rejection::new(
-                "instance_paused",
-                "the instance is paused; resume it first",
-            ));
+            return Err(paused());
         }
         check_payload("the event payload", "event_payload_invalid", &data)?;
         let machine = self.machine;
@@ -448,6 +457,10 @@ impl Run<'_> {
         self.emit(Body::CancelRequested { terminate, reason });
         if terminate {
             return self.end_at_once(Status::Cancelled, None);
+        }
+        if self.snapshot.status == Status::Paused {
+            // Or what must be undone would not start.
+            self.emit(Body::Resumed { reason: None });
         }
         let is_ending = self.snapshot.status == Status::Completing;
         if !is_ending {

@@ -97,18 +97,26 @@ impl<'m> Run<'m> {
         exits.sort_unstable();
         exits.dedup();
         exits.reverse();
-        let remembered = self.remember(&exits);
         // A state that stays active is not entered: a self target without `reenter`.
         let mut entries = self.entry_set(candidates);
         entries.retain(|state| !self.active[*state] || exits.contains(state));
+        self.change_configuration(exits, entries, candidates);
+    }
+
+    /// Leaves states, runs the actions of candidates, enters states.
+    pub(super) fn change_configuration(
+        &mut self,
+        exits: Vec<StateId>,
+        entries: Vec<StateId>,
+        candidates: &[&'m Candidate],
+    ) {
         let from = self.snapshot.configuration.clone();
         let mut after = self.active.clone();
         exits.iter().for_each(|state| after[*state] = false);
         entries.iter().for_each(|state| after[*state] = true);
         let to = leaves(self.machine, &after);
         let path = |state: &StateId| self.machine.states[*state].path.clone();
-        let changed = from != to || !exits.is_empty() || !entries.is_empty();
-        self.configuration_changed |= changed;
+        self.configuration_changed |= from != to || !exits.is_empty() || !entries.is_empty();
         self.emit(Body::Transition {
             from,
             to,
@@ -120,7 +128,7 @@ impl<'m> Run<'m> {
                 .collect(),
             exited: exits.iter().map(path).collect(),
             entered: entries.iter().map(path).collect(),
-            remembered,
+            remembered: self.remember(&exits),
             microstep: self.microsteps,
         });
         for state in exits {
@@ -332,23 +340,8 @@ impl<'m> Run<'m> {
     pub(crate) fn enter_initial(&mut self) {
         let Kind::Compound { initial } = &self.machine.states[0].kind else { return };
         let entries = self.initial_set(initial);
-        let mut after = vec![false; self.machine.states.len()];
-        entries.iter().for_each(|state| after[*state] = true);
         self.microsteps += 1;
-        self.emit(Body::Transition {
-            from: Vec::new(),
-            to: leaves(self.machine, &after),
-            event: None,
-            candidates: Vec::new(),
-            guards: Vec::new(),
-            exited: Vec::new(),
-            entered: entries.iter().map(|it| self.machine.states[*it].path.clone()).collect(),
-            remembered: Vec::new(),
-            microstep: self.microsteps,
-        });
-        for state in entries {
-            self.enter(state);
-        }
+        self.change_configuration(Vec::new(), entries, &[]);
     }
 
     /// Leaves every state, as when the instance is called off.
@@ -358,21 +351,9 @@ impl<'m> Run<'m> {
         if exits.is_empty() {
             return;
         }
-        let remembered = self.remember(&exits);
-        self.emit(Body::Transition {
-            from: self.snapshot.configuration.clone(),
-            to: Vec::new(),
-            event: None,
-            candidates: Vec::new(),
-            guards: Vec::new(),
-            exited: exits.iter().map(|it| self.machine.states[*it].path.clone()).collect(),
-            entered: Vec::new(),
-            remembered,
-            microstep: self.microsteps + 1,
-        });
-        for state in exits {
-            self.exit(state);
-        }
+        self.event = None;
+        self.microsteps += 1;
+        self.change_configuration(exits, Vec::new(), &[]);
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use traaviis_model::{
     Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits,
-    record::{PatchOp, RECORD_VERSION, TimerKind},
+    record::{Held, PatchOp, RECORD_VERSION, Status, TimerKind},
     time::Span,
 };
 
@@ -79,7 +79,8 @@ fn bytes_of(body: &Body) -> usize {
     match body {
         Body::EffectCompleted { value, .. } => value.json_len(),
         Body::EffectScheduled { input, .. } => input.json_len(),
-        Body::DataChanged { patch, .. } => patch
+        Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
+        Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
             .iter()
             .map(|op| match op {
                 PatchOp::Add { value, .. } | PatchOp::Replace { value, .. } => value.json_len(),
@@ -155,7 +156,7 @@ impl<'m> Run<'m> {
             debug_assert!(false, "{error}");
             self.fault.get_or_insert(Rejection::new("engine_fault", error.to_string()));
         }
-        if matches!(body, Body::DataChanged { .. }) {
+        if matches!(body, Body::DataChanged { .. } | Body::DataEdited { .. }) {
             self.data_changed = true;
         }
         self.bytes += bytes_of(&body);
@@ -176,7 +177,9 @@ impl<'m> Run<'m> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        if self.yielded && !self.snapshot.status.is_finished() {
+        let is_paused = self.snapshot.status == Status::Paused;
+        let goes_on = self.yielded || !self.snapshot.held.is_empty();
+        if goes_on && !is_paused && !self.snapshot.status.is_finished() {
             self.requests.push(Request::Continue);
         }
         Ok(Step { records: self.records, snapshot: self.snapshot, requests: self.requests })

@@ -151,16 +151,16 @@ fn leaving_the_state_closes_the_incident_of_its_effect() {
         CHARGE,
         "ok charge {\"amount\": \"ten\"}\nsend leave",
         expect![[r#"
-        > start
-          - -> pay
-          start charge#1
-        > ok charge {"amount": "ten"}
-          incident step_rejected charge
-        > send leave
-          leave -> left
-          cancelled charge: state_left
-          finished completed null
-    "#]],
+            > start
+              - -> pay
+              start charge#1
+            > ok charge {"amount": "ten"}
+              incident step_rejected charge
+            > send leave
+              leave -> left
+              done charge = {"amount":"ten"}
+              finished completed null
+        "#]],
     );
 }
 

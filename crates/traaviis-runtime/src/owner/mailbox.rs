@@ -66,6 +66,7 @@ impl Class {
         match input {
             Input::Cancel { .. }
             | Input::Resolve { .. }
+            | Input::Operate(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
             Input::Outcome { .. } | Input::Unknown { .. } | Input::Timer { .. } => Class::Outcome,

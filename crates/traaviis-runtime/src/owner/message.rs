@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc::Sender};
 use traaviis_engine::{Input, Machine, Resolution};
 use traaviis_model::{
     Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Value,
+    Value, record::Operation,
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 
@@ -129,6 +129,8 @@ pub enum Command {
         /// The decision.
         resolution: Resolution,
     },
+    /// Pauses, resumes, edits or moves it by hand.
+    Operate(Operation),
 }
 
 impl From<Command> for Input {
@@ -139,6 +141,7 @@ impl From<Command> for Input {
             Command::Resolve { tree, path, resolution } => {
                 Input::Resolve { tree, path, resolution }
             }
+            Command::Operate(operation) => Input::Operate(operation),
         }
     }
 }

@@ -17,7 +17,9 @@ use std::{
 use traaviis_engine::{Machine, Resolution, replay};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
-    TenantCtx, TenantId, Text, Timestamp, Value, snapshot::NodeStatus,
+    TenantCtx, TenantId, Text, Timestamp, Value,
+    record::{Held, Operation, PatchOp, Status},
+    snapshot::NodeStatus,
 };
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
@@ -34,7 +36,7 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
-use crate::support::{COUNTER, FAN, Outside, PAYMENT, TRIP, ctx, id, lines, machine};
+use crate::support::{COUNTER, FAN, Outside, PAYMENT, PICKY, TRIP, ctx, id, lines, machine};
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
@@ -43,7 +45,7 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN].map(machine);
+    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY].map(machine);
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -70,7 +72,10 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
     println!("{total:?}");
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 0 && total.ended > 0);
-    assert!(plan.seeds == 1 || (total.crashes > 0 && total.full > 0), "{total:?}");
+    assert!(
+        plan.seeds == 1 || (total.crashes > 0 && total.full > 0 && total.held > 0),
+        "{total:?}"
+    );
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +85,8 @@ struct Facts {
     acknowledged: u64,
     records: usize,
     full: u64,
+    /// Outcomes that an instance kept without taking them.
+    held: u64,
     ended: usize,
 }
 
@@ -103,6 +110,7 @@ impl Facts {
         self.acknowledged += one.acknowledged;
         self.records += one.records;
         self.full += one.full;
+        self.held += one.held;
         self.ended += one.ended;
     }
 }
@@ -119,6 +127,7 @@ enum What {
     Start(usize),
     Event(Text),
     Cancel,
+    Operate(Operation),
     Resolve(Seq, Text, Resolution),
 }
 
@@ -253,7 +262,8 @@ impl<'m> Sim<'m> {
         match self.rng.below(100) {
             0..12 => self.new_start(),
             12..40 => self.new_event(),
-            40..42 => self.new_op(What::Cancel),
+            40 => self.new_op(What::Cancel),
+            41 => self.operate(),
             42..50 => self.resend(),
             50..74 => self.commit(),
             74..92 => {
@@ -268,7 +278,10 @@ impl<'m> Sim<'m> {
             92..94 => self.plan_fault(),
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
-            98 => self.resolve_incidents(),
+            98 => {
+                self.resolve_incidents();
+                self.resume_paused();
+            }
             _ if self.rng.chance(1, 4) => {
                 let power = self.rng.chance(1, 2);
                 self.crash(power);
@@ -285,7 +298,8 @@ impl<'m> Sim<'m> {
     }
 
     fn new_event(&mut self) {
-        let names = ["bump", "wait", "close", "ask", "stop", "more", "bump", "wait", "more"];
+        let names =
+            ["bump", "wait", "close", "ask", "stop", "more", "bump", "wait", "more", "mend"];
         let name = names[self.rng.index(names.len())];
         // Ends are rarer, or nothing would live.
         if matches!(name, "stop" | "close") && !self.rng.chance(1, 5) {
@@ -343,6 +357,7 @@ impl<'m> Sim<'m> {
                     What::Event(event) => {
                         Command::Event { event, data: Value::empty_map(), id: Some(event_id(at)) }
                     }
+                    What::Operate(operation) => Command::Operate(operation),
                     What::Resolve(tree, path, resolution) => {
                         Command::Resolve { tree, path, resolution }
                     }
@@ -512,6 +527,8 @@ impl<'m> Sim<'m> {
             Body::EffectCompleted { tree, path, .. } => {
                 self.completed.insert((instance, *tree, path.clone()));
             }
+            Body::InputHeld { held } => self.note_held(instance, held),
+            Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
         let number = self.histories.get(&instance).map_or(0, Vec::len) as u64 + 1;
@@ -591,6 +608,37 @@ impl<'m> Sim<'m> {
                 _ => Resolution::Retry,
             };
             let what = What::Resolve(tree, path, resolution);
+            self.ops.push(Op { id, what, state: OpState::Ready });
+            self.send(self.ops.len() - 1);
+        }
+    }
+
+    /// What is known to have happened must not happen again, though no step has taken it.
+    fn note_held(&mut self, instance: InstanceId, held: &Held) {
+        self.facts.held += 1;
+        if let Held::Outcome { tree, path, error: None, .. } = held {
+            self.completed.insert((instance, *tree, path.clone()));
+        }
+    }
+
+    /// An operator pauses an instance, or edits its data.
+    fn operate(&mut self) {
+        let path = "/edited".into();
+        let patch = vec![PatchOp::Add { path, value: Value::from(true) }];
+        let operation = match self.rng.below(3) {
+            0 => Operation::EditData { patch, reason: "because".into() },
+            _ => Operation::Pause { reason: None },
+        };
+        self.new_op(What::Operate(operation));
+    }
+
+    fn resume_paused(&mut self) {
+        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
+        let paused = open.filter(|it| it.status == Status::Paused);
+        let mut paused: Vec<InstanceId> = paused.map(|it| it.id).collect();
+        paused.sort_unstable();
+        for id in paused {
+            let what = What::Operate(Operation::Resume { reason: None });
             self.ops.push(Op { id, what, state: OpState::Ready });
             self.send(self.ops.len() - 1);
         }
@@ -716,7 +764,7 @@ impl<'m> Sim<'m> {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Resolve(..) => {}
+                What::Cancel | What::Operate(_) | What::Resolve(..) => {}
             }
         }
     }
@@ -818,17 +866,9 @@ impl<'m> Sim<'m> {
             if !owner.is_quiet() || !outside.appends.is_empty() {
                 return Some(Moving::Owner(outside.appends.len()));
             }
-            for snapshot in owner.open_instances() {
-                let nodes = snapshot.trees.iter().flat_map(|tree| &tree.nodes);
-                let moves = |status| {
-                    use NodeStatus::{Scheduled, Started, Waiting};
-                    matches!(status, Scheduled | Started | Waiting)
-                };
-                for (path, node) in nodes.filter(|(_, node)| &*node.kind == "call") {
-                    if moves(node.status) {
-                        return Some(Moving::Call(snapshot.id, path.clone()));
-                    }
-                }
+            let mut open = owner.open_instances().filter(|it| it.status != Status::Paused);
+            if let Some(moving) = open.find_map(|it| moving_call(it)) {
+                return Some(moving);
             }
         }
         None
@@ -838,6 +878,28 @@ impl<'m> Sim<'m> {
         let mut open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
         open.next().map(|it| String::from_utf8_lossy(&it.canonical()).into_owned())
     }
+}
+
+/// Returns a call that moves without anybody's answer.
+fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
+    for tree in &snapshot.trees {
+        for (path, node) in tree.nodes.iter().filter(|(_, node)| &*node.kind == "call") {
+            let moves = match node.status {
+                NodeStatus::Scheduled => true,
+                NodeStatus::Started => !snapshot.asks_about(tree.id, path),
+                NodeStatus::Waiting => {
+                    let mut timers =
+                        snapshot.timers.iter().filter(|it| it.kind.is_of(tree.id, path));
+                    !timers.any(|it| snapshot.holds_timer(&it.id))
+                }
+                _ => false,
+            };
+            if moves {
+                return Some(Moving::Call(snapshot.id, path.clone()));
+            }
+        }
+    }
+    None
 }
 
 fn open(disk: &SimDisk) -> Result<CoreLog, LogError> {

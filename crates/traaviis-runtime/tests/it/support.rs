@@ -57,6 +57,41 @@ states:
   c: {always: [{target: b, guard: "data.n == 0"}]}
 "#;
 
+/// Its outcome cannot be taken before it is mended.
+pub const PICKY: &str = r#"
+traaviis: "1"
+name: Picky
+version: 1.0.0
+initial: paying
+data:
+  schema: {type: object, properties: {paid: {type: integer}}}
+  initial: {mended: false}
+events: {mend: {}, stop: {}}
+states:
+  paying:
+    on:
+      mend: {actions: [{assign: {mended: true}}]}
+      stop: off
+    after: {20s: {actions: [{assign: {paid: "late"}}]}}
+    invoke:
+      - id: pay
+        effect:
+          type: saga
+          steps:
+            - id: hold
+              action: {type: call, function: hold, args: {}}
+              compensation: {type: call, function: release, args: {}}
+            - id: charge
+              action: {type: call, function: charge, args: {}}
+        onDone:
+          - {target: paid, guard: data.mended}
+          - {target: paid, actions: [{assign: {paid: "much"}}]}
+        onError: {target: failed}
+  paid: {type: final}
+  failed: {type: final, status: failed}
+  off: {type: final, status: cancelled}
+"#;
+
 /// One call, tried again.
 pub const PAYMENT: &str = r#"
 traaviis: "1"

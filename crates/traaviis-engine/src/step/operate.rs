@@ -1,0 +1,196 @@
+//! What an operator does to an instance by hand: pause, resume, edit the data, move.
+//!
+//! A paused instance takes no step: timers wait, no attempt begins, and the ends of running
+//! attempts are kept as records ([`Body::InputHeld`]) that are taken one by one after it is resumed.
+
+use traaviis_model::{
+    Body, Text, Value,
+    record::{Held, Operation, PatchOp, Status},
+    snapshot::apply_patch,
+};
+
+use super::{
+    incident::{held_of, input_of},
+    input::check_payload,
+};
+use crate::{
+    machine::{Kind, StateId},
+    step::{Input, Rejection, Request, Run},
+};
+
+impl Run<'_> {
+    pub(super) fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
+        if self.snapshot.status == Status::Completing
+            && !matches!(operation, Operation::EditData { .. })
+        {
+            return Err(Rejection::new(
+                "invalid_state",
+                "the instance is ending; only cleanup still runs",
+            ));
+        }
+        match operation {
+            Operation::Pause { reason } => {
+                if self.snapshot.status != Status::Paused {
+                    self.emit(Body::Paused { reason });
+                }
+                Ok(())
+            }
+            Operation::Resume { reason } => {
+                if self.snapshot.status == Status::Paused {
+                    self.emit(Body::Resumed { reason });
+                    self.queue_waiting_calls();
+                    self.yielded = true;
+                }
+                Ok(())
+            }
+            Operation::EditData { patch, reason } => self.edit_data(patch, reason),
+            Operation::Move { to, reason } => self.move_to(to, reason),
+        }
+    }
+
+    /// Says whether a paused instance leaves an input for later; keeps what would not come again.
+    pub(super) fn pauses(&mut self, input: &Input) -> bool {
+        if self.snapshot.status != Status::Paused {
+            return false;
+        }
+        match input {
+            Input::Timer { .. } | Input::Starting { .. } | Input::Continue => true,
+            Input::Outcome { tree, path, .. } | Input::Unknown { tree, path, .. } => {
+                if !self.holds_outcome(*tree, path)
+                    && let Some(held) = held_of(input)
+                {
+                    self.emit(Body::InputHeld { held });
+                }
+                true
+            }
+            Input::Event { .. }
+            | Input::Cancel { .. }
+            | Input::Resolve { .. }
+            | Input::Operate(_) => false,
+        }
+    }
+
+    /// Returns the input that was kept first and may be taken now; it is no longer kept.
+    pub(super) fn release_held(&mut self) -> Option<Held> {
+        if self.snapshot.status == Status::Paused {
+            return None;
+        }
+        let first = self.snapshot.held.first().cloned()?;
+        self.emit(Body::InputReleased);
+        Some(first)
+    }
+
+    /// Takes the input that was kept first.
+    pub(super) fn take_held(&mut self, held: Held) -> Result<(), Rejection> {
+        self.take(input_of(held))
+    }
+
+    fn queue_waiting_calls(&mut self) {
+        for tree in &self.snapshot.trees {
+            for (path, node) in &tree.nodes {
+                if node.key.is_some() && self.snapshot.waits_for_slot(tree.id, path) {
+                    self.requests.push(Request::Queue { tree: tree.id, path: path.clone() });
+                }
+            }
+        }
+    }
+
+    fn edit_data(&mut self, patch: Vec<PatchOp>, reason: Text) -> Result<(), Rejection> {
+        check_reason(&reason)?;
+        if patch.is_empty() {
+            return Err(Rejection::new("validation_failed", "the patch changes nothing"));
+        }
+        let mut data = self.snapshot.data.clone();
+        for op in &patch {
+            let (path, value) = match op {
+                PatchOp::Add { path, value } | PatchOp::Replace { path, value } => {
+                    (path, Some(value))
+                }
+                PatchOp::Remove { path } => (path, None),
+            };
+            if let Some(value) = value {
+                check_payload("the value", "validation_failed", value)?;
+            }
+            apply_patch(&mut data, op).map_err(|_| {
+                let message = format!("the data hold nothing at `{path}` that could be changed");
+                Rejection::new("validation_failed", message)
+            })?;
+        }
+        if !matches!(data, Value::Map(_)) {
+            return Err(Rejection::new("validation_failed", "the data must stay a map"));
+        }
+        self.emit(Body::DataEdited { patch, reason });
+        Ok(())
+    }
+
+    fn move_to(&mut self, to: Vec<Text>, reason: Text) -> Result<(), Rejection> {
+        check_reason(&reason)?;
+        if self.snapshot.status != Status::Paused {
+            return Err(Rejection::new(
+                "invalid_state",
+                "only a paused instance can be moved; pause it first",
+            ));
+        }
+        let mut targets = Vec::new();
+        for path in &to {
+            let state = self.machine.by_path.get(path).copied().ok_or_else(|| {
+                let message =
+                    format!("workflow `{}` has no state `{path}`", self.snapshot.workflow);
+                Rejection::new("validation_failed", message)
+            })?;
+            targets.push(state);
+        }
+        let mut after = vec![false; self.machine.states.len()];
+        self.initial_set(&targets).into_iter().for_each(|state| after[state] = true);
+        self.check_configuration(&after, &to)?;
+        let exits: Vec<StateId> =
+            (1..after.len()).rev().filter(|it| self.active[*it] && !after[*it]).collect();
+        let entries: Vec<StateId> =
+            (1..after.len()).filter(|it| after[*it] && !self.active[*it]).collect();
+        self.emit(Body::Moved { to, reason });
+        self.event = None;
+        self.microsteps += 1;
+        self.change_configuration(exits, entries, &[]);
+        self.settle();
+        Ok(())
+    }
+
+    /// Refuses states that cannot be active together, or not without others.
+    fn check_configuration(&self, after: &[bool], to: &[Text]) -> Result<(), Rejection> {
+        for (state, def) in self.machine.states.iter().enumerate() {
+            let is_active = state == 0 || after[state];
+            let count = def.children.iter().filter(|it| after[**it]).count();
+            let is_legal = match &def.kind {
+                _ if !is_active => true,
+                Kind::Compound { .. } => count == 1,
+                Kind::History { .. } => false,
+                _ => true,
+            };
+            if !is_legal {
+                let place = match &*def.path {
+                    "" => "the workflow".to_string(),
+                    path => format!("`{path}`"),
+                };
+                return Err(Rejection::new(
+                    "validation_failed",
+                    format!(
+                        "`{}` cannot be active together: {place} must have one active child, this \
+                         would be {count}",
+                        to.join("`, `")
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_reason(reason: &Text) -> Result<(), Rejection> {
+    if reason.trim().is_empty() {
+        return Err(Rejection::new(
+            "validation_failed",
+            "give a reason; it is kept in the history",
+        ));
+    }
+    Ok(())
+}
