@@ -193,3 +193,84 @@ fn connectors_are_read_with_places() {
         connectors.yaml:1:1: E101 `functions` is missing (at /functions) (connectors_invalid)
     "#]]);
 }
+
+/// A saga whose second compensation to run fails.
+const HALF_UNDONE: &str = r#"
+traaviis: "1"
+name: HalfUndone
+version: 1.0.0
+initial: a
+states:
+  a:
+    invoke:
+      - id: s
+        effect:
+          type: saga
+          on_compensation_error: continue
+          steps:
+            - {id: one, action: {type: value, value: 1}, compensation: {type: value, value: "${data.nothing.here}"}}
+            - {id: two, action: {type: value, value: 2}, compensation: {type: value, value: 0}}
+            - {id: three, action: {type: value, value: "${data.nothing.here}"}}
+        onDone: done
+        onError: failed
+  done: {type: final}
+  failed: {type: final, status: failed}
+"#;
+
+#[test]
+fn the_trace_names_what_could_not_be_undone() {
+    World::new().file("half.yaml", HALF_UNDONE).check("run half.yaml", expect![[r#"
+        exit 1
+        T  ● HalfUndone 1.0.0
+        T  → a
+        T    s saga
+        T      ✓ one   1
+        T      ✓ two   2
+        T      ✗ three  expression_error: no such key `nothing` in `data`
+        T    ↩ s  undoing, because expression_error: no such key `nothing` in `data`
+        T      ✓ undo:two   0
+        T      ✗ undo:one  expression_error: no such key `nothing` in `data`
+        T    ↩ s  not everything undone; failed: undo:one
+        T    ✗ s  compensation_failed: `s/undo:one` failed while undoing after `expression_error`: no such key `nothing` in `data`
+        T  a → failed  on error.invoke.s
+        failed in state failed after T
+    "#]]);
+    let whole = HALF_UNDONE.replace(
+        r#"compensation: {type: value, value: "${data.nothing.here}"}"#,
+        "compensation: {type: value, value: 0}",
+    );
+    World::new().file("whole.yaml", &whole).check("run whole.yaml", expect![[r#"
+        exit 1
+        T  ● HalfUndone 1.0.0
+        T  → a
+        T    s saga
+        T      ✓ one   1
+        T      ✓ two   2
+        T      ✗ three  expression_error: no such key `nothing` in `data`
+        T    ↩ s  undoing, because expression_error: no such key `nothing` in `data`
+        T      ✓ undo:two   0
+        T      ✓ undo:one   0
+        T    ↩ s  everything undone
+        T    ✗ s  expression_error: no such key `nothing` in `data`
+        T  a → failed  on error.invoke.s
+        failed in state failed after T
+    "#]]);
+}
+
+#[test]
+fn an_event_that_no_guard_lets_through_is_not_told_as_unknown_here() {
+    let guarded =
+        DOOR.replace("open: {target: opened,", "open: {target: opened, guard: \"false\",");
+    World::new().file("door.yaml", &guarded).check("run door.yaml --event open", expect![[r#"
+        exit 1
+        T  ● Door 1.0.0
+        T  → closed
+        error: state `closed` takes event `open`, but no guard for it is true now (event_not_accepted)
+    "#]]);
+    world().check("run door.yaml --event close", expect![[r#"
+        exit 1
+        T  ● Door 1.0.0
+        T  → closed
+        error: state `closed` does not accept event `close` now; accepted are: lock, open (event_not_accepted)
+    "#]]);
+}
