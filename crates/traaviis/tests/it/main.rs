@@ -6,6 +6,7 @@ mod data;
 mod doctor;
 mod kill;
 mod log;
+mod output;
 mod run;
 mod simulate;
 mod socket;
