@@ -241,6 +241,14 @@ pub fn needs_log(dir: &Path) -> Result<(), Failure> {
 
 /// Opens the log of a data directory, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    if let Some(found) = dir.ancestors().find(|it| it.exists()).filter(|it| !it.is_dir()) {
+        let message = format!(
+            "`{}` is no directory, so `{}` cannot hold data; name a directory with `--data DIR`",
+            found.display(),
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
+    }
     Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
 }
 

@@ -274,3 +274,17 @@ fn an_event_that_no_guard_lets_through_is_not_told_as_unknown_here() {
         error: state `closed` does not accept event `close` now; accepted are: lock, open (event_not_accepted)
     "#]]);
 }
+
+#[test]
+fn data_in_the_place_of_a_file_are_refused_by_its_name() {
+    let world = world().file("somefile", "text");
+    world.check("run pure.yaml --data somefile", expect![[r#"
+        exit 3
+        error: `somefile` is no directory, so `somefile` cannot hold data; name a directory with `--data DIR` (data_directory_absent)
+    "#]]);
+    world.check("run pure.yaml --data somefile/below/it", expect![[r#"
+        exit 3
+        error: `somefile` is no directory, so `somefile/below/it` cannot hold data; name a directory with `--data DIR` (data_directory_absent)
+    "#]]);
+    assert_eq!(std::fs::read_to_string(world.path("somefile")).unwrap(), "text");
+}
