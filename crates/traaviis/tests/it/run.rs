@@ -111,12 +111,10 @@ fn a_wrong_payload_is_refused_with_the_rule() {
 }
 
 #[test]
-fn an_unknown_event_is_refused() {
+fn an_event_that_is_not_declared_is_refused_before_anything_begins() {
     world().check("run door.yaml --event knock", expect![[r#"
-        exit 1
-        T  ● Door 1.0.0
-        T  → closed
-        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open (unknown_event)
+        exit 2
+        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open; nothing was run (unknown_event)
     "#]]);
 }
 
@@ -239,7 +237,9 @@ fn the_trace_names_what_could_not_be_undone() {
         r#"compensation: {type: value, value: "${data.nothing.here}"}"#,
         "compensation: {type: value, value: 0}",
     );
-    World::new().file("whole.yaml", &whole).check("run whole.yaml", expect![[r#"
+    World::new().file("whole.yaml", &whole).check(
+        "run whole.yaml",
+        expect![[r#"
         exit 1
         T  ● HalfUndone 1.0.0
         T  → a
@@ -254,7 +254,8 @@ fn the_trace_names_what_could_not_be_undone() {
         T    ✗ s  expression_error: no such key `nothing` in `data`
         T  a → failed  on error.invoke.s
         failed in state failed after T
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -273,6 +274,79 @@ fn an_event_that_no_guard_lets_through_is_not_told_as_unknown_here() {
         T  → closed
         error: state `closed` does not accept event `close` now; accepted are: lock, open (event_not_accepted)
     "#]]);
+}
+
+#[test]
+fn an_undeclared_event_leaves_no_data_behind() {
+    let world = world();
+    world.check("run door.yaml --data d --event open --event knock", expect![[r#"
+        exit 2
+        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open; nothing was run (unknown_event)
+    "#]]);
+    assert!(!world.path("d").exists());
+    world.check("run pure.yaml --event go", expect![[r#"
+        exit 2
+        error: event `go` is not declared in workflow `Pure`; it declares none; nothing was run (unknown_event)
+    "#]]);
+}
+
+#[test]
+fn a_run_that_ends_before_its_events_is_told_and_is_a_finding() {
+    let world = world();
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"} --event open --event close"#,
+        expect![[r#"
+            exit 1
+            T  ● Door 1.0.0
+            T  → closed
+            T  ⇢ event lock  {"by":"me"}
+            T  closed → locked  on lock
+            completed in state locked after T  output {"opened":0}
+            the run ended before it took `open`, `close`
+        "#]],
+    );
+    let output = world.run(&[
+        "run",
+        "door.yaml",
+        "--event",
+        r#"lock={"by":"me"}"#,
+        "--event",
+        "open",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["status"], &last["unsent"]),
+        (&"completed".into(), &serde_json::json!(["open"]))
+    );
+    // The same call again reports the run that has ended: what it took is not missed.
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"}"#,
+        expect![[r#"
+        exit 0
+        ID has finished before; `--new` runs it again
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event lock  {"by":"me"}
+        T  closed → locked  on lock
+        completed in state locked after T  output {"opened":0}
+    "#]],
+    );
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"} --event open"#,
+        expect![[r#"
+        exit 1
+        ID has finished before; `--new` runs it again
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event lock  {"by":"me"}
+        T  closed → locked  on lock
+        completed in state locked after T  output {"opened":0}
+        the run ended before it took `open`
+    "#]],
+    );
 }
 
 #[test]
