@@ -151,6 +151,7 @@ impl Run<'_> {
             Found::Finished(snapshot) if !self.args.new => {
                 return self.report(&snapshot, &events, &mut show);
             }
+            Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
             _ => self.data.start(&self.machine, start)?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
