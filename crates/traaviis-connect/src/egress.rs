@@ -26,7 +26,8 @@ use url::{Host, Url};
 pub struct EgressPolicy {
     /// Single private targets, such as `127.0.0.1:8099` or `model.internal:11434`.
     ///
-    /// Any loopback entry (`localhost`, `127.0.0.1`, `[::1]`) opens loopback on its port.
+    /// An address opens that address and nothing else; `localhost` opens the name and the two
+    /// addresses that it stands for, `127.0.0.1` and `[::1]`.
     pub allow_private: Vec<Target>,
     /// Public hosts on other ports than 80 and 443.
     pub allow_ports: Vec<Target>,
@@ -219,7 +220,7 @@ impl EgressPolicy {
     pub fn check_resolved(&self, name: &str, addrs: &[IpAddr]) -> Result<(), Denied> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let loopback_listed =
-            is_loopback_name(&name) && self.allow_private.iter().any(Target::is_loopback);
+            is_loopback_name(&name) && self.allow_private.iter().any(Target::is_localhost);
         let listed = self.lists_name(&name);
         for &addr in addrs {
             let admitted = is_global(addr)
@@ -235,7 +236,7 @@ impl EgressPolicy {
     fn lists_name(&self, name: &str) -> bool {
         self.allow_private
             .iter()
-            .any(|it| !it.is_loopback() && matches!(&it.host, Host::Domain(it) if it == name))
+            .any(|it| !it.is_localhost() && matches!(&it.host, Host::Domain(it) if it == name))
     }
 
     /// Returns this policy widened by further private targets.
@@ -270,8 +271,8 @@ fn is_local_name(name: &str) -> bool {
 }
 
 impl Target {
-    fn is_loopback(&self) -> bool {
-        is_loopback_host(&self.host)
+    fn is_localhost(&self) -> bool {
+        matches!(&self.host, Host::Domain(name) if is_loopback_name(name))
     }
 
     fn covers(&self, host: &Host<String>, port: u16) -> bool {
@@ -280,17 +281,12 @@ impl Target {
             Host::Ipv6(addr) => METADATA.contains(&IpAddr::V6(*addr)),
             Host::Domain(_) => false,
         };
-        !never
-            && self.port == port
-            && (self.host == *host || (self.is_loopback() && is_loopback_host(host)))
-    }
-}
-
-fn is_loopback_host(host: &Host<String>) -> bool {
-    match host {
-        Host::Domain(name) => is_loopback_name(name),
-        Host::Ipv4(addr) => addr.is_loopback(),
-        Host::Ipv6(addr) => addr.is_loopback(),
+        let stands_for = match host {
+            Host::Ipv4(addr) => self.is_localhost() && *addr == Ipv4Addr::LOCALHOST,
+            Host::Ipv6(addr) => self.is_localhost() && *addr == Ipv6Addr::LOCALHOST,
+            Host::Domain(_) => false,
+        };
+        !never && self.port == port && (self.host == *host || stands_for)
     }
 }
 
@@ -420,26 +416,39 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_entry_opens_loopback_on_its_port_only() {
-        for entry in ["127.0.0.1:8099", "localhost:8099", "[::1]:8099"] {
+    fn an_address_opens_itself_and_localhost_opens_both_of_its_addresses() {
+        let loopbacks = ["127.0.0.1:8099", "localhost:8099", "[::1]:8099"];
+        for (entry, opened) in [
+            ("127.0.0.1:8099", &loopbacks[..1]),
+            ("localhost:8099", &loopbacks[..]),
+            ("[::1]:8099", &loopbacks[2..]),
+            ("127.0.0.2:8099", &[]),
+        ] {
             let policy = policy(&[entry]);
-            for (text, opens) in [
-                ("http://127.0.0.1:8099/x", true),
-                ("http://localhost:8099/", true),
-                ("http://[::1]:8099/", true),
-                ("http://127.0.0.1/", false),
-                ("http://127.0.0.1:8098/", false),
-                ("http://10.0.0.1:8099/", false),
-                ("http://[::ffff:127.0.0.1]:8099/", false),
-                ("http://a.localhost:8099/", false),
-                ("http://example.com:8099/", false),
-            ] {
-                assert_eq!(policy.check_text(text).is_ok(), opens, "{entry} {text}");
+            for target in loopbacks {
+                let is_open = policy.check_text(&format!("http://{target}/x")).is_ok();
+                assert_eq!(is_open, opened.contains(&target), "{entry} {target}");
             }
-            let loopback: IpAddr = "127.0.0.1".parse().unwrap();
-            assert!(policy.check_resolved("localhost", &[loopback]).is_ok());
-            assert!(policy.check_resolved("evil.example", &[loopback]).is_err());
+            for text in [
+                "http://127.0.0.1/",
+                "http://127.0.0.1:8098/",
+                "http://127.0.0.3:8099/",
+                "http://10.0.0.1:8099/",
+                "http://[::ffff:127.0.0.1]:8099/",
+                "http://a.localhost:8099/",
+                "http://example.com:8099/",
+            ] {
+                assert!(policy.check_text(text).is_err(), "{entry} {text}");
+            }
+            let is_name = entry.starts_with("localhost");
+            for addr in ["127.0.0.1", "::1"] {
+                let addr: IpAddr = addr.parse().unwrap();
+                assert_eq!(policy.check_resolved("localhost", &[addr]).is_ok(), is_name, "{entry}");
+                assert!(policy.check_resolved("evil.example", &[addr]).is_err());
+            }
         }
+        let private: IpAddr = "10.0.0.1".parse().unwrap();
+        assert!(policy(&["localhost:8099"]).check_resolved("localhost", &[private]).is_err());
     }
 
     #[test]

@@ -95,6 +95,11 @@ fn put(body: &mut Vec<u8>, line: &Out<'_>) {
     body.push(b'\n');
 }
 
+/// Says whether a checkpoint names instances that cannot be worked on, without reading it whole.
+pub(crate) fn has_faults(body: &[u8]) -> bool {
+    body.split(|byte| *byte == b'\n').any(|line| line.starts_with(br#"{"fault":"#))
+}
+
 /// Reads a checkpoint into a recovery.
 pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<(), Error> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());

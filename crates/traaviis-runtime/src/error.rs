@@ -23,7 +23,7 @@ pub enum Error {
     Unavailable {
         /// Instance.
         id: InstanceId,
-        /// `definition_missing` or `document_damaged`.
+        /// `definition_missing` or `history_broken`.
         code: &'static str,
         /// What is wrong.
         message: Arc<str>,
@@ -93,7 +93,7 @@ impl Error {
                 LineError::Json(_) => "record_unreadable",
             },
             Error::TenantMismatch { .. } | Error::Checkpoint { .. } => "data_directory_damaged",
-            Error::Damaged { .. } => "document_damaged",
+            Error::Damaged { .. } => "history_broken",
             Error::Thread(_) => "internal",
         }
     }

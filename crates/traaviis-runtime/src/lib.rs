@@ -25,7 +25,7 @@ pub mod watch;
 pub use error::Error;
 pub use handle::{Accepted, Handle, Started};
 pub use owner::{Command, Committed};
-pub use recovery::{Fault, RecoveryReport};
+pub use recovery::{Fault, RecoveryReport, faults};
 pub use runtime::{Options, Ports, Runtime};
 pub use summary::{Filter, Summary};
 pub use watch::Watch;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use traaviis_engine::Machine;
 use traaviis_model::{
     Actor, Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId,
     Text, Timestamp, Value, document,
-    record::{LineError, RECORD_VERSION},
+    record::{LineError, RECORD_VERSION, peek_line},
 };
 use traaviis_ports::{Line, LogStore, Position};
 
@@ -44,7 +45,7 @@ impl Fault {
     pub(crate) fn to_error(&self) -> Error {
         Error::Unavailable {
             id: self.id,
-            code: "document_damaged",
+            code: "history_broken",
             message: Arc::clone(&self.message),
         }
     }
@@ -105,14 +106,8 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Reads the newest checkpoint and every record after it, and tells the log where its streams
-    /// stand. `damaged` are the streams that the log itself found damaged.
-    pub fn read(
-        log: &dyn LogStore,
-        finished_max: usize,
-        damaged: &[(TenantId, InstanceId)],
-    ) -> Result<Recovery, Error> {
-        let mut recovery = Recovery {
+    fn new(finished_max: usize) -> Recovery {
+        Recovery {
             instances: HashMap::default(),
             finished: HashMap::default(),
             finished_order: VecDeque::new(),
@@ -124,10 +119,23 @@ impl Recovery {
             contexts: HashMap::default(),
             texts: HashSet::default(),
             report: RecoveryReport::default(),
-        };
+        }
+    }
+
+    /// Reads the newest checkpoint and every record after it, and tells the log where its streams
+    /// stand. `damaged` are the streams that the log itself found damaged, `lost` the positions
+    /// whose records it misses.
+    pub fn read(
+        log: &dyn LogStore,
+        finished_max: usize,
+        damaged: &[(TenantId, InstanceId)],
+        lost: &[Range<Position>],
+    ) -> Result<Recovery, Error> {
+        let mut recovery = Recovery::new(finished_max);
         let mut from = 0;
         if let Some((position, body)) = log.checkpoint()? {
             checkpoint::read(&body, &mut recovery)?;
+            recovery.compare(log, position, lost)?;
             recovery.report.checkpoint = Some(position);
             from = position;
         }
@@ -227,6 +235,47 @@ impl Recovery {
 
     pub(crate) fn set_forgets(&mut self) {
         self.forgets = true;
+    }
+
+    /// Sets aside what the checkpoint knows better than the log: a state whose records are lost
+    /// can be neither shown, replayed nor continued.
+    fn compare(
+        &mut self,
+        log: &dyn LogStore,
+        position: Position,
+        lost: &[Range<Position>],
+    ) -> Result<(), Error> {
+        let Some(gap) = lost.iter().find(|it| it.start < position && it.start < it.end) else {
+            return Ok(());
+        };
+        let open = self.instances.iter().map(|(key, (it, _))| (*key, it.seq));
+        let ended = self.finished.iter().map(|(key, it)| (*key, it.seq));
+        let known: Vec<(Key, Seq)> = open.chain(ended).collect();
+        let mut held: HashMap<Key, Seq, FixedHasher> =
+            known.iter().map(|(key, _)| (*key, 0)).collect();
+        log.scan(0, &mut |line| {
+            let Ok(line) = peek_line(line.bytes) else { return };
+            let key = Key { tenant: line.tenant_id, id: line.instance_id };
+            if let Some(last) = held.get_mut(&key)
+                && (line.seq == *last + 1 || line.seq == 1)
+            {
+                *last = line.seq;
+            }
+        })?;
+        for (key, seq) in known {
+            let last = held.get(&key).copied().unwrap_or(0);
+            if last < seq {
+                let first = last + 1;
+                let (from, to) = (gap.start, gap.end - 1);
+                self.finished.remove(&key);
+                let message = format!(
+                    "records {first} to {seq} of its history are missing: the log has lost \
+                     positions {from} to {to}, its checkpoint at position {position} counts on them"
+                );
+                self.damage(key, last, &message);
+            }
+        }
+        Ok(())
     }
 
     // --- Records ----------------------------------------------------------------------------
@@ -368,6 +417,28 @@ impl Recovery {
         }
         snapshot
     }
+}
+
+/// Returns the instances that a start would set aside by its checkpoint, without starting anything.
+/// `lost` are the positions whose records the log misses.
+///
+/// Read the checkpoint before looking for the end of a log that another process writes.
+pub fn faults(
+    log: &dyn LogStore,
+    (position, body): (Position, &[u8]),
+    lost: &[Range<Position>],
+) -> Result<Vec<Fault>, Error> {
+    let is_behind = lost.iter().any(|it| it.start < position);
+    // A whole log has only the faults that were written down; their lines are few, or none.
+    if !is_behind && !checkpoint::has_faults(body) {
+        return Ok(Vec::new());
+    }
+    let mut recovery = Recovery::new(usize::MAX);
+    checkpoint::read(body, &mut recovery)?;
+    recovery.compare(log, position, lost)?;
+    let mut faults: Vec<Fault> = recovery.faults.into_values().collect();
+    faults.sort_by_key(|it| (it.tenant, it.id));
+    Ok(faults)
 }
 
 /// Returns the context in which the scheduler acts for an instance.

@@ -7,6 +7,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -20,7 +21,7 @@ use traaviis_model::{
     Call, CallId, InstanceId, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
 };
 use traaviis_ports::{
-    Append, Clock, Commit, CommitSink, Connector, Ids, LogError, LogStore, Outcome,
+    Append, Clock, Commit, CommitSink, Connector, Ids, LogError, LogStore, Outcome, Position,
 };
 
 use crate::{
@@ -78,6 +79,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Streams that the log found damaged when it was opened.
     pub damaged: Vec<(TenantId, InstanceId)>,
+    /// Positions whose records the log missed when it was opened.
+    pub lost: Vec<Range<Position>>,
     /// Told once when the log failed; the process should end with code 70.
     pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
@@ -90,6 +93,7 @@ impl Default for Options {
             finished_max: FINISHED_SUMMARIES_MAX,
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
+            lost: Vec::new(),
             on_fatal: Arc::new(|_| ()),
         }
     }
@@ -117,7 +121,8 @@ impl Runtime {
     /// Reads what the log holds, goes on with it, and takes commands.
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
-        let recovery = Recovery::read(&*ports.log, options.finished_max, &options.damaged)?;
+        let recovery =
+            Recovery::read(&*ports.log, options.finished_max, &options.damaged, &options.lost)?;
         let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));

@@ -591,14 +591,46 @@ struct Recovered {
     streams: Streams,
 }
 
+/// Says whether frames lead up to a checkpoint's place. A segment has its full length from the
+/// beginning, so an older copy of it reaches as far, with nothing but zeros there: read on from the
+/// place alone, it would look like a log that has just ended.
+fn mark_stands<D: Disk>(
+    disk: &D,
+    dir: &Path,
+    segments: &[Position],
+    mark: Mark,
+) -> Result<bool, LogError> {
+    if mark.offset == 0 || segments.binary_search(&mark.segment).is_err() {
+        return Ok(true);
+    }
+    let path = dir.join(segment::name(mark.segment));
+    let file = disk.open(&path, Access::Read).map_err(|error| io_error("open", &path, error))?;
+    let mut walker = segment::Walker::new(file, 0);
+    loop {
+        match walker.step().map_err(|error| io_error("read", &path, error))? {
+            segment::Found::Frame { offset, header } => {
+                let end = offset + header.frame_bytes();
+                if end >= mark.offset {
+                    return Ok(end == mark.offset && header.end() == mark.position);
+                }
+            }
+            segment::Found::End => return Ok(false),
+            // Damage before a checkpoint is not looked for; only a missing end is.
+            segment::Found::Bad(_) => return Ok(true),
+        }
+    }
+}
+
 /// Reads the log from its newest checkpoint to its end. Changes nothing.
 fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
     let list = |error| io_error("list", dir, error);
     let segments = segment::list(disk, dir).map_err(list)?;
     let checkpoint = checkpoint::newest(disk, dir).map_err(list)?;
     let resumed = match &checkpoint {
-        Some(checkpoint) => Walk::resume(disk, dir, segments.clone(), checkpoint.mark)?,
-        None => None,
+        Some(checkpoint) if mark_stands(disk, dir, &segments, checkpoint.mark)? => {
+            Walk::resume(disk, dir, segments.clone(), checkpoint.mark)?
+        }
+        _ => None,
     };
     let mut walk = match resumed {
         Some(walk) => walk,

@@ -52,7 +52,13 @@ impl ReadOnlyLog {
         let reader = &self.reader;
         let segments = reader.segments.read().map(|held| held.clone()).unwrap_or_default();
         let mut walk = Walk::new(&reader.disk, &reader.dir, segments, reader.durable())?;
-        while !matches!(walk.step()?, Step::Tail { .. }) {}
+        loop {
+            match walk.step()? {
+                Step::Tail { .. } => break,
+                Step::Damage(damage) => reader.note(damage),
+                Step::Frame { .. } => {}
+            }
+        }
         reader.set_end(walk.mark);
         Ok(walk.mark.position)
     }
@@ -60,6 +66,11 @@ impl ReadOnlyLog {
     /// Returns the damage met so far.
     pub fn damage(&self) -> Vec<Damage> {
         self.reader.damage()
+    }
+
+    /// Returns the streams of which records are lost, as far as they can be told.
+    pub fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
+        self.reader.damaged_streams()
     }
 }
 

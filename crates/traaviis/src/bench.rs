@@ -124,7 +124,7 @@ pub fn engine(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> 
 
 fn output_progress(output: &Output, line: &str) {
     if !output.is_json() {
-        eprintln!("{line}");
+        crate::output::warn(line);
     }
 }
 

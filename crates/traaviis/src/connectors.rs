@@ -31,7 +31,8 @@ pub struct ConnectorArgs {
     /// workflow file, if there is one.
     #[arg(long, value_name = "FILE")]
     connectors: Option<PathBuf>,
-    /// Lets `call_api` reach a private or loopback target; may be repeated.
+    /// Lets `call_api` reach a private or loopback target; may be repeated. An address opens only
+    /// itself, `localhost:PORT` opens 127.0.0.1 and [::1].
     #[arg(long, value_name = "HOST:PORT")]
     allow_private: Vec<String>,
 }

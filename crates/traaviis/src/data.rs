@@ -5,6 +5,7 @@
 
 use std::{
     fmt, fs,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,23 +16,42 @@ use std::{
 };
 
 use traaviis_engine::{Machine, Resolution};
-use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, Text, Value};
+use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value};
 use traaviis_ports::{Connector, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
     Started,
 };
-use traaviis_store::{LocalLog, ReadOnlyLog, Recovery};
+use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery};
 
 use crate::{
     clock::{RandomIds, SystemClock},
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
     histories::Histories,
+    output,
 };
 
 /// Longest wait for running calls when a command closes the directory.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// A log that says which histories it damaged.
+pub trait Records: LogStore {
+    /// Returns the streams of which records are lost, as far as reading has told so far.
+    fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)>;
+}
+
+impl Records for LocalLog {
+    fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
+        LocalLog::damaged_streams(self)
+    }
+}
+
+impl Records for ReadOnlyLog {
+    fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
+        ReadOnlyLog::damaged_streams(self)
+    }
+}
 
 /// Told after every commit; with the reason when the log has failed.
 pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
@@ -57,6 +77,7 @@ impl Data {
         let seen = Arc::clone(&fatal);
         let options = Options {
             damaged: found.damaged_streams.clone(),
+            lost: lost(&found.damage),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -72,7 +93,11 @@ impl Data {
         let (handle, report) = Runtime::start(options, ports).map_err(refused)?;
         tell(&found, &report);
         Ok(Data {
-            histories: Histories::new(Arc::clone(&log) as Arc<dyn LogStore>, ctx.clone()),
+            histories: Histories::new(
+                Arc::clone(&log) as Arc<dyn Records>,
+                ctx.clone(),
+                &report.faults,
+            ),
             handle,
             log,
             ctx,
@@ -241,21 +266,36 @@ pub fn needs_log(dir: &Path) -> Result<(), Failure> {
 
 /// Opens the log of a data directory, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    if let Some(found) = dir.ancestors().find(|it| it.exists()).filter(|it| !it.is_dir()) {
+        let message = format!(
+            "`{}` is no directory, so `{}` cannot hold data; name a directory with `--data DIR`",
+            found.display(),
+            dir.display()
+        );
+        return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
+    }
     Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
 }
 
 /// Says on standard error what opening found that a person should know.
 fn tell(found: &Recovery, report: &RecoveryReport) {
     for damage in &found.damage {
-        eprintln!(
+        output::warn(format_args!(
             "warning: the log is damaged and was left as it is: {damage}; \
              copy the directory, then run `traaviis doctor` (data_directory_damaged)"
-        );
+        ));
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
-        eprintln!("warning: instance {id} cannot go on from record {seq}: {message}");
+        output::warn(format_args!(
+            "warning: instance {id} cannot go on from record {seq}: {message}"
+        ));
     }
+}
+
+/// Returns the positions whose records are lost.
+fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
+    damage.iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
 fn stopped(error: &LogError) -> Failure {
@@ -280,8 +320,32 @@ impl Resting {
     pub fn open(dir: &Path) -> Result<Resting, Failure> {
         needs_log(dir)?;
         let log = Arc::new(ReadOnlyLog::open(dir)?);
-        Ok(Resting { histories: Histories::new(log, TenantCtx::local_operator()) })
+        let faults = match checkpoint_faults(&log) {
+            Ok(faults) => faults,
+            Err(failure) => {
+                let Failure { code, message, .. } = failure;
+                output::warn(format_args!(
+                    "warning: the checkpoint cannot be compared with the log: {message} ({code})"
+                ));
+                Vec::new()
+            }
+        };
+        let ctx = TenantCtx::local_operator();
+        Ok(Resting { histories: Histories::new(log, ctx, &faults) })
     }
+}
+
+/// Returns the instances that a start would set aside by its checkpoint.
+fn checkpoint_faults(log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
+    let Some((position, body)) = log.checkpoint()? else { return Ok(Vec::new()) };
+    // The end is looked for once more: a running process may have written since, and then this
+    // checkpoint.
+    let end = log.refresh()?;
+    let mut lost = lost(&log.damage());
+    if end < position {
+        lost.push(end..position);
+    }
+    traaviis_runtime::faults(log, (position, &body), &lost).map_err(refused)
 }
 
 /// Facts about a frame, as `log cat --headers` shows them.
@@ -322,9 +386,14 @@ pub enum Frame<'a> {
 }
 
 /// Visits the frames of a data directory until `visit` says false.
-pub fn each_frame(dir: &Path, visit: &mut dyn FnMut(Frame<'_>) -> bool) -> Result<(), Failure> {
+///
+/// Returns the position at the end of the log.
+pub fn each_frame(
+    dir: &Path,
+    visit: &mut dyn FnMut(Frame<'_>) -> bool,
+) -> Result<Position, Failure> {
     let mut goes_on = true;
-    traaviis_store::visit_frames(dir, &mut |info, lines| {
+    let end = traaviis_store::visit_frames(dir, &mut |info, lines| {
         if !goes_on {
             return;
         }
@@ -347,7 +416,7 @@ pub fn each_frame(dir: &Path, visit: &mut dyn FnMut(Frame<'_>) -> bool) -> Resul
             }),
         };
     })?;
-    Ok(())
+    Ok(end)
 }
 
 /// Returns the process that holds a directory, if one does.
@@ -367,6 +436,11 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
         return None;
     }
     let (mut records, mut frames, mut damaged) = (0, 0, Vec::new());
+    // Read before the end is looked for: a running process writes in the other order.
+    let checkpoint = match ReadOnlyLog::open(dir).and_then(|it| it.checkpoint()) {
+        Ok(found) => found.map(|(position, _)| position),
+        Err(error) => return Some(Err(error.into())),
+    };
     let read = each_frame(dir, &mut |frame| {
         match frame {
             Frame::Good { header, .. } => {
@@ -377,11 +451,23 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
         }
         true
     });
+    if let (Ok(end), Some(checkpoint)) = (&read, checkpoint)
+        && *end < checkpoint
+    {
+        damaged.push(format!(
+            "the log ends at position {end}, before its checkpoint at {checkpoint}; the records at \
+             positions {end} to {} are missing",
+            checkpoint - 1
+        ));
+    }
     Some(match (read, damaged.first()) {
         (Err(failure), _) => Err(failure),
-        (Ok(()), None) => Ok(format!("{records} records in {frames} frames, all of them whole")),
-        (Ok(()), Some(first)) => {
-            let message = format!("{} damaged places; the first: {first}", damaged.len());
+        (Ok(_), None) => Ok(format!("{records} records in {frames} frames, all of them whole")),
+        (Ok(_), Some(first)) => {
+            let message = match damaged.len() {
+                1 => first.clone(),
+                count => format!("{count} damaged places; the first: {first}"),
+            };
             Err(Failure::finding("data_directory_damaged", message))
         }
     })

@@ -89,17 +89,12 @@ impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         let exit = match &error {
             LogError::Locked { .. } => Exit::Unreachable,
-            LogError::Io { why, .. } if is_refusal(why) => Exit::Denied,
+            LogError::Io { .. } => Exit::Denied,
             LogError::Failed(_) => Exit::Internal,
             _ => Exit::Finding,
         };
         Failure::new(exit, error.code(), error.to_string())
     }
-}
-
-/// The port keeps only the system's text; these two mean that the user lacks a right.
-fn is_refusal(why: &str) -> bool {
-    why.contains("ermission denied") || why.contains("ead-only file system")
 }
 
 impl fmt::Display for Failure {

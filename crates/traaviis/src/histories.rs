@@ -3,67 +3,170 @@
 //! Good for listing, showing and replaying, beside a running process or without one. The cost is a
 //! scan of the log; the live process answers from memory where it can.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
     Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, document,
     record::peek_line,
 };
-use traaviis_ports::LogStore;
+use traaviis_runtime::Fault;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    data::Records,
+    exit::{Exit, Failure},
+};
 
 /// A log and whose records are read from it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Histories {
-    log: Arc<dyn LogStore>,
+    log: Arc<dyn Records>,
     ctx: TenantCtx,
+    faults: Arc<[Fault]>,
+}
+
+/// An instance of which something is lost.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// Instance.
+    pub id: InstanceId,
+    /// Last record that can be read.
+    pub seq: Seq,
+    /// State there; nothing when not even its beginning is left.
+    pub snapshot: Option<Snapshot>,
+    /// Stable word.
+    pub code: String,
+    /// What is lost.
+    pub why: String,
+}
+
+impl Damaged {
+    /// Returns why nothing can be done with it.
+    pub fn failure(&self) -> Failure {
+        let Damaged { id, seq, why, .. } = self;
+        let message = format!(
+            "instance `{id}` is damaged after record {seq}: {why}; `traaviis doctor` names the \
+             place; keep a copy of the data directory, then restore it whole from a backup"
+        );
+        Failure::finding(&self.code, message)
+    }
+
+    fn of_fault(fault: &Fault) -> Damaged {
+        let Fault { id, seq, message, .. } = fault;
+        let (code, why) = ("history_broken".into(), message.to_string());
+        Damaged { id: *id, seq: *seq, snapshot: None, code, why }
+    }
+}
+
+/// Every instance of a log, oldest first.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those whose history is whole.
+    pub whole: Vec<Snapshot>,
+    /// The others.
+    pub damaged: Vec<Damaged>,
+    /// Lines that belong to no instance, because they cannot be read at all.
+    pub unreadable: Vec<String>,
 }
 
 impl Histories {
-    /// Returns the histories of one tenant in a log.
-    pub fn new(log: Arc<dyn LogStore>, ctx: TenantCtx) -> Histories {
-        Histories { log, ctx }
+    /// Returns the histories of one tenant in a log; `faults` are the instances of which something
+    /// is known to be lost that the log alone does not tell.
+    pub fn new(log: Arc<dyn Records>, ctx: TenantCtx, faults: &[Fault]) -> Histories {
+        let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).cloned().collect();
+        Histories { log, ctx, faults }
     }
 
-    /// Returns the state of every instance, oldest first.
-    pub fn list(&self) -> Result<Vec<Snapshot>, Failure> {
-        let mut snapshots: BTreeMap<InstanceId, Snapshot> = BTreeMap::new();
-        let mut trouble = None;
+    /// Returns the instances known to be damaged without a look at the log.
+    pub fn known_damaged(&self) -> Vec<Damaged> {
+        self.faults.iter().map(Damaged::of_fault).collect()
+    }
+
+    /// Returns the state of every instance. A damaged one hides no other.
+    pub fn list(&self) -> Result<Listed, Failure> {
+        let mut folds: BTreeMap<InstanceId, Fold> = BTreeMap::new();
+        let mut listed = Listed::default();
         self.log.scan(0, &mut |line| {
-            if trouble.is_none() && !is_document(line.bytes) {
-                trouble = fold_line(&mut snapshots, line.bytes).err();
+            if is_document(line.bytes) {
+                return;
+            }
+            match peek_line(line.bytes) {
+                Ok(key) if key.tenant_id == self.ctx.tenant() => {
+                    folds.entry(key.instance_id).or_default().line(line.bytes);
+                }
+                Ok(_) => (),
+                Err(error) => {
+                    listed.unreadable.push(format!("record at position {}: {error}", line.position))
+                }
             }
         })?;
-        match trouble {
-            Some(failure) => Err(failure),
-            None => Ok(snapshots.into_values().collect()),
+        for fault in &*self.faults {
+            // It says more than where the fold broke off: how much is missing, and where.
+            let Damaged { code, why, .. } = Damaged::of_fault(fault);
+            folds.entry(fault.id).or_default().damage = Some((code, why));
         }
+        for (tenant, id) in self.log.damaged_streams() {
+            if tenant == self.ctx.tenant()
+                && let Some(fold) = folds.get_mut(&id)
+            {
+                fold.damage("history_broken", "records of it stand in a damaged place".into());
+            }
+        }
+        for (id, Fold { snapshot, damage }) in folds {
+            match (damage, snapshot) {
+                (None, Some(snapshot)) => listed.whole.push(snapshot),
+                (None, None) => (),
+                (Some((code, why)), snapshot) => {
+                    let seq = snapshot.as_ref().map_or(0, |it| it.seq);
+                    listed.damaged.push(Damaged { id, seq, snapshot, code, why });
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Returns the id that `text` abbreviates: a prefix or suffix that only one instance has.
     pub fn find(&self, text: &str) -> Result<InstanceId, Failure> {
-        let mut ids: Vec<InstanceId> = Vec::new();
+        // Not only first records: of a damaged history, the beginning may be what is lost.
+        let mut ids: BTreeSet<InstanceId> = self.faults.iter().map(|it| it.id).collect();
         self.log.scan(0, &mut |line| {
             if let Ok(key) = peek_line(line.bytes)
-                && key.seq == 1
                 && key.tenant_id == self.ctx.tenant()
                 && !is_document(line.bytes)
             {
-                ids.push(key.instance_id);
+                ids.insert(key.instance_id);
             }
         })?;
-        pick_id(text, &ids)
+        pick_id(text, &ids.into_iter().collect::<Vec<_>>())
     }
 
     /// Returns the state of one instance.
     pub fn show(&self, id: InstanceId) -> Result<Snapshot, Failure> {
-        let records = self.records(id)?;
-        match Snapshot::fold(&records) {
+        self.refuse_damaged(id)?;
+        let folded = self.records(id).and_then(|records| {
+            Snapshot::fold(&records)
+                .map_err(|it| Failure::finding("history_broken", it.to_string()))
+        });
+        match folded {
             Ok(Some(snapshot)) => Ok(snapshot),
             Ok(None) => Err(absent(&id.to_string())),
-            Err(error) => Err(Failure::finding("history_broken", error.to_string())),
+            // The list says the same of it, and where it breaks off.
+            Err(failure) => {
+                let damaged = self.list()?.damaged;
+                Err(damaged.iter().find(|it| it.id == id).map_or(failure, Damaged::failure))
+            }
+        }
+    }
+
+    /// Refuses an instance that is known to be damaged.
+    pub fn refuse_damaged(&self, id: InstanceId) -> Result<(), Failure> {
+        match self.faults.iter().find(|it| it.id == id) {
+            Some(fault) => Err(Damaged::of_fault(fault).failure()),
+            None => Ok(()),
         }
     }
 
@@ -90,6 +193,12 @@ impl Histories {
             let message = format!("the log holds no definition with hash `{hash}`");
             Failure::finding("definition_absent", message)
         })
+    }
+}
+
+impl fmt::Debug for Histories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histories").field("faults", &self.faults).finish_non_exhaustive()
     }
 }
 
@@ -159,18 +268,34 @@ fn absent(text: &str) -> Failure {
     Failure::finding("not_found", message)
 }
 
-fn fold_line(snapshots: &mut BTreeMap<InstanceId, Snapshot>, line: &[u8]) -> Result<(), Failure> {
-    let record = read_record(line)?;
-    let broken = |it: traaviis_model::snapshot::ApplyError| {
-        Failure::finding("history_broken", it.to_string())
-    };
-    match snapshots.get_mut(&record.header.instance_id) {
-        Some(snapshot) => snapshot.apply(&record).map_err(broken),
-        None => {
-            let snapshot = Snapshot::create(&record).map_err(broken)?;
-            snapshots.insert(snapshot.id, snapshot);
-            Ok(())
+/// One history as far as it can be followed.
+#[derive(Default)]
+struct Fold {
+    snapshot: Option<Snapshot>,
+    damage: Option<(String, String)>,
+}
+
+impl Fold {
+    fn line(&mut self, line: &[u8]) {
+        if self.damage.is_some() {
+            return;
         }
+        let record = match read_record(line) {
+            Ok(record) => record,
+            Err(failure) => return self.damage(&failure.code, failure.message),
+        };
+        let applied = match &mut self.snapshot {
+            Some(snapshot) => snapshot.apply(&record),
+            None => Snapshot::create(&record).map(|it| self.snapshot = Some(it)),
+        };
+        if let Err(error) = applied {
+            self.damage("history_broken", error.to_string());
+        }
+    }
+
+    /// Keeps the first thing that is wrong.
+    fn damage(&mut self, code: &str, why: String) {
+        self.damage.get_or_insert((code.into(), why));
     }
 }
 

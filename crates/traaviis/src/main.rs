@@ -22,7 +22,7 @@ mod output;
 mod terminal;
 mod trace;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -31,7 +31,7 @@ use crate::{
         bench as bench_command, cancel, doctor, import, log, ps, replay, resolve, run, schema,
         send, show, simulate, validate, version,
     },
-    exit::Failure,
+    exit::{Exit, Failure},
     output::Output,
 };
 
@@ -69,7 +69,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return told(&answer),
+    };
     let output = Output::new(cli.json);
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
@@ -93,5 +96,15 @@ fn main() -> ExitCode {
         output.failure(&failure);
         failure.exit
     });
-    exit.into()
+    output::exit_of(exit).into()
+}
+
+/// Prints what was asked for, `--help` or `--version`, or what is wrong with the command line.
+fn told(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Ok };
+    if let (Err(error), Exit::Ok) = (printed, exit) {
+        output::lose(&error);
+    }
+    output::exit_of(exit).into()
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
-    histories::Histories,
+    histories::{Damaged, Histories, Listed},
     output::Output,
     terminal::{clip, quoted},
 };
@@ -129,28 +129,15 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
         Ask::Ps { all } => {
-            let snapshots = match data {
-                Some(data) if !all => data.open_instances(),
+            let listed = match data {
+                Some(data) if !all => Listed {
+                    whole: data.open_instances(),
+                    damaged: histories.known_damaged(),
+                    ..Listed::default()
+                },
                 _ => histories.list()?,
             };
-            let now = clock::now();
-            let items: Vec<Json> = snapshots
-                .iter()
-                .filter(|it| all || !it.status.is_finished())
-                .map(|it| {
-                    json!({
-                        "id": it.id,
-                        "workflow": it.workflow,
-                        "version": it.version,
-                        "status": it.status,
-                        "state": it.state(),
-                        "age_ms": now.since(it.created_at).as_millis(),
-                        "seq": it.seq,
-                        "correlation": it.correlation,
-                    })
-                })
-                .collect();
-            Ok(json!({ "instances": items }))
+            Ok(list_of(&listed, all))
         }
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
@@ -187,6 +174,36 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
     }
 }
 
+fn list_of(listed: &Listed, all: bool) -> Json {
+    let now = clock::now();
+    let item = |it: &Snapshot| {
+        json!({
+            "id": it.id,
+            "workflow": it.workflow,
+            "version": it.version,
+            "status": it.status,
+            "state": it.state(),
+            "age_ms": now.since(it.created_at).as_millis(),
+            "seq": it.seq,
+            "correlation": it.correlation,
+        })
+    };
+    let mut items: Vec<Json> =
+        listed.whole.iter().filter(|it| all || !it.status.is_finished()).map(item).collect();
+    // Whether a damaged one had ended is not known, so it is always listed.
+    items.extend(listed.damaged.iter().map(|it| {
+        let mut shown = it.snapshot.as_ref().map_or_else(|| json!({}), item);
+        shown["id"] = json!(it.id);
+        shown["status"] = json!("damaged");
+        shown["seq"] = json!(it.seq);
+        let failure = it.failure();
+        shown["error"] = json!({ "code": failure.code, "message": failure.message });
+        shown
+    }));
+    items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    json!({ "instances": items, "unreadable": listed.unreadable })
+}
+
 fn changed(snapshot: &Snapshot) -> Json {
     json!({
         "instance": snapshot.id,
@@ -206,9 +223,15 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
         }
         None => histories.find(id)?,
     };
-    match data.and_then(|it| it.snapshot(id)) {
-        Some(snapshot) => Ok(snapshot),
-        None => histories.show(id),
+    histories.refuse_damaged(id)?;
+    match data.map(|it| it.state(id)).transpose() {
+        Ok(Some(Some(snapshot))) => Ok(snapshot),
+        Ok(_) => histories.show(id),
+        // What the log says of a damaged history is clearer than that it cannot be used.
+        Err(failure) => {
+            let damaged = histories.list()?.damaged;
+            Err(damaged.iter().find(|it| it.id == id).map_or(failure, Damaged::failure))
+        }
     }
 }
 

@@ -1,8 +1,30 @@
 //! Where a command writes: text for people or JSON for programs, never both on one stream.
+//!
+//! Invariant: after a write to standard output failed, nothing more is written to it, and
+//! [`exit_of`] says how the process ends. A reader that went away is no error; anything else is
+//! told once, because a script would take half a result for a whole one.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    fmt,
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
+    sync::OnceLock,
+};
 
-use crate::{exit::Failure, terminal::Style};
+use crate::{
+    exit::{Exit, Failure},
+    terminal::Style,
+};
+
+/// Why nobody gets standard output any more.
+static LOST: OnceLock<Lost> = OnceLock::new();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// The reader went away, as `head` does when it has enough.
+    ReaderGone,
+    /// The operating system does not take it.
+    Refused,
+}
 
 /// Standard output in the form that was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +52,7 @@ impl Output {
 
     /// Says whether a person sits at both ends.
     pub fn is_terminal(self) -> bool {
-        std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
+        io::stdout().is_terminal() && io::stdin().is_terminal()
     }
 
     /// Writes text that ends with its newline. Says whether anybody still reads.
@@ -43,10 +65,19 @@ impl Output {
         self.bytes(format!("{line}\n").as_bytes())
     }
 
-    /// Writes bytes as they are. A reader that went away is no error of ours.
+    /// Writes bytes as they are.
     pub fn bytes(self, bytes: &[u8]) -> bool {
-        let mut out = std::io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+        if LOST.get().is_some() {
+            return false;
+        }
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => true,
+            Err(error) => {
+                lose(&error);
+                false
+            }
+        }
     }
 
     /// Writes one line of JSON.
@@ -58,7 +89,7 @@ impl Output {
     /// when programs read the former.
     pub fn note(self, line: &str) {
         if self.is_json {
-            eprintln!("{line}");
+            warn(line);
         } else {
             self.line(line);
         }
@@ -66,11 +97,40 @@ impl Output {
 
     /// Tells why the command did not do its work.
     pub fn failure(self, failure: &Failure) {
-        if self.is_json {
-            let (code, message) = (&failure.code, &failure.message);
-            self.json(&serde_json::json!({ "error": { "code": code, "message": message } }));
-        } else {
-            eprintln!("error: {} ({})", failure.message, failure.code);
+        let (code, message) = (&failure.code, &failure.message);
+        let is_told = self.is_json
+            && self.json(&serde_json::json!({ "error": { "code": code, "message": message } }));
+        if !is_told {
+            warn(format_args!("error: {message} ({code})"));
         }
+    }
+}
+
+/// Writes a line to standard error. Nobody can be told that nobody reads it.
+pub fn warn(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Notes that standard output takes nothing more; says why unless its reader just left.
+pub fn lose(error: &io::Error) {
+    let lost = match error.kind() {
+        ErrorKind::BrokenPipe => Lost::ReaderGone,
+        _ => Lost::Refused,
+    };
+    if LOST.set(lost).is_ok() && lost == Lost::Refused {
+        let failure = Failure::new(
+            Exit::Denied,
+            "output_failed",
+            format!("cannot write to standard output: {error}; what was written is not complete"),
+        );
+        warn(format_args!("error: {} ({})", failure.message, failure.code));
+    }
+}
+
+/// Returns how the process ends, after `exit`, with what became of standard output.
+pub fn exit_of(exit: Exit) -> Exit {
+    match (LOST.get(), exit) {
+        (Some(Lost::Refused), Exit::Ok | Exit::Finding) => Exit::Denied,
+        _ => exit,
     }
 }

@@ -4,7 +4,7 @@
 //! same. Responsible for words, marks and indentation; printing is the caller's.
 //! Invariant: foreign text (values, messages) passes [`clip`] before it reaches a line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use traaviis_model::{
     Body, EffectError, Record, Seq, Span, Text, Timestamp, Value,
@@ -18,13 +18,15 @@ const VALUE_CHARS_MAX: usize = 72;
 /// Characters of a message on a line.
 const MESSAGE_CHARS_MAX: usize = 160;
 
-/// Turns records into lines. Keeps what later records refer to: kinds of nodes, names of timers.
+/// Turns records into lines. Keeps what later records refer to: kinds of nodes, names of timers,
+/// compensations that failed.
 #[derive(Debug)]
 pub struct Trace {
     style: Style,
     begun: Option<Timestamp>,
     nodes: BTreeMap<(Seq, Text), NodeNote>,
     timers: BTreeMap<Text, (TimerKind, Span)>,
+    not_undone: BTreeSet<(Seq, Text)>,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,13 @@ struct NodeNote {
 impl Trace {
     /// Returns a trace whose clock starts with the first record it sees.
     pub fn new(style: Style) -> Trace {
-        Trace { style, begun: None, nodes: BTreeMap::new(), timers: BTreeMap::new() }
+        Trace {
+            style,
+            begun: None,
+            nodes: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            not_undone: BTreeSet::new(),
+        }
     }
 
     /// Notes a record that is not shown, so that later ones read right.
@@ -160,6 +168,7 @@ impl Trace {
     fn effect(&mut self, body: &Body, at: Timestamp) -> Option<(usize, String)> {
         let style = self.style;
         let (tree, path) = node_of(body)?;
+        self.note_undo(tree, path, body);
         let note = self.nodes.get(&(tree, path.clone()));
         let is_call = note.is_some_and(|it| it.is_call);
         let name = style.paint(Ink::Name, name_of(path));
@@ -218,9 +227,16 @@ impl Trace {
                 let why = error.as_ref().map_or("cancelled".into(), error_text);
                 format!("{} {name}  undoing, because {why}", style.paint(Ink::Care, "↩"))
             }
-            Body::CompensationCompleted { .. } => {
-                format!("{} {name}  everything undone", style.paint(Ink::Good, "↩"))
-            }
+            Body::CompensationCompleted { .. } => match self.not_undone_below(tree, path) {
+                failed if failed.is_empty() => {
+                    format!("{} {name}  everything undone", style.paint(Ink::Good, "↩"))
+                }
+                failed => {
+                    let failed = clip(&failed.join(", "), MESSAGE_CHARS_MAX);
+                    let mark = style.paint(Ink::Bad, "↩");
+                    format!("{mark} {name}  not everything undone; failed: {failed}")
+                }
+            },
             Body::CompensationFailed { error, .. } => {
                 let error = error_text(error);
                 format!("{} {name}  cannot be undone: {error}", style.paint(Ink::Bad, "↩"))
@@ -229,6 +245,28 @@ impl Trace {
             _ => return None,
         };
         Some((depth_of(path), text.trim_end().to_string()))
+    }
+
+    /// Keeps which compensations failed and were not tried again.
+    fn note_undo(&mut self, tree: Seq, path: &Text, body: &Body) {
+        match body {
+            Body::EffectFailed { .. } if name_of(path).starts_with("undo:") => {
+                self.not_undone.insert((tree, path.clone()));
+            }
+            Body::EffectScheduled { .. }
+            | Body::EffectStarted { .. }
+            | Body::EffectCompleted { .. } => {
+                self.not_undone.remove(&(tree, path.clone()));
+            }
+            _ => (),
+        }
+    }
+
+    /// Returns the failed compensations of a node itself, without those of nodes below it.
+    fn not_undone_below(&self, tree: Seq, path: &str) -> Vec<&str> {
+        let of_node = |at: &str| at.rsplit_once('/').is_some_and(|(parent, _)| parent == path);
+        let failed = self.not_undone.iter().filter(|(of, at)| *of == tree && of_node(at));
+        failed.map(|(_, at)| name_of(at)).collect()
     }
 
     fn timer_set(&self, kind: &TimerKind, wait: Span) -> Option<(usize, String)> {

@@ -167,10 +167,14 @@ fn private_targets_are_denied_directly_by_name_and_by_redirect() {
 }
 
 #[test]
-fn localhost_is_reached_by_name_on_a_listed_port() {
+fn localhost_is_reached_by_name_when_the_name_is_listed() {
     let peer = start();
-    let input = format!(r#"{{"url": "http://localhost:{}/text"}}"#, peer.port());
-    assert_eq!(at(&api(peer, &input).unwrap(), "body"), r#""plain""#);
+    let name = format!("localhost:{}", peer.port());
+    let input = format!(r#"{{"url": "http://{name}/text"}}"#);
+    let value = perform(&connector(&[name]), call("call_api", &input)).unwrap();
+    assert_eq!(at(&value, "body"), r#""plain""#);
+    // The address alone does not open the name, which stands for two addresses.
+    assert_eq!(&*api_error(peer, &input).code, "egress_denied");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn the_nodes_timeout_beats_the_parameters() {
 
 #[test]
 fn unknown_kinds_are_refused() {
-    let error = perform(&connector(&[]), call("mcp_call", "{}")).unwrap_err();
+    let error = perform(&connector::<&str>(&[]), call("mcp_call", "{}")).unwrap_err();
     assert_eq!(&*error.code, "unknown_effect");
 }
 

@@ -91,7 +91,8 @@ fn an_unknown_function_names_the_nearest() {
     let error = run(r#"{"function": "order.putt"}"#).unwrap_err();
     assert!(error.message.contains("did you mean `order.put`"), "{}", error.message);
     let error =
-        perform(&crate::peer::connector(&[]), call("call", r#"{"function": "a.b"}"#)).unwrap_err();
+        perform(&crate::peer::connector::<&str>(&[]), call("call", r#"{"function": "a.b"}"#))
+            .unwrap_err();
     assert!(error.message.contains("there is no connectors file"), "{}", error.message);
 }
 

@@ -117,17 +117,17 @@ pub fn start_raw(answer: &'static [u8]) -> SocketAddr {
     addr
 }
 
-/// A connector that may reach the given loopback ports.
-pub fn connector(ports: &[SocketAddr]) -> HttpConnector {
+/// A connector that may reach the given loopback targets.
+pub fn connector<T: ToString>(ports: &[T]) -> HttpConnector {
     build(ports, Functions::default())
 }
 
 /// A connector with the functions of a connectors file, which may reach nothing else.
 pub fn connector_with(file: &str) -> HttpConnector {
-    build(&[], Functions::read(file, Format::Yaml).unwrap())
+    build::<SocketAddr>(&[], Functions::read(file, Format::Yaml).unwrap())
 }
 
-fn build(ports: &[SocketAddr], functions: Functions) -> HttpConnector {
+fn build<T: ToString>(ports: &[T], functions: Functions) -> HttpConnector {
     let allow_private = ports.iter().map(|it| it.to_string().parse().unwrap()).collect();
     HttpConnector::new(Options {
         egress: EgressPolicy { allow_private, ..EgressPolicy::default() },

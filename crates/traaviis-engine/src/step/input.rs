@@ -348,15 +348,16 @@ impl Run<'_> {
             Unhandled::Reject => {
                 let accepted = self.machine.accepted_events(&self.snapshot);
                 let words: Vec<&str> = accepted.iter().map(|it| &**it).collect();
-                Err(Rejection::new(
-                    "event_not_accepted",
+                let state = self.snapshot.state();
+                let message = if accepted.contains(&name) {
+                    format!("state `{state}` takes event `{name}`, but no guard for it is true now")
+                } else {
+                    let words = if words.is_empty() { "none".into() } else { words.join(", ") };
                     format!(
-                        "state `{}` does not accept event `{name}` now; accepted are: {}",
-                        self.snapshot.state(),
-                        if words.is_empty() { "none".into() } else { words.join(", ") }
-                    ),
-                )
-                .with(Value::map([(
+                        "state `{state}` does not accept event `{name}` now; accepted are: {words}"
+                    )
+                };
+                Err(Rejection::new("event_not_accepted", message).with(Value::map([(
                     "accepted",
                     Value::list(accepted.iter().cloned().map(Value::String)),
                 )])))

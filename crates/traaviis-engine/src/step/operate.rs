@@ -1,7 +1,7 @@
 //! What an operator does to an instance by hand: pause, resume, edit the data, move.
 //!
 //! A paused instance takes no step: timers wait, no attempt begins, and the ends of running
-//! attempts are kept as records ([`Body::InputHeld`]) that are taken one by one after it is resumed.
+//! attempts are kept as records ([`Body::InputHeld`]), to be taken one by one when it goes on.
 
 use traaviis_model::{
     Body, Text, Value,

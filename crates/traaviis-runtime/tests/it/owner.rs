@@ -202,7 +202,7 @@ fn a_damaged_history_stops_only_its_instance() {
     let first = world.command(id(1), event("bump"));
     world.refuse(LogError::Damaged("a frame".into()));
     let second = world.command(id(1), event("bump"));
-    assert_eq!((code(&first), code(&second)), ("document_damaged", "document_damaged"));
+    assert_eq!((code(&first), code(&second)), ("history_broken", "history_broken"));
     let other = world.command(id(2), event("bump"));
     world.commit_all();
     assert_eq!(code(&other), "ok");

@@ -49,7 +49,7 @@ fn write(log: &MemoryLog, ctx: &TenantCtx, records: &[Record]) {
 }
 
 fn recover(log: &MemoryLog) -> (Owner, Outside, RecoveryReport) {
-    let recovery = Recovery::read(log, 1_000, &[]).unwrap();
+    let recovery = Recovery::read(log, 1_000, &[], &[]).unwrap();
     let (mut parts, report) = recovery.divide(1, &|_: &Key| 0);
     (Owner::new(Settings::default(), parts.remove(0)), Outside::default(), report)
 }
@@ -192,7 +192,7 @@ fn a_damaged_history_does_not_stop_the_others() {
     assert_eq!(report.faults.len(), 1);
     let mut world = World { owner, outside, ..World::new() };
     let damaged = world.command(id(1), event("bump"));
-    assert_eq!(code(&damaged), "document_damaged");
+    assert_eq!(code(&damaged), "history_broken");
     let whole = world.command(id(3), event("bump"));
     world.commit_all();
     assert_eq!(code(&whole), "ok");
@@ -202,6 +202,31 @@ fn a_damaged_history_does_not_stop_the_others() {
     log.put_checkpoint(log.tail(), &body).unwrap();
     let (_, _, report) = recover(&log);
     assert_eq!(report.faults.len(), 1);
+}
+
+#[test]
+fn what_only_the_checkpoint_knows_is_set_aside() {
+    let mut world = busy_world();
+    let body =
+        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    // An older copy of the log under a newer checkpoint: the last record is gone.
+    let held = world.records.len() - 1;
+    let lost = &world.records[held];
+    let (stream, seq) = (lost.header.instance_id, lost.header.seq);
+    let log = MemoryLog::new();
+    write(&log, &ctx(), &world.records[..held]);
+    let (from, position) = (held as u64, held as u64 + 1);
+    let gap = from..position;
+    let found =
+        traaviis_runtime::faults(&log, (position, body.as_slice()), std::slice::from_ref(&gap))
+            .unwrap();
+    let told = format!(
+        "records {seq} to {seq} of its history are missing: the log has lost positions {from} to \
+         {from}, its checkpoint at position {position} counts on them"
+    );
+    let told_of = |it: &traaviis_runtime::Fault| (it.id, it.seq, it.message.to_string());
+    assert_eq!(found.iter().map(told_of).collect::<Vec<_>>(), [(stream, seq - 1, told)]);
+    assert!(traaviis_runtime::faults(&log, (from, body.as_slice()), &[]).unwrap().is_empty());
 }
 
 #[test]
@@ -237,7 +262,7 @@ fn a_record_of_another_tenant_stops_the_start() {
     let stranger = TenantCtx::for_test(2);
     last.header.tenant_id = stranger.tenant();
     write(&log, &ctx(), &records);
-    assert!(matches!(Recovery::read(&log, 10, &[]), Err(Error::TenantMismatch { .. })));
+    assert!(matches!(Recovery::read(&log, 10, &[], &[]), Err(Error::TenantMismatch { .. })));
 }
 
 #[test]

@@ -705,7 +705,7 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
-        let recovery = Recovery::read(&self.log, 1_000, &[]).expect("recovery works");
+        let recovery = Recovery::read(&self.log, 1_000, &[], &[]).expect("recovery works");
         let settings = Settings { slots: 4, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));

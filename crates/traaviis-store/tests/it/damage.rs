@@ -266,6 +266,29 @@ fn a_log_behind_its_checkpoint_gives_no_position_twice() {
 }
 
 #[test]
+fn an_older_copy_of_a_segment_under_a_newer_checkpoint_is_found() {
+    let (disk, segments, _) = log_of(30);
+    let (mut core, _) = open(&disk).unwrap();
+    core.put_checkpoint(60, b"all").unwrap();
+    drop(core);
+    // The segment has its full length in the copy too; where the last frame stands now, were zeros.
+    let last = path(*segments.last().unwrap());
+    let mut bytes = disk.bytes(&last).unwrap();
+    let (offset, header) = *frames(&bytes).last().unwrap();
+    bytes[offset..].fill(0);
+    disk.set_bytes(&last, bytes);
+    // Nothing is written between the openings: the log still says what it lost.
+    for round in 0..2 {
+        let (core, recovery) = open(&disk).unwrap();
+        assert_eq!(recovery.tail, 60, "round {round}");
+        let lost: Vec<_> = recovery.damage.iter().map(|it| (it.from, it.to)).collect();
+        assert_eq!(lost, [(header.first, 60)], "round {round}");
+        assert_eq!(scanned(&core).len() as Position, header.first);
+        disk.restart();
+    }
+}
+
+#[test]
 fn an_older_writer_is_refused() {
     let disk = SimDisk::new(1);
     let (mut old, first) = open(&disk).unwrap();

@@ -217,7 +217,8 @@ fn format(dir: &Path) -> Check {
             name,
             Verdict::Fail,
             failure.message,
-            "keep a copy of the directory before anything else",
+            "keep a copy of the directory, then restore it whole from a backup; `traaviis ps --all` \
+             lists the instances that are damaged",
         ),
     }
 }

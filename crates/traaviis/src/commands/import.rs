@@ -6,7 +6,7 @@ use traaviis_design::scxml;
 
 use crate::{
     exit::{Exit, Failure},
-    output::Output,
+    output::{self, Output},
 };
 
 /// Converts a document of another language to a workflow; says what was lost.
@@ -43,6 +43,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     output.text(&imported.document.to_yaml());
-    eprint!("{file}: {}", imported.loss);
+    output::warn(format!("{file}: {}", imported.loss).trim_end());
     Ok(Exit::Ok)
 }

@@ -12,7 +12,7 @@ use crate::{
     data::{self, Frame},
     exit::Exit,
     histories::is_document,
-    output::Output,
+    output::{self, Output},
 };
 
 /// Looks into the log.
@@ -61,7 +61,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
         Frame::Bad { why } => {
             exit = Exit::Finding;
-            eprintln!("damaged: {why}");
+            output::warn(format_args!("damaged: {why}"));
             true
         }
     })?;

@@ -18,8 +18,8 @@ use std::{
 use serde_json::json;
 use traaviis_engine::Machine;
 use traaviis_model::{
-    InstanceId, Record, Seq, Snapshot, Span, Value,
-    record::{Held, Status},
+    Body, InstanceId, Record, Seq, Snapshot, Span, Value,
+    record::{EventSource, Held, Status},
     snapshot::{Node, NodeStatus},
 };
 
@@ -46,7 +46,8 @@ pub struct Args {
     /// Start input: a JSON file, `-` for standard input, or JSON text.
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
-    /// Event to send once the instance accepts it; may be repeated, sent in order.
+    /// Event to send once the instance accepts it; may be repeated, sent in order. Exit code 1 when
+    /// the run ends before it took all of them.
     #[arg(long = "event", value_name = "NAME[=JSON]")]
     events: Vec<String>,
     /// Keep the run in this directory, continue what is there, and serve its control socket.
@@ -81,6 +82,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         None => Value::empty_map(),
     };
     let events = args.events.iter().map(|it| event(it)).collect::<Result<Vec<_>, _>>()?;
+    events.iter().try_for_each(|it| declared(&machine, it))?;
     let connector = args.connectors.connector(args.file.parent())?;
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
@@ -147,8 +149,9 @@ impl Run<'_> {
                 snapshot.id
             }
             Found::Finished(snapshot) if !self.args.new => {
-                return self.report(&snapshot, &mut show);
+                return self.report(&snapshot, &events, &mut show);
             }
+            Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
             _ => self.data.start(&self.machine, start)?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
@@ -169,7 +172,12 @@ impl Run<'_> {
     }
 
     /// Tells about a run that has ended before, without running it again.
-    fn report(&self, snapshot: &Snapshot, show: &mut Show) -> anyhow::Result<Exit> {
+    fn report(
+        &self,
+        snapshot: &Snapshot,
+        events: &[Event],
+        show: &mut Show,
+    ) -> anyhow::Result<Exit> {
         let records = self.data.histories.records(snapshot.id)?;
         let id = snapshot.id;
         self.output.note(&format!("{id} has finished before; `--new` runs it again"));
@@ -177,10 +185,11 @@ impl Run<'_> {
             records.iter().for_each(|record| show.record(record, &[]));
         }
         let took = snapshot.updated_at.since(snapshot.created_at);
-        Ok(self.finish(snapshot, Duration::from_micros(took.0.unsigned_abs())))
+        let took = Duration::from_micros(took.0.unsigned_abs());
+        Ok(self.finish(snapshot, took, &never_received(events, &records)))
     }
 
-    /// Prints records as they come until there is a reason to stop.
+    /// Sends the events and prints records as they come until there is a reason to stop.
     fn follow(
         &self,
         id: InstanceId,
@@ -189,24 +198,42 @@ impl Run<'_> {
         show: &mut Show,
         begun: Instant,
     ) -> anyhow::Result<Exit> {
-        let mut events = events.into_iter().peekable();
+        let mut events = events.into_iter();
+        let result = self.until_over(id, &mut events, notes, show, begun);
+        let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
+        if result.is_err() && !unsent.is_empty() {
+            self.output.note(&unsent_text(&unsent));
+        }
+        result
+    }
+
+    fn until_over(
+        &self,
+        id: InstanceId,
+        events: &mut std::vec::IntoIter<Event>,
+        notes: &Notes,
+        show: &mut Show,
+        begun: Instant,
+    ) -> anyhow::Result<Exit> {
         let mut told = Told::default();
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
         loop {
-            self.catch_up(id, show)?;
             let Some(snapshot) = self.data.state(id)? else {
                 return Err(
                     Failure::new(Exit::Internal, "internal", "the instance vanished").into()
                 );
             };
+            // A state is known only when its records are durable, so they are there to be shown.
+            self.catch_up(id, show)?;
             if show.last < snapshot.seq {
-                continue;
+                return Err(broken(&snapshot, show.last).into());
             }
             if snapshot.status.is_finished() {
-                return Ok(self.finish(&snapshot, begun.elapsed()));
+                let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
+                return Ok(self.finish(&snapshot, begun.elapsed(), &unsent));
             }
             let is_at_rest = is_at_rest(&snapshot);
-            if let Some(event) = events.peek()
+            if let Some(event) = events.as_slice().first()
                 && (is_at_rest || self.accepts(&snapshot, &event.name))
                 && let Some(Event { name, data }) = events.next()
             {
@@ -322,7 +349,7 @@ impl Run<'_> {
         };
         let (state, seq) = (snapshot.state(), snapshot.seq);
         self.output.note(&format!("stopped in state {state} at record {seq}; {next}"));
-        self.result(snapshot);
+        self.result(snapshot, &[]);
         Exit::Interrupted
     }
 
@@ -342,9 +369,10 @@ impl Run<'_> {
         format!("go on with: traaviis {}", arguments.join(" "))
     }
 
-    /// Prints the last line and says how the process ends.
-    fn finish(&self, snapshot: &Snapshot, took: Duration) -> Exit {
-        self.result(snapshot);
+    /// Prints the last line and says how the process ends. `unsent` are events that the run ended
+    /// without.
+    fn finish(&self, snapshot: &Snapshot, took: Duration, unsent: &[&str]) -> Exit {
+        self.result(snapshot, unsent);
         if !self.output.is_json() {
             let style = self.output.style();
             let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
@@ -359,21 +387,28 @@ impl Run<'_> {
             }
             self.output.line(&line);
         }
+        if !unsent.is_empty() {
+            self.output.note(&unsent_text(unsent));
+        }
         match snapshot.status {
-            Status::Completed => Exit::Ok,
+            Status::Completed if unsent.is_empty() => Exit::Ok,
             _ => Exit::Finding,
         }
     }
 
-    fn result(&self, snapshot: &Snapshot) {
+    fn result(&self, snapshot: &Snapshot, unsent: &[&str]) {
         if self.output.is_json() {
-            self.output.json(&json!({
+            let mut result = json!({
                 "instance": snapshot.id,
                 "status": snapshot.status,
                 "state": snapshot.state(),
                 "output": snapshot.output,
                 "error": snapshot.error,
-            }));
+            });
+            if !unsent.is_empty() {
+                result["unsent"] = json!(unsent);
+            }
+            self.output.json(&result);
         }
     }
 }
@@ -402,13 +437,68 @@ impl Show<'_> {
             return;
         }
         // The last line of the command tells the end, with everything a person wants to know.
-        let is_end = matches!(record.body, traaviis_model::Body::Finished { .. });
+        let is_end = matches!(record.body, Body::Finished { .. });
         if let Some(line) = self.trace.line(record)
             && !is_end
         {
             self.output.line(&line);
         }
     }
+}
+
+/// Refuses an event that the workflow never takes, before anything is begun.
+fn declared(machine: &Machine, event: &Event) -> Result<(), Failure> {
+    let definition = machine.definition();
+    let mut names = definition.events.iter().filter(|it| !it.internal).map(|it| &*it.name);
+    if names.clone().any(|it| it == event.name) {
+        return Ok(());
+    }
+    let known = match names.next() {
+        None => "it declares none".to_string(),
+        Some(first) => {
+            let mut known: Vec<&str> = std::iter::once(first).chain(names).collect();
+            known.sort_unstable();
+            format!("declared are: {}", known.join(", "))
+        }
+    };
+    let name = clip(&event.name, 120);
+    let message = format!(
+        "event `{name}` is not declared in workflow `{}`; {known}; nothing was run",
+        definition.name
+    );
+    Err(Failure::new(Exit::Usage, "unknown_event", message))
+}
+
+/// Returns the events that a finished run has not received, in this order.
+fn never_received<'a>(events: &'a [Event], records: &[Record]) -> Vec<&'a str> {
+    let mut received = records.iter().filter_map(|it| match &it.body {
+        Body::EventReceived { event, source: EventSource::External, .. }
+        | Body::EventIgnored { event, .. }
+        | Body::EventDeferred { event, .. } => Some(&**event),
+        _ => None,
+    });
+    let mut left = events.iter();
+    while let Some(event) = left.as_slice().first() {
+        if !received.any(|it| it == event.name) {
+            break;
+        }
+        left.next();
+    }
+    left.map(|it| &*it.name).collect()
+}
+
+fn unsent_text(unsent: &[&str]) -> String {
+    let names: Vec<String> = unsent.iter().map(|it| format!("`{it}`")).collect();
+    format!("the run ended before it took {}", names.join(", "))
+}
+
+fn broken(snapshot: &Snapshot, last: u64) -> Failure {
+    let (id, first, seq) = (snapshot.id, last + 1, snapshot.seq);
+    let message = format!(
+        "records {first} to {seq} of instance `{id}` are missing from the log; `traaviis doctor` \
+         names the place"
+    );
+    Failure::finding("history_broken", message)
 }
 
 /// Says whether nothing but an event can move the instance.

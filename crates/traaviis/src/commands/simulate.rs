@@ -17,6 +17,10 @@ use crate::{
 };
 
 /// Runs a workflow on a virtual clock; calls begin and stay open.
+///
+/// One line is printed for the start and one for each line of the events. A line that was refused
+/// changes nothing, and the next one is read. Exit code 1 says that a line was refused; with --json
+/// it stays 0, because each refusal is the `error` of its own line.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Workflow file, YAML or JSON.
@@ -71,6 +75,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         .map_err(|why| Failure::finding(why.code, why.message))?;
     show(run.snapshot(), None, output);
     let mut text = String::new();
+    let mut refused_count = 0;
     for number in 1.. {
         text.clear();
         if std::io::Read::take(&mut lines, LINE_BYTES_MAX as u64).read_line(&mut text)? == 0 {
@@ -84,9 +89,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             Line { advance: Some(span), .. } => run.advance(span).err(),
             Line { .. } => None,
         };
+        refused_count += usize::from(refused.is_some());
         show(run.snapshot(), refused.as_ref(), output);
     }
-    Ok(Exit::Ok)
+    if refused_count == 0 || output.is_json() {
+        return Ok(Exit::Ok);
+    }
+    let lines = if refused_count == 1 { "line was" } else { "lines were" };
+    output.note(&format!("{refused_count} {lines} refused"));
+    Ok(Exit::Finding)
 }
 
 fn read(text: &str, number: usize) -> Result<Line, Failure> {

@@ -2,11 +2,13 @@
 
 mod bench;
 mod cli;
+mod damage;
 mod data;
 mod doctor;
 mod incident;
 mod kill;
 mod log;
+mod output;
 mod run;
 mod simulate;
 mod socket;

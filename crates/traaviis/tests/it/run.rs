@@ -111,12 +111,10 @@ fn a_wrong_payload_is_refused_with_the_rule() {
 }
 
 #[test]
-fn an_unknown_event_is_refused() {
+fn an_event_that_is_not_declared_is_refused_before_anything_begins() {
     world().check("run door.yaml --event knock", expect![[r#"
-        exit 1
-        T  ● Door 1.0.0
-        T  → closed
-        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open (unknown_event)
+        exit 2
+        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open; nothing was run (unknown_event)
     "#]]);
 }
 
@@ -192,4 +190,175 @@ fn connectors_are_read_with_places() {
         error: connectors.yaml:3:1: E101 key `funktions` is not known here (at /funktions); known are traaviis, kind, base_url, headers, egress, functions
         connectors.yaml:1:1: E101 `functions` is missing (at /functions) (connectors_invalid)
     "#]]);
+}
+
+/// A saga whose second compensation to run fails.
+const HALF_UNDONE: &str = r#"
+traaviis: "1"
+name: HalfUndone
+version: 1.0.0
+initial: a
+states:
+  a:
+    invoke:
+      - id: s
+        effect:
+          type: saga
+          on_compensation_error: continue
+          steps:
+            - {id: one, action: {type: value, value: 1}, compensation: {type: value, value: "${data.nothing.here}"}}
+            - {id: two, action: {type: value, value: 2}, compensation: {type: value, value: 0}}
+            - {id: three, action: {type: value, value: "${data.nothing.here}"}}
+        onDone: done
+        onError: failed
+  done: {type: final}
+  failed: {type: final, status: failed}
+"#;
+
+#[test]
+fn the_trace_names_what_could_not_be_undone() {
+    World::new().file("half.yaml", HALF_UNDONE).check("run half.yaml", expect![[r#"
+        exit 1
+        T  ● HalfUndone 1.0.0
+        T  → a
+        T    s saga
+        T      ✓ one   1
+        T      ✓ two   2
+        T      ✗ three  expression_error: no such key `nothing` in `data`
+        T    ↩ s  undoing, because expression_error: no such key `nothing` in `data`
+        T      ✓ undo:two   0
+        T      ✗ undo:one  expression_error: no such key `nothing` in `data`
+        T    ↩ s  not everything undone; failed: undo:one
+        T    ✗ s  compensation_failed: `s/undo:one` failed while undoing after `expression_error`: no such key `nothing` in `data`
+        T  a → failed  on error.invoke.s
+        failed in state failed after T
+    "#]]);
+    let whole = HALF_UNDONE.replace(
+        r#"compensation: {type: value, value: "${data.nothing.here}"}"#,
+        "compensation: {type: value, value: 0}",
+    );
+    World::new().file("whole.yaml", &whole).check(
+        "run whole.yaml",
+        expect![[r#"
+        exit 1
+        T  ● HalfUndone 1.0.0
+        T  → a
+        T    s saga
+        T      ✓ one   1
+        T      ✓ two   2
+        T      ✗ three  expression_error: no such key `nothing` in `data`
+        T    ↩ s  undoing, because expression_error: no such key `nothing` in `data`
+        T      ✓ undo:two   0
+        T      ✓ undo:one   0
+        T    ↩ s  everything undone
+        T    ✗ s  expression_error: no such key `nothing` in `data`
+        T  a → failed  on error.invoke.s
+        failed in state failed after T
+    "#]],
+    );
+}
+
+#[test]
+fn an_event_that_no_guard_lets_through_is_not_told_as_unknown_here() {
+    let guarded =
+        DOOR.replace("open: {target: opened,", "open: {target: opened, guard: \"false\",");
+    World::new().file("door.yaml", &guarded).check("run door.yaml --event open", expect![[r#"
+        exit 1
+        T  ● Door 1.0.0
+        T  → closed
+        error: state `closed` takes event `open`, but no guard for it is true now (event_not_accepted)
+    "#]]);
+    world().check("run door.yaml --event close", expect![[r#"
+        exit 1
+        T  ● Door 1.0.0
+        T  → closed
+        error: state `closed` does not accept event `close` now; accepted are: lock, open (event_not_accepted)
+    "#]]);
+}
+
+#[test]
+fn an_undeclared_event_leaves_no_data_behind() {
+    let world = world();
+    world.check("run door.yaml --data d --event open --event knock", expect![[r#"
+        exit 2
+        error: event `knock` is not declared in workflow `Door`; declared are: close, lock, open; nothing was run (unknown_event)
+    "#]]);
+    assert!(!world.path("d").exists());
+    world.check("run pure.yaml --event go", expect![[r#"
+        exit 2
+        error: event `go` is not declared in workflow `Pure`; it declares none; nothing was run (unknown_event)
+    "#]]);
+}
+
+#[test]
+fn a_run_that_ends_before_its_events_is_told_and_is_a_finding() {
+    let world = world();
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"} --event open --event close"#,
+        expect![[r#"
+            exit 1
+            T  ● Door 1.0.0
+            T  → closed
+            T  ⇢ event lock  {"by":"me"}
+            T  closed → locked  on lock
+            completed in state locked after T  output {"opened":0}
+            the run ended before it took `open`, `close`
+        "#]],
+    );
+    let output = world.run(&[
+        "run",
+        "door.yaml",
+        "--event",
+        r#"lock={"by":"me"}"#,
+        "--event",
+        "open",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&last["status"], &last["unsent"]),
+        (&"completed".into(), &serde_json::json!(["open"]))
+    );
+    // The same call again reports the run that has ended: what it took is not missed.
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"}"#,
+        expect![[r#"
+        exit 0
+        ID has finished before; `--new` runs it again
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event lock  {"by":"me"}
+        T  closed → locked  on lock
+        completed in state locked after T  output {"opened":0}
+    "#]],
+    );
+    world.check(
+        r#"run door.yaml --data d --event lock={"by":"me"} --event open"#,
+        expect![[r#"
+        exit 1
+        ID has finished before; `--new` runs it again
+        T  ● Door 1.0.0
+        T  → closed
+        T  ⇢ event lock  {"by":"me"}
+        T  closed → locked  on lock
+        completed in state locked after T  output {"opened":0}
+        the run ended before it took `open`
+    "#]],
+    );
+}
+
+#[test]
+fn data_in_the_place_of_a_file_are_refused_by_its_name() {
+    let world = world().file("somefile", "text");
+    world.check("run pure.yaml --data somefile", expect![[r#"
+        exit 3
+        error: `somefile` is no directory, so `somefile` cannot hold data; name a directory with `--data DIR` (data_directory_absent)
+    "#]]);
+    world.check("run pure.yaml --data somefile/below/it", expect![[r#"
+        exit 3
+        error: `somefile` is no directory, so `somefile/below/it` cannot hold data; name a directory with `--data DIR` (data_directory_absent)
+    "#]]);
+    assert_eq!(std::fs::read_to_string(world.path("somefile")).unwrap(), "text");
 }

@@ -19,7 +19,7 @@ fn events_and_time_come_from_a_file() {
         "{\"event\": \"open\"}\n\n{\"advance\": \"3s\"}\n{\"event\": \"knock\"}\n{\"event\": \"lock\", \"data\": {\"by\": 1}}\n{\"event\": \"close\"}\n",
     );
     world.check("simulate door.yaml --events events.jsonl", expect![[r#"
-        exit 0
+        exit 1
         closed  running  {"opened":0}
         opened  running  {"opened":1}
         opened  running  {"opened":1}
@@ -28,6 +28,7 @@ fn events_and_time_come_from_a_file() {
         opened  running  {"opened":1}
           refused: the payload of `lock` does not fit its schema: /by: 1 is not of type "string" (event_payload_invalid)
         closed  running  {"opened":1}
+        2 lines were refused
     "#]]);
     world.check("simulate door.yaml --events events.jsonl --json", expect![[r#"
         exit 0
@@ -123,4 +124,34 @@ fn an_scxml_chart_becomes_a_workflow_that_runs() {
         dark  running  {}
     "#]],
     );
+}
+
+#[test]
+fn lines_that_are_all_taken_are_no_finding() {
+    let world = World::new()
+        .file("door.yaml", DOOR)
+        .file("taken.jsonl", "{\"event\": \"open\"}\n")
+        .file("refused.jsonl", "{\"event\": \"close\"}\n{\"event\": \"open\"}\n");
+    world.check(
+        "simulate door.yaml --events taken.jsonl",
+        expect![[r#"
+        exit 0
+        closed  running  {"opened":0}
+        opened  running  {"opened":1}
+    "#]],
+    );
+    world.check("simulate door.yaml --events refused.jsonl", expect![[r#"
+        exit 1
+        closed  running  {"opened":0}
+        closed  running  {"opened":0}
+          refused: state `closed` does not accept event `close` now; accepted are: lock, open (event_not_accepted)
+        opened  running  {"opened":1}
+        1 line was refused
+    "#]]);
+    world.check("simulate door.yaml --events refused.jsonl --json", expect![[r#"
+        exit 0
+        {"configuration":["closed"],"data":{"opened":0},"status":"running"}
+        {"configuration":["closed"],"data":{"opened":0},"error":{"code":"event_not_accepted","message":"state `closed` does not accept event `close` now; accepted are: lock, open"},"status":"running"}
+        {"configuration":["opened"],"data":{"opened":1},"status":"running"}
+    "#]]);
 }

@@ -8,7 +8,12 @@ use traaviis_engine::{Machine, StepContext};
 use traaviis_model::{Actor, Body, InstanceId, Snapshot, TenantCtx, Text, Value};
 use uuid::Uuid;
 
-use crate::{clock, data::Data, exit::Failure};
+use crate::{
+    clock,
+    data::Data,
+    exit::Failure,
+    histories::{Damaged, Listed},
+};
 
 /// What the directory knows about a run.
 pub enum Found {
@@ -16,6 +21,8 @@ pub enum Found {
     Open(Snapshot),
     /// It has ended; the latest, when there are several.
     Finished(Snapshot),
+    /// It began, and records of it are lost.
+    Damaged(Failure),
     /// It never began.
     Nothing,
 }
@@ -27,12 +34,34 @@ pub fn find(data: &Data, machine: &Machine, input: &Value) -> Result<Found, Fail
     if let Some(snapshot) = open.into_iter().rev().find(|it| wanted.fits(it)) {
         return Ok(Found::Open(snapshot));
     }
-    let all = data.histories.list()?;
-    Ok(match all.into_iter().rev().find(|it| wanted.fits(it)) {
-        Some(snapshot) if snapshot.status.is_finished() => Found::Finished(snapshot),
-        Some(snapshot) => Found::Open(snapshot),
-        None => Found::Nothing,
+    let Listed { whole, damaged, .. } = data.histories.list()?;
+    let found = whole.into_iter().rev().find(|it| wanted.fits(it));
+    let is_this =
+        |it: &&Damaged| it.snapshot.as_ref().is_some_and(|snapshot| wanted.fits(snapshot));
+    let broken = damaged.iter().rev().find(is_this);
+    Ok(match (found, broken) {
+        (Some(snapshot), Some(broken)) if broken.id > snapshot.id => {
+            Found::Damaged(broken.failure())
+        }
+        (Some(snapshot), _) if snapshot.status.is_finished() => Found::Finished(snapshot),
+        (Some(snapshot), _) => Found::Open(snapshot),
+        (None, Some(broken)) => Found::Damaged(broken.failure()),
+        (None, None) => match damaged.iter().rev().find(|it| it.snapshot.is_none()) {
+            Some(lost) => Found::Damaged(nameless(lost)),
+            None => Found::Nothing,
+        },
     })
+}
+
+/// A run whose beginning is lost may be the one that is meant; beginning it a second time could do
+/// its work twice.
+fn nameless(lost: &Damaged) -> Failure {
+    let failure = lost.failure();
+    let message = format!(
+        "{}; whether it is this run cannot be told; `--new` begins a new one",
+        failure.message
+    );
+    Failure { message, ..failure }
 }
 
 struct Identity {
