@@ -16,7 +16,9 @@ use std::{
 };
 
 use traaviis_engine::{Machine, Resolution};
-use traaviis_model::{InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value};
+use traaviis_model::{
+    InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
+};
 use traaviis_ports::{Connector, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
@@ -183,6 +185,12 @@ impl Data {
         resolution: Resolution,
     ) -> Result<Snapshot, Failure> {
         self.handle.resolve(&self.ctx, id, tree, path, resolution).map_err(refused)?;
+        self.after(id)
+    }
+
+    /// Pauses, resumes, edits or moves an instance; returns the state after it.
+    pub fn operate(&self, id: InstanceId, operation: Operation) -> Result<Snapshot, Failure> {
+        self.handle.operate(&self.ctx, id, operation).map_err(refused)?;
         self.after(id)
     }
 

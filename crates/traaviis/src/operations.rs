@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
-use traaviis_model::{Snapshot, record::Held, snapshot::Incident};
+use traaviis_model::{Seq, Snapshot, record::Held, snapshot::Incident};
 
 use crate::{
     clock,
@@ -68,9 +68,14 @@ impl Asker {
 
     /// Returns every record line of one instance.
     pub fn history(&mut self, id: &str) -> Result<Vec<String>, Failure> {
+        self.history_from(id, 1)
+    }
+
+    /// Returns the record lines of one instance from a record on.
+    pub fn history_from(&mut self, id: &str, first: Seq) -> Result<Vec<String>, Failure> {
         let mut lines: Vec<String> = Vec::new();
         loop {
-            let from = lines.len() as u64 + 1;
+            let from = first + lines.len() as u64;
             let answer = self.ask(Ask::History { id: id.into(), from })?;
             let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
             lines.extend(part.iter().filter_map(|it| it.as_str().map(str::to_string)));
@@ -116,8 +121,13 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
         answer["seq"]
     ));
     let is_open = !matches!(&*text("status"), "completed" | "failed" | "compensated" | "cancelled");
-    if !is_live && is_open {
-        let dir = dir.display();
+    let dir = dir.display();
+    if text("status") == "paused" {
+        output.line(&format!(
+            "it takes no step until `traaviis resume {} --data {dir}`",
+            text("instance")
+        ));
+    } else if !is_live && is_open {
         output.line(&format!(
             "no process runs `{dir}`; it goes on with the next `traaviis run FILE --data {dir}`"
         ));
@@ -171,7 +181,60 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             };
             Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution)?))
         }
+        Ask::Operate { id, operation } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            Ok(changed(&data.operate(snapshot.id, operation)?))
+        }
+        Ask::Retry { id } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            Ok(changed(&retry(data, snapshot)?))
+        }
+        Ask::Incidents => {
+            let open = match data {
+                Some(data) => data.open_instances(),
+                None => histories.list()?.whole,
+            };
+            Ok(incidents_of(&open))
+        }
     }
+}
+
+/// Answers the incidents that stand open now, one after the other.
+fn retry(data: &Data, mut snapshot: Snapshot) -> Result<Snapshot, Failure> {
+    if snapshot.incidents.is_empty() {
+        let message = format!("instance `{}` has no incident to try again", snapshot.id);
+        return Err(Failure::finding("invalid_state", message));
+    }
+    for incident in snapshot.incidents.clone() {
+        snapshot = data.resolve(snapshot.id, incident.tree, &incident.path, Resolution::Retry)?;
+    }
+    Ok(snapshot)
+}
+
+fn incidents_of(open: &[Snapshot]) -> Json {
+    let now = clock::now();
+    let mut found: Vec<(&Snapshot, &Incident)> = open
+        .iter()
+        .flat_map(|it| it.incidents.iter().map(move |incident| (it, incident)))
+        .collect();
+    found.sort_by_key(|(it, incident)| (incident.opened_at, it.id));
+    let items: Vec<Json> = found
+        .into_iter()
+        .map(|(it, incident)| {
+            json!({
+                "instance": it.id,
+                "workflow": it.workflow,
+                "kind": incident.kind,
+                "path": incident.path,
+                "message": incident.message,
+                "error": incident.error,
+                "opened_at": incident.opened_at,
+                "age_ms": now.since(incident.opened_at).as_millis(),
+                "answer": answer_line(it, incident),
+            })
+        })
+        .collect();
+    json!({ "incidents": items })
 }
 
 fn list_of(listed: &Listed, all: bool) -> Json {

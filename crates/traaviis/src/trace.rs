@@ -91,6 +91,10 @@ impl Trace {
             | Body::IncidentOpened { .. }
             | Body::IncidentResolved { .. }
             | Body::CancelRequested { .. }
+            | Body::Paused { .. }
+            | Body::Resumed { .. }
+            | Body::DataEdited { .. }
+            | Body::Moved { .. }
             | Body::Completing { .. }
             | Body::Finished { .. }
             | Body::DocumentPut { .. } => Some((0, self.machine(&record.body)?)),
@@ -152,8 +156,16 @@ impl Trace {
             }
             Body::CancelRequested { terminate, reason } => {
                 let how = if *terminate { "termination" } else { "cancellation" };
-                let reason = reason.as_ref().map(|it| format!(": {}", clip(it, 80)));
-                format!("⊘ {how} asked for{}", reason.unwrap_or_default())
+                format!("⊘ {how} asked for{}", because(reason.as_ref()))
+            }
+            Body::Paused { reason } => format!("‖ paused{}", because(reason.as_ref())),
+            Body::Resumed { reason } => format!("‖ goes on{}", because(reason.as_ref())),
+            Body::DataEdited { patch, reason } => {
+                let changes = clip(&changes(patch), VALUE_CHARS_MAX);
+                format!("✎ data {changes}{}", because(Some(reason)))
+            }
+            Body::Moved { to, reason } => {
+                format!("✎ moved to {}{}", states(to), because(Some(reason)))
             }
             Body::Completing { status, .. } => {
                 style.paint(Ink::Dim, &format!("ending as {}, cleaning up", status.as_str()))
@@ -297,6 +309,10 @@ impl Trace {
             }
         })
     }
+}
+
+fn because(reason: Option<&Text>) -> String {
+    reason.map(|it| format!(": {}", clip(it, 80))).unwrap_or_default()
 }
 
 /// Writes a length of time as people read it beside others: `0.012s`, `1m05.2s`, `2h03m`.

@@ -291,6 +291,9 @@ impl Run<'_> {
             }
             return Ok(None);
         }
+        if snapshot.status == Status::Paused {
+            return self.wait_for_resume(snapshot, waits, told).map(|()| None);
+        }
         if !is_at_rest {
             return Ok(None);
         }
@@ -318,6 +321,24 @@ impl Run<'_> {
             ));
         }
         Ok(None)
+    }
+
+    fn wait_for_resume(
+        &self,
+        snapshot: &Snapshot,
+        waits: bool,
+        told: &mut Told,
+    ) -> Result<(), Failure> {
+        let (id, dir) = (snapshot.id, self.dir.display());
+        let text = format!("the instance is paused; traaviis resume {id} --data {dir}");
+        if !waits {
+            return Err(Failure::finding("instance_paused", text));
+        }
+        if told.waiting_at != snapshot.seq {
+            told.waiting_at = snapshot.seq;
+            self.output.note(&text);
+        }
+        Ok(())
     }
 
     fn incident_text(&self, snapshot: &Snapshot) -> String {

@@ -1,7 +1,7 @@
 //! What is said on the control socket.
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{DefinitionHash, Seq, Value};
+use traaviis_model::{DefinitionHash, Seq, Value, record::Operation};
 
 use crate::exit::{Exit, Failure};
 
@@ -63,6 +63,20 @@ pub enum Ask {
         /// Why.
         reason: Option<String>,
     },
+    /// Pauses, resumes, edits or moves by hand.
+    Operate {
+        /// Instance.
+        id: String,
+        /// What to do.
+        operation: Operation,
+    },
+    /// Answers every incident with another try.
+    Retry {
+        /// Instance.
+        id: String,
+    },
+    /// Lists what waits for a person.
+    Incidents,
     /// Returns record lines of one instance.
     History {
         /// Instance.
@@ -80,7 +94,14 @@ pub enum Ask {
 impl Ask {
     /// Says whether answering may change the instance.
     pub fn is_change(&self) -> bool {
-        matches!(self, Ask::Send { .. } | Ask::Resolve { .. } | Ask::Cancel { .. })
+        matches!(
+            self,
+            Ask::Send { .. }
+                | Ask::Resolve { .. }
+                | Ask::Cancel { .. }
+                | Ask::Operate { .. }
+                | Ask::Retry { .. }
+        )
     }
 }
 

@@ -8,6 +8,7 @@ mod doctor;
 mod incident;
 mod kill;
 mod log;
+mod operate;
 mod output;
 mod run;
 mod simulate;

@@ -1,0 +1,51 @@
+//! `traaviis logs`: the trace of one instance, and what comes.
+
+use std::{thread, time::Duration};
+
+use traaviis_model::Body;
+
+use crate::{
+    exit::Exit,
+    histories::read_record,
+    operations::{Asker, DataArgs},
+    output::Output,
+    trace::Trace,
+};
+
+/// How often `--follow` looks for more; short enough to look live.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Prints the trace of an instance.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Instance: its id or a unique beginning or end of it.
+    id: String,
+    /// Stay and print what comes, until the instance has ended.
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let mut trace = Trace::new(output.style());
+    let mut from = 1;
+    loop {
+        // A process may have begun or ended since the last look.
+        let lines = Asker::open(&args.data)?.history_from(&args.id, from)?;
+        for line in &lines {
+            let record = read_record(line.as_bytes())?;
+            from = record.header.seq + 1;
+            let shown = if output.is_json() { Some(line.clone()) } else { trace.line(&record) };
+            let is_read = shown.is_none_or(|it| output.line(&it));
+            if !is_read || (args.follow && matches!(record.body, Body::Finished { .. })) {
+                return Ok(Exit::Ok);
+            }
+        }
+        if !args.follow {
+            return Ok(Exit::Ok);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}
