@@ -14,25 +14,6 @@ const GENERATED: &[Generated] = &[
     ("docs/reference/cli.md", command_reference),
 ];
 
-/// Commands of the binary in the order in which a person meets them.
-const COMMANDS: &[&[&str]] = &[
-    &["run"],
-    &["validate"],
-    &["simulate"],
-    &["import"],
-    &["ps"],
-    &["show"],
-    &["send"],
-    &["resolve"],
-    &["cancel"],
-    &["replay"],
-    &["log", "cat"],
-    &["bench", "engine"],
-    &["doctor"],
-    &["schema"],
-    &["version"],
-];
-
 /// What stands above the commands; the numbers are those of `exit.rs` in the binary.
 const REFERENCE_HEAD: &str = "\
 # Command line
@@ -107,13 +88,30 @@ fn traaviis(args: &[&str]) -> Result<String, Error> {
 /// Returns the page about the command line: what each `--help` says, under a heading.
 fn command_reference() -> Result<String, Error> {
     let mut page = String::from(REFERENCE_HEAD);
-    for command in COMMANDS {
-        let help = traaviis(&[*command, &["--help"]].concat())?;
+    describe(&[], &mut page)?;
+    Ok(page)
+}
+
+/// Adds what a command says of itself; one that only groups others leads to those.
+fn describe(command: &[&str], page: &mut String) -> Result<(), Error> {
+    let help = traaviis(&[command, &["--help"]].concat())?;
+    let inner: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    for name in &inner {
+        describe(&[command, &[*name]].concat(), page)?;
+    }
+    if inner.is_empty() {
         let name = command.join(" ");
         let help = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        page += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim());
+        *page += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim());
     }
-    Ok(page)
+    Ok(())
 }
 
 /// Checks the house rules and prints every finding.

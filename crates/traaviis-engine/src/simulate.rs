@@ -86,16 +86,10 @@ impl<'m> Simulation<'m> {
 
     fn fire_until(&mut self, until: Timestamp) -> Result<(), Rejection> {
         for _ in 0..STEPS_MAX {
-            let timers = self.snapshot.timers.iter();
-            let due = timers.filter(|it| it.due <= until).min_by_key(|it| it.due);
-            let Some(timer) = due.map(|it| (it.id.clone(), it.due)) else { return Ok(()) };
-            self.now = self.now.max(timer.1);
-            let seq = self.snapshot.seq;
-            self.feed(Input::Timer { timer: timer.0 })?;
-            if self.snapshot.seq == seq {
-                // The instance takes no timers now: it is paused, or waits for a person.
-                return Ok(());
-            }
+            let next = self.snapshot.next_timer().filter(|it| it.due <= until);
+            let Some((timer, due)) = next.map(|it| (it.id.clone(), it.due)) else { return Ok(()) };
+            self.now = self.now.max(due);
+            self.feed(Input::Timer { timer })?;
         }
         Err(overrun())
     }

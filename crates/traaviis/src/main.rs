@@ -62,6 +62,7 @@ enum Command {
     Resolve(resolve::Args),
     Retry(retry::Args),
     Incidents(incidents::Args),
+    /// Stops an instance between two steps.
     Pause(pause::Args),
     /// Lets a paused instance go on.
     Resume(pause::Args),
