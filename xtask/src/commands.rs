@@ -19,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["validate"],
     &["simulate"],
+    &["graph"],
     &["import"],
     &["ps"],
     &["show"],

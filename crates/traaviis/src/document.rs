@@ -73,7 +73,7 @@ pub fn check(file: &Path) -> Result<Checked, Failure> {
 pub fn compile(checked: &Checked) -> Result<Machine, Failure> {
     let refuse = || {
         let count = checked.diagnostics.iter().filter(|it| it.severity == Severity::Error).count();
-        let message = format!("`{}` has {count} error(s); nothing was run", checked.file);
+        let message = format!("`{}` has {count} error(s); nothing was done", checked.file);
         Failure::finding("definition_invalid", message)
     };
     match &checked.definition {

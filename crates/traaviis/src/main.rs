@@ -28,8 +28,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, import, log, ps, replay, resolve, run, schema,
-        send, show, simulate, validate, version,
+        bench as bench_command, cancel, doctor, graph, import, log, ps, replay, resolve, run,
+        schema, send, show, simulate, validate, version,
     },
     exit::Failure,
     output::Output,
@@ -54,6 +54,7 @@ enum Command {
     Run(run::Args),
     Validate(validate::Args),
     Simulate(simulate::Args),
+    Graph(graph::Args),
     Import(import::Args),
     Replay(replay::Args),
     Ps(ps::Args),
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
         Command::Simulate(args) => simulate::run(args, &output),
+        Command::Graph(args) => graph::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),
