@@ -18,6 +18,7 @@ const GENERATED: &[Generated] = &[
 const COMMANDS: &[&[&str]] = &[
     &["run"],
     &["validate"],
+    &["fmt"],
     &["simulate"],
     &["graph"],
     &["import"],

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cancel;
 pub mod doctor;
+pub mod fmt;
 pub mod graph;
 pub mod import;
 pub mod log;

@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, graph, import, log, ps, replay, resolve, run,
+        bench as bench_command, cancel, doctor, fmt, graph, import, log, ps, replay, resolve, run,
         schema, send, show, simulate, validate, version,
     },
     exit::Failure,
@@ -54,6 +54,7 @@ enum Command {
     Run(run::Args),
     Validate(validate::Args),
     Simulate(simulate::Args),
+    Fmt(fmt::Args),
     Graph(graph::Args),
     Import(import::Args),
     Replay(replay::Args),
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
         Command::Simulate(args) => simulate::run(args, &output),
+        Command::Fmt(args) => fmt::run(args, &output),
         Command::Graph(args) => graph::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod data;
 mod doctor;
+mod fmt;
 mod graph;
 mod kill;
 mod log;
