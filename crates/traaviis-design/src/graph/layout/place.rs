@@ -16,6 +16,8 @@ use crate::graph::{
 
 /// Passes over all layers, down and up in turn.
 const PASSES: usize = 24;
+/// Width of a box with a short name.
+const NAME_WIDTH_MIN: f64 = 56.0;
 /// Between two boxes of a layer.
 const BOX_GAP: f64 = 26.0;
 /// Between two arrows of a layer, or an arrow and a box.
@@ -87,11 +89,10 @@ fn heading(picture: &Picture, words: &Words, node: NodeId) -> Size {
         width = width.max(lines_width);
         height += lines_height + PADDING;
     }
-    let (least, more) = match it.kind {
-        NodeKind::Final(_) => (56.0, 4.0),
-        _ => (56.0, 0.0),
-    };
-    let (width, height) = ((width + 2.0 * PADDING).max(least) + 2.0 * more, height + 2.0 * more);
+    // The second border of a final state.
+    let more = if matches!(it.kind, NodeKind::Final(_)) { 8.0 } else { 0.0 };
+    let width = (width + 2.0 * PADDING).max(NAME_WIDTH_MIN) + more;
+    let height = height + more;
     Size { width, height: height.max(30.0), ..Size::default() }
 }
 
