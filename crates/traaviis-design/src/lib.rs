@@ -1,7 +1,11 @@
-//! Documents as others write and draw them: conversions from and to the workflow language.
+//! Documents as people and other programs see them: conversions from and to the workflow language,
+//! pictures, and the canonical layout.
 //!
-//! Pure: text in, text and a [`Loss`] report out. Nothing is converted silently to something else.
+//! Pure: text in, text out. Nothing is converted silently to something else: a conversion comes
+//! with its [`Loss`] report, and formatting is refused where it would change a document.
 
+pub mod format;
+pub mod graph;
 pub mod loss;
 pub mod scxml;
 pub mod tree;

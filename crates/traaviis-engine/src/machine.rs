@@ -5,6 +5,7 @@
 
 mod compile;
 mod effect;
+mod places;
 mod schema;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -16,6 +17,7 @@ use traaviis_model::{
 
 use crate::expr::{Expr, Template};
 pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef};
+pub use places::Places;
 pub use schema::Schema;
 
 /// Position of a state in document order; 0 is the root.

@@ -4,6 +4,8 @@ pub mod bench;
 pub mod cancel;
 pub mod doctor;
 pub mod edit;
+pub mod fmt;
+pub mod graph;
 pub mod import;
 pub mod incidents;
 pub mod log;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -56,6 +56,25 @@ impl Drop for RawFile {
         // Nothing depends on the file.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Puts bytes in the place of a file: readers see the old file or the new one, never a part of it.
+/// A link stays a link, and the file keeps its permissions.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::metadata(&path)?.permissions())?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)
+    };
+    write().inspect_err(|_| {
+        // What is left is of no use to anybody.
+        let _ = fs::remove_file(&beside);
+    })
 }
 
 /// Returns the bytes that a normal user can still write below `dir`, and the whole.

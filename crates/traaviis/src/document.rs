@@ -13,6 +13,7 @@ use traaviis_model::{
 
 use crate::{
     exit::{Exit, Failure},
+    output::Output,
     terminal::{Ink, Style},
 };
 
@@ -28,6 +29,19 @@ pub struct Checked {
 }
 
 impl Checked {
+    /// Returns a file that does not even parse.
+    pub fn refused(file: &Path, diagnostics: Vec<Diagnostic>) -> Checked {
+        Checked { file: file.display().to_string(), definition: None, diagnostics }
+    }
+
+    /// Prints the findings for whoever reads.
+    pub fn print(&self, output: &Output) {
+        match output.is_json() {
+            true => output.json(&self.to_json()),
+            false => output.text(&self.report(output.style())),
+        };
+    }
+
     /// Says whether the document cannot be used.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|it| it.severity == Severity::Error)
@@ -73,7 +87,7 @@ pub fn check(file: &Path) -> Result<Checked, Failure> {
 pub fn compile(checked: &Checked) -> Result<Machine, Failure> {
     let refuse = || {
         let count = checked.diagnostics.iter().filter(|it| it.severity == Severity::Error).count();
-        let message = format!("`{}` has {count} error(s); nothing was run", checked.file);
+        let message = format!("`{}` has {count} error(s); nothing was done", checked.file);
         Failure::finding("definition_invalid", message)
     };
     match &checked.definition {
@@ -107,7 +121,7 @@ fn describe(file: &str, diagnostic: &Diagnostic, style: Style) -> String {
 }
 
 /// Reads at most one byte more than a document may have: the reader names the limit itself.
-fn read_text(file: &Path) -> Result<String, Failure> {
+pub fn read_text(file: &Path) -> Result<String, Failure> {
     let fail = |error: std::io::Error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Denied,

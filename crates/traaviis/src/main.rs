@@ -28,8 +28,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, edit, import, incidents, log, logs, move_to, pause,
-        ps, replay, resolve, retry, run, schema, send, show, simulate, validate, version,
+        bench as bench_command, cancel, doctor, edit, fmt, graph, import, incidents, log, logs,
+        move_to, pause, ps, replay, resolve, retry, run, schema, send, show, simulate, validate,
+        version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -54,6 +55,8 @@ enum Command {
     Run(run::Args),
     Validate(validate::Args),
     Simulate(simulate::Args),
+    Fmt(fmt::Args),
+    Graph(graph::Args),
     Import(import::Args),
     Replay(replay::Args),
     Ps(ps::Args),
@@ -87,6 +90,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
         Command::Simulate(args) => simulate::run(args, &output),
+        Command::Fmt(args) => fmt::run(args, &output),
+        Command::Graph(args) => graph::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),

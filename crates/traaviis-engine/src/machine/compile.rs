@@ -12,7 +12,7 @@ use traaviis_model::{
 
 use super::{
     ActionDef, ActionKind, AfterDef, Candidate, Descriptor, EffectPlace, EventDef, InvokeDef, Kind,
-    Machine, Schema, StateDef, StateId, ValidationDef, effect, is_reserved, span_of,
+    Machine, Places, Schema, StateDef, StateId, ValidationDef, effect, is_reserved, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -20,8 +20,8 @@ use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 const GUARD: Scope = Scope::EVERYWHERE.union(Scope::EVENT).union(Scope::RESULT);
 
 pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagnostic>> {
-    let mut compiler = Compiler::default();
-    compiler.number(&definition);
+    let places = Places::of(&definition);
+    let mut compiler = Compiler { found: Vec::new(), places, declared: Vec::new() };
     let events = compiler.events(&definition);
     compiler.declared = events.keys().cloned().collect();
     let validations = compiler.validations(&definition);
@@ -74,19 +74,10 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     })
 }
 
-/// A state's place before it is compiled.
-struct Place {
-    name: Text,
-    path: Text,
-    parent: StateId,
-    children: Vec<StateId>,
-}
-
 /// Findings so far, and what targets and events are resolved against.
-#[derive(Default)]
 pub(super) struct Compiler {
     found: Vec<Diagnostic>,
-    places: Vec<Place>,
+    places: Places,
     declared: Vec<Text>,
 }
 
@@ -192,65 +183,13 @@ impl Compiler {
             .collect()
     }
 
-    fn number(&mut self, definition: &Definition) {
-        self.places.push(Place {
-            name: "".into(),
-            path: "".into(),
-            parent: 0,
-            children: Vec::new(),
-        });
-        self.number_below(&definition.states, 0);
-    }
-
-    fn number_below(&mut self, states: &[State], parent: StateId) {
-        for state in states {
-            let at = self.places.len();
-            let path = match &*self.places[parent].path {
-                "" => state.name.clone(),
-                above => format!("{above}.{}", state.name).into(),
-            };
-            let place = Place { name: state.name.clone(), path, parent, children: Vec::new() };
-            self.places.push(place);
-            self.places[parent].children.push(at);
-            if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind
-            {
-                self.number_below(states, at);
-            }
-        }
-    }
-
-    fn child(&self, parent: StateId, path: &str) -> Option<StateId> {
-        path.split('.').try_fold(parent, |at, name| {
-            self.places[at].children.iter().copied().find(|it| *self.places[*it].name == *name)
-        })
-    }
-
-    /// Resolves a target as written at `source`: `#a.b`, `.child`, or a name looked up among the
-    /// siblings, then the siblings of each ancestor.
-    fn resolve(&self, source: StateId, target: &str) -> Option<StateId> {
-        if let Some(path) = target.strip_prefix('#') {
-            return self.child(0, path);
-        }
-        if let Some(path) = target.strip_prefix('.') {
-            return self.child(source, path);
-        }
-        let mut at = source;
-        while at != 0 {
-            at = self.places[at].parent;
-            if let Some(found) = self.child(at, target) {
-                return Some(found);
-            }
-        }
-        None
-    }
-
     fn targets(&mut self, source: StateId, targets: &[Text], pointer: &str) -> Vec<StateId> {
         targets
             .iter()
             .filter_map(|target| {
-                let found = self.resolve(source, target);
+                let found = self.places.resolve(source, target);
                 if found.is_none() {
-                    let nearest = nearest(target, self.places.iter().map(|it| &*it.path));
+                    let nearest = nearest(target, self.places.paths().map(|it| &**it));
                     let mut error = Diagnostic::error(
                         "E102",
                         pointer,
@@ -267,14 +206,11 @@ impl Compiler {
     fn initial(&mut self, parent: StateId, targets: &[Text], pointer: &str) -> Vec<StateId> {
         let mut found = Vec::new();
         for target in targets {
-            let path = target.strip_prefix('.').unwrap_or(target);
-            match self.child(parent, path) {
+            match self.places.initial(parent, target) {
                 Some(state) => found.push(state),
                 None => {
-                    let nearest = nearest(
-                        path,
-                        self.places[parent].children.iter().map(|it| &*self.places[*it].name),
-                    );
+                    let names = self.places.children(parent).iter();
+                    let nearest = nearest(target, names.map(|it| &**self.places.name(*it)));
                     let mut error = Diagnostic::error(
                         "E103",
                         format!("{pointer}/initial"),
@@ -295,7 +231,7 @@ impl Compiler {
             parent: 0,
             last: 0,
             kind: Kind::Compound { initial },
-            children: self.places[0].children.clone(),
+            children: self.places.children(0).to_vec(),
             on: Vec::new(),
             always: Vec::new(),
             after: Vec::new(),
@@ -373,11 +309,11 @@ impl Compiler {
             })
             .collect();
         StateDef {
-            path: self.places[at].path.clone(),
+            path: self.places.path(at).clone(),
             parent,
             last: at,
             kind,
-            children: self.places[at].children.clone(),
+            children: self.places.children(at).to_vec(),
             on,
             always: self.candidates(at, &state.always),
             after: state

@@ -5,6 +5,8 @@ mod cli;
 mod damage;
 mod data;
 mod doctor;
+mod fmt;
+mod graph;
 mod incident;
 mod kill;
 mod log;

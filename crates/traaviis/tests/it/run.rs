@@ -160,7 +160,7 @@ fn an_invalid_document_does_not_run() {
         exit 1
         pure.yaml:11:9: E102 target `dome` names no state that can be seen from here
           hint: did you mean `#done`?
-        error: `pure.yaml` has 1 error(s); nothing was run (definition_invalid)
+        error: `pure.yaml` has 1 error(s); nothing was done (definition_invalid)
     "#]],
     );
 }
