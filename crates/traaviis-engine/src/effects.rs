@@ -4,6 +4,7 @@
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
+//! - Waiting for events and for people: `signal.rs`, `task.rs`.
 //! - A tree without owner cleans up or is detached (`cleanup.rs`).
 //!
 //! A step advances at most [`limits::EFFECT_ADVANCES_PER_STEP_MAX`] nodes; then it asks to
@@ -15,6 +16,8 @@ mod cleanup;
 mod control;
 mod instant;
 pub(crate) mod scope;
+pub(crate) mod signal;
+mod task;
 mod undo;
 
 pub(crate) use call::unknown_outcome;

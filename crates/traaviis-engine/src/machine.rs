@@ -16,7 +16,7 @@ use traaviis_model::{
 };
 
 use crate::expr::{Expr, Template};
-pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef};
+pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, TaskDef};
 pub use places::Places;
 pub use schema::Schema;
 
@@ -179,6 +179,9 @@ impl Machine {
                 })
             })
             .map(|(name, _)| name.clone())
+            .chain(crate::effects::signal::awaited(self, snapshot))
+            .collect::<std::collections::BTreeSet<Text>>()
+            .into_iter()
             .collect()
     }
 

@@ -5,7 +5,7 @@
 use traaviis_model::{
     Body, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
-    record::{EventSource, Operation, write_line},
+    record::{EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
@@ -201,6 +201,17 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         Body::CancelRequested { terminate, reason } => {
             Input::Cancel { terminate: *terminate, reason: reason.clone() }
         }
+        Body::TaskClaimed { tree, path, .. } => task(*tree, path, TaskAct::Claim),
+        Body::TaskReleased { tree, path } => task(*tree, path, TaskAct::Release),
+        Body::TaskDecided { tree, path, decision } => {
+            let text = |key: &str| decision.get(key).and_then(Value::as_str).map(Text::from);
+            let act = TaskAct::Decide {
+                outcome: text("outcome").unwrap_or_default(),
+                form: decision.get("form").cloned().unwrap_or_default(),
+                comment: text("comment"),
+            };
+            task(*tree, path, act)
+        }
         Body::InputHeld { held } => crate::step::input_of(held.clone()),
         Body::Paused { reason } => Input::Operate(Operation::Pause { reason: reason.clone() }),
         Body::Resumed { reason } => Input::Operate(Operation::Resume { reason: reason.clone() }),
@@ -213,6 +224,10 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         Body::IncidentOpened { held: Some(held), .. } => crate::step::input_of((**held).clone()),
         _ => Input::Continue,
     }
+}
+
+fn task(tree: u64, path: &Text, act: TaskAct) -> Input {
+    Input::Operate(Operation::Task { tree, path: path.clone(), act })
 }
 
 fn word_of(policy: OnUnknown) -> &'static str {

@@ -3,12 +3,14 @@
 //! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
 //! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers),
-//! `pause`, `resume`, `edit PATCH`, `move PATH...`.
+//! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
+//! `decide PATH OUTCOME [FORM]`.
 //! Every script is replayed at its end and must give the same bytes.
 
 mod control;
 mod incident;
 mod operate;
+mod people;
 mod retry;
 mod saga;
 mod statechart;
@@ -20,7 +22,7 @@ use traaviis_model::{
     Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
     Timestamp, Value,
     document::{self, Format},
-    record::Operation,
+    record::{Operation, TaskAct},
 };
 
 use crate::{
@@ -100,6 +102,7 @@ impl<'m> World<'m> {
         let scheduled = self.snapshot.node(tree, path).map_or(0, |node| node.scheduled);
         let outcome =
             |outcome| Input::Outcome { tree, path: path.into(), scheduled, attempt, outcome };
+        let task = |act| Input::Operate(Operation::Task { tree, path: path.into(), act });
         let input = match word {
             "send" => Input::Event { event: path.into(), data: json(tail), id: None },
             "ok" => outcome(Ok(json(tail))),
@@ -136,6 +139,13 @@ impl<'m> World<'m> {
                 patch: serde_json::from_str(rest).expect(rest),
                 reason: "mend".into(),
             }),
+            "claim" => task(TaskAct::Claim),
+            "release" => task(TaskAct::Release),
+            "decide" => {
+                let (outcome, form) = tail.split_once(' ').unwrap_or((tail, "null"));
+                let (outcome, form) = (outcome.into(), json(form));
+                task(TaskAct::Decide { outcome, form, comment: Some("because".into()) })
+            }
             "move" => Input::Operate(Operation::Move {
                 to: rest.split_whitespace().map(Into::into).collect(),
                 reason: "mend".into(),
@@ -240,6 +250,12 @@ fn show(body: &Body) -> Option<String> {
         Body::IncidentResolved { incident, resolution, .. } => {
             format!("resolved {incident}: {resolution}")
         }
+        Body::SignalReceived { path, data, .. } => format!("signal {path} {data}"),
+        Body::TaskCreated { path, .. } => format!("task {path}"),
+        Body::TaskClaimed { path, by, .. } => format!("claimed {path} {by}"),
+        Body::TaskReleased { path, .. } => format!("released {path}"),
+        Body::TaskDecided { path, .. } => format!("decided {path}"),
+        Body::TaskExpired { path, .. } => format!("expired {path}"),
         Body::Paused { .. } => "paused".into(),
         Body::Resumed { .. } => "resumed".into(),
         Body::InputHeld { .. } => "held".into(),

@@ -42,12 +42,23 @@ pub struct Definition {
     pub states: Vec<State>,
     /// Checks before each external event.
     pub validations: Vec<Validation>,
+    /// Named effect trees for `use`, in document order.
+    pub effects: Vec<NamedEffect>,
     /// Fate of the instance when an error event finds no transition.
     pub errors_unhandled: ErrorsUnhandled,
     /// Settings of effects that do not set their own.
     pub defaults: EffectDefaults,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+}
+
+/// An effect tree with a name.
+#[derive(Clone, Debug)]
+pub struct NamedEffect {
+    /// Name for `use`.
+    pub name: Text,
+    /// The tree; its templates may read `param`.
+    pub effect: Effect,
 }
 
 /// Business key of instances.

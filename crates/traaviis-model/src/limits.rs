@@ -26,6 +26,10 @@ pub const EFFECT_DEPTH_MAX: usize = 32;
 pub const EFFECT_ADVANCES_PER_STEP_MAX: usize = 1_000;
 /// Iterations of one `while_loop`.
 pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
+/// Events that one `wait_signal` collects; they are held in memory together.
+pub const SIGNALS_MAX: u64 = 1_000;
+/// People that one task asks.
+pub const TASK_QUORUM_MAX: u64 = 100;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
 /// Bytes of an event payload or start input.

@@ -31,6 +31,19 @@ pub struct Actor {
     pub id: Text,
 }
 
+impl ActorKind {
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ActorKind::User => "user",
+            ActorKind::Key => "key",
+            ActorKind::Service => "service",
+            ActorKind::Engine => "engine",
+            ActorKind::Agent => "agent",
+        }
+    }
+}
+
 /// Kinds of actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -259,12 +272,42 @@ pub enum Operation {
         /// Why.
         reason: Text,
     },
+    /// Does something about a task that waits for people.
+    Task {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// What to do.
+        act: TaskAct,
+    },
     /// Puts a paused instance into other states.
     Move {
         /// Paths of states; what is inside them and around them follows.
         to: Vec<Text>,
         /// Why.
         reason: Text,
+    },
+}
+
+/// What a person does about a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskAct {
+    /// Takes it, so that nobody else answers.
+    Claim,
+    /// Gives it back.
+    Release,
+    /// Answers it.
+    Decide {
+        /// One of the outcomes of the task.
+        outcome: Text,
+        /// Fits the form of the task.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        form: Value,
+        /// For others to read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<Text>,
     },
 }
 
@@ -588,6 +631,55 @@ pub enum Body {
         /// Why.
         error: EffectError,
     },
+    /// A `wait_signal` that collects several events got one of them.
+    SignalReceived {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+    },
+    /// A task waits for people; what it asks is the input of its node.
+    TaskCreated {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// Somebody took a task.
+    TaskClaimed {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Who, as `kind:id`.
+        by: Text,
+    },
+    /// A task was given back.
+    TaskReleased {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
+    /// Somebody answered a task.
+    TaskDecided {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The answer with who gave it and when: `{outcome, form, by, at, comment}`.
+        decision: Value,
+    },
+    /// Nobody answered a task in time.
+    TaskExpired {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
     /// An event for subscribers.
     Emitted {
         /// Name.
@@ -743,6 +835,12 @@ impl Body {
             Body::CompensationCompleted { .. } => "compensation_completed",
             Body::CompensationFailed { .. } => "compensation_failed",
             Body::Emitted { .. } => "emitted",
+            Body::SignalReceived { .. } => "signal_received",
+            Body::TaskCreated { .. } => "task_created",
+            Body::TaskClaimed { .. } => "task_claimed",
+            Body::TaskReleased { .. } => "task_released",
+            Body::TaskDecided { .. } => "task_decided",
+            Body::TaskExpired { .. } => "task_expired",
             Body::Paused { .. } => "paused",
             Body::Resumed { .. } => "resumed",
             Body::InputHeld { .. } => "input_held",

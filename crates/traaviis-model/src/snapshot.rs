@@ -191,6 +191,19 @@ fn is_zero_u64(it: &u64) -> bool {
     *it == 0
 }
 
+/// Returns a list with one more item.
+fn pushed(list: &Value, item: &Value) -> Value {
+    let before = list.as_list().unwrap_or_default();
+    Value::list(before.iter().chain([item]).cloned())
+}
+
+/// Returns a map with one key set.
+fn with(map: &Value, key: &str, value: Value) -> Value {
+    let mut map = map.as_map().cloned().unwrap_or_default();
+    map.insert(key, value);
+    Value::Map(map.into())
+}
+
 /// How a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -427,6 +440,8 @@ impl Snapshot {
             | Body::CancelRequested { .. }
             | Body::CompensationCompleted { .. }
             | Body::Moved { .. }
+            | Body::TaskCreated { .. }
+            | Body::TaskExpired { .. }
             | Body::DocumentPut { .. } => {}
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
@@ -599,6 +614,27 @@ impl Snapshot {
                     None => NodeStatus::Cancelling,
                 };
                 node.error.clone_from(error);
+                Ok(())
+            }
+            Body::SignalReceived { tree, path, data } => {
+                let node = self.node_mut(*tree, path)?;
+                node.value = pushed(&node.value, data);
+                Ok(())
+            }
+            Body::TaskClaimed { tree, path, by } => {
+                let node = self.node_mut(*tree, path)?;
+                node.value = with(&node.value, "claimed_by", Value::String(by.clone()));
+                Ok(())
+            }
+            Body::TaskReleased { tree, path } => {
+                let node = self.node_mut(*tree, path)?;
+                node.value = with(&node.value, "claimed_by", Value::Null);
+                Ok(())
+            }
+            Body::TaskDecided { tree, path, decision } => {
+                let node = self.node_mut(*tree, path)?;
+                let before = node.value.get("decisions").cloned().unwrap_or_default();
+                node.value = with(&node.value, "decisions", pushed(&before, decision));
                 Ok(())
             }
             // The failed compensation itself is a node; this only tells the reader.

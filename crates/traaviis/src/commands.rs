@@ -21,5 +21,6 @@ pub mod schema;
 pub mod send;
 pub mod show;
 pub mod simulate;
+pub mod tasks;
 pub mod validate;
 pub mod version;

@@ -29,8 +29,8 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, doctor, edit, fmt, graph, import, incidents, log, logs,
-        move_to, pause, ps, replay, resolve, retry, run, schema, send, show, simulate, validate,
-        version,
+        move_to, pause, ps, replay, resolve, retry, run, schema, send, show, simulate, tasks,
+        validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -64,6 +64,7 @@ enum Command {
     Send(send::Args),
     Resolve(resolve::Args),
     Retry(retry::Args),
+    Tasks(tasks::Args),
     Incidents(incidents::Args),
     /// Stops an instance between two steps.
     Pause(pause::Args),
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
         Command::Resolve(args) => resolve::run(args, &output),
+        Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),
         Command::Incidents(args) => incidents::run(args, &output),
         Command::Pause(args) => pause::pause(args, &output),

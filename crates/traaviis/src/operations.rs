@@ -1,11 +1,17 @@
 //! Questions about a data directory, answered by whoever can: the running process through its
 //! socket, or this one by opening the directory. The answers are the same.
 
+pub mod tasks;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
-use traaviis_model::{Seq, Snapshot, record::Held, snapshot::Incident};
+use traaviis_model::{
+    Seq, Snapshot,
+    record::{Held, Operation},
+    snapshot::Incident,
+};
 
 use crate::{
     clock,
@@ -189,14 +195,21 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&retry(data, snapshot)?))
         }
-        Ask::Incidents => {
-            let open = match data {
-                Some(data) => data.open_instances(),
-                None => histories.list()?.whole,
-            };
-            Ok(incidents_of(&open))
+        Ask::Task { id, path, act } => {
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
+            Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
+        Ask::Tasks => Ok(tasks::list(&open_ones(histories, data)?)),
+        Ask::Incidents => Ok(incidents_of(&open_ones(histories, data)?)),
     }
+}
+
+fn open_ones(histories: &Histories, data: Option<&Data>) -> Result<Vec<Snapshot>, Failure> {
+    Ok(match data {
+        Some(data) => data.open_instances(),
+        None => histories.list()?.whole,
+    })
 }
 
 /// Answers the incidents that stand open now, one after the other.

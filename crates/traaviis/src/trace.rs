@@ -253,6 +253,18 @@ impl Trace {
                 let error = error_text(error);
                 format!("{} {name}  cannot be undone: {error}", style.paint(Ink::Bad, "↩"))
             }
+            Body::TaskCreated { .. } => {
+                format!("{} {name}  waits for people", style.paint(Ink::Care, "☐"))
+            }
+            Body::TaskClaimed { by, .. } => format!("☐ {name}  claimed by {by}"),
+            Body::TaskReleased { .. } => format!("☐ {name}  released"),
+            Body::TaskDecided { decision, .. } => {
+                let text =
+                    |key: &str| decision.get(key).and_then(Value::as_str).unwrap_or_default();
+                format!("☑ {name}  {} by {}", clip(text("outcome"), 60), text("by"))
+            }
+            Body::TaskExpired { .. } => style.paint(Ink::Care, &format!("☐ {name}  expired")),
+            Body::SignalReceived { data, .. } => format!("⇢ {name}{}", suffix(data)),
             Body::TreeOrphaned { .. } => return None,
             _ => return None,
         };
@@ -355,6 +367,12 @@ fn node_of(body: &Body) -> Option<(Seq, &Text)> {
         | Body::LoopAdvanced { tree, path, .. }
         | Body::CompensationStarted { tree, path, .. }
         | Body::CompensationCompleted { tree, path }
+        | Body::SignalReceived { tree, path, .. }
+        | Body::TaskCreated { tree, path }
+        | Body::TaskClaimed { tree, path, .. }
+        | Body::TaskReleased { tree, path }
+        | Body::TaskDecided { tree, path, .. }
+        | Body::TaskExpired { tree, path }
         | Body::CompensationFailed { tree, path, .. } => Some((*tree, path)),
         _ => None,
     }

@@ -64,6 +64,14 @@ impl<'m> Run<'m> {
                 }
                 Value::map([("branch", segment_of(chosen)), ("value", value.clone())])
             }
+            EffectKind::Use { with, .. } => {
+                let with = with.render(&env)?;
+                if with.as_map().is_none() {
+                    return Err(wrong(format!("`with` must be a map, this is {}", with.kind())));
+                }
+                with
+            }
+            EffectKind::Task(task) => self.task_input(tree, path, task)?,
             EffectKind::Timeout { duration, .. } => {
                 let value = duration.render(&env)?;
                 let span = crate::machine::span_of(&value).map_err(wrong)?;
@@ -98,6 +106,9 @@ impl<'m> Run<'m> {
                 let due = text("until").parse().unwrap_or(self.now);
                 self.schedule_at(due, TimerKind::Delay { tree, path: path.clone() }, Value::Null);
             }
+            EffectKind::Task(_) => self.task_opened(tree, path),
+            // Events kept for later may be what it waits for.
+            EffectKind::WaitSignal(_) => self.configuration_changed = true,
             _ => {}
         }
     }
@@ -171,6 +182,7 @@ impl<'m> Run<'m> {
             }
             EffectKind::Retry { body, policy } => self.drive_retry(tree, path, def, body, policy),
             EffectKind::Timeout { body, .. } => self.drive_timeout(tree, path, def, body),
+            EffectKind::Use { body, .. } => self.drive_one(tree, path, def, Some(body)),
             EffectKind::WithCompensation { action, .. } => {
                 self.drive_one(tree, path, def, Some(action));
             }
@@ -575,7 +587,12 @@ impl<'m> Run<'m> {
     }
 
     /// The limit of a `timeout` node is reached.
-    pub(crate) fn deadline_over(&mut self, tree: Seq, _path: &Text) {
+    pub(crate) fn deadline_over(&mut self, tree: Seq, path: &Text) {
+        if let Some(def) = self.def_of(tree, path)
+            && matches!(def.kind, EffectKind::Task(_))
+        {
+            self.task_expired(tree, path, def);
+        }
         self.advance_tree(tree);
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn previous_result(env: &StepEnv<'_>, tree: Seq, path: &str) -> Value
     Value::Null
 }
 
-/// Returns `item`, `index` or `loop` of the nearest enclosing batch or loop.
+/// Returns `item`, `index`, `loop` or `param` of the nearest enclosing batch, loop or use.
 pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> Option<Value> {
     let mut above = ancestry(env, tree, path);
     // The condition of a loop belongs to the loop itself.
@@ -92,6 +92,9 @@ pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> O
         match (&def.kind, var) {
             (EffectKind::While { .. }, Var::Loop) => {
                 return Some(node.map(|it| it.value.clone()).unwrap_or_default());
+            }
+            (EffectKind::Use { .. }, Var::Param) if !segment.is_empty() => {
+                return Some(node?.input.clone());
             }
             (EffectKind::Batch { .. }, Var::Index) if !segment.is_empty() => {
                 return segment.parse().ok().map(Value::Int);

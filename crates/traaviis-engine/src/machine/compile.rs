@@ -43,6 +43,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
 
     let mut states = vec![compiler.root(&definition)];
     compiler.states(&definition, &definition.states, 0, &mut states);
+    effect::check_named(&mut compiler, &definition);
     for at in (1..states.len()).rev() {
         let (parent, last) = (states[at].parent, states[at].last.max(at));
         states[at].last = last;
@@ -57,6 +58,15 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     compiler.multi_targets(&states);
     compiler.always_cycles(&states);
     if !compiler.found.is_empty() {
+        // A named effect is compiled at each use and tells the same each time.
+        let mut told = Vec::new();
+        compiler.found.retain(|it| {
+            let is_new = !told.contains(it);
+            if is_new {
+                told.push(it.clone());
+            }
+            is_new
+        });
         return Err(compiler.found);
     }
     Ok(Machine {
@@ -142,7 +152,7 @@ impl Compiler {
         self.found.push(found);
     }
 
-    fn schema(&mut self, source: Option<&Value>, pointer: &str) -> Option<Schema> {
+    pub(super) fn schema(&mut self, source: Option<&Value>, pointer: &str) -> Option<Schema> {
         match Schema::compile(source?) {
             Ok(schema) => Some(schema),
             Err(why) => {
@@ -301,7 +311,7 @@ impl Compiler {
                 when: it.when.as_ref().map(|source| {
                     self.expr(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))
                 }),
-                effect: effect::compile_tree(self, &it.effect, &definition.defaults, &it.id),
+                effect: effect::compile_tree(self, &it.effect, definition, &it.id),
                 on_done: self.candidates(at, &it.on_done),
                 on_error: self.candidates(at, &it.on_error),
                 detach: it.detach,
@@ -335,7 +345,7 @@ impl Compiler {
     }
 
     /// Reports a descriptor that no declared or reserved event can ever fit.
-    fn declared_event(&mut self, descriptor: &str, pointer: &str) {
+    pub(super) fn declared_event(&mut self, descriptor: &str, pointer: &str) {
         let fits = match Descriptor::parse(descriptor) {
             Descriptor::Any => true,
             Descriptor::Exact(name) => is_reserved(&name) || self.declared.contains(&name),
@@ -521,7 +531,7 @@ fn escape(key: &str) -> String {
 }
 
 /// Returns the name nearest to `wanted`, if it is near enough to be a slip.
-fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
     names
         .filter(|name| !name.is_empty())

@@ -6,11 +6,11 @@
 
 use traaviis_model::{
     Text, Value,
-    definition::{Backoff, Children, Effect, EffectDefaults, Jitter, OnUnknown, RetryPolicy},
+    definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
 };
 
-use super::compile::Compiler;
+use super::{Descriptor, compile::Compiler};
 use crate::expr::{Expr, Scope, SecretUse, Template};
 
 /// A compiled node.
@@ -147,7 +147,42 @@ pub enum EffectKind {
         data: Template,
         subject: Option<Template>,
     },
+    /// A named effect with its parameters.
+    Use {
+        body: Box<EffectDef>,
+        with: Template,
+    },
+    WaitSignal(Box<SignalDef>),
+    Task(Box<TaskDef>),
     Call(Box<CallParams>),
+}
+
+/// What a `wait_signal` waits for.
+#[derive(Debug)]
+pub struct SignalDef {
+    /// Names or prefixes.
+    pub(crate) events: Vec<Descriptor>,
+    /// Must hold for an event to count; reads `event`.
+    pub(crate) test: Option<Expr>,
+    /// How many make it complete.
+    pub(crate) count: usize,
+    /// Takes events before transitions see them.
+    pub(crate) exclusive: bool,
+}
+
+/// What a `human_task` or `approval` asks.
+#[derive(Debug)]
+pub struct TaskDef {
+    /// Templates shown to people: title, description, assignees, form, defaults.
+    pub(crate) shown: Vec<(Text, Template)>,
+    /// What may be answered.
+    pub(crate) outcomes: Vec<Text>,
+    /// Time to answer.
+    pub(crate) deadline: Option<Template>,
+    /// Equal answers that decide.
+    pub(crate) quorum: usize,
+    /// This outcome is an error.
+    pub(crate) error: Option<&'static str>,
 }
 
 /// How a case is chosen.
@@ -190,6 +225,7 @@ impl EffectDef {
             EffectKind::Saga { steps, .. } => steps.iter().find(|it| one(it)),
             EffectKind::Retry { body, .. }
             | EffectKind::Timeout { body, .. }
+            | EffectKind::Use { body, .. }
             | EffectKind::While { body, .. } => one(body).then_some(&**body),
             EffectKind::WithCompensation { action, compensation, .. } => {
                 [action, compensation].into_iter().map(|it| &**it).find(|it| one(it))
@@ -333,18 +369,31 @@ impl Params<'_, '_> {
 pub(super) fn compile_tree(
     compiler: &mut Compiler,
     effect: &Effect,
-    defaults: &EffectDefaults,
+    definition: &Definition,
     segment: &Text,
 ) -> EffectDef {
-    let scope = Scope::EVERYWHERE.union(Scope::RESULT).union(Scope::STEPS);
-    let mut build = Build { compiler, defaults, nodes: 0 };
-    build.node(effect, segment, scope, 1)
+    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new() };
+    build.node(effect, segment, TREE, 1)
 }
+
+/// Compiles the named effects for what is wrong with them, also with those that nothing uses.
+pub(super) fn check_named(compiler: &mut Compiler, definition: &Definition) {
+    for named in &definition.effects {
+        let inside = vec![&*named.name];
+        let mut build = Build { compiler, definition, nodes: 0, inside };
+        build.node(&named.effect, &named.name, TREE.union(Scope::PARAM), 1);
+    }
+}
+
+/// What the templates of every effect may read.
+const TREE: Scope = Scope::EVERYWHERE.union(Scope::RESULT).union(Scope::STEPS);
 
 struct Build<'c> {
     compiler: &'c mut Compiler,
-    defaults: &'c EffectDefaults,
+    definition: &'c Definition,
     nodes: usize,
+    /// Named effects around this place.
+    inside: Vec<&'c str>,
 }
 
 impl Build<'_> {
@@ -362,6 +411,7 @@ impl Build<'_> {
             );
             return self.leaf(segment, EffectKind::Value(Template::null()));
         }
+        let kind_name: &str = &effect.kind;
         let kind = self.kind(effect, scope, depth);
         let is_call = matches!(kind, EffectKind::Call(_));
         let is_retry = matches!(kind, EffectKind::Retry { .. });
@@ -376,7 +426,12 @@ impl Build<'_> {
             kind,
         };
         let pointer = effect.pointer.to_string();
-        if let (Some(timeout), false) = (&effect.timeout, is_call) {
+        let week = Value::from("7d");
+        let timeout = match kind_name {
+            "wait_signal" => effect.timeout.as_ref().or(Some(&week)),
+            _ => effect.timeout.as_ref(),
+        };
+        if let (Some(timeout), false) = (timeout, is_call) {
             let duration = self.compiler.duration(timeout, scope, &format!("{pointer}/timeout"));
             def = wrap(def, "timeout", |body| EffectKind::Timeout { body, duration });
         }
@@ -532,6 +587,9 @@ impl Build<'_> {
                 let max = self.params(effect, scope).count("max", 32, limits::EFFECT_NODES_MAX);
                 return EffectKind::Parallel { children, named, max };
             }
+            "use" => return self.used(effect, scope, depth),
+            "wait_signal" => return self.wait_signal(effect, scope),
+            "human_task" | "approval" => return self.task(effect, scope),
             "race" => return EffectKind::Race { children: self.many(effect, scope, depth).0 },
             "fallback" => {
                 let (children, _) = self.many(effect, scope, depth);
@@ -654,19 +712,98 @@ impl Build<'_> {
                 (name.clone(), self.compiler.template(value, scope, secrets, &at))
             })
             .collect();
-        let retry = effect.retry.as_ref().or(self.defaults.retry.as_ref()).cloned();
-        let timeout = effect.timeout.as_ref().or(self.defaults.timeout.as_ref()).cloned();
+        let retry = effect.retry.as_ref().or(self.definition.defaults.retry.as_ref()).cloned();
+        let timeout =
+            effect.timeout.as_ref().or(self.definition.defaults.timeout.as_ref()).cloned();
         EffectKind::Call(Box::new(CallParams {
             input,
             retry: retry.map(|policy| self.retry(&policy, scope, &format!("{pointer}/retry"))),
             timeout: timeout
                 .map(|it| self.compiler.duration(&it, scope, &format!("{pointer}/timeout"))),
-            on_unknown: effect.on_unknown.or(self.defaults.on_unknown),
+            on_unknown: effect.on_unknown.or(self.definition.defaults.on_unknown),
             key: effect.idempotency_key.as_ref().map(|it| {
                 let at = format!("{pointer}/idempotency_key");
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
         }))
+    }
+
+    /// Compiles the named effect in place of its use.
+    fn used(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
+        let mut params = self.params(effect, scope);
+        let name = params.text("effect", "");
+        let with = params.template("with");
+        let with = with.unwrap_or_else(|| Template::constant(Value::empty_map()));
+        let pointer = format!("{}/effect", effect.pointer);
+        let segment = "body".into();
+        let definition = self.definition;
+        let body = match definition.effects.iter().find(|it| it.name == name) {
+            _ if self.inside.contains(&&*name) => {
+                let way = [&self.inside[..], &[&*name]].concat().join("` -> `");
+                let message = format!("the named effect `{name}` uses itself: `{way}`");
+                self.compiler.error("E141", &pointer, message);
+                self.leaf(&segment, EffectKind::Value(Template::null()))
+            }
+            Some(named) => {
+                self.inside.push(&named.name);
+                let body = self.node(&named.effect, &segment, TREE.union(Scope::PARAM), depth + 1);
+                self.inside.pop();
+                body
+            }
+            None => {
+                let message = format!("`effects` has no effect `{name}`");
+                let names = definition.effects.iter().map(|it| &*it.name);
+                match super::compile::nearest(&name, names) {
+                    Some(near) => {
+                        let hint = format!("did you mean `{near}`?");
+                        self.compiler.error_with_hint("E140", &pointer, message, &hint);
+                    }
+                    None => self.compiler.error("E140", &pointer, message),
+                }
+                self.leaf(&segment, EffectKind::Value(Template::null()))
+            }
+        };
+        EffectKind::Use { body: Box::new(body), with }
+    }
+
+    fn wait_signal(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
+        let mut params = self.params(effect, scope);
+        let mut names = params.texts("events");
+        if params.raw("event").is_some() {
+            names.push(params.text("event", ""));
+        }
+        let has_test = params.raw("match").is_some();
+        let test = has_test.then(|| params.expr("match", scope.union(Scope::EVENT)));
+        let count = params.count("count", 1, limits::SIGNALS_MAX as usize);
+        let exclusive = params.flag("exclusive", false);
+        for name in &names {
+            self.compiler.declared_event(name, &effect.pointer);
+        }
+        let events = names.iter().map(|it| Descriptor::parse(it)).collect();
+        EffectKind::WaitSignal(Box::new(SignalDef { events, test, count, exclusive }))
+    }
+
+    fn task(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
+        let is_approval = &*effect.kind == "approval";
+        let mut params = self.params(effect, scope);
+        let shown = ["title", "description", "assignees", "form", "defaults"]
+            .into_iter()
+            .filter_map(|name| Some((Text::from(name), params.template(name)?)))
+            .collect();
+        let mut outcomes = params.texts("outcomes");
+        if outcomes.is_empty() {
+            outcomes = vec!["approved".into(), "denied".into()];
+        }
+        let deadline = params.duration("deadline");
+        let quorum = params.count("quorum", 1, limits::TASK_QUORUM_MAX as usize);
+        let error = (is_approval && params.flag("deny_is_error", true)).then_some("denied");
+        if let Some(form @ Value::Map(_)) = params.raw("form").cloned()
+            && !form.to_json().contains("${")
+        {
+            let pointer = format!("{}/form", effect.pointer);
+            self.compiler.schema(Some(&form), &pointer);
+        }
+        EffectKind::Task(Box::new(TaskDef { shown, outcomes, deadline, quorum, error }))
     }
 
     fn saga(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
@@ -753,6 +890,7 @@ fn kind_undoes(kind: &EffectKind) -> bool {
         | EffectKind::Fallback { children, .. } => children.iter().any(|it| it.undoes),
         EffectKind::Retry { body, .. }
         | EffectKind::Timeout { body, .. }
+        | EffectKind::Use { body, .. }
         | EffectKind::While { body, .. } => body.undoes,
         EffectKind::If { branches, .. } => branches.iter().any(|it| it.undoes),
         EffectKind::Case { cases, default, .. } => {

@@ -68,7 +68,7 @@ impl Env for StepEnv<'_> {
                 }
             },
             Var::Steps => self.node.map(|(tree, _)| crate::effects::scope::steps(self, tree)),
-            Var::Item | Var::Index | Var::Loop => {
+            Var::Item | Var::Index | Var::Loop | Var::Param => {
                 let (tree, path) = self.node?;
                 crate::effects::scope::enclosing(self, var, tree, path)
             }

@@ -9,12 +9,16 @@ use traaviis_model::{
 };
 
 use crate::{
+    effects::signal::Takers,
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
     step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
 };
 
-use super::incident::{held_of, paused};
+use super::{
+    incident::{held_of, paused},
+    select::Selection,
+};
 
 /// What the first templates of an instance read: its input, before there is any state.
 struct StartEnv<'a> {
@@ -51,7 +55,7 @@ fn too_large(what: &str, limit: usize) -> Rejection {
 }
 
 /// Refuses what no workflow can take from outside: too much, and names of secrets.
-pub(super) fn check_payload(
+pub(crate) fn check_payload(
     what: &str,
     code: &'static str,
     value: &Value,
@@ -196,7 +200,21 @@ pub(super) fn hold(
     run.finish()
 }
 
-impl Run<'_> {
+/// Who takes an event.
+struct Offer<'m> {
+    /// Transitions, unless an exclusive wait takes the event.
+    selection: Option<Selection<'m>>,
+    signals: Takers,
+}
+
+impl Offer<'_> {
+    fn is_empty(&self) -> bool {
+        self.selection.as_ref().is_none_or(|it| it.candidates.is_empty())
+            && self.signals.nodes.is_empty()
+    }
+}
+
+impl<'m> Run<'m> {
     /// Takes one input until the instance rests.
     pub(super) fn take(&mut self, input: Input) -> Result<(), Rejection> {
         if self.pauses(&input) {
@@ -284,21 +302,41 @@ impl Run<'_> {
             let cause = format!("/events/{}", event.name).into();
             let _ = self.merge_data(&event.data, &cause);
         }
-        let selection = self.select(Some(&event));
-        if selection.candidates.is_empty() {
+        let offer = self.offer(&event);
+        if offer.is_empty() {
             return self.not_accepted(event, seq_before);
         }
         if !merge {
             self.emit(received(&event));
         }
-        for (error, pointer, state) in selection.errors {
-            self.told_errors.push(pointer.clone());
-            self.expression_failed(&error, &pointer, state);
-        }
-        self.microstep(&selection.candidates);
+        self.take_offer(offer, &event);
         self.settle();
         self.end_if_clean();
         Ok(())
+    }
+
+    /// Finds who takes an event: exclusive waits alone, else transitions and then other waits.
+    fn offer(&self, event: &InternalEvent) -> Offer<'m> {
+        let exclusive = self.signals_for(event, true);
+        if !exclusive.nodes.is_empty() {
+            return Offer { selection: None, signals: exclusive };
+        }
+        let mut signals = self.signals_for(event, false);
+        signals.errors.extend(exclusive.errors);
+        Offer { selection: Some(self.select(Some(event))), signals }
+    }
+
+    fn take_offer(&mut self, offer: Offer<'m>, event: &InternalEvent) {
+        if let Some(selection) = offer.selection {
+            for (error, pointer, state) in selection.errors {
+                self.told_errors.push(pointer.clone());
+                self.expression_failed(&error, &pointer, state);
+            }
+            if !selection.candidates.is_empty() {
+                self.microstep(&selection.candidates);
+            }
+        }
+        self.signal(offer.signals, &event.data);
     }
 
     fn validate(&self, event: &InternalEvent) -> Result<(), Rejection> {
@@ -410,15 +448,16 @@ impl Run<'_> {
                 origin: Origin::None,
             };
             let before = self.event.replace(event);
-            let selection = self.select(self.event.as_ref());
-            if selection.candidates.is_empty() {
+            let Some(event) = self.event.clone() else { continue };
+            let offer = self.offer(&event);
+            if offer.is_empty() {
                 self.event = before;
                 continue;
             }
             // An event of its own, and so a macrostep of its own.
             self.microsteps = 0;
             self.emit(Body::EventRecalled { event: name });
-            self.microstep(&selection.candidates);
+            self.take_offer(offer, &event);
             return true;
         }
         self.configuration_changed = false;

@@ -1,4 +1,4 @@
-//! What an operator does to an instance by hand: pause, resume, edit the data, move.
+//! What people do to an instance by hand: pause, resume, edit the data, move, answer tasks.
 //!
 //! A paused instance takes no step: timers wait, no attempt begins, and the ends of running
 //! attempts are kept as records ([`Body::InputHeld`]), to be taken one by one when it goes on.
@@ -10,7 +10,7 @@ use traaviis_model::{
 };
 
 use super::{
-    incident::{held_of, input_of},
+    incident::{held_of, input_of, paused},
     input::check_payload,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 impl Run<'_> {
     pub(super) fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
         if self.snapshot.status == Status::Completing
-            && !matches!(operation, Operation::EditData { .. })
+            && !matches!(operation, Operation::EditData { .. } | Operation::Task { .. })
         {
             return Err(Rejection::new(
                 "invalid_state",
@@ -43,6 +43,8 @@ impl Run<'_> {
                 }
                 Ok(())
             }
+            Operation::Task { .. } if self.snapshot.status == Status::Paused => Err(paused()),
+            Operation::Task { tree, path, act } => self.act_on_task(tree, &path, act),
             Operation::EditData { patch, reason } => self.edit_data(patch, reason),
             Operation::Move { to, reason } => self.move_to(to, reason),
         }

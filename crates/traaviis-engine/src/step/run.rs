@@ -148,6 +148,12 @@ impl<'m> Run<'m> {
         Ok(run)
     }
 
+    /// Returns who acts in this step, as `kind:id`.
+    pub(crate) fn actor_text(&self) -> Text {
+        let actor = &self.header.actor;
+        format!("{}:{}", actor.kind.as_str(), actor.id).into()
+    }
+
     /// Writes a record and applies it; returns its number.
     pub(crate) fn emit(&mut self, body: Body) -> Seq {
         let seq = self.snapshot.seq + 1;

@@ -294,6 +294,19 @@ impl Run<'_> {
         if snapshot.status == Status::Paused {
             return self.wait_for_resume(snapshot, waits, told).map(|()| None);
         }
+        if let Some(text) = self.task_text(snapshot)
+            && !is_working(snapshot)
+            && snapshot.timers.is_empty()
+        {
+            if !waits {
+                return Err(Failure::finding("waiting_for_task", text));
+            }
+            if told.waiting_at != snapshot.seq {
+                told.waiting_at = snapshot.seq;
+                self.output.note(&text);
+            }
+            return Ok(None);
+        }
         if !is_at_rest {
             return Ok(None);
         }
@@ -321,6 +334,20 @@ impl Run<'_> {
             ));
         }
         Ok(None)
+    }
+
+    /// Says which task waits for people, and how it is answered.
+    fn task_text(&self, snapshot: &Snapshot) -> Option<String> {
+        let (_, path, node) = operations::tasks::of(snapshot).next()?;
+        let title = node.input.get("title").and_then(Value::as_str).unwrap_or_default();
+        let title = clip(title, 80);
+        let next = match &self.args.data {
+            Some(dir) => {
+                format!("traaviis tasks decide {} OUTCOME --data {}", snapshot.id, dir.display())
+            }
+            None => "a run that can be answered needs `--data DIR`".to_string(),
+        };
+        Some(format!("task `{title}` at {path} waits for an answer; {next}"))
     }
 
     fn wait_for_resume(
@@ -533,7 +560,11 @@ fn is_working(snapshot: &Snapshot) -> bool {
     let moves = |node: &Node| match node.status {
         NodeStatus::Started | NodeStatus::Waiting => true,
         // A node without running children is a leaf that waits for a slot or a timer.
-        NodeStatus::Scheduled => node.running.is_empty() && !is_stuck,
+        NodeStatus::Scheduled => {
+            node.running.is_empty()
+                && !is_stuck
+                && !matches!(&*node.kind, "human_task" | "approval" | "wait_signal")
+        }
         _ => false,
     };
     let waits_for_person = |tree: Seq, path: &str| {

@@ -1,7 +1,10 @@
 //! What is said on the control socket.
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{DefinitionHash, Seq, Value, record::Operation};
+use traaviis_model::{
+    DefinitionHash, Seq, Value,
+    record::{Operation, TaskAct},
+};
 
 use crate::exit::{Exit, Failure};
 
@@ -75,6 +78,17 @@ pub enum Ask {
         /// Instance.
         id: String,
     },
+    /// Does something about a task.
+    Task {
+        /// Instance.
+        id: String,
+        /// Which one; needed when the instance has several.
+        path: Option<String>,
+        /// What to do.
+        act: TaskAct,
+    },
+    /// Lists open tasks.
+    Tasks,
     /// Lists what waits for a person.
     Incidents,
     /// Returns record lines of one instance.
@@ -101,6 +115,7 @@ impl Ask {
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
                 | Ask::Retry { .. }
+                | Ask::Task { .. }
         )
     }
 }

@@ -72,6 +72,9 @@ impl World {
                 (r"\b\d+\.\d{3}s", "T"),
                 (r"(?m)^ +T  ", "T  "),
                 (r"offset \d+", "offset N"),
+                // A checkpoint stands where the log was when it was begun.
+                (r"positions \d+ to \d+", "positions N to M"),
+                (r"position \d+", "position N"),
                 (r"process `?\d+`?", "process PID"),
                 (r"/tmp/traaviis-[0-9a-zA-Z-]+", "SCRATCH"),
             ]

@@ -69,7 +69,7 @@ fn one_damaged_instance_hides_no_other() {
         ID                                    WORKFLOW  VERSION  STATUS     STATE   AGE     SEQ
         ID  Door      1.0.0    damaged    closed  T  2
         ID  Pure      1.0.0    completed  done    T  10
-        warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 5, its checkpoint at position 19 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
     "#]]);
     let listed = world.run(&["ps", "--json", "--data", "d"]);
     assert_eq!(listed.status.code(), Some(0));
@@ -79,7 +79,7 @@ fn one_damaged_instance_hides_no_other() {
     assert!(world.run(&["show", &ids[1], "--data", "d"]).status.success());
     world.check(&format!("show {} --data d", ids[0]), expect![[r#"
         exit 1
-        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 5, its checkpoint at position 19 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
     "#]]);
 }
 
@@ -167,25 +167,25 @@ fn every_command_says_the_same_of_a_log_that_ends_before_its_checkpoint() {
         exit 0
         ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
         ID  Door      1.0.0    damaged  closed  T  2
-        warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # show
         exit 1
-        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # run
         exit 1
-        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions 3 to 7 are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
-        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them
-        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions N to M are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them
+        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # send
         exit 1
-        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions 3 to 7 are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
-        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them
-        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions N to M are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them
+        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # cancel
         exit 1
-        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions 3 to 7 are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
-        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them
-        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions 3 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions N to M are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+        warning: instance ID cannot go on from record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them
+        error: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # doctor
         exit 1
         fail: the log ends at position 3, before its checkpoint at 8; the records at positions 3 to 7 are missing
@@ -237,14 +237,14 @@ fn a_run_whose_records_are_all_lost_is_not_begun_twice() {
     file.set_len(0).unwrap();
     world.check("run door.yaml --data d", expect![[r#"
         exit 1
-        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions 0 to 7 are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
-        warning: instance ID cannot go on from record 0: records 1 to 7 of its history are missing: the log has lost positions 0 to 7, its checkpoint at position 8 counts on them
-        error: instance `ID` is damaged after record 0: records 1 to 7 of its history are missing: the log has lost positions 0 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup; whether it is this run cannot be told; `--new` begins a new one (history_broken)
+        warning: the log is damaged and was left as it is: segment 0 offset N: the log ends before its checkpoint; the records at positions N to M are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+        warning: instance ID cannot go on from record 0: records 1 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them
+        error: instance `ID` is damaged after record 0: records 1 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup; whether it is this run cannot be told; `--new` begins a new one (history_broken)
     "#]]);
     world.check("ps --data d", expect![[r#"
         exit 0
         ID                                    WORKFLOW  VERSION  STATUS   STATE  AGE  SEQ
         ID                     damaged              0
-        warning: instance `ID` is damaged after record 0: records 1 to 7 of its history are missing: the log has lost positions 0 to 7, its checkpoint at position 8 counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
+        warning: instance `ID` is damaged after record 0: records 1 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
     "#]]);
 }

@@ -15,4 +15,5 @@ mod output;
 mod run;
 mod simulate;
 mod socket;
+mod tasks;
 mod validate;

@@ -128,7 +128,10 @@ impl Reader {
             id: fields.get("id").and_then(|it| self.effect_id(&it, tree)),
             when: fields.get("when").and_then(|it| self.cel(&it)),
             timeout: fields.get("timeout").and_then(|it| self.duration(&it)),
-            deadline: fields.get("deadline").and_then(|it| self.duration(&it)),
+            deadline: fields
+                .get("deadline")
+                .filter(|_| !kind.params.iter().any(|it| it.name == "deadline"))
+                .and_then(|it| self.duration(&it)),
             retry: match fields.get("retry") {
                 Some(it) if kind.name == "retry" => {
                     let message = "`retry` does not belong on effect `retry`";
@@ -204,6 +207,10 @@ impl Reader {
             Shape::Any => (true, String::new()),
             Shape::Cel => return self.cel_param(at),
             Shape::Event => return self.event_name(at).map(Value::String),
+            Shape::Later => {
+                self.unavailable(at, param.name);
+                return None;
+            }
             Shape::Word(words) => {
                 let choices: Vec<(&str, &str)> = words.iter().map(|it| (*it, *it)).collect();
                 return self.choice(at, "E140", &choices).map(Value::from);
@@ -426,6 +433,7 @@ impl Reader {
                 }
             }
             "while_loop" => self.loop_bound(fields),
+            "wait_signal" => self.exactly_one(fields, kind, &["event", "events"]),
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A new kind is one entry here, one compiled kind in the engine, and one branch in the schema.
 
-use crate::limits::{BATCH_ITEMS_MAX, LOOP_ITERATIONS_MAX};
+use crate::limits::{BATCH_ITEMS_MAX, LOOP_ITERATIONS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX};
 
 /// A kind of effect.
 pub(super) struct Kind {
@@ -62,8 +62,12 @@ pub(super) enum Shape {
     Method(&'static [&'static str]),
     /// The name of an event.
     Event,
+    /// Part of the language that this release does not carry out.
+    Later,
 }
-use Shape::{Any, Cel, Count, Duration, Event, Flag, List, Map, Method, Path, Text, Texts, Word};
+use Shape::{
+    Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts, Word,
+};
 
 /// How child effects are written.
 #[derive(Clone, Copy, PartialEq)]
@@ -197,6 +201,58 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "use",
+        params: &[param("effect", Text, Must), param("with", Map, May)],
+        roles: &[],
+    },
+    Kind {
+        name: "wait_signal",
+        params: &[
+            param("event", Event, May),
+            param("events", Texts, May),
+            param("match", Cel, May),
+            param("count", Count(1, SIGNALS_MAX), May),
+            param("exclusive", Flag, May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "human_task",
+        params: &[
+            param("title", Text, Must),
+            param("description", Text, May),
+            param("assignees", List, May),
+            param("form", Map, May),
+            param("defaults", Map, May),
+            param("outcomes", Texts, May),
+            param("deadline", Duration, May),
+            param("quorum", Count(1, TASK_QUORUM_MAX), May),
+            param("reminders", Later, May),
+            param("escalation", Later, May),
+            param("separation", Later, May),
+            param("attachments", Later, May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "approval",
+        params: &[
+            param("title", Text, Must),
+            param("description", Text, May),
+            param("assignees", List, May),
+            param("form", Map, May),
+            param("defaults", Map, May),
+            param("deadline", Duration, May),
+            param("quorum", Count(1, TASK_QUORUM_MAX), May),
+            param("deny_is_error", Flag, May),
+            param("reminders", Later, May),
+            param("escalation", Later, May),
+            param("separation", Later, May),
+            param("attachments", Later, May),
+        ],
+        roles: &[],
+    },
+    Kind {
         name: "call",
         params: &[param("function", Text, Must), param("args", Map, May)],
         roles: &[],
@@ -230,19 +286,15 @@ pub(super) const UNAVAILABLE: &[&str] = &[
     "circuit_breaker",
     "cache",
     "rate_limit",
-    "use",
     "send_event",
     "broadcast_event",
     "notify",
-    "wait_signal",
     "spawn_fsm",
     "invoke_fsm",
     "query_fsm",
     "store_document",
     "query_documents",
     "mcp_call",
-    "human_task",
-    "approval",
     "call_llm",
     "embed_text",
     "vector_search",

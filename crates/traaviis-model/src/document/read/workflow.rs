@@ -3,9 +3,11 @@
 use semver::Version;
 
 use crate::{
-    definition::{Correlation, Definition, EffectDefaults, ErrorsUnhandled, Unhandled},
+    definition::{
+        Correlation, Definition, EffectDefaults, ErrorsUnhandled, NamedEffect, Unhandled,
+    },
     document::{
-        read::{At, Fields, Keys, Reader, event::UNHANDLED, is_name},
+        read::{At, Fields, Keys, Reader, effect::Tree, event::UNHANDLED, is_name},
         tree::{Node, NodeKind},
     },
     ids::Text,
@@ -31,6 +33,7 @@ pub(super) const KNOWN: &[&str] = &[
     "initial",
     "states",
     "validations",
+    "effects",
     "errors",
     "defaults",
     "correlation",
@@ -39,7 +42,6 @@ pub(super) const KNOWN: &[&str] = &[
     "layout",
 ];
 pub(super) const UNAVAILABLE: &[&str] = &[
-    "effects",
     "triggers",
     "subscribe",
     "components",
@@ -74,6 +76,7 @@ impl Reader {
         let correlation = fields.get("correlation").and_then(|it| self.correlation(&it));
         let validations =
             fields.get("validations").map_or_else(Vec::new, |it| self.validations(&it));
+        let effects = fields.get("effects").map_or_else(Vec::new, |it| self.named_effects(&it));
         let states = match self.required(&fields, "states", "the workflow") {
             Some(states) => self.states(&states, 1),
             None => Vec::new(),
@@ -100,6 +103,7 @@ impl Reader {
             initial,
             states,
             validations,
+            effects,
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             correlation,
@@ -244,6 +248,20 @@ impl Reader {
             None
         });
         (schema, initial)
+    }
+
+    fn named_effects(&mut self, at: &At<'_>) -> Vec<NamedEffect> {
+        let mut effects = Vec::new();
+        for (key, entry) in self.map(at) {
+            if !is_name(&key.text) {
+                let message = format!("`{}` is not a name for an effect", key.text);
+                let hint = "use a letter or `_`, then letters, digits, `_` and `-`";
+                self.report(entry.key_error("E109", message).hint(hint));
+            }
+            let effect = self.effect(&entry, &mut Tree::default(), 1);
+            effects.extend(effect.map(|effect| NamedEffect { name: key.text.clone(), effect }));
+        }
+        effects
     }
 
     fn errors(&mut self, at: &At<'_>) -> Option<ErrorsUnhandled> {

@@ -1,0 +1,121 @@
+//! `traaviis tasks`: what people are asked, and their answers.
+
+use serde_json::Value as Json;
+use traaviis_model::record::TaskAct;
+
+use crate::{
+    control::protocol::Ask,
+    exit::Exit,
+    input,
+    operations::{self, DataArgs},
+    output::Output,
+    terminal::{clip, table},
+    trace::relative,
+};
+
+/// Lists open tasks and approvals, or answers one.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Answers a task.
+    Decide {
+        #[command(flatten)]
+        task: TaskArgs,
+        /// One of the outcomes of the task.
+        outcome: String,
+        /// What the form of the task asks for.
+        #[arg(long, value_name = "JSON")]
+        form: Option<String>,
+        /// For others to read.
+        #[arg(long)]
+        comment: Option<String>,
+    },
+    /// Takes a task, so that nobody else answers it.
+    Claim {
+        #[command(flatten)]
+        task: TaskArgs,
+    },
+    /// Gives a task back.
+    Release {
+        #[command(flatten)]
+        task: TaskArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct TaskArgs {
+    /// Instance: its id or a unique beginning or end of it.
+    id: String,
+    /// Which task, when the instance has several.
+    #[arg(long, value_name = "PATH")]
+    at: Option<String>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let (task, act, what) = match &args.command {
+        None => return list(&args.data, output),
+        Some(Command::Claim { task }) => (task, TaskAct::Claim, "claimed".to_string()),
+        Some(Command::Release { task }) => (task, TaskAct::Release, "released".to_string()),
+        Some(Command::Decide { task, outcome, form, comment }) => {
+            let form = match form {
+                Some(text) => input::json(text, "the form")?,
+                None => traaviis_model::Value::Null,
+            };
+            let comment = comment.as_deref().map(Into::into);
+            let act = TaskAct::Decide { outcome: outcome.as_str().into(), form, comment };
+            (task, act, format!("answered `{outcome}`"))
+        }
+    };
+    let ask = Ask::Task { id: task.id.clone(), path: task.at.clone(), act };
+    operations::change(&task.data, ask, &what, output)
+}
+
+fn list(data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
+    let answer = operations::ask(data, Ask::Tasks)?;
+    if output.is_json() {
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let items = answer["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if items.is_empty() {
+        output.line(&format!("no open tasks in `{}`", data.dir().display()));
+        return Ok(Exit::Ok);
+    }
+    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    let headings = ["INSTANCE", "WORKFLOW", "AT", "TITLE", "OUTCOMES", "FOR", "CLAIMED", "DUE"];
+    output.text(&table(&headings, &rows));
+    output.line("answer one: traaviis tasks decide INSTANCE OUTCOME");
+    Ok(Exit::Ok)
+}
+
+fn row(item: &Json) -> Vec<String> {
+    let text = |key: &str| item[key].as_str().unwrap_or_default().to_string();
+    let words = |key: &str| {
+        let words = item[key].as_array().map(Vec::as_slice).unwrap_or_default();
+        words.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let due = item["due_ms"].as_i64().map(|it| match it {
+        ..=0 => "over".to_string(),
+        left => format!("in {}", relative(traaviis_model::Span::millis(left))),
+    });
+    vec![
+        text("instance"),
+        text("workflow"),
+        text("path"),
+        clip(&text("title"), 80),
+        words("outcomes"),
+        clip(&words("assignees"), 40),
+        text("claimed_by"),
+        due.unwrap_or_default(),
+    ]
+}
