@@ -3,6 +3,7 @@
 //! State 0 is the implicit root; a state's descendants are the ids from its own up to `last`, so
 //! ancestry is two comparisons. Compiling collects every finding instead of stopping at the first.
 
+mod always;
 mod compile;
 mod effect;
 mod schema;
