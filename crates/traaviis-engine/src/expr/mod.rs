@@ -294,6 +294,11 @@ impl Expr {
         of(&self.0.code)
     }
 
+    /// Returns the resolved expression, for analysis.
+    pub(crate) fn code(&self) -> &Code {
+        &self.0.code
+    }
+
     fn eval_measured(
         &self,
         env: &dyn Env,
