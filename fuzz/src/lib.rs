@@ -29,6 +29,8 @@ pub fn document(bytes: &[u8]) {
         let again = document::read_value(&definition.document);
         let stored = again.definition.expect("what was accepted is accepted again");
         assert_eq!(stored.hash, definition.hash, "a stored definition is another one");
+        // Whatever is told about it, it is told without a panic.
+        Machine::analyse(&definition);
         match Machine::compile(Arc::new(definition)) {
             Ok(machine) => first_step(&machine),
             Err(diagnostics) => assert!(!diagnostics.is_empty(), "refused without a reason"),

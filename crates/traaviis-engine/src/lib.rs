@@ -4,8 +4,10 @@
 //! touch no file and keep nothing. The runtime commits the records, then performs the requests.
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
-//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL).
+//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
+//! (what a definition that compiles probably gets wrong).
 
+pub mod analysis;
 pub mod effects;
 pub mod expr;
 pub mod machine;

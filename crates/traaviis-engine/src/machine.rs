@@ -3,6 +3,7 @@
 //! State 0 is the implicit root; a state's descendants are the ids from its own up to `last`, so
 //! ancestry is two comparisons. Compiling collects every finding instead of stopping at the first.
 
+mod always;
 mod compile;
 mod effect;
 mod places;
@@ -152,9 +153,13 @@ impl Machine {
         compile::compile(definition)
     }
 
-    /// Returns every finding about a definition that could be read.
+    /// Returns every finding about a definition that could be read: its errors, or the warnings of
+    /// [`analysis`](crate::analysis) when it has none.
     pub fn analyse(definition: &Definition) -> Vec<Diagnostic> {
-        compile::compile(Arc::new(definition.clone())).err().unwrap_or_default()
+        match compile::compile(Arc::new(definition.clone())) {
+            Ok(machine) => crate::analysis::analyse(&machine),
+            Err(errors) => errors,
+        }
     }
 
     /// Returns the definition this was compiled from.

@@ -4,6 +4,8 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+use std::collections::BTreeMap;
+
 use semver::Version;
 
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
@@ -50,6 +52,33 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+    /// Warnings that the author has answered.
+    pub waivers: Waivers,
+}
+
+/// Warnings that need no repair, each with the reason: `x-waive` on the document or on a state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Waivers(BTreeMap<(Pointer, Text), Text>);
+
+impl Waivers {
+    /// Codes that can be waived: those that this release finds.
+    pub const CODES: &[&str] =
+        &["W190", "W201", "W202", "W203", "W204", "W205", "W207", "W208", "W209"];
+
+    /// Keeps a waiver for everything at and below `scope`.
+    pub fn insert(&mut self, scope: Pointer, code: Text, reason: Text) {
+        self.0.insert((scope, code), reason);
+    }
+
+    /// Returns why findings with this code are accepted at `pointer`; none when they are not.
+    pub fn reason(&self, code: &str, pointer: &str) -> Option<&Text> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let ends = pointer.match_indices('/').map(|(at, _)| at).chain([pointer.len()]);
+        ends.map(|end| (Pointer::from(&pointer[..end]), Text::from(code)))
+            .find_map(|key| self.0.get(&key))
+    }
 }
 
 /// An effect tree with a name.
@@ -325,12 +354,54 @@ pub struct Effect {
     pub compensation: Option<Box<Effect>>,
     /// Dotted path in `data` that receives the value.
     pub save: Option<Text>,
+    /// Why it needs no compensation.
+    pub waive: Option<Text>,
     /// Parameters of the kind that are no effects, as written (templates).
     pub params: Vec<(Text, Value)>,
     /// Child effects by role: `("effect", One)`, `("effects", List | Map)`, `("then", One)` ...
     pub children: Vec<(Text, Children)>,
     /// Place.
     pub pointer: Pointer,
+}
+
+impl Definition {
+    /// Returns every effect directly below, for `use` the named effect.
+    pub fn parts_of<'a>(&'a self, effect: &'a Effect) -> Vec<&'a Effect> {
+        let mut parts = effect.parts();
+        if &*effect.kind == "use" {
+            let name = effect.param("effect").and_then(Value::as_str);
+            let named = self.effects.iter().find(|it| Some(&*it.name) == name);
+            parts.extend(named.map(|it| &it.effect));
+        }
+        parts
+    }
+}
+
+impl Effect {
+    /// Returns every effect directly below, compensations included, in document order of the keys.
+    pub fn parts(&self) -> Vec<&Effect> {
+        let mut parts: Vec<&Effect> = self.compensation.as_deref().into_iter().collect();
+        for (_, children) in &self.children {
+            match children {
+                Children::One(child) => parts.push(child),
+                Children::List(list) => parts.extend(list),
+                Children::Map(map) => parts.extend(map.iter().map(|(_, it)| it)),
+                Children::Cases(cases) => parts.extend(cases.iter().map(|(_, it)| it)),
+                Children::Saga(steps) => {
+                    for step in steps {
+                        parts.push(&step.action);
+                        parts.extend(&step.compensation);
+                    }
+                }
+            }
+        }
+        parts
+    }
+
+    /// Returns a parameter as written.
+    pub fn param(&self, name: &str) -> Option<&Value> {
+        self.params.iter().find(|(have, _)| **have == *name).map(|(_, it)| it)
+    }
 }
 
 /// Child effects of a node under one key.

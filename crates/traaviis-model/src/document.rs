@@ -164,6 +164,11 @@ fn finish(parsed: Parsed) -> Read {
     };
     let (mut definition, found) = read::definition(&node);
     diagnostics.extend(found);
+    if let Some(definition) = &definition {
+        diagnostics.retain(|it| {
+            it.severity == Severity::Error || definition.waivers.reason(it.code, &it.path).is_none()
+        });
+    }
     diagnostics.sort_by_key(|it| (it.line, it.column));
     if diagnostics.iter().any(|it| it.severity == Severity::Error) {
         definition = None;
@@ -568,6 +573,48 @@ tests:
         check_effect(
             "{type: saga, steps: [{id: a, action: {type: value, value: 1}}, {id: a, action: {type: value, value: 1}}]}",
             "5:109: E107 the step id `a` stands twice in this saga (at /states/s/invoke/0/effect/steps/1/id)",
+        );
+    }
+
+    #[test]
+    fn what_is_reserved_or_named_twice_is_refused() {
+        check_state(
+            "{entry: [{raise: {event: error.card}}]}",
+            "5:38: E109 `error.card` cannot be raised, the name is reserved (at /states/s/entry/0/raise/event); names starting with `error` belong to the engine",
+        );
+        check_rest(
+            "initial: s\nstates: {s: {id: one}, t: {id: one}}",
+            "5:32: E107 the state id `one` stands twice (at /states/t/id)",
+        );
+        check_state(
+            "{invoke: [{id: a, effect: {type: value, value: 1}, onProgress: s}]}",
+            "5:64: W190 feature_unavailable: `onProgress` is kept but not applied in this release (at /states/s/invoke/0/onProgress)",
+        );
+    }
+
+    #[test]
+    fn waivers_name_a_warning_and_a_reason() {
+        let text = format!(
+            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{completed: 1d}}\n\
+             initial: s\nstates: {{s: {{x-waive: {{W209: a person}}}}}}"
+        );
+        let definition = good(&text);
+        let waived = |code, pointer| definition.waivers.reason(code, pointer).map(|it| &**it);
+        assert_eq!(waived("W202", "/states/s/on/a"), Some("it runs for ever"));
+        assert_eq!(waived("W209", "/states/s"), Some("a person"));
+        assert_eq!(waived("W209", "/states/s/on"), Some("a person"));
+        assert_eq!(waived("W209", "/states/st"), None);
+        assert_eq!(waived("W209", ""), None);
+        let plain = good(&format!("{HEAD}initial: s\nstates: {{s: {{}}}}"));
+        let same = good(&format!("{HEAD}x-waive: {{W202: so}}\ninitial: s\nstates: {{s: {{}}}}"));
+        assert_eq!(plain.hash, same.hash);
+        check_rest(
+            "initial: s\nstates: {s: {}}\nx-waive: {W20: no, E102: no, W201: '', W209: 5, W8: x}",
+            "6:11: E101 `W20` is not a warning that can be waived (at /x-waive/W20); did you mean `W201`?\n\
+             6:20: E101 `E102` is not a warning that can be waived (at /x-waive/E102); errors must be repaired\n\
+             6:36: E101 `W201` must not be empty (at /x-waive/W201)\n\
+             6:46: E101 `W209` must be text, found a number (at /x-waive/W209); write it in quotes: \"5\"\n\
+             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W207`, `W208`, `W209`",
         );
     }
 

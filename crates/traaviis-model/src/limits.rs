@@ -58,6 +58,10 @@ pub const EXPRESSION_DEPTH_MAX: usize = 64;
 pub const EXPRESSION_COST_MAX: u64 = 100_000;
 /// Bytes of one evaluation's result.
 pub const EXPRESSION_RESULT_BYTES_MAX: usize = 1 << 20;
+/// Guards of one list that analysis compares with each other; the work grows with their square.
+pub const GUARDS_COMPARED_MAX: usize = 100;
+/// Literals over which analysis compares the guards of one list; more make a table, not a choice.
+pub const GUARD_LITERALS_MAX: usize = 500;
 /// Records of one group commit.
 pub const GROUP_RECORDS_MAX: usize = 4_096;
 /// Uncompressed bytes of one group commit; one larger step still goes alone.

@@ -1,6 +1,6 @@
 //! Workflow files: read, checked, compiled; findings told with file, line and column.
 
-use std::{fs, io::Read as _, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
 use serde_json::json;
 use traaviis_engine::Machine;
@@ -14,7 +14,7 @@ use traaviis_model::{
 use crate::{
     exit::{Exit, Failure},
     output::Output,
-    terminal::{Ink, Style},
+    terminal::{Ink, Style, quoted},
 };
 
 /// A file after reading and analysis.
@@ -45,6 +45,24 @@ impl Checked {
     /// Says whether the document cannot be used.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|it| it.severity == Severity::Error)
+    }
+
+    /// Returns what does not keep the document from being used.
+    pub fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|it| it.severity == Severity::Warning)
+    }
+
+    /// Returns one line about the warnings, for commands whose business they are not.
+    pub fn warnings_line(&self) -> Option<String> {
+        let codes: BTreeSet<&str> = self.warnings().map(|it| it.code).collect();
+        let count = match self.warnings().count() {
+            0 => return None,
+            1 => "1 warning".to_string(),
+            count => format!("{count} warnings"),
+        };
+        let codes = codes.into_iter().collect::<Vec<_>>().join(", ");
+        let file = quoted(&self.file);
+        Some(format!("{count} ({codes}); see `traaviis validate {file}`"))
     }
 
     /// Returns the findings as people read them, one `FILE:LINE:COL: CODE message` each.

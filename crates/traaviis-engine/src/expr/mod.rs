@@ -272,6 +272,33 @@ impl Expr {
         }
     }
 
+    /// Returns what the expression gives when that can never be a truth value.
+    ///
+    /// Null is left out: the compiler puts it where an expression could not be read.
+    pub(crate) fn never_bool(&self) -> Option<&'static str> {
+        fn of(code: &Code) -> Option<&'static str> {
+            use parser::Operator::{Add, Divide, Modulo, Multiply, Subtract};
+            match code {
+                Code::Const(Value::Null | Value::Bool(_) | Value::Optional(_)) => None,
+                Code::Const(value) => Some(value.kind()),
+                Code::List(_) => Some("list"),
+                Code::Map(_) => Some("map"),
+                Code::Negate(_) => Some("a number"),
+                Code::Binary(Add | Subtract | Multiply | Divide | Modulo, _) => {
+                    Some("the result of a calculation")
+                }
+                Code::If(parts) => of(&parts[1]).and(of(&parts[2])),
+                _ => None,
+            }
+        }
+        of(&self.0.code)
+    }
+
+    /// Returns the resolved expression, for analysis.
+    pub(crate) fn code(&self) -> &Code {
+        &self.0.code
+    }
+
     fn eval_measured(
         &self,
         env: &dyn Env,

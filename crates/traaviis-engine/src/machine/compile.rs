@@ -1,7 +1,7 @@
 //! Turns a definition into a machine, collecting every finding.
 //!
 //! Stages: (1) number the states, (2) compile events and document parts, (3) compile each state
-//! with its targets resolved, (4) look for cycles of unguarded `always`.
+//! with its targets resolved, (4) look at targets of several regions and cycles of `always`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +12,8 @@ use traaviis_model::{
 
 use super::{
     ActionDef, ActionKind, AfterDef, Candidate, Descriptor, EffectPlace, EventDef, InvokeDef, Kind,
-    Machine, Places, Schema, StateDef, StateId, ValidationDef, effect, is_reserved, span_of,
+    Machine, Places, Schema, StateDef, StateId, ValidationDef, always, effect, is_reserved,
+    span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -55,8 +56,8 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
             effects.insert(it.pointer.clone(), EffectPlace { state, invoke });
         }
     }
-    compiler.multi_targets(&states);
-    compiler.always_cycles(&states);
+    compiler.multi_targets(&definition, &states);
+    compiler.found.extend(always::cycles(&states));
     if !compiler.found.is_empty() {
         // A named effect is compiled at each use and tells the same each time.
         let mut told = Vec::new();
@@ -114,6 +115,21 @@ impl Compiler {
                 // Replaces a wrong expression so that the rest of the document is still checked.
                 Expr::parse("null", Scope::EVERYWHERE).unwrap_or_else(|_| unreachable!())
             }
+        }
+    }
+
+    /// Compiles a guard, `when` or `check`.
+    pub(super) fn condition(&mut self, source: &str, scope: Scope, pointer: &str) -> Expr {
+        let expr = self.expr(source, scope, pointer);
+        self.decides(&expr, pointer);
+        expr
+    }
+
+    /// Refuses a condition that can give no truth value.
+    pub(super) fn decides(&mut self, expr: &Expr, pointer: &str) {
+        if let Some(kind) = expr.never_bool() {
+            let message = format!("`{}` gives {kind}, not true or false", expr.source());
+            self.error_with_hint("E130", pointer, message, "compare it with something");
         }
     }
 
@@ -175,13 +191,18 @@ impl Compiler {
 
     fn validations(&mut self, definition: &Definition) -> Vec<ValidationDef> {
         let scope = GUARD;
+        for validation in &definition.validations {
+            for (at, descriptor) in validation.events.iter().enumerate() {
+                self.declared_event(descriptor, &format!("{}/events/{at}", validation.pointer));
+            }
+        }
         definition
             .validations
             .iter()
             .map(|it| ValidationDef {
                 name: it.name.clone(),
                 events: it.events.iter().map(|text| Descriptor::parse(text)).collect(),
-                check: self.expr(&it.check, scope, &format!("{}/check", it.pointer)),
+                check: self.condition(&it.check, scope, &format!("{}/check", it.pointer)),
                 message: self.template(
                     &it.message,
                     scope,
@@ -303,13 +324,15 @@ impl Compiler {
             on.push((Descriptor::parse(descriptor), self.candidates(at, candidates)));
         }
         on.sort_by_key(|(descriptor, _)| descriptor.precedence());
+        // Nothing raises progress yet, but what is written for it must be right already.
+        state.invoke.iter().for_each(|it| drop(self.candidates(at, &it.on_progress)));
         let invoke = state
             .invoke
             .iter()
             .map(|it| InvokeDef {
                 id: it.id.clone(),
                 when: it.when.as_ref().map(|source| {
-                    self.expr(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))
+                    self.condition(source, Scope::EVERYWHERE, &format!("{}/when", it.pointer))
                 }),
                 effect: effect::compile_tree(self, &it.effect, definition, &it.id),
                 on_done: self.candidates(at, &it.on_done),
@@ -383,7 +406,7 @@ impl Compiler {
                 guard: it
                     .guard
                     .as_ref()
-                    .map(|text| self.expr(text, GUARD, &format!("{}/guard", it.pointer))),
+                    .map(|text| self.condition(text, GUARD, &format!("{}/guard", it.pointer))),
                 actions: self.actions(&it.actions),
                 reenter: it.reenter,
                 pointer: it.pointer.clone(),
@@ -432,14 +455,18 @@ impl Compiler {
                 subject: subject.as_ref().map(|it| template("emit/subject", it)),
             },
         };
-        let when =
-            action.when.as_ref().map(|source| self.expr(source, GUARD, &format!("{pointer}/when")));
+        let when = action
+            .when
+            .as_ref()
+            .map(|source| self.condition(source, GUARD, &format!("{pointer}/when")));
         ActionDef { when, kind, pointer: action.pointer.clone() }
     }
 
     /// Several targets must stand in different regions of one parallel state.
-    fn multi_targets(&mut self, states: &[StateDef]) {
-        for state in states {
+    fn multi_targets(&mut self, definition: &Definition, states: &[StateDef]) {
+        let mut pointers = vec![Text::from("")];
+        state_pointers(&definition.states, &mut pointers);
+        for (state, pointer) in states.iter().zip(&pointers) {
             let lists = state
                 .on
                 .iter()
@@ -448,11 +475,11 @@ impl Compiler {
                 .chain(state.after.iter().flat_map(|it| &it.candidates))
                 .chain(&state.on_done)
                 .chain(&state.on_error)
+                .chain(state.invoke.iter().flat_map(|it| it.on_done.iter().chain(&it.on_error)))
                 .filter_map(|it| Some((it.targets.as_ref()?, it.pointer.to_string())));
             let initial = match &state.kind {
-                Kind::Compound { initial } => {
-                    Some((initial, format!("/initial of {}", state.path)))
-                }
+                Kind::Compound { initial } => Some((initial, format!("{pointer}/initial"))),
+                Kind::History { target, .. } => Some((target, format!("{pointer}/target"))),
                 _ => None,
             };
             for (targets, pointer) in lists.chain(initial).collect::<Vec<_>>() {
@@ -475,47 +502,16 @@ impl Compiler {
             }
         }
     }
-
-    /// Unguarded `always` candidates that lead back to their own state never rest.
-    fn always_cycles(&mut self, states: &[StateDef]) {
-        let next = |at: StateId| -> Option<(StateId, &Candidate)> {
-            let candidate = states[at].always.iter().find(|it| it.guard.is_none())?;
-            let target = *candidate.targets.as_ref()?.first()?;
-            Some((rest_of(states, target), candidate))
-        };
-        for (start, state) in states.iter().enumerate().skip(1) {
-            let (mut at, mut seen) = (start, vec![start]);
-            while let Some((target, candidate)) = next(at) {
-                if target == start && state.always.iter().all(|it| it.guard.is_none()) {
-                    self.found.push(
-                        Diagnostic::error(
-                            "E108",
-                            candidate.pointer.to_string(),
-                            format!(
-                                "`always` leads from `{}` back to itself without a guard",
-                                state.path
-                            ),
-                        )
-                        .hint("give one of the candidates a guard, or use an event or a timer"),
-                    );
-                }
-                if seen.contains(&target) {
-                    break;
-                }
-                seen.push(target);
-                at = target;
-            }
-        }
-    }
 }
 
-/// Returns where entering `state` comes to rest, following single initial children.
-fn rest_of(states: &[StateDef], mut state: StateId) -> StateId {
-    while let Kind::Compound { initial } = &states[state].kind {
-        let Some(first) = initial.first() else { break };
-        state = *first;
+/// Appends the pointers of states and of what stands below them, in document order.
+fn state_pointers(states: &[State], into: &mut Vec<Text>) {
+    for state in states {
+        into.push(state.pointer.clone());
+        if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &state.kind {
+            state_pointers(states, into);
+        }
     }
-    state
 }
 
 fn meet(states: &[StateDef], mut a: StateId, b: StateId) -> StateId {

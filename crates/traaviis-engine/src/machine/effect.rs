@@ -287,6 +287,13 @@ impl Params<'_, '_> {
         self.compiler.expr(&source, scope, &pointer)
     }
 
+    fn cond(&mut self, scope: Scope) -> Expr {
+        let expr = self.expr("cond", scope);
+        let pointer = self.pointer("cond");
+        self.compiler.decides(&expr, &pointer);
+        expr
+    }
+
     fn wrong(&mut self, name: &str, rule: &str) {
         let pointer = self.pointer(name);
         let kind = self.effect.kind.clone();
@@ -446,7 +453,7 @@ impl Build<'_> {
         def.when = effect
             .when
             .as_ref()
-            .map(|source| self.compiler.expr(source, scope, &format!("{pointer}/when")));
+            .map(|source| self.compiler.condition(source, scope, &format!("{pointer}/when")));
         def.save = effect.save.clone();
         if let Some(compensation) = &effect.compensation {
             let undo = format!("undo:{segment}").into();
@@ -627,7 +634,7 @@ impl Build<'_> {
                 return EffectKind::WithCompensation { action, compensation, on_cancel };
             }
             "if_condition" => {
-                let cond = self.params(effect, scope).expr("cond", scope);
+                let cond = self.params(effect, scope).cond(scope);
                 let mut branches = vec![*self.required(effect, "then", "then", scope, depth)];
                 branches.extend(self.one(effect, "else", "else", scope, depth));
                 return EffectKind::If { cond, branches };
@@ -636,7 +643,7 @@ impl Build<'_> {
                 let inner = scope.union(Scope::LOOP);
                 let body = self.required(effect, "effect", "body", inner, depth);
                 let mut params = self.params(effect, inner);
-                let cond = params.expr("cond", inner);
+                let cond = params.cond(inner);
                 let max = params.count("max_iterations", 1, limits::LOOP_ITERATIONS_MAX as usize);
                 let delay = params.duration("delay");
                 if body.undoes {

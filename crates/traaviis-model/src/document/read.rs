@@ -21,10 +21,12 @@ mod kinds;
 
 mod retry;
 
+mod waive;
+
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Definition, Pointer},
+    definition::{Definition, Pointer, Waivers},
     diagnostic::{Diagnostic, Severity},
     document::{
         canonical::hash_of,
@@ -193,6 +195,8 @@ pub(super) struct Reader {
     /// Pointers of `x-` keys that the language skips; they are not part of the hash.
     extensions: BTreeSet<Pointer>,
     states: usize,
+    state_ids: BTreeSet<Text>,
+    waivers: Waivers,
 }
 
 impl Reader {

@@ -69,12 +69,11 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let checked = document::check(&args.file)?;
-    if !checked.diagnostics.is_empty() {
-        if output.is_json() {
-            output.json(&checked.to_json());
-        } else {
-            output.text(&checked.report(output.style()));
-        }
+    match (checked.has_errors(), output.is_json()) {
+        (true, true) => drop(output.json(&checked.to_json())),
+        (true, false) => drop(output.text(&checked.report(output.style()))),
+        // Whoever runs a file wants to see it run; all that is to be said about it says `validate`.
+        (false, _) => checked.warnings_line().into_iter().for_each(|it| output.note(&it)),
     }
     let machine = Arc::new(document::compile(&checked)?);
     let start_input = match &args.input {

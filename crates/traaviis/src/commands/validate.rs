@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use traaviis_model::definition::{Children, Definition, Effect, State, StateKind};
+use traaviis_engine::analysis;
+use traaviis_model::definition::{Definition, Effect, State, StateKind};
 
 use crate::{
     document::{self, Checked},
@@ -17,14 +18,24 @@ pub struct Args {
     /// Workflow files, YAML or JSON.
     #[arg(required = true)]
     files: Vec<PathBuf>,
+    /// Make errors of the warnings W201, W202, W205, W207 and W209.
+    #[arg(long)]
+    strict: bool,
+    /// Exit with 1 when there are warnings.
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     for file in &args.files {
-        let checked = document::check(file)?;
-        if checked.has_errors() {
+        let mut checked = document::check(file)?;
+        if args.strict {
+            analysis::make_strict(&mut checked.diagnostics);
+        }
+        let denied = if args.deny_warnings { checked.warnings().count() } else { 0 };
+        if checked.has_errors() || denied > 0 {
             exit = Exit::Finding;
         }
         let counts = checked.definition.as_deref().map(Counts::of);
@@ -42,24 +53,29 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
         output.text(&checked.report(output.style()));
         if let (false, Some(counts)) = (checked.has_errors(), counts) {
-            output.line(&summary(&checked, &counts));
+            output.line(&summary(&checked, &counts, denied));
         }
     }
     Ok(exit)
 }
 
-fn summary(checked: &Checked, counts: &Counts) -> String {
+fn summary(checked: &Checked, counts: &Counts, denied: usize) -> String {
     let Some(definition) = &checked.definition else { return String::new() };
     let hash = definition.hash.to_string();
     format!(
-        "{}: {} {} is valid ({} states, {} events, {} effects; hash {})",
+        "{}: {} {} is valid ({} states, {} events, {} effects; hash {}){}",
         checked.file,
         definition.name,
         definition.version,
         counts.states,
         counts.events,
         counts.effects,
-        &hash[..16]
+        &hash[..16],
+        match denied {
+            0 => String::new(),
+            1 => ", but a warning is denied".into(),
+            count => format!(", but {count} warnings are denied"),
+        }
     )
 }
 
@@ -87,24 +103,6 @@ impl Counts {
 
     fn effect(&mut self, effect: &Effect) {
         self.effects += 1;
-        if let Some(compensation) = &effect.compensation {
-            self.effect(compensation);
-        }
-        for (_, children) in &effect.children {
-            match children {
-                Children::One(child) => self.effect(child),
-                Children::List(list) => list.iter().for_each(|it| self.effect(it)),
-                Children::Map(map) => map.iter().for_each(|(_, it)| self.effect(it)),
-                Children::Cases(cases) => cases.iter().for_each(|(_, it)| self.effect(it)),
-                Children::Saga(steps) => {
-                    for step in steps {
-                        self.effect(&step.action);
-                        if let Some(compensation) = &step.compensation {
-                            self.effect(compensation);
-                        }
-                    }
-                }
-            }
-        }
+        effect.parts().into_iter().for_each(|it| self.effect(it));
     }
 }

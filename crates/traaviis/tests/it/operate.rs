@@ -48,10 +48,11 @@ fn a_paused_instance_takes_no_event_until_it_is_resumed() {
     world.check(
         "run order.yaml --data d",
         expect![[r#"
-        exit 1
-        continuing ID from record 3 (state open)
-        error: the instance is paused; traaviis resume ID --data d (instance_paused)
-    "#]],
+            exit 1
+            1 warning (W209); see `traaviis validate order.yaml`
+            continuing ID from record 3 (state open)
+            error: the instance is paused; traaviis resume ID --data d (instance_paused)
+        "#]],
     );
     world.check(
         "resume 0 --data d",

@@ -264,6 +264,7 @@ fn an_event_that_no_guard_lets_through_is_not_told_as_unknown_here() {
         DOOR.replace("open: {target: opened,", "open: {target: opened, guard: \"false\",");
     World::new().file("door.yaml", &guarded).check("run door.yaml --event open", expect![[r#"
         exit 1
+        1 warning (W203); see `traaviis validate door.yaml`
         T  ● Door 1.0.0
         T  → closed
         error: state `closed` takes event `open`, but no guard for it is true now (event_not_accepted)

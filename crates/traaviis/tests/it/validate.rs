@@ -11,9 +11,9 @@ fn a_valid_document_is_summed_up() {
     check(
         DOOR,
         expect![[r#"
-        exit 0
-        flow.yaml: Door 1.0.0 is valid (3 states, 3 events, 0 effects; hash HASH)
-    "#]],
+            exit 0
+            flow.yaml: Door 1.0.0 is valid (3 states, 3 events, 0 effects; hash HASH)
+        "#]],
     );
 }
 
@@ -118,4 +118,87 @@ fn programs_get_json() {
         exit 1
         {"diagnostics":[{"code":"E102","column":17,"line":14,"message":"target `shut` names no state that can be seen from here","path":"/states/opened/on/close","severity":"error"}],"file":"flow.yaml","valid":false}
     "#]]);
+}
+
+/// Waits for ever, and declares an event that nobody takes.
+const WAITING: &str = "traaviis: \"1\"
+name: Waiting
+version: 1.0.0
+initial: open
+events: {close: {}, knock: {}}
+states:
+  open: {on: {close: shut}}
+  shut: {type: final}
+";
+
+#[test]
+fn warnings_leave_a_document_valid() {
+    check(
+        WAITING,
+        expect![[r#"
+        exit 0
+        flow.yaml:5:21: warning W208 event `knock` is declared, but nothing uses it
+          hint: take it under `on` of a state, or remove the declaration
+        flow.yaml:7:3: warning W209 state `open` waits for events from outside without a time limit
+          hint: add `after: {DURATION: STATE}` here or around it; if it may wait for ever, say why: `x-waive: {W209: REASON}`
+        flow.yaml: Waiting 1.0.0 is valid (2 states, 2 events, 0 effects; hash HASH)
+    "#]],
+    );
+}
+
+#[test]
+fn strict_refuses_the_grave_warnings() {
+    let world = World::new().file("flow.yaml", WAITING);
+    world.check("validate --strict flow.yaml", expect![[r#"
+        exit 1
+        flow.yaml:5:21: warning W208 event `knock` is declared, but nothing uses it
+          hint: take it under `on` of a state, or remove the declaration
+        flow.yaml:7:3: W209 state `open` waits for events from outside without a time limit
+          hint: add `after: {DURATION: STATE}` here or around it; if it may wait for ever, say why: `x-waive: {W209: REASON}`
+    "#]]);
+    let waived = WAITING.replace("open: {", "open: {x-waive: {W209: a guest may stay}, ");
+    let world = World::new().file("flow.yaml", &waived);
+    world.check(
+        "validate --strict flow.yaml",
+        expect![[r#"
+        exit 0
+        flow.yaml:5:21: warning W208 event `knock` is declared, but nothing uses it
+          hint: take it under `on` of a state, or remove the declaration
+        flow.yaml: Waiting 1.0.0 is valid (2 states, 2 events, 0 effects; hash HASH)
+    "#]],
+    );
+}
+
+#[test]
+fn denied_warnings_end_with_a_finding() {
+    let world = World::new().file("flow.yaml", WAITING);
+    world.check("validate --deny-warnings flow.yaml", expect![[r#"
+        exit 1
+        flow.yaml:5:21: warning W208 event `knock` is declared, but nothing uses it
+          hint: take it under `on` of a state, or remove the declaration
+        flow.yaml:7:3: warning W209 state `open` waits for events from outside without a time limit
+          hint: add `after: {DURATION: STATE}` here or around it; if it may wait for ever, say why: `x-waive: {W209: REASON}`
+        flow.yaml: Waiting 1.0.0 is valid (2 states, 2 events, 0 effects; hash HASH), but 2 warnings are denied
+    "#]]);
+    world.check("validate --deny-warnings --json flow.yaml", expect![[r#"
+        exit 1
+        {"counts":{"effects":0,"events":2,"states":2},"diagnostics":[{"code":"W208","column":21,"hint":"take it under `on` of a state, or remove the declaration","line":5,"message":"event `knock` is declared, but nothing uses it","path":"/events/knock","severity":"warning"},{"code":"W209","column":3,"hint":"add `after: {DURATION: STATE}` here or around it; if it may wait for ever, say why: `x-waive: {W209: REASON}`","line":7,"message":"state `open` waits for events from outside without a time limit","path":"/states/open","severity":"warning"}],"file":"flow.yaml","hash":"HASH","name":"Waiting","valid":true,"version":"1.0.0"}
+    "#]]);
+}
+
+#[test]
+fn run_tells_warnings_in_one_line() {
+    let world = World::new().file("flow.yaml", WAITING);
+    world.check(
+        "run flow.yaml --event close",
+        expect![[r#"
+        exit 0
+        2 warnings (W208, W209); see `traaviis validate flow.yaml`
+        T  ● Waiting 1.0.0
+        T  → open
+        T  ⇢ event close
+        T  open → shut  on close
+        completed in state shut after T
+    "#]],
+    );
 }

@@ -78,7 +78,10 @@ impl Reader {
     fn raise(&mut self, at: &At<'_>) -> Option<ActionKind> {
         let keys = Keys::new("`raise`", &["event", "data", "delay", "id"]);
         let fields = self.fields(at, &keys)?;
-        let event = self.required(&fields, "event", "`raise`").and_then(|it| self.event_name(&it));
+        let event = self.required(&fields, "event", "`raise`").and_then(|it| {
+            self.not_reserved(&it);
+            self.event_name(&it)
+        });
         let delay = fields.get("delay").and_then(|it| self.duration(&it));
         let id = fields.get("id").and_then(|it| self.words(&it));
         Some(ActionKind::Raise { event: event?, data: value(fields.get("data")), delay, id })

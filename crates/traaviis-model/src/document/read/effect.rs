@@ -112,9 +112,6 @@ impl Reader {
         tree: &mut Tree,
         depth: usize,
     ) -> Effect {
-        if let Some(it) = fields.get("waive") {
-            self.words(&it);
-        }
         if let Some(it) = fields.get("priority") {
             self.not_applied(&it, "priority");
         }
@@ -153,6 +150,7 @@ impl Reader {
                 let text = self.words(&it)?;
                 self.path(&text, &it)
             }),
+            waive: fields.get("waive").and_then(|it| self.words(&it)),
             params: Vec::new(),
             children: Vec::new(),
             pointer: fields.at.pointer.clone(),

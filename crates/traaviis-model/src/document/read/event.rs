@@ -27,12 +27,10 @@ impl Reader {
         self.at_most(at, entries.len(), EVENTS_MAX, "events");
         let mut events = Vec::new();
         for (key, entry) in entries {
-            let segment = key.text.split('.').next().unwrap_or_default();
             if !is_event_name(&key.text) {
                 self.bad_name(&key.text, &entry);
-            } else if RESERVED.contains(&segment) {
+            } else if let Some(hint) = reserved(&key.text) {
                 let message = format!("the event name `{}` is reserved", key.text);
-                let hint = format!("names starting with `{segment}` belong to the engine");
                 self.report(entry.key_error("E109", message).hint(hint));
             }
             events.extend(self.event(&key.text, &entry));
@@ -68,6 +66,16 @@ impl Reader {
         let shown: String = name.chars().take(EVENT_NAME_CHARS_MAX).collect();
         let message = format!("`{shown}` is not a name for an event");
         self.report(at.text_error("E109", name, message).hint(hint));
+    }
+
+    /// Refuses to raise what only the engine raises, so that no outcome can be forged.
+    pub(super) fn not_reserved(&mut self, at: &At<'_>) {
+        if let Some(name) = at.text()
+            && let Some(hint) = reserved(name)
+        {
+            let message = format!("`{name}` cannot be raised, the name is reserved");
+            self.report(at.error("E109", message).hint(hint));
+        }
     }
 
     /// Reads the name of an event that is raised or emitted.
@@ -125,6 +133,13 @@ impl Reader {
             })
             .collect()
     }
+}
+
+/// Returns whom a reserved name belongs to; none for a free one.
+fn reserved(name: &str) -> Option<String> {
+    let segment = name.split('.').next().unwrap_or_default();
+    let is_reserved = RESERVED.contains(&segment);
+    is_reserved.then(|| format!("names starting with `{segment}` belong to the engine"))
 }
 
 fn is_event_name(text: &str) -> bool {

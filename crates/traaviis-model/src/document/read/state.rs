@@ -111,12 +111,19 @@ impl Reader {
         let fields = self.fields(at, &KEYS)?;
         let state_type = self.state_type(&fields)?;
         self.check_keys(&fields, state_type);
-        for key in ["id", "title", "description"] {
+        for key in ["title", "description"] {
             if let Some(it) = fields.get(key) {
                 self.text(&it);
             }
         }
+        if let Some(it) = fields.get("id")
+            && let Some(id) = self.text(&it)
+            && !self.state_ids.insert(id.clone())
+        {
+            self.report(it.error("E107", format!("the state id `{id}` stands twice")));
+        }
         self.labels(&fields);
+        self.waive(&fields);
         let kind = self.state_kind(&fields, state_type, name, depth);
         let get = |key: &str| fields.get(key).filter(|_| state_type.takes(key));
         Some(State {
@@ -295,6 +302,9 @@ impl Reader {
         let on_done = candidates("onDone");
         let on_error = candidates("onError");
         let on_progress = candidates("onProgress");
+        if let Some(it) = fields.get("onProgress") {
+            self.not_applied(&it, "onProgress");
+        }
         let detach = fields
             .get("on_exit")
             .and_then(|it| self.choice(&it, "E101", &[("cancel", false), ("detach", true)]));

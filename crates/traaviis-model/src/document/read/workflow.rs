@@ -63,6 +63,7 @@ impl Reader {
         self.refuse_secrets(at.node, at);
         let fields = self.fields(at, &KEYS)?;
         self.format(&fields);
+        self.waive(&fields);
         let name = self.required(&fields, "name", "the workflow").and_then(|it| self.name(&it));
         let version =
             self.required(&fields, "version", "the workflow").and_then(|it| self.version(&it));
@@ -107,6 +108,7 @@ impl Reader {
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             correlation,
+            waivers: std::mem::take(&mut self.waivers),
         })
     }
 

@@ -1,0 +1,177 @@
+//! Analysis finds every planted defect: each example is free of findings, and one mutation gives
+//! exactly one code.
+
+use super::findings;
+
+const DOOR: &str = include_str!("../../../../../examples/door/workflow.yaml");
+const ORDER: &str = include_str!("../../../../../examples/order-saga/workflow.yaml");
+const TOUR: &str = include_str!("../../../../../examples/delivery-tour/workflow.yaml");
+
+#[test]
+fn the_examples_are_free_of_findings() {
+    for document in [DOOR, ORDER, TOUR] {
+        let found: Vec<String> = findings(document).iter().map(ToString::to_string).collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Mutates a document by replacing text that stands once in it, and expects only findings of the
+/// given code.
+fn plant(document: &str, mutations: &[(&str, &str, &str)]) {
+    for (code, from, to) in mutations {
+        assert_eq!(document.matches(from).count(), 1, "`{from}` must stand once");
+        let found = findings(&document.replacen(from, to, 1));
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let others = found.iter().filter(|it| it.code != *code).count();
+        assert!(others == 0 && !found.is_empty(), "{code} by `{to}`: {shown:#?}");
+    }
+}
+
+#[test]
+fn every_defect_planted_in_the_door_is_found() {
+    let waiver = "x-waive: {W202: a door serves as long as the house stands}\n";
+    let reach = "opening: {on: {fully_open: open, obstruction: closed}, ";
+    let hold = "hold: {target: open, guard: \"data.holds < 3\", ";
+    plant(
+        DOOR,
+        &[
+            ("E101", "title: Door", "titel: Door"),
+            ("E102", "{on: {open_command: opening}", "{on: {open_command: opnening}"),
+            ("E103", "initial: normal.closed", "initial: normal.clsed"),
+            ("E105", "initial: normal.closed", "initial: [normal.closed, locked]"),
+            ("E106", "hold: {}, ", ""),
+            ("E108", "  locked: {", "  locked: {always: {actions: []}, "),
+            ("E109", "hold: {}, ", "hold: {}, error.hold: {}, "),
+            ("E109", "{raise: {event: auto_close}}", "{raise: {event: done.close}}"),
+            ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds <\""),
+            ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds + 3\""),
+            ("E131", "guard: \"data.holds < 3\"", "guard: \"holds < 3\""),
+            ("E190", "title: Door", "budgets: {}\ntitle: Door"),
+            ("W190", "title: Door", "retention: {completed: 1d}\ntitle: Door"),
+            ("W201", "  locked: {", "  broken: {}\n  locked: {"),
+            ("W202", waiver, ""),
+            ("W203", hold, "hold: {target: open, guard: \"data.holds < 3 && false\", "),
+            ("W203", hold, "hold: {target: open, guard: in_state(\"normal.opn\"), "),
+            (
+                "W204",
+                "{guard: data.auto_closed, actions: [{raise: {event: fully_closed}}]}",
+                "[{guard: 'data.holds > 1', actions: [{raise: {event: fully_closed}}]}, {guard: 'data.holds < 1'}]",
+            ),
+            (
+                "W205",
+                reach,
+                "opening: {invoke: [{id: motor, effect: {type: call, function: open}}], on: {fully_open: open, obstruction: closed}, ",
+            ),
+            ("W208", "hold: {}, ", "hold: {}, knock: {}, "),
+            ("W209", ", x-waive: {W209: nobody has to come in}", ""),
+            (
+                "W209",
+                "        after: {5s: {guard: data.auto_closed, actions: [{raise: {event: fully_closed}}]}}\n",
+                "",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn every_defect_planted_in_the_order_is_found() {
+    let reserve = "action: {type: call, function: inventory.reserve, args: {sku: \"${data.order.items[0].sku}\", qty: \"${data.order.items[0].qty}\"}}\n              \
+        compensation: {type: call, function: inventory.release, args: {reservation_id: \"${steps.reserve.value.reservation_id}\"}}\n";
+    plant(
+        ORDER,
+        &[
+            ("E102", "{15m: failed}", "{15m: faild}"),
+            (
+                "E104",
+                "cancelled: {type: final, ",
+                "cancelled: {type: final, on: {cancel_order: failed}, ",
+            ),
+            ("E107", "- id: charge", "- id: reserve"),
+            ("E131", "{cause: \"${event.data.code}\"}", "{cause: \"${steps.charge}\"}"),
+            ("E140", "type: saga", "type: sage"),
+            ("E190", "on_cancel: compensate", "budget: {usd: 1}"),
+            ("W201", "{target: rejected}", "{target: failed}"),
+            (
+                "W202",
+                "after: {15m: failed}\n",
+                "after: {15m: asked}\n  asked: {after: {1d: asked}}\n",
+            ),
+            ("W203", "guard: event.data.compensated}, {target: failed}", "}, {target: failed}"),
+            (
+                "W205",
+                "      - id: fulfil\n",
+                "      - {id: mail, effect: {type: call, function: mail.send}}\n      - id: fulfil\n",
+            ),
+            (
+                "W207",
+                reserve,
+                "action: {type: call_api, method: post, url: 'https://stock.example/'}\n",
+            ),
+            ("W208", "events:\n", "events:\n  order_paid: {source: internal}\n"),
+        ],
+    );
+}
+
+#[test]
+fn every_defect_planted_in_the_tour_is_found() {
+    plant(
+        TOUR,
+        &[
+            (
+                "E102",
+                "called_off}\n    after: {8h: failed}",
+                "called_off}\n    after: {8h: '#tour.day.nowhere'}",
+            ),
+            ("E103", "        initial: working\n", ""),
+            ("E107", "- id: sign\n              action", "- id: count\n              action"),
+            ("E108", "returning: {type: final}", "returning: {always: returning}"),
+            (
+                "E130",
+                "cond: \"data.checked < size(data.stops)\"",
+                "cond: \"size(data.stops)) > 1\"",
+            ),
+            ("E140", "type: race", "type: rase"),
+            ("E142", "              max_iterations: 20\n", ""),
+            ("W201", "    onDone: signing\n", ""),
+            (
+                "W203",
+                "- {target: home}\n",
+                "- {target: home}\n                        - {target: driving}\n",
+            ),
+            ("W205", "        onError: failed\n    on", "    on"),
+            (
+                "W207",
+                "action: {type: transform, expr: \"{'stops': size(data.stops), 'parcels': size(data.parcels)}\"}",
+                "action: {type: call_api, method: post, url: 'https://count.example/'}",
+            ),
+            (
+                "W208",
+                "  arrived: {source: internal}\n",
+                "  arrived: {source: internal}\n  lost: {}\n",
+            ),
+        ],
+    );
+}
+
+/// The page of each warning holds a document with the finding, and one without.
+#[test]
+fn the_pages_of_the_warnings_show_what_they_say() {
+    const PAGES: [(&str, &str); 8] = [
+        ("W201", include_str!("../../../../../docs/errors/W201.md")),
+        ("W202", include_str!("../../../../../docs/errors/W202.md")),
+        ("W203", include_str!("../../../../../docs/errors/W203.md")),
+        ("W204", include_str!("../../../../../docs/errors/W204.md")),
+        ("W205", include_str!("../../../../../docs/errors/W205.md")),
+        ("W207", include_str!("../../../../../docs/errors/W207.md")),
+        ("W208", include_str!("../../../../../docs/errors/W208.md")),
+        ("W209", include_str!("../../../../../docs/errors/W209.md")),
+    ];
+    for (code, page) in PAGES {
+        let documents: Vec<&str> =
+            page.split("```yaml\n").skip(1).filter_map(|it| it.split("```").next()).collect();
+        let [bad, good] = documents.as_slice() else { panic!("{code} needs two documents") };
+        let codes = |it: &str| findings(it).iter().map(|it| it.code).collect::<Vec<_>>();
+        assert_eq!(codes(bad), [code], "{code}: {:#?}", findings(bad));
+        assert!(findings(good).is_empty(), "{code}: {:#?}", findings(good));
+    }
+}
