@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cancel;
+pub mod completions;
 pub mod doctor;
 pub mod edit;
 pub mod fmt;
@@ -11,6 +12,7 @@ pub mod incidents;
 pub mod log;
 pub mod logs;
 pub mod move_to;
+pub mod new;
 pub mod pause;
 pub mod ps;
 pub mod replay;

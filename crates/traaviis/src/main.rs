@@ -24,13 +24,13 @@ mod trace;
 
 use std::{io::Write as _, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, doctor, edit, fmt, graph, import, incidents, log, logs,
-        move_to, pause, ps, replay, resolve, retry, run, schema, send, show, simulate, tasks,
-        validate, version,
+        bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
+        log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema, send, show,
+        simulate, tasks, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -52,6 +52,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(new::InitArgs),
+    New(new::NewArgs),
     Run(run::Args),
     Validate(validate::Args),
     Simulate(simulate::Args),
@@ -78,6 +80,7 @@ enum Command {
     Doctor(doctor::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
     Version(version::Args),
 }
 
@@ -112,6 +115,9 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
+        Command::Init(args) => new::init(args, &output),
+        Command::New(args) => new::new(args, &output),
+        Command::Completions(args) => completions::run(args, Cli::command(), &output),
         Command::Version(args) => version::run(args, &output),
     };
     let exit = result.unwrap_or_else(|error| {

@@ -10,6 +10,7 @@ mod graph;
 mod incident;
 mod kill;
 mod log;
+mod new;
 mod operate;
 mod output;
 mod run;
