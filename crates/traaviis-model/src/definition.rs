@@ -4,9 +4,15 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+mod test_case;
+
 use semver::Version;
 
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
+
+pub use test_case::{
+    Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+};
 
 /// JSON pointer into the document as written.
 pub type Pointer = Text;
@@ -48,6 +54,8 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+    /// Test cases; nothing at run time.
+    pub tests: Vec<TestCase>,
 }
 
 /// Business key of instances.

@@ -21,6 +21,8 @@ mod kinds;
 
 mod retry;
 
+mod test_case;
+
 use std::collections::BTreeSet;
 
 use crate::{
@@ -511,6 +513,8 @@ mod tests {
             ("/$defs/candidate", candidate::KNOWN),
             ("/$defs/event", event::KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/test", test_case::KNOWN),
+            ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {
             let found = keys(&schema, &format!("{at}/properties"));
             assert_eq!(found, sorted(known.iter().copied()), "{at}");
