@@ -4,7 +4,8 @@
 //! touch no file and keep nothing. The runtime commits the records, then performs the requests.
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
-//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL).
+//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL),
+//! [`testing`] (the test cases of a document, on [`simulate`]).
 
 pub mod effects;
 pub mod expr;
@@ -12,12 +13,13 @@ pub mod machine;
 pub mod replay;
 pub mod simulate;
 pub mod step;
+pub mod testing;
 
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{
-    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key, hold,
-    start, step,
+    GuardWatch, Input, Rejection, Request, Resolution, Step, StepContext, checked_input,
+    correlation_key, hold, start, start_watched, step, step_watched,
 };
 
 #[cfg(test)]

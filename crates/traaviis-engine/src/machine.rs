@@ -15,6 +15,7 @@ use traaviis_model::{
 };
 
 use crate::expr::{Expr, Template};
+pub(crate) use compile::nearest;
 pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef};
 pub use schema::Schema;
 

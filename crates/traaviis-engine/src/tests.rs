@@ -12,6 +12,7 @@ mod operate;
 mod retry;
 mod saga;
 mod statechart;
+mod testing;
 
 use std::{collections::VecDeque, fmt::Write, sync::Arc};
 

@@ -11,7 +11,9 @@ use traaviis_model::{
 use crate::{
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
-    step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
+    step::{
+        GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext,
+    },
 };
 
 use super::incident::{held_of, paused};
@@ -114,6 +116,7 @@ pub(super) fn start(
     id: InstanceId,
     input: Value,
     context: &StepContext,
+    watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
     let input = checked_input(machine, input)?;
     let correlation = correlation_key(machine, &input)?;
@@ -148,6 +151,7 @@ pub(super) fn start(
         },
     };
     let mut run = Run::created(machine, record, context)?;
+    run.watch = watch;
     run.data_changed = true;
     run.enter_initial();
     run.settle();
@@ -160,6 +164,7 @@ pub(super) fn step(
     snapshot: &Snapshot,
     input: Input,
     context: &StepContext,
+    watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
     if snapshot.status.is_finished() {
         return match input {
@@ -175,6 +180,7 @@ pub(super) fn step(
     }
     let held = held_of(&input);
     let mut run = Run::new(machine, snapshot.clone(), context);
+    run.watch = watch;
     run.take(input)?;
     run.check_data();
     match (run.finish(), held) {
