@@ -19,5 +19,6 @@ pub mod schema;
 pub mod send;
 pub mod show;
 pub mod simulate;
+pub mod test;
 pub mod validate;
 pub mod version;

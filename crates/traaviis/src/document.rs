@@ -25,6 +25,8 @@ pub struct Checked {
     pub definition: Option<Arc<Definition>>,
     /// All findings, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where the parts of the document stand.
+    pub positions: Positions,
 }
 
 impl Checked {
@@ -66,7 +68,7 @@ pub fn check(file: &Path) -> Result<Checked, Failure> {
         diagnostics.extend(found.into_iter().map(|it| placed(it, &read.positions)));
         diagnostics.sort_by_key(|it| (it.line, it.column));
     }
-    Ok(Checked { file: name, definition, diagnostics })
+    Ok(Checked { file: name, definition, diagnostics, positions: read.positions })
 }
 
 /// Returns the machine of a checked file, or all of its findings as one failure.

@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, doctor, edit, import, incidents, log, logs, move_to, pause,
-        ps, replay, resolve, retry, run, schema, send, show, simulate, validate, version,
+        ps, replay, resolve, retry, run, schema, send, show, simulate, test, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -53,6 +53,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Validate(validate::Args),
+    Test(test::Args),
     Simulate(simulate::Args),
     Import(import::Args),
     Replay(replay::Args),
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
+        Command::Test(args) => test::run(args, &output),
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),

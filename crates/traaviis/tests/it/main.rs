@@ -13,4 +13,5 @@ mod output;
 mod run;
 mod simulate;
 mod socket;
+mod test;
 mod validate;
