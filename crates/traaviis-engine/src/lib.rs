@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
-//! (what a definition that compiles probably gets wrong).
+//! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a document,
+//! on [`simulate`]).
 
 pub mod analysis;
 pub mod effects;
@@ -14,12 +15,13 @@ pub mod machine;
 pub mod replay;
 pub mod simulate;
 pub mod step;
+pub mod testing;
 
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{
-    Input, Rejection, Request, Resolution, Step, StepContext, checked_input, correlation_key, hold,
-    start, step,
+    GuardWatch, Input, Rejection, Request, Resolution, Step, StepContext, checked_input,
+    correlation_key, hold, start, start_watched, step, step_watched,
 };
 
 #[cfg(test)]

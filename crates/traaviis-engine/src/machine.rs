@@ -17,6 +17,7 @@ use traaviis_model::{
 };
 
 use crate::expr::{Expr, Template};
+pub(crate) use compile::nearest;
 pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, TaskDef};
 pub use places::Places;
 pub use schema::Schema;

@@ -1,26 +1,40 @@
 //! A run without log, clock or outside: inputs are given, time is moved by hand.
 //!
 //! For previews, conformance runs and tests of workflows. It takes the same steps as a durable run,
-//! through the same functions. Calls to the outside begin and stay open: nobody performs them.
+//! through the same functions. Calls to the outside begin and stay open until the caller answers
+//! them: [`Simulation::take_requests`] says which begin and which are given up.
+
+use std::collections::VecDeque;
 
 use traaviis_model::{
-    Actor, InstanceId, Record, Snapshot, Span, TenantCtx, Text, Timestamp, Value, limits,
+    Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
+    Text, Timestamp, Value, limits, record::Status, snapshot::NodeStatus,
 };
 
 use crate::{
     Machine,
-    step::{Input, Rejection, Request, Step, StepContext, start, step},
+    step::{
+        GuardWatch, Input, Rejection, Request, Step, StepContext, start, start_watched, step,
+        step_watched,
+    },
 };
 
 /// Steps that one input may lead to by timers that are due at once; more is a loop.
 const STEPS_MAX: usize = 100_000;
 
+/// Says what may be promised about a call, by its kind and parameters, as a connector does.
+pub type ClassOf<'a> = dyn Fn(&str, &Value) -> DeliveryClass + 'a;
+
 /// An instance on a virtual clock.
-#[derive(Debug)]
 pub struct Simulation<'m> {
     machine: &'m Machine,
+    watch: Option<&'m dyn GuardWatch>,
     snapshot: Snapshot,
     records: Vec<Record>,
+    /// Calls that begin and calls that are given up, since the caller last took them.
+    requests: Vec<Request>,
+    /// Calls that wait for a slot.
+    queued: VecDeque<(Seq, Text)>,
     now: Timestamp,
 }
 
@@ -34,8 +48,37 @@ impl<'m> Simulation<'m> {
         now: Timestamp,
     ) -> Result<Simulation<'m>, Rejection> {
         let begun = start(machine, ctx, id, input, &context(now))?;
-        let snapshot = begun.snapshot.clone();
-        let mut simulation = Simulation { machine, snapshot, records: Vec::new(), now };
+        Simulation::begin(machine, begun, now, None)
+    }
+
+    /// As [`Simulation::start`], for somebody who watches the guards.
+    pub fn start_watched(
+        machine: &'m Machine,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        input: Value,
+        now: Timestamp,
+        watch: &'m dyn GuardWatch,
+    ) -> Result<Simulation<'m>, Rejection> {
+        let begun = start_watched(machine, ctx, id, input, &context(now), watch)?;
+        Simulation::begin(machine, begun, now, Some(watch))
+    }
+
+    fn begin(
+        machine: &'m Machine,
+        begun: Step,
+        now: Timestamp,
+        watch: Option<&'m dyn GuardWatch>,
+    ) -> Result<Simulation<'m>, Rejection> {
+        let mut simulation = Simulation {
+            machine,
+            watch,
+            snapshot: begun.snapshot.clone(),
+            records: Vec::new(),
+            requests: Vec::new(),
+            queued: VecDeque::new(),
+            now,
+        };
         simulation.took(begun)?;
         Ok(simulation)
     }
@@ -55,6 +98,80 @@ impl<'m> Simulation<'m> {
         Ok(())
     }
 
+    /// Lets time pass to `until` at most, and fires one timer that is due by then; says whether
+    /// there was one.
+    pub fn fire_next(&mut self, until: Timestamp) -> Result<bool, Rejection> {
+        let next = self.snapshot.next_timer().filter(|it| it.due <= until);
+        let Some((timer, due)) = next.map(|it| (it.id.clone(), it.due)) else { return Ok(false) };
+        self.now = self.now.max(due);
+        self.feed(Input::Timer { timer })?;
+        Ok(true)
+    }
+
+    /// Lets time pass to `at` without firing anything; time does not go back.
+    pub fn pass_until(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+    }
+
+    /// Ends an attempt.
+    pub fn answer(
+        &mut self,
+        call: &CallId,
+        outcome: Result<Value, EffectError>,
+    ) -> Result<(), Rejection> {
+        self.feed(Input::Outcome {
+            tree: call.tree,
+            path: call.path.clone(),
+            scheduled: call.scheduled,
+            attempt: call.attempt,
+            outcome,
+        })
+    }
+
+    /// Forgets everything but the records, as the death of a process does, and goes on as a start
+    /// does: attempts without outcome are unknown, calls that waited for a slot wait again.
+    pub fn crash(&mut self, class: &ClassOf<'_>) -> Result<(), Rejection> {
+        let differs = |why: String| Rejection::new("history_broken", why);
+        let folded = Snapshot::fold(&self.records).map_err(|error| differs(error.to_string()))?;
+        let folded = folded.filter(|it| it.canonical() == self.snapshot.canonical());
+        self.snapshot = folded.ok_or_else(|| {
+            differs("the records, folded again, give another state than before the crash".into())
+        })?;
+        self.requests.clear();
+        self.queued.clear();
+        let is_idle = self.snapshot.trees.is_empty()
+            && self.snapshot.held.is_empty()
+            && self.snapshot.status != Status::Completing;
+        if is_idle {
+            return Ok(());
+        }
+        let snapshot = self.snapshot.clone();
+        self.feed(Input::Continue)?;
+        for tree in &snapshot.trees {
+            for (path, node) in tree.nodes.iter().filter(|(_, node)| node.key.is_some()) {
+                let (tree, path) = (tree.id, path.clone());
+                if snapshot.waits_for_slot(tree, &path) {
+                    self.feed(Input::Starting { tree, path })?;
+                } else if node.status == NodeStatus::Started {
+                    let class = class(&node.kind, &node.input);
+                    self.feed(Input::Unknown { tree, path, class })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out which calls begin ([`Request::Perform`]) and which are given up
+    /// ([`Request::Abandon`]), in order.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Returns the time now.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// Returns the state now.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -66,30 +183,48 @@ impl<'m> Simulation<'m> {
     }
 
     fn feed(&mut self, input: Input) -> Result<(), Rejection> {
-        let step = step(self.machine, &self.snapshot, input, &context(self.now))?;
+        let step = self.decide(input)?;
         self.took(step)
+    }
+
+    fn decide(&self, input: Input) -> Result<Step, Rejection> {
+        let context = context(self.now);
+        match self.watch {
+            None => step(self.machine, &self.snapshot, input, &context),
+            Some(watch) => step_watched(self.machine, &self.snapshot, input, &context, watch),
+        }
     }
 
     /// Takes a step, and those that it asks to follow.
     fn took(&mut self, mut taken: Step) -> Result<(), Rejection> {
         for _ in 0..STEPS_MAX {
-            let goes_on = taken.requests.contains(&Request::Continue);
+            let mut goes_on = false;
+            for request in taken.requests {
+                match request {
+                    Request::Continue => goes_on = true,
+                    Request::Queue { tree, path } => self.queued.push_back((tree, path)),
+                    other => self.requests.push(other),
+                }
+            }
             self.records.append(&mut taken.records);
             self.snapshot = taken.snapshot;
-            if !goes_on {
-                return Ok(());
-            }
-            taken = step(self.machine, &self.snapshot, Input::Continue, &context(self.now))?;
+            let next = match goes_on {
+                true => Input::Continue,
+                false => match self.queued.pop_front() {
+                    Some((tree, path)) => Input::Starting { tree, path },
+                    None => return Ok(()),
+                },
+            };
+            taken = self.decide(next)?;
         }
         Err(overrun())
     }
 
     fn fire_until(&mut self, until: Timestamp) -> Result<(), Rejection> {
         for _ in 0..STEPS_MAX {
-            let next = self.snapshot.next_timer().filter(|it| it.due <= until);
-            let Some((timer, due)) = next.map(|it| (it.id.clone(), it.due)) else { return Ok(()) };
-            self.now = self.now.max(due);
-            self.feed(Input::Timer { timer })?;
+            if !self.fire_next(until)? {
+                return Ok(());
+            }
         }
         Err(overrun())
     }

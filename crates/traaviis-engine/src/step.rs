@@ -155,6 +155,14 @@ pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
 pub(crate) use run::{InternalEvent, Origin, Run};
 
+/// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.
+///
+/// Also of steps that are refused, which leave no records. Watching decides nothing.
+pub trait GuardWatch {
+    /// The guard of the candidate at this pointer was evaluated.
+    fn guard(&self, candidate: &Text, is_true: bool);
+}
+
 impl Rejection {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Rejection {
         Rejection { code, message: message.into(), details: Value::Null }
@@ -174,7 +182,19 @@ pub fn start(
     input: Value,
     context: &StepContext,
 ) -> Result<Step, Rejection> {
-    input::start(machine, ctx, id, input, context)
+    input::start(machine, ctx, id, input, context, None)
+}
+
+/// As [`start`], for somebody who watches the guards.
+pub fn start_watched(
+    machine: &Machine,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    input: Value,
+    context: &StepContext,
+    watch: &dyn GuardWatch,
+) -> Result<Step, Rejection> {
+    input::start(machine, ctx, id, input, context, Some(watch))
 }
 
 /// Decides one input. No records means that the input changes nothing.
@@ -184,7 +204,18 @@ pub fn step(
     input: Input,
     context: &StepContext,
 ) -> Result<Step, Rejection> {
-    input::step(machine, snapshot, input, context)
+    input::step(machine, snapshot, input, context, None)
+}
+
+/// As [`step`], for somebody who watches the guards.
+pub fn step_watched(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    input: Input,
+    context: &StepContext,
+    watch: &dyn GuardWatch,
+) -> Result<Step, Rejection> {
+    input::step(machine, snapshot, input, context, Some(watch))
 }
 
 /// Opens an incident for an input of the instance's own whose records the log refuses.

@@ -14,6 +14,7 @@ mod people;
 mod retry;
 mod saga;
 mod statechart;
+mod testing;
 
 use std::{collections::VecDeque, fmt::Write, sync::Arc};
 

@@ -4,11 +4,17 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+mod test_case;
+
 use std::collections::BTreeMap;
 
 use semver::Version;
 
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
+
+pub use test_case::{
+    Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+};
 
 /// JSON pointer into the document as written.
 pub type Pointer = Text;
@@ -54,6 +60,8 @@ pub struct Definition {
     pub correlation: Option<Correlation>,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
+    /// Test cases; nothing at run time.
+    pub tests: Vec<TestCase>,
 }
 
 /// Warnings that need no repair, each with the reason: `x-waive` on the document or on a state.

@@ -24,5 +24,6 @@ pub mod send;
 pub mod show;
 pub mod simulate;
 pub mod tasks;
+pub mod test;
 pub mod validate;
 pub mod version;

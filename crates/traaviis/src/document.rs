@@ -26,12 +26,15 @@ pub struct Checked {
     pub definition: Option<Arc<Definition>>,
     /// All findings, in the order of the text.
     pub diagnostics: Vec<Diagnostic>,
+    /// Where the parts of the document stand.
+    pub positions: Positions,
 }
 
 impl Checked {
     /// Returns a file that does not even parse.
     pub fn refused(file: &Path, diagnostics: Vec<Diagnostic>) -> Checked {
-        Checked { file: file.display().to_string(), definition: None, diagnostics }
+        let positions = Positions::default();
+        Checked { file: file.display().to_string(), definition: None, diagnostics, positions }
     }
 
     /// Prints the findings for whoever reads.
@@ -98,7 +101,7 @@ pub fn check(file: &Path) -> Result<Checked, Failure> {
         diagnostics.extend(found.into_iter().map(|it| placed(it, &read.positions)));
         diagnostics.sort_by_key(|it| (it.line, it.column));
     }
-    Ok(Checked { file: name, definition, diagnostics })
+    Ok(Checked { file: name, definition, diagnostics, positions: read.positions })
 }
 
 /// Returns the machine of a checked file, or all of its findings as one failure.

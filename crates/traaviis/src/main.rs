@@ -30,7 +30,7 @@ use crate::{
     commands::{
         bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
         log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema, send, show,
-        simulate, tasks, validate, version,
+        simulate, tasks, test, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -56,6 +56,7 @@ enum Command {
     New(new::NewArgs),
     Run(run::Args),
     Validate(validate::Args),
+    Test(test::Args),
     Simulate(simulate::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
+        Command::Test(args) => test::run(args, &output),
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Fmt(args) => fmt::run(args, &output),
         Command::Graph(args) => graph::run(args, &output),

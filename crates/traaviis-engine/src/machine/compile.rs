@@ -527,7 +527,7 @@ fn escape(key: &str) -> String {
 }
 
 /// Returns the name nearest to `wanted`, if it is near enough to be a slip.
-pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_string();
     names
         .filter(|name| !name.is_empty())

@@ -12,7 +12,9 @@ use crate::{
     effects::signal::Takers,
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
-    step::{Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext},
+    step::{
+        GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext,
+    },
 };
 
 use super::{
@@ -118,6 +120,7 @@ pub(super) fn start(
     id: InstanceId,
     input: Value,
     context: &StepContext,
+    watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
     let input = checked_input(machine, input)?;
     let correlation = correlation_key(machine, &input)?;
@@ -152,6 +155,7 @@ pub(super) fn start(
         },
     };
     let mut run = Run::created(machine, record, context)?;
+    run.watch = watch;
     run.data_changed = true;
     run.enter_initial();
     run.settle();
@@ -164,6 +168,7 @@ pub(super) fn step(
     snapshot: &Snapshot,
     input: Input,
     context: &StepContext,
+    watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
     if snapshot.status.is_finished() {
         return match input {
@@ -179,6 +184,7 @@ pub(super) fn step(
     }
     let held = held_of(&input);
     let mut run = Run::new(machine, snapshot.clone(), context);
+    run.watch = watch;
     run.take(input)?;
     run.check_data();
     match (run.finish(), held) {

@@ -14,7 +14,7 @@ use traaviis_model::{
 use crate::{
     expr::{EvalError, Template},
     machine::{Machine, StateId, span_of},
-    step::{Rejection, Request, Step, StepContext, StepEnv},
+    step::{GuardWatch, Rejection, Request, Step, StepContext, StepEnv},
 };
 
 /// An event inside a step.
@@ -71,6 +71,8 @@ pub(crate) struct Run<'m> {
     pub configuration_changed: bool,
     /// Set when the step cannot be taken.
     pub fault: Option<Rejection>,
+    /// Is told how guards come out.
+    pub watch: Option<&'m dyn GuardWatch>,
     header: Header,
 }
 
@@ -131,6 +133,7 @@ impl<'m> Run<'m> {
             data_changed: false,
             configuration_changed: false,
             fault: None,
+            watch: None,
         }
     }
 

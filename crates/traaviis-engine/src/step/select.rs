@@ -102,7 +102,11 @@ impl<'m> Run<'m> {
     ) -> Option<&'m Candidate> {
         candidates.iter().find(|candidate| {
             let Some(guard) = &candidate.guard else { return true };
-            match guard.eval_bool(&self.env()) {
+            let outcome = guard.eval_bool(&self.env());
+            if let Some(watch) = self.watch {
+                watch.guard(&candidate.pointer, matches!(outcome, Ok(true)));
+            }
+            match outcome {
                 Ok(it) => it,
                 Err(error) => {
                     let known = errors.iter().any(|(_, pointer, _)| *pointer == candidate.pointer);

@@ -21,6 +21,8 @@ mod kinds;
 
 mod retry;
 
+mod test_case;
+
 mod waive;
 
 use std::collections::BTreeSet;
@@ -515,6 +517,8 @@ mod tests {
             ("/$defs/candidate", candidate::KNOWN),
             ("/$defs/event", event::KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/test", test_case::KNOWN),
+            ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {
             let found = keys(&schema, &format!("{at}/properties"));
             assert_eq!(found, sorted(known.iter().copied()), "{at}");
@@ -522,7 +526,9 @@ mod tests {
         let actions = action::KINDS.iter().copied().chain(["when"]);
         assert_eq!(keys(&schema, "/$defs/action/properties"), sorted(actions));
         for kind in kinds::KINDS {
-            let own = kind.params.iter().map(|it| it.name);
+            let carried_out =
+                kind.params.iter().filter(|it| !matches!(it.shape, kinds::Shape::Later));
+            let own = carried_out.map(|it| it.name);
             let own = own.chain(kind.roles.iter().map(|it| it.name));
             let own = own.chain(
                 kinds::COMMON.iter().copied().filter(|it| kind.name != "retry" || *it != "retry"),

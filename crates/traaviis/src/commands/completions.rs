@@ -4,7 +4,9 @@ use clap_complete::Shell;
 
 use crate::{exit::Exit, output::Output};
 
-/// Prints completions for a shell, for example into ~/.local/share/bash-completion/completions/traaviis.
+/// Prints completions for a shell.
+///
+/// For bash they belong into ~/.local/share/bash-completion/completions/traaviis.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Shell.

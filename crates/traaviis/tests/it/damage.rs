@@ -143,7 +143,7 @@ fn told_of(world: &World, id: &str) -> String {
     let log = checks["checks"].as_array().unwrap().iter().find(|it| it["check"] == "log").unwrap();
     let text = |key: &str| log[key].as_str().unwrap();
     let code = doctor.status.code().unwrap();
-    let found = world.redacted(&text("found"));
+    let found = world.redacted(text("found"));
     told + &format!("# doctor\nexit {code}\n{}: {found}\n{}\n", text("verdict"), text("next"))
 }
 

@@ -17,4 +17,5 @@ mod run;
 mod simulate;
 mod socket;
 mod tasks;
+mod test;
 mod validate;

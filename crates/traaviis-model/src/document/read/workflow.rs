@@ -83,6 +83,7 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
+        let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
             let count = self.states;
             let message =
@@ -109,6 +110,7 @@ impl Reader {
             defaults,
             correlation,
             waivers: std::mem::take(&mut self.waivers),
+            tests,
         })
     }
 
@@ -198,12 +200,6 @@ impl Reader {
             self.at_most(&at, tags.len(), TAGS_MAX, "tags");
         }
         self.labels(fields);
-        if let Some(at) = fields.get("tests") {
-            let tests = self.list(&at);
-            for test in tests.iter().filter(|it| !it.is_map()) {
-                self.expected(test, "E101", "a map");
-            }
-        }
         if let Some(at) = fields.get("retention") {
             self.fields(&at, &Keys::new("`retention`", &["completed", "payloads"]));
             self.not_applied(&at, "retention");

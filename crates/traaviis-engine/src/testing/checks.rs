@@ -1,0 +1,247 @@
+//! Compares what came of a run with what was expected; each difference is one finding.
+
+use traaviis_model::{
+    Body, Text, Value,
+    definition::{Expectations, ExpectedEvent},
+    snapshot::NodeStatus,
+};
+
+use super::{
+    Finding,
+    activities::{Activity, activities},
+};
+use crate::{Machine, simulate::Simulation};
+
+pub(super) fn check(
+    machine: &Machine,
+    expect: &Expectations,
+    run: &Simulation<'_>,
+    findings: &mut Vec<Finding>,
+) {
+    let checks = Checks { expect, run, activities: activities(machine, run.records()) };
+    findings.extend(checks.state());
+    findings.extend(checks.status());
+    let snapshot = run.snapshot();
+    for (part, wanted, found) in
+        [("data", &expect.data, &snapshot.data), ("output", &expect.output, &snapshot.output)]
+    {
+        if let Some(wanted) = wanted {
+            let found = found.clone().into_json();
+            differences(&checks.at(part), part, wanted, &found, findings);
+        }
+    }
+    findings.extend(checks.called());
+    findings.extend(checks.not_called());
+    findings.extend(checks.order());
+    findings.extend(checks.overlap());
+    findings.extend(checks.min_virtual_delay());
+    findings.extend(checks.emitted());
+}
+
+struct Checks<'a> {
+    expect: &'a Expectations,
+    run: &'a Simulation<'a>,
+    activities: Vec<Activity>,
+}
+
+impl Checks<'_> {
+    fn at(&self, part: &str) -> String {
+        format!("{}/{part}", self.expect.pointer)
+    }
+
+    fn state(&self) -> Option<Finding> {
+        let snapshot = self.run.snapshot();
+        let is_active = |path: &Text| {
+            snapshot.configuration.iter().any(|leaf| {
+                leaf.strip_prefix(&**path)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        let missing: Vec<&Text> = self.expect.state.iter().filter(|it| !is_active(it)).collect();
+        (!missing.is_empty()).then(|| {
+            let found = format!("state `{}`", snapshot.state());
+            Finding::new(self.at("state"), format!("state {}", list(missing)), found)
+        })
+    }
+
+    fn status(&self) -> Option<Finding> {
+        let snapshot = self.run.snapshot();
+        let wanted = self.expect.status.filter(|it| *it != snapshot.status)?;
+        let mut found = format!("`{}` in state `{}`", snapshot.status.as_str(), snapshot.state());
+        if let Some(error) = &snapshot.error {
+            found += &format!(" ({}: {})", error.code, error.message);
+        }
+        for incident in &snapshot.incidents {
+            found += &format!(" ({}: {})", incident.kind, incident.message);
+        }
+        found += &self.waits_for();
+        let expected = format!("status `{}`", wanted.as_str());
+        Some(Finding::new(self.at("status"), expected, found))
+    }
+
+    /// Says what an open run waits for: mostly it is time that nobody let pass.
+    fn waits_for(&self) -> String {
+        let snapshot = self.run.snapshot();
+        if snapshot.status.is_finished() {
+            return String::new();
+        }
+        let mut text = String::new();
+        if let Some(due) = snapshot.next_due() {
+            text += &format!("; its next timer is due in {}", due.since(self.run.now()));
+        }
+        let nodes = snapshot.trees.iter().flat_map(|tree| &tree.nodes);
+        for (path, _) in nodes.filter(|(_, it)| it.status == NodeStatus::Started) {
+            text += &format!("; call `{path}` is not answered yet");
+        }
+        text
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.activities.iter().filter(|it| it.is(name)).count() as u64
+    }
+
+    fn called(&self) -> impl Iterator<Item = Finding> {
+        self.expect.called.iter().filter_map(|(name, wanted)| {
+            let found = self.count(name);
+            let pointer = format!("{}/{}", self.at("called"), escape(name));
+            (found != *wanted).then(|| {
+                let expected = format!("{} of `{name}`", calls(*wanted));
+                Finding::new(pointer, expected, calls(found))
+            })
+        })
+    }
+
+    fn not_called(&self) -> impl Iterator<Item = Finding> {
+        self.expect.not_called.iter().filter_map(|name| {
+            let found = self.count(name);
+            let expected = format!("no call of `{name}`");
+            (found > 0).then(|| Finding::new(self.at("not_called"), expected, calls(found)))
+        })
+    }
+
+    fn order(&self) -> Option<Finding> {
+        let mut rest = self.activities.iter();
+        self.expect.order.iter().find(|name| !rest.any(|it| it.is(name)))?;
+        let wanted = list(&self.expect.order);
+        let named = |it: &Activity| self.expect.order.iter().find(|name| it.is(name)).cloned();
+        let found: Vec<Text> = self.activities.iter().filter_map(named).collect();
+        let found = match found.is_empty() {
+            true => "none of them".to_string(),
+            false => list(&found),
+        };
+        Some(Finding::new(self.at("order"), format!("the order {wanted}"), found))
+    }
+
+    fn overlap(&self) -> impl Iterator<Item = Finding> {
+        self.expect.overlap.iter().filter(|group| !self.overlaps(group)).map(|group| {
+            let expected = format!("{} at the same moment", list(group));
+            let missing: Vec<&Text> = group.iter().filter(|it| self.count(it) == 0).collect();
+            let found = match missing.is_empty() {
+                true => "one only after another".to_string(),
+                false => format!("no {}", list(missing)),
+            };
+            Finding::new(self.at("overlap"), expected, found)
+        })
+    }
+
+    /// Says whether all of a group ran at one moment; a name given twice, twice.
+    fn overlaps(&self, group: &[Text]) -> bool {
+        // If there is such a moment, then also one at which some activity begins.
+        self.activities.iter().map(|it| it.begun).any(|moment| {
+            let runs = |it: &&Activity| it.begun <= moment && moment < it.ended;
+            group.iter().all(|name| {
+                let wanted = group.iter().filter(|it| *it == name).count();
+                self.activities.iter().filter(runs).filter(|it| it.is(name)).count() >= wanted
+            })
+        })
+    }
+
+    fn min_virtual_delay(&self) -> Option<Finding> {
+        let snapshot = self.run.snapshot();
+        let found = snapshot.updated_at.since(snapshot.created_at);
+        let wanted = self.expect.min_virtual_delay.filter(|it| found < *it)?;
+        let (expected, found) =
+            (format!("at least {wanted} from start to end"), format!("{found}"));
+        Some(Finding::new(self.at("min_virtual_delay"), expected, found))
+    }
+
+    fn emitted(&self) -> Option<Finding> {
+        let emitted: Vec<(&Text, &Value, Option<&Text>)> = self
+            .run
+            .records()
+            .iter()
+            .filter_map(|it| match &it.body {
+                Body::Emitted { event, data, subject } => Some((event, data, subject.as_ref())),
+                _ => None,
+            })
+            .collect();
+        let mut rest = emitted.iter();
+        let missing = self.expect.emitted.iter().find(|it| !rest.any(|found| fits(it, found)))?;
+        let mut expected = format!("event `{}` emitted", missing.event);
+        if let Some(data) = &missing.data {
+            expected += &format!(" with {data}");
+        }
+        let shown: Vec<String> =
+            emitted.iter().map(|(event, data, _)| format!("`{event}` with {data}")).collect();
+        let found = match shown.is_empty() {
+            true => "none".to_string(),
+            false => shown.join(", "),
+        };
+        Some(Finding::new(self.at("emitted"), expected, found))
+    }
+}
+
+fn fits(wanted: &ExpectedEvent, found: &(&Text, &Value, Option<&Text>)) -> bool {
+    let mut findings = Vec::new();
+    if let Some(data) = &wanted.data {
+        differences("", "", data, &found.1.clone().into_json(), &mut findings);
+    }
+    wanted.event == *found.0
+        && findings.is_empty()
+        && wanted.subject.as_ref().is_none_or(|it| Some(it) == found.2)
+}
+
+/// Compares part by part: of a map the keys that are wanted, everything else whole.
+fn differences(
+    pointer: &str,
+    name: &str,
+    wanted: &Value,
+    found: &Value,
+    findings: &mut Vec<Finding>,
+) {
+    let (Some(keys), Some(map)) = (wanted.as_map(), found.as_map()) else {
+        if wanted != found {
+            let found = found.to_string();
+            findings.push(Finding::new(pointer, format!("`{name}` to be {wanted}"), found));
+        }
+        return;
+    };
+    for (key, wanted) in keys.iter() {
+        let pointer = format!("{pointer}/{}", escape(key));
+        let name = format!("{name}.{key}");
+        match map.get(key) {
+            Some(found) => differences(&pointer, &name, wanted, found, findings),
+            None => {
+                let expected = format!("`{name}` to be {wanted}");
+                findings.push(Finding::new(pointer, expected, "nothing"));
+            }
+        }
+    }
+}
+
+fn calls(count: u64) -> String {
+    match count {
+        0 => "no call".into(),
+        1 => "1 call".into(),
+        count => format!("{count} calls"),
+    }
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a Text>) -> String {
+    let names: Vec<String> = names.into_iter().map(|it| format!("`{it}`")).collect();
+    names.join(", ")
+}
+
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

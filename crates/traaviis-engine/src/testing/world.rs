@@ -1,0 +1,212 @@
+//! The run of one test: a simulation, and the calls that wait for their answers.
+
+use std::collections::BTreeMap;
+
+use traaviis_model::{
+    Call, EffectError, InstanceId, Record, Span, TenantCtx, Text, Timestamp, Value,
+    definition::{Mock, TestCase},
+};
+
+use super::{Counter, Finding, names::names_of};
+use crate::{
+    Machine, Rejection, Request,
+    simulate::{ClassOf, Simulation},
+};
+
+/// Answers and timers that may follow one another at one moment; more is a loop.
+const ROUNDS_MAX: usize = 10_000;
+/// Records of one test; more fills the memory rather than shows anything.
+const RECORDS_MAX: usize = 1_000_000;
+/// Time of an attempt that sets none, by the kind of its effect.
+const CALL_TIMEOUT: Span = Span::secs(5);
+const CALL_API_TIMEOUT: Span = Span::secs(30);
+
+/// A call that has begun.
+struct Pending {
+    due: Timestamp,
+    call: Call,
+    outcome: Result<Value, EffectError>,
+    /// Name and position of its answer, to be given back after a crash.
+    answer: (Text, usize),
+}
+
+/// One run of one test.
+pub(super) struct World<'m> {
+    machine: &'m Machine,
+    test: &'m TestCase,
+    run: Simulation<'m>,
+    /// Calls without outcome, in the order in which they began.
+    pending: Vec<Pending>,
+    /// Answers given so far, by the name of the mock.
+    given: BTreeMap<Text, usize>,
+}
+
+impl<'m> World<'m> {
+    pub(super) fn start(
+        machine: &'m Machine,
+        ctx: &TenantCtx,
+        test: &'m TestCase,
+        counter: &'m Counter,
+    ) -> Result<World<'m>, Finding> {
+        // The same document gives the same run: time and id begin alike.
+        let id = InstanceId(uuid::Uuid::from_u128(1));
+        let input = test.input.clone();
+        let begun = Simulation::start_watched(machine, ctx, id, input, Timestamp(0), counter);
+        let run = begun.map_err(|why| {
+            let pointer = format!("{}/input", test.pointer);
+            Finding::new(pointer, "the instance to start", refusal(&why))
+        })?;
+        Ok(World { machine, test, run, pending: Vec::new(), given: BTreeMap::new() })
+    }
+
+    pub(super) fn run(&self) -> &Simulation<'m> {
+        &self.run
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        self.run.records()
+    }
+
+    /// Sends an event, and compares whether it is taken.
+    pub(super) fn send(
+        &mut self,
+        event: &Text,
+        data: &Value,
+        refused: Option<&Text>,
+        pointer: &Text,
+    ) -> Result<(), Finding> {
+        let sent = self.run.send(event.clone(), data.clone());
+        match (sent, refused) {
+            (Ok(()), None) => Ok(()),
+            (Err(why), Some(code)) if *why.code == **code => Ok(()),
+            (Ok(()), Some(code)) => {
+                let expected = format!("event `{event}` to be refused with `{code}`");
+                let found = format!("it taken, in state `{}`", self.run.snapshot().state());
+                Err(Finding::new(pointer.clone(), expected, found))
+            }
+            (Err(why), code) => {
+                let expected = match code {
+                    Some(code) => format!("event `{event}` to be refused with `{code}`"),
+                    None => format!("event `{event}` to be taken"),
+                };
+                Err(Finding::new(pointer.clone(), expected, refusal(&why)))
+            }
+        }
+    }
+
+    /// Lets time pass; answers come and timers fire in the order in which they are due.
+    pub(super) fn advance(&mut self, span: Span, pointer: &Text) -> Result<(), Finding> {
+        let until = self.run.now().plus(span);
+        let broken =
+            |why: Rejection| Finding::new(pointer.clone(), "the run to go on", refusal(&why));
+        let mut rounds = 0;
+        while rounds < ROUNDS_MAX {
+            self.take_requests()?;
+            let answer = (0..self.pending.len())
+                .min_by_key(|at| self.pending[*at].due)
+                .filter(|at| self.pending[*at].due <= until);
+            let timer = self.run.snapshot().next_due().filter(|due| *due <= until);
+            let before = self.run.now();
+            match (answer, timer) {
+                (None, None) => {
+                    self.run.pass_until(until);
+                    return Ok(());
+                }
+                (Some(at), timer) if timer.is_none_or(|due| self.pending[at].due <= due) => {
+                    let Pending { due, call, outcome, .. } = self.pending.remove(at);
+                    self.run.pass_until(due);
+                    self.run.answer(&call.id, outcome).map_err(broken)?;
+                }
+                _ => drop(self.run.fire_next(until).map_err(broken)?),
+            }
+            rounds = if self.run.now() == before { rounds + 1 } else { 0 };
+            if self.run.records().len() > RECORDS_MAX {
+                let (expected, found) =
+                    (format!("at most {RECORDS_MAX} records"), "more; let less time pass");
+                return Err(Finding::new(pointer.clone(), expected, found));
+            }
+        }
+        let found = format!("{ROUNDS_MAX} answers and timers at one moment");
+        Err(Finding::new(pointer.clone(), "the run to come to rest", found))
+    }
+
+    /// Forgets everything but the records and starts again.
+    pub(super) fn crash(&mut self, class: &ClassOf<'_>, pointer: &Text) -> Result<(), Finding> {
+        for lost in self.pending.drain(..) {
+            let (name, at) = lost.answer;
+            let given = self.given.entry(name).or_default();
+            *given = (*given).min(at);
+        }
+        let expected = "the run to go on after the crash";
+        self.run.crash(class).map_err(|why| Finding::new(pointer.clone(), expected, refusal(&why)))
+    }
+
+    fn take_requests(&mut self) -> Result<(), Finding> {
+        for request in self.run.take_requests() {
+            match request {
+                Request::Perform(call) => self.begin(call)?,
+                Request::Abandon(id) => self.pending.retain(|it| it.call.id != id),
+                Request::Queue { .. } | Request::Continue => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the answer of a call.
+    fn begin(&mut self, call: Call) -> Result<(), Finding> {
+        let place = (call.id.tree, &call.id.path);
+        let names = names_of(self.machine, self.run.records(), place, &call.input);
+        let mocks = &self.test.mocks;
+        let found = names.iter().find_map(|name| mocks.iter().find(|it| it.name == *name));
+        let Some(mock) = found else {
+            let what = describe(&call, &names);
+            let expected = format!("a mock for {what}");
+            let name = names.last().unwrap_or(&call.id.path);
+            let found = format!("none; add `{name}` under `mocks`");
+            return Err(Finding::new(self.test.pointer.clone(), expected, found));
+        };
+        let at = self.given.get(&mock.name).copied().unwrap_or(0);
+        let answer = match mock.is_endless {
+            true => mock.answers.first(),
+            false => mock.answers.get(at),
+        };
+        let Some(answer) = answer else {
+            return Err(exhausted(mock, &call, &names));
+        };
+        self.given.insert(mock.name.clone(), at + 1);
+        let limit = call.timeout.unwrap_or(match &*call.kind {
+            "call" => CALL_TIMEOUT,
+            _ => CALL_API_TIMEOUT,
+        });
+        let outcome = match answer.delay < limit {
+            true => answer.outcome.clone(),
+            false => Err(EffectError::retryable("timeout", format!("no answer within {limit}"))),
+        };
+        let due = self.run.now().plus(answer.delay.min(limit));
+        self.pending.push(Pending { due, call, outcome, answer: (mock.name.clone(), at) });
+        Ok(())
+    }
+}
+
+fn exhausted(mock: &Mock, call: &Call, names: &[Text]) -> Finding {
+    let count = mock.answers.len();
+    let answers = if count == 1 { "answer" } else { "answers" };
+    let (what, attempt) = (describe(call, names), call.id.attempt);
+    let expected = format!("no more calls than the {count} {answers} of `{}`", mock.name);
+    Finding::new(mock.pointer.clone(), expected, format!("one more: attempt {attempt} of {what}"))
+}
+
+fn describe(call: &Call, names: &[Text]) -> String {
+    let path = &call.id.path;
+    match (&*call.kind, names.last()) {
+        ("call", Some(function)) => format!("function `{function}` at `{path}`"),
+        _ => {
+            let url = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
+            format!("`{}` to `{url}` at `{path}`", call.kind)
+        }
+    }
+}
+
+fn refusal(why: &Rejection) -> String {
+    format!("{} ({})", why.message, why.code)
+}

@@ -1,0 +1,426 @@
+//! Test cases of documents: what passes, what each failing expectation says, what is covered, and
+//! that the tests of the examples notice a changed guard.
+
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use traaviis_model::{
+    DeliveryClass, TenantCtx, Value,
+    definition::{Candidate, Definition, State, StateKind},
+    document::{self, Format},
+};
+
+use crate::{
+    Machine,
+    machine::Schema,
+    replay,
+    testing::{Coverage, run},
+};
+
+const EXAMPLES: [(&str, &str); 3] = [
+    ("door", include_str!("../../../../examples/door/workflow.yaml")),
+    ("delivery-tour", include_str!("../../../../examples/delivery-tour/workflow.yaml")),
+    ("order-saga", include_str!("../../../../examples/order-saga/workflow.yaml")),
+];
+
+/// Transitions of the examples that no test can reach: effects that never fail, and an undoing that
+/// a person gives up.
+const OUT_OF_REACH: [&str; 4] = [
+    "loading: onError of prepare → failed",
+    "signing: onError of sign → failed",
+    "fulfilling: onError of fulfil → compensated",
+    "fulfilling: onError of fulfil → failed",
+];
+
+/// Runs every test of a document; each line is a test with its findings.
+fn outcome(machine: &Machine) -> (String, Coverage) {
+    let mut text = String::new();
+    let mut coverage = Coverage::of(machine);
+    for test in &machine.definition().tests {
+        let run = run(machine, &TenantCtx::for_test(1), test, &class);
+        if !run.records.is_empty() {
+            replay(machine, &run.records).unwrap_or_else(|why| panic!("{}: {why}", test.name));
+        }
+        coverage.add_run(&run);
+        text += &format!("{}: {} after {}\n", test.name, word(run.is_passed()), run.elapsed);
+        for finding in &run.findings {
+            text += &format!("  {}: {finding}\n", finding.pointer);
+        }
+    }
+    (text, coverage)
+}
+
+/// Functions honour the key, other calls do not.
+fn class(kind: &str, _: &Value) -> DeliveryClass {
+    match kind {
+        "call" => DeliveryClass::KeyedWrite,
+        _ => DeliveryClass::OtherWrite,
+    }
+}
+
+fn word(is_passed: bool) -> &'static str {
+    if is_passed { "passed" } else { "failed" }
+}
+
+fn check(body: &str, expected: Expect) {
+    let machine = super::machine(&super::with_head(body));
+    expected.assert_eq(&outcome(&machine).0);
+}
+
+fn example(text: &str) -> Definition {
+    document::read(text, Format::Yaml).definition.unwrap()
+}
+
+#[test]
+fn the_tests_of_the_examples_pass_and_reach_everything() {
+    for (name, text) in EXAMPLES {
+        let machine = Machine::compile(Arc::new(example(text))).unwrap();
+        let (outcome, coverage) = outcome(&machine);
+        assert!(!outcome.contains("failed"), "{name}\n{outcome}");
+        let missed: Vec<String> = coverage
+            .candidates
+            .iter()
+            .filter(|it| {
+                it.taken == 0
+                    || it.guard.as_ref().is_some_and(|(_, it)| it.when_true * it.when_false == 0)
+            })
+            .filter(|it| !OUT_OF_REACH.contains(&&*it.name))
+            .map(|it| format!("{it:?}\n"))
+            .collect();
+        assert!(missed.is_empty(), "{name} does not reach\n{}", missed.concat());
+    }
+}
+
+/// Every guard of the examples, turned into its opposite, makes a test of its document fail.
+#[test]
+fn a_negated_guard_makes_a_test_fail() {
+    let mut guards = 0;
+    for (name, text) in EXAMPLES {
+        for at in 0.. {
+            let mut definition = example(text);
+            let Some(guard) = negate(&mut definition.states, at) else { break };
+            guards += 1;
+            let machine = Machine::compile(Arc::new(definition)).unwrap();
+            let found = outcome(&machine).0;
+            assert!(found.contains("failed"), "{name}: nobody notices that `{guard}` is negated");
+        }
+    }
+    assert_eq!(guards, 7);
+}
+
+#[test]
+fn the_schema_for_editors_takes_the_tests_of_the_examples() {
+    let schema: Value = serde_json::from_str(document::WORKFLOW_SCHEMA).unwrap();
+    let schema = Schema::compile(&schema).unwrap();
+    let errors = |document: &str| schema.errors(&serde_json::from_str(document).unwrap());
+    for (name, text) in EXAMPLES {
+        let document = example(text).document;
+        assert_eq!(errors(document.as_str().unwrap()), Vec::<String>::new(), "{name}");
+    }
+    let head =
+        r#""traaviis": "1", "name": "A", "version": "1.0.0", "initial": "s", "states": {"s": {}}"#;
+    for test in [
+        r#"{"name": "a"}"#,
+        r#"{"name": "a", "expect": {}}"#,
+        r#"{"name": "a", "expect": {"stat": "s"}}"#,
+        r#"{"name": "a", "expect": {"state": "s"}, "steps": [{"advance": "1s", "crash": true}]}"#,
+    ] {
+        assert!(!errors(&format!("{{{head}, \"tests\": [{test}]}}")).is_empty(), "{test}");
+    }
+}
+
+/// Negates the guard at position `at` of a document; returns it, or nothing when there is none.
+fn negate(states: &mut [State], at: usize) -> Option<String> {
+    let mut guards = Vec::new();
+    states.iter_mut().for_each(|it| collect(it, &mut guards));
+    let guard = guards.into_iter().nth(at)?.guard.as_mut()?;
+    let was = guard.to_string();
+    *guard = format!("!({was})").into();
+    Some(was)
+}
+
+fn collect<'d>(state: &'d mut State, guarded: &mut Vec<&'d mut Candidate>) {
+    let invokes = state.invoke.iter_mut().flat_map(|it| {
+        it.on_done.iter_mut().chain(it.on_error.iter_mut()).chain(it.on_progress.iter_mut())
+    });
+    let all = state
+        .on
+        .iter_mut()
+        .flat_map(|(_, it)| it)
+        .chain(state.always.iter_mut())
+        .chain(state.after.iter_mut().flat_map(|it| &mut it.candidates))
+        .chain(invokes)
+        .chain(state.on_done.iter_mut())
+        .chain(state.on_error.iter_mut());
+    guarded.extend(all.filter(|it| it.guard.is_some()));
+    if let StateKind::Compound { states, .. } | StateKind::Parallel { states } = &mut state.kind {
+        states.iter_mut().for_each(|it| collect(it, guarded));
+    }
+}
+
+/// One call, which several tests below make.
+const CALLING: &str = r#"
+initial: asking
+events: {stop: {}, never: {}}
+states:
+  asking:
+    on: {stop: stopped}
+    after: {1m: {target: late}}
+    invoke:
+      - id: ask
+        effect: {type: call, function: shop.ask, args: {}, timeout: 30s, retry: {attempts: 3, backoff: constant, base_delay: 10s, jitter: none}}
+        onDone: {target: answered, actions: [{emit: {event: shop.answered, data: {got: "${result}"}}}]}
+        onError: [{target: odd, guard: "event.data.code == 'odd'"}, {target: broken}]
+  answered: {type: final, output: {ok: true}}
+  odd: {type: final, status: failed}
+  broken: {type: final, status: failed}
+  stopped: {type: final, status: cancelled}
+  late: {type: final, status: failed}
+tests:
+"#;
+
+fn check_calling(tests: &str, expected: Expect) {
+    check(&format!("{CALLING}{tests}"), expected);
+}
+
+#[test]
+fn a_call_without_a_mock_or_answer_fails_the_test() {
+    check_calling(
+        r#"
+  - {name: no mock, expect: {status: completed}}
+  - {name: too few, mocks: {ask: [{error: {code: network_error}}]}, steps: [{advance: 10s}], expect: {status: completed}}
+  - {name: a slip, mocks: {shop.aks: [1], ask: [1]}, expect: {status: completed, not_called: [shop.tell]}}
+"#,
+        expect![[r#"
+            no mock: failed after 0s
+              /tests/0: expected a mock for function `shop.ask` at `ask`, found none; add `shop.ask` under `mocks`
+            too few: failed after 10s
+              /tests/1/mocks/ask: expected no more calls than the 1 answer of `ask`, found one more: attempt 2 of function `shop.ask` at `ask`
+            a slip: failed after 0s
+              /tests/2/mocks/shop.aks: expected `shop.aks` to name an effect or a function, found none of this name; did you mean `ask`?
+              /tests/2/expect/not_called: expected `shop.tell` to name an effect or a function, found none of this name
+        "#]],
+    );
+}
+
+#[test]
+fn answers_come_in_order_and_in_their_time() {
+    check_calling(
+        r#"
+  - {name: at once, mocks: {ask: [1]}, expect: {status: completed, output: {ok: true}, emitted: [{event: shop.answered, data: {got: 1}}]}}
+  - {name: by function, mocks: {shop.ask: [1]}, expect: {status: completed, called: {shop.ask: 1, ask: 1}}}
+  - name: after failures
+    mocks: {ask: [{error: {code: network_error}}, {error: {code: timeout}}, 7]}
+    steps: [{advance: 10s}, {advance: 10s}]
+    expect: {status: completed, called: {ask: 3}, min_virtual_delay: 20s, emitted: {event: shop.answered, data: {got: 7}}}
+  - {name: too slow, mocks: {ask: {delay: 30s, value: 1}}, steps: [{advance: 1h}], expect: {state: late, called: {ask: 2}}}
+  - {name: still waiting, mocks: {ask: [{delay: 29s}]}, steps: [{advance: 28s}], expect: {state: asking, status: running, called: {ask: 1}}}
+  - {name: refused, mocks: {ask: [{error: {code: odd}}]}, expect: {state: odd, status: failed}}
+  - {name: called off, mocks: {ask: [{delay: 20s}]}, steps: [{send: stop}, {advance: 1h}], expect: {status: cancelled}}
+"#,
+        expect![[r#"
+            at once: passed after 0s
+            by function: passed after 0s
+            after failures: passed after 20s
+            too slow: passed after 1m
+            still waiting: passed after 0s
+            refused: passed after 0s
+            called off: passed after 0s
+        "#]],
+    );
+}
+
+#[test]
+fn every_expectation_says_what_was_there() {
+    check_calling(
+        r#"
+  - name: everything wrong
+    mocks: {ask: [1]}
+    expect:
+      state: [asking, broken]
+      status: failed
+      data: {a: 1}
+      output: {ok: {deep: 1}, more: [1]}
+      called: {ask: 2, shop.ask: 1}
+      not_called: shop.ask
+      order: [ask, ask]
+      overlap: [ask, shop.ask, ask]
+      min_virtual_delay: 1s
+      emitted: [shop.answered, {event: shop.answered, data: {got: 2}}]
+  - {name: still open, mocks: {ask: [{delay: 1s}]}, expect: {status: completed}}
+  - {name: event refused, mocks: {ask: [{delay: 1s}]}, steps: [{send: never}], expect: {status: completed}}
+  - {name: event unknown, mocks: {ask: [{delay: 1s}]}, steps: [{send: nothing, refused: event_not_accepted}], expect: {status: completed}}
+  - {name: event taken, mocks: {ask: [{delay: 1s}]}, steps: [{send: stop, refused: event_not_accepted}], expect: {status: completed}}
+"#,
+        expect![[r#"
+            everything wrong: failed after 0s
+              /tests/0/expect/state: expected state `asking`, `broken`, found state `answered`
+              /tests/0/expect/status: expected status `failed`, found `completed` in state `answered`
+              /tests/0/expect/data/a: expected `data.a` to be 1, found nothing
+              /tests/0/expect/output/more: expected `output.more` to be [1], found nothing
+              /tests/0/expect/output/ok: expected `output.ok` to be {"deep":1}, found true
+              /tests/0/expect/called/ask: expected 2 calls of `ask`, found 1 call
+              /tests/0/expect/not_called: expected no call of `shop.ask`, found 1 call
+              /tests/0/expect/order: expected the order `ask`, `ask`, found `ask`
+              /tests/0/expect/overlap: expected `ask`, `shop.ask`, `ask` at the same moment, found one only after another
+              /tests/0/expect/min_virtual_delay: expected at least 1s from start to end, found 0s
+              /tests/0/expect/emitted: expected event `shop.answered` emitted with {"got":2}, found `shop.answered` with {"got":1}
+            still open: failed after 0s
+              /tests/1/expect/status: expected status `completed`, found `running` in state `asking`; its next timer is due in 1m; call `ask` is not answered yet
+            event refused: failed after 0s
+              /tests/2/steps/0: expected event `never` to be taken, found state `asking` does not accept event `never` now; accepted are: stop (event_not_accepted)
+            event unknown: failed after 0s
+              /tests/3/steps/0: expected event `nothing` to be refused with `event_not_accepted`, found event `nothing` is not declared in workflow `Test`; declared are: never, stop (unknown_event)
+            event taken: failed after 0s
+              /tests/4/steps/0: expected event `stop` to be refused with `event_not_accepted`, found it taken, in state `stopped`
+        "#]],
+    );
+}
+
+#[test]
+fn a_crash_loses_nothing_and_its_answer_comes_again() {
+    check_calling(
+        r#"
+  - {name: keyed, mocks: {ask: [{delay: 5s, value: 1}]}, steps: [{advance: 4s}, {crash: true}, {advance: 4s}, {crash: true}, {advance: 5s}], expect: {status: completed, called: {ask: 3}, min_virtual_delay: 13s}}
+  - {name: at rest, mocks: {ask: [1]}, steps: [{crash: true}], expect: {status: completed, called: {ask: 1}}}
+  - {name: between tries, mocks: {ask: [{error: {code: timeout}}, 1]}, steps: [{advance: 5s}, {crash: true}, {advance: 5s}], expect: {status: completed, called: {ask: 2}}}
+"#,
+        expect![[r#"
+            keyed: passed after 13s
+            at rest: passed after 0s
+            between tries: passed after 10s
+        "#]],
+    );
+}
+
+#[test]
+fn what_nobody_can_repeat_waits_for_a_person_after_a_crash() {
+    check(
+        r#"
+initial: asking
+states:
+  asking:
+    invoke: [{id: ask, effect: {type: call_api, url: "https://example.com/", method: post}, onDone: done}]
+  done: {type: final}
+tests:
+  - {name: asked, mocks: {ask: [{delay: 5s, value: {status: 200}}]}, steps: [{crash: true}, {advance: 1h}], expect: {status: incident, called: {ask: 1}}}
+  - {name: not asked, expect: {status: completed}}
+"#,
+        expect![[r#"
+            asked: passed after 0s
+            not asked: failed after 0s
+              /tests/1: expected a mock for `call_api` to `https://example.com/` at `ask`, found none; add `ask` under `mocks`
+        "#]],
+    );
+}
+
+#[test]
+fn what_runs_at_once_overlaps() {
+    let body = |kind: &str| {
+        format!(
+            r#"
+initial: asking
+states:
+  asking:
+    invoke:
+      - id: both
+        effect:
+          type: {kind}
+          effects:
+            left: {{type: call, function: f, args: {{}}}}
+            right: {{type: call, function: f, args: {{}}}}
+        onDone: done
+  done: {{type: final}}
+tests:
+  - {{name: together, mocks: {{f: {{delay: 1s, value: 1}}}}, steps: [{{advance: 2s}}], expect: {{status: completed, overlap: [[left, right], [f, f], [both, left]], called: {{f: 2}}}}}}
+"#
+        )
+    };
+    check(
+        &body("parallel"),
+        expect![[r#"
+            together: passed after 1s
+        "#]],
+    );
+    check(
+        &body("sequence"),
+        expect![[r#"
+            together: failed after 2s
+              /tests/0/expect/overlap: expected `left`, `right` at the same moment, found one only after another
+              /tests/0/expect/overlap: expected `f`, `f` at the same moment, found one only after another
+        "#]],
+    );
+}
+
+#[test]
+fn thirty_days_pass_with_a_crash_before_their_end() {
+    check(
+        r#"
+initial: trying
+data: {initial: {days: 0}}
+states:
+  trying:
+    after: {30d: over}
+    initial: day
+    states:
+      day: {after: {1d: {target: day, actions: [{assign: {days: "${data.days + 1}"}}]}}}
+  over: {type: final, output: {days: "${data.days}"}}
+tests:
+  - {name: a month, steps: [{advance: 29d}, {crash: true}, {advance: 1d}], expect: {status: completed, min_virtual_delay: 30d}}
+"#,
+        expect![[r#"
+            a month: passed after 30d
+        "#]],
+    );
+}
+
+#[test]
+fn timers_without_end_fail_the_test() {
+    check(
+        r#"
+initial: a
+states: {a: {after: {0s: {target: a}}}}
+tests: [{name: spins, expect: {state: a}}]
+"#,
+        expect![[r#"
+            spins: failed after 0s
+              /tests/0: expected the run to come to rest, found 10000 answers and timers at one moment
+        "#]],
+    );
+}
+
+#[test]
+fn coverage_counts_transitions_and_both_outcomes_of_guards() {
+    let machine = super::machine(&super::with_head(
+        r#"
+initial: a
+data: {initial: {n: 0}}
+events: {go: {}}
+states:
+  a:
+    on:
+      go:
+        - {target: b, guard: "data.n > 1"}
+        - {guard: "event.data.odd", target: c}
+        - {guard: "data.n < 1", actions: [{assign: {n: "${data.n + 1}"}}]}
+  b: {type: final}
+  c: {type: final}
+tests:
+  - {name: one, steps: [{send: go, data: {odd: false}}, {send: go, data: {odd: false}, refused: event_not_accepted}], expect: {state: a}}
+"#,
+    ));
+    let coverage = outcome(&machine).1;
+    let lines: Vec<String> = coverage
+        .candidates
+        .iter()
+        .map(|it| format!("{} taken {} {:?}", it.name, it.taken, it.guard))
+        .collect();
+    expect![[r#"
+        a: on go → b taken 0 Some(("data.n > 1", GuardCounts { when_true: 0, when_false: 2 }))
+        a: on go → c taken 0 Some(("event.data.odd", GuardCounts { when_true: 0, when_false: 2 }))
+        a: on go taken 1 Some(("data.n < 1", GuardCounts { when_true: 1, when_false: 1 }))"#]]
+    .assert_eq(&lines.join("\n"));
+    let (transitions, guards) = (coverage.transitions(), coverage.guard_outcomes());
+    assert_eq!((transitions.covered, transitions.total, transitions.percent()), (1, 3, 33));
+    assert_eq!((guards.covered, guards.total, guards.percent()), (4, 6, 66));
+}
