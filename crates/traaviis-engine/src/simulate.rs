@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use traaviis_model::{
     Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
-    Text, Timestamp, Value, limits, record::Status, snapshot::NodeStatus,
+    Text, Timestamp, Value, limits, record::Operation, record::Status, snapshot::NodeStatus,
 };
 
 use crate::{
@@ -87,6 +87,12 @@ impl<'m> Simulation<'m> {
     pub fn send(&mut self, event: Text, data: Value) -> Result<(), Rejection> {
         self.fire_until(self.now)?;
         self.feed(Input::Event { event, data, id: None })
+    }
+
+    /// Does something by hand, after the timers that are due now; a refusal changes nothing.
+    pub fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
+        self.fire_until(self.now)?;
+        self.feed(Input::Operate(operation))
     }
 
     /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:

@@ -27,6 +27,7 @@ use std::{cell::RefCell, collections::BTreeMap, fmt};
 use traaviis_model::{
     Record, Span, TenantCtx, Text,
     definition::{TestCase, TestStepKind},
+    record::TaskAct,
 };
 
 use crate::{Machine, simulate::ClassOf, step::GuardWatch};
@@ -136,6 +137,14 @@ fn steps(world: &mut World<'_>, test: &TestCase, class: &ClassOf<'_>) -> Result<
         match &step.kind {
             TestStepKind::Send { event, data, refused } => {
                 world.send(event, data, refused.as_ref(), &step.pointer)?;
+            }
+            TestStepKind::CompleteTask { task, outcome, form, comment, refused } => {
+                let act = TaskAct::Decide {
+                    outcome: outcome.clone(),
+                    form: form.clone(),
+                    comment: comment.clone(),
+                };
+                world.act_on_task(task, act, refused.as_ref(), &step.pointer)?;
             }
             TestStepKind::Advance(span) => world.advance(*span, &step.pointer)?,
             TestStepKind::Crash => world.crash(class, &step.pointer)?,

@@ -48,6 +48,7 @@ impl Names {
         // The segment that wrappers such as `timeout` put into paths.
         let mut names = Names { known: BTreeSet::from(["body".into()]), is_open: false };
         machine.definition().states.iter().for_each(|it| names.state(it));
+        machine.definition().effects.iter().for_each(|it| names.effect(&it.effect));
         names
     }
 

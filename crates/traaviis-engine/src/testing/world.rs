@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use traaviis_model::{
-    Call, EffectError, InstanceId, Record, Span, TenantCtx, Text, Timestamp, Value,
+    Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
     definition::{Mock, TestCase},
+    record::{Operation, TaskAct},
+    snapshot::NodeStatus,
 };
 
 use super::{Counter, Finding, names::names_of};
@@ -76,18 +78,63 @@ impl<'m> World<'m> {
         pointer: &Text,
     ) -> Result<(), Finding> {
         let sent = self.run.send(event.clone(), data.clone());
-        match (sent, refused) {
+        self.compare(sent, &format!("event `{event}`"), refused, pointer)
+    }
+
+    /// Does something about a task, and compares whether that is taken.
+    pub(super) fn act_on_task(
+        &mut self,
+        task: &Text,
+        act: TaskAct,
+        refused: Option<&Text>,
+        pointer: &Text,
+    ) -> Result<(), Finding> {
+        let snapshot = self.run.snapshot();
+        let records = self.run.records();
+        let open = snapshot.trees.iter().flat_map(|tree| {
+            let nodes = tree.nodes.iter().filter(|(_, node)| {
+                matches!(&*node.kind, "human_task" | "approval")
+                    && node.status == NodeStatus::Scheduled
+            });
+            nodes.map(|(path, node)| (tree.id, path.clone(), node.input.clone()))
+        });
+        let open: Vec<(Seq, Text, Value)> = open.collect();
+        let is_meant = |(tree, path, input): &&(Seq, Text, Value)| {
+            names_of(self.machine, records, (*tree, path), input).contains(task)
+        };
+        let Some((tree, path, _)) = open.iter().find(is_meant) else {
+            let names: Vec<&str> = open.iter().map(|(_, path, _)| &**path).collect();
+            let found = match names.as_slice() {
+                [] => "no open task".to_string(),
+                names => format!("open: `{}`", names.join("`, `")),
+            };
+            return Err(Finding::new(pointer.clone(), format!("task `{task}` to be open"), found));
+        };
+        let operation = Operation::Task { tree: *tree, path: path.clone(), act };
+        let done = self.run.operate(operation);
+        self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
+    }
+
+    /// Compares whether something was taken with whether it must be.
+    fn compare(
+        &self,
+        done: Result<(), Rejection>,
+        what: &str,
+        refused: Option<&Text>,
+        pointer: &Text,
+    ) -> Result<(), Finding> {
+        match (done, refused) {
             (Ok(()), None) => Ok(()),
             (Err(why), Some(code)) if *why.code == **code => Ok(()),
             (Ok(()), Some(code)) => {
-                let expected = format!("event `{event}` to be refused with `{code}`");
+                let expected = format!("{what} to be refused with `{code}`");
                 let found = format!("it taken, in state `{}`", self.run.snapshot().state());
                 Err(Finding::new(pointer.clone(), expected, found))
             }
             (Err(why), code) => {
                 let expected = match code {
-                    Some(code) => format!("event `{event}` to be refused with `{code}`"),
-                    None => format!("event `{event}` to be taken"),
+                    Some(code) => format!("{what} to be refused with `{code}`"),
+                    None => format!("{what} to be taken"),
                 };
                 Err(Finding::new(pointer.clone(), expected, refusal(&why)))
             }

@@ -65,6 +65,19 @@ pub enum TestStepKind {
         /// Code with which the event must be refused; none when it must be taken.
         refused: Option<Text>,
     },
+    /// A person answers a task.
+    CompleteTask {
+        /// Path or id of its effect.
+        task: Text,
+        /// The answer.
+        outcome: Text,
+        /// What its form asks for.
+        form: Value,
+        /// For others to read.
+        comment: Option<Text>,
+        /// Code with which the answer must be refused; none when it must be taken.
+        refused: Option<Text>,
+    },
     /// Time passes.
     Advance(Span),
     /// The process dies and starts again.

@@ -307,3 +307,35 @@ fn a_month_passes_in_less_than_a_second() {
     );
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn people_answer_in_tests() {
+    let review = r#"
+traaviis: "1"
+name: Review
+version: 1.0.0
+initial: review
+effects:
+  ask: {type: approval, id: boss, title: "Pay?", deadline: 2d}
+states:
+  review:
+    invoke:
+      - id: pay
+        effect: {type: use, effect: ask}
+        onDone: {target: paid}
+        onError: {target: refused}
+  paid: {type: final}
+  refused: {type: final, status: failed, output: "${event.data.code}"}
+tests:
+  - name: approved
+    steps: [{complete_task: boss, with: {outcome: maybe}, refused: validation_failed}, {complete_task: boss, with: {outcome: approved}}]
+    expect: {status: completed}
+  - name: denied
+    steps: [{crash: true}, {complete_task: pay/body, with: {outcome: denied, comment: too much}}]
+    expect: {output: approval_denied}
+  - name: too late
+    steps: [{advance: 2d}, {complete_task: boss, with: {outcome: approved}}]
+    expect: {output: human_task_expired}
+"#;
+    World::new().file("review.yaml", review).check("test review.yaml", expect![[r#""#]]);
+}

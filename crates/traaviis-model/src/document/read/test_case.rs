@@ -31,10 +31,15 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "emitted",
 ];
 const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN).without(&["max_usd"]);
-const STEP_KINDS: &[&str] = &["send", "advance", "crash"];
-const STEP_KEYS: Keys<'_> =
-    Keys::new("a step of a test", &["send", "data", "refused", "advance", "crash"])
-        .without(&["complete_task", "with"]);
+const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "crash"];
+const STEP_KEYS: Keys<'_> = Keys::new(
+    "a step of a test",
+    &["send", "data", "refused", "advance", "complete_task", "with", "crash"],
+);
+const DECISION_KEYS: Keys<'_> = Keys::new("the answer to a task", &["outcome", "form", "comment"]);
+/// Keys that only some kinds of steps have.
+const STEP_EXTRAS: &[(&str, &[&str])] =
+    &[("data", &["send"]), ("with", &["complete_task"]), ("refused", &["send", "complete_task"])];
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
@@ -173,9 +178,10 @@ impl Reader {
         }
         let it = found.pop()?;
         let kind = it.key?.text.clone();
-        for extra in ["data", "refused"].iter().filter_map(|key| fields.get(key)) {
-            if &*kind != "send" {
-                let message = format!("{} belongs to `send`, not to `{kind}`", extra.name());
+        for (extra, kinds) in STEP_EXTRAS {
+            if let Some(extra) = fields.get(extra).filter(|_| !kinds.contains(&&*kind)) {
+                let message =
+                    format!("{} belongs to {}, not to `{kind}`", extra.name(), join(kinds));
                 self.report(extra.key_error("E101", message));
             }
         }
@@ -186,6 +192,18 @@ impl Reader {
                 refused: fields.get("refused").and_then(|it| self.words(&it)),
             }),
             "advance" => Some(TestStepKind::Advance(self.span(&it)?)),
+            "complete_task" => {
+                let with = self.required(&fields, "with", "the step")?;
+                let with = self.fields(&with, &DECISION_KEYS)?;
+                let outcome = self.required(&with, "outcome", "the answer");
+                Some(TestStepKind::CompleteTask {
+                    task: self.words(&it)?,
+                    outcome: outcome.and_then(|it| self.words(&it))?,
+                    form: with.get("form").map(|it| it.value()).unwrap_or_default(),
+                    comment: with.get("comment").and_then(|it| self.words(&it)),
+                    refused: fields.get("refused").and_then(|it| self.words(&it)),
+                })
+            }
             _ => match it.node.kind {
                 NodeKind::Bool(true) => Some(TestStepKind::Crash),
                 _ => {
@@ -352,7 +370,7 @@ mod tests {
     #[test]
     fn what_needs_other_releases_is_said() {
         check(
-            "  - {name: a, steps: [{complete_task: t, with: {}}], expect: {max_usd: 1}}",
+            "  - {name: a, steps: [{complete_task: t, with: {}}, {complete_task: t}, {crash: true, with: 1}], expect: {max_usd: 1}}",
             expect![[r#"
                 7:24: E190 feature_unavailable: `complete_task` is part of the language but not available in this release (at /tests/0/steps/0/complete_task)
                 7:42: E190 feature_unavailable: `with` is part of the language but not available in this release (at /tests/0/steps/0/with)
