@@ -98,7 +98,9 @@ impl<'m> Run<'m> {
         exits.dedup();
         exits.reverse();
         // A state that stays active is not entered: a self target without `reenter`.
+        self.leaving = self.remember(&exits);
         let mut entries = self.entry_set(candidates);
+        self.leaving.clear();
         entries.retain(|state| !self.active[*state] || exits.contains(state));
         self.change_configuration(exits, entries, candidates);
     }

@@ -65,6 +65,8 @@ pub(crate) struct Run<'m> {
     pub yielded: bool,
     /// States entered whose invokes have not begun.
     pub to_invoke: Vec<StateId>,
+    /// What the states left in this microstep will remember: they may be entered again in it.
+    pub leaving: Vec<(Text, Vec<Text>)>,
     /// Candidates whose guard error was told already in this macrostep.
     pub told_errors: Vec<Text>,
     pub data_changed: bool,
@@ -127,6 +129,7 @@ impl<'m> Run<'m> {
             bytes: 0,
             yielded: false,
             to_invoke: Vec::new(),
+            leaving: Vec::new(),
             told_errors: Vec::new(),
             data_changed: false,
             configuration_changed: false,
