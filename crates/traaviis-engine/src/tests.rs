@@ -6,6 +6,7 @@
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`.
 //! Every script is replayed at its end and must give the same bytes.
 
+mod actions;
 mod control;
 mod incident;
 mod operate;

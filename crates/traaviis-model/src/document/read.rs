@@ -21,6 +21,8 @@ mod kinds;
 
 mod retry;
 
+pub use event::is_event_name;
+
 use std::collections::BTreeSet;
 
 use crate::{

@@ -28,7 +28,8 @@ impl Reader {
         let mut events = Vec::new();
         for (key, entry) in entries {
             let segment = key.text.split('.').next().unwrap_or_default();
-            if !is_event_name(&key.text) {
+            let family = key.text.strip_suffix(".*").unwrap_or(&key.text);
+            if &*key.text != "*" && !is_event_name(family) {
                 self.bad_name(&key.text, &entry);
             } else if RESERVED.contains(&segment) {
                 let message = format!("the event name `{}` is reserved", key.text);
@@ -127,6 +128,7 @@ impl Reader {
     }
 }
 
-fn is_event_name(text: &str) -> bool {
+/// Says whether text can name an event: segments joined by dots.
+pub fn is_event_name(text: &str) -> bool {
     text.split('.').all(is_name) && text.len() <= EVENT_NAME_CHARS_MAX
 }
