@@ -27,10 +27,22 @@ impl Tree {
         Tree::Map(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect())
     }
 
-    /// Adds a pair to a map; anything else stays as it is.
+    /// Adds a pair to a map, in the place of one with the same key; anything else stays as it is.
     pub fn put(&mut self, key: impl Into<String>, value: Tree) {
+        let key = key.into();
         if let Tree::Map(pairs) = self {
-            pairs.push((key.into(), value));
+            match pairs.iter_mut().find(|(own, _)| *own == key) {
+                Some((_, held)) => *held = value,
+                None => pairs.push((key, value)),
+            }
+        }
+    }
+
+    /// Returns the value under a key of a map.
+    pub fn get(&self, key: &str) -> Option<&Tree> {
+        match self {
+            Tree::Map(pairs) => pairs.iter().find(|(own, _)| own == key).map(|(_, it)| it),
+            _ => None,
         }
     }
 

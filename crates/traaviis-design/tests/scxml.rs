@@ -1,5 +1,8 @@
 //! Imports the SCXML cases, runs them on the virtual clock, and compares the active states.
 
+#[path = "scxml/charts.rs"]
+mod charts;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
@@ -103,7 +106,12 @@ fn hostile_documents_are_refused() {
         r#"<if cond="true">"#.repeat(500),
         "</if>".repeat(500)
     );
+    let many: String = (0..4_000)
+        .map(|it| format!(r#"<transition event="e{it}"/><transition event="*"/>"#))
+        .collect();
+    let wide = format!(r#"<scxml><state id="a">{many}</state></scxml>"#);
     for (source, why) in [
+        (&*wide, "too many events"),
         ("", "root"),
         ("<html/>", "begins with `<scxml>`"),
         ("<scxml/>", "no state"),
@@ -149,13 +157,14 @@ fn a_chart_reads_as_a_person_would_write_it() {
         name: Door
         version: "1.0.0"
         unhandled: ignore
+        errors: {"unhandled":"ignore"}
         initial: closed
         data: {"initial":{"count":0}}
-        events: {"close":{},"open":{}}
+        events: {"close.*":{},"open.*":{}}
         states:
           closed:
             on:
-              open:
+              "open.*":
                 target: "#opened"
                 guard: "(data.count < 3)"
                 actions: [{"assign":{"count":"${(data.count + 1)}"}}]
@@ -164,7 +173,7 @@ fn a_chart_reads_as_a_person_would_write_it() {
               - {"raise":{"event":"close","delay":"1500ms","id":"t"}}
               - {"assign":{"not_converted":"${data.not_converted.field}"}}
             exit: [{"cancel":"t"}]
-            on: {"close":{"target":"#closed"}}
+            on: {"close.*":{"target":"#closed"}}
     "##]]
     .assert_eq(&imported.document.to_yaml());
     expect_test::expect![[r#"

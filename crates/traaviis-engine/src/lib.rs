@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
-//! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a document,
-//! on [`simulate`]).
+//! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a
+//! document, on [`simulate`]).
 
 pub mod analysis;
 pub mod effects;

@@ -9,11 +9,15 @@ mod effect;
 mod places;
 mod schema;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use traaviis_model::{
     Diagnostic, Text, Value,
     definition::{Definition, FinalStatus, Unhandled},
+    document::is_event_name,
 };
 
 use crate::expr::{Expr, Template};
@@ -61,6 +65,8 @@ pub(crate) struct StateDef {
     pub after: Vec<AfterDef>,
     pub entry: Vec<ActionDef>,
     pub exit: Vec<ActionDef>,
+    /// Run when `initial` of a compound, or `target` of a history state, is followed.
+    pub on_default: Vec<ActionDef>,
     pub invoke: Vec<InvokeDef>,
     pub on_done: Vec<Candidate>,
     pub on_error: Vec<Candidate>,
@@ -81,7 +87,7 @@ pub(crate) enum Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Descriptor {
     Exact(Text),
-    /// Without the trailing `.*`.
+    /// Without the trailing `.*`; fits the prefix itself and all names below it.
     Prefix(Text),
     Any,
 }
@@ -126,10 +132,44 @@ pub(crate) enum ActionKind {
     Assign(Vec<(Text, Template)>),
     Remove(Vec<Text>),
     Merge(Template),
-    Raise { event: Text, data: Option<Template>, delay: Option<Template>, id: Option<Text> },
-    Cancel(Text),
-    Log { level: Text, message: Template, data: Option<Template> },
-    Emit { event: Text, data: Option<Template>, subject: Option<Template> },
+    Raise {
+        event: EventName,
+        data: Option<Template>,
+        delay: Option<Template>,
+        id: Option<Template>,
+    },
+    Cancel(Template),
+    Log {
+        level: Text,
+        message: Template,
+        data: Option<Template>,
+    },
+    Emit {
+        event: Text,
+        data: Option<Template>,
+        subject: Option<Template>,
+    },
+    Choose(Vec<BranchDef>),
+    ForEach {
+        list: Template,
+        actions: Vec<ActionDef>,
+    },
+    Block(Vec<ActionDef>),
+}
+
+#[derive(Debug)]
+pub(crate) struct BranchDef {
+    pub when: Option<Expr>,
+    pub actions: Vec<ActionDef>,
+    pub pointer: Text,
+}
+
+/// The event that an action raises.
+#[derive(Debug)]
+pub(crate) enum EventName {
+    Literal(Text),
+    /// Checked when it is raised.
+    Computed(Template),
 }
 
 #[derive(Debug)]
@@ -168,27 +208,45 @@ impl Machine {
         &self.definition
     }
 
-    /// Returns the declared external events that some active state names, sorted.
+    /// Returns the declared external events that some active state names, sorted; of a family
+    /// the part that is named.
     pub fn accepted_events(&self, snapshot: &traaviis_model::Snapshot) -> Vec<Text> {
-        let active: Vec<StateId> = snapshot
-            .configuration
-            .iter()
-            .filter_map(|path| self.by_path.get(path).copied())
-            .flat_map(|leaf| self.ancestors(leaf))
-            .collect();
-        self.events
-            .iter()
-            .filter(|(_, event)| !event.internal)
-            .filter(|(name, _)| {
-                active.iter().any(|state| {
-                    self.states[*state].on.iter().any(|(descriptor, _)| descriptor.matches(name))
-                })
-            })
-            .map(|(name, _)| name.clone())
-            .chain(crate::effects::signal::awaited(self, snapshot))
-            .collect::<std::collections::BTreeSet<Text>>()
-            .into_iter()
-            .collect()
+        let named: Vec<&Descriptor> = self.descriptors(snapshot).collect();
+        let mut accepted = BTreeSet::new();
+        for (name, _) in self.events.iter().filter(|(_, event)| !event.internal) {
+            let declared = Descriptor::parse(name);
+            let fitting = named.iter().filter(|it| it.meets(&declared));
+            accepted.extend(fitting.map(|it| it.narrower(&declared).to_text()));
+        }
+        accepted.extend(crate::effects::signal::awaited(self, snapshot));
+        accepted.into_iter().collect()
+    }
+
+    /// Says whether an active state names an event that callers may send.
+    pub fn accepts_event(&self, snapshot: &traaviis_model::Snapshot, name: &str) -> bool {
+        self.takes_event(name)
+            && (self.descriptors(snapshot).any(|it| it.matches(name))
+                || crate::effects::signal::awaits(self, snapshot, name))
+    }
+
+    /// Says whether callers may send an event.
+    pub fn takes_event(&self, name: &str) -> bool {
+        self.declaration(name).is_some_and(|(_, event)| !event.internal)
+    }
+
+    /// Returns what the active states wait for.
+    fn descriptors(
+        &self,
+        snapshot: &traaviis_model::Snapshot,
+    ) -> impl Iterator<Item = &Descriptor> {
+        let leaves = snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied());
+        let active = leaves.flat_map(|leaf| self.ancestors(leaf));
+        active.flat_map(|state| self.states[state].on.iter().map(|(descriptor, _)| descriptor))
+    }
+
+    /// Returns the declaration of an event: its own, or that of the closest family.
+    pub(crate) fn declaration(&self, name: &str) -> Option<(&Text, &EventDef)> {
+        declaration(&self.events, name)
     }
 
     /// Returns a state and its ancestors without the root, innermost first.
@@ -211,6 +269,23 @@ impl Machine {
     }
 }
 
+/// Finds the declaration of an event: its own, or that of the closest family.
+pub(crate) fn declaration<'e, T>(
+    events: &'e BTreeMap<Text, T>,
+    name: &str,
+) -> Option<(&'e Text, &'e T)> {
+    if is_reserved(name) || !is_event_name(name) {
+        return None;
+    }
+    let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+    let ends: Vec<usize> = ends.collect();
+    let families = ends.iter().rev().map(|end| format!("{}.*", &name[..*end]));
+    std::iter::once(name.to_string())
+        .chain(families)
+        .chain(["*".to_string()])
+        .find_map(|it| events.get_key_value(it.as_str()))
+}
+
 impl Descriptor {
     pub(crate) fn parse(text: &str) -> Descriptor {
         match (text, text.strip_suffix(".*")) {
@@ -224,10 +299,41 @@ impl Descriptor {
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self {
             Descriptor::Exact(exact) => **exact == *name,
-            Descriptor::Prefix(prefix) => {
-                name.strip_prefix(&**prefix).is_some_and(|rest| rest.starts_with('.'))
-            }
+            Descriptor::Prefix(prefix) => name
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
             Descriptor::Any => !is_reserved(name),
+        }
+    }
+
+    /// Says whether some event name fits both.
+    pub(crate) fn meets(&self, other: &Descriptor) -> bool {
+        match (self, other) {
+            (Descriptor::Any, Descriptor::Any) => true,
+            (Descriptor::Any, Descriptor::Exact(name) | Descriptor::Prefix(name))
+            | (Descriptor::Exact(name) | Descriptor::Prefix(name), Descriptor::Any) => {
+                !is_reserved(name)
+            }
+            (Descriptor::Exact(name), it) | (it, Descriptor::Exact(name)) => it.matches(name),
+            (Descriptor::Prefix(a), Descriptor::Prefix(b)) => self.matches(b) || other.matches(a),
+        }
+    }
+
+    /// Returns the one that fits fewer names, of two that meet.
+    fn narrower<'d>(&'d self, other: &'d Descriptor) -> &'d Descriptor {
+        match (self, other) {
+            (Descriptor::Any, it) | (_, it @ Descriptor::Exact(_)) => it,
+            (Descriptor::Prefix(own), Descriptor::Prefix(it)) if it.len() > own.len() => other,
+            _ => self,
+        }
+    }
+
+    /// Returns the descriptor as written.
+    fn to_text(&self) -> Text {
+        match self {
+            Descriptor::Exact(name) => name.clone(),
+            Descriptor::Prefix(prefix) => format!("{prefix}.*").into(),
+            Descriptor::Any => "*".into(),
         }
     }
 

@@ -150,7 +150,7 @@ mod run;
 mod select;
 
 pub(crate) use actions::{put_op, text_of};
-pub(crate) use env::StepEnv;
+pub(crate) use env::{ItemEnv, StepEnv};
 pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
 pub(crate) use run::{InternalEvent, Origin, Run};

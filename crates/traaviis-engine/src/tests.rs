@@ -7,6 +7,7 @@
 //! `decide PATH OUTCOME [FORM]`.
 //! Every script is replayed at its end and must give the same bytes.
 
+mod actions;
 mod control;
 mod incident;
 mod operate;

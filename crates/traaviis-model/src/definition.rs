@@ -129,12 +129,14 @@ pub enum ErrorsUnhandled {
     Fail,
     /// The instance waits for a person.
     Incident,
+    /// The event is dropped; what caused it stands in the history.
+    Ignore,
 }
 
-/// A declared event.
+/// A declared event, or a family of them.
 #[derive(Clone, Debug)]
 pub struct EventDeclaration {
-    /// Name.
+    /// Name; `prefix.*` stands for the prefix and every name below it, `*` for every name.
     pub name: Text,
     /// JSON Schema of the payload.
     pub schema: Option<Value>,
@@ -201,6 +203,8 @@ pub enum StateKind {
     Compound {
         /// Path below this state.
         initial: Vec<Text>,
+        /// Run after `entry` when this state is entered without saying which child.
+        actions: Vec<Action>,
         /// Children in document order.
         states: Vec<State>,
     },
@@ -222,6 +226,8 @@ pub enum StateKind {
         deep: bool,
         /// Where to go when nothing is remembered.
         target: Vec<Text>,
+        /// Run after `entry` of the parent when nothing is remembered.
+        actions: Vec<Action>,
     },
 }
 
@@ -287,16 +293,16 @@ pub enum ActionKind {
     Merge(Value),
     /// Raises an internal event.
     Raise {
-        /// Name of the event.
+        /// Name of the event; a template where it holds `${`.
         event: Text,
         /// Template of the payload.
         data: Option<Value>,
         /// Duration or template; a durable timer that survives state changes.
         delay: Option<Value>,
-        /// Name for `cancel`.
+        /// Name for `cancel`, and `event.id`; a template.
         id: Option<Text>,
     },
-    /// Stops a delayed raise.
+    /// Stops a delayed raise; a template of its id.
     Cancel(Text),
     /// Writes a structured log line.
     Log {
@@ -316,6 +322,28 @@ pub enum ActionKind {
         /// Template.
         subject: Option<Value>,
     },
+    /// Runs the actions of the first branch whose condition is true.
+    Choose(Vec<Branch>),
+    /// Runs actions once for each item of a list.
+    ForEach {
+        /// Template of the list.
+        list: Value,
+        /// Actions that read `item` and `index`.
+        actions: Vec<Action>,
+    },
+    /// Runs actions of which a failed one ends only this block.
+    Block(Vec<Action>),
+}
+
+/// One way of a `choose`.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// CEL condition; none is always true.
+    pub when: Option<Text>,
+    /// What to do.
+    pub actions: Vec<Action>,
+    /// Place.
+    pub pointer: Pointer,
 }
 
 /// An effect tree that runs while a state is active.

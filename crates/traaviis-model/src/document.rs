@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub use canonical::{canonical, definition_hash};
+pub use read::is_event_name;
 use tree::{Node, NodeKind, place_of};
 
 /// The JSON Schema (2020-12) of workflow documents, for editors.
@@ -325,7 +326,9 @@ tests:
     #[test]
     fn the_smart_door_reads_without_what_is_not_available() {
         let definition = good(SMART_DOOR);
-        let StateKind::Compound { initial, states } = &definition.states[0].kind else { panic!() };
+        let StateKind::Compound { initial, states, .. } = &definition.states[0].kind else {
+            panic!()
+        };
         assert_eq!(&*initial[0], "closed");
         let names: Vec<&str> = states.iter().map(|it| &*it.name).collect();
         assert_eq!(names, ["closed", "opening", "open", "closing"]);
@@ -414,7 +417,7 @@ tests:
             "6:17: E101 `schema` must be a JSON Schema, found a number (at /input/schema)\n\
              6:20: E101 unknown key `exmples` in `input` (at /input/exmples); did you mean `examples`?\n\
              7:8: E101 `initial` must be a map or a template, found a list (at /data/initial)\n\
-             8:21: E101 `unhandled` must be one of `fail`, `incident`, not `incidnt` (at /errors/unhandled); did you mean `incident`?\n\
+             8:21: E101 `unhandled` must be one of `fail`, `incident`, `ignore`, not `incidnt` (at /errors/unhandled); did you mean `incident`?\n\
              9:12: E101 `unhandled` must be one of `reject`, `ignore`, `defer`, not `drop` (at /unhandled)\n\
              10:1: E101 `key` is missing in `correlation` (at /correlation)\n\
              10:23: E101 `unique` must be true or false, found text (at /correlation/unique)",
@@ -517,7 +520,8 @@ tests:
     fn actions_have_one_kind() {
         check_state(
             "{entry: [{assign: {a: 1}, log: {message: x}}]}",
-            "5:22: E101 an action has one of `assign`, `merge`, `raise`, `cancel`, `log`, `emit` (at /states/s/entry/0); write one map for each action",
+            "5:22: E101 an action has one of `assign`, `merge`, `raise`, `cancel`, `log`, `emit`, \
+             `choose`, `for_each`, `block` (at /states/s/entry/0); write one map for each action",
         );
         check_state(
             "{entry: {log: {message: x}}}",
@@ -554,6 +558,71 @@ tests:
     }
 
     #[test]
+    fn actions_that_hold_actions_have_their_forms() {
+        let entry = |actions: &str, expected: &str| {
+            check_state(&format!("{{entry: [{actions}]}}"), expected);
+        };
+        entry("{choose: [{when: a, actions: []}, {actions: [{merge: {}}]}]}", "");
+        entry("{for_each: {in: [1], actions: [{block: [{merge: {}}]}]}}", "");
+        entry("{raise: {event: '${data.name}', id: '${item}'}}", "");
+        entry("{choose: []}", "5:23: E101 `choose` is empty (at /states/s/entry/0/choose)");
+        entry(
+            "{choose: [{actions: []}, {when: a, actions: []}]}",
+            "5:47: E101 a branch without `when` stands before others, which are never taken (at /states/s/entry/0/choose/1); put it at the end",
+        );
+        entry(
+            "{choose: [{when: a, then: []}]}",
+            "5:32: E101 `actions` is missing in the branch (at /states/s/entry/0/choose/0)\n\
+             5:42: E101 unknown key `then` in a branch of `choose` (at /states/s/entry/0/choose/0/then); did you mean `when`?",
+        );
+        entry(
+            "{for_each: {in: [1], actions: [{assign: {}}]}}",
+            "5:54: E101 `assign` is empty (at /states/s/entry/0/for_each/actions/0/assign)",
+        );
+        entry(
+            "{for_each: {actions: [], index: i}}",
+            "5:23: E101 `in` is missing in `for_each` (at /states/s/entry/0/for_each)\n\
+             5:34: E101 `actions` is empty (at /states/s/entry/0/for_each/actions)\n\
+             5:47: E101 unknown key `index` in `for_each` (at /states/s/entry/0/for_each/index); known keys: `in`, `actions`",
+        );
+        entry("{block: []}", "5:23: E101 `block` is empty (at /states/s/entry/0/block)");
+    }
+
+    #[test]
+    fn defaults_may_have_actions() {
+        let below = "states: {t: {}, h: {type: history, target: t, actions: [{merge: {}}]}}";
+        check_state(&format!("{{initial: {{target: t, actions: []}}, {below}}}"), "");
+        check_state(
+            &format!("{{initial: {{actions: []}}, {below}}}"),
+            "5:14: E101 `target` is missing in `initial` of state `s` (at /states/s/initial)",
+        );
+        check_state(
+            &format!("{{initial: {{target: t, to: t}}, {below}}}"),
+            "5:35: E101 unknown key `to` in `initial` (at /states/s/initial/to); known keys: `target`, `actions`",
+        );
+        check_state(
+            "{actions: []}",
+            "5:14: E101 `actions` does not belong to a state without children (at /states/s/actions)",
+        );
+        check_rest(
+            "initial: {target: s}\nstates: {s: {}}",
+            "4:1: E101 `initial` must be text, found a map (at /initial)",
+        );
+    }
+
+    #[test]
+    fn families_of_events_can_be_declared() {
+        check_rest("initial: s\nevents: {order.*: {}, '*': {}}\nstates: {s: {}}", "");
+        check_rest(
+            "initial: s\nevents: {error.*: {}, 'o*': {}}\nstates: {s: {}}",
+            "5:10: E109 the event name `error.*` is reserved (at /events/error.*); names starting with \
+             `error` belong to the engine\n\
+             5:23: E109 `o*` is not a name for an event (at /events/o*); segments joined by dots; in \
+             each use a letter or `_`, then letters, digits, `_` and `-`",
+        );
+    }
+
+    #[test]
     fn names_of_events_and_ids_are_checked() {
         check_rest(
             "initial: s\nstates: {s: {on: {a..b: s}}}\nevents: {done.x: {}, a b: {}}\nvalidations: [{name: v, check: a, message: m}, {name: v, check: b, message: m}]",
@@ -579,8 +648,8 @@ tests:
     #[test]
     fn what_is_reserved_or_named_twice_is_refused() {
         check_state(
-            "{entry: [{raise: {event: error.card}}]}",
-            "5:38: E109 `error.card` cannot be raised, the name is reserved (at /states/s/entry/0/raise/event); names starting with `error` belong to the engine",
+            "{entry: [{raise: {event: done.card}}]}",
+            "5:38: E109 `done.card` cannot be raised, the name is reserved (at /states/s/entry/0/raise/event); names starting with `done` belong to the engine",
         );
         check_rest(
             "initial: s\nstates: {s: {id: one}, t: {id: one}}",

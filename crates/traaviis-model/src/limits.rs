@@ -16,6 +16,10 @@ pub const EVENTS_MAX: usize = 500;
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
 /// Actions of one block.
 pub const ACTIONS_PER_BLOCK_MAX: usize = 100;
+/// Items of one `for_each`; actions are instant, longer lists belong into a `batch`.
+pub const FOR_EACH_ITEMS_MAX: usize = 1_000;
+/// Actions that all `for_each` of one step run together, because loops inside loops multiply.
+pub const FOR_EACH_ACTIONS_PER_STEP_MAX: usize = 10_000;
 /// Microsteps of one macrostep; more is a loop that never rests.
 pub const MICROSTEPS_MAX: usize = 1_000;
 /// Nodes of one effect tree as written.

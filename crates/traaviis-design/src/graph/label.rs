@@ -42,6 +42,14 @@ pub(super) fn action(action: &Action) -> String {
         ActionKind::Cancel(id) => format!("cancel {id}"),
         ActionKind::Log { .. } => "log".into(),
         ActionKind::Emit { event, .. } => format!("emit {event}"),
+        ActionKind::Choose(branches) => {
+            let ways: Vec<String> = branches.iter().map(|it| actions(&it.actions)).collect();
+            format!("choose ({})", ways.join(" | "))
+        }
+        ActionKind::ForEach { list, actions: inner } => {
+            format!("for each {} ({})", value(list), actions(inner))
+        }
+        ActionKind::Block(inner) => actions(inner),
     };
     match &action.when {
         Some(when) => format!("{words} if {when}"),

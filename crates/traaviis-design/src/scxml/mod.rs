@@ -1,14 +1,20 @@
 //! SCXML 1.0 to a workflow document.
 //!
 //! Stages: read the XML into states (`states.rs`), then write them as a document (`write.rs`), with
-//! expressions translated by [`ecma`]. Where the two languages order things differently, the
-//! document is written so that the behaviour stays: transitions of a state are listed per event in
-//! document order, `reenter` says what `type` said, and an event sent without a delay is a timer of
-//! zero, because it comes after the events raised in the same macrostep.
+//! events (`events.rs`), executable content (`content.rs`) and expressions ([`ecma`]) in the words
+//! of the workflow. Where the two languages order things differently, the document is written so
+//! that the behaviour stays: transitions of a state are listed per event in document order,
+//! `reenter` says what `type` said, and an event sent without a delay is a timer of zero, because
+//! it comes after the events raised in the same macrostep.
 
-pub mod ecma;
 mod states;
 mod write;
+
+mod events;
+
+mod content;
+
+pub mod ecma;
 
 use crate::{loss::Loss, tree::Tree};
 
@@ -35,6 +41,9 @@ pub enum ScxmlError {
     /// Elements are nested too deep.
     #[error("line {0}: elements are nested deeper than {DEPTH_MAX}")]
     Depth(u32),
+    /// The transitions of a state overlap so much that nobody could read them as a workflow.
+    #[error("line {0}: too many events lead to the same transitions of this state")]
+    Wide(u32),
     /// A transition, or `initial`, names no state.
     #[error("line {line}: no state has the id `{id}`")]
     Target {

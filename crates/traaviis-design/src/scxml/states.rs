@@ -118,6 +118,11 @@ impl<'x> Chart<'x> {
         self.by_id.get(id).copied()
     }
 
+    /// Returns all ids with their states.
+    pub fn ids(&self) -> impl Iterator<Item = (&'x str, StateIndex)> {
+        self.by_id.iter().map(|(id, at)| (*id, *at))
+    }
+
     /// Says whether `state` is inside `around`, at any depth.
     pub fn is_inside(&self, state: StateIndex, around: StateIndex) -> bool {
         let mut at = state;

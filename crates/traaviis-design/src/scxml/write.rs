@@ -1,13 +1,16 @@
-//! The workflow document of a chart.
+//! The workflow document of a chart: its states, transitions and data.
+//!
+//! Executable content is written by `content.rs`, names of events by `events.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::{Document, Node};
-use traaviis_engine::machine::is_reserved;
 
 use super::{
     Import, ScxmlError,
+    content::{FAILING, escaped, failing},
     ecma::{self, Cel, Names, quote},
+    events::{Descriptor, Events},
     states::{Chart, Kind, State, StateIndex, to_name},
 };
 use crate::{
@@ -15,18 +18,27 @@ use crate::{
     tree::Tree,
 };
 
+/// Transitions of one state, in bytes of the chart, counted once for each event that they stand
+/// under. More is no document that could be read.
+const WRITTEN_BYTES_MAX: usize = 4 << 20;
+
 /// Writes the document.
 pub fn document<'x>(xml: &'x Document<'x>, chart: &Chart<'x>) -> Result<Import, ScxmlError> {
     let mut writer = Writer {
         xml,
         chart,
         loss: Loss::default(),
+        events: Events::of(chart),
         variables: BTreeSet::new(),
-        events: BTreeSet::new(),
-        flags: Vec::new(),
+        texts: BTreeSet::new(),
+        functions: BTreeMap::new(),
+        data: Tree::Map(Vec::new()),
+        bindings: BTreeMap::new(),
+        helpers: 0,
     };
-    let data = writer.data();
-    writer.collect_events();
+    writer.bind_data();
+    writer.tell_reserved();
+    let initial = writer.initial(0)?;
     let mut states = Tree::Map(Vec::new());
     for child in &chart.states[0].children {
         let written = writer.state(*child)?;
@@ -38,35 +50,39 @@ pub fn document<'x>(xml: &'x Document<'x>, chart: &Chart<'x>) -> Result<Import, 
         ("traaviis", Tree::text("1")),
         ("name", Tree::text(name.trim_start_matches('_').to_string())),
         ("version", Tree::text("1.0.0")),
-        // SCXML drops what no state takes.
+        // SCXML drops what no state takes, errors as well.
         ("unhandled", Tree::text("ignore")),
+        ("errors", Tree::map([("unhandled", Tree::text("ignore"))])),
+        ("initial", initial),
     ]);
-    document.put("initial", writer.initial(0)?);
-    let mut data = data;
-    for flag in &writer.flags {
-        data.put(flag.clone(), Tree::Plain("false".into()));
+    if !writer.data.is_empty() {
+        document.put("data", Tree::map([("initial", writer.data)]));
     }
-    if !data.is_empty() {
-        document.put("data", Tree::map([("initial", data)]));
-    }
-    let events: Vec<(String, Tree)> =
-        writer.events.iter().map(|it| (it.clone(), Tree::Map(Vec::new()))).collect();
+    let events = writer.events.declared();
     if !events.is_empty() {
-        document.put("events", Tree::Map(events));
+        let declared = events.into_iter().map(|it| (it, Tree::Map(Vec::new())));
+        document.put("events", Tree::Map(declared.collect()));
     }
     document.put("states", states);
     Ok(Import { document, loss: writer.loss })
 }
 
-struct Writer<'x, 'c> {
+pub(super) struct Writer<'x, 'c> {
     xml: &'x Document<'x>,
     chart: &'c Chart<'x>,
-    loss: Loss,
-    variables: BTreeSet<String>,
-    /// Names that callers may send or the document raises, without those of the engine.
-    events: BTreeSet<String>,
-    /// Variables that hold the conditions of `<if>`.
-    flags: Vec<String>,
+    pub(super) loss: Loss,
+    events: Events,
+    pub(super) variables: BTreeSet<String>,
+    /// Variables that hold text whenever they are read.
+    texts: BTreeSet<String>,
+    /// Variables that always hold the same function, and the function.
+    functions: BTreeMap<String, &'x str>,
+    /// What the data begin with.
+    data: Tree,
+    /// Actions that give data their first values, by the state whose entry runs them.
+    bindings: BTreeMap<StateIndex, Vec<Tree>>,
+    /// Fields of `data` that only the conversion needs.
+    helpers: usize,
 }
 
 impl Names for Writer<'_, '_> {
@@ -76,18 +92,37 @@ impl Names for Writer<'_, '_> {
     fn state_path(&self, id: &str) -> Option<String> {
         self.chart.find(id).map(|it| self.chart.states[it].path.clone())
     }
+    fn state_paths(&self) -> Vec<(String, String)> {
+        let states = self.chart.ids().take(ecma::IN_STATES_MAX + 1);
+        states.map(|(id, it)| (id.into(), self.chart.states[it].path.clone())).collect()
+    }
     fn field(&self, name: &str) -> String {
         to_name(name)
+    }
+    fn is_text(&self, name: &str) -> bool {
+        self.texts.contains(name)
+    }
+    fn function(&self, name: &str) -> Option<&str> {
+        self.functions.get(name).copied()
+    }
+    fn event(&self, name: &str) -> String {
+        self.events.name(name)
     }
 }
 
 /// A transition that can be written.
 struct Transition {
-    descriptors: Vec<String>,
+    descriptors: Vec<Descriptor>,
     candidate: Tree,
+    /// How much it was in the chart.
+    source_bytes: usize,
 }
 
-fn elements<'x>(node: Node<'x, 'x>, name: &'static str) -> impl Iterator<Item = Node<'x, 'x>> {
+/// Returns the elements of one name directly inside another.
+pub(super) fn elements<'x>(
+    node: Node<'x, 'x>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'x, 'x>> {
     node.children().filter(move |it| it.is_element() && it.tag_name().name() == name)
 }
 
@@ -98,12 +133,12 @@ impl<'x> Writer<'x, '_> {
         Place { line: at.row, column: at.col, element, message: message.into() }
     }
 
-    fn dropped(&mut self, node: Node<'x, 'x>, message: impl Into<String>) {
+    pub(super) fn dropped(&mut self, node: Node<'x, 'x>, message: impl Into<String>) {
         let place = self.place(node, message);
         self.loss.dropped.push(place);
     }
 
-    fn approximated(&mut self, node: Node<'x, 'x>, message: impl Into<String>) {
+    pub(super) fn approximated(&mut self, node: Node<'x, 'x>, message: impl Into<String>) {
         let place = self.place(node, message);
         self.loss.approximated.push(place);
     }
@@ -114,73 +149,219 @@ impl<'x> Writer<'x, '_> {
 
     // --- Data and events --------------------------------------------------------------------
 
-    fn data(&mut self) -> Tree {
+    fn bind_data(&mut self) {
         let root = self.chart.states[0].node;
-        let declared: Vec<Node<'x, 'x>> = root
-            .descendants()
-            .filter(|it| it.is_element() && it.tag_name().name() == "data")
-            .collect();
-        for node in &declared {
+        let is_late = root.attribute("binding") == Some("late");
+        let named = |name: &'static str| {
+            root.descendants().filter(move |it| it.is_element() && it.tag_name().name() == name)
+        };
+        for node in named("data") {
             self.variables.extend(node.attribute("id").map(str::to_string));
         }
-        let mut data = Tree::Map(Vec::new());
-        for node in declared {
-            let Some(id) = node.attribute("id") else { continue };
-            self.loss.kept += 1;
-            let content = node.text().map(str::trim).filter(|it| !it.is_empty());
-            let value = match (node.attribute("expr"), content) {
-                (Some(source), _) => self.template_or(node, source, "null"),
-                (None, Some(text)) => match serde_json::from_str::<serde_json::Value>(text) {
-                    Ok(value) => Tree::Plain(value.to_string()),
-                    Err(_) => match ecma::translate(text, self) {
-                        Ok(cel) => template(&cel),
-                        Err(_) => Tree::text(text.split_whitespace().collect::<Vec<_>>().join(" ")),
-                    },
-                },
-                (None, None) => Tree::Plain("null".into()),
-            };
-            if node.attribute("src").is_some() {
-                self.dropped(node, "`src` is not loaded; the variable begins as null");
-            }
-            data.put(to_name(id), value);
+        for node in named("foreach") {
+            let own = [node.attribute("item"), node.attribute("index")];
+            self.variables.extend(own.into_iter().flatten().map(|it| it.trim().to_string()));
         }
-        data
-    }
-
-    /// Returns an expression as a template, or `instead` with a note of loss.
-    fn template_or(&mut self, node: Node<'x, 'x>, source: &str, instead: &str) -> Tree {
-        match ecma::translate(source, self) {
-            Ok(cel) => template(&cel),
-            Err(why) => {
-                self.dropped(node, format!("`{source}` becomes {instead}: {why}"));
-                Tree::Plain(instead.into())
-            }
-        }
-    }
-
-    fn collect_events(&mut self) {
-        for node in self.chart.states[0].node.descendants().filter(Node::is_element) {
-            match node.tag_name().name() {
-                "transition" => {
-                    for name in descriptors(node) {
-                        self.event(&name);
-                    }
+        self.find_functions(named("data").collect());
+        self.find_texts(named("data").collect());
+        for (index, state) in self.chart.states.iter().enumerate() {
+            for node in elements(state.node, "datamodel").flat_map(|it| elements(it, "data")) {
+                let Some(id) = node.attribute("id") else { continue };
+                self.loss.kept += 1;
+                let value = self.first_value(node, id);
+                if is_late && index != 0 {
+                    self.bind_on_entry(index, id, value);
+                } else {
+                    self.bind_at_start(id, value);
                 }
-                "raise" | "send" => {
-                    if let Some(name) = node.attribute("event") {
-                        self.event(name);
-                    }
+            }
+        }
+        // What is bound at the start is bound once, also when the first state is entered again.
+        let first = self.first_top_state();
+        if self.bindings.contains_key(&first) && self.data.get("begun").is_some() {
+            let begun = Tree::map([("begun", Tree::Plain("true".into()))]);
+            self.binding(first, "begun", Tree::map([("assign", begun)]));
+        }
+    }
+
+    /// A variable that nothing changes can be replaced by the function that it holds.
+    fn find_functions(&mut self, declared: Vec<Node<'x, 'x>>) {
+        let places = ["location", "idlocation", "item", "index"];
+        let elements = self.chart.states[0].node.descendants().filter(Node::is_element);
+        let changed: BTreeSet<&str> = elements
+            .flat_map(|it| places.iter().filter_map(move |place| it.attribute(*place)))
+            .map(str::trim)
+            .collect();
+        for node in declared {
+            if let (Some(id), Some(source)) = (node.attribute("id"), node.attribute("expr"))
+                && !changed.contains(id)
+                && ecma::is_function(source)
+            {
+                self.functions.insert(id.into(), source);
+                self.approximated(node, "the function is written out where it is called");
+            }
+        }
+    }
+
+    /// `+` joins text and adds numbers. A variable that begins as text, and gets nothing else, is
+    /// text; whether a new value is text can depend on other variables, so it is asked again until
+    /// nothing changes.
+    fn find_texts(&mut self, declared: Vec<Node<'x, 'x>>) {
+        const ROUNDS_MAX: usize = 8;
+        let root = self.chart.states[0].node;
+        let sources = |node: Node<'x, 'x>| node.attribute("expr").unwrap_or_default();
+        let mut values: Vec<(&str, &str)> = declared
+            .iter()
+            .map(|it| (it.attribute("id").unwrap_or_default(), sources(*it)))
+            .collect();
+        for node in root.descendants().filter(Node::is_element) {
+            match node.tag_name().name() {
+                "assign" => {
+                    let location = node.attribute("location").unwrap_or_default().trim();
+                    values.push((location, sources(node)));
+                }
+                "foreach" => {
+                    let own = [node.attribute("item"), node.attribute("index")];
+                    values.extend(own.into_iter().flatten().map(|it| (it.trim(), "")));
                 }
                 _ => {}
             }
         }
+        self.texts = self.variables.clone();
+        for _ in 0..ROUNDS_MAX {
+            let is_other =
+                |source: &str| !ecma::translate(source, self).is_ok_and(|it| it.is_text());
+            let others: BTreeSet<&str> = values
+                .iter()
+                .filter(|(_, source)| is_other(source))
+                .map(|(name, _)| *name)
+                .collect();
+            let before = self.texts.len();
+            self.texts.retain(|it| !others.contains(it.as_str()));
+            if self.texts.len() == before {
+                return;
+            }
+        }
+        self.texts.clear();
     }
 
-    fn event(&mut self, name: &str) {
-        let name = event_name(name);
-        if !name.is_empty() && name != "*" && !is_reserved(&name) {
-            self.events.insert(name);
+    /// Returns what a variable begins with; the error is the action that fails instead.
+    fn first_value(&mut self, node: Node<'x, 'x>, id: &str) -> Result<(Tree, bool), Tree> {
+        if node.attribute("src").is_some() {
+            self.dropped(node, "`src` is not loaded; the variable begins as null");
         }
+        if self.functions.contains_key(id) {
+            return Ok((Tree::Plain("null".into()), false));
+        }
+        let content = node.text().map(str::trim).filter(|it| !it.is_empty());
+        match (node.attribute("expr"), content) {
+            (Some(source), _) => match ecma::translate(source, self) {
+                Ok(cel) => Ok((template(&cel), cel.reads)),
+                Err(why) => {
+                    self.dropped(node, format!("`{source}` fails at the start: {why}"));
+                    Err(failing())
+                }
+            },
+            (None, Some(text)) => Ok((self.inline(text), false)),
+            (None, None) => Ok((Tree::Plain("null".into()), false)),
+        }
+    }
+
+    /// Returns what stands between tags: JSON, a literal of ECMAScript, or text.
+    pub(super) fn inline(&self, text: &str) -> Tree {
+        if let Ok(value) = serde_json::from_str::<serde_json::Value>(text) {
+            return plain(&value);
+        }
+        match ecma::translate(text, self) {
+            Ok(cel) if !cel.reads => template(&cel),
+            _ => Tree::text(escaped(&text.split_whitespace().collect::<Vec<_>>().join(" "))),
+        }
+    }
+
+    /// The first data of a workflow know only its input, so what reads other data is set by the
+    /// state that is entered first.
+    fn bind_at_start(&mut self, id: &str, value: Result<(Tree, bool), Tree>) {
+        let (known, action) = match value {
+            Ok((value, false)) => (value, None),
+            Ok((value, true)) => (Tree::Plain("null".into()), Some(assign(to_name(id), value))),
+            Err(failing) => (Tree::Plain("null".into()), Some(failing)),
+        };
+        self.data.put(to_name(id), known);
+        if let Some(action) = action {
+            if self.data.get("begun").is_none() {
+                self.data.put("begun", Tree::Plain("false".into()));
+            }
+            self.binding(self.first_top_state(), "begun", action);
+        }
+    }
+
+    /// Late binding: the variable is there from the first entry of its state.
+    fn bind_on_entry(&mut self, state: StateIndex, id: &str, value: Result<(Tree, bool), Tree>) {
+        let flag = self.helper("bound");
+        let bound = assign(flag.clone(), Tree::Plain("true".into()));
+        let action = value.map_or_else(|failing| failing, |(value, _)| assign(to_name(id), value));
+        let when = Tree::text(format!("!data.{flag}"));
+        let block = Tree::map([("block", Tree::List(vec![bound, action])), ("when", when)]);
+        self.bindings.entry(state).or_default().push(block);
+    }
+
+    /// Each has a block of its own, so that one that fails does not stop the others.
+    fn binding(&mut self, state: StateIndex, unless: &str, action: Tree) {
+        let when = Tree::text(format!("!data.{unless}"));
+        let block = Tree::map([("block", Tree::List(vec![action])), ("when", when)]);
+        self.bindings.entry(state).or_default().push(block);
+    }
+
+    /// Returns a field of `data` that no variable has; it begins as false.
+    pub(super) fn helper(&mut self, prefix: &str) -> String {
+        loop {
+            self.helpers += 1;
+            let name = format!("{prefix}_{}", self.helpers);
+            if !self.variables.contains(&name) {
+                self.data.put(name.clone(), Tree::Plain("false".into()));
+                return name;
+            }
+        }
+    }
+
+    /// Returns the state directly below the root that is entered at the start.
+    fn first_top_state(&self) -> StateIndex {
+        let root = &self.chart.states[0];
+        let written = root.node.attribute("initial").unwrap_or_default();
+        let first = written.split_whitespace().next().and_then(|id| self.chart.find(id));
+        let mut at = first.or(root.children.first().copied()).unwrap_or(0);
+        while at != 0 && self.chart.states[at].parent != 0 {
+            at = self.chart.states[at].parent;
+        }
+        at
+    }
+
+    /// Returns an expression as a template, or one that fails with a note of loss.
+    pub(super) fn template_or_fails(&mut self, node: Node<'x, 'x>, source: &str) -> Tree {
+        match ecma::translate(source, self) {
+            Ok(cel) => template(&cel),
+            Err(why) => {
+                self.dropped(node, format!("`{source}` fails when it is read: {why}"));
+                Tree::text(format!("${{{FAILING}}}"))
+            }
+        }
+    }
+
+    /// Names of the engine work inside the workflow, but nobody can send them.
+    fn tell_reserved(&mut self) {
+        let root = self.chart.states[0].node;
+        for node in root.descendants().filter(|it| it.tag_name().name() == "transition") {
+            let words = node.attribute("event").unwrap_or_default().split_whitespace();
+            let own = words.filter(|it| !it.starts_with("error") && !it.starts_with("done"));
+            for word in own.filter(|it| Events::is_reserved(it)).collect::<Vec<_>>() {
+                self.approximated(node, format!("callers cannot send `{word}`"));
+            }
+        }
+    }
+
+    /// Returns the name of an event in the workflow.
+    pub(super) fn event_name(&self, name: &str) -> String {
+        self.events.name(name)
     }
 
     // --- States -----------------------------------------------------------------------------
@@ -194,6 +375,7 @@ impl<'x> Writer<'x, '_> {
     fn initial(&mut self, index: StateIndex) -> Result<Tree, ScxmlError> {
         let state = &self.chart.states[index];
         let mut ids: Vec<StateIndex> = Vec::new();
+        let mut actions = Vec::new();
         if let Some(written) = state.node.attribute("initial") {
             for id in written.split_whitespace() {
                 ids.push(self.target(state.node, id)?);
@@ -204,8 +386,9 @@ impl<'x> Writer<'x, '_> {
             for id in transition.attribute("target").unwrap_or_default().split_whitespace() {
                 ids.push(self.target(transition, id)?);
             }
-            if transition.children().any(|it| it.is_element()) {
-                self.dropped(transition, "actions of an initial transition are not run");
+            self.actions(transition, &mut actions);
+            if index == 0 && !actions.is_empty() {
+                self.dropped(transition, "the chart itself has no actions at its start");
             }
         }
         if ids.is_empty() {
@@ -222,7 +405,11 @@ impl<'x> Writer<'x, '_> {
             let path = &self.chart.states[id].path;
             paths.push(Tree::text(path.strip_prefix(&*prefix).unwrap_or(path)));
         }
-        Ok(if paths.len() == 1 { paths.remove(0) } else { Tree::List(paths) })
+        let target = one_or_list(paths);
+        Ok(match actions.is_empty() || index == 0 {
+            true => target,
+            false => Tree::map([("target", target), ("actions", Tree::List(actions))]),
+        })
     }
 
     fn state(&mut self, index: StateIndex) -> Result<Tree, ScxmlError> {
@@ -243,11 +430,11 @@ impl<'x> Writer<'x, '_> {
             Kind::State => {}
         }
         for (element, key) in [("onentry", "entry"), ("onexit", "exit")] {
-            let mut actions = Vec::new();
-            for block in elements(state.node, element) {
-                self.loss.kept += 1;
-                self.actions(block, None, &mut actions);
-            }
+            let mut actions = match element {
+                "onentry" => self.bindings.remove(&index).unwrap_or_default(),
+                _ => Vec::new(),
+            };
+            actions.extend(self.blocks(state.node, element));
             if !actions.is_empty() {
                 written.put(key, Tree::List(actions));
             }
@@ -277,15 +464,13 @@ impl<'x> Writer<'x, '_> {
         let mut written =
             Tree::map([("type", Tree::text("history")), ("history", Tree::text(depth))]);
         let transition = elements(state.node, "transition").next();
-        let mut targets = Vec::new();
+        let (mut targets, mut actions) = (Vec::new(), Vec::new());
         if let Some(transition) = transition {
             for id in transition.attribute("target").unwrap_or_default().split_whitespace() {
                 let path = &self.chart.states[self.target(transition, id)?].path;
                 targets.push(Tree::text(format!("#{path}")));
             }
-            if transition.children().any(|it| it.is_element()) {
-                self.dropped(transition, "actions of a history's transition are not run");
-            }
+            self.actions(transition, &mut actions);
         }
         if targets.is_empty() {
             let parent = &self.chart.states[state.parent];
@@ -294,8 +479,10 @@ impl<'x> Writer<'x, '_> {
             targets.extend(first.map(|path| Tree::text(format!("#{path}"))));
             self.approximated(state.node, "without a transition it leads to the first state");
         }
-        let target = if targets.len() == 1 { targets.remove(0) } else { Tree::List(targets) };
-        written.put("target", target);
+        written.put("target", one_or_list(targets));
+        if !actions.is_empty() {
+            written.put("actions", Tree::List(actions));
+        }
         Ok(written)
     }
 
@@ -307,21 +494,30 @@ impl<'x> Writer<'x, '_> {
         for node in elements(self.chart.states[index].node, "transition") {
             let candidate = self.candidate(index, node)?;
             self.loss.kept += 1;
-            let descriptors = descriptors(node);
+            let descriptors = self.events.descriptors(node);
             if descriptors.is_empty() {
                 always.push(candidate);
             } else {
-                found.push(Transition { descriptors, candidate });
+                let source_bytes = node.range().len();
+                found.push(Transition { descriptors, candidate, source_bytes });
             }
         }
         let mut on = Tree::Map(Vec::new());
-        for (key, covers) in self.keys(&found) {
-            let fitting: Vec<Tree> = found
+        let all = found.iter().flat_map(|it| &it.descriptors);
+        let mut written_bytes = 0;
+        for key in self.events.keys(all) {
+            // The most specific key of an event is the only one that is asked, so each lists all
+            // transitions that take its events.
+            let fitting: Vec<&Transition> = found
                 .iter()
-                .filter(|it| it.descriptors.iter().any(|own| covers_event(own, &covers)))
-                .map(|it| it.candidate.clone())
+                .filter(|it| it.descriptors.iter().any(|own| own.covers(&key)))
                 .collect();
-            on.put(key, one_or_list(fitting));
+            written_bytes += fitting.iter().map(|it| it.source_bytes).sum::<usize>();
+            if written_bytes > WRITTEN_BYTES_MAX {
+                return Err(ScxmlError::Wide(self.line(self.chart.states[index].node)));
+            }
+            let fitting = fitting.into_iter();
+            on.put(key.to_string(), one_or_list(fitting.map(|it| it.candidate.clone()).collect()));
         }
         if !on.is_empty() {
             written.put("on", on);
@@ -330,48 +526,6 @@ impl<'x> Writer<'x, '_> {
             written.put("always", one_or_list(always));
         }
         Ok(())
-    }
-
-    /// Returns the descriptors to write, each with the event that decides which transitions fit.
-    ///
-    /// An exact name wins over a prefix here and only document order counts there, so each name
-    /// that the document knows gets a list of its own.
-    fn keys(&self, found: &[Transition]) -> Vec<(String, String)> {
-        let mut keys = BTreeMap::new();
-        let all: BTreeSet<&String> = found.iter().flat_map(|it| &it.descriptors).collect();
-        for own in &all {
-            match own.split('.').next().unwrap_or_default() {
-                "*" => {
-                    keys.insert("*".to_string(), "*".to_string());
-                    keys.insert("error.*".into(), "error.*".into());
-                    keys.insert("done.*".into(), "done.*".into());
-                }
-                "error" => {
-                    keys.insert("error.*".into(), (*own).clone());
-                }
-                "done" => {
-                    let (key, covers) = self.done_key(own);
-                    keys.insert(key, covers);
-                }
-                _ => {
-                    let fitting = self.events.iter().filter(|it| covers_event(own, it));
-                    keys.extend(fitting.map(|it| (it.clone(), it.clone())));
-                }
-            }
-        }
-        keys.into_iter().collect()
-    }
-
-    /// Returns the key for `done.state.ID`, whose event carries the path of the state.
-    fn done_key(&self, own: &str) -> (String, String) {
-        let id = own.strip_prefix("done.state.");
-        match id.and_then(|id| self.chart.find(id)) {
-            Some(state) => {
-                let key = format!("done.state.{}", self.chart.states[state].path);
-                (key, own.to_string())
-            }
-            None => (format!("{own}.*"), own.to_string()),
-        }
     }
 
     fn candidate(&mut self, index: StateIndex, node: Node<'x, 'x>) -> Result<Tree, ScxmlError> {
@@ -407,260 +561,12 @@ impl<'x> Writer<'x, '_> {
             candidate.put("reenter", Tree::Plain("true".into()));
         }
         let mut actions = Vec::new();
-        self.actions(node, None, &mut actions);
+        self.actions(node, &mut actions);
         if !actions.is_empty() {
             candidate.put("actions", Tree::List(actions));
         }
         Ok(candidate)
     }
-
-    // --- Executable content -----------------------------------------------------------------
-
-    fn actions(&mut self, block: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
-        for node in block.children().filter(Node::is_element) {
-            // Parts of the element around them are no actions.
-            if !matches!(node.tag_name().name(), "transition" | "elseif" | "else") {
-                self.action(node, when, out);
-            }
-        }
-    }
-
-    fn action(&mut self, node: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
-        let written = match node.tag_name().name() {
-            "raise" => self.raise(node),
-            "send" => {
-                self.keep_id(node, when, out);
-                self.send(node)
-            }
-            "cancel" => self.cancel(node),
-            "log" => self.log(node),
-            "assign" => self.assign(node),
-            "if" => return self.choose(node, when, out),
-            other => {
-                self.dropped(
-                    node,
-                    format!("`{other}` has no counterpart; it fails when it is run"),
-                );
-                None
-            }
-        };
-        self.loss.kept += usize::from(written.is_some());
-        push(written.unwrap_or_else(failing), when, out);
-    }
-
-    /// Gives a sent event the id that `idlocation` asks for.
-    fn keep_id(&mut self, node: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
-        let Some(location) = node.attribute("idlocation") else { return };
-        if self.variables.contains(location) {
-            let id = Tree::text(self.send_id(node));
-            let assign = Tree::Map(vec![(to_name(location), id)]);
-            push(Tree::map([("assign", assign)]), when, out);
-        } else {
-            self.dropped(node, format!("`{location}` of `idlocation` is not declared"));
-        }
-    }
-
-    /// Returns the id of a sent event: its own, or one made from its place.
-    fn send_id(&self, node: Node<'x, 'x>) -> String {
-        match node.attribute("id") {
-            Some(id) => to_name(id),
-            None => format!("send_{}", node.range().start),
-        }
-    }
-
-    fn raise(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        let name = event_name(node.attribute("event").unwrap_or_default());
-        if is_reserved(&name) {
-            self.dropped(node, format!("`{name}` belongs to the engine"));
-            return None;
-        }
-        Some(Tree::map([("raise", Tree::map([("event", Tree::text(name))]))]))
-    }
-
-    fn send(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        for attribute in ["eventexpr", "targetexpr", "typeexpr"] {
-            if node.attribute(attribute).is_some() {
-                self.dropped(node, format!("`{attribute}` has no counterpart"));
-                return None;
-            }
-        }
-        let target = node.attribute("target").unwrap_or_default();
-        if !target.is_empty() && target != "#_internal" {
-            self.dropped(node, format!("the target `{target}` is outside the workflow"));
-            return None;
-        }
-        let name = event_name(node.attribute("event").unwrap_or_default());
-        if name.is_empty() || is_reserved(&name) {
-            self.dropped(node, format!("`{name}` cannot be sent"));
-            return None;
-        }
-        let mut raise = Tree::map([("event", Tree::text(name))]);
-        if let Some(data) = self.payload(node) {
-            raise.put("data", data);
-        }
-        let delay = match (node.attribute("delay"), node.attribute("delayexpr")) {
-            (Some(delay), _) => duration(delay).map(Tree::text),
-            (None, Some(source)) => match ecma::translate(source, self) {
-                Ok(cel) => match cel.text.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')) {
-                    Some(text) => duration(text).map(Tree::text),
-                    None => Some(template(&cel)),
-                },
-                Err(_) => None,
-            },
-            (None, None) if target == "#_internal" => {
-                return Some(Tree::map([("raise", raise)]));
-            }
-            (None, None) => Some(Tree::text("0s")),
-        };
-        let Some(delay) = delay else {
-            self.dropped(node, "the delay is not understood");
-            return None;
-        };
-        raise.put("delay", delay);
-        if node.attribute("id").or(node.attribute("idlocation")).is_some() {
-            raise.put("id", Tree::text(self.send_id(node)));
-        }
-        Some(Tree::map([("raise", raise)]))
-    }
-
-    fn cancel(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        match node.attribute("sendid") {
-            Some(id) => Some(Tree::map([("cancel", Tree::text(to_name(id)))])),
-            None => {
-                self.dropped(node, "`sendidexpr` has no counterpart");
-                None
-            }
-        }
-    }
-
-    fn log(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        let label = node.attribute("label").unwrap_or_default();
-        let source = node.attribute("expr").unwrap_or_default();
-        let message = match ecma::translate(source, self) {
-            Ok(cel) => template(&cel),
-            Err(_) => {
-                self.approximated(node, format!("logs the text of `{source}`"));
-                Tree::text(format!("{label} {source}").trim().replace("${", "$${"))
-            }
-        };
-        Some(Tree::map([("log", Tree::map([("message", message)]))]))
-    }
-
-    fn assign(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        let location = node.attribute("location").unwrap_or_default().trim();
-        let root = location.split('.').next().unwrap_or_default();
-        if !self.variables.contains(root) {
-            // In SCXML an error; the same here, because the field of a null does not exist.
-            // An error there as well.
-            return Some(failing());
-        }
-        let content = node.text().map(str::trim).filter(|it| !it.is_empty());
-        let value = match (node.attribute("expr"), content) {
-            (Some(source), _) => match ecma::translate(source, self) {
-                Ok(cel) => template(&cel),
-                Err(why) => {
-                    self.dropped(node, format!("`{source}`: {why}"));
-                    return None;
-                }
-            },
-            (None, Some(text)) => match serde_json::from_str::<serde_json::Value>(text) {
-                Ok(value) => Tree::Plain(value.to_string()),
-                Err(_) => Tree::text(text.replace("${", "$${")),
-            },
-            (None, None) => Tree::Plain("null".into()),
-        };
-        let path = location.split('.').map(to_name).collect::<Vec<_>>().join(".");
-        Some(Tree::map([("assign", Tree::Map(vec![(path, value)]))]))
-    }
-
-    /// Conditions are evaluated before any branch runs, so they are kept in variables first.
-    fn choose(&mut self, node: Node<'x, 'x>, when: Option<&str>, out: &mut Vec<Tree>) {
-        let mut branches: Vec<(Option<&str>, Vec<Node<'x, 'x>>)> =
-            vec![(Some(node.attribute("cond").unwrap_or("false")), Vec::new())];
-        for child in node.children().filter(Node::is_element) {
-            match child.tag_name().name() {
-                "elseif" => branches.push((child.attribute("cond"), Vec::new())),
-                "else" => branches.push((None, Vec::new())),
-                _ => branches.last_mut().into_iter().for_each(|it| it.1.push(child)),
-            }
-        }
-        self.loss.kept += 1;
-        let mut before: Vec<String> = Vec::new();
-        let mut flags = Vec::new();
-        let mut assigned = Tree::Map(Vec::new());
-        for (cond, _) in &branches {
-            let own = match cond.map(|it| ecma::translate(it, self)) {
-                None => None,
-                Some(Ok(cel)) => Some(cel.condition()),
-                Some(Err(why)) => {
-                    self.dropped(node, format!("a branch is never taken: {why}"));
-                    Some("false".into())
-                }
-            };
-            let flag = format!("if_{}", self.flags.len() + 1);
-            self.flags.push(flag.clone());
-            let mut parts: Vec<String> = before.iter().map(|it| format!("!data.{it}")).collect();
-            parts.extend(own);
-            let cond = if parts.is_empty() { "true".into() } else { parts.join(" && ") };
-            assigned.put(flag.clone(), Tree::text(format!("${{{cond}}}")));
-            before.push(flag.clone());
-            flags.push(flag);
-        }
-        push(Tree::map([("assign", assigned)]), when, out);
-        for ((_, children), flag) in branches.into_iter().zip(flags) {
-            let when = match when {
-                Some(outer) => format!("{outer} && data.{flag}"),
-                None => format!("data.{flag}"),
-            };
-            for child in children {
-                self.action(child, Some(&when), out);
-            }
-        }
-    }
-
-    /// Returns what `<content>`, `<param>` and `namelist` carry.
-    fn payload(&mut self, node: Node<'x, 'x>) -> Option<Tree> {
-        if let Some(content) = elements(node, "content").next() {
-            return Some(match content.attribute("expr") {
-                Some(source) => self.template_or(content, source, "null"),
-                None => {
-                    let text = content.text().unwrap_or_default().trim();
-                    match serde_json::from_str::<serde_json::Value>(text) {
-                        Ok(value) => Tree::Plain(value.to_string()),
-                        Err(_) => Tree::text(text.replace("${", "$${")),
-                    }
-                }
-            });
-        }
-        let mut fields = Tree::Map(Vec::new());
-        for name in node.attribute("namelist").unwrap_or_default().split_whitespace() {
-            let value = self.template_or(node, name, "null");
-            fields.put(to_name(name), value);
-        }
-        for param in elements(node, "param") {
-            let source = param.attribute("expr").or(param.attribute("location"));
-            let value = self.template_or(param, source.unwrap_or("null"), "null");
-            fields.put(param.attribute("name").unwrap_or("value"), value);
-        }
-        (!fields.is_empty()).then_some(fields)
-    }
-}
-
-/// An action that fails when it runs, for what cannot be converted: a run that reaches it gets
-/// `error.expression`, as it would get `error.execution`, and does not go on as if all were well.
-fn failing() -> Tree {
-    let wrong = Tree::text(format!("${{{FAILING}}}"));
-    Tree::map([("assign", Tree::map([("not_converted", wrong)]))])
-}
-
-/// Reads a field of nothing.
-const FAILING: &str = "data.not_converted.field";
-
-fn push(mut action: Tree, when: Option<&str>, out: &mut Vec<Tree>) {
-    if let Some(when) = when {
-        action.put("when", Tree::text(when));
-    }
-    out.push(action);
 }
 
 fn one_or_list(mut items: Vec<Tree>) -> Tree {
@@ -668,47 +574,30 @@ fn one_or_list(mut items: Vec<Tree>) -> Tree {
 }
 
 /// Writes an expression as a template; plain values as themselves.
-fn template(cel: &Cel) -> Tree {
+pub(super) fn template(cel: &Cel) -> Tree {
     let text = &cel.text;
     if matches!(&**text, "true" | "false" | "null") || text.parse::<f64>().is_ok() {
         return Tree::Plain(text.clone());
     }
     match text.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')) {
-        Some(inner) if quote(inner) == *text => Tree::text(inner.replace("${", "$${")),
+        Some(inner) if quote(inner) == *text => Tree::text(escaped(inner)),
         _ => Tree::text(format!("${{{text}}}")),
     }
 }
 
-/// Returns what a transition waits for: `*`, or names that stand for all that begin with them.
-fn descriptors(transition: Node<'_, '_>) -> Vec<String> {
-    let written = transition.attribute("event").unwrap_or_default().split_whitespace();
-    written
-        .map(|it| event_name(it.trim_end_matches(".*").trim_end_matches('.')))
-        .map(|it| if it.is_empty() { "*".to_string() } else { it })
-        .collect()
-}
-
-fn event_name(name: &str) -> String {
-    if name == "*" {
-        return name.into();
+/// Writes JSON; text that looks like a template stays text.
+pub(super) fn plain(value: &serde_json::Value) -> Tree {
+    match value {
+        serde_json::Value::String(text) => Tree::text(escaped(text)),
+        serde_json::Value::Array(items) => Tree::List(items.iter().map(plain).collect()),
+        serde_json::Value::Object(map) => {
+            Tree::Map(map.iter().map(|(key, it)| (key.clone(), plain(it))).collect())
+        }
+        other => Tree::Plain(other.to_string()),
     }
-    let segments = name.split('.').filter(|it| !it.is_empty()).map(to_name);
-    segments.collect::<Vec<_>>().join(".")
 }
 
-/// Says whether a descriptor takes an event: the same name, or the first segments of it.
-fn covers_event(own: &str, event: &str) -> bool {
-    let below = |whole: &str| whole.strip_prefix(own).is_some_and(|rest| rest.starts_with('.'));
-    own == "*" || own == event || below(event)
-}
-
-/// Reads a CSS2 time, such as `1s`, `.5s` or `100ms`, in whole milliseconds.
-fn duration(text: &str) -> Option<String> {
-    let text = text.trim();
-    let (number, factor) = match text.strip_suffix("ms") {
-        Some(number) => (number, 1.0),
-        None => (text.strip_suffix('s')?, 1_000.0),
-    };
-    let millis = number.trim().parse::<f64>().ok().filter(|it| it.is_finite() && *it >= 0.0)?;
-    Some(format!("{}ms", (millis * factor).round()))
+/// Writes an action that sets one field of `data`.
+pub(super) fn assign(path: String, value: Tree) -> Tree {
+    Tree::map([("assign", Tree::Map(vec![(path, value)]))])
 }

@@ -5,7 +5,9 @@ use traaviis_model::{
     definition::{State, StateKind},
 };
 
-use crate::machine::{ActionDef, Candidate, Descriptor, Kind, Machine, StateDef, StateId};
+use crate::machine::{
+    ActionDef, ActionKind, Candidate, Descriptor, Kind, Machine, StateDef, StateId,
+};
 
 /// A machine with its states as written.
 pub(super) struct Chart<'m> {
@@ -110,13 +112,31 @@ impl<'m> Chart<'m> {
         self.lists(state).flat_map(|it| it.candidates)
     }
 
-    /// Returns every action of the workflow.
-    pub fn actions(&self) -> impl Iterator<Item = &'m ActionDef> {
-        self.states().flat_map(|state| {
+    /// Returns every action of the workflow, also those inside others.
+    pub fn actions(&self) -> Vec<&'m ActionDef> {
+        fn add<'m>(actions: &'m [ActionDef], into: &mut Vec<&'m ActionDef>) {
+            for action in actions {
+                into.push(action);
+                match &action.kind {
+                    ActionKind::Choose(branches) => {
+                        branches.iter().for_each(|it| add(&it.actions, into));
+                    }
+                    ActionKind::ForEach { actions, .. } | ActionKind::Block(actions) => {
+                        add(actions, into);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut actions = Vec::new();
+        for state in self.states() {
             let def = self.def(state);
-            let taken = self.candidates(state).flat_map(|it| &it.actions);
-            def.entry.iter().chain(&def.exit).chain(taken)
-        })
+            add(&def.entry, &mut actions);
+            add(&def.exit, &mut actions);
+            self.candidates(state).for_each(|it| add(&it.actions, &mut actions));
+            add(&def.on_default, &mut actions);
+        }
+        actions
     }
 }
 

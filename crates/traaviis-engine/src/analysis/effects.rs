@@ -33,8 +33,8 @@ fn unhandled(invoke: &InvokeDef, pointer: &str) -> Diagnostic {
 fn is_handled(chart: &Chart<'_>, state: StateId, invoke: &InvokeDef) -> bool {
     let name = format!("error.invoke.{}", invoke.id);
     let takes = |it: &Descriptor| !matches!(it, Descriptor::Any) && it.matches(&name);
-    // With `incident` the document has said what happens to errors that nothing takes.
-    chart.machine.definition().errors_unhandled == ErrorsUnhandled::Incident
+    // Without `fail` the document has said what happens to errors that nothing takes.
+    chart.machine.definition().errors_unhandled != ErrorsUnhandled::Fail
         || !invoke.on_error.is_empty()
         || chart.around(state).any(|at| {
             let def = chart.def(at);

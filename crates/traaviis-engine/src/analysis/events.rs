@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use traaviis_model::{Diagnostic, Value, definition::Effect};
 
 use super::{chart::Chart, warning};
-use crate::machine::{ActionKind, Descriptor};
+use crate::machine::{ActionKind, Descriptor, EventName};
 
 pub(super) fn check(chart: &Chart<'_>, found: &mut Vec<Diagnostic>) {
     let takers = Takers::of(chart);
     let raised = raised(chart);
     let emitted = emitted(chart);
-    for event in &chart.machine.definition().events {
+    // Of a family nobody can say which events it stands for.
+    let events = chart.machine.definition().events.iter().filter(|it| !it.name.ends_with('*'));
+    for event in events {
         let name = &*event.name;
         let is_taken = takers.take(name);
         let (message, hint) = match (event.internal, is_taken, raised.contains(name)) {
@@ -75,17 +77,29 @@ impl<'m> Takers<'m> {
 
     fn take(&self, name: &str) -> bool {
         let mut starts = name.match_indices('.').map(|(at, _)| &name[..at]);
-        self.any || self.exact.contains(name) || starts.any(|it| self.prefixes.contains(it))
+        self.any
+            || self.exact.contains(name)
+            || self.prefixes.contains(name)
+            || starts.any(|it| self.prefixes.contains(it))
     }
 }
 
 /// Returns the events that actions raise.
 pub(super) fn raised<'m>(chart: &Chart<'m>) -> BTreeSet<&'m str> {
-    let event = |it: &'m ActionKind| match it {
-        ActionKind::Raise { event, .. } => Some(&**event),
-        _ => None,
-    };
-    chart.actions().filter_map(|it| event(&it.kind)).collect()
+    let mut raised = BTreeSet::new();
+    for action in chart.actions() {
+        match &action.kind {
+            ActionKind::Raise { event: EventName::Literal(event), .. } => {
+                raised.insert(&**event);
+            }
+            // A computed name can be that of any declared event.
+            ActionKind::Raise { event: EventName::Computed(_), .. } => {
+                raised.extend(chart.machine.definition().events.iter().map(|it| &*it.name));
+            }
+            _ => {}
+        }
+    }
+    raised
 }
 
 fn emitted<'m>(chart: &Chart<'m>) -> BTreeSet<&'m str> {
@@ -99,7 +113,8 @@ fn emitted<'m>(chart: &Chart<'m>) -> BTreeSet<&'m str> {
         ActionKind::Emit { event, .. } => Some(&**event),
         _ => None,
     };
-    let mut found: BTreeSet<&str> = chart.actions().filter_map(|it| event(&it.kind)).collect();
+    let mut found: BTreeSet<&str> =
+        chart.actions().iter().filter_map(|it| event(&it.kind)).collect();
     for invoke in chart.states().filter_map(|it| chart.written(it)).flat_map(|it| &it.invoke) {
         of(&invoke.effect, &mut found);
     }

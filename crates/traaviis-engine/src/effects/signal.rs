@@ -43,6 +43,14 @@ pub(crate) fn awaited(machine: &Machine, snapshot: &Snapshot) -> Vec<Text> {
     names
 }
 
+/// Says whether some effect waits for an event.
+pub(crate) fn awaits(machine: &Machine, snapshot: &Snapshot, name: &str) -> bool {
+    waiting_nodes(snapshot).any(|(tree, path)| {
+        let signal = signal_at(machine, snapshot, tree, path);
+        signal.is_some_and(|it| it.events.iter().any(|it| it.matches(name)))
+    })
+}
+
 fn signal_at<'m>(
     machine: &'m Machine,
     snapshot: &Snapshot,

@@ -11,9 +11,9 @@ use traaviis_model::{
 };
 
 use super::{
-    ActionDef, ActionKind, AfterDef, Candidate, Descriptor, EffectPlace, EventDef, InvokeDef, Kind,
-    Machine, Places, Schema, StateDef, StateId, ValidationDef, always, effect, is_reserved,
-    span_of,
+    ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
+    EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
+    effect, is_reserved, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -268,6 +268,7 @@ impl Compiler {
             after: Vec::new(),
             entry: Vec::new(),
             exit: Vec::new(),
+            on_default: Vec::new(),
             invoke: Vec::new(),
             on_done: Vec::new(),
             on_error: Vec::new(),
@@ -313,10 +314,16 @@ impl Compiler {
                     self.template(it, GUARD, SecretUse::Refused, &format!("{pointer}/output"))
                 }),
             },
-            StateKind::History { deep, target } => Kind::History {
+            StateKind::History { deep, target, .. } => Kind::History {
                 deep: *deep,
                 target: self.targets(at, target, &format!("{pointer}/target")),
             },
+        };
+        let on_default = match &state.kind {
+            StateKind::Compound { actions, .. } | StateKind::History { actions, .. } => {
+                self.actions(actions, GUARD)
+            }
+            _ => Vec::new(),
         };
         let mut on = Vec::new();
         for (descriptor, candidates) in &state.on {
@@ -358,8 +365,9 @@ impl Compiler {
                     pointer: it.pointer.clone(),
                 })
                 .collect(),
-            entry: self.actions(&state.entry),
-            exit: self.actions(&state.exit),
+            entry: self.actions(&state.entry, GUARD),
+            exit: self.actions(&state.exit, GUARD),
+            on_default,
             invoke,
             on_done: self.candidates(at, &state.on_done),
             on_error: self.candidates(at, &state.on_error),
@@ -369,14 +377,12 @@ impl Compiler {
 
     /// Reports a descriptor that no declared or reserved event can ever fit.
     pub(super) fn declared_event(&mut self, descriptor: &str, pointer: &str) {
-        let fits = match Descriptor::parse(descriptor) {
+        let named = Descriptor::parse(descriptor);
+        let fits = match &named {
             Descriptor::Any => true,
-            Descriptor::Exact(name) => is_reserved(&name) || self.declared.contains(&name),
-            Descriptor::Prefix(prefix) => {
-                is_reserved(&prefix)
-                    || self.declared.iter().any(|it| {
-                        it.strip_prefix(&*prefix).is_some_and(|rest| rest.starts_with('.'))
-                    })
+            Descriptor::Exact(name) | Descriptor::Prefix(name) => {
+                is_reserved(name)
+                    || self.declared.iter().any(|it| Descriptor::parse(it).meets(&named))
             }
         };
         if !fits {
@@ -407,22 +413,22 @@ impl Compiler {
                     .guard
                     .as_ref()
                     .map(|text| self.condition(text, GUARD, &format!("{}/guard", it.pointer))),
-                actions: self.actions(&it.actions),
+                actions: self.actions(&it.actions, GUARD),
                 reenter: it.reenter,
                 pointer: it.pointer.clone(),
             })
             .collect()
     }
 
-    fn actions(&mut self, written: &[definition::Action]) -> Vec<ActionDef> {
-        written.iter().map(|it| self.action(it)).collect()
+    fn actions(&mut self, written: &[definition::Action], scope: Scope) -> Vec<ActionDef> {
+        written.iter().map(|it| self.action(it, scope)).collect()
     }
 
-    fn action(&mut self, action: &definition::Action) -> ActionDef {
+    fn action(&mut self, action: &definition::Action, scope: Scope) -> ActionDef {
         use definition::ActionKind as Written;
         let pointer = action.pointer.to_string();
         let mut template = |name: &str, value: &Value| {
-            self.template(value, GUARD, SecretUse::Refused, &format!("{pointer}/{name}"))
+            self.template(value, scope, SecretUse::Refused, &format!("{pointer}/{name}"))
         };
         let kind = match &action.kind {
             Written::Assign(pairs) => ActionKind::Assign(
@@ -437,13 +443,16 @@ impl Compiler {
             Written::Merge(value) => ActionKind::Merge(template("merge", value)),
             Written::Raise { event, data, delay, id } => {
                 let data = data.as_ref().map(|it| template("raise/data", it));
+                let id = id.as_ref().map(|it| template("raise/id", &Value::String(it.clone())));
                 let delay = delay
                     .as_ref()
-                    .map(|it| self.duration(it, GUARD, &format!("{pointer}/raise/delay")));
-                self.declared_event(event, &format!("{pointer}/raise/event"));
-                ActionKind::Raise { event: event.clone(), data, delay, id: id.clone() }
+                    .map(|it| self.duration(it, scope, &format!("{pointer}/raise/delay")));
+                let event = self.raised(event, scope, &format!("{pointer}/raise/event"));
+                ActionKind::Raise { event, data, delay, id }
             }
-            Written::Cancel(id) => ActionKind::Cancel(id.clone()),
+            Written::Cancel(id) => {
+                ActionKind::Cancel(template("cancel", &Value::String(id.clone())))
+            }
             Written::Log { level, message, data } => ActionKind::Log {
                 level: level.clone(),
                 message: template("log/message", message),
@@ -454,12 +463,40 @@ impl Compiler {
                 data: data.as_ref().map(|it| template("emit/data", it)),
                 subject: subject.as_ref().map(|it| template("emit/subject", it)),
             },
+            Written::Choose(branches) => {
+                ActionKind::Choose(branches.iter().map(|it| self.branch(it, scope)).collect())
+            }
+            Written::ForEach { list, actions } => ActionKind::ForEach {
+                list: template("for_each/in", list),
+                actions: self.actions(actions, scope.union(Scope::ITEM)),
+            },
+            Written::Block(actions) => ActionKind::Block(self.actions(actions, scope)),
         };
         let when = action
             .when
             .as_ref()
-            .map(|source| self.condition(source, GUARD, &format!("{pointer}/when")));
+            .map(|source| self.condition(source, scope, &format!("{pointer}/when")));
         ActionDef { when, kind, pointer: action.pointer.clone() }
+    }
+
+    fn branch(&mut self, branch: &definition::Branch, scope: Scope) -> BranchDef {
+        let pointer = format!("{}/when", branch.pointer);
+        BranchDef {
+            when: branch.when.as_ref().map(|source| self.expr(source, scope, &pointer)),
+            actions: self.actions(&branch.actions, scope),
+            pointer: branch.pointer.clone(),
+        }
+    }
+
+    /// Compiles the name of a raised event; only a name that stands in the document can be checked
+    /// before it is raised.
+    fn raised(&mut self, event: &Text, scope: Scope, pointer: &str) -> EventName {
+        if event.contains("${") {
+            let value = Value::String(event.clone());
+            return EventName::Computed(self.template(&value, scope, SecretUse::Refused, pointer));
+        }
+        self.declared_event(event, pointer);
+        EventName::Literal(event.clone())
     }
 
     /// Several targets must stand in different regions of one parallel state.

@@ -2,31 +2,106 @@
 
 use std::sync::Arc;
 
-use traaviis_model::{Body, Text, Value, record::PatchOp, record::TimerKind};
+use traaviis_model::{Body, Text, Value, limits, record::PatchOp, record::TimerKind};
 
 use crate::{
-    expr::EvalError,
-    machine::{ActionDef, ActionKind, StateId},
-    step::{InternalEvent, Origin, Run},
+    expr::{EvalError, Template},
+    machine::{ActionDef, ActionKind, BranchDef, EventName, StateId},
+    step::{InternalEvent, Origin, Rejection, Run},
 };
+
+/// An action failed and its error was raised: what follows it in the block is not run.
+struct Stopped;
 
 impl Run<'_> {
     /// Runs a block in order. A failed expression raises `error.expression` and ends the block.
     pub(crate) fn act(&mut self, actions: &[ActionDef], state: StateId) {
-        for action in actions {
-            if let Err(error) = self.act_one(action, state) {
-                self.expression_failed(&error, &action.pointer, state);
-                return;
+        // Whoever entered or left the state goes on; the error is in the queue.
+        let _ = self.act_all(actions, state);
+    }
+
+    fn act_all(&mut self, actions: &[ActionDef], state: StateId) -> Result<(), Stopped> {
+        actions.iter().try_for_each(|it| self.act_one(it, state))
+    }
+
+    fn act_one(&mut self, action: &ActionDef, state: StateId) -> Result<(), Stopped> {
+        match action.when.as_ref().map_or(Ok(true), |it| self.holds(it)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => return Err(self.stopped(&error, action, state)),
+        }
+        match &action.kind {
+            ActionKind::Choose(branches) => self.choose(branches, state),
+            ActionKind::ForEach { list, actions } => {
+                self.for_each(list, actions, state, &action.pointer)
             }
+            ActionKind::Block(actions) => {
+                self.act(actions, state);
+                Ok(())
+            }
+            _ => match self.change(action, state) {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.stopped(&error, action, state)),
+            },
         }
     }
 
-    fn act_one(&mut self, action: &ActionDef, state: StateId) -> Result<(), EvalError> {
-        if let Some(when) = &action.when
-            && !when.eval_bool(&self.env())?
+    /// Raises the error of an action, under the id of the event it would have raised.
+    fn stopped(&mut self, error: &EvalError, action: &ActionDef, state: StateId) -> Stopped {
+        self.expression_failed(error, &action.pointer, state);
+        if let ActionKind::Raise { id: Some(id), .. } = &action.kind
+            && let Ok(id) = self.render(id)
+            && let Some(event) = self.queue.back_mut()
         {
-            return Ok(());
+            event.id = Some(text_of(&id));
         }
+        Stopped
+    }
+
+    /// A condition that cannot be evaluated counts as false, as a guard does.
+    fn choose(&mut self, branches: &[BranchDef], state: StateId) -> Result<(), Stopped> {
+        for branch in branches {
+            match branch.when.as_ref().map_or(Ok(true), |it| self.holds(it)) {
+                Ok(true) => return self.act_all(&branch.actions, state),
+                Ok(false) => {}
+                Err(error) => self.expression_failed(&error, &branch.pointer, state),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs actions for each item of the list as it was before the first of them.
+    fn for_each(
+        &mut self,
+        list: &Template,
+        actions: &[ActionDef],
+        state: StateId,
+        pointer: &Text,
+    ) -> Result<(), Stopped> {
+        let items = match self.render(list).and_then(|it| items_of(&it)) {
+            Ok(items) => items,
+            Err(error) => {
+                self.expression_failed(&error, pointer, state);
+                return Err(Stopped);
+            }
+        };
+        for (index, item) in items.iter().enumerate() {
+            self.repeated += actions.len();
+            if self.repeated > limits::FOR_EACH_ACTIONS_PER_STEP_MAX {
+                let most = limits::FOR_EACH_ACTIONS_PER_STEP_MAX;
+                let message = format!("`for_each` would run more than {most} actions in one step");
+                self.fault.get_or_insert(Rejection::new("macrostep_overrun", message));
+                return Err(Stopped);
+            }
+            self.items.push((item.clone(), index));
+            let outcome = self.act_all(actions, state);
+            self.items.pop();
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, action: &ActionDef, state: StateId) -> Result<(), EvalError> {
         match &action.kind {
             ActionKind::Assign(pairs) => {
                 for (path, template) in pairs {
@@ -44,22 +119,29 @@ impl Run<'_> {
                 self.merge_data(&value, &action.pointer)?;
             }
             ActionKind::Raise { event, data, delay, id } => {
+                let event = self.event_name(event)?;
                 let data = self.render_or_null(data.as_ref())?;
+                let id = match id {
+                    Some(id) => Some(text_of(&self.render(id)?)),
+                    None => None,
+                };
                 match delay {
                     None => {
-                        let origin = Origin::State(state);
-                        self.queue.push_back(InternalEvent::internal(event.clone(), data, origin));
+                        let raised = InternalEvent::internal(event, data, Origin::State(state));
+                        self.queue.push_back(InternalEvent { id, ..raised });
                     }
                     Some(delay) => {
                         let span = self.span(delay)?;
-                        let kind = TimerKind::Raise { event: event.clone(), id: id.clone() };
-                        self.schedule(span, kind, data);
+                        self.schedule(span, TimerKind::Raise { event, id }, data);
                     }
                 }
             }
-            ActionKind::Cancel(wanted) => self.cancel_timers(
-                |kind| matches!(kind, TimerKind::Raise { id: Some(id), .. } if id == wanted),
-            ),
+            ActionKind::Cancel(wanted) => {
+                let wanted = text_of(&self.render(wanted)?);
+                self.cancel_timers(
+                    |kind| matches!(kind, TimerKind::Raise { id: Some(id), .. } if *id == wanted),
+                );
+            }
             ActionKind::Log { level, message, data } => {
                 let message = text_of(&self.render(message)?);
                 let data = self.render_or_null(data.as_ref())?;
@@ -73,8 +155,28 @@ impl Run<'_> {
                 };
                 self.emit(Body::Emitted { event: event.clone(), data, subject });
             }
+            // They hold actions, and are run by `act_one`.
+            ActionKind::Choose(_) | ActionKind::ForEach { .. } | ActionKind::Block(_) => {}
         }
         Ok(())
+    }
+
+    /// Returns the event to raise; a computed name follows the rule of written ones.
+    fn event_name(&self, event: &EventName) -> Result<Text, EvalError> {
+        let template = match event {
+            EventName::Literal(name) => return Ok(name.clone()),
+            EventName::Computed(template) => template,
+        };
+        let value = self.render(template)?;
+        let name = match &value {
+            Value::String(name) if self.machine.declaration(name).is_some() => {
+                return Ok(name.clone());
+            }
+            Value::String(name) => name.chars().take(limits::EVENT_NAME_CHARS_MAX).collect(),
+            other => other.kind().to_string(),
+        };
+        let message = format!("cannot raise `{name}`: it is not the name of a declared event");
+        Err(EvalError { code: "expression_error", message })
     }
 
     /// Sets a dotted key of `data`, making missing maps on the way.
@@ -121,6 +223,21 @@ impl Run<'_> {
             self.emit(Body::DataChanged { patch, cause: cause.clone() });
         }
         Ok(())
+    }
+}
+
+/// Returns the items of a list for `for_each`.
+fn items_of(value: &Value) -> Result<Arc<[Value]>, EvalError> {
+    let failed = |message| Err(EvalError { code: "expression_error", message });
+    match value {
+        Value::List(items) if items.len() <= limits::FOR_EACH_ITEMS_MAX => {
+            Ok(items.iter().cloned().collect())
+        }
+        Value::List(items) => {
+            let (count, most) = (items.len(), limits::FOR_EACH_ITEMS_MAX);
+            failed(format!("`for_each` takes at most {most} items, this list has {count}"))
+        }
+        other => failed(format!("`for_each` needs a list, this is {}", other.kind())),
     }
 }
 

@@ -5,7 +5,7 @@ use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value};
 use crate::{
     expr::{Env, Var},
     machine::Machine,
-    step::run::InternalEvent,
+    step::run::{InternalEvent, Origin},
 };
 
 /// Variables of guards, actions and templates, built when they are read.
@@ -27,7 +27,7 @@ impl StepEnv<'_> {
             ("name", Value::String(event.name.clone())),
             ("data", event.data.clone()),
             ("id", event.id.clone().map_or(Value::Null, Value::String)),
-            ("source", Value::from(if event.external { "external" } else { "internal" })),
+            ("source", Value::from(source_of(event))),
             ("time", Value::Time(self.now)),
         ])
     }
@@ -42,6 +42,42 @@ impl StepEnv<'_> {
             ("started_at", Value::Time(self.snapshot.created_at)),
             ("attempt", Value::Int(1)),
         ])
+    }
+}
+
+fn source_of(event: &InternalEvent) -> &'static str {
+    match event.origin {
+        _ if event.external => "external",
+        Origin::Timer => "timer",
+        _ => "internal",
+    }
+}
+
+/// What the actions of a `for_each` read: the step, and the item they are run for.
+pub(crate) struct ItemEnv<'a> {
+    pub step: StepEnv<'a>,
+    pub item: &'a (Value, usize),
+}
+
+impl Env for ItemEnv<'_> {
+    fn var(&self, var: Var) -> Option<Value> {
+        match var {
+            Var::Item => Some(self.item.0.clone()),
+            Var::Index => Some(Value::Int(self.item.1 as i64)),
+            _ => self.step.var(var),
+        }
+    }
+
+    fn field(&self, var: Var, field: &str) -> Option<Option<Value>> {
+        self.step.field(var, field)
+    }
+
+    fn in_state(&self, path: &str) -> bool {
+        self.step.in_state(path)
+    }
+
+    fn random_seed(&self) -> (u64, u64) {
+        self.step.random_seed()
     }
 }
 

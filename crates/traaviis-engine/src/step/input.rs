@@ -269,7 +269,8 @@ impl<'m> Run<'m> {
         }
         check_payload("the event payload", "event_payload_invalid", &data)?;
         let machine = self.machine;
-        let Some(declared) = machine.events.get(&name).filter(|it| !it.internal) else {
+        let declaration = machine.declaration(&name).filter(|(_, it)| !it.internal);
+        let Some((declared_name, declared)) = declaration else {
             let known = machine.events.iter().filter(|(_, it)| !it.internal).map(|(name, _)| name);
             let known: Vec<&str> = known.map(|it| &**it).collect();
             let rule =
@@ -305,7 +306,7 @@ impl<'m> Run<'m> {
         let seq_before = self.snapshot.seq;
         if merge {
             self.emit(received(&event));
-            let cause = format!("/events/{}", event.name).into();
+            let cause = format!("/events/{declared_name}").into();
             let _ = self.merge_data(&event.data, &cause);
         }
         let offer = self.offer(&event);
@@ -488,9 +489,9 @@ impl<'m> Run<'m> {
                     origin,
                 ));
             }
-            TimerKind::Raise { event, .. } => {
-                let event = InternalEvent::internal(event, timer.data, Origin::None);
-                self.internal(event);
+            TimerKind::Raise { event, id } => {
+                let event = InternalEvent::internal(event, timer.data, Origin::Timer);
+                self.internal(InternalEvent { id, ..event });
             }
             TimerKind::Delay { tree, path } => self.delay_over(tree, &path),
             TimerKind::Retry { tree, path } => self.retry_due(tree, &path),
@@ -526,6 +527,7 @@ impl<'m> Run<'m> {
             .with_details(event.data.clone());
         match self.machine.definition().errors_unhandled {
             ErrorsUnhandled::Fail => self.end(Status::Failed, Value::Null, Some(error)),
+            ErrorsUnhandled::Ignore => {}
             ErrorsUnhandled::Incident => {
                 let message = error.message.clone();
                 self.open_incident("effect_failed", (0, &event.name), message, Some(error), None);

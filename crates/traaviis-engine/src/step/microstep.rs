@@ -12,6 +12,25 @@ use crate::{
     step::{InternalEvent, Origin, Rejection, Run},
 };
 
+/// The states that a microstep enters.
+struct Entry {
+    /// By state.
+    is_entered: Vec<bool>,
+    /// Compound and history states whose defaults are followed.
+    defaults: Vec<StateId>,
+}
+
+impl Entry {
+    fn none(machine: &Machine) -> Entry {
+        Entry { is_entered: vec![false; machine.states.len()], defaults: Vec::new() }
+    }
+
+    /// Returns the states in document order.
+    fn states(&self) -> Vec<StateId> {
+        (1..self.is_entered.len()).filter(|state| self.is_entered[*state]).collect()
+    }
+}
+
 impl<'m> Run<'m> {
     /// Runs eventless and internal work until the instance rests, then begins invokes, and again.
     pub(crate) fn settle(&mut self) {
@@ -98,7 +117,11 @@ impl<'m> Run<'m> {
         exits.dedup();
         exits.reverse();
         // A state that stays active is not entered: a self target without `reenter`.
-        let mut entries = self.entry_set(candidates);
+        self.leaving = self.remember(&exits);
+        let entry = self.entry_set(candidates);
+        self.leaving.clear();
+        let mut entries = entry.states();
+        self.defaults = entry.defaults;
         entries.retain(|state| !self.active[*state] || exits.contains(state));
         self.change_configuration(exits, entries, candidates);
     }
@@ -140,6 +163,7 @@ impl<'m> Run<'m> {
         for state in entries {
             self.enter(state);
         }
+        self.defaults.clear();
     }
 
     /// Leaves a state: exit actions, then its timers and effects.
@@ -174,6 +198,7 @@ impl<'m> Run<'m> {
             }
         }
         self.act(&def.entry, state);
+        self.act_on_default(state);
         if !def.invoke.is_empty() {
             self.to_invoke.push(state);
         }
@@ -187,6 +212,21 @@ impl<'m> Run<'m> {
                 }
             };
             self.reached_final(state, *status, output);
+        }
+    }
+
+    /// Runs the actions of `initial`, and of a history that remembers nothing, where this entry
+    /// follows them.
+    fn act_on_default(&mut self, state: StateId) {
+        let machine = self.machine;
+        if self.defaults.contains(&state) {
+            self.act(&machine.states[state].on_default, state);
+        }
+        for child in &machine.states[state].children {
+            let is_history = matches!(machine.states[*child].kind, Kind::History { .. });
+            if is_history && self.defaults.contains(child) {
+                self.act(&machine.states[*child].on_default, state);
+            }
         }
     }
 
@@ -258,25 +298,29 @@ impl<'m> Run<'m> {
         remembered
     }
 
-    /// Returns the states that candidates enter, in document order.
-    pub(crate) fn entry_set(&self, candidates: &[&Candidate]) -> Vec<StateId> {
-        let mut entry = vec![false; self.machine.states.len()];
+    /// Returns the states that candidates enter.
+    fn entry_set(&self, candidates: &[&Candidate]) -> Entry {
+        let mut entry = Entry::none(self.machine);
         for candidate in candidates {
             let Some(targets) = &candidate.targets else { continue };
             let Some(domain) = self.domain(candidate) else { continue };
             self.add_targets(targets, domain, &mut entry);
         }
-        (1..entry.len()).filter(|state| entry[*state]).collect()
+        entry
     }
 
-    /// Returns the states entered when an instance starts.
+    /// Returns the states that are active when exactly `targets` are asked for.
     pub(crate) fn initial_set(&self, targets: &[StateId]) -> Vec<StateId> {
-        let mut entry = vec![false; self.machine.states.len()];
-        self.add_targets(targets, 0, &mut entry);
-        (1..entry.len()).filter(|state| entry[*state]).collect()
+        self.initial_entry(targets).states()
     }
 
-    fn add_targets(&self, targets: &[StateId], domain: StateId, entry: &mut [bool]) {
+    fn initial_entry(&self, targets: &[StateId]) -> Entry {
+        let mut entry = Entry::none(self.machine);
+        self.add_targets(targets, 0, &mut entry);
+        entry
+    }
+
+    fn add_targets(&self, targets: &[StateId], domain: StateId, entry: &mut Entry) {
         let effective = self.effective_targets(targets);
         for target in targets {
             self.add_descendants(*target, entry);
@@ -286,45 +330,52 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn add_descendants(&self, state: StateId, entry: &mut [bool]) {
+    fn add_descendants(&self, state: StateId, entry: &mut Entry) {
         let def = &self.machine.states[state];
         match &def.kind {
             Kind::History { target, .. } => {
                 let remembered = self.remembered(state);
-                let targets = if remembered.is_empty() { target.clone() } else { remembered };
+                let targets = if remembered.is_empty() {
+                    entry.defaults.push(state);
+                    target.clone()
+                } else {
+                    remembered
+                };
                 targets.iter().for_each(|it| self.add_descendants(*it, entry));
                 targets.iter().for_each(|it| self.add_ancestors(*it, def.parent, entry));
             }
             Kind::Compound { initial } => {
-                entry[state] = true;
-                if def.children.iter().any(|child| entry[*child]) {
+                entry.is_entered[state] = true;
+                if def.children.iter().any(|child| entry.is_entered[*child]) {
                     return;
                 }
+                entry.defaults.push(state);
                 initial.iter().for_each(|it| self.add_descendants(*it, entry));
                 initial.iter().for_each(|it| self.add_ancestors(*it, state, entry));
             }
             Kind::Parallel => {
-                entry[state] = true;
+                entry.is_entered[state] = true;
                 self.add_regions(state, entry);
             }
-            Kind::Atomic | Kind::Final { .. } => entry[state] = true,
+            Kind::Atomic | Kind::Final { .. } => entry.is_entered[state] = true,
         }
     }
 
-    fn add_regions(&self, parallel: StateId, entry: &mut [bool]) {
+    fn add_regions(&self, parallel: StateId, entry: &mut Entry) {
         for child in &self.machine.states[parallel].children {
             let is_history = matches!(self.machine.states[*child].kind, Kind::History { .. });
-            let entered = (*child..=self.machine.states[*child].last).any(|it| entry[it]);
+            let entered =
+                (*child..=self.machine.states[*child].last).any(|it| entry.is_entered[it]);
             if !is_history && !entered {
                 self.add_descendants(*child, entry);
             }
         }
     }
 
-    fn add_ancestors(&self, state: StateId, domain: StateId, entry: &mut [bool]) {
+    fn add_ancestors(&self, state: StateId, domain: StateId, entry: &mut Entry) {
         let mut at = self.machine.states[state].parent;
         while at != domain && at != 0 {
-            entry[at] = true;
+            entry.is_entered[at] = true;
             if matches!(self.machine.states[at].kind, Kind::Parallel) {
                 self.add_regions(at, entry);
             }
@@ -339,8 +390,10 @@ impl<'m> Run<'m> {
     /// Enters the initial configuration.
     pub(crate) fn enter_initial(&mut self) {
         let Kind::Compound { initial } = &self.machine.states[0].kind else { return };
-        let entries = self.initial_set(initial);
+        let entry = self.initial_entry(initial);
         self.microsteps += 1;
+        let entries = entry.states();
+        self.defaults = entry.defaults;
         self.change_configuration(Vec::new(), entries, &[]);
     }
 

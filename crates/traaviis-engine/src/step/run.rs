@@ -12,9 +12,9 @@ use traaviis_model::{
 };
 
 use crate::{
-    expr::{EvalError, Template},
+    expr::{EvalError, Expr, Template},
     machine::{Machine, StateId, span_of},
-    step::{GuardWatch, Rejection, Request, Step, StepContext, StepEnv},
+    step::{GuardWatch, ItemEnv, Rejection, Request, Step, StepContext, StepEnv},
 };
 
 /// An event inside a step.
@@ -33,6 +33,8 @@ pub(crate) enum Origin {
     None,
     /// Raised inside a state.
     State(StateId),
+    /// A delayed raise that is due.
+    Timer,
     /// A timer of a state.
     After(StateId, usize),
     /// Outcome of an invoke of a state.
@@ -65,6 +67,14 @@ pub(crate) struct Run<'m> {
     pub yielded: bool,
     /// States entered whose invokes have not begun.
     pub to_invoke: Vec<StateId>,
+    /// What the states left in this microstep will remember: they may be entered again in it.
+    pub leaving: Vec<(Text, Vec<Text>)>,
+    /// Compound and history states whose defaults this microstep follows.
+    pub defaults: Vec<StateId>,
+    /// Item and position of each `for_each` that is running, outermost first.
+    pub items: Vec<(Value, usize)>,
+    /// Actions that `for_each` has run.
+    pub repeated: usize,
     /// Candidates whose guard error was told already in this macrostep.
     pub told_errors: Vec<Text>,
     pub data_changed: bool,
@@ -129,6 +139,10 @@ impl<'m> Run<'m> {
             bytes: 0,
             yielded: false,
             to_invoke: Vec::new(),
+            leaving: Vec::new(),
+            defaults: Vec::new(),
+            items: Vec::new(),
+            repeated: 0,
             told_errors: Vec::new(),
             data_changed: false,
             configuration_changed: false,
@@ -208,7 +222,18 @@ impl<'m> Run<'m> {
     }
 
     pub(crate) fn render(&self, template: &Template) -> Result<Value, EvalError> {
-        template.render(&self.env())
+        match self.items.last() {
+            Some(item) => template.render(&ItemEnv { step: self.env(), item }),
+            None => template.render(&self.env()),
+        }
+    }
+
+    /// Evaluates the condition of an action.
+    pub(crate) fn holds(&self, condition: &Expr) -> Result<bool, EvalError> {
+        match self.items.last() {
+            Some(item) => condition.eval_bool(&ItemEnv { step: self.env(), item }),
+            None => condition.eval_bool(&self.env()),
+        }
     }
 
     pub(crate) fn render_or_null(&self, template: Option<&Template>) -> Result<Value, EvalError> {

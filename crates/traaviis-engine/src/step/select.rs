@@ -197,7 +197,9 @@ impl<'m> Run<'m> {
     /// Returns what a history state remembers.
     pub(crate) fn remembered(&self, history: StateId) -> Vec<StateId> {
         let path = &self.machine.states[history].path;
-        let paths = self.snapshot.history.get(path).map_or(&[][..], |it| it);
+        let left = self.leaving.iter().find(|(history, _)| history == path).map(|(_, paths)| paths);
+        let held = left.or(self.snapshot.history.get(path));
+        let paths = held.map_or(&[][..], |it| it);
         paths.iter().filter_map(|path| self.machine.by_path.get(path).copied()).collect()
     }
 }

@@ -234,3 +234,30 @@ states:
         "#]],
     );
 }
+
+#[test]
+fn a_state_left_and_entered_at_once_remembers_where_it_was() {
+    check(
+        r#"
+initial: p
+events: {go: {}, again: {}}
+states:
+  p:
+    initial: last
+    on: {again: {target: p, reenter: true}}
+    states:
+      last: {type: history, target: one}
+      one: {on: {go: two}}
+      two: {}
+"#,
+        "send go\nsend again",
+        expect![[r#"
+            > start
+              - -> p.one
+            > send go
+              go -> p.two
+            > send again
+              again -> p.two
+        "#]],
+    );
+}

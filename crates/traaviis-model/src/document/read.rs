@@ -25,6 +25,8 @@ mod test_case;
 
 mod waive;
 
+pub use event::is_event_name;
+
 use std::collections::BTreeSet;
 
 use crate::{

@@ -265,7 +265,7 @@ impl Run<'_> {
     }
 
     fn accepts(&self, snapshot: &Snapshot, event: &str) -> bool {
-        self.machine.accepted_events(snapshot).iter().any(|it| **it == *event)
+        self.machine.accepts_event(snapshot, event)
     }
 
     /// Says what only a person can move, and whether this call waits for them.
@@ -495,11 +495,11 @@ impl Show<'_> {
 
 /// Refuses an event that the workflow never takes, before anything is begun.
 fn declared(machine: &Machine, event: &Event) -> Result<(), Failure> {
-    let definition = machine.definition();
-    let mut names = definition.events.iter().filter(|it| !it.internal).map(|it| &*it.name);
-    if names.clone().any(|it| it == event.name) {
+    if machine.takes_event(&event.name) {
         return Ok(());
     }
+    let definition = machine.definition();
+    let mut names = definition.events.iter().filter(|it| !it.internal).map(|it| &*it.name);
     let known = match names.next() {
         None => "it declares none".to_string(),
         Some(first) => {

@@ -79,29 +79,30 @@ fn an_scxml_chart_becomes_a_workflow_that_runs() {
     world.check(
         "import light.scxml --from scxml",
         expect![[r##"
-        exit 0
-        traaviis: "1"
-        name: Light
-        version: "1.0.0"
-        unhandled: ignore
-        initial: dark
-        events: {"burn":{},"off":{},"switch":{}}
-        states:
-          dark: {"on":{"switch":{"target":"#lit"}}}
-          lit:
-            entry: [{"raise":{"event":"off","delay":"30000ms"}}]
-            on:
-              burn:
-                target: "#dark"
-                actions: [{"assign":{"not_converted":"${data.not_converted.field}"}}]
-              off: {"target":"#dark"}
-        light.scxml: 7 elements kept, 0 approximated, 1 dropped
-        6:44: <script> dropped: `script` has no counterpart; it fails when it is run
-    "##]],
+            exit 0
+            traaviis: "1"
+            name: Light
+            version: "1.0.0"
+            unhandled: ignore
+            errors: {"unhandled":"ignore"}
+            initial: dark
+            events: {"burn.*":{},"off.*":{},"switch.*":{}}
+            states:
+              dark: {"on":{"switch.*":{"target":"#lit"}}}
+              lit:
+                entry: [{"raise":{"event":"off","delay":"30000ms"}}]
+                on:
+                  "burn.*":
+                    target: "#dark"
+                    actions: [{"assign":{"not_converted":"${data.not_converted.field}"}}]
+                  "off.*": {"target":"#dark"}
+            light.scxml: 7 elements kept, 0 approximated, 1 dropped
+            6:44: <script> dropped: `script` has no counterpart; it fails when it is run
+        "##]],
     );
     world.check("import light.scxml --from scxml --json", expect![[r##"
         exit 0
-        {"document":{"traaviis":"1","name":"Light","version":"1.0.0","unhandled":"ignore","initial":"dark","events":{"burn":{},"off":{},"switch":{}},"states":{"dark":{"on":{"switch":{"target":"#lit"}}},"lit":{"entry":[{"raise":{"event":"off","delay":"30000ms"}}],"on":{"burn":{"target":"#dark","actions":[{"assign":{"not_converted":"${data.not_converted.field}"}}]},"off":{"target":"#dark"}}}}},"loss":{"kept":7,"approximated":[],"dropped":[{"line":6,"column":44,"element":"<script>","message":"`script` has no counterpart; it fails when it is run"}]}}
+        {"document":{"traaviis":"1","name":"Light","version":"1.0.0","unhandled":"ignore","errors":{"unhandled":"ignore"},"initial":"dark","events":{"burn.*":{},"off.*":{},"switch.*":{}},"states":{"dark":{"on":{"switch.*":{"target":"#lit"}}},"lit":{"entry":[{"raise":{"event":"off","delay":"30000ms"}}],"on":{"burn.*":{"target":"#dark","actions":[{"assign":{"not_converted":"${data.not_converted.field}"}}]},"off.*":{"target":"#dark"}}}}},"loss":{"kept":7,"approximated":[],"dropped":[{"line":6,"column":44,"element":"<script>","message":"`script` has no counterpart; it fails when it is run"}]}}
     "##]]);
     world.check("import bad.scxml --from scxml", expect![[r#"
         exit 1

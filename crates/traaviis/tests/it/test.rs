@@ -337,5 +337,27 @@ tests:
     steps: [{advance: 2d}, {complete_task: boss, with: {outcome: approved}}]
     expect: {output: human_task_expired}
 "#;
-    World::new().file("review.yaml", review).check("test review.yaml", expect![[r#""#]]);
+    World::new().file("review.yaml", review).check(
+        "test review.yaml",
+        expect![[r#"
+        exit 1
+        review.yaml: Review 1.0.0
+          ✓ approved
+          ✓ denied
+          ✗ too late
+              review.yaml:25:28: expected task `boss` to be open, found no open task
+        T  ● Review 1.0.0
+        T  → review
+        T    pay use
+        T      body approval
+        T      ☐ body  waits for people
+                   2d0h      ⏲ body: 2d0h are over
+                   2d0h      ☐ body  expired
+                   2d0h      ✗ body  human_task_expired: nobody answered the task in time
+                   2d0h    ✗ pay  human_task_expired: nobody answered the task in time
+                   2d0h  review → refused  on error.invoke.pay
+                   2d0h  ■ failed
+          2 passed, 1 failed; transitions 2 of 2 (100 %), guard outcomes 0 of 0 (100 %)
+    "#]],
+    );
 }

@@ -1,16 +1,19 @@
 //! Actions: a map with exactly one action key and an optional `when`.
 
 use crate::{
-    definition::{Action, ActionKind},
+    definition::{Action, ActionKind, Branch},
     document::read::{At, Keys, Reader, join},
     ids::Text,
     limits::ACTIONS_PER_BLOCK_MAX,
     value::Value,
 };
 
-pub(super) const KINDS: &[&str] = &["assign", "merge", "raise", "cancel", "log", "emit"];
-const KEYS: Keys<'_> =
-    Keys::new("an action", &["assign", "merge", "raise", "cancel", "log", "emit", "when"]);
+pub(super) const KINDS: &[&str] =
+    &["assign", "merge", "raise", "cancel", "log", "emit", "choose", "for_each", "block"];
+const KEYS: Keys<'_> = Keys::new(
+    "an action",
+    &["assign", "merge", "raise", "cancel", "log", "emit", "choose", "for_each", "block", "when"],
+);
 
 impl Reader {
     /// Reads a block of actions.
@@ -43,7 +46,10 @@ impl Reader {
             "raise" => self.raise(&it),
             "cancel" => Some(ActionKind::Cancel(self.words(&it)?)),
             "log" => self.log(&it),
-            _ => self.emit(&it),
+            "emit" => self.emit(&it),
+            "choose" => self.choose(&it),
+            "for_each" => self.for_each(&it),
+            _ => Some(ActionKind::Block(self.some_actions(&it))),
         };
         Some(Action { when, kind: kind?, pointer: at.pointer.clone() })
     }
@@ -79,12 +85,55 @@ impl Reader {
         let keys = Keys::new("`raise`", &["event", "data", "delay", "id"]);
         let fields = self.fields(at, &keys)?;
         let event = self.required(&fields, "event", "`raise`").and_then(|it| {
-            self.not_reserved(&it);
-            self.event_name(&it)
+            match it.text().filter(|text| text.contains("${")) {
+                // The engine checks the name when it has it.
+                Some(template) => Some(template.clone()),
+                None => {
+                    self.not_reserved(&it);
+                    self.event_name(&it)
+                }
+            }
         });
         let delay = fields.get("delay").and_then(|it| self.duration(&it));
         let id = fields.get("id").and_then(|it| self.words(&it));
         Some(ActionKind::Raise { event: event?, data: value(fields.get("data")), delay, id })
+    }
+
+    fn choose(&mut self, at: &At<'_>) -> Option<ActionKind> {
+        let keys = Keys::new("a branch of `choose`", &["when", "actions"]);
+        let items = self.list(at);
+        if at.is_list() && items.is_empty() {
+            self.report(at.error("E101", "`choose` is empty"));
+        }
+        let mut branches: Vec<Branch> = Vec::new();
+        for item in &items {
+            let fields = self.fields(item, &keys)?;
+            if branches.last().is_some_and(|it| it.when.is_none()) {
+                let message = "a branch without `when` stands before others, which are never taken";
+                self.report(item.error("E101", message).hint("put it at the end"));
+            }
+            let when = fields.get("when").and_then(|it| self.cel(&it));
+            let actions = self.required(&fields, "actions", "the branch")?;
+            let (actions, pointer) = (self.actions(&actions), item.pointer.clone());
+            branches.push(Branch { when, actions, pointer });
+        }
+        Some(ActionKind::Choose(branches))
+    }
+
+    fn for_each(&mut self, at: &At<'_>) -> Option<ActionKind> {
+        let fields = self.fields(at, &Keys::new("`for_each`", &["in", "actions"]))?;
+        let list = self.required(&fields, "in", "`for_each`");
+        let actions = self.required(&fields, "actions", "`for_each`");
+        let actions = self.some_actions(&actions?);
+        Some(ActionKind::ForEach { list: list?.value(), actions })
+    }
+
+    /// Reads actions inside an action, where none at all would be a slip.
+    fn some_actions(&mut self, at: &At<'_>) -> Vec<Action> {
+        if at.items().is_some_and(|it| it.is_empty()) {
+            self.report(at.error("E101", format!("{} is empty", at.name())));
+        }
+        self.actions(at)
     }
 
     fn log(&mut self, at: &At<'_>) -> Option<ActionKind> {

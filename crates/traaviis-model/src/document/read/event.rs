@@ -27,7 +27,8 @@ impl Reader {
         self.at_most(at, entries.len(), EVENTS_MAX, "events");
         let mut events = Vec::new();
         for (key, entry) in entries {
-            if !is_event_name(&key.text) {
+            let family = key.text.strip_suffix(".*").unwrap_or(&key.text);
+            if &*key.text != "*" && !is_event_name(family) {
                 self.bad_name(&key.text, &entry);
             } else if let Some(hint) = reserved(&key.text) {
                 let message = format!("the event name `{}` is reserved", key.text);
@@ -71,6 +72,8 @@ impl Reader {
     /// Refuses to raise what only the engine raises, so that no outcome can be forged.
     pub(super) fn not_reserved(&mut self, at: &At<'_>) {
         if let Some(name) = at.text()
+            // An error is no outcome: whoever handles it need not know whose it is.
+            && !name.starts_with("error.")
             && let Some(hint) = reserved(name)
         {
             let message = format!("`{name}` cannot be raised, the name is reserved");
@@ -142,6 +145,7 @@ fn reserved(name: &str) -> Option<String> {
     is_reserved.then(|| format!("names starting with `{segment}` belong to the engine"))
 }
 
-fn is_event_name(text: &str) -> bool {
+/// Says whether text can name an event: segments joined by dots.
+pub fn is_event_name(text: &str) -> bool {
     text.split('.').all(is_name) && text.len() <= EVENT_NAME_CHARS_MAX
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{After, FinalStatus, Invoke, State, StateKind},
+    definition::{Action, After, FinalStatus, Invoke, State, StateKind},
     document::read::{
         At, Fields, Keys, Reader,
         effect::Tree,
@@ -24,6 +24,7 @@ pub(super) const KNOWN: &[&str] = &[
     "states",
     "history",
     "target",
+    "actions",
     "on",
     "always",
     "after",
@@ -70,7 +71,7 @@ impl Type {
         match key {
             "initial" => self == Compound,
             "states" => matches!(self, Compound | Parallel),
-            "history" | "target" => self == History,
+            "history" | "target" | "actions" => self == History,
             "status" | "output" => self == Final,
             "onDone" => matches!(self, Compound | Parallel),
             "on" | "always" | "after" | "invoke" | "onError" | "unhandled" => {
@@ -190,12 +191,12 @@ impl Reader {
     ) -> StateKind {
         match state_type {
             Type::Atomic => StateKind::Atomic,
-            Type::Compound => StateKind::Compound {
-                initial: self.initial(fields, &format!("state `{name}`")),
-                states: fields
-                    .get("states")
-                    .map_or_else(Vec::new, |it| self.states(&it, depth + 1)),
-            },
+            Type::Compound => {
+                let (initial, actions) = self.default_child(fields, name);
+                let states =
+                    fields.get("states").map_or_else(Vec::new, |it| self.states(&it, depth + 1));
+                StateKind::Compound { initial, actions, states }
+            }
             Type::Parallel => {
                 let what = format!("parallel state `{name}`");
                 let states = self.required(fields, "states", &what);
@@ -215,9 +216,24 @@ impl Reader {
                 StateKind::History {
                     deep: deep.unwrap_or(false),
                     target: target.map_or_else(Vec::new, |it| self.targets(&it)),
+                    actions: fields.get("actions").map_or_else(Vec::new, |it| self.actions(&it)),
                 }
             }
         }
+    }
+
+    /// Reads `initial` of a compound state: targets, or targets with actions.
+    fn default_child(&mut self, fields: &Fields<'_>, name: &str) -> (Vec<Text>, Vec<Action>) {
+        let what = format!("state `{name}`");
+        let Some(at) = fields.get("initial").filter(|it| it.is_map()) else {
+            return (self.initial(fields, &what), Vec::new());
+        };
+        let Some(inner) = self.fields(&at, &Keys::new("`initial`", &["target", "actions"])) else {
+            return (Vec::new(), Vec::new());
+        };
+        let target = self.required(&inner, "target", &format!("`initial` of {what}"));
+        let target = target.map_or_else(Vec::new, |it| self.targets(&it));
+        (target, inner.get("actions").map_or_else(Vec::new, |it| self.actions(&it)))
     }
 
     fn status(&mut self, at: &At<'_>) -> Option<FinalStatus> {

@@ -352,12 +352,12 @@ mod tests {
         check(
             "  - name: a\n    steps: [{send: e, advance: 5s}, {crash: false}, {advance: soon}, {advance: -1s}, {advance: 1s, data: 1}, {}]\n    expect: {status: done, called: {f: -1}, overlap: [a], emitted: [{data: 1}]}\n  - {name: a, expect: {state: s}}",
             expect![[r#"
-                8:13: E101 a step of a test has one of `send`, `advance`, `crash` (at /tests/0/steps/0); write one map for each step
+                8:13: E101 a step of a test has one of `send`, `advance`, `complete_task`, `crash` (at /tests/0/steps/0); write one map for each step
                 8:45: E101 `crash` must be true, found a truth value (at /tests/0/steps/1/crash)
                 8:63: E101 `soon` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S (at /tests/0/steps/2/advance)
                 8:80: E101 duration `-1s` is outside 0s to `1830d` (at /tests/0/steps/3/advance)
                 8:100: E101 `data` belongs to `send`, not to `advance` (at /tests/0/steps/4/data)
-                8:110: E101 a step of a test has one of `send`, `advance`, `crash` (at /tests/0/steps/5); write one map for each step
+                8:110: E101 a step of a test has one of `send`, `advance`, `complete_task`, `crash` (at /tests/0/steps/5); write one map for each step
                 9:22: E101 `status` must be one of `running`, `paused`, `incident`, `completing`, `completed`, `failed`, `compensated`, `cancelled`, not `done` (at /tests/0/expect/status)
                 9:40: E101 `f` must be a whole number from 0, found a number (at /tests/0/expect/called/f)
                 9:45: E101 `overlap` names fewer than two that overlap (at /tests/0/expect/overlap)
@@ -372,9 +372,10 @@ mod tests {
         check(
             "  - {name: a, steps: [{complete_task: t, with: {}}, {complete_task: t}, {crash: true, with: 1}], expect: {max_usd: 1}}",
             expect![[r#"
-                7:24: E190 feature_unavailable: `complete_task` is part of the language but not available in this release (at /tests/0/steps/0/complete_task)
-                7:42: E190 feature_unavailable: `with` is part of the language but not available in this release (at /tests/0/steps/0/with)
-                7:63: E190 feature_unavailable: `max_usd` is part of the language but not available in this release (at /tests/0/expect/max_usd)
+                7:42: E101 `outcome` is missing in the answer (at /tests/0/steps/0/with)
+                7:53: E101 `with` is missing in the step (at /tests/0/steps/1)
+                7:87: E101 `with` belongs to `complete_task`, not to `crash` (at /tests/0/steps/2/with)
+                7:107: E190 feature_unavailable: `max_usd` is part of the language but not available in this release (at /tests/0/expect/max_usd)
             "#]],
         );
     }

@@ -264,7 +264,11 @@ impl Reader {
 
     fn errors(&mut self, at: &At<'_>) -> Option<ErrorsUnhandled> {
         let errors = self.fields(at, &Keys::new("`errors`", &["unhandled"]))?;
-        let choices = [("fail", ErrorsUnhandled::Fail), ("incident", ErrorsUnhandled::Incident)];
+        let choices = [
+            ("fail", ErrorsUnhandled::Fail),
+            ("incident", ErrorsUnhandled::Incident),
+            ("ignore", ErrorsUnhandled::Ignore),
+        ];
         errors.get("unhandled").and_then(|it| self.choice(&it, "E101", &choices))
     }
 
