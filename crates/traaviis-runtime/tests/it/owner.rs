@@ -252,7 +252,7 @@ fn a_second_refusal_sets_the_instance_aside() {
     world.outcome(Ok(Value::Int(7)));
     world.refuse(refusal());
     world.refuse(refusal());
-    assert_eq!(code(&world.command(id(1), event("ask"))), "document_damaged");
+    assert_eq!(code(&world.command(id(1), event("ask"))), "history_broken");
 }
 
 #[test]
