@@ -505,7 +505,8 @@ impl<'m> Run<'m> {
         if terminate {
             return self.end_at_once(Status::Cancelled, None);
         }
-        if self.snapshot.status == Status::Paused {
+        let was_paused = self.snapshot.status == Status::Paused;
+        if was_paused {
             // Or what must be undone would not start.
             self.emit(Body::Resumed { reason: None });
         }
@@ -516,6 +517,10 @@ impl<'m> Run<'m> {
         self.cancel_detached();
         if !is_ending {
             self.end(Status::Cancelled, Value::Null, None);
+        }
+        if was_paused {
+            // Compensations that waited for a slot when it was paused have lost their place.
+            self.queue_waiting_calls();
         }
     }
 

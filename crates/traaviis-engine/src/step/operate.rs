@@ -87,7 +87,8 @@ impl Run<'_> {
         self.take(input_of(held))
     }
 
-    fn queue_waiting_calls(&mut self) {
+    /// Asks for a slot for every call that waits for one.
+    pub(super) fn queue_waiting_calls(&mut self) {
         for tree in &self.snapshot.trees {
             for (path, node) in &tree.nodes {
                 if node.key.is_some() && self.snapshot.waits_for_slot(tree.id, path) {
