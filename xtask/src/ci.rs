@@ -13,14 +13,16 @@ const STEPS: &[Step] = &[
         let mut clippy = cargo(&["clippy", "--release", "--workspace", "--all-targets"]);
         run_command(clippy.args(["--", "-D", "warnings"]))
     }),
+    ("documentation", || {
+        let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+        // Modules tell of their private parts: these pages are for who works on the project.
+        doc.arg("--document-private-items");
+        run_command(doc.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
+    }),
     ("dependencies", dependencies),
     ("generated files", || commands::generate(commands::Generate::Check)),
     ("tests", || commands::test(&[])),
     ("simulation", simulation),
-    ("documentation", || {
-        let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
-        run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
-    }),
 ];
 
 /// Runs every step and stops at the first that fails.

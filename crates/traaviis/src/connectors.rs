@@ -32,7 +32,7 @@ pub struct ConnectorArgs {
     #[arg(long, value_name = "FILE")]
     connectors: Option<PathBuf>,
     /// Lets `call_api` reach a private or loopback target; may be repeated. An address opens only
-    /// itself, `localhost:PORT` opens 127.0.0.1 and [::1].
+    /// itself, `localhost:PORT` opens 127.0.0.1 and `::1`.
     #[arg(long, value_name = "HOST:PORT")]
     allow_private: Vec<String>,
 }
