@@ -20,8 +20,8 @@ pub mod testing;
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{
-    GuardWatch, Input, Rejection, Request, Resolution, Step, StepContext, checked_input,
-    correlation_key, hold, start, start_watched, step, step_watched,
+    GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, checked_input,
+    correlation_key, hold, recover, start, start_watched, step, step_watched,
 };
 
 #[cfg(test)]

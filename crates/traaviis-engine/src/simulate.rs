@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use traaviis_model::{
     Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
-    Text, Timestamp, Value, limits, record::Operation, record::Status, snapshot::NodeStatus,
+    Text, Timestamp, Value, limits, record::Operation,
 };
 
 use crate::{
     Machine,
     step::{
-        GuardWatch, Input, Rejection, Request, Step, StepContext, start, start_watched, step,
-        step_watched,
+        GuardWatch, Input, Recovery, Rejection, Request, Step, StepContext, recover, start,
+        start_watched, step, step_watched,
     },
 };
 
@@ -145,24 +145,12 @@ impl<'m> Simulation<'m> {
         })?;
         self.requests.clear();
         self.queued.clear();
-        let is_idle = self.snapshot.trees.is_empty()
-            && self.snapshot.held.is_empty()
-            && self.snapshot.status != Status::Completing;
-        if is_idle {
-            return Ok(());
+        let Recovery { inputs, queued } = recover(&self.snapshot, class);
+        for input in inputs {
+            self.feed(input)?;
         }
-        let snapshot = self.snapshot.clone();
-        self.feed(Input::Continue)?;
-        for tree in &snapshot.trees {
-            for (path, node) in tree.nodes.iter().filter(|(_, node)| node.key.is_some()) {
-                let (tree, path) = (tree.id, path.clone());
-                if snapshot.waits_for_slot(tree, &path) {
-                    self.feed(Input::Starting { tree, path })?;
-                } else if node.status == NodeStatus::Started {
-                    let class = class(&node.kind, &node.input);
-                    self.feed(Input::Unknown { tree, path, class })?;
-                }
-            }
+        for (tree, path) in queued {
+            self.feed(Input::Starting { tree, path })?;
         }
         Ok(())
     }

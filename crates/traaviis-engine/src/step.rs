@@ -146,6 +146,7 @@ mod incident;
 mod input;
 mod microstep;
 mod operate;
+mod recover;
 mod run;
 mod select;
 
@@ -153,6 +154,7 @@ pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
 pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
+pub use recover::{Recovery, recover};
 pub(crate) use run::{InternalEvent, Origin, Run};
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.

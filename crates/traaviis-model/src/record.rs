@@ -249,6 +249,18 @@ pub enum Held {
     Continue,
 }
 
+impl Held {
+    /// Returns the node whose call it is about: tree and path.
+    pub fn node(&self) -> Option<(Seq, &Text)> {
+        match self {
+            Held::Outcome { tree, path, .. }
+            | Held::Starting { tree, path }
+            | Held::Unknown { tree, path, .. } => Some((*tree, path)),
+            Held::Timer { .. } | Held::Continue => None,
+        }
+    }
+}
+
 /// What an operator does to an instance by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -804,6 +816,32 @@ fn is_zero(seq: &Seq) -> bool {
 }
 
 impl Body {
+    /// Returns the node of an effect tree that the record is about: tree and path.
+    pub fn node(&self) -> Option<(Seq, &Text)> {
+        match self {
+            Body::EffectScheduled { tree, path, .. }
+            | Body::EffectStarted { tree, path, .. }
+            | Body::EffectAttemptFailed { tree, path, .. }
+            | Body::EffectCompleted { tree, path, .. }
+            | Body::EffectSkipped { tree, path }
+            | Body::EffectFailed { tree, path, .. }
+            | Body::EffectCancelled { tree, path, .. }
+            | Body::EffectUnknown { tree, path, .. }
+            | Body::EffectLate { tree, path, .. }
+            | Body::LoopAdvanced { tree, path, .. }
+            | Body::CompensationStarted { tree, path, .. }
+            | Body::CompensationCompleted { tree, path }
+            | Body::CompensationFailed { tree, path, .. }
+            | Body::SignalReceived { tree, path, .. }
+            | Body::TaskCreated { tree, path }
+            | Body::TaskClaimed { tree, path, .. }
+            | Body::TaskReleased { tree, path }
+            | Body::TaskDecided { tree, path, .. }
+            | Body::TaskExpired { tree, path } => Some((*tree, path)),
+            _ => None,
+        }
+    }
+
     /// Returns the word under the JSON key `kind`.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -230,6 +230,13 @@ pub enum NodeStatus {
     Cancelled,
 }
 
+impl Node {
+    /// Says whether people answer it.
+    pub fn is_task(&self) -> bool {
+        matches!(&*self.kind, "human_task" | "approval")
+    }
+}
+
 impl NodeStatus {
     /// Says whether the node is over.
     pub fn is_over(self) -> bool {
@@ -391,6 +398,21 @@ impl Snapshot {
     /// Returns a node.
     pub fn node(&self, tree: Seq, path: &str) -> Option<&Node> {
         self.tree(tree)?.nodes.get(path)
+    }
+
+    /// Returns the calls of all trees: tree, path and node. Only they have idempotency keys.
+    pub fn calls(&self) -> impl Iterator<Item = (Seq, &Text, &Node)> {
+        self.nodes().filter(|(_, _, node)| node.key.is_some())
+    }
+
+    /// Returns the tasks that wait for people: tree, path and node.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (Seq, &Text, &Node)> {
+        self.nodes().filter(|(_, _, node)| node.is_task() && node.status == NodeStatus::Scheduled)
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = (Seq, &Text, &Node)> {
+        let trees = self.trees.iter();
+        trees.flat_map(|tree| tree.nodes.iter().map(|(path, node)| (tree.id, path, node)))
     }
 
     /// Says whether a call waits for nothing but a slot: it is scheduled, the wait before its next

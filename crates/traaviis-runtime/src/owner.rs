@@ -27,13 +27,12 @@ use std::{
     },
 };
 
-use traaviis_engine::{Input, Machine, Request, Step, StepContext};
+use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
 use traaviis_model::{
     Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
     TenantId, Text, Timestamp, Value,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
-    snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 
@@ -248,25 +247,19 @@ impl Owner {
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        let idle = snapshot.trees.is_empty()
-            && snapshot.held.is_empty()
-            && snapshot.status != Status::Completing;
-        if idle || instance.machine.is_none() {
+        if instance.machine.is_none() {
             return;
         }
         let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
+        let Recovery { inputs, queued } =
+            recover(&snapshot, |kind, input| class(&tenant.ctx, kind, input));
+        if inputs.is_empty() {
+            return;
+        }
         let mailbox = instance.mailbox.get_or_insert_default();
-        mailbox.push(Job::runtime(Input::Continue));
-        for tree in &snapshot.trees {
-            for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
-                let (tree, path) = (tree.id, path.clone());
-                if snapshot.waits_for_slot(tree, &path) {
-                    tenant.slots.wait(Waiting { key, tree, path });
-                } else if node.status == NodeStatus::Started {
-                    let class = class(&tenant.ctx, &node.kind, &node.input);
-                    mailbox.push(Job::runtime(Input::Unknown { tree, path, class }));
-                }
-            }
+        inputs.into_iter().for_each(|input| mailbox.push(Job::runtime(input)));
+        for (tree, path) in queued {
+            tenant.slots.wait(Waiting { key, tree, path });
         }
         self.ready.push_back(key);
     }
@@ -928,11 +921,6 @@ impl Instance {
         }
         Some(Job::runtime(Input::Timer { timer: timer.id.clone() }))
     }
-}
-
-/// Says whether a node is a call to the outside.
-fn is_call(node: &Node) -> bool {
-    matches!(&*node.kind, "call" | "call_api")
 }
 
 fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {

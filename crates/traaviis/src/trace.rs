@@ -179,7 +179,7 @@ impl Trace {
 
     fn effect(&mut self, body: &Body, at: Timestamp) -> Option<(usize, String)> {
         let style = self.style;
-        let (tree, path) = node_of(body)?;
+        let (tree, path) = body.node()?;
         self.note_undo(tree, path, body);
         let note = self.nodes.get(&(tree, path.clone()));
         let is_call = note.is_some_and(|it| it.is_call);
@@ -350,31 +350,6 @@ pub fn ink_of(status: Status) -> Ink {
         Status::Failed => Ink::Bad,
         Status::Running | Status::Completing => Ink::Name,
         _ => Ink::Care,
-    }
-}
-
-fn node_of(body: &Body) -> Option<(Seq, &Text)> {
-    match body {
-        Body::EffectScheduled { tree, path, .. }
-        | Body::EffectStarted { tree, path, .. }
-        | Body::EffectAttemptFailed { tree, path, .. }
-        | Body::EffectCompleted { tree, path, .. }
-        | Body::EffectSkipped { tree, path }
-        | Body::EffectFailed { tree, path, .. }
-        | Body::EffectCancelled { tree, path, .. }
-        | Body::EffectUnknown { tree, path, .. }
-        | Body::EffectLate { tree, path, .. }
-        | Body::LoopAdvanced { tree, path, .. }
-        | Body::CompensationStarted { tree, path, .. }
-        | Body::CompensationCompleted { tree, path }
-        | Body::SignalReceived { tree, path, .. }
-        | Body::TaskCreated { tree, path }
-        | Body::TaskClaimed { tree, path, .. }
-        | Body::TaskReleased { tree, path }
-        | Body::TaskDecided { tree, path, .. }
-        | Body::TaskExpired { tree, path }
-        | Body::CompensationFailed { tree, path, .. } => Some((*tree, path)),
-        _ => None,
     }
 }
 

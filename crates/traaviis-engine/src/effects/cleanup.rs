@@ -16,6 +16,14 @@ use crate::step::{Resolution, Run};
 /// Kind of the incident about a tree that cleans up for too long.
 pub(crate) const CLEANUP_TIMEOUT: &str = "cleanup_timeout";
 
+/// A tree that is left, without its nodes, of which there can be many.
+struct Left {
+    id: Seq,
+    invoke: Text,
+    pointer: Text,
+    detached: bool,
+}
+
 impl Run<'_> {
     /// The state that owns trees is left: cancels them, or lets detached ones run on without it.
     pub(crate) fn leave_trees(&mut self, state: &Text) {
@@ -36,13 +44,17 @@ impl Run<'_> {
         }
     }
 
-    /// Returns trees as far as leaving them needs.
-    fn trees_that(&self, which: impl Fn(&Tree) -> bool) -> Vec<Tree> {
-        let few = |it: &Tree| Tree { nodes: Default::default(), ..it.clone() };
-        self.snapshot.trees.iter().filter(|it| which(it)).map(few).collect()
+    fn trees_that(&self, which: impl Fn(&Tree) -> bool) -> Vec<Left> {
+        let left = |it: &Tree| Left {
+            id: it.id,
+            invoke: it.invoke.clone(),
+            pointer: it.pointer.clone(),
+            detached: it.detached,
+        };
+        self.snapshot.trees.iter().filter(|it| which(it)).map(left).collect()
     }
 
-    fn cancel_tree(&mut self, tree: &Tree, why: &'static str) {
+    fn cancel_tree(&mut self, tree: &Left, why: &'static str) {
         let Some((_, def)) = self.machine.effect_at(&tree.pointer) else { return };
         self.cancel_node(tree.id, &tree.invoke, def, why);
         let is_timed = |kind: &TimerKind| *kind == TimerKind::Cleanup { tree: tree.id };

@@ -3,7 +3,7 @@
 use traaviis_model::{
     Body, CallId, EffectError, Seq, Text, Value,
     record::TimerKind,
-    snapshot::{NodeStatus, Tree},
+    snapshot::{Node, NodeStatus, Tree},
     time::Timestamp,
 };
 
@@ -626,20 +626,14 @@ impl<'m> Run<'m> {
             }
             return;
         };
-        let (status, scheduled, attempt) = (node.status, node.scheduled, node.attempt);
+        let (status, call) = (node.status, self.call_id(tree, path, node));
         if status.is_over() || is_undoing(status) {
             return;
         }
         self.cancel_node_timers(tree, path);
         if let EffectKind::Call(_) = def.kind {
             if status == NodeStatus::Started {
-                self.requests.push(Request::Abandon(CallId {
-                    instance: self.snapshot.id,
-                    tree,
-                    path: path.clone(),
-                    scheduled,
-                    attempt,
-                }));
+                self.requests.push(Request::Abandon(call));
             }
             // What is known to have happened is undone like the rest.
             if let Some(value) = self.value_held(tree, path) {
@@ -660,18 +654,17 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, End::Cancelled(why));
     }
 
+    fn call_id(&self, tree: Seq, path: &Text, node: &Node) -> CallId {
+        let (instance, path) = (self.snapshot.id, path.clone());
+        CallId { instance, tree, path, scheduled: node.scheduled, attempt: node.attempt }
+    }
+
     /// Gives up the calls of trees, without undoing.
     pub(crate) fn abandon(&mut self, which: impl Fn(&Tree) -> bool) {
         for tree in self.snapshot.trees.iter().filter(|it| which(it)) {
             for (path, node) in &tree.nodes {
                 if node.status == NodeStatus::Started {
-                    self.requests.push(Request::Abandon(CallId {
-                        instance: self.snapshot.id,
-                        tree: tree.id,
-                        path: path.clone(),
-                        scheduled: node.scheduled,
-                        attempt: node.attempt,
-                    }));
+                    self.requests.push(Request::Abandon(self.call_id(tree.id, path, node)));
                 }
             }
         }

@@ -89,19 +89,17 @@ impl Run<'_> {
             "macrostep_overrun" => "macrostep_overrun",
             _ => "step_rejected",
         };
-        let (tree, path) = self.place_of(&held);
+        let (tree, path) = Self::place_of(&held);
         let error = EffectError::new(why.code, why.message.as_str()).with_details(why.details);
         self.open_incident(kind, (tree, &path), why.message, Some(error), Some(held));
     }
 
     /// Says where a person finds what is held: the node, or the timer of a state.
-    fn place_of(&self, held: &Held) -> (Seq, Text) {
-        match held {
-            Held::Outcome { tree, path, .. }
-            | Held::Starting { tree, path }
-            | Held::Unknown { tree, path, .. } => (*tree, path.clone()),
-            Held::Timer { timer } => (0, timer.clone()),
-            Held::Continue => (0, CONTINUE.into()),
+    fn place_of(held: &Held) -> (Seq, Text) {
+        match (held.node(), held) {
+            (Some((tree, path)), _) => (tree, path.clone()),
+            (None, Held::Timer { timer }) => (0, timer.clone()),
+            (None, _) => (0, CONTINUE.into()),
         }
     }
 
@@ -120,12 +118,9 @@ impl Run<'_> {
 
     fn outcome_held(&self, of: Seq, node: &str) -> Option<&Held> {
         let incidents = self.snapshot.incidents.iter().filter_map(|it| it.held.as_deref());
-        self.snapshot.held.iter().chain(incidents).find(|held| match held {
-            Held::Outcome { tree, path, .. } | Held::Unknown { tree, path, .. } => {
-                *tree == of && **path == *node
-            }
-            _ => false,
-        })
+        let is_end = |held: &&Held| matches!(held, Held::Outcome { .. } | Held::Unknown { .. });
+        let mut ends = self.snapshot.held.iter().chain(incidents).filter(is_end);
+        ends.find(|held| held.node().is_some_and(|(tree, path)| tree == of && **path == *node))
     }
 
     /// Work that goes on may have been held before; this is the new try.
@@ -183,11 +178,8 @@ impl Run<'_> {
         resolution: Resolution,
     ) -> Result<(), Rejection> {
         let of_node = match &held {
-            Held::Outcome { tree, path, .. }
-            | Held::Starting { tree, path }
-            | Held::Unknown { tree, path, .. } => Some((*tree, path.clone())),
             Held::Timer { timer } => self.node_of_timer(timer),
-            Held::Continue => None,
+            other => other.node().map(|(tree, path)| (tree, path.clone())),
         };
         match (resolution, of_node) {
             (Resolution::Retry, _) => self.take(input_of(held)),

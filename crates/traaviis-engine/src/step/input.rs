@@ -18,7 +18,7 @@ use crate::{
 };
 
 use super::{
-    incident::{held_of, paused},
+    incident::{held_of, input_of, paused},
     select::Selection,
 };
 
@@ -236,7 +236,7 @@ impl<'m> Run<'m> {
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
             Input::Continue => {
                 if let Some(held) = self.release_held() {
-                    return self.take_held(held);
+                    return self.take(input_of(held));
                 }
                 self.release_continue();
                 self.advance_trees();

@@ -119,11 +119,11 @@ impl<'m> Run<'m> {
         // A state that stays active is not entered: a self target without `reenter`.
         self.leaving = self.remember(&exits);
         let entry = self.entry_set(candidates);
-        self.leaving.clear();
+        let remembered = std::mem::take(&mut self.leaving);
         let mut entries = entry.states();
         self.defaults = entry.defaults;
         entries.retain(|state| !self.active[*state] || exits.contains(state));
-        self.change_configuration(exits, entries, candidates);
+        self.change_configuration(exits, entries, candidates, remembered);
     }
 
     /// Leaves states, runs the actions of candidates, enters states.
@@ -132,6 +132,7 @@ impl<'m> Run<'m> {
         exits: Vec<StateId>,
         entries: Vec<StateId>,
         candidates: &[&'m Candidate],
+        remembered: Vec<(Text, Vec<Text>)>,
     ) {
         let from = self.snapshot.configuration.clone();
         let mut after = self.active.clone();
@@ -151,7 +152,7 @@ impl<'m> Run<'m> {
                 .collect(),
             exited: exits.iter().map(path).collect(),
             entered: entries.iter().map(path).collect(),
-            remembered: self.remember(&exits),
+            remembered,
             microstep: self.microsteps,
         });
         for state in exits {
@@ -276,7 +277,7 @@ impl<'m> Run<'m> {
     }
 
     /// Returns what the history states of the exited states will remember.
-    fn remember(&self, exits: &[StateId]) -> Vec<(Text, Vec<Text>)> {
+    pub(super) fn remember(&self, exits: &[StateId]) -> Vec<(Text, Vec<Text>)> {
         let mut remembered = Vec::new();
         for state in exits {
             for child in &self.machine.states[*state].children {
@@ -394,7 +395,7 @@ impl<'m> Run<'m> {
         self.microsteps += 1;
         let entries = entry.states();
         self.defaults = entry.defaults;
-        self.change_configuration(Vec::new(), entries, &[]);
+        self.change_configuration(Vec::new(), entries, &[], Vec::new());
     }
 
     /// Leaves every state, as when the instance is called off.
@@ -406,7 +407,8 @@ impl<'m> Run<'m> {
         }
         self.event = None;
         self.microsteps += 1;
-        self.change_configuration(exits, Vec::new(), &[]);
+        let remembered = self.remember(&exits);
+        self.change_configuration(exits, Vec::new(), &[], remembered);
     }
 }
 

@@ -4,13 +4,13 @@
 //! attempts are kept as records ([`Body::InputHeld`]), to be taken one by one when it goes on.
 
 use traaviis_model::{
-    Body, Text, Value,
+    Body, Seq, Text, Value,
     record::{Held, Operation, PatchOp, Status},
     snapshot::apply_patch,
 };
 
 use super::{
-    incident::{held_of, input_of, paused},
+    incident::{held_of, paused},
     input::check_payload,
 };
 use crate::{
@@ -82,20 +82,11 @@ impl Run<'_> {
         Some(first)
     }
 
-    /// Takes the input that was kept first.
-    pub(super) fn take_held(&mut self, held: Held) -> Result<(), Rejection> {
-        self.take(input_of(held))
-    }
-
     /// Asks for a slot for every call that waits for one.
     pub(super) fn queue_waiting_calls(&mut self) {
-        for tree in &self.snapshot.trees {
-            for (path, node) in &tree.nodes {
-                if node.key.is_some() && self.snapshot.waits_for_slot(tree.id, path) {
-                    self.requests.push(Request::Queue { tree: tree.id, path: path.clone() });
-                }
-            }
-        }
+        let waiting = |(tree, path, _): &(Seq, &Text, _)| self.snapshot.waits_for_slot(*tree, path);
+        let queue = |(tree, path, _): (Seq, &Text, _)| Request::Queue { tree, path: path.clone() };
+        self.requests.extend(self.snapshot.calls().filter(waiting).map(queue));
     }
 
     fn edit_data(&mut self, patch: Vec<PatchOp>, reason: Text) -> Result<(), Rejection> {
@@ -153,7 +144,8 @@ impl Run<'_> {
         self.emit(Body::Moved { to, reason });
         self.event = None;
         self.microsteps += 1;
-        self.change_configuration(exits, entries, &[]);
+        let remembered = self.remember(&exits);
+        self.change_configuration(exits, entries, &[], remembered);
         self.settle();
         Ok(())
     }

@@ -30,7 +30,7 @@ pub(super) fn activities(machine: &Machine, records: &[Record]) -> Vec<Activity>
     let mut calls: BTreeMap<(Seq, &Text), &Value> = BTreeMap::new();
     for record in records {
         let seq = record.header.seq;
-        let Some(node) = node_of(&record.body) else { continue };
+        let Some(node) = record.body.node() else { continue };
         let mut begin = |input: &Value| {
             let names = names_of(machine, records, node, input);
             found.push(Activity { names, begun: seq, ended: Seq::MAX });
@@ -57,26 +57,17 @@ pub(super) fn activities(machine: &Machine, records: &[Record]) -> Vec<Activity>
                 let at = begin(&Value::Null);
                 found[at].ended = seq;
             }
-            _ => {
+            Body::EffectAttemptFailed { .. }
+            | Body::EffectCompleted { .. }
+            | Body::EffectFailed { .. }
+            | Body::EffectCancelled { .. }
+            | Body::EffectUnknown { .. } => {
                 if let Some(at) = open.remove(&node) {
                     found[at].ended = seq;
                 }
             }
+            _ => {}
         }
     }
     found
-}
-
-/// Returns the node that a record begins or ends.
-fn node_of(body: &Body) -> Option<(Seq, &Text)> {
-    match body {
-        Body::EffectScheduled { tree, path, .. }
-        | Body::EffectStarted { tree, path, .. }
-        | Body::EffectAttemptFailed { tree, path, .. }
-        | Body::EffectCompleted { tree, path, .. }
-        | Body::EffectFailed { tree, path, .. }
-        | Body::EffectCancelled { tree, path, .. }
-        | Body::EffectUnknown { tree, path, .. } => Some((*tree, path)),
-        _ => None,
-    }
 }

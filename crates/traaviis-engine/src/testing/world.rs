@@ -6,7 +6,7 @@ use traaviis_model::{
     Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
     definition::{Mock, TestCase},
     record::{Operation, TaskAct},
-    snapshot::NodeStatus,
+    snapshot::Node,
 };
 
 use super::{Counter, Finding, names::names_of};
@@ -91,26 +91,18 @@ impl<'m> World<'m> {
     ) -> Result<(), Finding> {
         let snapshot = self.run.snapshot();
         let records = self.run.records();
-        let open = snapshot.trees.iter().flat_map(|tree| {
-            let nodes = tree.nodes.iter().filter(|(_, node)| {
-                matches!(&*node.kind, "human_task" | "approval")
-                    && node.status == NodeStatus::Scheduled
-            });
-            nodes.map(|(path, node)| (tree.id, path.clone(), node.input.clone()))
-        });
-        let open: Vec<(Seq, Text, Value)> = open.collect();
-        let is_meant = |(tree, path, input): &&(Seq, Text, Value)| {
-            names_of(self.machine, records, (*tree, path), input).contains(task)
+        let is_meant = |(tree, path, node): &(Seq, &Text, &Node)| {
+            names_of(self.machine, records, (*tree, path), &node.input).contains(task)
         };
-        let Some((tree, path, _)) = open.iter().find(is_meant) else {
-            let names: Vec<&str> = open.iter().map(|(_, path, _)| &**path).collect();
+        let Some((tree, path, _)) = snapshot.open_tasks().find(is_meant) else {
+            let names: Vec<&str> = snapshot.open_tasks().map(|(_, path, _)| &**path).collect();
             let found = match names.as_slice() {
                 [] => "no open task".to_string(),
                 names => format!("open: `{}`", names.join("`, `")),
             };
             return Err(Finding::new(pointer.clone(), format!("task `{task}` to be open"), found));
         };
-        let operation = Operation::Task { tree: *tree, path: path.clone(), act };
+        let operation = Operation::Task { tree, path: path.clone(), act };
         let done = self.run.operate(operation);
         self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
     }

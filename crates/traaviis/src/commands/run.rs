@@ -18,7 +18,7 @@ use std::{
 use serde_json::json;
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Body, InstanceId, Record, Seq, Snapshot, Span, Value,
+    Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
     record::{EventSource, Held, Status},
     snapshot::{Node, NodeStatus},
 };
@@ -239,9 +239,7 @@ impl Run<'_> {
                 self.data.send(id, &name, data)?;
                 continue;
             }
-            if let Some(exit) = self.wait_is_over(&snapshot, is_at_rest, &mut told)? {
-                return Ok(exit);
-            }
+            self.tell_wait(&snapshot, is_at_rest, &mut told)?;
             let rest = limit.map(|it| it.saturating_sub(begun.elapsed()));
             match notes.next(rest) {
                 Note::Commit => (),
@@ -268,76 +266,70 @@ impl Run<'_> {
         self.machine.accepts_event(snapshot, event)
     }
 
-    /// Says what only a person can move, and whether this call waits for them.
-    fn wait_is_over(
+    /// Says what only a person can move: tells it once when this call waits for them, and fails
+    /// with it when it does not.
+    fn tell_wait(
         &self,
         snapshot: &Snapshot,
         is_at_rest: bool,
         told: &mut Told,
-    ) -> Result<Option<Exit>, Failure> {
-        let waits = self.args.data.is_some() && (self.output.is_terminal() || self.args.wait);
-        if let Some(incident) = snapshot.incidents.last()
-            && !is_working(snapshot)
-        {
-            let text = self.incident_text(snapshot);
-            if !waits {
-                return Err(Failure::finding("incident", text));
+    ) -> Result<(), Failure> {
+        let is_working = is_working(snapshot);
+        let (code, text) = if !is_working && let Some(incident) = snapshot.incidents.last() {
+            let about = (snapshot.incidents.len(), incident.path.clone());
+            if self.waits() && told.incident.replace(about.clone()) == Some(about) {
+                return Ok(());
             }
-            if told.incidents != snapshot.incidents.len() || told.incident_path != *incident.path {
-                told.incidents = snapshot.incidents.len();
-                told.incident_path = incident.path.to_string();
-                self.output.note(&text);
-            }
-            return Ok(None);
-        }
-        if snapshot.status == Status::Paused {
-            return self.wait_for_resume(snapshot, waits, told).map(|()| None);
-        }
-        if let Some(text) = self.task_text(snapshot)
-            && !is_working(snapshot)
+            told.waiting_at = 0;
+            ("incident", self.incident_text(snapshot))
+        } else if snapshot.status == Status::Paused {
+            let (id, dir) = (snapshot.id, self.dir.display());
+            let text = format!("the instance is paused; traaviis resume {id} --data {dir}");
+            ("instance_paused", text)
+        } else if !is_working
             && snapshot.timers.is_empty()
+            && let Some(text) = self.task_text(snapshot)
         {
-            if !waits {
-                return Err(Failure::finding("waiting_for_task", text));
-            }
-            if told.waiting_at != snapshot.seq {
-                told.waiting_at = snapshot.seq;
-                self.output.note(&text);
-            }
-            return Ok(None);
-        }
-        if !is_at_rest {
-            return Ok(None);
-        }
-        let names = accepted(&self.machine, snapshot);
-        let state = snapshot.state();
-        let dir = self.dir.display();
-        if !waits {
-            let next = match &self.args.data {
-                None => {
-                    "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into()
-                }
-                Some(_) => format!(
-                    "`traaviis send {} NAME JSON --data {dir}`, then run again; `--wait` stays",
-                    snapshot.id
-                ),
-            };
-            let message = format!("the instance waits in state `{state}` for {names}; {next}");
-            return Err(Failure::finding("waiting_for_event", message));
+            ("waiting_for_task", text)
+        } else if is_at_rest {
+            ("waiting_for_event", self.event_text(snapshot))
+        } else {
+            return Ok(());
+        };
+        if !self.waits() {
+            return Err(Failure::finding(code, text));
         }
         if told.waiting_at != snapshot.seq {
             told.waiting_at = snapshot.seq;
-            self.output.note(&format!(
-                "waits for {names}: traaviis send {} NAME JSON --data {dir}",
-                snapshot.id
-            ));
+            self.output.note(&text);
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Says whether this call stays while a person decides.
+    fn waits(&self) -> bool {
+        self.args.data.is_some() && (self.output.is_terminal() || self.args.wait)
+    }
+
+    /// Says which events the instance waits for, and how one is sent.
+    fn event_text(&self, snapshot: &Snapshot) -> String {
+        let names = accepted(&self.machine, snapshot);
+        let (id, dir) = (snapshot.id, self.dir.display());
+        if self.waits() {
+            return format!("waits for {names}: traaviis send {id} NAME JSON --data {dir}");
+        }
+        let next = match &self.args.data {
+            None => "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into(),
+            Some(_) => format!(
+                "`traaviis send {id} NAME JSON --data {dir}`, then run again; `--wait` stays"
+            ),
+        };
+        format!("the instance waits in state `{}` for {names}; {next}", snapshot.state())
     }
 
     /// Says which task waits for people, and how it is answered.
     fn task_text(&self, snapshot: &Snapshot) -> Option<String> {
-        let (_, path, node) = operations::tasks::of(snapshot).next()?;
+        let (_, path, node) = snapshot.open_tasks().next()?;
         let title = node.input.get("title").and_then(Value::as_str).unwrap_or_default();
         let title = clip(title, 80);
         let next = match &self.args.data {
@@ -347,24 +339,6 @@ impl Run<'_> {
             None => "a run that can be answered needs `--data DIR`".to_string(),
         };
         Some(format!("task `{title}` at {path} waits for an answer; {next}"))
-    }
-
-    fn wait_for_resume(
-        &self,
-        snapshot: &Snapshot,
-        waits: bool,
-        told: &mut Told,
-    ) -> Result<(), Failure> {
-        let (id, dir) = (snapshot.id, self.dir.display());
-        let text = format!("the instance is paused; traaviis resume {id} --data {dir}");
-        if !waits {
-            return Err(Failure::finding("instance_paused", text));
-        }
-        if told.waiting_at != snapshot.seq {
-            told.waiting_at = snapshot.seq;
-            self.output.note(&text);
-        }
-        Ok(())
     }
 
     fn incident_text(&self, snapshot: &Snapshot) -> String {
@@ -463,9 +437,9 @@ impl Run<'_> {
 /// What the person was told already.
 #[derive(Default)]
 struct Told {
-    incidents: usize,
-    incident_path: String,
-    waiting_at: u64,
+    /// How many incidents there were, and the place of the last.
+    incident: Option<(usize, Text)>,
+    waiting_at: Seq,
 }
 
 /// Prints records, each once, in order.
@@ -560,9 +534,7 @@ fn is_working(snapshot: &Snapshot) -> bool {
         NodeStatus::Started | NodeStatus::Waiting => true,
         // A node without running children is a leaf that waits for a slot or a timer.
         NodeStatus::Scheduled => {
-            node.running.is_empty()
-                && !is_stuck
-                && !matches!(&*node.kind, "human_task" | "approval" | "wait_signal")
+            node.running.is_empty() && !is_stuck && !node.is_task() && &*node.kind != "wait_signal"
         }
         _ => false,
     };

@@ -1,27 +1,14 @@
 //! The open tasks of instances.
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{
-    Seq, Snapshot, Text, Timestamp, Value,
-    snapshot::{Node, NodeStatus},
-};
+use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value, snapshot::Node};
 
 use crate::{clock, exit::Failure, terminal::clip};
 
-/// Returns the tasks of an instance that wait for people: tree, path and node.
-pub fn of(snapshot: &Snapshot) -> impl Iterator<Item = (Seq, &Text, &Node)> {
-    snapshot.trees.iter().flat_map(|tree| {
-        let waits = |node: &Node| {
-            matches!(&*node.kind, "human_task" | "approval") && node.status == NodeStatus::Scheduled
-        };
-        let nodes = tree.nodes.iter().filter(move |(_, node)| waits(node));
-        nodes.map(|(path, node)| (tree.id, path, node))
-    })
-}
-
 /// Returns the only task, or the one at `path`.
 pub fn pick(snapshot: &Snapshot, path: Option<&str>) -> Result<(Seq, Text), Failure> {
-    let open: Vec<(Seq, Text)> = of(snapshot).map(|(tree, path, _)| (tree, path.clone())).collect();
+    let open: Vec<(Seq, Text)> =
+        snapshot.open_tasks().map(|(tree, path, _)| (tree, path.clone())).collect();
     let named = |wanted: &str| open.iter().find(|(_, it)| **it == *wanted).cloned();
     let names = || open.iter().map(|(_, it)| format!("`{it}`")).collect::<Vec<_>>().join(", ");
     let message = match (path, open.as_slice()) {
@@ -44,7 +31,7 @@ pub fn list(open: &[Snapshot]) -> Json {
     let now = clock::now();
     let items: Vec<Json> = open
         .iter()
-        .flat_map(|it| of(it).map(move |(_, path, node)| item(it, path, node, now)))
+        .flat_map(|it| it.open_tasks().map(move |(_, path, node)| item(it, path, node, now)))
         .collect();
     json!({ "tasks": items })
 }
