@@ -126,11 +126,10 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             .map(|it| (it.scheduled, it.attempt))
     };
     match &taken[0].body {
-        Body::EventReceived { event, data, id, source: EventSource::External } => {
+        Body::EventReceived { event, data, id, source: EventSource::External }
+        | Body::EventIgnored { event, data, id }
+        | Body::EventDeferred { event, data, id } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
-        }
-        Body::EventIgnored { event, data } | Body::EventDeferred { event, data } => {
-            Input::Event { event: event.clone(), data: data.clone(), id: None }
         }
         Body::TimerFired { timer } => Input::Timer { timer: timer.clone() },
         Body::EffectStarted { tree, path, .. } => {

@@ -1,4 +1,5 @@
-//! A call to the outside, as the engine asks for it and a connector performs it.
+//! A call, as the engine asks for it: to the outside, performed by a connector, or to another
+//! instance of the tenant, performed by the owners among themselves.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::{
 pub struct Call {
     /// Which attempt this is.
     pub id: CallId,
-    /// Kind of the effect: `call` or `call_api`.
+    /// Kind of the effect, such as `call_api` or `send_event`.
     pub kind: Text,
     /// Evaluated parameters; secrets are still references.
     pub input: Value,
@@ -21,6 +22,15 @@ pub struct Call {
     pub key: Text,
     /// Time of this attempt; none means the kind's default.
     pub timeout: Option<Span>,
+}
+
+/// Kinds of effects that ask another instance, and nobody outside. The receiver knows the key, so
+/// asking again is harmless: after a crash they are simply asked again.
+pub const BETWEEN_INSTANCES: &[&str] = &["send_event"];
+
+/// Says whether an effect of this kind asks another instance.
+pub fn is_between_instances(kind: &str) -> bool {
+    BETWEEN_INSTANCES.contains(&kind)
 }
 
 /// Names one attempt.

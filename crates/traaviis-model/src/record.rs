@@ -405,6 +405,9 @@ pub enum Body {
         /// Payload.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         data: Value,
+        /// Deduplication id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
     },
     /// A declared event found no candidate and the policy is `defer`.
     EventDeferred {
@@ -413,6 +416,9 @@ pub enum Body {
         /// Payload.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         data: Value,
+        /// Deduplication id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
     },
     /// A deferred event is offered again; the first of its name leaves the queue.
     EventRecalled {

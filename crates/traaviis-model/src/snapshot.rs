@@ -474,7 +474,7 @@ impl Snapshot {
                 }
                 self.held.remove(0);
             }
-            Body::EventDeferred { event, data } => {
+            Body::EventDeferred { event, data, .. } => {
                 self.deferred.push((event.clone(), data.clone()));
             }
             Body::EventRecalled { event } => {

@@ -458,6 +458,7 @@ fn refuse(message: Message, error: Error) {
         Message::Find { reply, .. } => reply(Err(error)),
         // The reply is dropped, which its receiver sees.
         Message::List { .. }
+        | Message::Deliver { .. }
         | Message::Outcome { .. }
         | Message::Committed(_)
         | Message::Collect(_)

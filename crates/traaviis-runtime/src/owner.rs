@@ -11,6 +11,7 @@
 //! - A timer is fed only when the time is at or past its due time, the earliest first.
 //! - A definition is durable before the first instance that it decides is offered to the log.
 
+mod between;
 mod dedup;
 mod mailbox;
 mod message;
@@ -31,6 +32,7 @@ use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, reco
 use traaviis_model::{
     Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
     TenantId, Text, Timestamp, Value,
+    call::is_between_instances,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
@@ -43,6 +45,7 @@ use crate::{
     recovery::{Fault, Part},
     summary::{Filter, Summary, newest},
 };
+pub use between::{NoPost, Post};
 pub use dedup::EventIds;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
@@ -73,7 +76,7 @@ impl Key {
 }
 
 /// Settings of an owner.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Calls of one tenant that run at once.
     pub slots: usize,
@@ -85,6 +88,8 @@ pub struct Settings {
     pub definitions: Arc<Stored>,
     /// Set when an ended instance was forgotten, so that its id is looked up in the log.
     pub forgets: Arc<AtomicBool>,
+    /// The way to the other owners of the process.
+    pub post: Arc<dyn Post>,
 }
 
 impl Default for Settings {
@@ -95,6 +100,7 @@ impl Default for Settings {
             correlations: Arc::default(),
             definitions: Arc::default(),
             forgets: Arc::default(),
+            post: Arc::new(NoPost),
         }
     }
 }
@@ -273,7 +279,12 @@ impl Owner {
             },
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
-                None => self.command(ctx, id, command, reply, now),
+                None => self.command(id, command, Origin::Caller(ctx, reply), now),
+            },
+            // What an instance asked is part of its work, which goes on while nothing new is taken.
+            Message::Deliver { ctx, id, command, reply } => match &self.dead {
+                Some(error) => reply(Err(Error::Log(error.clone()))),
+                None => self.command(id, command, Origin::Instance(ctx, reply), now),
             },
             Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
             Message::Committed(outcomes) => {
@@ -374,24 +385,20 @@ impl Owner {
 
     // --- Inputs -----------------------------------------------------------------------------
 
-    fn command(
-        &mut self,
-        ctx: TenantCtx,
-        id: InstanceId,
-        command: Command,
-        reply: Reply<Accepted>,
-        now: Timestamp,
-    ) {
+    fn command(&mut self, id: InstanceId, command: Command, origin: Origin, now: Timestamp) {
+        let Some(ctx) = origin.ctx() else { return };
         let key = Key { tenant: ctx.tenant(), id };
         let Some(instance) = self.instances.get_mut(&key) else {
-            return reply(Err(self.why_not_open(key)));
+            return origin.answer(Err(self.why_not_open(key)));
         };
         if instance.machine.is_none() {
-            return reply(Err(definition_missing(&instance.snapshot)));
+            return origin.answer(Err(definition_missing(&instance.snapshot)));
         }
-        if let Hold::Full(until) = instance.hold {
+        if let Hold::Full(until) = instance.hold
+            && matches!(origin, Origin::Caller(..))
+        {
             if now < until {
-                return reply(Err(Error::Log(LogError::Full)));
+                return origin.answer(Err(Error::Log(LogError::Full)));
             }
             self.full.remove(&(until, key));
             instance.hold = Hold::Idle;
@@ -399,9 +406,10 @@ impl Owner {
         let mailbox = instance.mailbox.get_or_insert_default();
         if mailbox.len() >= MAILBOX_MAX {
             let message = format!("instance `{id}` has {MAILBOX_MAX} inputs waiting; send slower");
-            return reply(Err(Error::rejected("instance_backlog_full", message, Value::Null)));
+            let error = Error::rejected("instance_backlog_full", message, Value::Null);
+            return origin.answer(Err(error));
         }
-        mailbox.push(Job { input: command.into(), origin: Origin::Caller(ctx, reply) });
+        mailbox.push(Job { input: command.into(), origin });
         self.ready.push_back(key);
     }
 
@@ -477,7 +485,7 @@ impl Owner {
         let Job { input, origin } = job;
         let again = match origin {
             Origin::Caller(..) => None,
-            Origin::Runtime => Some(input.clone()),
+            Origin::Instance(..) | Origin::Runtime => Some(input.clone()),
         };
         let step = match traaviis_engine::step(&machine, &snapshot, input, &context) {
             Ok(step) => step,
@@ -504,20 +512,14 @@ impl Owner {
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
         }
-        let ctx = match &origin {
-            Origin::Caller(ctx, _) => ctx.clone(),
-            Origin::Runtime => self.tenants[&key.tenant].ctx.clone(),
-        };
+        let ctx = origin.ctx().unwrap_or(&self.tenants[&key.tenant].ctx).clone();
         let append = to_append(key, &records, &snapshot);
         let pending = Pending { key, snapshot, records, requests, origin, again };
         self.append(&ctx, append, Commitment::Step(Box::new(pending)), outbox);
     }
 
     fn context(&mut self, tenant: TenantId, job: &Job, now: Timestamp) -> StepContext {
-        let actor = match &job.origin {
-            Origin::Caller(ctx, _) => ctx.actor().clone(),
-            Origin::Runtime => self.engine.clone(),
-        };
+        let actor = job.origin.ctx().map_or(&self.engine, TenantCtx::actor).clone();
         let mut start_slots = 0;
         if let Some(it) = self.tenants.get_mut(&tenant) {
             if matches!(job.input, Input::Starting { .. }) {
@@ -619,9 +621,13 @@ impl Owner {
     }
 
     fn request(&mut self, key: Key, requests: Vec<Request>, outbox: &mut dyn Outbox) {
-        let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
         for request in requests {
+            let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
             match request {
+                Request::Perform(call) if is_between_instances(&call.kind) => {
+                    let ctx = tenant.ctx.clone();
+                    self.ask_instance(&ctx, call);
+                }
                 Request::Perform(call) => outbox.perform(&tenant.ctx, call),
                 Request::Abandon(id) => {
                     outbox.abandon(&tenant.ctx, &id);
@@ -647,20 +653,27 @@ impl Owner {
     fn put_back(&mut self, pending: Pending, now: Timestamp) {
         let Pending { key, requests, origin, again, .. } = pending;
         self.release(key.tenant, &requests);
-        origin.answer(Err(Error::Log(LogError::Full)));
+        // A timer stands in the snapshot and comes again by itself.
+        let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
+        let again = match again {
+            Some(input) => Some(Job { input, origin }),
+            None => {
+                origin.answer(Err(Error::Log(LogError::Full)));
+                None
+            }
+        };
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let mut callers = Vec::new();
         if let Some(mailbox) = &mut instance.mailbox {
             callers = mailbox.take_callers();
         }
-        // A timer stands in the snapshot and comes again by itself.
-        if let Some(input) = again.filter(|it| !matches!(it, Input::Timer { .. })) {
-            if matches!(input, Input::Starting { .. })
+        if let Some(job) = again {
+            if matches!(job.input, Input::Starting { .. })
                 && let Some(it) = self.tenants.get_mut(&key.tenant)
             {
                 it.slots.promise();
             }
-            instance.mailbox.get_or_insert_default().push_front(Job::runtime(input));
+            instance.mailbox.get_or_insert_default().push_front(job);
         }
         instance.mailbox = instance.mailbox.take().filter(|it| it.len() > 0);
         if instance.mailbox.is_none() && instance.due_timer(now, None).is_none() {
@@ -680,8 +693,8 @@ impl Owner {
     /// Undoes a step whose records the log does not take: a caller learns it; an input of the
     /// instance's own is kept in an incident.
     fn refused(&mut self, pending: Pending, why: &str, now: Timestamp, outbox: &mut dyn Outbox) {
-        let is_caller = matches!(pending.origin, Origin::Caller(..));
-        if pending.again.is_none() && !is_caller {
+        let is_told = !matches!(pending.origin, Origin::Runtime);
+        if pending.again.is_none() && !is_told {
             // Even the incident was refused; there is no third try.
             return self.set_aside(pending, why);
         }
@@ -691,6 +704,7 @@ impl Owner {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         self.ready.push_back(key);
+        let again = again.filter(|_| !is_told);
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let actor = self.engine.clone();

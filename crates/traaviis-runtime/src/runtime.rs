@@ -30,7 +30,7 @@ use crate::{
     error::Error,
     handle::{Handle, Inner},
     limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
-    owner::{Committed, Key, Message, Outbox, Owner, Settings},
+    owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     recovery::{Recovery, RecoveryReport},
     watch::Watchers,
 };
@@ -127,12 +127,15 @@ impl Runtime {
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
+        let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
+            (0..count).map(|_| channel()).collect();
         let settings = Settings {
             slots: (options.slots / count).max(1),
             finished_max: (options.finished_max / count).max(1),
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
+            post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
         let (checkpoint_due, checkpoint_signals) = channel();
@@ -146,9 +149,9 @@ impl Runtime {
             on_fatal: Arc::clone(&options.on_fatal),
         });
         let mut shards = Vec::with_capacity(count);
-        for (number, part) in parts.into_iter().enumerate() {
+        for (number, (part, queue)) in parts.into_iter().zip(queues).enumerate() {
             let owner = Owner::new(settings.clone(), part);
-            shards.push(start_shard(number, owner, &shared)?);
+            shards.push(start_shard(number, owner, queue, &shared)?);
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
@@ -176,8 +179,22 @@ pub(crate) struct Shard {
     pub callers: Arc<AtomicUsize>,
 }
 
-fn start_shard(number: usize, owner: Owner, shared: &Arc<Shared>) -> Result<Shard, Error> {
-    let (signals, receiver) = channel();
+/// The senders of all shards, for what instances send to each other.
+struct Senders(Vec<Sender<Signal>>);
+
+impl Post for Senders {
+    fn post(&self, to: Key, message: Message) {
+        // A shard that has ended learns it at the next start: the call has no outcome.
+        let _ = self.0[shard_of(&to, self.0.len())].send(Signal::Message(message, From::Runtime));
+    }
+}
+
+fn start_shard(
+    number: usize,
+    owner: Owner,
+    (signals, receiver): (Sender<Signal>, Receiver<Signal>),
+    shared: &Arc<Shared>,
+) -> Result<Shard, Error> {
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
     let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });

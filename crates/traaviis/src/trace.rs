@@ -419,6 +419,7 @@ fn call_text(kind: &str, input: &Value) -> String {
             let args = input.get("args").map(suffix).unwrap_or_default();
             format!("{}{args}", text("function"))
         }
+        "send_event" => format!("{} to {}", text("event"), receiver(input)),
         _ => {
             let method = match text("method") {
                 "" => "GET".to_string(),
@@ -426,6 +427,15 @@ fn call_text(kind: &str, input: &Value) -> String {
             };
             format!("{method} {}", clip(text("url"), VALUE_CHARS_MAX))
         }
+    }
+}
+
+/// Returns the instance that a message is for, as it was named.
+fn receiver(input: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
+    match input.get("correlation") {
+        Some(name) => format!("{} {}", text(name.get("workflow")), text(name.get("key"))),
+        None => text(input.get("instance_id")),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use traaviis_model::{
     Text, Value,
+    call::is_between_instances,
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
 };
@@ -420,7 +421,9 @@ impl Build<'_> {
         }
         let kind_name: &str = &effect.kind;
         let kind = self.kind(effect, scope, depth);
-        let is_call = matches!(kind, EffectKind::Call(_));
+        // The keys of a call to the outside are about its attempts. What goes to an instance has
+        // one attempt only, so its keys are wrapped around it like those of a control node.
+        let is_call = matches!(kind, EffectKind::Call(_)) && !is_between_instances(kind_name);
         let is_retry = matches!(kind, EffectKind::Retry { .. });
         let mut def = EffectDef {
             segment: segment.clone(),
@@ -581,6 +584,7 @@ impl Build<'_> {
         let name: &str = &effect.kind;
         match name {
             "call" | "call_api" => return self.call(effect, scope),
+            name if is_between_instances(name) => return self.message(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
             "case_condition" => return self.case(effect, scope, depth),
             "batch" => return self.batch(effect, scope, depth),
@@ -732,6 +736,39 @@ impl Build<'_> {
                 let at = format!("{pointer}/idempotency_key");
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
+        }))
+    }
+
+    /// Compiles a call to another instance: it always ends, and asking again is harmless, so there
+    /// is nothing to say about tries and unknown outcomes.
+    fn message(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
+        if effect.on_unknown.is_some() {
+            let message = format!("effect `{}` has no unknown outcome", effect.kind);
+            let hint = "leave out `on_unknown`: the receiver takes it once, however often it is sent";
+            let pointer = format!("{}/on_unknown", effect.pointer);
+            self.compiler.error_with_hint("E140", &pointer, message, hint);
+        }
+        let pointer = effect.pointer.to_string();
+        let input = effect
+            .params
+            .iter()
+            .map(|(name, value)| {
+                let at = format!("{pointer}/{name}");
+                let template =
+                    self.compiler.template(value, scope, SecretUse::Refused, &at);
+                (name.clone(), template)
+            })
+            .collect();
+        let key = effect.idempotency_key.as_ref().map(|it| {
+            let at = format!("{pointer}/idempotency_key");
+            self.compiler.template(it, scope, SecretUse::Refused, &at)
+        });
+        EffectKind::Call(Box::new(CallParams {
+            input,
+            retry: None,
+            timeout: None,
+            on_unknown: Some(OnUnknown::Retry),
+            key,
         }))
     }
 

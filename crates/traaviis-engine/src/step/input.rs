@@ -388,7 +388,7 @@ impl<'m> Run<'m> {
 
     /// Follows the policy for a declared event that nothing accepts.
     fn not_accepted(&mut self, event: InternalEvent, seq_before: Seq) -> Result<(), Rejection> {
-        let InternalEvent { name, data, .. } = event;
+        let InternalEvent { name, data, id, .. } = event;
         match self.unhandled_policy() {
             Unhandled::Reject => {
                 let accepted = self.machine.accepted_events(&self.snapshot);
@@ -410,7 +410,7 @@ impl<'m> Run<'m> {
             // A merge has already recorded the event.
             Unhandled::Ignore if self.snapshot.seq > seq_before => Ok(()),
             Unhandled::Ignore => {
-                self.emit(Body::EventIgnored { event: name, data });
+                self.emit(Body::EventIgnored { event: name, data, id });
                 Ok(())
             }
             Unhandled::Defer => {
@@ -423,7 +423,7 @@ impl<'m> Run<'m> {
                         ),
                     ));
                 }
-                self.emit(Body::EventDeferred { event: name, data });
+                self.emit(Body::EventDeferred { event: name, data, id });
                 Ok(())
             }
         }

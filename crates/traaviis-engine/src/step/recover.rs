@@ -1,7 +1,9 @@
 //! What an instance is fed when a process finds it in the log.
 
-use traaviis_model::snapshot::NodeStatus;
-use traaviis_model::{DeliveryClass, Seq, Snapshot, Text, Value, record::Status};
+use traaviis_model::{
+    DeliveryClass, Seq, Snapshot, Text, Value, call::is_between_instances, record::Status,
+    snapshot::NodeStatus,
+};
 
 use super::Input;
 
@@ -32,7 +34,10 @@ pub fn recover(snapshot: &Snapshot, class: impl Fn(&str, &Value) -> DeliveryClas
         if snapshot.waits_for_slot(tree, &path) {
             recovery.queued.push((tree, path));
         } else if node.status == NodeStatus::Started {
-            let class = class(&node.kind, &node.input);
+            let class = match is_between_instances(&node.kind) {
+                true => DeliveryClass::KeyedWrite,
+                false => class(&node.kind, &node.input),
+            };
             recovery.inputs.push(Input::Unknown { tree, path, class });
         }
     }

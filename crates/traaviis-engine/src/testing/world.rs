@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use traaviis_model::{
     Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
+    call::is_between_instances,
     definition::{Mock, TestCase},
     record::{Operation, TaskAct},
     snapshot::Node,
@@ -214,6 +215,8 @@ impl<'m> World<'m> {
         };
         self.given.insert(mock.name.clone(), at + 1);
         let limit = call.timeout.unwrap_or(match &*call.kind {
+            // Its limit, if any, is a node around it.
+            kind if is_between_instances(kind) => Span(i64::MAX),
             "call" => CALL_TIMEOUT,
             _ => CALL_API_TIMEOUT,
         });
@@ -239,6 +242,7 @@ fn describe(call: &Call, names: &[Text]) -> String {
     let path = &call.id.path;
     match (&*call.kind, names.last()) {
         ("call", Some(function)) => format!("function `{function}` at `{path}`"),
+        _ if is_between_instances(&call.kind) => format!("`{}` at `{path}`", call.kind),
         _ => {
             let url = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
             format!("`{}` to `{url}` at `{path}`", call.kind)

@@ -34,6 +34,17 @@ pub enum Message {
         /// Told after the commit.
         reply: Reply<Accepted>,
     },
+    /// Another instance does something to an instance.
+    Deliver {
+        /// Tenant, and the engine as actor.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// What to do.
+        command: Command,
+        /// Told after the commit.
+        reply: Reply<Accepted>,
+    },
     /// An attempt ended.
     Outcome {
         /// Tenant.

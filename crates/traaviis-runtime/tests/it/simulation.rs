@@ -9,7 +9,7 @@
 //! never fire early; replay gives the same bytes; in the end every instance ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::Path,
     sync::{Arc, Mutex, mpsc::channel},
 };
@@ -24,7 +24,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start},
+    owner::{Found, Key, Message, Owner, Post, Settings, Start},
     recovery::Recovery,
     summary::Summary,
 };
@@ -36,7 +36,7 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
-use crate::support::{COUNTER, FAN, Outside, PAYMENT, PICKY, TRIP, ctx, id, lines, machine};
+use crate::support::{COUNTER, FAN, Outside, PAYMENT, PICKY, TALKER, TRIP, ctx, id, lines, machine};
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
@@ -45,7 +45,7 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY].map(machine);
+    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER].map(machine);
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -73,7 +73,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 0 && total.ended > 0);
     assert!(
-        plan.seeds == 1 || (total.crashes > 0 && total.full > 0 && total.held > 0),
+        plan.seeds == 1
+            || (total.crashes > 0 && total.full > 0 && total.held > 0 && total.told > 0),
         "{total:?}"
     );
 }
@@ -87,6 +88,10 @@ struct Facts {
     full: u64,
     /// Outcomes that an instance kept without taking them.
     held: u64,
+    /// What owners sent each other.
+    letters: u64,
+    /// Messages between instances that were taken.
+    told: u64,
     ended: usize,
 }
 
@@ -111,6 +116,8 @@ impl Facts {
         self.records += one.records;
         self.full += one.full;
         self.held += one.held;
+        self.letters += one.letters;
+        self.told += one.told;
         self.ended += one.ended;
     }
 }
@@ -124,7 +131,8 @@ struct Op {
 
 #[derive(Clone)]
 enum What {
-    Start(usize),
+    /// A machine, and an instance that it may talk to.
+    Start(usize, InstanceId),
     Event(Text),
     Cancel,
     Operate(Operation),
@@ -181,6 +189,22 @@ impl LogStore for CoreLog {
     }
 }
 
+/// What owners post to each other, in order.
+#[derive(Clone, Default)]
+struct Letters(Arc<Mutex<VecDeque<(Key, Message)>>>);
+
+impl Post for Letters {
+    fn post(&self, to: Key, message: Message) {
+        self.0.lock().unwrap().push_back((to, message));
+    }
+}
+
+impl Letters {
+    fn take(&self) -> Option<(Key, Message)> {
+        self.0.lock().unwrap().pop_front()
+    }
+}
+
 type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
@@ -195,6 +219,7 @@ struct Sim<'m> {
     life: u64,
     ops: Vec<Op>,
     answers: Answers,
+    letters: Letters,
     /// Every durable line, in order.
     acknowledged: Vec<Vec<u8>>,
     /// The same records by instance, and the state they fold to.
@@ -232,6 +257,7 @@ impl<'m> Sim<'m> {
             life: 0,
             ops: Vec::new(),
             answers: Arc::default(),
+            letters: Letters::default(),
             acknowledged: Vec::new(),
             histories: BTreeMap::new(),
             folds: BTreeMap::new(),
@@ -293,7 +319,13 @@ impl<'m> Sim<'m> {
     fn new_start(&mut self) {
         let number = self.ops.len() as u128 + 1;
         let machine = self.rng.index(self.machines.len());
-        self.ops.push(Op { id: id(number), what: What::Start(machine), state: OpState::Ready });
+        let talks = |op: &&Op| matches!(op.what, What::Start(at, _) if at == machine);
+        let peers: Vec<InstanceId> =
+            self.ops.iter().rev().filter(talks).take(3).map(|op| op.id).collect();
+        // Now and then to itself, or to nobody.
+        let peer = peers.get(self.rng.index(4)).copied().unwrap_or(id(number));
+        let what = What::Start(machine, peer);
+        self.ops.push(Op { id: id(number), what, state: OpState::Ready });
         self.send(self.ops.len() - 1);
     }
 
@@ -312,7 +344,7 @@ impl<'m> Sim<'m> {
         let starts: Vec<InstanceId> = self
             .ops
             .iter()
-            .filter(|op| matches!(op.what, What::Start(_)))
+            .filter(|op| matches!(op.what, What::Start(..)))
             .map(|op| op.id)
             .collect();
         if starts.is_empty() {
@@ -343,11 +375,11 @@ impl<'m> Sim<'m> {
         let (id, what) = (op.id, op.what.clone());
         let answers = Arc::clone(&self.answers);
         let message = match what {
-            What::Start(number) => Message::Start(Start {
+            What::Start(number, peer) => Message::Start(Start {
                 ctx: ctx(),
                 machine: Arc::clone(&self.machines[number]),
                 id,
-                input: Value::empty_map(),
+                input: Value::map([("peer", Value::from(peer.to_string()))]),
                 reply: Box::new(move |answer| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
                 }),
@@ -514,7 +546,9 @@ impl<'m> Sim<'m> {
         let instance = record.header.instance_id;
         match &record.body {
             Body::DocumentPut { .. } => return,
-            Body::EventReceived { id: Some(id), .. } => {
+            Body::EventReceived { id: Some(id), .. }
+            | Body::EventIgnored { id: Some(id), .. }
+            | Body::EventDeferred { id: Some(id), .. } => {
                 *self.taken.entry(id.clone()).or_default() += 1;
             }
             Body::EffectStarted { tree, path, attempt } => {
@@ -550,6 +584,13 @@ impl<'m> Sim<'m> {
 
     /// Lets requests go out and answers come in; a dead process ends.
     fn settle(&mut self) {
+        // Letters lie for a while now and then.
+        while (self.calm || self.rng.chance(9, 10))
+            && let Some((to, letter)) = self.letters.take()
+        {
+            self.facts.letters += 1;
+            self.handle(to.id, letter);
+        }
         for at in 0..self.shards.len() {
             while let Some((_, call)) = self.shards[at].1.calls.pop_front() {
                 self.perform(call);
@@ -655,6 +696,7 @@ impl<'m> Sim<'m> {
         self.take_answers();
         self.shards.clear();
         self.answers = Arc::default();
+        self.letters = Letters::default();
         self.checkpoint_from = None;
         for op in &mut self.ops {
             if op.state == OpState::Sent {
@@ -706,7 +748,8 @@ impl<'m> Sim<'m> {
             self.acknowledged.push(line);
         }
         let recovery = Recovery::read(&self.log, 1_000, &[], &[]).expect("recovery works");
-        let settings = Settings { slots: 4, ..Settings::default() };
+        let post = Arc::new(self.letters.clone());
+        let settings = Settings { slots: 4, post, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
@@ -760,7 +803,7 @@ impl<'m> Sim<'m> {
                     assert!(count <= 1, "event {at} was taken {count} times");
                     assert!(!acknowledged || count == 1, "event {at} is lost");
                 }
-                What::Start(_) => {
+                What::Start(..) => {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
@@ -811,8 +854,24 @@ impl<'m> Sim<'m> {
         for (id, records) in &self.histories {
             self.check_history(*id, records);
         }
+        self.check_messages();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
+        }
+    }
+
+    /// A message that its sender saw accepted was taken once, and no message was taken twice.
+    fn check_messages(&mut self) {
+        for (id, count) in &self.taken {
+            assert!(*count == 1, "event `{id}` was taken {count} times");
+        }
+        for record in self.histories.values().flatten() {
+            let Body::EffectCompleted { tree, path, value } = &record.body else { continue };
+            if value.get("accepted").is_some() {
+                let key = format!("{}.{tree}.{path}", record.header.instance_id);
+                assert!(self.taken.contains_key(&*key), "message `{key}` is lost");
+                self.facts.told += 1;
+            }
         }
     }
 
@@ -859,7 +918,7 @@ impl<'m> Sim<'m> {
         if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
             return Some(Moving::Operation(at));
         }
-        if self.network.next_at().is_some() {
+        if self.network.next_at().is_some() || !self.letters.0.lock().unwrap().is_empty() {
             return Some(Moving::Message);
         }
         for (owner, outside) in &self.shards {
@@ -883,7 +942,7 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        for (path, node) in tree.nodes.iter().filter(|(_, node)| &*node.kind == "call") {
+        for (path, node) in tree.nodes.iter().filter(|(_, node)| node.key.is_some()) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,
                 NodeStatus::Started => !snapshot.asks_about(tree.id, path),

@@ -137,6 +137,36 @@ states:
   off: {type: final, status: cancelled}
 "#;
 
+/// Sends to another one of its kind, and keeps what it cannot take now.
+pub const TALKER: &str = r#"
+traaviis: "1"
+name: Talker
+version: 1.0.0
+initial: talking
+unhandled: defer
+events: {hello: {}, more: {}, stop: {}}
+data: {initial: {heard: 0}}
+states:
+  talking:
+    on: {stop: off}
+    invoke:
+      - id: talk
+        effect:
+          type: batch
+          items: [1, 2, 3]
+          fail_fast: false
+          effect: {type: send_event, id: tell, instance_id: "${input.peer}", event: hello, data: {n: "${item}"}}
+        onDone: {target: listening}
+        onError: {target: listening}
+  listening:
+    on:
+      hello: {actions: [{assign: {heard: "${data.heard + 1}"}}]}
+      more: talking
+      stop: off
+    after: {5m: off}
+  off: {type: final}
+"#;
+
 /// Calls side by side, then a wait.
 pub const FAN: &str = r#"
 traaviis: "1"

@@ -432,6 +432,7 @@ impl Reader {
             }
             "while_loop" => self.loop_bound(fields),
             "wait_signal" => self.exactly_one(fields, kind, &["event", "events"]),
+            "send_event" => self.exactly_one(fields, kind, &["instance_id", "correlation"]),
             _ => {}
         }
     }

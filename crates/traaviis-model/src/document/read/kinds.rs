@@ -253,6 +253,16 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "send_event",
+        params: &[
+            param("instance_id", Text, May),
+            param("correlation", Map, May),
+            param("event", Text, Must),
+            param("data", Any, May),
+        ],
+        roles: &[],
+    },
+    Kind {
         name: "call",
         params: &[param("function", Text, Must), param("args", Map, May)],
         roles: &[],
@@ -286,7 +296,6 @@ pub(super) const UNAVAILABLE: &[&str] = &[
     "circuit_breaker",
     "cache",
     "rate_limit",
-    "send_event",
     "broadcast_event",
     "notify",
     "spawn_fsm",
