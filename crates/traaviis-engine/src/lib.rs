@@ -11,6 +11,7 @@
 pub mod analysis;
 pub mod effects;
 pub mod expr;
+pub mod gates;
 pub mod machine;
 pub mod replay;
 pub mod simulate;

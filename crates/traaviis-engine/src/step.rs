@@ -5,7 +5,7 @@ use traaviis_model::{
     Text, Timestamp, Value, record::Operation,
 };
 
-use crate::machine::Machine;
+use crate::{gates::Left, machine::Machine};
 
 /// What can happen to an instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +115,15 @@ pub struct Step {
 pub enum Request {
     /// Begin an attempt; its `effect_started` is in the records.
     Perform(Call),
+    /// A body that a gate let in has ended.
+    Leave {
+        /// The ask that was let in.
+        call: CallId,
+        /// Its parameters.
+        input: Value,
+        /// How the body ended.
+        left: Left,
+    },
     /// A call waits for a slot: feed `Input::Starting` when there is one.
     Queue {
         /// Tree.

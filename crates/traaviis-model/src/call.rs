@@ -33,6 +33,9 @@ pub fn is_between_instances(kind: &str) -> bool {
     BETWEEN_INSTANCES.contains(&kind)
 }
 
+/// Kind of the calls that ask whether an effect may go on; authors cannot write it.
+pub const GATE: &str = "gate";
+
 /// Names one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId {

@@ -392,6 +392,8 @@ pub struct Effect {
     pub save: Option<Text>,
     /// Why it needs no compensation.
     pub waive: Option<Text>,
+    /// Gates that it must pass, the innermost first.
+    pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).
     pub params: Vec<(Text, Value)>,
     /// Child effects by role: `("effect", One)`, `("effects", List | Map)`, `("then", One)` ...
@@ -411,6 +413,17 @@ impl Definition {
         }
         parts
     }
+}
+
+/// A common key that puts an effect behind a gate.
+#[derive(Clone, Debug)]
+pub struct GateKey {
+    /// `rate_limit`, `concurrency` or `cache`.
+    pub kind: Text,
+    /// Parameters as written (templates).
+    pub params: Vec<(Text, Value)>,
+    /// Place.
+    pub pointer: Pointer,
 }
 
 impl Effect {

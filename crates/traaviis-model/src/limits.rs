@@ -34,6 +34,18 @@ pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
 pub const SIGNALS_MAX: u64 = 1_000;
 /// People that one task asks.
 pub const TASK_QUORUM_MAX: u64 = 100;
+/// Keys of one kind of gate that a tenant has in use; more is a key that is never the same.
+pub const GATES_MAX: usize = 10_000;
+/// Effects that wait for one key of a gate.
+pub const GATE_WAITING_MAX: usize = 10_000;
+/// Passes of one window of a rate limit.
+pub const RATE_REQUESTS_MAX: u64 = 10_000;
+/// Failures and probes that a circuit breaker counts.
+pub const BREAKER_FAILURES_MAX: u64 = 1_000;
+/// Bytes of the cached values of one tenant: a small part of the memory of a process.
+pub const CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one cached value.
+pub const CACHE_VALUE_BYTES_MAX: usize = 1 << 20;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
 /// Bytes of an event payload or start input.

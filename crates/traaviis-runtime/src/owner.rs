@@ -13,6 +13,7 @@
 
 mod between;
 mod dedup;
+mod gated;
 mod mailbox;
 mod message;
 mod slots;
@@ -32,7 +33,7 @@ use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, reco
 use traaviis_model::{
     Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
     TenantId, Text, Timestamp, Value,
-    call::is_between_instances,
+    call::{GATE, is_between_instances},
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
@@ -47,6 +48,7 @@ use crate::{
 };
 pub use between::{NoPost, Post};
 pub use dedup::EventIds;
+pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
@@ -82,6 +84,8 @@ pub struct Settings {
     pub slots: usize,
     /// Ended instances to remember.
     pub finished_max: usize,
+    /// Gates of the process.
+    pub gates: Arc<SharedGates>,
     /// Business keys of the process.
     pub correlations: Arc<Correlations>,
     /// Definitions of the process that are durable.
@@ -97,6 +101,7 @@ impl Default for Settings {
         Settings {
             slots: RUNNING_EFFECTS_MAX,
             finished_max: FINISHED_SUMMARIES_MAX,
+            gates: Arc::default(),
             correlations: Arc::default(),
             definitions: Arc::default(),
             forgets: Arc::default(),
@@ -220,6 +225,7 @@ impl Owner {
         for (ctx, snapshot, event_ids) in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             self.tenant(&ctx);
+            self.settings.gates.restore(&snapshot);
             if let Some(key) = &snapshot.correlation {
                 // What the log holds is true, even two open instances of one key.
                 let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
@@ -327,6 +333,9 @@ impl Owner {
                 self.ready.push_back(key);
             }
         }
+        if !self.draining {
+            self.let_in(now);
+        }
         self.settle(now, outbox);
     }
 
@@ -337,7 +346,8 @@ impl Owner {
         }
         let timer = self.timers.first().filter(|_| !self.draining).map(|it| it.0);
         let full = self.full.first().map(|it| it.0);
-        timer.into_iter().chain(full).min()
+        let gate = self.settings.gates.due().filter(|_| !self.draining);
+        timer.into_iter().chain(full).chain(gate).min()
     }
 
     /// Says whether nothing runs: no append and no call is on its way.
@@ -548,7 +558,9 @@ impl Owner {
     fn reserve(&mut self, tenant: TenantId, requests: &[Request]) {
         let Some(it) = self.tenants.get_mut(&tenant) else { return };
         for request in requests {
-            if let Request::Perform(call) = request {
+            if let Request::Perform(call) = request
+                && &*call.kind != GATE
+            {
                 it.slots.take(&call.id);
             }
         }
@@ -572,7 +584,7 @@ impl Owner {
             return self.definition_committed(tenant, hash, commit, now, outbox);
         }
         match (commit, commitment) {
-            (Ok(_), Commitment::Step(pending)) => self.apply(*pending, outbox),
+            (Ok(_), Commitment::Step(pending)) => self.apply(*pending, now, outbox),
             (Ok(_), Commitment::Start(begun)) => self.begin(*begun, now, outbox),
             (Err(LogError::Full), Commitment::Step(pending)) => self.put_back(*pending, now),
             (Err(LogError::Full), Commitment::Start(begun)) => {
@@ -600,7 +612,7 @@ impl Owner {
 
     /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
     /// to watch after an answer therefore never sees what happened before it.
-    fn apply(&mut self, pending: Pending, outbox: &mut dyn Outbox) {
+    fn apply(&mut self, pending: Pending, now: Timestamp, outbox: &mut dyn Outbox) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
@@ -617,13 +629,25 @@ impl Owner {
         let seq = snapshot.seq;
         outbox.publish(Committed { records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
-        self.request(key, requests, outbox);
+        self.request(key, requests, now, outbox);
     }
 
-    fn request(&mut self, key: Key, requests: Vec<Request>, outbox: &mut dyn Outbox) {
+    fn request(
+        &mut self,
+        key: Key,
+        requests: Vec<Request>,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         for request in requests {
             let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
             match request {
+                Request::Perform(call) if &*call.kind == GATE => {
+                    self.ask_gate(key.tenant, call, now)
+                }
+                Request::Leave { call, input, left } => {
+                    self.leave_gate(key.tenant, &call, &input, left, now);
+                }
                 Request::Perform(call) if is_between_instances(&call.kind) => {
                     let ctx = tenant.ctx.clone();
                     self.ask_instance(&ctx, call);
@@ -633,6 +657,7 @@ impl Owner {
                     outbox.abandon(&tenant.ctx, &id);
                     tenant.slots.give_back(&id);
                     self.freed.push_back(key.tenant);
+                    self.forget_gate(key.tenant, &id);
                 }
                 Request::Queue { tree, path } => {
                     tenant.slots.wait(Waiting { key, tree, path });

@@ -132,6 +132,7 @@ impl Runtime {
         let settings = Settings {
             slots: (options.slots / count).max(1),
             finished_max: (options.finished_max / count).max(1),
+            gates: Arc::default(),
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
@@ -148,9 +149,11 @@ impl Runtime {
             checkpoint_due,
             on_fatal: Arc::clone(&options.on_fatal),
         });
+        // All are made before one goes: what they share must be whole.
+        let owners: Vec<Owner> =
+            parts.into_iter().map(|part| Owner::new(settings.clone(), part)).collect();
         let mut shards = Vec::with_capacity(count);
-        for (number, (part, queue)) in parts.into_iter().zip(queues).enumerate() {
-            let owner = Owner::new(settings.clone(), part);
+        for (number, (owner, queue)) in owners.into_iter().zip(queues).enumerate() {
             shards.push(start_shard(number, owner, queue, &shared)?);
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));

@@ -432,7 +432,8 @@ fn call_text(kind: &str, input: &Value) -> String {
 
 /// Returns the instance that a message is for, as it was named.
 fn receiver(input: &Value) -> String {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
     match input.get("correlation") {
         Some(name) => format!("{} {}", text(name.get("workflow")), text(name.get("key"))),
         None => text(input.get("instance_id")),

@@ -2,6 +2,7 @@
 
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, Seq, Text, Value,
+    call::GATE,
     definition::{Backoff, Jitter, OnUnknown},
     record::{Status, TimerKind},
     snapshot::NodeStatus,
@@ -80,6 +81,10 @@ impl<'m> Run<'m> {
         // A paused instance starts nothing; what waits is queued when it is resumed.
         if self.snapshot.status == Status::Paused {
             return;
+        }
+        // Who asks a gate may wait long, for somebody who needs a slot.
+        if self.node(tree, path).is_some_and(|it| &*it.kind == GATE) {
+            return self.start_attempt(tree, path, params);
         }
         if self.start_slots == 0 {
             self.requests.push(Request::Queue { tree, path: path.clone() });

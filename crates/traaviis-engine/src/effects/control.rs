@@ -127,15 +127,15 @@ impl<'m> Run<'m> {
     }
 
     /// Returns children that are not over, and children opened so far.
-    fn counts(&self, tree: Seq, path: &str) -> (usize, usize) {
+    pub(super) fn counts(&self, tree: Seq, path: &str) -> (usize, usize) {
         self.node(tree, path).map_or((0, 0), |node| (node.running.len(), node.opened as usize))
     }
 
-    fn failed_below(&self, tree: Seq, path: &str) -> Option<EffectError> {
+    pub(super) fn failed_below(&self, tree: Seq, path: &str) -> Option<EffectError> {
         self.node(tree, path).filter(|node| node.failed > 0).and_then(|node| node.error.clone())
     }
 
-    fn value_of(&self, tree: Seq, path: &str, segment: &str) -> Value {
+    pub(super) fn value_of(&self, tree: Seq, path: &str, segment: &str) -> Value {
         self.node(tree, &child_path(path, segment)).map(|it| it.value.clone()).unwrap_or_default()
     }
 
@@ -183,6 +183,7 @@ impl<'m> Run<'m> {
             EffectKind::Retry { body, policy } => self.drive_retry(tree, path, def, body, policy),
             EffectKind::Timeout { body, .. } => self.drive_timeout(tree, path, def, body),
             EffectKind::Use { body, .. } => self.drive_one(tree, path, def, Some(body)),
+            EffectKind::Gate { ask, body } => self.drive_gate(tree, path, def, ask, body),
             EffectKind::WithCompensation { action, .. } => {
                 self.drive_one(tree, path, def, Some(action));
             }
@@ -198,7 +199,7 @@ impl<'m> Run<'m> {
     }
 
     /// Ends a control node, undoing first when it is a failed scope.
-    fn end_control(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
+    pub(super) fn end_control(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
         match end {
             End::Failed(error) if def.is_scope() => {
                 let error = Some(error);
@@ -550,7 +551,7 @@ impl<'m> Run<'m> {
     }
 
     /// A node with one child, or none, ends as that child does.
-    fn drive_one(
+    pub(super) fn drive_one(
         &mut self,
         tree: Seq,
         path: &Text,
@@ -654,7 +655,7 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, End::Cancelled(why));
     }
 
-    fn call_id(&self, tree: Seq, path: &Text, node: &Node) -> CallId {
+    pub(super) fn call_id(&self, tree: Seq, path: &Text, node: &Node) -> CallId {
         let (instance, path) = (self.snapshot.id, path.clone());
         CallId { instance, tree, path, scheduled: node.scheduled, attempt: node.attempt }
     }
@@ -666,6 +667,7 @@ impl<'m> Run<'m> {
                 if node.status == NodeStatus::Started {
                     self.requests.push(Request::Abandon(self.call_id(tree.id, path, node)));
                 }
+                self.requests.extend(self.left_open(tree, path, node));
             }
         }
     }

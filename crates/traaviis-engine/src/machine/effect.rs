@@ -6,13 +6,16 @@
 
 use traaviis_model::{
     Text, Value,
-    call::is_between_instances,
+    call::{GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
 };
 
 use super::{Descriptor, compile::Compiler};
-use crate::expr::{Expr, Scope, SecretUse, Template};
+use crate::{
+    expr::{Expr, Scope, SecretUse, Template},
+    gates::ASK,
+};
 
 /// A compiled node.
 #[derive(Debug)]
@@ -153,6 +156,11 @@ pub enum EffectKind {
         body: Box<EffectDef>,
         with: Template,
     },
+    /// A body that must pass a gate first: `ask` is a call of the kind `gate`.
+    Gate {
+        ask: Box<EffectDef>,
+        body: Box<EffectDef>,
+    },
     WaitSignal(Box<SignalDef>),
     Task(Box<TaskDef>),
     Call(Box<CallParams>),
@@ -228,6 +236,9 @@ impl EffectDef {
             | EffectKind::Timeout { body, .. }
             | EffectKind::Use { body, .. }
             | EffectKind::While { body, .. } => one(body).then_some(&**body),
+            EffectKind::Gate { ask, body } => {
+                [ask, body].into_iter().map(|it| &**it).find(|it| one(it))
+            }
             EffectKind::WithCompensation { action, compensation, .. } => {
                 [action, compensation].into_iter().map(|it| &**it).find(|it| one(it))
             }
@@ -449,6 +460,10 @@ impl Build<'_> {
             let policy = self.retry(policy, scope, &format!("{pointer}/retry"));
             def = wrap(def, "retry", |body| EffectKind::Retry { body, policy });
         }
+        for gate in &effect.gates {
+            let ask = self.ask(&gate.kind, &gate.params, scope, &gate.pointer);
+            def = wrap(def, &gate.kind, |body| EffectKind::Gate { ask, body });
+        }
         if let Some(deadline) = &effect.deadline {
             let duration = self.compiler.duration(deadline, scope, &format!("{pointer}/deadline"));
             def = wrap(def, "timeout", |body| EffectKind::Timeout { body, duration });
@@ -586,6 +601,11 @@ impl Build<'_> {
             "call" | "call_api" => return self.call(effect, scope),
             name if is_between_instances(name) => return self.message(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
+            "rate_limit" | "circuit_breaker" | "cache" => {
+                let ask = self.ask(name, &effect.params, scope, &effect.pointer);
+                let body = self.required(effect, "effect", "body", scope, depth);
+                return EffectKind::Gate { ask, body };
+            }
             "case_condition" => return self.case(effect, scope, depth),
             "batch" => return self.batch(effect, scope, depth),
             "sequence" => {
@@ -744,7 +764,8 @@ impl Build<'_> {
     fn message(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
         if effect.on_unknown.is_some() {
             let message = format!("effect `{}` has no unknown outcome", effect.kind);
-            let hint = "leave out `on_unknown`: the receiver takes it once, however often it is sent";
+            let hint =
+                "leave out `on_unknown`: the receiver takes it once, however often it is sent";
             let pointer = format!("{}/on_unknown", effect.pointer);
             self.compiler.error_with_hint("E140", &pointer, message, hint);
         }
@@ -754,8 +775,7 @@ impl Build<'_> {
             .iter()
             .map(|(name, value)| {
                 let at = format!("{pointer}/{name}");
-                let template =
-                    self.compiler.template(value, scope, SecretUse::Refused, &at);
+                let template = self.compiler.template(value, scope, SecretUse::Refused, &at);
                 (name.clone(), template)
             })
             .collect();
@@ -770,6 +790,35 @@ impl Build<'_> {
             on_unknown: Some(OnUnknown::Retry),
             key,
         }))
+    }
+
+    /// Compiles the call that asks a gate; its key carries what the gate is shared by.
+    fn ask(
+        &mut self,
+        gate: &str,
+        params: &[(Text, Value)],
+        scope: Scope,
+        pointer: &str,
+    ) -> Box<EffectDef> {
+        let mut input = vec![("gate".into(), Template::constant(Value::from(gate)))];
+        for (name, value) in params {
+            let at = format!("{pointer}/{name}");
+            let template = match &**name {
+                "window" | "ttl" | "recovery_timeout" => self.compiler.duration(value, scope, &at),
+                _ => self.compiler.template(value, scope, SecretUse::Refused, &at),
+            };
+            let shared_by_workflow = &**name == "scope" && value.as_str() == Some("workflow");
+            match shared_by_workflow {
+                true => {
+                    let workflow = Value::from(&*self.definition.name);
+                    input.push(("namespace".into(), Template::constant(workflow)));
+                }
+                false => input.push((name.clone(), template)),
+            }
+        }
+        let params = CallParams { input, retry: None, timeout: None, on_unknown: None, key: None };
+        let kind = EffectKind::Call(Box::new(params));
+        Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })
     }
 
     /// Compiles the named effect in place of its use.
@@ -935,6 +984,7 @@ fn kind_undoes(kind: &EffectKind) -> bool {
         EffectKind::Retry { body, .. }
         | EffectKind::Timeout { body, .. }
         | EffectKind::Use { body, .. }
+        | EffectKind::Gate { body, .. }
         | EffectKind::While { body, .. } => body.undoes,
         EffectKind::If { branches, .. } => branches.iter().any(|it| it.undoes),
         EffectKind::Case { cases, default, .. } => {

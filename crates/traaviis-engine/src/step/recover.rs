@@ -1,7 +1,9 @@
 //! What an instance is fed when a process finds it in the log.
 
 use traaviis_model::{
-    DeliveryClass, Seq, Snapshot, Text, Value, call::is_between_instances, record::Status,
+    DeliveryClass, Seq, Snapshot, Text, Value,
+    call::{GATE, is_between_instances},
+    record::Status,
     snapshot::NodeStatus,
 };
 
@@ -34,7 +36,8 @@ pub fn recover(snapshot: &Snapshot, class: impl Fn(&str, &Value) -> DeliveryClas
         if snapshot.waits_for_slot(tree, &path) {
             recovery.queued.push((tree, path));
         } else if node.status == NodeStatus::Started {
-            let class = match is_between_instances(&node.kind) {
+            let is_ours = is_between_instances(&node.kind) || &*node.kind == GATE;
+            let class = match is_ours {
                 true => DeliveryClass::KeyedWrite,
                 false => class(&node.kind, &node.input),
             };

@@ -145,7 +145,7 @@ impl<'m> World<'m> {
             let answer = (0..self.pending.len())
                 .min_by_key(|at| self.pending[*at].due)
                 .filter(|at| self.pending[*at].due <= until);
-            let timer = self.run.snapshot().next_due().filter(|due| *due <= until);
+            let timer = self.run.next_due().filter(|due| *due <= until);
             let before = self.run.now();
             match (answer, timer) {
                 (None, None) => {
@@ -186,7 +186,7 @@ impl<'m> World<'m> {
             match request {
                 Request::Perform(call) => self.begin(call)?,
                 Request::Abandon(id) => self.pending.retain(|it| it.call.id != id),
-                Request::Queue { .. } | Request::Continue => {}
+                Request::Queue { .. } | Request::Leave { .. } | Request::Continue => {}
             }
         }
         Ok(())

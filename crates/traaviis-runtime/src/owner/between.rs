@@ -133,8 +133,8 @@ fn refusal(error: &Error) -> Option<EffectError> {
     };
     let mut refused = EffectError::new("event_rejected", error.to_string());
     refused.retryable = error.is_retryable();
-    Some(refused.with_details(Value::map([
-        ("code", Value::from(error.code())),
-        ("details", details),
-    ])))
+    Some(
+        refused
+            .with_details(Value::map([("code", Value::from(error.code())), ("details", details)])),
+    )
 }

@@ -193,7 +193,7 @@ impl Owner {
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { records, snapshot });
         reply(Ok(StartOutcome { existing: false, found }));
-        self.request(key, requests, outbox);
+        self.request(key, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
 

@@ -36,7 +36,9 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
-use crate::support::{COUNTER, FAN, Outside, PAYMENT, PICKY, TALKER, TRIP, ctx, id, lines, machine};
+use crate::support::{
+    COUNTER, FAN, Outside, PAYMENT, PICKY, TALKER, TRIP, ctx, id, lines, machine,
+};
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Children, Effect, SagaStep},
+    definition::{Children, Effect, GateKey, SagaStep},
     document::{
         read::{
             At, Fields, Keys, Reader,
             kinds::{
-                COMMON, COMMON_UNAVAILABLE, Form, KINDS, Kind, Need, Param, Role, Shape,
+                COMMON, COMMON_UNAVAILABLE, Form, GATES, KINDS, Kind, Need, Param, Role, Shape,
                 UNAVAILABLE,
             },
             nearest, retry,
@@ -151,10 +151,28 @@ impl Reader {
                 self.path(&text, &it)
             }),
             waive: fields.get("waive").and_then(|it| self.words(&it)),
+            gates: self.gates(fields, kind),
             params: Vec::new(),
             children: Vec::new(),
             pointer: fields.at.pointer.clone(),
         }
+    }
+
+    /// Reads the common keys that put the effect behind a gate.
+    fn gates(&mut self, fields: &Fields<'_>, kind: &Kind) -> Vec<GateKey> {
+        let mut gates = Vec::new();
+        for gate in GATES {
+            // A parameter hides the common key of the same name.
+            let is_own = kind.params.iter().any(|it| it.name == gate.name);
+            let Some(at) = fields.get(gate.name).filter(|_| !is_own) else { continue };
+            let known: Vec<&str> = gate.params.iter().map(|it| it.name).collect();
+            let what = format!("`{}`", gate.name);
+            let keys = Keys { what: &what, code: "E140", known: &known, unavailable: &[] };
+            let Some(fields) = self.fields(&at, &keys) else { continue };
+            let params = self.params(&fields, gate);
+            gates.push(GateKey { kind: gate.name.into(), params, pointer: at.pointer.clone() });
+        }
+        gates
     }
 
     fn effect_id(&mut self, at: &At<'_>, tree: &mut Tree) -> Option<Text> {

@@ -87,6 +87,37 @@ const fn role(name: &'static str, form: Form, need: Need) -> Role {
     Role { name, form, need }
 }
 
+const RATE_LIMIT: &[Param] = &[
+    param("key", Text, Must),
+    param("requests", Any, Must),
+    param("window", Duration, Must),
+    param("algorithm", Word(&["token_bucket", "sliding_window", "fixed_window"]), May),
+    param("burst_limit", Any, May),
+    param("on_limit", Word(&["wait", "fail"]), May),
+];
+
+const CACHE: &[Param] = &[
+    param("key", Text, Must),
+    param("ttl", Duration, May),
+    param("namespace", Text, May),
+    param("invalidate_on", Later, May),
+];
+
+/// Common keys that put an effect behind a gate, the innermost first.
+pub(super) const GATES: &[Kind] = &[
+    Kind { name: "rate_limit", params: RATE_LIMIT, roles: &[] },
+    Kind {
+        name: "concurrency",
+        params: &[
+            param("key", Text, Must),
+            param("limit", Any, Must),
+            param("scope", Word(&["workflow", "tenant"]), May),
+        ],
+        roles: &[],
+    },
+    Kind { name: "cache", params: CACHE, roles: &[] },
+];
+
 /// Every kind that can be carried out.
 pub(super) const KINDS: &[Kind] = &[
     Kind {
@@ -126,6 +157,20 @@ pub(super) const KINDS: &[Kind] = &[
         ],
         roles: &[role("steps", Form::Saga, Must)],
     },
+    Kind { name: "rate_limit", params: RATE_LIMIT, roles: &[role("effect", Form::One, Must)] },
+    Kind {
+        name: "circuit_breaker",
+        params: &[
+            param("name", Text, Must),
+            param("failure_threshold", Any, May),
+            param("window", Duration, May),
+            param("recovery_timeout", Duration, May),
+            param("half_open_max", Any, May),
+            param("expected_errors", Texts, May),
+        ],
+        roles: &[role("effect", Form::One, Must)],
+    },
+    Kind { name: "cache", params: CACHE, roles: &[role("effect", Form::One, Must)] },
     Kind {
         name: "if_condition",
         params: &[param("cond", Cel, Must)],
@@ -293,9 +338,6 @@ pub(super) const KINDS: &[Kind] = &[
 
 /// Kinds of the language that this release does not carry out.
 pub(super) const UNAVAILABLE: &[&str] = &[
-    "circuit_breaker",
-    "cache",
-    "rate_limit",
     "broadcast_event",
     "notify",
     "spawn_fsm",
@@ -331,8 +373,10 @@ pub(super) const COMMON: &[&str] = &[
     "save",
     "waive",
     "priority",
+    "rate_limit",
+    "concurrency",
+    "cache",
 ];
 
 /// Common keys of the language that this release does not carry out.
-pub(super) const COMMON_UNAVAILABLE: &[&str] =
-    &["budget", "concurrency", "rate_limit", "cache", "redact"];
+pub(super) const COMMON_UNAVAILABLE: &[&str] = &["budget", "redact"];
