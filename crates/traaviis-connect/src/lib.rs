@@ -45,7 +45,9 @@ use tokio::{
     runtime::{Handle, Runtime},
     task::{AbortHandle, JoinError},
 };
-use traaviis_model::{Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value};
+use traaviis_model::{
+    Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, call::CALL_KINDS,
+};
 use traaviis_ports::{Connector, OnOutcome, Outcome};
 
 pub use egress::{Denied, EgressPolicy, Target, is_global};
@@ -193,6 +195,8 @@ impl Connector for HttpConnector {
                 .and_then(Value::as_str)
                 .and_then(|name| self.shared.functions.get(name))
                 .map_or(DeliveryClass::OtherWrite, Function::delivery_class),
+            // Not performed in this release: asking again is harmless.
+            other if CALL_KINDS.contains(&other) => DeliveryClass::SafeRead,
             _ => DeliveryClass::OtherWrite,
         }
     }
@@ -265,6 +269,10 @@ impl Shared {
         match &*call.kind {
             "call_api" => http::call_api(&self.api, call, vault).await,
             "call" => functions::call_function(&self.calls, &self.functions, call, vault).await,
+            other if CALL_KINDS.contains(&other) => Err(EffectError::new(
+                "feature_unavailable",
+                format!("this release does not perform `{other}`; tests answer it with mocks"),
+            )),
             other => Err(EffectError::new(
                 "unknown_effect",
                 format!("the HTTP connector does not perform `{other}`"),
