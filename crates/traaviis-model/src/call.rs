@@ -12,6 +12,7 @@ use crate::{
 pub const CALL_KINDS: &[&str] = &[
     "call",
     "call_api",
+    "notify",
     "mcp_call",
     "call_llm",
     "embed_text",

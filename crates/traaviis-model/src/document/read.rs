@@ -540,7 +540,7 @@ mod tests {
             let found = keys(&schema, &format!("/$defs/effect_{}/properties", kind.name));
             assert_eq!(found, own, "{}", kind.name);
         }
-        let called = kinds::MOCKED.iter().map(|it| it.name).chain(["call", "call_api"]);
+        let called = kinds::MOCKED.iter().map(|it| it.name).chain(["call", "call_api", "notify"]);
         assert_eq!(sorted(called), sorted(crate::call::CALL_KINDS.iter().copied()));
         let branches = schema.pointer("/$defs/effect/allOf").unwrap().as_array().unwrap();
         assert_eq!(branches.len(), kinds::KINDS.len() + kinds::MOCKED.len());

@@ -264,6 +264,16 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "notify",
+        params: &[
+            param("to", List, Must),
+            param("message", Text, Must),
+            param("title", Text, May),
+            param("data", Any, May),
+        ],
+        roles: &[],
+    },
+    Kind {
         name: "call_api",
         params: &[
             param("url", Text, Must),
@@ -294,7 +304,6 @@ pub(super) const UNAVAILABLE: &[&str] = &[
     "rate_limit",
     "send_event",
     "broadcast_event",
-    "notify",
     "spawn_fsm",
     "invoke_fsm",
     "query_fsm",
