@@ -189,12 +189,13 @@ impl Gates {
         for tree in &snapshot.trees {
             for (path, ask) in &tree.nodes {
                 let Some((gate, segment)) = path.rsplit_once('/') else { continue };
-                let is_inside = segment == ASK
+                let was_let_in = segment == ASK
                     && &*ask.kind == GATE
                     && ask.status == NodeStatus::Completed
-                    && tree.nodes.get(gate).is_some_and(|it| !it.status.is_over());
-                let Ok(name) = name_of(&ask.input) else { continue };
-                if !is_inside {
+                    && ask.value.get("value").is_none();
+                let Some(gate) = tree.nodes.get(gate).filter(|_| was_let_in) else { continue };
+                let Ok(name) = name_of(&gate.input) else { continue };
+                if gate.status.is_over() {
                     continue;
                 }
                 let id = CallId {
@@ -207,11 +208,9 @@ impl Gates {
                 self.places.insert(id.clone(), name.clone());
                 match &*name.0 {
                     "concurrency" => {
-                        self.concurrency.entry(name).or_default().restore(id, &ask.input)
+                        self.concurrency.entry(name).or_default().restore(id, &gate.input)
                     }
-                    "cache" if ask.value.get("value").is_none() => {
-                        self.cache.restore(id, name, &ask.input);
-                    }
+                    "cache" => self.cache.restore(id, name, &gate.input),
                     _ => {}
                 }
             }

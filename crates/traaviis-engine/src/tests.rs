@@ -9,6 +9,7 @@
 
 mod actions;
 mod control;
+mod gates;
 mod incident;
 mod operate;
 mod people;
@@ -190,7 +191,7 @@ impl<'m> World<'m> {
             let input = match request {
                 Request::Continue => Input::Continue,
                 Request::Queue { tree, path } => Input::Starting { tree, path },
-                Request::Perform(_) | Request::Abandon(_) => continue,
+                Request::Perform(_) | Request::Abandon(_) | Request::Leave { .. } => continue,
             };
             let step = step(self.machine, &self.snapshot, input, &context(self.now));
             self.took(step.unwrap_or_else(|why| panic!("{why}")));

@@ -46,6 +46,8 @@ pub const BREAKER_FAILURES_MAX: u64 = 1_000;
 pub const CACHE_BYTES_MAX: usize = 8 << 20;
 /// Bytes of one cached value.
 pub const CACHE_VALUE_BYTES_MAX: usize = 1 << 20;
+/// Agents of one `coordinate_agents`.
+pub const AGENTS_MAX: usize = 16;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
 /// Bytes of an event payload or start input.

@@ -7,7 +7,7 @@ use traaviis_model::{
     time::Timestamp,
 };
 
-use super::{End, child_path, is_undoing};
+use super::{End, child_path, gate::ask_input, is_undoing};
 use crate::{
     expr::{EvalError, Expr},
     machine::{CaseTest, EffectDef, EffectKind, RetryDef},
@@ -71,6 +71,7 @@ impl<'m> Run<'m> {
                 }
                 with
             }
+            EffectKind::Gate { ask, .. } => ask_input(ask, &env)?,
             EffectKind::Task(task) => self.task_input(tree, path, task)?,
             EffectKind::Timeout { duration, .. } => {
                 let value = duration.render(&env)?;

@@ -4,16 +4,17 @@
 //! needs no gates. Leaving is told after the commit, and lost with the process: gates begin anew.
 
 use traaviis_model::{
-    Seq, Text,
+    Map, Seq, Text, Value,
     call::GATE,
     snapshot::{Node, NodeStatus, Tree},
 };
 
 use super::{End, child_path};
 use crate::{
+    expr::EvalError,
     gates::{ASK, Left},
     machine::{EffectDef, EffectKind},
-    step::{Request, Run},
+    step::{Request, Run, StepEnv},
 };
 
 impl<'m> Run<'m> {
@@ -66,20 +67,31 @@ impl<'m> Run<'m> {
         }
         let ask = child_path(path, ASK);
         let Some(node) = self.node(tree, &ask).filter(|it| was_let_in(it)) else { return };
-        let (call, input) = (self.call_id(tree, &ask, node), node.input.clone());
+        let call = self.call_id(tree, &ask, node);
+        let input = self.node(tree, path).map(|it| it.input.clone()).unwrap_or_default();
         self.requests.push(Request::Leave { call, input, left: left() });
     }
 
     /// Returns what tells the gate of `ask` that its body is given up, if it is one.
     pub(super) fn left_open(&self, tree: &Tree, ask: &Text, node: &Node) -> Option<Request> {
         let (gate, _) = ask.rsplit_once('/').filter(|it| it.1 == ASK)?;
-        let is_open = tree.nodes.get(gate).is_some_and(|it| !it.status.is_over());
-        (is_open && was_let_in(node)).then(|| Request::Leave {
+        let gate = tree.nodes.get(gate).filter(|it| !it.status.is_over() && was_let_in(node))?;
+        Some(Request::Leave {
             call: self.call_id(tree.id, ask, node),
-            input: node.input.clone(),
+            input: gate.input.clone(),
             left: Left::Cancelled,
         })
     }
+}
+
+/// Evaluates what a gate is asked with; kept at the node itself, as an ask that is over forgets it.
+pub(super) fn ask_input(ask: &EffectDef, env: &StepEnv<'_>) -> Result<Value, EvalError> {
+    let EffectKind::Call(params) = &ask.kind else { return Ok(Value::Null) };
+    let mut input = Map::new();
+    for (name, template) in &params.input {
+        input.insert(name.clone(), template.render(env)?);
+    }
+    Ok(Value::Map(input.into()))
 }
 
 fn was_let_in(ask: &Node) -> bool {

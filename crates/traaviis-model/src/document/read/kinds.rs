@@ -2,7 +2,12 @@
 //!
 //! A new kind is one entry here, one compiled kind in the engine, and one branch in the schema.
 
-use crate::limits::{BATCH_ITEMS_MAX, LOOP_ITERATIONS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX};
+mod mocked;
+
+use crate::limits::{
+    BATCH_ITEMS_MAX, BREAKER_FAILURES_MAX, LOOP_ITERATIONS_MAX, RATE_REQUESTS_MAX,
+    RUNNING_EFFECTS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX,
+};
 
 /// A kind of effect.
 pub(super) struct Kind {
@@ -56,6 +61,8 @@ pub(super) enum Shape {
     Flag,
     /// A whole number in a range, written out.
     Count(u64, u64),
+    /// A number in a range; a template.
+    Amount(f64, f64),
     /// One of a few words.
     Word(&'static [&'static str]),
     /// One of a few words in any case, read as lower case; a template.
@@ -66,7 +73,8 @@ pub(super) enum Shape {
     Later,
 }
 use Shape::{
-    Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts, Word,
+    Amount, Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts,
+    Word,
 };
 
 /// How child effects are written.
@@ -89,10 +97,10 @@ const fn role(name: &'static str, form: Form, need: Need) -> Role {
 
 const RATE_LIMIT: &[Param] = &[
     param("key", Text, Must),
-    param("requests", Any, Must),
+    param("requests", Amount(1.0, RATE_REQUESTS_MAX as f64), Must),
     param("window", Duration, Must),
     param("algorithm", Word(&["token_bucket", "sliding_window", "fixed_window"]), May),
-    param("burst_limit", Any, May),
+    param("burst_limit", Amount(1.0, RATE_REQUESTS_MAX as f64), May),
     param("on_limit", Word(&["wait", "fail"]), May),
 ];
 
@@ -110,13 +118,14 @@ pub(super) const GATES: &[Kind] = &[
         name: "concurrency",
         params: &[
             param("key", Text, Must),
-            param("limit", Any, Must),
+            param("limit", Amount(1.0, RUNNING_EFFECTS_MAX as f64), Must),
             param("scope", Word(&["workflow", "tenant"]), May),
         ],
         roles: &[],
     },
     Kind { name: "cache", params: CACHE, roles: &[] },
 ];
+pub(super) use mocked::MOCKED;
 
 /// Every kind that can be carried out.
 pub(super) const KINDS: &[Kind] = &[
@@ -162,10 +171,10 @@ pub(super) const KINDS: &[Kind] = &[
         name: "circuit_breaker",
         params: &[
             param("name", Text, Must),
-            param("failure_threshold", Any, May),
+            param("failure_threshold", Amount(1.0, BREAKER_FAILURES_MAX as f64), May),
             param("window", Duration, May),
             param("recovery_timeout", Duration, May),
-            param("half_open_max", Any, May),
+            param("half_open_max", Amount(1.0, BREAKER_FAILURES_MAX as f64), May),
             param("expected_errors", Texts, May),
         ],
         roles: &[role("effect", Form::One, Must)],
@@ -313,6 +322,16 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "notify",
+        params: &[
+            param("to", List, Must),
+            param("message", Text, Must),
+            param("title", Text, May),
+            param("data", Any, May),
+        ],
+        roles: &[],
+    },
+    Kind {
         name: "call_api",
         params: &[
             param("url", Text, Must),
@@ -337,27 +356,8 @@ pub(super) const KINDS: &[Kind] = &[
 ];
 
 /// Kinds of the language that this release does not carry out.
-pub(super) const UNAVAILABLE: &[&str] = &[
-    "broadcast_event",
-    "notify",
-    "spawn_fsm",
-    "invoke_fsm",
-    "query_fsm",
-    "store_document",
-    "query_documents",
-    "mcp_call",
-    "call_llm",
-    "embed_text",
-    "vector_search",
-    "rag_pipeline",
-    "invoke_agent",
-    "spawn_agent",
-    "coordinate_agents",
-    "quality_gate",
-    "classify",
-    "extract",
-    "detect_pii",
-];
+pub(super) const UNAVAILABLE: &[&str] =
+    &["broadcast_event", "spawn_fsm", "invoke_fsm", "query_fsm"];
 
 /// Keys that every effect may have.
 pub(super) const COMMON: &[&str] = &[
