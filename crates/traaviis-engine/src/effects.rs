@@ -4,6 +4,7 @@
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
+//! - Children are instances that a node starts (`child.rs`).
 //! - Waiting for events and for people: `signal.rs`, `task.rs`.
 //! - A tree without owner cleans up or is detached (`cleanup.rs`).
 //!
@@ -12,6 +13,7 @@
 //! state.
 
 mod call;
+mod child;
 mod cleanup;
 mod control;
 mod instant;

@@ -145,7 +145,8 @@ impl<'m> Simulation<'m> {
         })?;
         self.requests.clear();
         self.queued.clear();
-        let Recovery { inputs, queued } = recover(&self.snapshot, class);
+        let Recovery { inputs, queued, asked } = recover(&self.snapshot, class);
+        self.requests.extend(asked.into_iter().map(Request::Perform));
         for input in inputs {
             self.feed(input)?;
         }

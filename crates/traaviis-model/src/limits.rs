@@ -36,6 +36,10 @@ pub const SIGNALS_MAX: u64 = 1_000;
 pub const TASK_QUORUM_MAX: u64 = 100;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Children of one instance that have not ended; they are held in memory with it.
+pub const CHILDREN_MAX: usize = 10_000;
+/// How many stand above a child; deeper is a workflow that starts itself without end.
+pub const CHILD_DEPTH_MAX: u32 = 32;
 /// Bytes of an event payload or start input.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instance's data.

@@ -7,6 +7,7 @@
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
 mod bench;
+mod children;
 mod clock;
 mod commands;
 mod connectors;

@@ -90,6 +90,8 @@ impl Trace {
             | Body::Emitted { .. }
             | Body::IncidentOpened { .. }
             | Body::IncidentResolved { .. }
+            | Body::ChildClosing { .. }
+            | Body::ChildFinished { .. }
             | Body::CancelRequested { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
@@ -145,6 +147,13 @@ impl Trace {
             Body::Warning { code, message, at_pointer } => {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Care, &format!("! {code}: {message} (at {at_pointer})"))
+            }
+            Body::ChildClosing { child } => {
+                style.paint(Ink::Dim, &format!("⊘ child {child} is told to end"))
+            }
+            Body::ChildFinished { child, status, .. } => {
+                let status = style.paint(ink_of(*status), status.as_str());
+                format!("◌ child {child} {status}")
             }
             Body::Emitted { event, data, .. } => format!("⇠ emit {event}{}", suffix(data)),
             Body::IncidentOpened { incident, path, message, .. } => {
@@ -264,6 +273,9 @@ impl Trace {
                 format!("☑ {name}  {} by {}", clip(text("outcome"), 60), text("by"))
             }
             Body::TaskExpired { .. } => style.paint(Ink::Care, &format!("☐ {name}  expired")),
+            Body::ChildStarted { child, workflow, .. } => {
+                format!("● {name}  child {} {child}", style.paint(Ink::Name, workflow))
+            }
             Body::SignalReceived { data, .. } => format!("⇢ {name}{}", suffix(data)),
             Body::TreeOrphaned { .. } => return None,
             _ => return None,
@@ -419,6 +431,14 @@ fn call_text(kind: &str, input: &Value) -> String {
             let args = input.get("args").map(suffix).unwrap_or_default();
             format!("{}{args}", text("function"))
         }
+        "query_fsm" => {
+            format!("{} of {}", clip(text("select"), VALUE_CHARS_MAX), text("instance_id"))
+        }
+        "spawn_fsm" => format!(
+            "starts {}{}",
+            text("workflow"),
+            input.get("input").map(suffix).unwrap_or_default()
+        ),
         "send_event" => format!("{} to {}", text("event"), receiver(input)),
         _ => {
             let method = match text("method") {
@@ -432,7 +452,8 @@ fn call_text(kind: &str, input: &Value) -> String {
 
 /// Returns the instance that a message is for, as it was named.
 fn receiver(input: &Value) -> String {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
     match input.get("correlation") {
         Some(name) => format!("{} {}", text(name.get("workflow")), text(name.get("key"))),
         None => text(input.get("instance_id")),

@@ -186,7 +186,7 @@ impl<'m> World<'m> {
             match request {
                 Request::Perform(call) => self.begin(call)?,
                 Request::Abandon(id) => self.pending.retain(|it| it.call.id != id),
-                Request::Queue { .. } | Request::Continue => {}
+                Request::Queue { .. } | Request::Close(_) | Request::Continue => {}
             }
         }
         Ok(())

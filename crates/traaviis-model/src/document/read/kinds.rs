@@ -263,6 +263,23 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "spawn_fsm",
+        params: &[
+            param("workflow", Text, Must),
+            param("version", Text, May),
+            param("input", Any, May),
+            param("correlation", Text, May),
+            param("wait", Flag, May),
+            param("parent_close", Word(&["cancel", "abandon", "request_cancel"]), May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "query_fsm",
+        params: &[param("instance_id", Text, Must), param("select", Cel, Must)],
+        roles: &[],
+    },
+    Kind {
         name: "call",
         params: &[param("function", Text, Must), param("args", Map, May)],
         roles: &[],
@@ -298,9 +315,7 @@ pub(super) const UNAVAILABLE: &[&str] = &[
     "rate_limit",
     "broadcast_event",
     "notify",
-    "spawn_fsm",
     "invoke_fsm",
-    "query_fsm",
     "store_document",
     "query_documents",
     "mcp_call",
