@@ -2,7 +2,7 @@
 
 use traaviis_model::{
     Diagnostic, Value,
-    call::is_between_instances,
+    call::{CALL_KINDS, is_between_instances},
     definition::{Children, Definition, Effect, ErrorsUnhandled, State},
 };
 
@@ -48,7 +48,8 @@ fn is_handled(chart: &Chart<'_>, state: StateId, invoke: &InvokeDef) -> bool {
 fn has_outcomes(definition: &Definition, effect: &Effect) -> bool {
     let own = match &*effect.kind {
         kind if is_between_instances(kind) => true,
-        "call" | "call_api" | "timeout" | "while_loop" | "wait_signal" => true,
+        "timeout" | "while_loop" | "wait_signal" => true,
+        call if CALL_KINDS.contains(&call) => true,
         "human_task" => effect.param("deadline").is_some(),
         "approval" => {
             effect.param("deadline").is_some()

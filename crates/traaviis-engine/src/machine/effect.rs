@@ -6,7 +6,7 @@
 
 use traaviis_model::{
     Text, Value,
-    call::is_between_instances,
+    call::{CALL_KINDS, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
     record::ParentClose,
@@ -595,8 +595,8 @@ impl Build<'_> {
     fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
         let name: &str = &effect.kind;
         match name {
-            "call" | "call_api" => return self.call(effect, scope),
             name if is_between_instances(name) => return self.message(effect, scope),
+            _ if CALL_KINDS.contains(&name) => return self.call(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
             "case_condition" => return self.case(effect, scope, depth),
             "batch" => return self.batch(effect, scope, depth),

@@ -94,11 +94,11 @@ fn a_node_that_is_called_off_closes_its_child_unless_it_is_abandoned() {
               start ask/b#1
               child ask/b Note
             > send stop
+              stop -> off
               child closing
               cancelled ask/a: state_left
               cancelled ask/b: state_left
               cancelled ask: state_left
-              stop -> off
               finished completed null
         "#]],
     );
