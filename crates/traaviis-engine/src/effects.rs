@@ -5,6 +5,7 @@
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
 //! - Gates, which let effects on or make them wait: `gate.rs`.
+//! - Children are instances that a node starts (`child.rs`).
 //! - Waiting for events and for people: `signal.rs`, `task.rs`.
 //! - A tree without owner cleans up or is detached (`cleanup.rs`).
 //!
@@ -13,6 +14,7 @@
 //! state.
 
 mod call;
+mod child;
 mod cleanup;
 mod control;
 mod gate;

@@ -189,9 +189,12 @@ impl Gates {
         for tree in &snapshot.trees {
             for (path, ask) in &tree.nodes {
                 let Some((gate, segment)) = path.rsplit_once('/') else { continue };
+                // An answer that is held by a pause or an incident will still be taken.
+                let is_answered = ask.status == NodeStatus::Completed
+                    || snapshot.holds_outcome(tree.id, path);
                 let was_let_in = segment == ASK
                     && &*ask.kind == GATE
-                    && ask.status == NodeStatus::Completed
+                    && is_answered
                     && ask.value.get("value").is_none();
                 let Some(gate) = tree.nodes.get(gate).filter(|_| was_let_in) else { continue };
                 let Ok(name) = name_of(&gate.input) else { continue };

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
-//! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a
+//! (what a definition that compiles probably gets wrong), [`query`](mod@query) (what instances read
+//! of each other), [`testing`] (the test cases of a
 //! document, on [`simulate`]).
 
 pub mod analysis;
@@ -13,16 +14,19 @@ pub mod effects;
 pub mod expr;
 pub mod gates;
 pub mod machine;
+pub mod query;
 pub mod replay;
 pub mod simulate;
 pub mod step;
 pub mod testing;
 
 pub use machine::Machine;
+pub use query::{QueryError, query};
 pub use replay::{ReplayError, replay};
 pub use step::{
-    GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, checked_input,
-    correlation_key, hold, recover, start, start_watched, step, step_watched,
+    Birth, GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext,
+    checked_input, correlation_key, hold, recover, start, start_born, start_watched, step,
+    step_watched,
 };
 
 #[cfg(test)]

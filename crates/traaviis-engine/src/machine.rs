@@ -22,7 +22,9 @@ use traaviis_model::{
 
 use crate::expr::{Expr, Template};
 pub(crate) use compile::nearest;
-pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, TaskDef};
+pub use effect::{
+    CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, SpawnDef, TaskDef,
+};
 pub use places::Places;
 pub use schema::Schema;
 

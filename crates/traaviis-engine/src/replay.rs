@@ -5,13 +5,13 @@
 use traaviis_model::{
     Body, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
-    record::{EventSource, Operation, TaskAct, write_line},
+    record::{Ending, EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
 use crate::{
     Machine,
-    step::{Input, Resolution, Step, StepContext, start, step},
+    step::{Birth, Input, Resolution, Step, StepContext, start_born, step},
 };
 
 /// Where replay and history part.
@@ -110,9 +110,13 @@ fn decide(
         why: why.message,
     };
     let Some(state) = state else {
-        let Body::Created { input, .. } = &first.body else { return Ok(None) };
+        let Body::Created { input, correlation, lineage, .. } = &first.body else {
+            return Ok(None);
+        };
         let id = first.header.instance_id;
-        return start(machine, &ctx, id, input.clone(), &context).map(Some).map_err(refused);
+        let birth = Birth { lineage: lineage.clone(), correlation: correlation.clone() };
+        let begun = start_born(machine, &ctx, id, input.clone(), birth, &context);
+        return begun.map(Some).map_err(refused);
     };
     step(machine, state, input_of(state, taken), &context).map(Some).map_err(refused)
 }
@@ -130,6 +134,15 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         | Body::EventIgnored { event, data, id }
         | Body::EventDeferred { event, data, id } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
+        }
+        Body::ChildFinished { child, status, error } => {
+            let output = match taken.get(1).map(|it| &it.body) {
+                Some(Body::EffectCompleted { value, .. }) => value.clone(),
+                _ => Value::Null,
+            };
+            let (status, error) = (*status, error.clone());
+            let ending = Ending { status, output, error, terminated: false };
+            Input::Ended { instance: *child, ending }
         }
         Body::TimerFired { timer } => Input::Timer { timer: timer.clone() },
         Body::EffectStarted { tree, path, .. } => {

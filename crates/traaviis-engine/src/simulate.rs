@@ -169,7 +169,8 @@ impl<'m> Simulation<'m> {
         self.answered.clear();
         self.gates = Gates::default();
         self.gates.restore(&self.snapshot);
-        let Recovery { inputs, queued } = recover(&self.snapshot, class);
+        let Recovery { inputs, queued, asked } = recover(&self.snapshot, class);
+        asked.into_iter().for_each(|call| self.request(Request::Perform(call)));
         for input in inputs {
             self.feed(input)?;
         }

@@ -50,6 +50,10 @@ pub const CACHE_VALUE_BYTES_MAX: usize = 1 << 20;
 pub const AGENTS_MAX: usize = 16;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Children of one instance that have not ended; they are held in memory with it.
+pub const CHILDREN_MAX: usize = 10_000;
+/// How many stand above a child; deeper is a workflow that starts itself without end.
+pub const CHILD_DEPTH_MAX: u32 = 32;
 /// Bytes of an event payload or start input.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instance's data.

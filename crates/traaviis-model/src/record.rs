@@ -44,6 +44,48 @@ impl ActorKind {
     }
 }
 
+/// What happens to a child when its parent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentClose {
+    /// It is cancelled; terminated when the parent was.
+    #[default]
+    Cancel,
+    /// It goes on alone.
+    Abandon,
+    /// It is cancelled, and always runs its exit actions and compensations.
+    RequestCancel,
+}
+
+/// Where a child comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The instance that started it.
+    pub parent_id: InstanceId,
+    /// The first of the line, which has no parent.
+    pub root_id: InstanceId,
+    /// How many stand above it.
+    pub depth: u32,
+    /// What the end of the parent means for it.
+    pub parent_close: ParentClose,
+}
+
+/// How another instance ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Status at the end.
+    pub status: Status,
+    /// Output.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// It was ended without exit actions and compensation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminated: bool,
+}
+
 /// Kinds of actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -245,6 +287,13 @@ pub enum Held {
         /// What may be promised about it.
         class: DeliveryClass,
     },
+    /// A child ended.
+    Ended {
+        /// The child.
+        instance: InstanceId,
+        /// How.
+        ending: Ending,
+    },
     /// Work that did not fit the step before.
     Continue,
 }
@@ -256,7 +305,7 @@ impl Held {
             Held::Outcome { tree, path, .. }
             | Held::Starting { tree, path }
             | Held::Unknown { tree, path, .. } => Some((*tree, path)),
-            Held::Timer { .. } | Held::Continue => None,
+            Held::Timer { .. } | Held::Ended { .. } | Held::Continue => None,
         }
     }
 }
@@ -384,6 +433,9 @@ pub enum Body {
         /// Business key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<Text>,
+        /// Its parent, when another instance started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lineage: Option<Box<Lineage>>,
     },
     /// An event was taken.
     EventReceived {
@@ -611,6 +663,34 @@ pub enum Body {
         /// `completed` or `failed`.
         outcome: Text,
     },
+    /// A child is started by a node; it is asked for right after this is durable.
+    ChildStarted {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The child.
+        child: InstanceId,
+        /// What it runs.
+        workflow: Text,
+        /// What the end of this instance means for it.
+        parent_close: ParentClose,
+    },
+    /// A child is no longer wanted and is told so.
+    ChildClosing {
+        /// The child.
+        child: InstanceId,
+    },
+    /// A child ended, or could not be started.
+    ChildFinished {
+        /// The child.
+        child: InstanceId,
+        /// How.
+        status: Status,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
     /// A loop begins its next round; what the former round left is dropped.
     LoopAdvanced {
         /// Tree.
@@ -834,6 +914,7 @@ impl Body {
             | Body::EffectCancelled { tree, path, .. }
             | Body::EffectUnknown { tree, path, .. }
             | Body::EffectLate { tree, path, .. }
+            | Body::ChildStarted { tree, path, .. }
             | Body::LoopAdvanced { tree, path, .. }
             | Body::CompensationStarted { tree, path, .. }
             | Body::CompensationCompleted { tree, path }
@@ -874,6 +955,9 @@ impl Body {
             Body::EffectCancelled { .. } => "effect_cancelled",
             Body::EffectUnknown { .. } => "effect_unknown",
             Body::EffectLate { .. } => "effect_late",
+            Body::ChildStarted { .. } => "child_started",
+            Body::ChildClosing { .. } => "child_closing",
+            Body::ChildFinished { .. } => "child_finished",
             Body::LoopAdvanced { .. } => "loop_advanced",
             Body::CompensationStarted { .. } => "compensation_started",
             Body::CompensationCompleted { .. } => "compensation_completed",

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_engine::{Machine, Resolution};
+use traaviis_engine::{Birth, Machine, Resolution};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
@@ -26,7 +26,8 @@ use crate::{
     checkpoint,
     correlation::{Correlations, Holder},
     error::Error,
-    limits::{INBOX_MAX, READ_RECORDS_MAX},
+    history,
+    limits::INBOX_MAX,
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome},
     runtime::{From, Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
@@ -149,7 +150,8 @@ impl Handle {
             });
             reply(started);
         });
-        let start = Start { ctx: ctx.clone(), machine: Arc::clone(machine), id, input, reply };
+        let (machine, birth) = (Arc::clone(machine), Birth::default());
+        let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
         self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Start(start));
         id
     }
@@ -287,25 +289,7 @@ impl Handle {
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.
     pub fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
-        let log = &self.inner.shared.ports.log;
-        let mut records: Vec<Record> = Vec::new();
-        loop {
-            let from = records.last().map_or(1, |it| it.header.seq + 1);
-            let lines = log.read(ctx, id, from, READ_RECORDS_MAX)?;
-            let count = lines.len();
-            for line in lines {
-                let record =
-                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
-                if record.header.tenant_id != ctx.tenant() {
-                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
-                    return Err(Error::TenantMismatch { id, expected, found });
-                }
-                records.push(record);
-            }
-            if count < READ_RECORDS_MAX {
-                return Ok(records);
-            }
-        }
+        history::read(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Waits until `holds` is true of an instance's state; none when the time runs out before.
@@ -427,10 +411,7 @@ impl Handle {
 
     /// Folds the history of an instance.
     fn fold(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let records = self.history(ctx, id)?;
-        let folded = Snapshot::fold(&records);
-        let snapshot = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
-        Ok(snapshot.map(Arc::new))
+        history::fold(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Says whether the log holds an instance that memory may have forgotten.
@@ -460,6 +441,9 @@ fn refuse(message: Message, error: Error) {
         Message::List { .. }
         | Message::Deliver { .. }
         | Message::Outcome { .. }
+        | Message::Yield { .. }
+        | Message::Attend { .. }
+        | Message::Ended { .. }
         | Message::Committed(_)
         | Message::Collect(_)
         | Message::Drain(_) => {}

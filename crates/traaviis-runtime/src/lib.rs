@@ -15,6 +15,8 @@ mod clock;
 pub mod correlation;
 pub mod error;
 pub mod handle;
+mod history;
+pub mod library;
 pub mod limits;
 pub mod owner;
 pub mod recovery;
@@ -24,6 +26,7 @@ pub mod watch;
 
 pub use error::Error;
 pub use handle::{Accepted, Handle, Started};
+pub use library::Library;
 pub use owner::{Command, Committed};
 pub use recovery::{Fault, RecoveryReport, faults};
 pub use runtime::{Options, Ports, Runtime};

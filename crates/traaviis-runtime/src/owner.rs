@@ -13,6 +13,7 @@
 
 mod between;
 mod dedup;
+mod family;
 mod gated;
 mod mailbox;
 mod message;
@@ -31,23 +32,25 @@ use std::{
 
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
 use traaviis_model::{
-    Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
+    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
     TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome};
+use traaviis_ports::{Append, Commit, LogError, LogStore, Outcome};
 
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
+    library::{Library, NoLibrary},
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
     recovery::{Fault, Part},
     summary::{Filter, Summary, newest},
 };
 pub use between::{NoPost, Post};
 pub use dedup::EventIds;
+pub use family::Relation;
 pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
@@ -94,6 +97,10 @@ pub struct Settings {
     pub forgets: Arc<AtomicBool>,
     /// The way to the other owners of the process.
     pub post: Arc<dyn Post>,
+    /// What children run.
+    pub library: Arc<dyn Library>,
+    /// Where the histories of ended instances are.
+    pub log: Option<Arc<dyn LogStore>>,
 }
 
 impl Default for Settings {
@@ -106,6 +113,8 @@ impl Default for Settings {
             definitions: Arc::default(),
             forgets: Arc::default(),
             post: Arc::new(NoPost),
+            library: Arc::new(NoLibrary),
+            log: None,
         }
     }
 }
@@ -172,6 +181,10 @@ pub struct Owner {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Instances that wait for space.
     full: BTreeSet<(Timestamp, Key)>,
+    /// Children whose start waits for space.
+    unborn: HashMap<Key, Start, FixedHasher>,
+    /// Who is told when an instance ends.
+    attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
     /// Instances that may take a step now.
     ready: VecDeque<Key>,
     /// Tenants of whom a slot may be free.
@@ -198,6 +211,8 @@ impl Owner {
             token: 0,
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
+            unborn: HashMap::default(),
+            attending: HashMap::default(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
             engine: Actor::engine(),
@@ -246,7 +261,7 @@ impl Owner {
         let mut keys: Vec<Key> = self.instances.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
-            self.resume_instance(key, class);
+            self.resume_instance(key, class, now);
         }
         self.freed.extend(self.tenants.keys());
         self.tick(now, outbox);
@@ -256,6 +271,7 @@ impl Owner {
         &mut self,
         key: Key,
         class: &dyn Fn(&TenantCtx, &str, &Value) -> DeliveryClass,
+        now: Timestamp,
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
@@ -263,16 +279,23 @@ impl Owner {
             return;
         }
         let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
-        let Recovery { inputs, queued } =
-            recover(&snapshot, |kind, input| class(&tenant.ctx, kind, input));
-        if inputs.is_empty() {
-            return;
-        }
-        let mailbox = instance.mailbox.get_or_insert_default();
-        inputs.into_iter().for_each(|input| mailbox.push(Job::runtime(input)));
+        let ctx = tenant.ctx.clone();
+        let Recovery { inputs, queued, asked } =
+            recover(&snapshot, |kind, input| class(&ctx, kind, input));
+        let (gates, asked): (Vec<Call>, Vec<Call>) =
+            asked.into_iter().partition(|it| &*it.kind == GATE);
+        asked.iter().for_each(|call| tenant.slots.take(&call.id));
         for (tree, path) in queued {
             tenant.slots.wait(Waiting { key, tree, path });
         }
+        asked.into_iter().for_each(|call| self.ask_instance(&ctx, call));
+        gates.into_iter().for_each(|call| self.ask_gate(key.tenant, call, now));
+        self.meet_family(&ctx, &snapshot);
+        let Some(instance) = self.instances.get_mut(&key).filter(|_| !inputs.is_empty()) else {
+            return;
+        };
+        let mailbox = instance.mailbox.get_or_insert_default();
+        inputs.into_iter().for_each(|input| mailbox.push(Job::runtime(input)));
         self.ready.push_back(key);
     }
 
@@ -280,6 +303,10 @@ impl Owner {
     pub fn handle(&mut self, message: Message, now: Timestamp, outbox: &mut dyn Outbox) {
         match message {
             Message::Start(start) => match self.refusal() {
+                // The start of a child is part of the work of its parent.
+                Some(Error::Stopping) if start.birth.lineage.is_some() => {
+                    self.start(start, now, outbox);
+                }
                 Some(error) => (start.reply)(Err(error)),
                 None => self.start(start, now, outbox),
             },
@@ -293,6 +320,11 @@ impl Owner {
                 None => self.command(id, command, Origin::Instance(ctx, reply), now),
             },
             Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
+            Message::Yield { tenant, call } => self.free_slot(tenant, &call),
+            Message::Attend { ctx, of, by, relation } => self.attend(&ctx, of, by, relation),
+            Message::Ended { tenant, to, of, ending } => {
+                self.heard_end(Key { tenant, id: to }, of, ending);
+            }
             Message::Committed(outcomes) => {
                 for (token, commit) in outcomes {
                     self.committed(token, commit, now, outbox);
@@ -321,6 +353,9 @@ impl Owner {
             if let Some(instance) = self.instances.get_mut(&key) {
                 instance.hold = Hold::Idle;
                 self.ready.push_back(key);
+            }
+            if let Some(start) = self.unborn.remove(&key) {
+                self.start(start, now, outbox);
             }
         }
         while !self.draining
@@ -432,16 +467,20 @@ impl Owner {
     }
 
     fn outcome(&mut self, tenant: TenantId, call: CallId, outcome: Outcome) {
-        if let Some(it) = self.tenants.get_mut(&tenant) {
-            it.slots.give_back(&call);
-            self.freed.push_back(tenant);
-        }
+        self.free_slot(tenant, &call);
         let key = Key { tenant, id: call.instance };
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let CallId { tree, path, scheduled, attempt, .. } = call;
         let input = Input::Outcome { tree, path, scheduled, attempt, outcome };
         instance.mailbox.get_or_insert_default().push(Job::runtime(input));
         self.ready.push_back(key);
+    }
+
+    fn free_slot(&mut self, tenant: TenantId, call: &CallId) {
+        if let Some(it) = self.tenants.get_mut(&tenant) {
+            it.slots.give_back(call);
+            self.freed.push_back(tenant);
+        }
     }
 
     fn promise_slots(&mut self, tenant: TenantId) {
@@ -659,6 +698,10 @@ impl Owner {
                     self.freed.push_back(key.tenant);
                     self.forget_gate(key.tenant, &id);
                 }
+                Request::Close(child) => {
+                    let ctx = tenant.ctx.clone();
+                    self.close_child(&ctx, child);
+                }
                 Request::Queue { tree, path } => {
                     tenant.slots.wait(Waiting { key, tree, path });
                     self.freed.push_back(key.tenant);
@@ -814,6 +857,7 @@ impl Owner {
             self.settings.correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
         }
         self.remember(Arc::new(Summary::of(snapshot)));
+        self.tell_family(key, snapshot);
         self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
     }
 

@@ -29,6 +29,7 @@ use crate::{
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
+    library::{Library, NoLibrary},
     limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     recovery::{Recovery, RecoveryReport},
@@ -81,6 +82,8 @@ pub struct Options {
     pub damaged: Vec<(TenantId, InstanceId)>,
     /// Positions whose records the log missed when it was opened.
     pub lost: Vec<Range<Position>>,
+    /// What children run.
+    pub library: Arc<dyn Library>,
     /// Told once when the log failed; the process should end with code 70.
     pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
@@ -94,6 +97,7 @@ impl Default for Options {
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
             lost: Vec::new(),
+            library: Arc::new(NoLibrary),
             on_fatal: Arc::new(|_| ()),
         }
     }
@@ -136,6 +140,8 @@ impl Runtime {
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
+            library: Arc::clone(&options.library),
+            log: Some(Arc::clone(&ports.log)),
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));

@@ -35,6 +35,10 @@ pub struct ConnectorArgs {
     /// itself, `localhost:PORT` opens 127.0.0.1 and `::1`.
     #[arg(long, value_name = "HOST:PORT")]
     allow_private: Vec<String>,
+    /// The workflow file of the run that was kept.
+    #[arg(skip)]
+    #[serde(default)]
+    workflow: Option<PathBuf>,
 }
 
 impl ConnectorArgs {
@@ -57,11 +61,14 @@ impl ConnectorArgs {
         Ok(Arc::new(connector))
     }
 
-    /// Keeps the arguments in a data directory.
-    pub fn remember(&self, dir: &Path, beside: Option<&Path>) -> Result<(), Failure> {
-        let absolute = self.file(beside).map(|file| fs::canonicalize(&file).unwrap_or(file));
-        let kept =
-            ConnectorArgs { connectors: absolute, allow_private: self.allow_private.clone() };
+    /// Keeps the arguments in a data directory, with the workflow file of the run.
+    pub fn remember(&self, dir: &Path, workflow: &Path) -> Result<(), Failure> {
+        let absolute = |file: PathBuf| fs::canonicalize(&file).unwrap_or(file);
+        let kept = ConnectorArgs {
+            connectors: self.file(workflow.parent()).map(absolute),
+            allow_private: self.allow_private.clone(),
+            workflow: Some(absolute(workflow.to_path_buf())),
+        };
         let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
         fs::write(dir.join(REMEMBERED), text).map_err(|error| {
@@ -74,6 +81,11 @@ impl ConnectorArgs {
     pub fn remembered(dir: &Path) -> ConnectorArgs {
         let kept = fs::read(dir.join(REMEMBERED)).ok();
         kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Returns the workflow file of the last run.
+    pub fn workflow(&self) -> Option<&Path> {
+        self.workflow.as_deref()
     }
 
     /// Returns host and port of everything the connectors file names.

@@ -27,6 +27,7 @@ use traaviis_runtime::{
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery};
 
 use crate::{
+    children::Children,
     clock::{RandomIds, SystemClock},
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
@@ -71,15 +72,22 @@ pub struct Data {
 }
 
 impl Data {
-    /// Opens a directory and goes on with what is there.
-    pub fn open(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+    /// Opens a directory and goes on with what is there. Children run what lies beside `file`.
+    pub fn open(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+    ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
+        let children =
+            Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
         let options = Options {
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
+            library: Arc::new(children),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -112,7 +120,8 @@ impl Data {
     /// Opens a directory for one change; calls go where the last run sent them.
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
-        Data::open(dir, ConnectorArgs::remembered(dir).connector(None)?)
+        let args = ConnectorArgs::remembered(dir);
+        Data::open(dir, args.connector(None)?, args.workflow())
     }
 
     /// Ends the runtime: running calls get a moment, the state is kept as a checkpoint.

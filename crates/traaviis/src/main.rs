@@ -7,6 +7,7 @@
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
 mod bench;
+mod children;
 mod clock;
 mod commands;
 mod connectors;
@@ -17,6 +18,8 @@ mod document;
 mod exit;
 mod histories;
 mod input;
+#[allow(dead_code, reason = "its readers follow: components, and workflows that start others")]
+mod library;
 mod operations;
 mod output;
 mod terminal;

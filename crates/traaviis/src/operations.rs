@@ -262,6 +262,7 @@ fn list_of(listed: &Listed, all: bool) -> Json {
             "age_ms": now.since(it.created_at).as_millis(),
             "seq": it.seq,
             "correlation": it.correlation,
+            "parent_id": it.lineage.as_ref().map(|it| it.parent_id),
         })
     };
     let mut items: Vec<Json> =

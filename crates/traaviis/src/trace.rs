@@ -91,6 +91,8 @@ impl Trace {
             | Body::Emitted { .. }
             | Body::IncidentOpened { .. }
             | Body::IncidentResolved { .. }
+            | Body::ChildClosing { .. }
+            | Body::ChildFinished { .. }
             | Body::CancelRequested { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
@@ -146,6 +148,13 @@ impl Trace {
             Body::Warning { code, message, at_pointer } => {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Care, &format!("! {code}: {message} (at {at_pointer})"))
+            }
+            Body::ChildClosing { child } => {
+                style.paint(Ink::Dim, &format!("⊘ child {child} is told to end"))
+            }
+            Body::ChildFinished { child, status, .. } => {
+                let status = style.paint(ink_of(*status), status.as_str());
+                format!("◌ child {child} {status}")
             }
             Body::Emitted { event, data, .. } => format!("⇠ emit {event}{}", suffix(data)),
             Body::IncidentOpened { incident, path, message, .. } => {
@@ -265,6 +274,9 @@ impl Trace {
                 format!("☑ {name}  {} by {}", clip(text("outcome"), 60), text("by"))
             }
             Body::TaskExpired { .. } => style.paint(Ink::Care, &format!("☐ {name}  expired")),
+            Body::ChildStarted { child, workflow, .. } => {
+                format!("● {name}  child {} {child}", style.paint(Ink::Name, workflow))
+            }
             Body::SignalReceived { data, .. } => format!("⇢ {name}{}", suffix(data)),
             Body::TreeOrphaned { .. } => return None,
             _ => return None,
@@ -420,6 +432,14 @@ fn call_text(kind: &str, input: &Value) -> String {
             let args = input.get("args").map(suffix).unwrap_or_default();
             format!("{}{args}", text("function"))
         }
+        "query_fsm" => {
+            format!("{} of {}", clip(text("select"), VALUE_CHARS_MAX), text("instance_id"))
+        }
+        "spawn_fsm" => format!(
+            "starts {}{}",
+            text("workflow"),
+            input.get("input").map(suffix).unwrap_or_default()
+        ),
         "send_event" => format!("{} to {}", text("event"), receiver(input)),
         "call_api" => {
             let method = match text("method") {

@@ -1,9 +1,9 @@
 //! Control kinds: what they open, when they are over, and how they are called off.
 
 use traaviis_model::{
-    Body, CallId, EffectError, Seq, Text, Value,
+    Body, EffectError, Seq, Text, Value,
     record::TimerKind,
-    snapshot::{Node, NodeStatus, Tree},
+    snapshot::{NodeStatus, Tree},
     time::Timestamp,
 };
 
@@ -628,14 +628,17 @@ impl<'m> Run<'m> {
             }
             return;
         };
-        let (status, call) = (node.status, self.call_id(tree, path, node));
+        let (status, call) = (node.status, self.snapshot.call_of(tree, path, node).id);
         if status.is_over() || is_undoing(status) {
             return;
         }
         self.cancel_node_timers(tree, path);
-        if let EffectKind::Call(_) = def.kind {
+        if let EffectKind::Call(params) = &def.kind {
             if status == NodeStatus::Started {
                 self.requests.push(Request::Abandon(call));
+                if let Some(spawn) = &params.spawn {
+                    self.close_child(tree, path, spawn);
+                }
             }
             // What is known to have happened is undone like the rest.
             if let Some(value) = self.value_held(tree, path) {
@@ -656,17 +659,13 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, End::Cancelled(why));
     }
 
-    pub(super) fn call_id(&self, tree: Seq, path: &Text, node: &Node) -> CallId {
-        let (instance, path) = (self.snapshot.id, path.clone());
-        CallId { instance, tree, path, scheduled: node.scheduled, attempt: node.attempt }
-    }
-
     /// Gives up the calls of trees, without undoing.
     pub(crate) fn abandon(&mut self, which: impl Fn(&Tree) -> bool) {
         for tree in self.snapshot.trees.iter().filter(|it| which(it)) {
             for (path, node) in &tree.nodes {
                 if node.status == NodeStatus::Started {
-                    self.requests.push(Request::Abandon(self.call_id(tree.id, path, node)));
+                    let call = self.snapshot.call_of(tree.id, path, node);
+                    self.requests.push(Request::Abandon(call.id));
                 }
                 self.requests.extend(self.left_open(tree, path, node));
             }

@@ -67,7 +67,7 @@ impl<'m> Run<'m> {
         }
         let ask = child_path(path, ASK);
         let Some(node) = self.node(tree, &ask).filter(|it| was_let_in(it)) else { return };
-        let call = self.call_id(tree, &ask, node);
+        let call = self.snapshot.call_of(tree, &ask, node).id;
         let input = self.node(tree, path).map(|it| it.input.clone()).unwrap_or_default();
         self.requests.push(Request::Leave { call, input, left: left() });
     }
@@ -77,7 +77,7 @@ impl<'m> Run<'m> {
         let (gate, _) = ask.rsplit_once('/').filter(|it| it.1 == ASK)?;
         let gate = tree.nodes.get(gate).filter(|it| !it.status.is_over() && was_let_in(node))?;
         Some(Request::Leave {
-            call: self.call_id(tree.id, ask, node),
+            call: self.snapshot.call_of(tree.id, ask, node).id,
             input: gate.input.clone(),
             left: Left::Cancelled,
         })

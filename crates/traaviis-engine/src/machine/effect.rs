@@ -9,6 +9,7 @@ use traaviis_model::{
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
+    record::ParentClose,
 };
 
 use super::{Descriptor, compile::Compiler};
@@ -51,6 +52,17 @@ pub struct CallParams {
     pub on_unknown: Option<OnUnknown>,
     /// Author's idempotency key.
     pub key: Option<Template>,
+    /// Set for a call that starts a child.
+    pub spawn: Option<SpawnDef>,
+}
+
+/// How a child is started.
+#[derive(Debug)]
+pub struct SpawnDef {
+    /// The node ends with its child.
+    pub(crate) wait: bool,
+    /// What the end of this instance means for the child.
+    pub(crate) parent_close: ParentClose,
 }
 
 /// Kinds of effects with their compiled parameters.
@@ -598,8 +610,8 @@ impl Build<'_> {
     fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
         let name: &str = &effect.kind;
         match name {
-            _ if CALL_KINDS.contains(&name) => return self.call(effect, scope),
             name if is_between_instances(name) => return self.message(effect, scope),
+            _ if CALL_KINDS.contains(&name) => return self.call(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
             "rate_limit" | "circuit_breaker" | "cache" => {
                 let ask = self.ask(name, &effect.params, scope, &effect.pointer);
@@ -756,6 +768,7 @@ impl Build<'_> {
                 let at = format!("{pointer}/idempotency_key");
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
+            spawn: None,
         }))
     }
 
@@ -769,13 +782,29 @@ impl Build<'_> {
             let pointer = format!("{}/on_unknown", effect.pointer);
             self.compiler.error_with_hint("E140", &pointer, message, hint);
         }
+        let spawn = (&*effect.kind == "spawn_fsm").then(|| SpawnDef {
+            wait: self.params(effect, scope).flag("wait", false),
+            parent_close: match effect.param("parent_close").and_then(Value::as_str) {
+                Some("abandon") => ParentClose::Abandon,
+                Some("request_cancel") => ParentClose::RequestCancel,
+                _ => ParentClose::Cancel,
+            },
+        });
+        if &*effect.kind == "query_fsm" {
+            // It is evaluated over the state of the other one; here it is only text.
+            self.params(effect, scope).expr("select", crate::query::SCOPE);
+        }
         let pointer = effect.pointer.to_string();
         let input = effect
             .params
             .iter()
+            .filter(|(name, _)| !matches!(&**name, "parent_close"))
             .map(|(name, value)| {
                 let at = format!("{pointer}/{name}");
-                let template = self.compiler.template(value, scope, SecretUse::Refused, &at);
+                let template = match &**name {
+                    "select" => Template::constant(value.clone()),
+                    _ => self.compiler.template(value, scope, SecretUse::Refused, &at),
+                };
                 (name.clone(), template)
             })
             .collect();
@@ -789,6 +818,7 @@ impl Build<'_> {
             timeout: None,
             on_unknown: Some(OnUnknown::Retry),
             key,
+            spawn,
         }))
     }
 
@@ -816,7 +846,14 @@ impl Build<'_> {
                 false => input.push((name.clone(), template)),
             }
         }
-        let params = CallParams { input, retry: None, timeout: None, on_unknown: None, key: None };
+        let params = CallParams {
+            input,
+            retry: None,
+            timeout: None,
+            on_unknown: None,
+            key: None,
+            spawn: None,
+        };
         let kind = EffectKind::Call(Box::new(params));
         Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })
     }

@@ -1,6 +1,6 @@
 //! What expressions read during a step.
 
-use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value};
+use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value, record::Lineage};
 
 use crate::{
     expr::{Env, Var},
@@ -38,11 +38,16 @@ impl StepEnv<'_> {
             ("version", Value::String(self.snapshot.version.clone())),
             ("instance_id", Value::from(self.snapshot.id.to_string())),
             ("correlation", self.snapshot.correlation.clone().map_or(Value::Null, Value::String)),
-            ("parent_id", Value::Null),
+            ("parent_id", parent_value(self.snapshot.lineage.as_deref())),
             ("started_at", Value::Time(self.snapshot.created_at)),
             ("attempt", Value::Int(1)),
         ])
     }
+}
+
+/// Returns the id of the parent as templates read it.
+pub(crate) fn parent_value(lineage: Option<&Lineage>) -> Value {
+    lineage.map_or(Value::Null, |it| Value::from(it.parent_id.to_string()))
 }
 
 fn source_of(event: &InternalEvent) -> &'static str {

@@ -58,12 +58,23 @@ impl Run<'_> {
         match input {
             Input::Timer { .. } | Input::Starting { .. } | Input::Continue => true,
             Input::Outcome { tree, path, .. } | Input::Unknown { tree, path, .. } => {
-                if !self.holds_outcome(*tree, path)
+                if !self.snapshot.holds_outcome(*tree, path)
                     && let Some(held) = held_of(input)
                 {
                     self.emit(Body::InputHeld { held });
                 }
                 true
+            }
+            // The end of the parent is a cancellation, which pauses do not stop.
+            Input::Ended { instance, .. } => {
+                let is_child = self.snapshot.children.contains_key(instance);
+                if is_child
+                    && !self.snapshot.holds_ending(*instance)
+                    && let Some(held) = held_of(input)
+                {
+                    self.emit(Body::InputHeld { held });
+                }
+                is_child
             }
             Input::Event { .. }
             | Input::Cancel { .. }

@@ -92,6 +92,7 @@ fn bytes_of(body: &Body) -> usize {
         Body::EffectCompleted { value, .. } => value.json_len(),
         Body::EffectScheduled { input, .. } => input.json_len(),
         Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
+        Body::InputHeld { held: Held::Ended { ending, .. } } => ending.output.json_len(),
         Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
             .iter()
             .map(|op| match op {

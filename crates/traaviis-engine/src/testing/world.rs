@@ -186,7 +186,10 @@ impl<'m> World<'m> {
             match request {
                 Request::Perform(call) => self.begin(call)?,
                 Request::Abandon(id) => self.pending.retain(|it| it.call.id != id),
-                Request::Queue { .. } | Request::Leave { .. } | Request::Continue => {}
+                Request::Queue { .. }
+                | Request::Leave { .. }
+                | Request::Close(_)
+                | Request::Continue => {}
             }
         }
         Ok(())

@@ -8,11 +8,14 @@
 //! Invariant: an answer is given only for what is durable at the receiver, or refused there for
 //! good. When the process is ending there is no answer, and the next one asks again.
 
+use std::sync::Arc;
+
+use traaviis_engine::query;
 use traaviis_model::{Call, EffectError, InstanceId, TenantCtx, Text, Value};
 use traaviis_ports::{LogError, Outcome};
 
-use super::{Accepted, Command, Key, Message, Owner, Reply};
-use crate::error::Error;
+use super::{Accepted, Command, Found, Key, Message, Owner, Reply};
+use crate::{error::Error, history};
 
 /// The way from an owner to every owner of the process, itself included. What one sender posts to
 /// one owner arrives in the order it was posted.
@@ -35,10 +38,14 @@ impl Owner {
     pub(super) fn ask_instance(&self, ctx: &TenantCtx, call: Call) {
         let asked = match &*call.kind {
             "send_event" => self.send_event(ctx, &call),
+            "spawn_fsm" => self.spawn(ctx, &call),
+            "query_fsm" => self.query(ctx, &call),
             other => Err(unknown_kind(other)),
         };
-        if let Err(error) = asked {
-            self.answer(ctx, call, Err(error));
+        match asked {
+            Ok(()) => {}
+            Err(error) if &*call.kind == "spawn_fsm" => self.refuse_spawn(ctx, call, error),
+            Err(error) => self.answer(ctx, call, Err(error)),
         }
     }
 
@@ -65,6 +72,39 @@ impl Owner {
         Ok(())
     }
 
+    /// Performs a `query_fsm`: the owner of the other one evaluates it where the state is.
+    fn query(&self, ctx: &TenantCtx, call: &Call) -> Result<(), EffectError> {
+        let id = self.receiver(ctx, &call.input)?;
+        let select = text(&call.input, "select")?;
+        let (post, log) = (Arc::clone(&self.settings.post), self.settings.log.clone());
+        let asker = Key { tenant: ctx.tenant(), id: call.id.instance };
+        let (reader, call) = (ctx.clone(), call.id.clone());
+        let reply = Box::new(move |found: Result<Found, Error>| {
+            let state = match found {
+                Ok(Found::Open(snapshot)) => Ok(Some(snapshot)),
+                // What has ended is whole in the log only.
+                Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => match &log {
+                    Some(log) => history::fold(&**log, &reader, id),
+                    None => Ok(None),
+                },
+                Err(error) => Err(error),
+            };
+            let outcome = match state {
+                Ok(Some(snapshot)) => query(&snapshot, &select)
+                    .map_err(|error| EffectError::new(error.code(), error.to_string())),
+                Ok(None) => {
+                    let error = Error::NotFound { id };
+                    Err(EffectError::new("not_found", error.to_string()))
+                }
+                Err(error) => Err(EffectError::new(error.code(), error.to_string())),
+            };
+            post.post(asker, Message::Outcome { tenant: asker.tenant, call, outcome });
+        });
+        let to = Key { tenant: ctx.tenant(), id };
+        self.settings.post.post(to, Message::Find { ctx: ctx.clone(), id, reply });
+        Ok(())
+    }
+
     /// Returns a reply that becomes the outcome of `call`.
     fn reply_to<T: 'static>(
         &self,
@@ -72,7 +112,7 @@ impl Owner {
         call: &Call,
         value: impl FnOnce(T) -> Value + Send + 'static,
     ) -> Reply<T> {
-        let post = std::sync::Arc::clone(&self.settings.post);
+        let post = Arc::clone(&self.settings.post);
         let to = Key { tenant: ctx.tenant(), id: call.id.instance };
         let call = call.id.clone();
         Box::new(move |answer| {
@@ -111,8 +151,16 @@ fn unknown_kind(kind: &str) -> EffectError {
     EffectError::new("feature_unavailable", format!("effect `{kind}` cannot be carried out"))
 }
 
+/// Returns a text that may be left out.
+pub(super) fn optional_text(input: &Value, name: &str) -> Result<Option<Text>, EffectError> {
+    match input.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => text(input, name).map(Some),
+    }
+}
+
 /// Returns a text of the evaluated parameters.
-fn text(input: &Value, name: &str) -> Result<Text, EffectError> {
+pub(super) fn text(input: &Value, name: &str) -> Result<Text, EffectError> {
     match input.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
         found => {

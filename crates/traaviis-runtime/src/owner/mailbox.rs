@@ -79,7 +79,10 @@ impl Class {
             | Input::Operate(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
-            Input::Outcome { .. } | Input::Unknown { .. } | Input::Timer { .. } => Class::Outcome,
+            Input::Outcome { .. }
+            | Input::Unknown { .. }
+            | Input::Ended { .. }
+            | Input::Timer { .. } => Class::Outcome,
             Input::Event { .. } => Class::Event,
         }
     }

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, mpsc::Sender};
 
-use traaviis_engine::{Input, Machine, Resolution};
+use traaviis_engine::{Birth, Input, Machine, Resolution};
 use traaviis_model::{
     Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Value, record::Operation,
+    Value,
+    record::{Ending, Operation},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 
-use super::{Accepted, EventIds};
+use super::{Accepted, EventIds, Relation};
 use crate::{
     error::Error,
     recovery::Fault,
@@ -54,6 +55,35 @@ pub enum Message {
         /// Its value or error.
         outcome: Outcome,
     },
+    /// An attempt goes on without its slot.
+    Yield {
+        /// Tenant.
+        tenant: TenantId,
+        /// Attempt.
+        call: CallId,
+    },
+    /// An instance wants to know when another one ends.
+    Attend {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Whose end.
+        of: InstanceId,
+        /// Who is told.
+        by: InstanceId,
+        /// What `by` is to `of`.
+        relation: Relation,
+    },
+    /// Another instance ended.
+    Ended {
+        /// Tenant.
+        tenant: TenantId,
+        /// Who is told.
+        to: InstanceId,
+        /// Who ended.
+        of: InstanceId,
+        /// How.
+        ending: Ending,
+    },
     /// The log tells what became of appends, in order.
     Committed(Vec<(u64, Commit)>),
     /// A caller wants the state.
@@ -90,6 +120,8 @@ pub struct Start {
     pub id: InstanceId,
     /// Start input.
     pub input: Value,
+    /// What it is born with besides.
+    pub birth: Birth,
     /// Told after the commit.
     pub reply: Reply<StartOutcome>,
 }

@@ -11,10 +11,10 @@ use std::{
 
 use uuid::Uuid;
 
-use traaviis_engine::{Machine, Rejection, Request, StepContext};
+use traaviis_engine::{Birth, Machine, Rejection, Request, StepContext};
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantId, Text, Timestamp, Value,
-    record::RECORD_VERSION,
+    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId, Text,
+    Timestamp, Value, record::RECORD_VERSION,
 };
 use traaviis_ports::{Append, Commit, LogError};
 
@@ -22,7 +22,7 @@ use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, St
 use crate::{
     correlation::Unique,
     error::Error,
-    limits::{DEFINITION_OFFERS_MAX, STARTS_WAITING_MAX},
+    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
     owner::{Committed, EventIds, to_append},
     summary::hash_value,
 };
@@ -61,6 +61,7 @@ impl Stored {
 
 /// A first step on its way to the log.
 pub(super) struct Begun {
+    ctx: TenantCtx,
     key: Key,
     machine: Arc<Machine>,
     snapshot: Snapshot,
@@ -91,6 +92,13 @@ impl Owner {
             Err(Error::NotFound { .. }) => {}
             Err(error) => return (start.reply)(Err(error)),
         }
+        // Whoever starts with an id of their own has looked; a child's id is not chosen.
+        if start.birth.lineage.is_some()
+            && let Some(ended) = self.forgotten(&start.ctx, start.id)
+        {
+            let found = Found::Ended(Arc::new(ended));
+            return (start.reply)(Ok(StartOutcome { existing: true, found }));
+        }
         let definition = Arc::clone(start.machine.definition());
         let name = (key.tenant, definition.hash);
         if self.settings.definitions.has(&name) {
@@ -109,19 +117,22 @@ impl Owner {
     }
 
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
-        let Start { ctx, machine, id, input, reply } = start;
+        let Start { ctx, machine, id, input, birth, reply } = start;
         let key = Key { tenant: ctx.tenant(), id };
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
-        let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
+        let slots = match self.draining {
+            true => 0,
+            false => self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free()),
+        };
         let context = StepContext {
             now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: None,
         };
-        let step = match traaviis_engine::start(&machine, &ctx, id, input, &context) {
+        let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
@@ -132,7 +143,7 @@ impl Owner {
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
-        let begun = Begun { key, machine, snapshot, records, requests, reply };
+        let begun = Begun { ctx: ctx.clone(), key, machine, snapshot, records, requests, reply };
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
     }
 
@@ -158,11 +169,19 @@ impl Owner {
 
     /// Answers a start whose id exists.
     fn meet(&mut self, start: Start, found: Found, now: Timestamp) {
-        let Start { ctx, machine, id, input, reply } = start;
+        let Start { ctx, machine, id, input, birth, reply } = start;
         let (workflow, hash): (Text, u64) = match &found {
             Found::Open(it) => (it.workflow.clone(), hash_value(&it.input)),
             Found::Ended(it) => (it.workflow.clone(), it.input_hash),
         };
+        let parent = match &found {
+            Found::Open(it) => it.lineage.as_ref().map(|it| it.parent_id),
+            Found::Ended(it) => it.parent_id,
+        };
+        // The id of a child stands for the words in which it was asked for.
+        if parent.is_some() && parent == birth.lineage.map(|it| it.parent_id) {
+            return reply(Ok(StartOutcome { existing: true, found }));
+        }
         // Starting once more, for nobody, fills in the same defaults.
         let context =
             StepContext { now, start_slots: 0, actor: ctx.actor().clone(), causation: None };
@@ -178,7 +197,7 @@ impl Owner {
 
     /// Makes a started instance true.
     pub(super) fn begin(&mut self, begun: Begun, now: Timestamp, outbox: &mut dyn Outbox) {
-        let Begun { key, machine, snapshot, records, requests, reply } = begun;
+        let Begun { ctx, key, machine, snapshot, records, requests, reply } = begun;
         let snapshot = Arc::new(snapshot);
         let mut event_ids = None;
         for record in &records {
@@ -191,8 +210,9 @@ impl Owner {
             self.ready.push_back(key);
         }
         let found = Found::Open(Arc::clone(&snapshot));
-        outbox.publish(Committed { records, snapshot });
+        outbox.publish(Committed { records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
+        self.attend_parent(&ctx, &snapshot);
         self.request(key, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
@@ -205,14 +225,26 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let Begun { key, snapshot, requests, reply, .. } = begun;
+        let Begun { ctx, key, machine, snapshot, requests, reply, .. } = begun;
         self.release(key.tenant, &requests);
         if let Some(correlation) = &snapshot.correlation {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        reply(Err(Error::Log(error)));
+        let Snapshot { id, input, lineage, correlation, .. } = snapshot;
+        let birth = Birth { lineage, correlation };
+        self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
+    }
+
+    /// A start found no way into the log. A child waits for space like any work of its parent.
+    fn not_started(&mut self, start: Start, error: LogError, now: Timestamp) {
+        if !matches!(error, LogError::Full) || start.birth.lineage.is_none() {
+            return (start.reply)(Err(Error::Log(error)));
+        }
+        let key = Key { tenant: start.ctx.tenant(), id: start.id };
+        self.full.insert((now.plus(FULL_RETRY), key));
+        self.unborn.insert(key, start);
     }
 
     fn start_again(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
@@ -292,7 +324,7 @@ impl Owner {
             }
             Err(error @ (LogError::Full | LogError::Damaged(_) | LogError::Refused(_))) => {
                 for start in waiting {
-                    (start.reply)(Err(Error::Log(error.clone())));
+                    self.not_started(start, error.clone(), now);
                 }
             }
             Err(error) => {

@@ -9,22 +9,23 @@
 //! never fire early; replay gives the same bytes; in the end every instance ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Machine, Resolution, replay};
+use traaviis_engine::{Birth, Machine, Resolution, replay};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
-    record::{Held, Operation, PatchOp, Status},
-    snapshot::NodeStatus,
+    call::GATE,
+    record::{Held, Operation, ParentClose, PatchOp, Status},
+    snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Post, Settings, Start},
+    owner::{Found, Key, Message, Owner, Settings, Start},
     recovery::Recovery,
     summary::Summary,
 };
@@ -37,7 +38,8 @@ use traaviis_testkit::{
 };
 
 use crate::support::{
-    COUNTER, FAN, Outside, PAYMENT, PICKY, TALKER, TRIP, ctx, id, lines, machine,
+    CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
+    TALKER, TRIP, ctx, id, lines, machine,
 };
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
@@ -47,7 +49,7 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER].map(machine);
+    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED].map(machine);
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -76,7 +78,11 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
     assert!(total.acknowledged > 0 && total.ended > 0);
     assert!(
         plan.seeds == 1
-            || (total.crashes > 0 && total.full > 0 && total.held > 0 && total.told > 0),
+            || (total.crashes > 0
+                && total.full > 0
+                && total.held > 0
+                && total.told > 0
+                && total.raised > 0),
         "{total:?}"
     );
 }
@@ -94,6 +100,8 @@ struct Facts {
     letters: u64,
     /// Messages between instances that were taken.
     told: u64,
+    /// Children that completed for a parent which waited.
+    raised: u64,
     ended: usize,
 }
 
@@ -120,6 +128,7 @@ impl Facts {
         self.held += one.held;
         self.letters += one.letters;
         self.told += one.told;
+        self.raised += one.raised;
         self.ended += one.ended;
     }
 }
@@ -191,29 +200,13 @@ impl LogStore for CoreLog {
     }
 }
 
-/// What owners post to each other, in order.
-#[derive(Clone, Default)]
-struct Letters(Arc<Mutex<VecDeque<(Key, Message)>>>);
-
-impl Post for Letters {
-    fn post(&self, to: Key, message: Message) {
-        self.0.lock().unwrap().push_back((to, message));
-    }
-}
-
-impl Letters {
-    fn take(&self) -> Option<(Key, Message)> {
-        self.0.lock().unwrap().pop_front()
-    }
-}
-
 type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
     rng: Rng,
     machines: &'m [Arc<Machine>],
     disk: SimDisk,
-    log: CoreLog,
+    log: Arc<CoreLog>,
     shards: Vec<(Owner, Outside)>,
     network: Network<Delivery>,
     ledger: Ledger,
@@ -381,6 +374,7 @@ impl<'m> Sim<'m> {
                 ctx: ctx(),
                 machine: Arc::clone(&self.machines[number]),
                 id,
+                birth: Birth::default(),
                 input: Value::map([("peer", Value::from(peer.to_string()))]),
                 reply: Box::new(move |answer| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
@@ -575,7 +569,12 @@ impl<'m> Sim<'m> {
                 self.folds.insert(instance, Snapshot::create(&record).unwrap());
             }
         }
+        let was_let_in =
+            matches!(&record.body, Body::EffectCompleted { path, .. } if path.ends_with("/ask"));
         self.histories.entry(instance).or_default().push(record);
+        if was_let_in {
+            self.check_gates();
+        }
     }
 
     fn handle(&mut self, id: InstanceId, message: Message) {
@@ -749,9 +748,12 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
-        let recovery = Recovery::read(&self.log, 1_000, &[], &[]).expect("recovery works");
+        let recovery = Recovery::read(&*self.log, 1_000, &[], &[]).expect("recovery works");
         let post = Arc::new(self.letters.clone());
-        let settings = Settings { slots: 4, post, ..Settings::default() };
+        let log: Arc<dyn LogStore> = Arc::clone(&self.log) as _;
+        let library = Arc::new(Known(self.machines.to_vec()));
+        let (slots, log) = (4, Some(log));
+        let settings = Settings { slots, post, library, log, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
@@ -796,6 +798,19 @@ impl<'m> Sim<'m> {
         self.check_ops();
     }
 
+    /// No more effects than the limit says are behind the gate of a key.
+    fn check_gates(&self) {
+        let mut inside = 0;
+        for tree in self.folds.values().flat_map(|it| &it.trees) {
+            for (path, node) in tree.nodes.iter().filter(|(_, it)| &*it.kind == "concurrency") {
+                let ask = tree.nodes.get(&*format!("{path}/ask"));
+                let was_let_in = ask.is_some_and(|it| it.status == NodeStatus::Completed);
+                inside += usize::from(was_let_in && !node.status.is_over());
+            }
+        }
+        assert!(inside <= GATED_LIMIT, "{inside} effects are behind the gate");
+    }
+
     fn check_ops(&self) {
         for (at, op) in self.ops.iter().enumerate() {
             let acknowledged = op.state == OpState::Acknowledged;
@@ -831,6 +846,7 @@ impl<'m> Sim<'m> {
         self.crash(true);
         self.rest();
         self.check_state();
+        self.check_orphans();
         for round in 0..50 {
             self.resolve_incidents();
             self.rest();
@@ -857,6 +873,7 @@ impl<'m> Sim<'m> {
             self.check_history(*id, records);
         }
         self.check_messages();
+        self.check_families();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
         }
@@ -873,6 +890,55 @@ impl<'m> Sim<'m> {
                 let key = format!("{}.{tree}.{path}", record.header.instance_id);
                 assert!(self.taken.contains_key(&*key), "message `{key}` is lost");
                 self.facts.told += 1;
+            }
+        }
+    }
+
+    /// A child whose parent has ended is ending, unless it was left to itself.
+    fn check_orphans(&self) {
+        for child in self.folds.values().filter(|it| !it.status.is_finished()) {
+            let Some(lineage) = &child.lineage else { continue };
+            let parent = &self.folds[&lineage.parent_id];
+            let is_listed = parent.children.get(&child.id).is_some_and(|it| !it.closing);
+            let is_alone = lineage.parent_close == ParentClose::Abandon;
+            assert!(
+                is_listed || is_alone || child.status == Status::Completing,
+                "child `{}` goes on without its parent: {child:#?}",
+                child.id
+            );
+        }
+    }
+
+    /// What a parent knows of a child is what happened there.
+    fn check_families(&mut self) {
+        for (parent, records) in &self.histories {
+            let mut started = BTreeMap::new();
+            for record in records {
+                match &record.body {
+                    Body::ChildStarted { tree, path, child, .. } => {
+                        assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
+                    }
+                    Body::ChildFinished { child, status, .. } => {
+                        let Some(folded) = self.folds.get(child) else {
+                            assert_ne!(*status, Status::Completed, "`{child}` never was");
+                            continue;
+                        };
+                        let lineage = folded.lineage.as_ref().expect("a child has a parent");
+                        assert_eq!(lineage.parent_id, *parent);
+                        assert_eq!(folded.status, *status, "end of `{child}`");
+                    }
+                    Body::EffectCompleted { tree, path, value } => {
+                        let node = (*tree, path);
+                        let child = started.iter().find(|(_, it)| **it == node).map(|it| it.0);
+                        if let Some(child) = child.filter(|_| value.get("instance_id").is_none()) {
+                            let folded = &self.folds[child];
+                            assert_eq!(folded.status, Status::Completed);
+                            assert_eq!(folded.output, *value);
+                            self.facts.raised += 1;
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
     }
@@ -920,7 +986,7 @@ impl<'m> Sim<'m> {
         if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
             return Some(Moving::Operation(at));
         }
-        if self.network.next_at().is_some() || !self.letters.0.lock().unwrap().is_empty() {
+        if self.network.next_at().is_some() || !self.letters.is_empty() {
             return Some(Moving::Message);
         }
         for (owner, outside) in &self.shards {
@@ -944,7 +1010,9 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        for (path, node) in tree.nodes.iter().filter(|(_, node)| node.key.is_some()) {
+        // Who asks a gate moves when somebody else does.
+        let is_call = |node: &Node| node.key.is_some() && &*node.kind != GATE;
+        for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,
                 NodeStatus::Started => !snapshot.asks_about(tree.id, path),
@@ -963,11 +1031,11 @@ fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     None
 }
 
-fn open(disk: &SimDisk) -> Result<CoreLog, LogError> {
+fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {
     let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
     let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
     assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
-    Ok(CoreLog(Mutex::new(core)))
+    Ok(Arc::new(CoreLog(Mutex::new(core))))
 }
 
 fn shard(id: InstanceId, count: usize) -> usize {

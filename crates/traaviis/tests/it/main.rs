@@ -5,6 +5,7 @@ mod cli;
 mod damage;
 mod data;
 mod doctor;
+mod family;
 mod fmt;
 mod graph;
 mod incident;

@@ -317,6 +317,23 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "spawn_fsm",
+        params: &[
+            param("workflow", Text, Must),
+            param("version", Text, May),
+            param("input", Any, May),
+            param("correlation", Text, May),
+            param("wait", Flag, May),
+            param("parent_close", Word(&["cancel", "abandon", "request_cancel"]), May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "query_fsm",
+        params: &[param("instance_id", Text, Must), param("select", Cel, Must)],
+        roles: &[],
+    },
+    Kind {
         name: "call",
         params: &[param("function", Text, Must), param("args", Map, May)],
         roles: &[],
@@ -356,8 +373,7 @@ pub(super) const KINDS: &[Kind] = &[
 ];
 
 /// Kinds of the language that this release does not carry out.
-pub(super) const UNAVAILABLE: &[&str] =
-    &["broadcast_event", "spawn_fsm", "invoke_fsm", "query_fsm"];
+pub(super) const UNAVAILABLE: &[&str] = &["broadcast_event", "invoke_fsm"];
 
 /// Keys that every effect may have.
 pub(super) const COMMON: &[&str] = &[
