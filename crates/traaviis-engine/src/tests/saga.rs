@@ -137,6 +137,38 @@ fn a_compensation_that_fails_asks_a_person() {
 }
 
 #[test]
+fn a_compensation_that_a_person_gives_up_did_not_undo() {
+    check(
+        SAGA,
+        "ok s/one {\"id\":1}\nfail s/three boom\nfail s/undo:one down\ngive-up s/undo:one",
+        expect![[r#"
+            > start
+              - -> a
+              start s/one#1
+            > ok s/one {"id":1}
+              done s/one = {"id":1}
+              done s/two = 2
+              start s/three#1
+            > fail s/three boom
+              failed s/three: boom
+              undo s
+              done s/undo:two = "undone"
+              start s/undo:one#1
+            > fail s/undo:one down
+              failed s/undo:one: down
+              undo failed s/undo:one
+              incident compensation_failed s/undo:one
+            > give-up s/undo:one
+              resolved compensation_failed: fail
+              skipped s/undo:one
+              failed s: compensation_failed <- boom
+              error.invoke.s -> bad
+              finished compensated ["s/undo:two"]
+        "#]],
+    );
+}
+
+#[test]
 fn with_compensation_undoes_its_own_failed_action() {
     check(
         r#"
