@@ -14,8 +14,8 @@ use traaviis_model::{
 use crate::{
     Machine,
     step::{
-        GuardWatch, Input, Recovery, Rejection, Request, Step, StepContext, recover, start,
-        start_watched, step, step_watched,
+        GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, recover,
+        start, start_watched, step, step_watched,
     },
 };
 
@@ -93,6 +93,17 @@ impl<'m> Simulation<'m> {
     pub fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
         self.fire_until(self.now)?;
         self.feed(Input::Operate(operation))
+    }
+
+    /// Answers an incident, after the timers that are due now; a refusal changes nothing.
+    pub fn resolve(
+        &mut self,
+        tree: Seq,
+        path: Text,
+        resolution: Resolution,
+    ) -> Result<(), Rejection> {
+        self.fire_until(self.now)?;
+        self.feed(Input::Resolve { tree, path, resolution })
     }
 
     /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:
