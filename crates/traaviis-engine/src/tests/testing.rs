@@ -18,7 +18,7 @@ use crate::{
 };
 
 const EXAMPLES: [(&str, &str); 3] = [
-    ("door", include_str!("../../../../examples/door/workflow.yaml")),
+    ("door", include_str!("../../../../catalogue/workflows/SmartDoor.yaml")),
     ("delivery-tour", include_str!("../../../../examples/delivery-tour/workflow.yaml")),
     ("order-saga", include_str!("../../../../examples/order-saga/workflow.yaml")),
 ];
