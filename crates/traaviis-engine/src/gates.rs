@@ -190,8 +190,8 @@ impl Gates {
             for (path, ask) in &tree.nodes {
                 let Some((gate, segment)) = path.rsplit_once('/') else { continue };
                 // An answer that is held by a pause or an incident will still be taken.
-                let is_answered = ask.status == NodeStatus::Completed
-                    || snapshot.holds_outcome(tree.id, path);
+                let is_answered =
+                    ask.status == NodeStatus::Completed || snapshot.holds_outcome(tree.id, path);
                 let was_let_in = segment == ASK
                     && &*ask.kind == GATE
                     && is_answered

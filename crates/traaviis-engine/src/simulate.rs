@@ -15,8 +15,8 @@ use crate::{
     Machine,
     gates::{Entry, Gates},
     step::{
-        GuardWatch, Input, Recovery, Rejection, Request, Step, StepContext, recover, start,
-        start_watched, step, step_watched,
+        GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, recover,
+        start, start_watched, step, step_watched,
     },
 };
 
@@ -99,6 +99,17 @@ impl<'m> Simulation<'m> {
     pub fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
         self.fire_until(self.now)?;
         self.feed(Input::Operate(operation))
+    }
+
+    /// Answers an incident, after the timers that are due now; a refusal changes nothing.
+    pub fn resolve(
+        &mut self,
+        tree: Seq,
+        path: Text,
+        resolution: Resolution,
+    ) -> Result<(), Rejection> {
+        self.fire_until(self.now)?;
+        self.feed(Input::Resolve { tree, path, resolution })
     }
 
     /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:

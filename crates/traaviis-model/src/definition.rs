@@ -13,7 +13,7 @@ use semver::Version;
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
 
 pub use test_case::{
-    Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+    Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
 };
 
 /// JSON pointer into the document as written.

@@ -763,7 +763,10 @@ impl Snapshot {
         node.ended = seq;
         change(node);
         node.running.clear();
-        node.input = Value::Null;
+        // Compensations of what was done inside still read the items and the parameters.
+        if !matches!(&*node.kind, "batch" | "use") {
+            node.input = Value::Null;
+        }
         let error = node.error.clone().filter(|_| status == NodeStatus::Failed);
         if let Some((parent, segment)) = tree.parent_of(path) {
             let parent = tree.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;

@@ -108,7 +108,7 @@ impl Env for StepEnv<'_> {
                     self.event.filter(|it| it.name.starts_with("done.")).map(|it| it.data.clone())
                 }
             },
-            Var::Steps => self.node.map(|(tree, _)| crate::effects::scope::steps(self, tree)),
+            Var::Steps => self.node.map(|(tree, at)| crate::effects::scope::steps(self, tree, at)),
             Var::Item | Var::Index | Var::Loop | Var::Param => {
                 let (tree, path) = self.node?;
                 crate::effects::scope::enclosing(self, var, tree, path)
@@ -124,8 +124,8 @@ impl Env for StepEnv<'_> {
             (Var::Event, "data") => Some(Some(self.event?.data.clone())),
             (Var::Event, "name") => Some(Some(Value::String(self.event?.name.clone()))),
             (Var::Steps, _) => {
-                let (tree, _) = self.node?;
-                Some(crate::effects::scope::step_named(self, tree, field))
+                let (tree, at) = self.node?;
+                Some(crate::effects::scope::step_named(self, tree, at, field))
             }
             _ => None,
         }

@@ -297,8 +297,14 @@ impl<'m> Run<'m> {
             )
             .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
         };
+        let mut data = data;
         if let Some(schema) = &declared.schema {
-            let errors = schema.errors(&data);
+            let mut errors = schema.errors(&data);
+            // Who sends nothing means an empty payload, unless the schema takes null as it is.
+            if data.is_null() && !errors.is_empty() {
+                data = Value::empty_map();
+                errors = schema.errors(&data);
+            }
             if !errors.is_empty() {
                 return Err(Rejection::new(
                     "event_payload_invalid",

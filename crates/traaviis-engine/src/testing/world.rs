@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use traaviis_model::{
     Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
     call::is_between_instances,
-    definition::{Mock, TestCase},
+    definition::{IncidentAnswer, Mock, TestCase},
     record::{Operation, TaskAct},
-    snapshot::Node,
+    snapshot::{Incident, Node},
 };
 
 use super::{Counter, Finding, names::names_of};
 use crate::{
-    Machine, Rejection, Request,
+    Machine, Rejection, Request, Resolution,
     simulate::{ClassOf, Simulation},
 };
 
@@ -106,6 +106,39 @@ impl<'m> World<'m> {
         let operation = Operation::Task { tree, path: path.clone(), act };
         let done = self.run.operate(operation);
         self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
+    }
+
+    /// Answers an incident, and compares whether the answer is taken.
+    pub(super) fn resolve(
+        &mut self,
+        effect: &Text,
+        answer: &IncidentAnswer,
+        refused: Option<&Text>,
+        pointer: &Text,
+    ) -> Result<(), Finding> {
+        let incidents = &self.run.snapshot().incidents;
+        let records = self.run.records();
+        let is_meant = |it: &&Incident| {
+            names_of(self.machine, records, (it.tree, &it.path), &Value::Null).contains(effect)
+        };
+        let Some(incident) = incidents.iter().find(is_meant) else {
+            let paths: Vec<&str> = incidents.iter().map(|it| &*it.path).collect();
+            let found = match paths.as_slice() {
+                [] => "no open incident".to_string(),
+                paths => format!("open: `{}`", paths.join("`, `")),
+            };
+            let expected = format!("an incident about `{effect}` to be open");
+            return Err(Finding::new(pointer.clone(), expected, found));
+        };
+        let (tree, path) = (incident.tree, incident.path.clone());
+        let resolution = match answer {
+            IncidentAnswer::Happened(value) => Resolution::Happened(value.clone()),
+            IncidentAnswer::Retry => Resolution::Retry,
+            IncidentAnswer::Fail => Resolution::Fail,
+        };
+        let done = self.run.resolve(tree, path, resolution);
+        let what = format!("the answer to the incident about `{effect}`");
+        self.compare(done, &what, refused, pointer)
     }
 
     /// Compares whether something was taken with whether it must be.
