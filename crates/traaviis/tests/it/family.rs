@@ -94,5 +94,15 @@ fn a_run_says_which_child_it_waits_for() {
 #[test]
 fn a_workflow_that_is_nowhere_is_named() {
     let world = World::new().file("waits.yaml", &WAITS.replace("WORKFLOW", "Nowhere"));
-    world.check("run waits.yaml", expect![[r#""#]]);
+    world.check("run waits.yaml", expect![[r#"
+        exit 1
+        T  ● Waits 1.0.0
+        T  → asking
+        T    → ask  starts Nowhere
+        T    ● ask  child Nowhere ID
+        T  ◌ child ID failed
+        T    ✗ ask  child_failed: child `ID` ended as failed: there is no document `Nowhere` in `.`, `./components` or the catalogue (not_found: there is no document `Nowhere` in `.`, `./components` or the catalogue)
+        T  asking → bad  on error.invoke.ask
+        failed in state bad after T  output "there is no document `Nowhere` in `.`, `./components` or the catalogue"
+    "#]]);
 }
