@@ -21,6 +21,7 @@ use std::{
 };
 
 use semver::{Version, VersionReq};
+use traaviis_engine::expand;
 use traaviis_model::{
     Text,
     document::{Format, read_tree, tree::Node},
@@ -40,8 +41,6 @@ pub struct Entry {
     pub name: Text,
     /// Version.
     pub version: Version,
-    /// Whether it is to be merged rather than started.
-    pub is_component: bool,
     /// The file, or its place in the catalogue.
     pub file: String,
     /// The document as written.
@@ -77,11 +76,6 @@ impl Library {
             false => it.to_path_buf(),
         });
         Library { folder, beside: OnceCell::new() }
-    }
-
-    /// Returns the built-in catalogue alone.
-    pub fn built_in() -> Library {
-        Library { folder: None, beside: OnceCell::new() }
     }
 
     /// Returns the document that `NAME@RANGE` or `NAME` stands for; the error is one sentence.
@@ -129,6 +123,13 @@ impl Library {
     }
 }
 
+impl expand::Shelf for Library {
+    fn find(&self, reference: &str) -> Result<expand::Found<'_>, String> {
+        let entry = Library::find(self, reference)?;
+        Ok(expand::Found { file: &entry.file, tree: &entry.tree })
+    }
+}
+
 impl Shelf {
     /// Takes in the documents of a folder; one that cannot be listed holds none.
     fn read(&mut self, folder: &Path) {
@@ -137,7 +138,8 @@ impl Shelf {
             listed.filter_map(|it| Some(it.ok()?.path())).filter(|it| is_document(it)).collect();
         files.sort();
         for file in files.iter().take(FILES_MAX) {
-            let name = file.display().to_string();
+            // A document named without a folder has neighbours named without one.
+            let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
             match read_text(file) {
                 Ok(text) => self.put(&name, &text),
                 Err(_) => self.unreadable.push(name),
@@ -200,8 +202,7 @@ fn entry(file: &str, tree: Node) -> Option<Entry> {
     let text = |key: &str| tree.entry(key)?.1.to_value().as_str().map(Text::from);
     text("traaviis")?;
     let (name, version) = (text("name")?, text("version")?.parse().ok()?);
-    let is_component = text("kind").as_deref() == Some("component");
-    Some(Entry { name, version, is_component, file: file.into(), tree })
+    Some(Entry { name, version, file: file.into(), tree })
 }
 
 #[cfg(test)]
@@ -251,8 +252,6 @@ mod tests {
         ] {
             assert_eq!(find(reference).as_deref(), Ok(expected), "{reference}");
         }
-        assert!(library.find("Timer").unwrap().is_component);
-        assert!(!library.find("Gate@3.0.0-rc.1").unwrap().is_component);
         for (reference, words) in [
             ("Timer@4", "no version of `Timer` fits `Timer@4`; there is 1.2.0 ("),
             ("Gate", "no version of `Gate` fits `Gate`; there is 3.0.0-rc.1 ("),
@@ -291,6 +290,5 @@ mod tests {
         listed.sort();
         assert_eq!(listed, found);
         assert_eq!(CATALOGUE.entries.len(), found.len(), "{:?}", CATALOGUE.unreadable);
-        assert!(Library::built_in().find("Nothing").is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cli;
+mod components;
 mod damage;
 mod data;
 mod doctor;
