@@ -187,7 +187,6 @@ impl Expander<'_> {
             above: String::new(),
             exits: Default::default(),
             events: Default::default(),
-            effects: Default::default(),
             params: &params,
             in_named_effect: false,
             found: Vec::new(),

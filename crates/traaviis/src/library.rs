@@ -137,7 +137,13 @@ impl Shelf {
         let mut files: Vec<PathBuf> =
             listed.filter_map(|it| Some(it.ok()?.path())).filter(|it| is_document(it)).collect();
         files.sort();
-        for file in files.iter().take(FILES_MAX) {
+        if files.len() > FILES_MAX {
+            let (folder, count) = (folder.display(), files.len());
+            let message =
+                format!("{folder} ({count} files; at most {FILES_MAX} are looked through)");
+            return self.unreadable.push(message);
+        }
+        for file in &files {
             // A document named without a folder has neighbours named without one.
             let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
             match read_text(file) {
@@ -261,6 +267,16 @@ mod tests {
             let error = find(reference).unwrap_err();
             assert!(error.starts_with(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_too_many_files_is_not_looked_through() {
+        let dir = tempfile::tempdir().unwrap();
+        for at in 0..=FILES_MAX {
+            fs::write(dir.path().join(format!("{at}.yaml")), "").unwrap();
+        }
+        let error = Library::beside(&dir.path().join("host.yaml")).find("T").unwrap_err();
+        assert!(error.contains("(1001 files; at most 1000 are looked through)"), "{error}");
     }
 
     #[test]

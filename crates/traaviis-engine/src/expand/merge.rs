@@ -17,26 +17,41 @@ const READABLE: &[&str] = &["data", "input", "tenant", "workflow", "now", "param
 pub(super) fn prepare(item: &Node, prefix: &str, part: &Node) -> Result<Node, Vec<Finding>> {
     let params = values(item, part).map_err(|it| vec![it])?;
     let place = Place::of(item, prefix);
-    let effects = part.entry("effects").map_or(&[][..], |(_, it)| it.entries());
     let mut found = Vec::new();
     let mut rename = Rename {
         prefix: Some(prefix),
         above: place.above,
         exits: exits(item, part, &mut found),
         events: pairs(item, "events").collect(),
-        effects: effects.iter().map(|(key, _)| key.text.clone()).collect(),
         params: &params,
         in_named_effect: false,
         found,
         met: Default::default(),
     };
-    let renamed = renamed(&mut rename, part);
+    let mut renamed = renamed(&mut rename, part);
+    keep_waivers(&mut renamed);
     let mut found = rename.found;
     for (theirs, _) in pairs(item, "events").filter(|(it, _)| !rename.met.contains(it)) {
         let message = format!("the component has no event `{theirs}`");
         found.push(finding("E121", item.entry("events").map_or(item, |(_, it)| it), message));
     }
     if found.is_empty() { Ok(renamed) } else { Err(found) }
+}
+
+/// Moves the waivers of a component to its states, since it has no document of its own any more.
+fn keep_waivers(part: &mut Node) {
+    let Some((key, waivers)) = part.entry("x-waive").cloned() else { return };
+    let Some(NodeKind::Map(states)) = part.entry_mut("states").map(|it| &mut it.kind) else {
+        return;
+    };
+    for (_, state) in states {
+        let mut merged = waivers.clone();
+        let own = state.entry("x-waive").map(|(_, it)| it.clone());
+        for (code, reason) in own.iter().flat_map(Node::entries) {
+            put(&mut merged, code.clone(), reason.clone());
+        }
+        put(state, key.clone(), merged);
+    }
 }
 
 /// Adds what was prepared to `host`; returns what keeps that from being possible.

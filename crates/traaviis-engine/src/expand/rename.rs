@@ -31,8 +31,6 @@ pub(super) struct Rename<'a> {
     pub exits: BTreeMap<Text, Option<Text>>,
     /// Names of events that are not prefixed.
     pub events: BTreeMap<Text, Text>,
-    /// Its named effects.
-    pub effects: BTreeSet<Text>,
     /// Values of its parameters.
     pub params: &'a Node,
     /// Inside a named effect `param` belongs to `use`.
@@ -145,25 +143,37 @@ impl<'a> Rename<'a> {
     fn targets(&mut self, written: &Node, levels: &Levels<'a>) -> Node {
         match &written.kind {
             NodeKind::List(_) => each(written, |it| self.targets(it, levels)),
-            NodeKind::String(text) => retext(written, self.target(text, levels)),
+            NodeKind::String(text) => match self.target(text, levels) {
+                Some(target) => retext(written, target),
+                None => {
+                    let message =
+                        format!("target `{text}` names no state that can be seen from here");
+                    self.found.push(super::finding("E102", written, message));
+                    written.clone()
+                }
+            },
             _ => written.clone(),
         }
     }
 
     /// Finds a target as the compiler does, nearest first; names inside the component stay.
-    fn target(&self, text: &Text, levels: &Levels<'a>) -> Text {
+    ///
+    /// What is neither there nor an exit must not be looked up among the states of the workflow.
+    fn target(&self, text: &Text, levels: &Levels<'a>) -> Option<Text> {
         if let Some(path) = text.strip_prefix('#') {
-            return format!("#{}", self.path(path)).into();
+            return Some(format!("#{}", self.path(path)).into());
         }
         if text.starts_with('.') {
-            return text.clone();
+            return Some(text.clone());
         }
         match levels.iter().rposition(|it| has_state(it, text)) {
-            Some(0) if self.prefix.is_some() => format!("#{}", self.path(text)).into(),
-            Some(_) => text.clone(),
+            Some(0) if self.prefix.is_some() => Some(format!("#{}", self.path(text)).into()),
+            Some(_) => Some(text.clone()),
             None => match self.exits.get(text) {
-                Some(Some(path)) => format!("#{path}").into(),
-                _ => text.clone(),
+                Some(Some(path)) => Some(format!("#{path}").into()),
+                // The compiler judges what stands alone; an exit without a state was told already.
+                Some(None) => Some(text.clone()),
+                None => self.prefix.is_none().then(|| text.clone()),
             },
         }
     }
@@ -252,8 +262,8 @@ impl<'a> Rename<'a> {
             (Some(form), _) => self.child(form, it),
             (None, "type" | "id") => it.clone(),
             (None, "effect") if &*kind == "use" => match it.as_text() {
-                Some(name) if self.effects.contains(name) => retext(it, self.prefixed(name)),
-                _ => it.clone(),
+                Some(name) => retext(it, self.prefixed(name)),
+                None => it.clone(),
             },
             (None, _) => match param_use(&kind, key) {
                 ParamUse::Cel => self.cel(it),

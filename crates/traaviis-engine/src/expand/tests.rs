@@ -343,6 +343,69 @@ fn a_component_alone_is_a_workflow_with_its_exits_as_ends() {
 }
 
 #[test]
+fn waivers_of_a_component_hold_for_its_states() {
+    let part = "kind: component, name: T, initial: a, x-waive: {W209: people decide}, \
+                states: {a: {x-waive: {W201: later}}, b: {}}";
+    check(
+        "initial: t_a\nstates: {s: {}}\ncomponents: [{use: T, as: t}]",
+        &[part],
+        expect![[
+            r#"{"initial":"t_a","states":{"s":{},"t_a":{"x-waive":{"W209":"people decide","W201":"later"}},"t_b":{"x-waive":{"W209":"people decide"}}},"data":{"initial":{"t":{}}}}"#
+        ]],
+    );
+}
+
+#[test]
+fn names_of_the_workflow_are_no_names_of_a_component() {
+    check_state(
+        "always: end",
+        expect![[r#"c0.yaml: 1:311: E102 target `end` names no state that can be seen from here"#]],
+    );
+}
+
+#[test]
+fn the_number_of_components_is_bounded() {
+    let uses: String = (0..101).map(|at| format!("{{use: T, as: t{at}}},")).collect();
+    check(
+        &format!("{HOST}components: [{uses}]"),
+        &["kind: component, name: T, initial: a, states: {a: {}}"],
+        expect![[r#"host: 6:1: E160 101 components; at most 100 are allowed (at /components)"#]],
+    );
+}
+
+/// Cuts and swaps turn every part into something unexpected; none of it may panic.
+#[test]
+fn damaged_components_are_refused_without_a_panic() {
+    let host = "initial: a\nstates: {a: {}, end: {type: final}}\ndata: {schema: {type: object}}\nvalidations: []\n\
+        components: [{use: C, as: t, at: a, events: {go: done_it}, targets: {out: end}, with: {d: 5s}}]";
+    let part = "traaviis: \"1\"\nkind: component\nname: C\nversion: 1.0.0\ninitial: a\nexits: [out]\n\
+        parameters: {properties: {d: {type: string}}}\ndata: {schema: {properties: {n: {$ref: '#/x'}}}, initial: {n: 1}}\n\
+        events: {go: {}}\nvalidations: [{name: v, check: data.n > 0, message: m}]\neffects: {e: {type: value, value: 1}}\n\
+        states: {a: {on: {'*': out}, after: {'${param.d}': {target: out, guard: \"in_state('a')\"}}, entry: [{merge: {x: '${data.n}'}}],\
+        invoke: [{id: i, effect: {type: sequence, effects: [{type: use, effect: e}]}}]}}";
+    let head = "traaviis: \"1\"\nname: Host\nversion: 1.0.0\n";
+    let read_with = |host: &str, part: &str| {
+        let Ok(tree) = document::read_tree(part, Format::Yaml) else { return };
+        let shelf = Documents(vec![("c".into(), tree)]);
+        let read = read(&format!("{head}{host}"), Format::Yaml, &shelf);
+        if let Some(definition) = read.definition {
+            let _ = Machine::compile(Arc::new(definition));
+        }
+    };
+    let changed = |text: &str, at: usize| {
+        let end = text[at..].find([',', '}', ']', '\n']).map_or(text.len(), |it| at + it);
+        ["7", "~", "[]", "{}", "'${x'", "[{}]"]
+            .map(|it| format!("{}{it}{}", &text[..at], &text[end..]))
+    };
+    for (at, _) in part.match_indices([' ', '{', '[']) {
+        changed(part, at + 1).iter().for_each(|it| read_with(host, it));
+    }
+    for (at, _) in host.match_indices([' ', '{', '[']) {
+        changed(host, at + 1).iter().for_each(|it| read_with(it, part));
+    }
+}
+
+#[test]
 fn a_definition_never_has_components() {
     for text in ["components: []", "kind: component", "exits: [a]"] {
         let text = format!(
