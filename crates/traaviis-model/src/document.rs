@@ -474,9 +474,8 @@ tests:
             "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
             "5:14: E190 feature_unavailable: `budgets` is part of the language but not available in this release (at /states/s/budgets)\n\
              6:1: E190 feature_unavailable: `plugins` is part of the language but not available in this release (at /plugins)\n\
-             7:1: E190 feature_unavailable: `kind: component` is part of the language but not available in this release (at /kind)\n\
-             8:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             9:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
+             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
+             8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
             "{type: cache, key: k}",

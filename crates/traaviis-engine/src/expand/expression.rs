@@ -140,12 +140,11 @@ fn collect(node: &parser::Node, locals: &mut Vec<Text>, found: &mut Vec<Text>) {
     }
 }
 
+/// Looks at a part of an expression under the names that macros give there.
+type Visit<'v> = &'v mut dyn FnMut(&parser::Node, &mut Vec<Text>) -> Result<(), String>;
+
 /// Visits the parts of a node with the names that macros give in each.
-fn below(
-    node: &parser::Node,
-    locals: &mut Vec<Text>,
-    visit: &mut dyn FnMut(&parser::Node, &mut Vec<Text>) -> Result<(), String>,
-) -> Result<(), String> {
+fn below(node: &parser::Node, locals: &mut Vec<Text>, visit: Visit<'_>) -> Result<(), String> {
     match &node.kind {
         Kind::Literal(_) | Kind::Name(_) => Ok(()),
         Kind::Select { of, .. } | Kind::Not(of) | Kind::Negate(of) => visit(of, locals),

@@ -95,9 +95,7 @@ fn everything_of_a_component_is_merged() {
 fn candidates_follow_their_states() {
     check_state(
         "on: {go: run, stop: run.a, fam.x: out, go.x: nowhere}",
-        expect![[r#"
-        c0.yaml: 1:315: E106 event `t.go.x` is not declared (at /states/t_idle/on/t.go.x); did you mean `t.fam.*`? Otherwise declare it under `events`
-        c0.yaml: 1:315: E102 target `nowhere` names no state that can be seen from here (at /states/t_idle/on/t.go.x)"#]],
+        expect!["c0.yaml: 1:315: E102 target `nowhere` names no state that can be seen from here"],
     );
     check_state(
         "on: {'*': run, stop: idle}, after: {'${param.d}': '#run.a'}",
@@ -290,9 +288,7 @@ fn findings_inside_a_component_name_its_file() {
         &[&format!(
             "{TIMER}, states: {{idle: {{always: {{target: nowhere, guard: 'data.x +'}}}}}}"
         )],
-        expect![[r#"
-            c0.yaml: 1:94: E102 target `nowhere` names no state that can be seen from here (at /states/t_idle/always)
-            c0.yaml: 1:127: E130 expected a value but found the end (at /states/t_idle/always/guard)"#]],
+        expect!["c0.yaml: 1:111: E102 target `nowhere` names no state that can be seen from here"],
     );
 }
 
@@ -359,7 +355,7 @@ fn waivers_of_a_component_hold_for_its_states() {
 fn names_of_the_workflow_are_no_names_of_a_component() {
     check_state(
         "always: end",
-        expect![[r#"c0.yaml: 1:311: E102 target `end` names no state that can be seen from here"#]],
+        expect!["c0.yaml: 1:278: E102 target `end` names no state that can be seen from here"],
     );
 }
 
