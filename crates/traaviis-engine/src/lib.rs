@@ -3,14 +3,15 @@
 //! A [`Machine`] is a compiled definition. [`start`] and [`step()`] decide; they read no clock,
 //! touch no file and keep nothing. The runtime commits the records, then performs the requests.
 //!
-//! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
-//! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
-//! (what a definition that compiles probably gets wrong), [`query`](mod@query) (what instances read
-//! of each other), [`testing`] (the test cases of a
-//! document, on [`simulate`]).
+//! Reading order: [`expand`] (components merged into a document), [`machine`] (what a definition
+//! compiles to), [`step`](mod@step) (inputs, one macrostep), [`effects`] (effect trees),
+//! [`replay`](mod@replay), [`expr`] (CEL), [`analysis`] (what a definition that compiles probably
+//! gets wrong), [`query`](mod@query) (what instances read of each other), [`testing`] (the test
+//! cases of a document, on [`simulate`]).
 
 pub mod analysis;
 pub mod effects;
+pub mod expand;
 pub mod expr;
 pub mod gates;
 pub mod machine;

@@ -27,7 +27,8 @@ use crate::{
 };
 
 pub use canonical::{canonical, definition_hash};
-pub use read::is_event_name;
+pub use read::Form as ChildForm;
+pub use read::{ParamUse, child_form, is_event_name, is_name, param_use};
 use tree::{Node, NodeKind, place_of};
 
 /// The JSON Schema (2020-12) of workflow documents, for editors.
@@ -63,16 +64,32 @@ pub struct Read {
     pub positions: Positions,
 }
 
+impl Read {
+    /// Returns what is told about a document that cannot be used.
+    pub fn refused(node: Node, files: Vec<String>, mut diagnostics: Vec<Diagnostic>) -> Read {
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let positions = Positions { root: Some(node), files };
+        Read { definition: None, diagnostics, positions }
+    }
+}
+
 /// Where the parts of a document stand in its text.
 #[derive(Clone, Debug, Default)]
 pub struct Positions {
     // The tree itself: a table of all pointers would be far larger than the document.
     root: Option<Node>,
+    // Names of what was merged into it, by `Node::file` without the document itself.
+    files: Vec<String>,
 }
 
 impl Positions {
     /// Returns line and column of a JSON pointer, or of its nearest existing ancestor.
     pub fn find(&self, pointer: &str) -> Option<(u32, u32)> {
+        self.walk(pointer).map(|(place, _)| place)
+    }
+
+    /// Returns the place of a pointer, and the file when it is not the document itself.
+    fn walk(&self, pointer: &str) -> Option<((u32, u32), Option<&String>)> {
         let mut node = self.root.as_ref()?;
         let mut place = (node.line, node.column);
         for segment in pointer.split('/').skip(1) {
@@ -89,15 +106,18 @@ impl Positions {
             place = place_of(key, child);
             node = child;
         }
-        Some(place)
+        let file = usize::from(node.file).checked_sub(1).and_then(|at| self.files.get(at));
+        Some((place, file))
     }
 
-    /// Gives a finding its line and column, unless it has them.
+    /// Gives a finding its file, line and column, unless it has them.
     pub fn place(&self, diagnostic: &mut Diagnostic) {
-        if diagnostic.line.is_none()
-            && let Some((line, column)) = self.find(&diagnostic.path)
-        {
+        let Some(((line, column), file)) = self.walk(&diagnostic.path) else { return };
+        if diagnostic.line.is_none() {
             (diagnostic.line, diagnostic.column) = (Some(line), Some(column));
+        }
+        if diagnostic.file.is_none() {
+            diagnostic.file = file.cloned();
         }
     }
 }
@@ -163,18 +183,42 @@ fn finish(parsed: Parsed) -> Read {
     let Some(node) = node else {
         return Read { definition: None, diagnostics, positions: Positions::default() };
     };
-    let (mut definition, found) = read::definition(&node);
-    diagnostics.extend(found);
+    let mut read = read_merged(node, Vec::new());
+    diagnostics.append(&mut read.diagnostics);
+    diagnostics.sort_by_key(|it| (it.line, it.column));
+    if diagnostics.iter().any(|it| it.severity == Severity::Error) {
+        read.definition = None;
+    }
+    Read { diagnostics, ..read }
+}
+
+/// Returns what is wrong with the form of a component whose parameters have their values.
+pub fn check_written(root: &Node) -> Vec<Diagnostic> {
+    read::written(root)
+}
+
+/// Returns what is wrong with how a document uses components, or is one; the rest is read when they
+/// are merged, because their parameters may stand anywhere.
+pub fn check_uses(root: &Node) -> Vec<Diagnostic> {
+    read::uses(root)
+}
+
+/// Reads a document into which its components are merged; `files` names theirs, in the order of
+/// [`Node::file`] from 1.
+pub fn read_merged(node: Node, files: Vec<String>) -> Read {
+    let (mut definition, mut diagnostics) = read::definition(&node);
     if let Some(definition) = &definition {
         diagnostics.retain(|it| {
             it.severity == Severity::Error || definition.waivers.reason(it.code, &it.path).is_none()
         });
     }
-    diagnostics.sort_by_key(|it| (it.line, it.column));
+    let positions = Positions { root: Some(node), files };
+    diagnostics.iter_mut().for_each(|it| positions.place(it));
+    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     if diagnostics.iter().any(|it| it.severity == Severity::Error) {
         definition = None;
     }
-    Read { definition, diagnostics, positions: Positions { root: Some(node) } }
+    Read { definition, diagnostics, positions }
 }
 
 #[cfg(test)]
@@ -427,12 +471,11 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nkind: component\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
             "5:14: E190 feature_unavailable: `budgets` is part of the language but not available in this release (at /states/s/budgets)\n\
              6:1: E190 feature_unavailable: `plugins` is part of the language but not available in this release (at /plugins)\n\
-             7:1: E190 feature_unavailable: `kind: component` is part of the language but not available in this release (at /kind)\n\
-             8:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             9:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
+             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
+             8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
             "{type: invoke_fsm, instance_id: k}",

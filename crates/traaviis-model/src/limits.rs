@@ -10,6 +10,10 @@ pub const DOCUMENT_NODES_MAX: usize = 200_000;
 pub const STATES_MAX: usize = 1_000;
 /// Nesting of states.
 pub const STATE_DEPTH_MAX: usize = 16;
+/// Components that one document merges directly.
+pub const COMPONENTS_MAX: usize = 100;
+/// Components inside components; deeper is a chain that nobody can read.
+pub const COMPONENT_DEPTH_MAX: usize = 8;
 /// Declared events of one workflow.
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.

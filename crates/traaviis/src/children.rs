@@ -8,13 +8,13 @@ use std::{
 };
 
 use semver::{Version, VersionReq};
-use traaviis_engine::Machine;
-use traaviis_model::{Body, Record, TenantCtx, Value};
+use traaviis_engine::{Machine, expand};
+use traaviis_model::{Body, Diagnostic, Record, TenantCtx, Value, document::Format};
 use traaviis_ports::LogStore;
 
 use crate::{
     histories::{compile_document, is_document},
-    library::Library,
+    library::{Entry, Library},
 };
 
 /// Name and range of versions, as a parent asks for them.
@@ -42,17 +42,18 @@ impl Children {
             Some(range) => format!("{workflow}@{range}"),
             None => workflow.clone(),
         };
-        let (body, place) = match library.find(&reference) {
+        let compiled = match library.find(&reference) {
             Ok(entry) if entry.is_component => {
                 return Err(format!("`{workflow}` is a component, which is not started by itself"));
             }
-            Ok(entry) => (entry.tree.to_value(), entry.file.clone()),
+            Ok(entry) => compile_entry(entry, &library).map_err(|it| (entry.file.clone(), it)),
             Err(why) => match self.stored(ctx, workflow, range.as_deref()) {
-                Some(body) => (body, "the data directory".into()),
+                Some(body) => compile_document(&body)
+                    .map_err(|it| ("the data directory".into(), it.message.clone())),
                 None => return Err(why),
             },
         };
-        compile_document(&body).map_err(|it| format!("`{workflow}` in {place}: {}", it.message))
+        compiled.map_err(|(place, why)| format!("`{workflow}` in {place}: {why}"))
     }
 
     /// Returns the newest definition that some instance has been started with.
@@ -73,6 +74,14 @@ impl Children {
         });
         scanned.ok().and(best).map(|(_, body)| body)
     }
+}
+
+/// Compiles a document of the library with its components.
+fn compile_entry(entry: &Entry, library: &Library) -> Result<Machine, String> {
+    let read = expand::read(&entry.tree.to_value().to_json(), Format::Json, library);
+    let first = |found: &[Diagnostic]| found.first().map(ToString::to_string).unwrap_or_default();
+    let definition = read.definition.ok_or_else(|| first(&read.diagnostics))?;
+    Machine::compile(Arc::new(definition)).map_err(|found| first(&found))
 }
 
 impl traaviis_runtime::Library for Children {

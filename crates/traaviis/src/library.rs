@@ -21,6 +21,7 @@ use std::{
 };
 
 use semver::{Version, VersionReq};
+use traaviis_engine::expand;
 use traaviis_model::{
     Text,
     document::{Format, read_tree, tree::Node},
@@ -129,6 +130,13 @@ impl Library {
     }
 }
 
+impl expand::Shelf for Library {
+    fn find(&self, reference: &str) -> Result<expand::Found<'_>, String> {
+        let entry = Library::find(self, reference)?;
+        Ok(expand::Found { file: &entry.file, tree: &entry.tree })
+    }
+}
+
 impl Shelf {
     /// Takes in the documents of a folder; one that cannot be listed holds none.
     fn read(&mut self, folder: &Path) {
@@ -136,8 +144,15 @@ impl Shelf {
         let mut files: Vec<PathBuf> =
             listed.filter_map(|it| Some(it.ok()?.path())).filter(|it| is_document(it)).collect();
         files.sort();
-        for file in files.iter().take(FILES_MAX) {
-            let name = file.display().to_string();
+        if files.len() > FILES_MAX {
+            let (folder, count) = (folder.display(), files.len());
+            let message =
+                format!("{folder} ({count} files; at most {FILES_MAX} are looked through)");
+            return self.unreadable.push(message);
+        }
+        for file in &files {
+            // A document named without a folder has neighbours named without one.
+            let name = file.strip_prefix(".").unwrap_or(file).display().to_string();
             match read_text(file) {
                 Ok(text) => self.put(&name, &text),
                 Err(_) => self.unreadable.push(name),
@@ -262,6 +277,16 @@ mod tests {
             let error = find(reference).unwrap_err();
             assert!(error.starts_with(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_folder_of_too_many_files_is_not_looked_through() {
+        let dir = tempfile::tempdir().unwrap();
+        for at in 0..=FILES_MAX {
+            fs::write(dir.path().join(format!("{at}.yaml")), "").unwrap();
+        }
+        let error = Library::beside(&dir.path().join("host.yaml")).find("T").unwrap_err();
+        assert!(error.contains("(1001 files; at most 1000 are looked through)"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,6 @@ mod document;
 mod exit;
 mod histories;
 mod input;
-#[allow(dead_code, reason = "its readers follow: components, and workflows that start others")]
 mod library;
 mod operations;
 mod output;

@@ -25,7 +25,10 @@ mod test_case;
 
 mod waive;
 
+mod component;
+
 pub use event::is_event_name;
+pub use kinds::{Form, ParamUse, child_form, param_use};
 
 use std::collections::BTreeSet;
 
@@ -45,6 +48,21 @@ pub(super) fn definition(root: &Node) -> (Option<Definition>, Vec<Diagnostic>) {
     let mut reader = Reader::default();
     let definition = reader.workflow(&At::root(root));
     (definition, reader.diagnostics)
+}
+
+/// Returns what is wrong with the form of a document before its components are merged, or of a
+/// component.
+pub(super) fn written(root: &Node) -> Vec<Diagnostic> {
+    let mut reader = Reader { written: true, ..Reader::default() };
+    reader.workflow(&At::root(root));
+    reader.diagnostics
+}
+
+/// Returns what is wrong with how a document uses components, or is one.
+pub(super) fn uses(root: &Node) -> Vec<Diagnostic> {
+    let mut reader = Reader { written: true, ..Reader::default() };
+    reader.reuse(&Fields { at: At::root(root) });
+    reader.diagnostics
 }
 
 /// Returns the identity of a document.
@@ -196,6 +214,8 @@ impl<'a> Fields<'a> {
 #[derive(Default)]
 pub(super) struct Reader {
     diagnostics: Vec<Diagnostic>,
+    /// The document may be a component, and have components of its own.
+    written: bool,
     /// Pointers of `x-` keys that the language skips; they are not part of the hash.
     extensions: BTreeSet<Pointer>,
     states: usize,
@@ -444,7 +464,7 @@ fn join(words: &[&str]) -> String {
 }
 
 /// Says whether text is `[A-Za-z_][A-Za-z0-9_-]*`.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
@@ -518,6 +538,7 @@ mod tests {
             ("/$defs/invoke", state::INVOKE_KNOWN),
             ("/$defs/candidate", candidate::KNOWN),
             ("/$defs/event", event::KNOWN),
+            ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),

@@ -69,6 +69,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let checked = document::check(&args.file)?;
+    if checked.is_component {
+        let message = format!(
+            "`{}` is a component; name it in `components` of a workflow and run that",
+            checked.file
+        );
+        return Err(Failure::finding("component_not_runnable", message).into());
+    }
     match (checked.has_errors(), output.is_json()) {
         (true, true) => drop(output.json(&checked.to_json())),
         (true, false) => drop(output.text(&checked.report(output.style()))),

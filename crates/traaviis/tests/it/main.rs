@@ -3,6 +3,7 @@
 mod bench;
 mod catalogue;
 mod cli;
+mod components;
 mod damage;
 mod data;
 mod doctor;

@@ -79,12 +79,54 @@ use Shape::{
 
 /// How child effects are written.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Form {
+pub enum Form {
+    /// One effect.
     One,
+    /// A list.
     List,
+    /// A list, or a map by name.
     ListOrMap,
+    /// A list of steps, each with `action` and `compensation`.
     Saga,
+    /// A list of cases, each with `when` and `effect`.
     Cases,
+}
+
+/// What the value of a parameter says, for whoever rewrites documents.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ParamUse {
+    /// A CEL expression.
+    Cel,
+    /// A dotted path in `data`, or a template of one.
+    Path,
+    /// The name of an event, or a list of them.
+    Event,
+    /// Any value; texts in it are templates.
+    Value,
+}
+
+/// Returns what a key of an effect of this kind says, common keys included.
+pub fn param_use(kind: &str, key: &str) -> ParamUse {
+    let known = KINDS.iter().chain(MOCKED).find(|it| it.name == kind);
+    let param = known.and_then(|it| it.params.iter().find(|it| it.name == key));
+    match (key, param.map(|it| it.shape)) {
+        ("events", Some(Texts)) if kind == "wait_signal" => ParamUse::Event,
+        ("when", None) | (_, Some(Cel)) => ParamUse::Cel,
+        ("save", None) | (_, Some(Path)) => ParamUse::Path,
+        (_, Some(Event)) => ParamUse::Event,
+        _ => ParamUse::Value,
+    }
+}
+
+/// Returns how the effects under a key are written; none where the key holds none.
+pub fn child_form(kind: &str, key: &str) -> Option<Form> {
+    let known = KINDS.iter().chain(MOCKED).find(|it| it.name == kind);
+    let role = known.and_then(|it| it.roles.iter().find(|it| it.name == key));
+    match (key, role) {
+        (_, Some(role)) => Some(role.form),
+        ("compensation", None) => Some(Form::One),
+        _ => None,
+    }
 }
 
 const fn param(name: &'static str, shape: Shape, need: Need) -> Param {

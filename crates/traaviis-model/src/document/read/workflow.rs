@@ -40,18 +40,12 @@ pub(super) const KNOWN: &[&str] = &[
     "retention",
     "tests",
     "layout",
-];
-pub(super) const UNAVAILABLE: &[&str] = &[
-    "triggers",
-    "subscribe",
     "components",
-    "plugins",
-    "budgets",
-    "permissions",
-    "migrations",
     "parameters",
     "exits",
 ];
+pub(super) const UNAVAILABLE: &[&str] =
+    &["triggers", "subscribe", "plugins", "budgets", "permissions", "migrations"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -63,6 +57,7 @@ impl Reader {
         self.refuse_secrets(at.node, at);
         let fields = self.fields(at, &KEYS)?;
         self.format(&fields);
+        self.reuse(&fields);
         self.waive(&fields);
         let name = self.required(&fields, "name", "the workflow").and_then(|it| self.name(&it));
         let version =
@@ -141,12 +136,6 @@ impl Reader {
     }
 
     fn format(&mut self, fields: &Fields<'_>) {
-        let kinds = [("workflow", true), ("component", false)];
-        if let Some(kind) = fields.get("kind")
-            && self.choice(&kind, "E101", &kinds) == Some(false)
-        {
-            self.unavailable(&kind, "kind: component");
-        }
         let Some(at) = self.required(fields, "traaviis", "the workflow") else { return };
         match &at.node.kind {
             NodeKind::String(text) if &**text == "1" => {}
