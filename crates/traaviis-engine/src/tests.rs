@@ -8,10 +8,13 @@
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
+mod chart;
 mod control;
 mod incident;
+mod interpreter;
 mod operate;
 mod people;
+mod reference;
 mod retry;
 mod saga;
 mod statechart;
