@@ -6,9 +6,10 @@
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
 //! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a
-//! document, on [`simulate`]).
+//! document, on [`simulate`]), [`diff`](mod@diff) (what two versions do differently).
 
 pub mod analysis;
+pub mod diff;
 pub mod effects;
 pub mod expr;
 pub mod machine;
@@ -17,6 +18,7 @@ pub mod simulate;
 pub mod step;
 pub mod testing;
 
+pub use diff::diff;
 pub use machine::Machine;
 pub use replay::{ReplayError, replay};
 pub use step::{

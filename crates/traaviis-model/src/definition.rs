@@ -170,6 +170,8 @@ pub struct Validation {
 pub struct State {
     /// Name, without its parents.
     pub name: Text,
+    /// Stable identity, for diffs and migrations; stays when the state is renamed or moved.
+    pub id: Option<Text>,
     /// Kind, with what only that kind has.
     pub kind: StateKind,
     /// Candidates by event descriptor, in document order.
@@ -401,6 +403,12 @@ pub struct Effect {
 }
 
 impl Definition {
+    /// Returns the document as a value, for [`Pointer`]s.
+    pub fn json(&self) -> Value {
+        let text = self.document.as_str().unwrap_or_default();
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
     /// Returns every effect directly below, for `use` the named effect.
     pub fn parts_of<'a>(&'a self, effect: &'a Effect) -> Vec<&'a Effect> {
         let mut parts = effect.parts();

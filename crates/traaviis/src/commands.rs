@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cancel;
 pub mod completions;
+pub mod diff;
 pub mod doctor;
 pub mod edit;
 pub mod fmt;

@@ -28,9 +28,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
-        log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema, send, show,
-        simulate, tasks, test, validate, version,
+        bench as bench_command, cancel, completions, diff, doctor, edit, fmt, graph, import,
+        incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema, send,
+        show, simulate, tasks, test, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -60,6 +60,7 @@ enum Command {
     Simulate(simulate::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Diff(diff::Args),
     Import(import::Args),
     Replay(replay::Args),
     Ps(ps::Args),
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Fmt(args) => fmt::run(args, &output),
         Command::Graph(args) => graph::run(args, &output),
+        Command::Diff(args) => diff::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),

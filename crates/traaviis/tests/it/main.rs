@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod damage;
 mod data;
+mod diff;
 mod doctor;
 mod fmt;
 mod graph;
