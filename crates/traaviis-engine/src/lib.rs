@@ -6,7 +6,8 @@
 //! Reading order: [`machine`] (what a definition compiles to), [`step`](mod@step) (inputs, one
 //! macrostep), [`effects`] (effect trees), [`replay`](mod@replay), [`expr`] (CEL), [`analysis`]
 //! (what a definition that compiles probably gets wrong), [`testing`] (the test cases of a
-//! document, on [`simulate`]), [`diff`](mod@diff) (what two versions do differently).
+//! document, on [`simulate`]), [`diff`](mod@diff) (what two versions do differently),
+//! [`upgrade`](mod@upgrade) (open instances go on with another version).
 
 pub mod analysis;
 pub mod diff;
@@ -17,14 +18,16 @@ pub mod replay;
 pub mod simulate;
 pub mod step;
 pub mod testing;
+pub mod upgrade;
 
 pub use diff::diff;
 pub use machine::Machine;
-pub use replay::{ReplayError, replay};
+pub use replay::{Divergence, ReplayError, replay, replay_against, replay_versions};
 pub use step::{
     GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, checked_input,
     correlation_key, hold, recover, start, start_watched, step, step_watched,
 };
+pub use upgrade::{Class, Gap, classify, roll_back, upgrade};
 
 #[cfg(test)]
 mod tests;

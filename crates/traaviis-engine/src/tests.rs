@@ -8,13 +8,13 @@
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
-mod chart;
+pub(crate) mod chart;
 mod control;
 mod incident;
 mod interpreter;
 mod operate;
 mod people;
-mod reference;
+pub(crate) mod reference;
 mod retry;
 mod saga;
 mod statechart;
@@ -212,7 +212,7 @@ impl<'m> World<'m> {
     }
 }
 
-fn context(now: Timestamp) -> StepContext {
+pub(crate) fn context(now: Timestamp) -> StepContext {
     StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
 }
 

@@ -4,6 +4,7 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+mod migration;
 mod test_case;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use semver::Version;
 
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
 
+pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use test_case::{
     Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
 };
@@ -58,6 +60,8 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+    /// How instances of older versions go on with this one, in order of precedence.
+    pub migrations: Vec<Migration>,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.
@@ -400,6 +404,16 @@ pub struct Effect {
     pub children: Vec<(Text, Children)>,
     /// Place.
     pub pointer: Pointer,
+}
+
+impl StateKind {
+    /// Returns the states directly below.
+    pub fn children(&self) -> &[State] {
+        match self {
+            StateKind::Compound { states, .. } | StateKind::Parallel { states } => states,
+            _ => &[],
+        }
+    }
 }
 
 impl Definition {

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
-    record::{Body, Held, PatchOp, Record, Status, TimerKind},
+    record::{Body, Held, PatchOp, Record, Status, TimerKind, Upgraded},
     time::Timestamp,
     value::Value,
 };
 
 mod patch;
+mod upgrade;
 pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
@@ -75,6 +76,9 @@ pub struct Snapshot {
     /// Ends of attempts that wait until the instance is resumed, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
+    /// What takes the last upgrade back, as long as that is possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<Upgraded>>,
     /// Transitions so far.
     pub transition_count: u64,
     /// When it was created.
@@ -333,6 +337,7 @@ impl Snapshot {
             deferred: Vec::new(),
             incidents: Vec::new(),
             held: Vec::new(),
+            undo: None,
             transition_count: 0,
             created_at: header.at,
             updated_at: header.at,
@@ -465,6 +470,7 @@ impl Snapshot {
             | Body::TaskCreated { .. }
             | Body::TaskExpired { .. }
             | Body::DocumentPut { .. } => {}
+            Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -487,8 +493,11 @@ impl Snapshot {
                     self.history.insert(state.clone(), configuration.clone());
                 }
                 self.transition_count += 1;
+                self.undo = None;
             }
             Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => {
+                // Data of the new version do not fit the old one.
+                self.undo = self.undo.take().filter(|it| it.data.is_none());
                 for op in patch {
                     let (PatchOp::Add { path, .. }
                     | PatchOp::Replace { path, .. }
@@ -557,6 +566,7 @@ impl Snapshot {
                 self.deferred.clear();
                 self.incidents.clear();
                 self.held.clear();
+                self.undo = None;
             }
             effect => self.change_effect(seq, effect)?,
         }

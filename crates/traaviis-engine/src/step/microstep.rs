@@ -191,15 +191,7 @@ impl<'m> Run<'m> {
         }
         let def = &self.machine.states[state];
         self.active[state] = true;
-        for (index, after) in def.after.iter().enumerate() {
-            match self.span(&after.delay) {
-                Ok(span) => {
-                    let kind = TimerKind::After { state: def.path.clone(), index: index as u32 };
-                    self.schedule(span, kind, Value::Null);
-                }
-                Err(error) => self.expression_failed(&error, &after.pointer, state),
-            }
-        }
+        self.start_timers(state);
         self.act(&def.entry, state);
         self.act_on_default(state);
         if !def.invoke.is_empty() {
@@ -215,6 +207,20 @@ impl<'m> Run<'m> {
                 }
             };
             self.reached_final(state, *status, output);
+        }
+    }
+
+    /// Sets the timers of a state.
+    pub(crate) fn start_timers(&mut self, state: StateId) {
+        let def = &self.machine.states[state];
+        for (index, after) in def.after.iter().enumerate() {
+            match self.span(&after.delay) {
+                Ok(span) => {
+                    let kind = TimerKind::After { state: def.path.clone(), index: index as u32 };
+                    self.schedule(span, kind, Value::Null);
+                }
+                Err(error) => self.expression_failed(&error, &after.pointer, state),
+            }
         }
     }
 

@@ -15,6 +15,9 @@ const DEPTH_MAX: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Chart {
     pub states: Vec<State>,
+    /// First letter of every name.
+    pub letter: char,
+    pub version: &'static str,
 }
 
 #[derive(Clone, Debug)]
@@ -69,13 +72,39 @@ pub(crate) fn mixed(n: i64, with: i64) -> i64 {
 
 /// Makes a chart and the events to send.
 pub(crate) fn chart(bytes: &[u8]) -> (Chart, Vec<&'static str>) {
-    let mut maker = Maker { bytes, chart: Chart { states: Vec::new() } };
+    let mut maker =
+        Maker { bytes, chart: Chart { states: Vec::new(), letter: 's', version: "1.0.0" } };
     let events = (0..6 + maker.pick(10)).map(|_| SENT[maker.pick(SENT.len())]).collect();
     maker.add(0, 0, true);
     for state in 1..maker.chart.states.len() {
         maker.furnish(state);
     }
     (maker.chart, events)
+}
+
+/// Makes another version of a chart: states and transitions are taken away and added.
+pub(crate) fn edited(chart: &Chart, bytes: &[u8]) -> Chart {
+    let mut maker = Maker { bytes, chart: chart.clone() };
+    maker.chart.version = "2.0.0";
+    for _ in 0..1 + maker.pick(4) {
+        let states = maker.chart.states.len();
+        let at = 1 + maker.pick(states - 1);
+        let is_plain = maker.chart.states[at].kind == Kind::Atomic;
+        match maker.pick(5) {
+            0 => maker.chart.letter = 't',
+            1 => maker.add(0, DEPTH_MAX, true),
+            2 if is_plain => maker.chart.states[at].kind = Kind::Final { fails: false },
+            3 if is_plain => maker.chart.states[at].always = maker.transitions(at, true),
+            _ if is_plain => maker.chart.states[at].on.clear(),
+            _ => maker.chart.states[at].on_done.clear(),
+        }
+    }
+    for state in &mut maker.chart.states {
+        if let Kind::Final { .. } = state.kind {
+            (state.on, state.always, state.exit) = (Vec::new(), Vec::new(), Vec::new());
+        }
+    }
+    maker.chart
 }
 
 struct Maker<'b> {
@@ -255,11 +284,16 @@ impl Chart {
         self.below(of).into_iter().filter(|it| !is_history(*it)).collect()
     }
 
+    /// Padded, so that order by name is document order.
+    fn name(&self, state: usize) -> String {
+        format!("{}{state:03}", self.letter)
+    }
+
     /// Returns the path of a state, as the engine writes it.
     pub(crate) fn path(&self, state: usize) -> String {
         match self.states[state].parent {
-            0 => name(state),
-            above => format!("{}.{}", self.path(above), name(state)),
+            0 => self.name(state),
+            above => format!("{}.{}", self.path(above), self.name(state)),
         }
     }
 
@@ -273,10 +307,10 @@ impl Chart {
         json!({
             "traaviis": "1",
             "name": "Chart",
-            "version": "1.0.0",
+            "version": self.version,
             "data": {"initial": {"n": 0}},
             "events": declared,
-            "initial": name(1),
+            "initial": self.name(1),
             "states": self.states_json(0),
         })
         .to_string()
@@ -284,12 +318,12 @@ impl Chart {
 
     fn states_json(&self, parent: usize) -> Json {
         let children = self.children(parent).into_iter();
-        Json::Object(children.map(|it| (name(it), self.state_json(it))).collect())
+        Json::Object(children.map(|it| (self.name(it), self.state_json(it))).collect())
     }
 
     fn state_json(&self, at: usize) -> Json {
         let state = &self.states[at];
-        let mut json = Map::new();
+        let mut json = Map::from_iter([("id".to_string(), json!(format!("id{at}")))]);
         let mut put = |key: &str, value: Json| {
             if value.as_array().is_none_or(|it| !it.is_empty()) {
                 json.insert(key.into(), value);
@@ -348,11 +382,6 @@ impl Chart {
         };
         transitions.iter().map(one).collect()
     }
-}
-
-/// Padded, so that order by name is document order.
-fn name(state: usize) -> String {
-    format!("s{state:03}")
 }
 
 fn actions(actions: &[Action]) -> Json {

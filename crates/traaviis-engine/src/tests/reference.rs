@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Compiles a chart; some have a cycle of `always`, or targets that cannot be active together.
-fn machine(chart: &Chart) -> Result<Machine, Vec<Diagnostic>> {
+pub(crate) fn machine(chart: &Chart) -> Result<Machine, Vec<Diagnostic>> {
     let read = document::read(&chart.document(), Format::Json);
     let definition = read.definition.ok_or(read.diagnostics)?;
     Machine::compile(Arc::new(definition))

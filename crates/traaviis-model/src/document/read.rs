@@ -21,6 +21,8 @@ mod kinds;
 
 mod retry;
 
+mod migration;
+
 mod test_case;
 
 mod waive;
@@ -519,6 +521,7 @@ mod tests {
             ("/$defs/candidate", candidate::KNOWN),
             ("/$defs/event", event::KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/migration", migration::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {

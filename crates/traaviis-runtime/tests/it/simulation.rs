@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Machine, Resolution, replay};
+use traaviis_engine::{Machine, Resolution, replay_versions};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
@@ -24,7 +24,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start},
+    owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
     recovery::Recovery,
     summary::Summary,
 };
@@ -45,7 +45,9 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY].map(machine);
+    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY];
+    let machines: Vec<Arc<Machine>> =
+        documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -73,7 +75,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 0 && total.ended > 0);
     assert!(
-        plan.seeds == 1 || (total.crashes > 0 && total.full > 0 && total.held > 0),
+        plan.seeds == 1
+            || (total.crashes > 0 && total.full > 0 && total.held > 0 && total.upgraded > 0),
         "{total:?}"
     );
 }
@@ -87,6 +90,8 @@ struct Facts {
     full: u64,
     /// Outcomes that an instance kept without taking them.
     held: u64,
+    /// Instances that went on with another version, or back.
+    upgraded: u64,
     ended: usize,
 }
 
@@ -111,6 +116,7 @@ impl Facts {
         self.records += one.records;
         self.full += one.full;
         self.held += one.held;
+        self.upgraded += one.upgraded;
         self.ended += one.ended;
     }
 }
@@ -129,6 +135,8 @@ enum What {
     Cancel,
     Operate(Operation),
     Resolve(Seq, Text, Resolution),
+    /// To this machine.
+    Upgrade(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,6 +193,7 @@ type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
     rng: Rng,
+    /// Version 1 of each workflow, then version 2 of each.
     machines: &'m [Arc<Machine>],
     disk: SimDisk,
     log: CoreLog,
@@ -278,6 +287,7 @@ impl<'m> Sim<'m> {
             92..94 => self.plan_fault(),
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
+            98 if self.rng.chance(1, 2) => self.upgrade(),
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
@@ -292,7 +302,7 @@ impl<'m> Sim<'m> {
 
     fn new_start(&mut self) {
         let number = self.ops.len() as u128 + 1;
-        let machine = self.rng.index(self.machines.len());
+        let machine = self.rng.index(self.machines.len() / 2);
         self.ops.push(Op { id: id(number), what: What::Start(machine), state: OpState::Ready });
         self.send(self.ops.len() - 1);
     }
@@ -350,6 +360,14 @@ impl<'m> Sim<'m> {
                 input: Value::empty_map(),
                 reply: Box::new(move |answer| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                }),
+            }),
+            What::Upgrade(number) => Message::Upgrade(Upgrade {
+                ctx: ctx(),
+                id,
+                machine: Arc::clone(&self.machines[number]),
+                reply: Box::new(move |answer| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.replayed)));
                 }),
             }),
             what => {
@@ -528,6 +546,7 @@ impl<'m> Sim<'m> {
                 self.completed.insert((instance, *tree, path.clone()));
             }
             Body::InputHeld { held } => self.note_held(instance, held),
+            Body::Upgraded(_) => self.facts.upgraded += 1,
             Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
@@ -630,6 +649,25 @@ impl<'m> Sim<'m> {
             _ => Operation::Pause { reason: None },
         };
         self.new_op(What::Operate(operation));
+    }
+
+    /// Some instances go on with another version, or back to the one they had.
+    fn upgrade(&mut self) {
+        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
+        let mut open: Vec<(InstanceId, Text)> =
+            open.map(|it| (it.id, it.workflow.clone())).collect();
+        open.sort_unstable();
+        for (id, workflow) in open {
+            let named = |it: &Arc<Machine>| it.definition().name == workflow;
+            let what = match self.rng.below(6) {
+                0 | 1 => What::Upgrade(self.machines.iter().rposition(named).unwrap()),
+                2 => What::Upgrade(self.machines.iter().position(named).unwrap()),
+                3 => What::Operate(Operation::Rollback),
+                _ => continue,
+            };
+            self.ops.push(Op { id, what, state: OpState::Ready });
+            self.send(self.ops.len() - 1);
+        }
     }
 
     fn resume_paused(&mut self) {
@@ -764,7 +802,7 @@ impl<'m> Sim<'m> {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Operate(_) | What::Resolve(..) => {}
+                What::Cancel | What::Operate(_) | What::Resolve(..) | What::Upgrade(_) => {}
             }
         }
     }
@@ -817,9 +855,9 @@ impl<'m> Sim<'m> {
     }
 
     fn check_history(&self, id: InstanceId, records: &[Record]) {
-        let hash = records[0].header.definition_hash;
-        let machine = self.machines.iter().find(|it| it.definition().hash == hash).unwrap();
-        let replayed = replay(machine, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
+        let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
+        let replayed =
+            replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
         let folded = Snapshot::fold(records).unwrap().unwrap();
         assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
         let mut due: HashMap<&str, Timestamp> = HashMap::new();
@@ -918,6 +956,16 @@ fn show(record: &Record) -> String {
     let mut line = Vec::new();
     record.write_line(&mut line);
     String::from_utf8_lossy(&line).trim_end().to_string()
+}
+
+/// Returns version 2 of a workflow; the state in which a counter waits has another name there.
+fn next(document: &str) -> Arc<Machine> {
+    let migrations = match document.contains("waiting:") {
+        true => "migrations: [{from: <2.0.0, states: {waiting: resting}}]",
+        false => "migrations: []",
+    };
+    let document = document.replace("waiting:", "resting:").replace(": waiting", ": resting");
+    machine(&document.replace("version: 1.0.0", &format!("version: 2.0.0\n{migrations}")))
 }
 
 fn event_id(at: usize) -> Text {

@@ -19,4 +19,5 @@ mod simulate;
 mod socket;
 mod tasks;
 mod test;
+mod upgrade;
 mod validate;
