@@ -8,6 +8,27 @@ use crate::{
     value::Value,
 };
 
+/// Kinds of effects that go to a connector: to the outside.
+pub const CALL_KINDS: &[&str] = &[
+    "call",
+    "call_api",
+    "notify",
+    "mcp_call",
+    "call_llm",
+    "embed_text",
+    "vector_search",
+    "rag_pipeline",
+    "invoke_agent",
+    "spawn_agent",
+    "coordinate_agents",
+    "quality_gate",
+    "classify",
+    "extract",
+    "detect_pii",
+    "store_document",
+    "query_documents",
+];
+
 /// One attempt of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {

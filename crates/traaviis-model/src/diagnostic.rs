@@ -54,6 +54,12 @@ impl Diagnostic {
         }
     }
 
+    /// Makes a warning of it.
+    #[must_use]
+    pub fn as_warning(self) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..self }
+    }
+
     /// Returns this finding with what to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Diagnostic {
         self.hint = Some(hint.into());

@@ -435,8 +435,8 @@ tests:
              9:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
-            "{type: call_llm, prompt: hi}",
-            "5:48: E190 feature_unavailable: effect `call_llm` is part of the language but not available in this release (at /states/s/invoke/0/effect/type)",
+            "{type: cache, key: k}",
+            "5:48: E190 feature_unavailable: effect `cache` is part of the language but not available in this release (at /states/s/invoke/0/effect/type)",
         );
         check_effect(
             "{type: value, value: 1, cache: {}}",
@@ -736,6 +736,34 @@ tests:
         check_effect(
             "{type: saga, steps: [{id: a, timeout: 1s, action: {type: value, value: 1, timeout: 2s}}]}",
             "5:70: E140 `timeout` stands on the step and on its action (at /states/s/invoke/0/effect/steps/0/timeout); keep one of them",
+        );
+    }
+
+    #[test]
+    fn effects_that_only_mocks_answer_are_checked_like_the_others() {
+        let at = "5:48: W190 feature_unavailable: effect";
+        let rest = "is checked, and tests answer it with mocks, but this release does not perform it (at /states/s/invoke/0/effect/type)";
+        check_effect(
+            "{type: call_llm, prompt: hi, temperature: \"${data.t}\"}",
+            &format!("{at} `call_llm` {rest}"),
+        );
+        check_effect(
+            "{type: call_llm, prompt: hi, prompt_ref: p, temperature: 3, tier: huge}",
+            &format!(
+                "5:33: E140 effect `call_llm` takes exactly one of `prompt`, `messages`, `prompt_ref` (at /states/s/invoke/0/effect)\n\
+                 {at} `call_llm` {rest}\n\
+                 5:98: E140 `temperature` of effect `call_llm` must be a number from 0 to 2 or a template, found `3` (at /states/s/invoke/0/effect/temperature)\n\
+                 5:107: E140 `tier` must be one of `small`, `medium`, `large`, not `huge` (at /states/s/invoke/0/effect/tier)"
+            ),
+        );
+        check_effect(
+            "{type: coordinate_agents, agents: [{id: a, role: r, task: t}, {id: a, rôle: r, task: t}]}",
+            &format!(
+                "{at} `coordinate_agents` {rest}\n\
+                 5:103: E140 `role` is missing in the agent (at /states/s/invoke/0/effect/agents/1)\n\
+                 5:108: E107 another agent has this id already (at /states/s/invoke/0/effect/agents/1/id)\n\
+                 5:111: E140 unknown key `rôle` in an agent (at /states/s/invoke/0/effect/agents/1/rôle); did you mean `role`?"
+            ),
         );
     }
 

@@ -36,6 +36,8 @@ pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
 pub const SIGNALS_MAX: u64 = 1_000;
 /// People that one task asks.
 pub const TASK_QUORUM_MAX: u64 = 100;
+/// Agents of one `coordinate_agents`.
+pub const AGENTS_MAX: usize = 16;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
 /// Bytes of an event payload or start input.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_connect::{EgressPolicy, Functions, HttpConnector, Options, Target};
+use traaviis_connect::{Connectors, EgressPolicy, HttpConnector, Options, Target};
 use traaviis_model::document::{Format, read_tree, tree::NodeKind};
 use traaviis_ports::Connector;
 use url::Url;
@@ -40,9 +40,9 @@ pub struct ConnectorArgs {
 impl ConnectorArgs {
     /// Makes the connector; `beside` is the folder of the workflow file.
     pub fn connector(&self, beside: Option<&Path>) -> Result<Arc<dyn Connector>, Failure> {
-        let functions = match self.file(beside) {
+        let connectors = match self.file(beside) {
             Some(file) => read(&file)?,
-            None => Functions::default(),
+            None => Connectors::default(),
         };
         let allow_private = self
             .allow_private
@@ -50,7 +50,7 @@ impl ConnectorArgs {
             .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
         let egress = EgressPolicy { allow_private, ..EgressPolicy::default() };
-        let connector = HttpConnector::new(Options { egress, functions, ..Options::default() })
+        let connector = HttpConnector::new(Options { egress, connectors, ..Options::default() })
             .map_err(|error| {
                 Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
             })?;
@@ -123,11 +123,13 @@ fn read_text(file: &Path) -> Result<String, Failure> {
     })
 }
 
-fn read(file: &Path) -> Result<Functions, Failure> {
+fn read(file: &Path) -> Result<Connectors, Failure> {
     let text = read_text(file)?;
-    Functions::read(&text, Format::of_path(file)).map_err(|found| {
+    let mut connectors = Connectors::read(&text, Format::of_path(file)).map_err(|found| {
         let lines: Vec<String> =
             found.iter().map(|it| format!("{}:{it}", file.display())).collect();
         Failure::finding("connectors_invalid", lines.join("\n"))
-    })
+    })?;
+    connectors.channels.beside(file.parent().unwrap_or(Path::new("")));
+    Ok(connectors)
 }

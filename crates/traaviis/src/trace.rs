@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use traaviis_model::{
     Body, EffectError, Record, Seq, Span, Text, Timestamp, Value,
+    call::CALL_KINDS,
     record::{EventSource, PatchOp, Status, TimerKind},
 };
 
@@ -191,7 +192,7 @@ impl Trace {
         let name = style.paint(Ink::Name, name_of(path));
         let text = match body {
             Body::EffectScheduled { effect, input, key, .. } => {
-                let is_call = key.is_some() || matches!(&**effect, "call" | "call_api");
+                let is_call = key.is_some() || CALL_KINDS.contains(&&**effect);
                 let what = if is_call { call_text(effect, input) } else { String::new() };
                 let note = NodeNote { kind: effect.clone(), what, is_call };
                 self.nodes.insert((tree, path.clone()), note);
@@ -424,13 +425,14 @@ fn call_text(kind: &str, input: &Value) -> String {
             let args = input.get("args").map(suffix).unwrap_or_default();
             format!("{}{args}", text("function"))
         }
-        _ => {
+        "call_api" => {
             let method = match text("method") {
                 "" => "GET".to_string(),
                 method => method.to_uppercase(),
             };
             format!("{method} {}", clip(text("url"), VALUE_CHARS_MAX))
         }
+        other => other.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use traaviis_model::{
     Text, Value,
+    call::CALL_KINDS,
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
 };
@@ -580,7 +581,7 @@ impl Build<'_> {
     fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
         let name: &str = &effect.kind;
         match name {
-            "call" | "call_api" => return self.call(effect, scope),
+            _ if CALL_KINDS.contains(&name) => return self.call(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
             "case_condition" => return self.case(effect, scope, depth),
             "batch" => return self.batch(effect, scope, depth),

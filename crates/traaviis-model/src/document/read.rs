@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     definition::{Definition, Pointer, Waivers},
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::Diagnostic,
     document::{
         canonical::hash_of,
         tree::{Key, Node, NodeKind, escape, place_of},
@@ -253,7 +253,7 @@ impl Reader {
         let message =
             format!("feature_unavailable: `{what}` is kept but not applied in this release");
         let diagnostic = at.key_error("W190", message);
-        self.report(Diagnostic { severity: Severity::Warning, ..diagnostic });
+        self.report(diagnostic.as_warning());
     }
 
     fn expected(&mut self, at: &At<'_>, code: &'static str, wanted: &str) {
@@ -530,7 +530,7 @@ mod tests {
         }
         let actions = action::KINDS.iter().copied().chain(["when"]);
         assert_eq!(keys(&schema, "/$defs/action/properties"), sorted(actions));
-        for kind in kinds::KINDS {
+        for kind in kinds::KINDS.iter().chain(kinds::MOCKED) {
             let carried_out =
                 kind.params.iter().filter(|it| !matches!(it.shape, kinds::Shape::Later));
             let own = carried_out.map(|it| it.name);
@@ -543,8 +543,10 @@ mod tests {
             let found = keys(&schema, &format!("/$defs/effect_{}/properties", kind.name));
             assert_eq!(found, own, "{}", kind.name);
         }
+        let called = kinds::MOCKED.iter().map(|it| it.name).chain(["call", "call_api", "notify"]);
+        assert_eq!(sorted(called), sorted(crate::call::CALL_KINDS.iter().copied()));
         let branches = schema.pointer("/$defs/effect/allOf").unwrap().as_array().unwrap();
-        assert_eq!(branches.len(), kinds::KINDS.len());
+        assert_eq!(branches.len(), kinds::KINDS.len() + kinds::MOCKED.len());
     }
 
     #[test]

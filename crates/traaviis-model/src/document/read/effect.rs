@@ -8,7 +8,7 @@ use crate::{
         read::{
             At, Fields, Keys, Reader,
             kinds::{
-                COMMON, COMMON_UNAVAILABLE, Form, KINDS, Kind, Need, Param, Role, Shape,
+                COMMON, COMMON_UNAVAILABLE, Form, KINDS, Kind, MOCKED, Need, Param, Role, Shape,
                 UNAVAILABLE,
             },
             nearest, retry,
@@ -16,11 +16,25 @@ use crate::{
         tree::NodeKind,
     },
     ids::Text,
-    limits::{EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
+    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
     value::Value,
 };
 
 const SAGA_STEP_KNOWN: &[&str] = &["id", "action", "compensation", "timeout", "retry"];
+
+const AGENT_KNOWN: &[&str] = &[
+    "id",
+    "role",
+    "task",
+    "model",
+    "tier",
+    "capability",
+    "provider",
+    "system",
+    "tools",
+    "context",
+    "weight",
+];
 
 /// What is counted over one tree.
 #[derive(Default)]
@@ -72,6 +86,14 @@ impl Reader {
         if let Some(kind) = KINDS.iter().find(|it| it.name == &*name) {
             return Some(kind);
         }
+        if let Some(kind) = MOCKED.iter().find(|it| it.name == &*name) {
+            let message = format!(
+                "feature_unavailable: effect `{name}` is checked, and tests answer it with mocks, \
+                 but this release does not perform it"
+            );
+            self.report(at.error("W190", message).as_warning());
+            return Some(kind);
+        }
         if UNAVAILABLE.contains(&&*name) {
             let message = format!(
                 "feature_unavailable: effect `{name}` is part of the language but not available \
@@ -80,7 +102,7 @@ impl Reader {
             self.report(at.error("E190", message));
             return None;
         }
-        let words = KINDS.iter().map(|it| it.name).chain(UNAVAILABLE.iter().copied());
+        let words = KINDS.iter().chain(MOCKED).map(|it| it.name).chain(UNAVAILABLE.iter().copied());
         let diagnostic = at.error("E140", format!("unknown effect kind `{name}`"));
         self.report(match nearest(&name, words) {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
@@ -235,6 +257,10 @@ impl Reader {
             Shape::Count(..) if param.name == "max_iterations" => (true, String::new()),
             Shape::Count(least, most) => {
                 (is_count(at, least, most), format!("a whole number from {least} to {most}"))
+            }
+            Shape::Amount(least, most) => {
+                let fits = is_template || is_amount(at, least, most);
+                (fits, format!("a number from {least} to {most} or a template"))
             }
         };
         if !fits {
@@ -432,6 +458,9 @@ impl Reader {
             }
             "while_loop" => self.loop_bound(fields),
             "wait_signal" => self.exactly_one(fields, kind, &["event", "events"]),
+            "call_llm" => self.exactly_one(fields, kind, &["prompt", "messages", "prompt_ref"]),
+            "embed_text" => self.exactly_one(fields, kind, &["text", "texts"]),
+            "coordinate_agents" => self.agents(fields),
             _ => {}
         }
     }
@@ -441,6 +470,34 @@ impl Reader {
             let message =
                 format!("effect `{}` takes exactly one of {}", kind.name, super::join(keys));
             self.report(fields.at.error("E140", message));
+        }
+    }
+
+    /// Checks agents that are written out: 1 to 16, each with its own id, a role and a task.
+    fn agents(&mut self, fields: &Fields<'_>) {
+        let Some(agents) = fields.get("agents") else { return };
+        let Some(items) = agents.items() else { return };
+        if !(1..=AGENTS_MAX).contains(&items.len()) {
+            let message =
+                format!("`agents` must be 1 to {AGENTS_MAX} agents, found {}", items.len());
+            self.report(agents.error("E140", message));
+        }
+        let mut seen = BTreeSet::new();
+        for item in &items {
+            let keys = Keys { code: "E140", ..Keys::new("an agent", AGENT_KNOWN) };
+            let Some(fields) = self.fields(item, &keys) else { continue };
+            for key in ["id", "role", "task"] {
+                match fields.get(key) {
+                    None => self.missing(&fields, "E140", key, "the agent"),
+                    Some(at) => {
+                        let id = self.words(&at);
+                        if key == "id" && id.is_some_and(|it| !seen.insert(it)) {
+                            let message = "another agent has this id already";
+                            self.report(at.error("E107", message));
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -463,6 +520,14 @@ impl Reader {
 fn is_count(at: &At<'_>, least: u64, most: u64) -> bool {
     match at.node.kind {
         NodeKind::Int(it) => u64::try_from(it).is_ok_and(|it| (least..=most).contains(&it)),
+        _ => false,
+    }
+}
+
+fn is_amount(at: &At<'_>, least: f64, most: f64) -> bool {
+    match at.node.kind {
+        NodeKind::Int(it) => (least..=most).contains(&(it as f64)),
+        NodeKind::Float(it) => (least..=most).contains(&it),
         _ => false,
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A new kind is one entry here, one compiled kind in the engine, and one branch in the schema.
 
+mod mocked;
+
 use crate::limits::{BATCH_ITEMS_MAX, LOOP_ITERATIONS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX};
 
 /// A kind of effect.
@@ -56,6 +58,8 @@ pub(super) enum Shape {
     Flag,
     /// A whole number in a range, written out.
     Count(u64, u64),
+    /// A number in a range; a template.
+    Amount(f64, f64),
     /// One of a few words.
     Word(&'static [&'static str]),
     /// One of a few words in any case, read as lower case; a template.
@@ -86,6 +90,8 @@ const fn param(name: &'static str, shape: Shape, need: Need) -> Param {
 const fn role(name: &'static str, form: Form, need: Need) -> Role {
     Role { name, form, need }
 }
+
+pub(super) use mocked::MOCKED;
 
 /// Every kind that can be carried out.
 pub(super) const KINDS: &[Kind] = &[
@@ -258,6 +264,16 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "notify",
+        params: &[
+            param("to", List, Must),
+            param("message", Text, Must),
+            param("title", Text, May),
+            param("data", Any, May),
+        ],
+        roles: &[],
+    },
+    Kind {
         name: "call_api",
         params: &[
             param("url", Text, Must),
@@ -288,24 +304,9 @@ pub(super) const UNAVAILABLE: &[&str] = &[
     "rate_limit",
     "send_event",
     "broadcast_event",
-    "notify",
     "spawn_fsm",
     "invoke_fsm",
     "query_fsm",
-    "store_document",
-    "query_documents",
-    "mcp_call",
-    "call_llm",
-    "embed_text",
-    "vector_search",
-    "rag_pipeline",
-    "invoke_agent",
-    "spawn_agent",
-    "coordinate_agents",
-    "quality_gate",
-    "classify",
-    "extract",
-    "detect_pii",
 ];
 
 /// Keys that every effect may have.
