@@ -13,7 +13,7 @@ use traaviis_model::{
 
 use crate::{
     Machine,
-    step::{Input, Resolution, Step, StepContext, start, step},
+    step::{Input, Rejection, Resolution, Step, StepContext, start, step},
     upgrade::{roll_back, upgrade},
 };
 
@@ -117,32 +117,47 @@ fn decide(
     taken: &[Record],
 ) -> Result<Option<Step>, ReplayError> {
     let first = &taken[0];
-    let ctx = TenantCtx::of_record(&first.header);
     let context = context_of(taken);
-    let refused = |why: crate::Rejection| ReplayError::Refused {
+    let refused = |why: Rejection| ReplayError::Refused {
         step: first.header.step,
         seq: first.header.seq,
         why: why.message,
     };
-    let version =
-        |hash: DefinitionHash| versions.iter().copied().find(|it| it.definition().hash == hash);
-    let decider = first.header.definition_hash;
-    let unknown = |hash| ReplayError::Unknown { seq: first.header.seq, hash };
-    let machine = version(decider).ok_or_else(|| unknown(decider))?;
+    let version = |hash| version_of(versions, hash, first.header.seq);
+    let machine = version(first.header.definition_hash)?;
     let Some(state) = state else {
-        let Body::Created { input, .. } = &first.body else { return Ok(None) };
-        let id = first.header.instance_id;
-        return start(machine, &ctx, id, input.clone(), &context).map(Some).map_err(refused);
+        return begin(machine, first, &context).transpose().map_err(refused);
     };
     let decided = match &first.body {
         Body::Upgraded(it) if it.rollback => roll_back(machine, state, &context),
         Body::Upgraded(it) => {
-            let old = version(it.from).ok_or_else(|| unknown(it.from))?;
+            let old = version(it.from)?;
             upgrade(old, machine, state, &context)
         }
         _ => step(machine, state, input_of(state, taken), &context),
     };
     decided.map(Some).map_err(refused)
+}
+
+/// Starts a recorded instance again.
+fn begin(
+    machine: &Machine,
+    first: &Record,
+    context: &StepContext,
+) -> Option<Result<Step, Rejection>> {
+    let Body::Created { input, .. } = &first.body else { return None };
+    let ctx = TenantCtx::of_record(&first.header);
+    Some(start(machine, &ctx, first.header.instance_id, input.clone(), context))
+}
+
+/// Returns the version that decided the step of record `seq`.
+fn version_of<'m>(
+    versions: &[&'m Machine],
+    hash: DefinitionHash,
+    seq: u64,
+) -> Result<&'m Machine, ReplayError> {
+    let found = versions.iter().copied().find(|it| it.definition().hash == hash);
+    found.ok_or(ReplayError::Unknown { seq, hash })
 }
 
 /// Reads off the records of a step what it knew besides the state.

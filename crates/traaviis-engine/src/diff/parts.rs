@@ -19,6 +19,8 @@ const WHOLE: [&str; 8] = [
     "correlation",
     "migrations",
 ];
+/// Keys of an event that say what it is.
+const OF_EVENT: [&str; 3] = ["schema", "source", "merge"];
 /// Keys of a state that are compared as they are.
 const OF_STATE: [&str; 7] = ["type", "history", "status", "output", "unhandled", "entry", "exit"];
 
@@ -75,7 +77,9 @@ impl Differ<'_> {
     fn events(&mut self) {
         let of = |definition: &Definition, json: &Value, name: &Text| {
             let event = definition.events.iter().find(|it| it.name == *name)?;
-            json.at_pointer(&event.pointer).cloned()
+            let json = json.at_pointer(&event.pointer)?;
+            let kept = OF_EVENT.iter().filter_map(|key| Some((*key, json.get(key)?.clone())));
+            Some(Value::map(kept))
         };
         for name in names(&self.old.events, &self.new.events, |it| &it.name) {
             let before = of(self.old, &self.old_json, &name);

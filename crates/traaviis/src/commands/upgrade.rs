@@ -1,6 +1,9 @@
 //! `traaviis upgrade`: open instances go on with another version of their workflow.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::Path,
+};
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Class, Divergence, Machine, classify};
@@ -76,10 +79,10 @@ fn all(args: &Args, id: Option<&str>, file: &Path, output: &Output) -> anyhow::R
         found
     } else {
         let changer = Changer::open(&args.data)?;
-        let standings = find(&machine, id, &mut |ask| changer.ask(ask)).and_then(|mut found| {
-            found.iter_mut().for_each(|it| it.go_on(&machine, &changer));
-            Ok(found)
-        });
+        let mut standings = find(&machine, id, &mut |ask| changer.ask(ask));
+        for it in standings.iter_mut().flatten() {
+            it.go_on(&machine, &changer);
+        }
         changer.close()?;
         standings?
     };
@@ -164,11 +167,14 @@ fn find(
         let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())
             .map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))?;
         let hash = snapshot.definition_hash;
-        if !versions.contains_key(&hash) {
-            let answer = ask(Ask::Definition { hash })?;
-            versions.insert(hash, compile_document(&Value::from(&answer["definition"]))?);
-        }
-        let class = classify(&versions[&hash], machine, &snapshot);
+        let old = match versions.entry(hash) {
+            Entry::Occupied(it) => it.into_mut(),
+            Entry::Vacant(it) => {
+                let answer = ask(Ask::Definition { hash })?;
+                it.insert(compile_document(&Value::from(&answer["definition"]))?)
+            }
+        };
+        let class = classify(old, machine, &snapshot);
         standings.push(Standing { snapshot, class, divergence: None, taken: None });
     }
     Ok(standings)
@@ -195,7 +201,7 @@ fn tell(args: &Args, machine: &Machine, standings: &[Standing], output: &Output)
         return;
     }
     output.line(&format!(
-        "{} {}: {} safe, {} need mapping, {} blocked, {} current",
+        "{} {}: {} safe, {} in need of mapping, {} blocked, {} current",
         definition.name,
         definition.version,
         counts["safe"],

@@ -42,24 +42,26 @@ fn what_would_happen_is_told_by_class_and_state() {
     world.check(
         "upgrade --all two.yaml --dry-run --data d",
         expect![[r#"
-        exit 1
-        Order 2.0.0: 0 safe, 1 need mapping, 0 blocked, 0 current
-          1 needs mapping: 1.0.0 in `paying`
-              state `paying` has no counterpart (perhaps `payment`)
-    "#]],
+            exit 1
+            Order 2.0.0: 1 safe, 1 in need of mapping, 0 blocked, 0 current
+              1 needs mapping: 1.0.0 in `paying`
+                  state `paying` has no counterpart (perhaps `payment`)
+              1 safe: 1.0.0 in `new`
+        "#]],
     );
     world.check(
         "upgrade --all two.yaml --data d",
         expect![[r#"
-        exit 1
-        Order 2.0.0: 0 safe, 1 need mapping, 0 blocked, 0 current
-          1 needs mapping: 1.0.0 in `paying`
-              state `paying` has no counterpart (perhaps `payment`)
-    "#]],
+            exit 1
+            Order 2.0.0: 1 safe, 1 in need of mapping, 0 blocked, 0 current
+              1 needs mapping: 1.0.0 in `paying`
+                  state `paying` has no counterpart (perhaps `payment`)
+              1 upgraded: 1.0.0 in `new`
+        "#]],
     );
     world.check("upgrade --all two.yaml --data d --dry-run --json", expect![[r#"
         exit 1
-        {"counts":{"blocked":0,"current":0,"needs_mapping":1,"safe":0},"dry_run":true,"hash":"HASH","instances":[{"class":"needs_mapping","divergence":null,"gaps":[{"name":"paying","suggestion":"payment","what":"state"}],"id":"ID","reasons":["state `paying` has no counterpart (perhaps `payment`)"],"state":"paying","upgraded":false,"version":"1.0.0"}],"version":"2.0.0","workflow":"Order"}
+        {"counts":{"blocked":0,"current":1,"needs_mapping":1,"safe":0},"dry_run":true,"hash":"HASH","instances":[{"class":"needs_mapping","divergence":null,"gaps":[{"name":"paying","suggestion":"payment","what":"state"}],"id":"ID","reasons":["state `paying` has no counterpart (perhaps `payment`)"],"state":"paying","upgraded":false,"version":"1.0.0"},{"class":"current","divergence":null,"id":"ID","reasons":[],"state":"new","upgraded":false,"version":"2.0.0"}],"version":"2.0.0","workflow":"Order"}
     "#]]);
 }
 
@@ -70,18 +72,18 @@ fn an_upgraded_instance_goes_on_and_its_history_replays() {
     world.check(
         "upgrade 0 two.yaml --data d",
         expect![[r#"
-        exit 0
-        Order 2.0.0: 1 safe, 0 need mapping, 0 blocked, 0 current
-          1 upgraded: 1.0.0 in `paying`
-    "#]],
+            exit 0
+            Order 2.0.0: 1 safe, 0 in need of mapping, 0 blocked, 0 current
+              1 upgraded: 1.0.0 in `paying`
+        "#]],
     );
     world.check(
         "upgrade 0 two.yaml --data d",
         expect![[r#"
-        exit 0
-        Order 2.0.0: 0 safe, 0 need mapping, 0 blocked, 1 current
-          1 current: 2.0.0 in `payment`
-    "#]],
+            exit 0
+            Order 2.0.0: 0 safe, 0 in need of mapping, 0 blocked, 1 current
+              1 current: 2.0.0 in `payment`
+        "#]],
     );
     world.check(
         "send 0 ship --data d",
@@ -131,10 +133,10 @@ fn an_upgrade_is_taken_back() {
     world.check(
         "upgrade 0 two.yaml --data d",
         expect![[r#"
-        exit 0
-        Order 2.0.0: 1 safe, 0 need mapping, 0 blocked, 0 current
-          1 upgraded: 1.0.0 in `paying`
-    "#]],
+            exit 0
+            Order 2.0.0: 1 safe, 0 in need of mapping, 0 blocked, 0 current
+              1 upgraded: 1.0.0 in `paying`
+        "#]],
     );
     world.check(
         "upgrade --rollback 0 --data d",
@@ -201,7 +203,6 @@ fn two_instances_stand_side_by_side() {
     let marked: Vec<&str> =
         text.lines().filter(|it| it.starts_with('*') && !it.contains("took")).collect();
     expect![[r#"
-        *  took         T                                T
         *  path 3       ship -> sent
         *  status       completed                             running
         *  output       {"amount":5}                          null"#]]
@@ -280,18 +281,18 @@ fn the_example_changes_while_it_waits() {
     world.check(
         "upgrade --all order-2.yaml --data d --dry-run",
         expect![[r#"
-        exit 0
-        PatientOrder 2.0.0: 1 safe, 0 need mapping, 0 blocked, 0 current
-          1 safe: 1.0.0 in `unpaid`
-    "#]],
+            exit 0
+            PatientOrder 2.0.0: 1 safe, 0 in need of mapping, 0 blocked, 0 current
+              1 safe: 1.0.0 in `unpaid`
+        "#]],
     );
     world.check(
         "upgrade --all order-2.yaml --data d",
         expect![[r#"
-        exit 0
-        PatientOrder 2.0.0: 1 safe, 0 need mapping, 0 blocked, 0 current
-          1 upgraded: 1.0.0 in `unpaid`
-    "#]],
+            exit 0
+            PatientOrder 2.0.0: 1 safe, 0 in need of mapping, 0 blocked, 0 current
+              1 upgraded: 1.0.0 in `unpaid`
+        "#]],
     );
     world.check(
         "send 0 paid --data d",
@@ -301,5 +302,17 @@ fn the_example_changes_while_it_waits() {
         no process runs `d`; it goes on with the next `traaviis run FILE --data d`
     "#]],
     );
-    world.check("logs 0 --data d", expect![[""]]);
+    world.check(
+        "logs 0 --data d",
+        expect![[r#"
+        exit 0
+        T  ● PatientOrder 1.0.0
+        T  → unpaid
+        T  ⏲ 30d0h at most in unpaid
+        T  ✎ goes on with version 2.0.0 (was 1.0.0)
+        T  ⏲ 45d0h at most in waiting
+        T  ⇢ event paid
+        T  waiting → warehouse.packing  on paid
+    "#]],
+    );
 }

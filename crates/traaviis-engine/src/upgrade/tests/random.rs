@@ -105,7 +105,8 @@ proptest! {
             send(&new, &mut goes, &mut Vec::new(), event);
             let names: Vec<String> =
                 stays.configuration.iter().map(|it| it.replace('s', "t")).collect();
-            prop_assert_eq!(&names, &goes.configuration.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let states: Vec<String> = goes.configuration.iter().map(ToString::to_string).collect();
+            prop_assert_eq!(names, states);
             prop_assert_eq!(&stays.data, &goes.data);
             prop_assert_eq!(stays.status, goes.status);
         }

@@ -76,3 +76,33 @@ impl Reader {
         range.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS_MAX;
+    use crate::document::{Format, read};
+
+    fn found(migrations: &str) -> String {
+        let text = format!(
+            "traaviis: '1'\nname: A\nversion: 9.0.0\ninitial: a\nstates: {{a: {{}}}}\n\
+             migrations: {migrations}"
+        );
+        let found = read(&text, Format::Yaml).diagnostics;
+        found.iter().map(|it| format!("{}: {}\n", it.code, it.message)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        assert_eq!(found("[{from: '>=1.2.0, <2.0.0', timers: drop, data: {a: 1}}]"), "");
+        let wrong = found("[{states: {a: b}}, {from: about 2, effects: stop, data: 3}]");
+        let codes = wrong.lines().filter(|it| it.starts_with("E101: ")).count();
+        assert_eq!((codes, wrong.lines().count()), (4, 4), "{wrong}");
+    }
+
+    #[test]
+    fn there_is_a_most() {
+        let many = |count: usize| format!("[{}]", "{from: <1.0.0}, ".repeat(count));
+        assert_eq!(found(&many(MIGRATIONS_MAX)), "");
+        assert!(found(&many(MIGRATIONS_MAX + 1)).starts_with("E160: 101 migrations"));
+    }
+}
