@@ -8,12 +8,15 @@
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
+pub(crate) mod chart;
 mod children;
 mod control;
 mod gates;
 mod incident;
+mod interpreter;
 mod operate;
 mod people;
+pub(crate) mod reference;
 mod retry;
 mod saga;
 mod statechart;
@@ -224,7 +227,7 @@ impl<'m> World<'m> {
     }
 }
 
-fn context(now: Timestamp) -> StepContext {
+pub(crate) fn context(now: Timestamp) -> StepContext {
     StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
 }
 

@@ -18,6 +18,8 @@ pub const COMPONENT_DEPTH_MAX: usize = 8;
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
+/// Migrations of one workflow; older versions than these can go through one between.
+pub const MIGRATIONS_MAX: usize = 100;
 /// Actions of one block.
 pub const ACTIONS_PER_BLOCK_MAX: usize = 100;
 /// Items of one `for_each`; actions are instant, longer lists belong into a `batch`.

@@ -5,6 +5,7 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod line;
+mod upgraded;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use upgraded::{TreePlace, Upgraded};
 
 /// Version of the record schema written by this release.
 pub const RECORD_VERSION: u32 = 1;
@@ -342,6 +344,13 @@ pub enum Operation {
         /// What to do.
         act: TaskAct,
     },
+    /// Goes on with another version.
+    Upgrade {
+        /// Definition from now on.
+        to: DefinitionHash,
+    },
+    /// Goes back to the version before the last upgrade.
+    Rollback,
     /// Puts a paused instance into other states.
     Move {
         /// Paths of states; what is inside them and around them follows.
@@ -855,6 +864,8 @@ pub enum Body {
         /// Why.
         reason: Text,
     },
+    /// The instance goes on with another version.
+    Upgraded(Box<Upgraded>),
     /// The end was asked for.
     CancelRequested {
         /// Skips exit actions and compensation.
@@ -975,6 +986,7 @@ impl Body {
             Body::InputReleased => "input_released",
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
+            Body::Upgraded(_) => "upgraded",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",

@@ -13,12 +13,13 @@ use crate::{
     call::{Call, CallId},
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
-    record::{Body, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind},
+    record::{Body, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded},
     time::Timestamp,
     value::Value,
 };
 
 mod patch;
+mod upgrade;
 pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
@@ -85,6 +86,9 @@ pub struct Snapshot {
     /// It was ended without exit actions and compensation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminated: bool,
+    /// What takes the last upgrade back, as long as that is possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<Upgraded>>,
     /// Transitions so far.
     pub transition_count: u64,
     /// When it was created.
@@ -363,6 +367,7 @@ impl Snapshot {
             incidents: Vec::new(),
             held: Vec::new(),
             terminated: false,
+            undo: None,
             transition_count: 0,
             created_at: header.at,
             updated_at: header.at,
@@ -539,6 +544,7 @@ impl Snapshot {
             Body::ChildFinished { child, .. } => {
                 self.children.remove(child).ok_or_else(|| child.to_string())?;
             }
+            Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -561,8 +567,11 @@ impl Snapshot {
                     self.history.insert(state.clone(), configuration.clone());
                 }
                 self.transition_count += 1;
+                self.undo = None;
             }
             Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => {
+                // Data of the new version do not fit the old one.
+                self.undo = self.undo.take().filter(|it| it.data.is_none());
                 for op in patch {
                     let (PatchOp::Add { path, .. }
                     | PatchOp::Replace { path, .. }
@@ -632,6 +641,7 @@ impl Snapshot {
                 self.incidents.clear();
                 self.children.clear();
                 self.held.clear();
+                self.undo = None;
             }
             effect => self.change_effect(seq, effect)?,
         }

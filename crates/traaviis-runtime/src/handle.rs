@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     history,
     limits::INBOX_MAX,
-    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome},
+    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
     runtime::{From, Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
@@ -227,6 +227,20 @@ impl Handle {
         operation: Operation,
     ) -> Result<Accepted, Error> {
         self.command(ctx, id, Command::Operate(operation))
+    }
+
+    /// Takes an instance over to another version of its workflow.
+    pub fn upgrade(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+    ) -> Result<Accepted, Error> {
+        wait(|reply| {
+            let machine = Arc::clone(machine);
+            let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
+            self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
+        })
     }
 
     /// Does something to an instance and waits until it is durable.
@@ -435,6 +449,7 @@ impl fmt::Debug for Handle {
 fn refuse(message: Message, error: Error) {
     match message {
         Message::Start(start) => (start.reply)(Err(error)),
+        Message::Upgrade(upgrade) => (upgrade.reply)(Err(error)),
         Message::Command { reply, .. } => reply(Err(error)),
         Message::Find { reply, .. } => reply(Err(error)),
         // The reply is dropped, which its receiver sees.

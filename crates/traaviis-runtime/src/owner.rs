@@ -19,6 +19,7 @@ mod mailbox;
 mod message;
 mod slots;
 mod starting;
+mod upgrading;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
@@ -55,7 +56,7 @@ pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
-    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome,
+    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome, Upgrade,
 };
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -310,6 +311,10 @@ impl Owner {
                 Some(error) => (start.reply)(Err(error)),
                 None => self.start(start, now, outbox),
             },
+            Message::Upgrade(upgrade) => match self.refusal() {
+                Some(error) => (upgrade.reply)(Err(error)),
+                None => self.upgrade(upgrade, now, outbox),
+            },
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
                 None => self.command(id, command, Origin::Caller(ctx, reply), now),
@@ -536,7 +541,11 @@ impl Owner {
             Origin::Caller(..) => None,
             Origin::Instance(..) | Origin::Runtime => Some(input.clone()),
         };
-        let step = match traaviis_engine::step(&machine, &snapshot, input, &context) {
+        let decided = match self.change_version(&machine, &snapshot, &input, &context) {
+            Some(decided) => decided,
+            None => traaviis_engine::step(&machine, &snapshot, input, &context),
+        };
+        let step = match decided {
             Ok(step) => step,
             Err(rejection) => return origin.answer(Err(Error::Rejected(rejection))),
         };
@@ -657,6 +666,13 @@ impl Owner {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         instance.snapshot = Arc::clone(&snapshot);
+        if instance
+            .machine
+            .as_ref()
+            .is_some_and(|it| it.definition().hash != snapshot.definition_hash)
+        {
+            instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
+        }
         for record in &records {
             EventIds::note(&mut instance.event_ids, record);
         }
@@ -801,9 +817,11 @@ impl Owner {
                 job.answer(Err(failed()));
             }
         }
-        let waiting = mem::take(&mut self.starting).into_values().flatten();
-        for start in waiting.chain(self.definitions.take_waiting()) {
+        for start in mem::take(&mut self.starting).into_values().flatten() {
             (start.reply)(Err(failed()));
+        }
+        for waiting in self.definitions.take_waiting() {
+            waiting.refuse(failed());
         }
         outbox.fatal(&error);
     }

@@ -203,6 +203,12 @@ impl Data {
         self.after(id)
     }
 
+    /// Takes an instance over to another version; returns the state after it.
+    pub fn upgrade(&self, id: InstanceId, machine: &Arc<Machine>) -> Result<Snapshot, Failure> {
+        self.handle.upgrade(&self.ctx, id, machine).map_err(refused)?;
+        self.after(id)
+    }
+
     fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {
         self.state(id)?.ok_or_else(|| Failure::finding("not_found", format!("no instance `{id}`")))
     }

@@ -98,6 +98,7 @@ impl Trace {
             | Body::Resumed { .. }
             | Body::DataEdited { .. }
             | Body::Moved { .. }
+            | Body::Upgraded(_)
             | Body::Completing { .. }
             | Body::Finished { .. }
             | Body::DocumentPut { .. } => Some((0, self.machine(&record.body)?)),
@@ -176,6 +177,10 @@ impl Trace {
             }
             Body::Moved { to, reason } => {
                 format!("✎ moved to {}{}", states(to), because(Some(reason)))
+            }
+            Body::Upgraded(it) => {
+                let how = if it.rollback { "back to" } else { "goes on with" };
+                format!("✎ {how} version {} (was {})", it.to_version, it.from_version)
             }
             Body::Completing { status, .. } => {
                 style.paint(Ink::Dim, &format!("ending as {}, cleaning up", status.as_str()))

@@ -591,7 +591,7 @@ impl<'m> Run<'m> {
     }
 
     /// Checks the data against its schema and limit once per step.
-    fn check_data(&mut self) {
+    pub(crate) fn check_data(&mut self) {
         if !self.data_changed || self.fault.is_some() {
             return;
         }

@@ -296,3 +296,34 @@ states:
         "#]],
     );
 }
+
+/// The history changes its mind while the parallel state is left, from `r` to `r.a`; that must not
+/// change what is left and entered.
+#[test]
+fn a_history_of_what_is_left_enters_all_of_it_again() {
+    check(
+        r#"
+initial: p
+events: {again: {}}
+states:
+  p:
+    type: parallel
+    entry: [{log: {message: into p}}]
+    states:
+      r:
+        initial: a
+        on: {again: '#p.h'}
+        states: {a: {}, b: {}}
+      h: {type: history, history: deep, target: r}
+"#,
+        "send again {}",
+        expect![[r#"
+            > start
+              - -> p.r.a
+              log info into p
+            > send again {}
+              again -> p.r.a
+              log info into p
+        "#]],
+    );
+}

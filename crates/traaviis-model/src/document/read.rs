@@ -21,6 +21,8 @@ mod kinds;
 
 mod retry;
 
+mod migration;
+
 mod test_case;
 
 mod waive;
@@ -540,6 +542,7 @@ mod tests {
             ("/$defs/event", event::KNOWN),
             ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/migration", migration::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {

@@ -24,6 +24,8 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 pub enum Message {
     /// A caller starts an instance.
     Start(Start),
+    /// A caller takes an instance over to another version.
+    Upgrade(Upgrade),
     /// A caller does something to an instance.
     Command {
         /// Tenant and actor.
@@ -124,6 +126,18 @@ pub struct Start {
     pub birth: Birth,
     /// Told after the commit.
     pub reply: Reply<StartOutcome>,
+}
+
+/// An instance that is to go on with another version.
+pub struct Upgrade {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// Instance.
+    pub id: InstanceId,
+    /// The version to go on with.
+    pub machine: Arc<Machine>,
+    /// Told after the commit.
+    pub reply: Reply<Accepted>,
 }
 
 /// What a start gave.

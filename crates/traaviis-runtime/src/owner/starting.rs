@@ -18,7 +18,9 @@ use traaviis_model::{
 };
 use traaviis_ports::{Append, Commit, LogError};
 
-use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome};
+use super::{
+    Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome, Upgrade,
+};
 use crate::{
     correlation::Unique,
     error::Error,
@@ -32,16 +34,45 @@ use crate::{
 pub(super) struct Definitions {
     pub stored: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     pub machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
-    /// Starts that wait for their definition to be durable.
-    waiting: HashMap<(TenantId, DefinitionHash), Vec<Start>, FixedHasher>,
+    /// Who waits for a definition to be durable.
+    waiting: HashMap<(TenantId, DefinitionHash), Vec<Needs>, FixedHasher>,
     /// How often a definition was offered to the log and met another one.
     met: HashMap<(TenantId, DefinitionHash), u32, FixedHasher>,
 }
 
 impl Definitions {
-    /// Takes out every start that waits.
-    pub(super) fn take_waiting(&mut self) -> Vec<Start> {
+    /// Takes out all who wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<Needs> {
         mem::take(&mut self.waiting).into_values().flatten().collect()
+    }
+}
+
+/// What needs a definition that is durable.
+pub(super) enum Needs {
+    Start(Start),
+    Upgrade(Upgrade),
+}
+
+impl Needs {
+    fn ctx(&self) -> &TenantCtx {
+        match self {
+            Needs::Start(it) => &it.ctx,
+            Needs::Upgrade(it) => &it.ctx,
+        }
+    }
+
+    fn machine(&self) -> &Machine {
+        match self {
+            Needs::Start(it) => &it.machine,
+            Needs::Upgrade(it) => &it.machine,
+        }
+    }
+
+    pub(super) fn refuse(self, error: Error) {
+        match self {
+            Needs::Start(it) => (it.reply)(Err(error)),
+            Needs::Upgrade(it) => (it.reply)(Err(error)),
+        }
     }
 }
 
@@ -99,21 +130,37 @@ impl Owner {
             let found = Found::Ended(Arc::new(ended));
             return (start.reply)(Ok(StartOutcome { existing: true, found }));
         }
-        let definition = Arc::clone(start.machine.definition());
-        let name = (key.tenant, definition.hash);
+        let (tenant, machine) = (key.tenant, Arc::clone(&start.machine));
+        match self.is_stored(tenant, &machine) {
+            true => self.first_step(start, now, outbox),
+            false => self.wait_for_definition(Needs::Start(start), now, outbox),
+        }
+    }
+
+    /// Says whether the definition of a machine is durable.
+    pub(super) fn is_stored(&mut self, tenant: TenantId, machine: &Machine) -> bool {
+        let definition = machine.definition();
+        let name = (tenant, definition.hash);
         if self.settings.definitions.has(&name) {
             let document = || definition.document.clone();
             self.definitions.stored.entry(name).or_insert_with(document);
         }
-        if !self.definitions.stored.contains_key(&name) {
-            let waiting = self.definitions.waiting.entry(name).or_default();
-            waiting.push(start);
-            if waiting.len() == 1 {
-                self.store_definition(name, now, outbox);
-            }
-            return;
+        self.definitions.stored.contains_key(&name)
+    }
+
+    /// Goes on once the definition is durable.
+    pub(super) fn wait_for_definition(
+        &mut self,
+        needs: Needs,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let name = (needs.ctx().tenant(), needs.machine().definition().hash);
+        let waiting = self.definitions.waiting.entry(name).or_default();
+        waiting.push(needs);
+        if waiting.len() == 1 {
+            self.store_definition(name, now, outbox);
         }
-        self.first_step(start, now, outbox);
     }
 
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
@@ -253,7 +300,7 @@ impl Owner {
         }
     }
 
-    /// Offers the definition of the first start that waits for it.
+    /// Offers the definition of the first that waits for it.
     fn store_definition(
         &mut self,
         name: (TenantId, DefinitionHash),
@@ -264,7 +311,7 @@ impl Owner {
         let Some(first) = self.definitions.waiting.get(&name).and_then(|it| it.first()) else {
             return;
         };
-        let ctx = first.ctx.clone();
+        let ctx = first.ctx().clone();
         let record = Record {
             header: Header {
                 tenant_id,
@@ -281,7 +328,7 @@ impl Owner {
             body: Body::DocumentPut {
                 document: "definition".into(),
                 id: hash.to_string().into(),
-                body: first.machine.definition().document.clone(),
+                body: first.machine().definition().document.clone(),
             },
         };
         let mut lines = Vec::new();
@@ -318,13 +365,19 @@ impl Owner {
         match commit {
             Ok(_) => {
                 self.settings.definitions.add(name);
-                for start in waiting {
-                    self.start(start, now, outbox);
+                for needs in waiting {
+                    match needs {
+                        Needs::Start(start) => self.start(start, now, outbox),
+                        Needs::Upgrade(upgrade) => self.upgrade(upgrade, now, outbox),
+                    }
                 }
             }
             Err(error @ (LogError::Full | LogError::Damaged(_) | LogError::Refused(_))) => {
-                for start in waiting {
-                    self.not_started(start, error.clone(), now);
+                for needs in waiting {
+                    match needs {
+                        Needs::Start(start) => self.not_started(start, error.clone(), now),
+                        other => other.refuse(Error::Log(error.clone())),
+                    }
                 }
             }
             Err(error) => {

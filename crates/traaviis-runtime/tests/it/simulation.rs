@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Birth, Machine, Resolution, replay};
+use traaviis_engine::{Birth, Machine, Resolution, replay_versions};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
@@ -25,7 +25,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start},
+    owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
     recovery::Recovery,
     summary::Summary,
 };
@@ -49,7 +49,9 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED].map(machine);
+    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED];
+    let machines: Vec<Arc<Machine>> =
+        documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -82,7 +84,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.full > 0
                 && total.held > 0
                 && total.told > 0
-                && total.raised > 0),
+                && total.raised > 0
+                && total.upgraded > 0),
         "{total:?}"
     );
 }
@@ -102,6 +105,8 @@ struct Facts {
     told: u64,
     /// Children that completed for a parent which waited.
     raised: u64,
+    /// Instances that went on with another version, or back.
+    upgraded: u64,
     ended: usize,
 }
 
@@ -129,6 +134,7 @@ impl Facts {
         self.letters += one.letters;
         self.told += one.told;
         self.raised += one.raised;
+        self.upgraded += one.upgraded;
         self.ended += one.ended;
     }
 }
@@ -148,6 +154,8 @@ enum What {
     Cancel,
     Operate(Operation),
     Resolve(Seq, Text, Resolution),
+    /// To this machine.
+    Upgrade(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -204,6 +212,7 @@ type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
     rng: Rng,
+    /// Version 1 of each workflow, then version 2 of each.
     machines: &'m [Arc<Machine>],
     disk: SimDisk,
     log: Arc<CoreLog>,
@@ -299,6 +308,7 @@ impl<'m> Sim<'m> {
             92..94 => self.plan_fault(),
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
+            98 if self.rng.chance(1, 2) => self.upgrade(),
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
@@ -313,7 +323,7 @@ impl<'m> Sim<'m> {
 
     fn new_start(&mut self) {
         let number = self.ops.len() as u128 + 1;
-        let machine = self.rng.index(self.machines.len());
+        let machine = self.rng.index(self.machines.len() / 2);
         let talks = |op: &&Op| matches!(op.what, What::Start(at, _) if at == machine);
         let peers: Vec<InstanceId> =
             self.ops.iter().rev().filter(talks).take(3).map(|op| op.id).collect();
@@ -378,6 +388,14 @@ impl<'m> Sim<'m> {
                 input: Value::map([("peer", Value::from(peer.to_string()))]),
                 reply: Box::new(move |answer| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                }),
+            }),
+            What::Upgrade(number) => Message::Upgrade(Upgrade {
+                ctx: ctx(),
+                id,
+                machine: Arc::clone(&self.machines[number]),
+                reply: Box::new(move |answer| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.replayed)));
                 }),
             }),
             what => {
@@ -558,6 +576,7 @@ impl<'m> Sim<'m> {
                 self.completed.insert((instance, *tree, path.clone()));
             }
             Body::InputHeld { held } => self.note_held(instance, held),
+            Body::Upgraded(_) => self.facts.upgraded += 1,
             Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
@@ -672,6 +691,25 @@ impl<'m> Sim<'m> {
             _ => Operation::Pause { reason: None },
         };
         self.new_op(What::Operate(operation));
+    }
+
+    /// Some instances go on with another version, or back to the one they had.
+    fn upgrade(&mut self) {
+        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
+        let mut open: Vec<(InstanceId, Text)> =
+            open.map(|it| (it.id, it.workflow.clone())).collect();
+        open.sort_unstable();
+        for (id, workflow) in open {
+            let named = |it: &Arc<Machine>| it.definition().name == workflow;
+            let what = match self.rng.below(6) {
+                0 | 1 => What::Upgrade(self.machines.iter().rposition(named).unwrap()),
+                2 => What::Upgrade(self.machines.iter().position(named).unwrap()),
+                3 => What::Operate(Operation::Rollback),
+                _ => continue,
+            };
+            self.ops.push(Op { id, what, state: OpState::Ready });
+            self.send(self.ops.len() - 1);
+        }
     }
 
     fn resume_paused(&mut self) {
@@ -824,7 +862,7 @@ impl<'m> Sim<'m> {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Operate(_) | What::Resolve(..) => {}
+                What::Cancel | What::Operate(_) | What::Resolve(..) | What::Upgrade(_) => {}
             }
         }
     }
@@ -944,9 +982,9 @@ impl<'m> Sim<'m> {
     }
 
     fn check_history(&self, id: InstanceId, records: &[Record]) {
-        let hash = records[0].header.definition_hash;
-        let machine = self.machines.iter().find(|it| it.definition().hash == hash).unwrap();
-        let replayed = replay(machine, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
+        let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
+        let replayed =
+            replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
         let folded = Snapshot::fold(records).unwrap().unwrap();
         assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
         let mut due: HashMap<&str, Timestamp> = HashMap::new();
@@ -1047,6 +1085,16 @@ fn show(record: &Record) -> String {
     let mut line = Vec::new();
     record.write_line(&mut line);
     String::from_utf8_lossy(&line).trim_end().to_string()
+}
+
+/// Returns version 2 of a workflow; the state in which a counter waits has another name there.
+fn next(document: &str) -> Arc<Machine> {
+    let migrations = match document.contains("waiting:") {
+        true => "migrations: [{from: <2.0.0, states: {waiting: resting}}]",
+        false => "migrations: []",
+    };
+    let document = document.replace("waiting:", "resting:").replace(": waiting", ": resting");
+    machine(&document.replace("version: 1.0.0", &format!("version: 2.0.0\n{migrations}")))
 }
 
 fn event_id(at: usize) -> Text {

@@ -38,6 +38,7 @@ pub(super) const KNOWN: &[&str] = &[
     "defaults",
     "correlation",
     "retention",
+    "migrations",
     "tests",
     "layout",
     "components",
@@ -78,6 +79,7 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
+        let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
             let count = self.states;
@@ -104,6 +106,7 @@ impl Reader {
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             correlation,
+            migrations,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })
