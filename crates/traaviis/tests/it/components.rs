@@ -142,7 +142,7 @@ fn findings_name_the_file_they_are_in() {
         .replace("unpaid: {}", "unpaid: {onn: {}}");
     example().file("workflow.yaml", &host).check("validate workflow.yaml", expect![[r#"
         exit 1
-        workflow.yaml:12:10: E121 no version of `Reminder` fits `Reminder@2`; there is 1.0.0 (components/reminder.yaml)
+        workflow.yaml:11:10: E121 no version of `Reminder` fits `Reminder@2`; there is 1.0.0 (components/reminder.yaml)
     "#]]);
 }
 

@@ -46,7 +46,7 @@ pub(super) const KNOWN: &[&str] = &[
     "exits",
 ];
 pub(super) const UNAVAILABLE: &[&str] =
-    &["triggers", "subscribe", "plugins", "budgets", "permissions", "migrations"];
+    &["triggers", "subscribe", "plugins", "budgets", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
