@@ -125,8 +125,8 @@ pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> O
     None
 }
 
-/// Returns `steps.NAME` as the node at `path` reads it: by the author's id, else by a segment of the
-/// path. Inside a batch the steps of the own item come before those of other items.
+/// Returns `steps.NAME` as the node at `path` reads it: by the author's id, else by a segment of
+/// the path. Inside a batch the steps of the own item come before those of other items.
 pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, path: &str, name: &str) -> Option<Value> {
     let found = env.snapshot.tree(tree)?;
     let (_, root) = env.machine.effect_at(&found.pointer)?;

@@ -49,19 +49,16 @@ impl Reader {
             self.expected(&it, "E101", "a map or a template");
             None
         });
+        let timers = fields.get("timers").and_then(|it| self.choice(&it, "E101", TIMERS));
+        let effects = fields.get("effects").and_then(|it| self.choice(&it, "E101", EFFECTS));
+        let defer_when = fields.get("defer_when").and_then(|it| self.cel(&it));
         Some(Migration {
             from: from?,
             states,
             data,
-            timers: fields
-                .get("timers")
-                .and_then(|it| self.choice(&it, "E101", TIMERS))
-                .unwrap_or_default(),
-            effects: fields
-                .get("effects")
-                .and_then(|it| self.choice(&it, "E101", EFFECTS))
-                .unwrap_or_default(),
-            defer_when: fields.get("defer_when").and_then(|it| self.cel(&it)),
+            timers: timers.unwrap_or_default(),
+            effects: effects.unwrap_or_default(),
+            defer_when,
             pointer: at.pointer.clone(),
         })
     }
