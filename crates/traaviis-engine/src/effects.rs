@@ -4,6 +4,7 @@
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
+//! - Budgets, from which attempts reserve what they may cost: `budget.rs`.
 //! - Gates, which let effects on or make them wait: `gate.rs`.
 //! - Children are instances that a node starts (`child.rs`).
 //! - Waiting for events and for people: `signal.rs`, `task.rs`.
@@ -13,6 +14,7 @@
 //! continue, and polling from the root finds where it stood, because everything it needs is in the
 //! state.
 
+mod budget;
 mod call;
 mod child;
 mod cleanup;
@@ -24,6 +26,7 @@ pub(crate) mod signal;
 mod task;
 mod undo;
 
+pub(crate) use budget::{BUDGET_WARNING, default_limit};
 pub(crate) use call::unknown_outcome;
 pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
@@ -186,6 +189,7 @@ impl<'m> Run<'m> {
     /// Ends a node: undoes first when it is a failed scope, then records, saves, and tells its
     /// owner.
     pub(crate) fn finish_node(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
+        self.settle_attempt(tree, path);
         let root = self.root_of(tree, path);
         let end = match end {
             End::Completed(value) if value.json_len() > limits::RESULT_BYTES_MAX => {

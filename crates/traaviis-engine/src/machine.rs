@@ -4,6 +4,7 @@
 //! ancestry is two comparisons. Compiling collects every finding instead of stopping at the first.
 
 mod always;
+mod budget;
 mod compile;
 mod effect;
 mod migration;
@@ -17,7 +18,7 @@ use std::{
 
 use traaviis_model::{
     Diagnostic, Text, Value,
-    definition::{Definition, FinalStatus, Unhandled},
+    definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
 };
 
@@ -76,6 +77,7 @@ pub(crate) struct StateDef {
     pub on_done: Vec<Candidate>,
     pub on_error: Vec<Candidate>,
     pub unhandled: Option<Unhandled>,
+    pub budgets: Option<Budgets>,
 }
 
 /// Kind of a compiled state.

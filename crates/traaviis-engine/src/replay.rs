@@ -13,6 +13,7 @@ use traaviis_model::{
 
 use crate::{
     Machine,
+    effects::BUDGET_WARNING,
     step::{Birth, Input, Rejection, Resolution, Step, StepContext, start_born, step},
     upgrade::{roll_back, upgrade},
 };
@@ -164,7 +165,7 @@ fn version_of<'m>(
 /// Reads off the records of a step what it knew besides the state.
 fn context_of(taken: &[Record]) -> StepContext {
     let first = &taken[0];
-    let starting = matches!(first.body, Body::EffectStarted { .. });
+    let starting = matches!(telling(taken).next(), Some(Body::EffectStarted { .. }));
     let started = taken.iter().filter(|it| matches!(it.body, Body::EffectStarted { .. })).count();
     StepContext {
         now: first.header.at,
@@ -172,6 +173,15 @@ fn context_of(taken: &[Record]) -> StepContext {
         actor: first.header.actor.clone(),
         causation: first.header.causation_id.clone(),
     }
+}
+
+/// Returns the records of a step that tell what its input was: what attempts cost does not.
+fn telling(taken: &[Record]) -> impl Iterator<Item = &Body> {
+    taken.iter().map(|it| &it.body).filter(|it| match it {
+        Body::BudgetReserved(_) | Body::BudgetSettled { .. } => false,
+        Body::Emitted { event, .. } => &**event != BUDGET_WARNING,
+        _ => true,
+    })
 }
 
 /// Reads the input of a step off its records.
@@ -182,14 +192,16 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             .filter(|node| node.status == NodeStatus::Started)
             .map(|it| (it.scheduled, it.attempt))
     };
-    match &taken[0].body {
+    let mut told = telling(taken);
+    let Some(first) = told.next() else { return Input::Continue };
+    match first {
         Body::EventReceived { event, data, id, source: EventSource::External }
         | Body::EventIgnored { event, data, id }
         | Body::EventDeferred { event, data, id } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
         }
         Body::ChildFinished { child, status, error } => {
-            let output = match taken.get(1).map(|it| &it.body) {
+            let output = match told.next() {
                 Some(Body::EffectCompleted { value, .. }) => value.clone(),
                 _ => Value::Null,
             };
@@ -200,6 +212,9 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         Body::TimerFired { timer } => Input::Timer { timer: timer.clone() },
         Body::EffectStarted { tree, path, .. } => {
             Input::Starting { tree: *tree, path: path.clone() }
+        }
+        Body::BudgetExceeded(it) if state.waits_for_slot(it.tree, &it.path) => {
+            Input::Starting { tree: it.tree, path: it.path.clone() }
         }
         Body::EffectCompleted { tree, path, value } => match started(*tree, path) {
             Some((scheduled, attempt)) => Input::Outcome {
@@ -254,7 +269,7 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             },
         },
         Body::IncidentResolved { tree, path, resolution, .. } => {
-            let resolution = match (&**resolution, taken.get(1).map(|it| &it.body)) {
+            let resolution = match (&**resolution, told.next()) {
                 ("happened", Some(Body::EffectCompleted { value, .. })) => {
                     Resolution::Happened(value.clone())
                 }

@@ -8,6 +8,7 @@
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
+mod budget;
 pub(crate) mod chart;
 mod children;
 mod control;
@@ -231,6 +232,13 @@ pub(crate) fn context(now: Timestamp) -> StepContext {
     StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
 }
 
+fn amounts(amounts: &traaviis_model::budget::Amounts) -> String {
+    let kinds = traaviis_model::budget::BudgetKind::ALL.into_iter();
+    let shown = kinds.filter(|it| amounts.of(*it) > 0);
+    let shown = shown.map(|it| format!("{} {}", it.as_str(), it.text(amounts.of(it))));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// Returns a record as one line of a trace; none for what a reader does not need.
 fn show(body: &Body) -> Option<String> {
     Some(match body {
@@ -260,6 +268,10 @@ fn show(body: &Body) -> Option<String> {
         Body::EffectLate { path, .. } => format!("late {path}"),
         Body::CompensationStarted { path, .. } => format!("undo {path}"),
         Body::CompensationFailed { path, .. } => format!("undo failed {path}"),
+        Body::BudgetReserved(it) => format!("reserve {} {}", it.path, amounts(&it.amounts)),
+        Body::BudgetSettled { path, cost, .. } => format!("settle {path} {}", amounts(cost)),
+        Body::BudgetExceeded(it) => format!("exceeded {} by {}", it.of.words(), it.path),
+        Body::BudgetGranted { of } => format!("granted {}", of.words()),
         Body::ChildStarted { path, workflow, .. } => format!("child {path} {workflow}"),
         Body::ChildClosing { .. } => "child closing".into(),
         Body::ChildFinished { status, .. } => format!("child ended {}", status.as_str()),

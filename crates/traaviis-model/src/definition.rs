@@ -10,8 +10,9 @@ mod test_case;
 use std::collections::BTreeMap;
 
 use semver::Version;
+use serde::{Deserialize, Serialize};
 
-use crate::{ids::DefinitionHash, ids::Text, value::Value};
+use crate::{budget::Limits, ids::DefinitionHash, ids::Text, value::Value};
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use test_case::{
@@ -58,6 +59,8 @@ pub struct Definition {
     pub errors_unhandled: ErrorsUnhandled,
     /// Settings of effects that do not set their own.
     pub defaults: EffectDefaults,
+    /// What one run may spend.
+    pub budgets: Option<Budgets>,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
     /// How instances of older versions go on with this one, in order of precedence.
@@ -111,6 +114,28 @@ pub struct Correlation {
     pub unique: bool,
     /// Place of the expression.
     pub pointer: Pointer,
+}
+
+/// What may be spent, and what follows when that is not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Limits.
+    pub limits: Limits,
+    /// What follows.
+    pub on_exceeded: OnExceeded,
+}
+
+/// What follows when an attempt does not fit a budget; it is not begun in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExceeded {
+    /// The effect fails, and `budget.exceeded` is raised.
+    #[default]
+    Event,
+    /// The instance fails.
+    Fail,
+    /// The instance is paused; who resumes it grants the limits once more.
+    Pause,
 }
 
 /// Policy for a declared event without a candidate.
@@ -196,6 +221,8 @@ pub struct State {
     pub on_error: Vec<Candidate>,
     /// Overrides the document's policy inside this state.
     pub unhandled: Option<Unhandled>,
+    /// What one activation may spend.
+    pub budgets: Option<Budgets>,
     /// Place.
     pub pointer: Pointer,
 }
@@ -398,6 +425,8 @@ pub struct Effect {
     pub save: Option<Text>,
     /// Why it needs no compensation.
     pub waive: Option<Text>,
+    /// What it and everything below it may spend.
+    pub budget: Option<Limits>,
     /// Gates that it must pass, the innermost first.
     pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).

@@ -471,8 +471,8 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
-            "5:14: E190 feature_unavailable: `budgets` is part of the language but not available in this release (at /states/s/budgets)\n\
+            "initial: s\nstates: {s: {permissions: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "5:14: E190 feature_unavailable: `permissions` is part of the language but not available in this release (at /states/s/permissions)\n\
              6:1: E190 feature_unavailable: `plugins` is part of the language but not available in this release (at /plugins)\n\
              7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
              8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
@@ -484,6 +484,59 @@ tests:
         check_effect(
             "{type: value, value: 1, redact: {}}",
             "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+        );
+    }
+
+    #[test]
+    fn budgets_name_limits_that_can_be_kept() {
+        check_rest(
+            "initial: s\nstates: {s: {budgets: {calls: 2, on_exceeded: pause}}}\nbudgets: {calls: 3, wall_time: 1h30m}",
+            "",
+        );
+        check_rest(
+            "initial: s\nstates: {s: {}}\nbudgets: {usd: \"0.50\", tokens: 100}",
+            "6:11: W190 feature_unavailable: `usd` is kept but not applied in this release (at /budgets/usd)\n\
+             6:24: W190 feature_unavailable: `tokens` is kept but not applied in this release (at /budgets/tokens)",
+        );
+        for (budgets, finding) in [
+            (
+                "{}",
+                "6:1: E101 `budgets` names no limit (at /budgets); for example `calls: 10` or `wall_time: 5m`",
+            ),
+            (
+                "{on_exceeded: fail}",
+                "6:1: E101 `budgets` names no limit (at /budgets); for example `calls: 10` or `wall_time: 5m`",
+            ),
+            (
+                "{calls: 0}",
+                "6:18: E101 `calls` must be a whole number from 1 to 1000000000000, not `0` (at /budgets/calls)",
+            ),
+            (
+                "{calls: 1.5}",
+                "6:18: E101 `calls` must be a whole number from 1 to 1000000000000, not `1.5` (at /budgets/calls)",
+            ),
+            (
+                "{wall_time: 0s}",
+                "6:22: E101 `wall_time` must be a time without an expression, such as 30s or 5m, not `0s` (at /budgets/wall_time)",
+            ),
+            (
+                "{wall_time: '${input.t}'}",
+                "6:22: E101 `wall_time` must be a time without an expression, such as 30s or 5m, not `${input.t}` (at /budgets/wall_time)",
+            ),
+            (
+                "{calls: 1, on_exceeded: stop}",
+                "6:34: E101 `on_exceeded` must be one of `event`, `fail`, `pause`, not `stop` (at /budgets/on_exceeded)",
+            ),
+            (
+                "{call: 1}",
+                "6:1: E101 `budgets` names no limit (at /budgets); for example `calls: 10` or `wall_time: 5m`\n6:11: E101 unknown key `call` in `budgets` (at /budgets/call); did you mean `calls`?",
+            ),
+        ] {
+            check_rest(&format!("initial: s\nstates: {{s: {{}}}}\nbudgets: {budgets}"), finding);
+        }
+        check_state(
+            "{type: final, budgets: {calls: 1}}",
+            "5:27: E104 `budgets` does not belong to a final state (at /states/s/budgets); a final state ends its parent; leave it out",
         );
     }
 

@@ -4,6 +4,7 @@
 //! decisions live in `traaviis-engine`. Types that rest on disk ([`record`], [`snapshot`]) are
 //! versioned and keep reading what older releases wrote.
 
+pub mod budget;
 pub mod call;
 pub mod definition;
 pub mod diagnostic;

@@ -40,6 +40,14 @@ pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
 pub const SIGNALS_MAX: u64 = 1_000;
 /// People that one task asks.
 pub const TASK_QUORUM_MAX: u64 = 100;
+/// Calls or tokens of one budget: whoever needs more needs no budget.
+pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
+/// Money of one budget, in millionths of a US dollar: a million dollars.
+pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
+/// Time of an attempt of `call` that sets none: 5 seconds.
+pub const CALL_SECS_DEFAULT: i64 = 5;
+/// Time of an attempt of any other call to the outside that sets none: 30 seconds.
+pub const CALL_API_SECS_DEFAULT: i64 = 30;
 /// Keys of one kind of gate that a tenant has in use; more is a key that is never the same.
 pub const GATES_MAX: usize = 10_000;
 /// Effects that wait for one key of a gate.

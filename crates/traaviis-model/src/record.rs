@@ -4,12 +4,14 @@
 //! `tenant_id`, `instance_id`, `seq` ([`LineKey`]), so that a scan can find a history without
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
+mod budget;
 mod line;
 mod upgraded;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::{Amounts, BudgetScope},
     call::DeliveryClass,
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
@@ -17,6 +19,7 @@ use crate::{
     value::Value,
 };
 
+pub use budget::{BudgetExceeded, BudgetReserved};
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
 pub use upgraded::{TreePlace, Upgraded};
 
@@ -672,6 +675,24 @@ pub enum Body {
         /// `completed` or `failed`.
         outcome: Text,
     },
+    /// An attempt that is about to begin may cost this much.
+    BudgetReserved(Box<BudgetReserved>),
+    /// An attempt ended and cost this much; what else was reserved for it is free again.
+    BudgetSettled {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Cost.
+        cost: Amounts,
+    },
+    /// An attempt was not begun because a budget has not enough left for it.
+    BudgetExceeded(Box<BudgetExceeded>),
+    /// A person grants the limits of a budget once more.
+    BudgetGranted {
+        /// Whose budget.
+        of: BudgetScope,
+    },
     /// A child is started by a node; it is asked for right after this is durable.
     ChildStarted {
         /// Tree.
@@ -935,7 +956,10 @@ impl Body {
             | Body::TaskClaimed { tree, path, .. }
             | Body::TaskReleased { tree, path }
             | Body::TaskDecided { tree, path, .. }
+            | Body::BudgetSettled { tree, path, .. }
             | Body::TaskExpired { tree, path } => Some((*tree, path)),
+            Body::BudgetReserved(it) => Some((it.tree, &it.path)),
+            Body::BudgetExceeded(it) => Some((it.tree, &it.path)),
             _ => None,
         }
     }
@@ -966,6 +990,10 @@ impl Body {
             Body::EffectCancelled { .. } => "effect_cancelled",
             Body::EffectUnknown { .. } => "effect_unknown",
             Body::EffectLate { .. } => "effect_late",
+            Body::BudgetReserved(_) => "budget_reserved",
+            Body::BudgetSettled { .. } => "budget_settled",
+            Body::BudgetExceeded(_) => "budget_exceeded",
+            Body::BudgetGranted { .. } => "budget_granted",
             Body::ChildStarted { .. } => "child_started",
             Body::ChildClosing { .. } => "child_closing",
             Body::ChildFinished { .. } => "child_finished",

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::{BudgetScope, Budgets, Reservation},
     call::{Call, CallId},
+    definition::OnExceeded,
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
     record::{Body, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded},
@@ -77,6 +79,9 @@ pub struct Snapshot {
     /// Events kept for later, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<(Text, Value)>,
+    /// Budgets from which something was reserved or spent.
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub budgets: Budgets,
     /// Open incidents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incidents: Vec<Incident>,
@@ -191,6 +196,9 @@ pub struct Node {
     /// Attempts begun.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub attempt: u32,
+    /// What its running attempt may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Box<Reservation>>,
     /// Rounds of a loop begun.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub iteration: u32,
@@ -364,6 +372,7 @@ impl Snapshot {
             timers: Vec::new(),
             trees: Vec::new(),
             deferred: Vec::new(),
+            budgets: Budgets::default(),
             incidents: Vec::new(),
             held: Vec::new(),
             terminated: false,
@@ -545,6 +554,26 @@ impl Snapshot {
                 self.children.remove(child).ok_or_else(|| child.to_string())?;
             }
             Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
+            Body::BudgetReserved(it) => {
+                self.budgets.reserve(seq, it.amounts, &it.of);
+                let scopes = it.of.iter().map(|(scope, _)| scope.clone()).collect();
+                let reservation = Reservation { amounts: it.amounts, scopes, at, seq };
+                self.node_mut(it.tree, &it.path)?.reserved = Some(Box::new(reservation));
+            }
+            Body::BudgetSettled { tree, path, cost } => {
+                let reservation = self.node_mut(*tree, path)?.reserved.take();
+                let reservation = reservation.ok_or_else(|| format!("reservation of {path}"))?;
+                self.budgets.settle(&reservation, *cost);
+            }
+            Body::BudgetExceeded(it) => {
+                let paused = it.action == Some(OnExceeded::Pause);
+                self.budgets.exceed(seq, &it.of, it.limits, paused);
+            }
+            Body::BudgetGranted { of } => {
+                if !self.budgets.grant(of) {
+                    return Err(format!("a budget of {}", of.words()));
+                }
+            }
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -561,7 +590,10 @@ impl Snapshot {
                 let found = self.deferred.iter().position(|(name, _)| name == event);
                 self.deferred.remove(found.ok_or_else(|| event.to_string())?);
             }
-            Body::Transition { to, remembered, .. } => {
+            Body::Transition { to, exited, remembered, .. } => {
+                self.budgets.drop_those(
+                    |it| matches!(it, BudgetScope::State { state } if exited.contains(state)),
+                );
                 self.configuration.clone_from(to);
                 for (state, configuration) in remembered {
                     self.history.insert(state.clone(), configuration.clone());
@@ -641,6 +673,7 @@ impl Snapshot {
                 self.incidents.clear();
                 self.children.clear();
                 self.held.clear();
+                self.budgets.drop_those(|it| *it != BudgetScope::Run);
                 self.undo = None;
             }
             effect => self.change_effect(seq, effect)?,
@@ -702,6 +735,11 @@ impl Snapshot {
                 self.end(seq, *tree, path, NodeStatus::Cancelled, |_| ())
             }
             Body::LoopAdvanced { tree, path, iteration, value } => {
+                let (of, below) = (*tree, format!("{path}/"));
+                self.budgets.drop_those(|it| {
+                    matches!(it, BudgetScope::Effect { tree, path }
+                        if *tree == of && path.starts_with(&below))
+                });
                 let tree = self.tree_mut(*tree)?;
                 tree.drop_below(path);
                 let node = tree.nodes.get_mut(path).ok_or_else(|| path.to_string())?;
@@ -760,11 +798,16 @@ impl Snapshot {
         status: NodeStatus,
         change: impl FnOnce(&mut Node),
     ) -> Result<(), String> {
-        let tree = self.tree_mut(tree_id)?;
-        if *path == tree.invoke {
+        let is_root = *path == self.tree_mut(tree_id)?.invoke;
+        self.budgets.drop_those(|it| {
+            matches!(it, BudgetScope::Effect { tree, path: at }
+                if *tree == tree_id && (is_root || at == path))
+        });
+        if is_root {
             self.trees.retain(|tree| tree.id != tree_id);
             return Ok(());
         }
+        let tree = self.tree_mut(tree_id)?;
         if !tree.nodes.contains_key(path) {
             tree.open(path, Node::opened(&"".into(), &Value::Null, &None))?;
         }
@@ -834,6 +877,7 @@ impl Node {
             key: key.clone(),
             scheduled: 0,
             attempt: 0,
+            reserved: None,
             iteration: 0,
             opened: 0,
             failed: 0,

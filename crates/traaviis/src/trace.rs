@@ -94,6 +94,7 @@ impl Trace {
             | Body::ChildClosing { .. }
             | Body::ChildFinished { .. }
             | Body::CancelRequested { .. }
+            | Body::BudgetGranted { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
             | Body::DataEdited { .. }
@@ -169,6 +170,7 @@ impl Trace {
                 let how = if *terminate { "termination" } else { "cancellation" };
                 format!("⊘ {how} asked for{}", because(reason.as_ref()))
             }
+            Body::BudgetGranted { of } => format!("✎ budget of {} granted once more", of.words()),
             Body::Paused { reason } => format!("‖ paused{}", because(reason.as_ref())),
             Body::Resumed { reason } => format!("‖ goes on{}", because(reason.as_ref())),
             Body::DataEdited { patch, reason } => {
@@ -267,6 +269,12 @@ impl Trace {
             Body::CompensationFailed { error, .. } => {
                 let error = error_text(error);
                 format!("{} {name}  cannot be undone: {error}", style.paint(Ink::Bad, "↩"))
+            }
+            Body::BudgetExceeded(it) => {
+                let limit = it.limits.of(it.lacks).map(|limit| it.lacks.text(limit));
+                let limit = format!("{}: {}", it.lacks.as_str(), limit.unwrap_or_default());
+                let what = format!("⊘ {name}  not begun: beyond `{limit}` of {}", it.of.words());
+                style.paint(Ink::Care, &what)
             }
             Body::TaskCreated { .. } => {
                 format!("{} {name}  waits for people", style.paint(Ink::Care, "☐"))

@@ -9,20 +9,22 @@ use super::{Change, Difference, Matching, Part, matching::States};
 use crate::machine::StateId;
 
 /// Keys of the document that are compared as they are.
-const WHOLE: [&str; 8] = [
+const WHOLE: [&str; 9] = [
     "name",
     "unhandled",
     "output",
     "validations",
     "errors",
     "defaults",
+    "budgets",
     "correlation",
     "migrations",
 ];
 /// Keys of an event that say what it is.
 const OF_EVENT: [&str; 3] = ["schema", "source", "merge"];
 /// Keys of a state that are compared as they are.
-const OF_STATE: [&str; 7] = ["type", "history", "status", "output", "unhandled", "entry", "exit"];
+const OF_STATE: [&str; 8] =
+    ["type", "history", "status", "output", "unhandled", "budgets", "entry", "exit"];
 
 struct Differ<'d> {
     old: &'d Definition,

@@ -91,6 +91,10 @@ impl<'m> Run<'m> {
         if self.node(tree, path).is_some_and(|it| &*it.kind == GATE) {
             return self.start_attempt(tree, path, params);
         }
+        let timeout = self.time_limit(tree, path, params);
+        if self.is_refused(tree, path, timeout) {
+            return;
+        }
         if self.start_slots == 0 {
             self.requests.push(Request::Queue { tree, path: path.clone() });
             return;
@@ -102,13 +106,11 @@ impl<'m> Run<'m> {
     fn start_attempt(&mut self, tree: Seq, path: &Text, params: &CallParams) {
         let Some(node) = self.node(tree, path) else { return };
         let attempt = node.attempt + 1;
-        let timeout = params.timeout.as_ref().map(|template| {
-            let value = template.render(&self.node_env(tree, path, None));
-            value.ok().and_then(|value| span_of(&value).ok())
-        });
+        let timeout = self.time_limit(tree, path, params);
+        let timeout = self.reserve(tree, path, timeout);
         self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
         let Some(node) = self.node(tree, path) else { return };
-        let call = Call { timeout: timeout.flatten(), ..self.snapshot.call_of(tree, path, node) };
+        let call = Call { timeout, ..self.snapshot.call_of(tree, path, node) };
         if let Some(spawn) = &params.spawn
             && let Err(error) = self.note_child((tree, path), &call.input, spawn)
         {
@@ -118,6 +120,11 @@ impl<'m> Run<'m> {
             return;
         }
         self.requests.push(Request::Perform(call));
+    }
+
+    fn time_limit(&self, tree: Seq, path: &str, params: &CallParams) -> Option<Span> {
+        let value = params.timeout.as_ref()?.render(&self.node_env(tree, path, None));
+        value.ok().and_then(|it| span_of(&it).ok())
     }
 
     fn params_of(&self, tree: Seq, path: &str) -> Option<(&'m EffectDef, &'m CallParams)> {
@@ -134,7 +141,10 @@ impl<'m> Run<'m> {
             return;
         }
         if let Some((_, params)) = self.params_of(tree, path) {
-            self.start_attempt(tree, path, params);
+            let timeout = self.time_limit(tree, path, params);
+            if !self.is_refused(tree, path, timeout) {
+                self.start_attempt(tree, path, params);
+            }
             if self.is_over(tree, path) {
                 self.advance_tree(tree);
             }
@@ -197,6 +207,7 @@ impl<'m> Run<'m> {
             return self.finish_node(tree, path, def, End::Failed(exhausted(retry, error)));
         }
         let delay = self.retry_delay(tree, path, retry, attempt, &error);
+        self.settle_attempt(tree, path);
         self.emit(Body::EffectAttemptFailed {
             tree,
             path: path.clone(),
@@ -252,7 +263,10 @@ impl<'m> Run<'m> {
         }
         match self.params_of(tree, path) {
             Some((_, params)) => self.start_or_queue(tree, path, params),
-            None => self.retry_body(tree, path),
+            None => return self.retry_body(tree, path),
+        }
+        if self.is_over(tree, path) {
+            self.advance_tree(tree);
         }
     }
 
@@ -277,7 +291,12 @@ impl<'m> Run<'m> {
         let path = path.clone();
         self.emit(Body::EffectUnknown { tree, path: path.clone(), attempt, policy: word.into() });
         match policy {
-            OnUnknown::Retry => self.start_or_queue(tree, &path, params),
+            OnUnknown::Retry => {
+                self.start_or_queue(tree, &path, params);
+                if self.is_over(tree, &path) {
+                    self.advance_tree(tree);
+                }
+            }
             OnUnknown::Ask => {
                 let message = format!(
                     "attempt {attempt} of `{path}` was running when the process stopped; nobody \

@@ -183,7 +183,9 @@ impl<'m> Run<'m> {
             }
             EffectKind::Retry { body, policy } => self.drive_retry(tree, path, def, body, policy),
             EffectKind::Timeout { body, .. } => self.drive_timeout(tree, path, def, body),
-            EffectKind::Use { body, .. } => self.drive_one(tree, path, def, Some(body)),
+            EffectKind::Use { body, .. } | EffectKind::Budget { body, .. } => {
+                self.drive_one(tree, path, def, Some(body));
+            }
             EffectKind::Gate { ask, body } => self.drive_gate(tree, path, def, ask, body),
             EffectKind::WithCompensation { action, .. } => {
                 self.drive_one(tree, path, def, Some(action));
@@ -642,6 +644,7 @@ impl<'m> Run<'m> {
             }
             // What is known to have happened is undone like the rest.
             if let Some(value) = self.value_held(tree, path) {
+                self.settle_attempt(tree, path);
                 self.emit(Body::EffectCompleted { tree, path: path.clone(), value });
                 return;
             }
@@ -661,7 +664,10 @@ impl<'m> Run<'m> {
 
     /// Gives up the calls of trees, without undoing.
     pub(crate) fn abandon(&mut self, which: impl Fn(&Tree) -> bool) {
+        let mut running = Vec::new();
         for tree in self.snapshot.trees.iter().filter(|it| which(it)) {
+            let reserving = tree.nodes.iter().filter(|(_, node)| node.reserved.is_some());
+            running.extend(reserving.map(|(path, _)| (tree.id, path.clone())));
             for (path, node) in &tree.nodes {
                 if node.status == NodeStatus::Started {
                     let call = self.snapshot.call_of(tree.id, path, node);
@@ -670,6 +676,7 @@ impl<'m> Run<'m> {
                 self.requests.extend(self.left_open(tree, path, node));
             }
         }
+        running.iter().for_each(|(tree, path)| self.settle_attempt(*tree, path));
     }
 }
 

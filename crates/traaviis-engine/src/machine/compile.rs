@@ -13,7 +13,7 @@ use traaviis_model::{
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    effect, is_reserved, migration, span_of,
+    budget, effect, is_reserved, migration, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -59,6 +59,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     }
     compiler.multi_targets(&definition, &states);
     compiler.found.extend(always::cycles(&states));
+    compiler.found.extend(budget::check(&definition));
     if !compiler.found.is_empty() {
         // A named effect is compiled at each use and tells the same each time.
         let mut told = Vec::new();
@@ -279,6 +280,7 @@ impl Compiler {
             on_done: Vec::new(),
             on_error: Vec::new(),
             unhandled: None,
+            budgets: None,
         }
     }
 
@@ -378,6 +380,7 @@ impl Compiler {
             on_done: self.candidates(at, &state.on_done),
             on_error: self.candidates(at, &state.on_error),
             unhandled: state.unhandled,
+            budgets: state.budgets,
         }
     }
 

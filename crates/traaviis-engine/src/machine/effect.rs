@@ -6,6 +6,7 @@
 
 use traaviis_model::{
     Text, Value,
+    budget::Limits,
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
@@ -168,6 +169,11 @@ pub enum EffectKind {
         body: Box<EffectDef>,
         with: Template,
     },
+    /// A body with limits on what it may spend.
+    Budget {
+        body: Box<EffectDef>,
+        limits: Limits,
+    },
     /// A body that must pass a gate first: `ask` is a call of the kind `gate`.
     Gate {
         ask: Box<EffectDef>,
@@ -247,6 +253,7 @@ impl EffectDef {
             EffectKind::Retry { body, .. }
             | EffectKind::Timeout { body, .. }
             | EffectKind::Use { body, .. }
+            | EffectKind::Budget { body, .. }
             | EffectKind::While { body, .. } => one(body).then_some(&**body),
             EffectKind::Gate { ask, body } => {
                 [ask, body].into_iter().map(|it| &**it).find(|it| one(it))
@@ -475,6 +482,9 @@ impl Build<'_> {
         for gate in &effect.gates {
             let ask = self.ask(&gate.kind, &gate.params, scope, &gate.pointer);
             def = wrap(def, &gate.kind, |body| EffectKind::Gate { ask, body });
+        }
+        if let Some(limits) = effect.budget {
+            def = wrap(def, "budget", |body| EffectKind::Budget { body, limits });
         }
         if let Some(deadline) = &effect.deadline {
             let duration = self.compiler.duration(deadline, scope, &format!("{pointer}/deadline"));
@@ -1021,6 +1031,7 @@ fn kind_undoes(kind: &EffectKind) -> bool {
         EffectKind::Retry { body, .. }
         | EffectKind::Timeout { body, .. }
         | EffectKind::Use { body, .. }
+        | EffectKind::Budget { body, .. }
         | EffectKind::Gate { body, .. }
         | EffectKind::While { body, .. } => body.undoes,
         EffectKind::If { branches, .. } => branches.iter().any(|it| it.undoes),

@@ -544,18 +544,27 @@ impl<'m> Run<'m> {
 
     /// An error event found no candidate.
     pub(crate) fn unhandled_error(&mut self, event: &InternalEvent) {
-        let message = event.data.get("message").and_then(Value::as_str).unwrap_or_default();
-        let code = event.data.get("code").and_then(Value::as_str).unwrap_or("custom_error");
-        let error = EffectError::new(code, format!("`{}` was not handled: {message}", event.name))
-            .with_details(event.data.clone());
+        let error = unhandled(event);
         match self.machine.definition().errors_unhandled {
             ErrorsUnhandled::Fail => self.end(Status::Failed, Value::Null, Some(error)),
             ErrorsUnhandled::Ignore => {}
             ErrorsUnhandled::Incident => {
                 let message = error.message.clone();
-                self.open_incident("effect_failed", (0, &event.name), message, Some(error), None);
+                let kind = match &*event.name {
+                    "budget.exceeded" => "budget_exceeded",
+                    _ => "effect_failed",
+                };
+                self.open_incident(kind, (0, &event.name), message, Some(error), None);
             }
         }
+    }
+
+    /// An event ends the instance, whoever would take it.
+    pub(crate) fn end_unhandled(&mut self, event: &InternalEvent) {
+        let text = |key: &str| event.data.get(key).and_then(Value::as_str).unwrap_or_default();
+        let error =
+            EffectError::new(text("code"), text("message")).with_details(event.data.clone());
+        self.end(Status::Failed, Value::Null, Some(error));
     }
 
     /// Ends the instance; trees that still have something to undo, or are detached, finish first.
@@ -640,6 +649,14 @@ impl<'m> Run<'m> {
         });
         self.poll(tree, &def.id, &def.effect);
     }
+}
+
+fn unhandled(event: &InternalEvent) -> EffectError {
+    let text = |key: &str| event.data.get(key).and_then(Value::as_str);
+    let message = text("message").unwrap_or_default();
+    let code = text("code").unwrap_or("custom_error");
+    EffectError::new(code, format!("`{}` was not handled: {message}", event.name))
+        .with_details(event.data.clone())
 }
 
 fn received(event: &InternalEvent) -> Body {

@@ -85,12 +85,21 @@ impl<'m> Run<'m> {
 
     /// Processes one internal event.
     pub(crate) fn internal(&mut self, event: InternalEvent) {
+        if event.origin == Origin::Fatal {
+            return self.end_unhandled(&event);
+        }
         let selection = self.select_noting_errors(Some(event));
         if !selection.is_empty() {
             self.microstep(&selection);
             return;
         }
         let Some(event) = self.event.clone() else { return };
+        // The error of a tree whose state was left meanwhile is nobody's.
+        if let Origin::Failed(state, _) = event.origin
+            && !self.active[state]
+        {
+            return;
+        }
         if event.name.starts_with("error.") || &*event.name == "budget.exceeded" {
             self.unhandled_error(&event);
         }

@@ -38,6 +38,7 @@ impl Run<'_> {
             Operation::Resume { reason } => {
                 if self.snapshot.status == Status::Paused {
                     self.emit(Body::Resumed { reason });
+                    self.grant_budgets();
                     self.queue_waiting_calls();
                     self.yielded = true;
                 }
@@ -99,7 +100,7 @@ impl Run<'_> {
     }
 
     /// Asks for a slot for every call that waits for one.
-    pub(super) fn queue_waiting_calls(&mut self) {
+    pub(crate) fn queue_waiting_calls(&mut self) {
         let waiting = |(tree, path, _): &(Seq, &Text, _)| self.snapshot.waits_for_slot(*tree, path);
         let queue = |(tree, path, _): (Seq, &Text, _)| Request::Queue { tree, path: path.clone() };
         self.requests.extend(self.snapshot.calls().filter(waiting).map(queue));

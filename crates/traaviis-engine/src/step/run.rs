@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 
 use traaviis_model::{
-    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value, limits,
+    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value,
+    budget::BudgetScope,
+    limits,
     record::{Held, PatchOp, RECORD_VERSION, Status, TimerKind},
     time::Span,
 };
@@ -35,6 +37,8 @@ pub(crate) enum Origin {
     State(StateId),
     /// A delayed raise that is due.
     Timer,
+    /// What ends the instance, whatever the states say.
+    Fatal,
     /// A timer of a state.
     After(StateId, usize),
     /// Outcome of an invoke of a state.
@@ -79,6 +83,10 @@ pub(crate) struct Run<'m> {
     pub told_errors: Vec<Text>,
     pub data_changed: bool,
     pub configuration_changed: bool,
+    /// Budgets that this step has told to be exceeded.
+    pub told_budgets: Vec<BudgetScope>,
+    /// Why the instance is paused at the end of this step.
+    pub pause_after: Option<Text>,
     /// Set when the step cannot be taken.
     pub fault: Option<Rejection>,
     /// Is told how guards come out.
@@ -142,6 +150,8 @@ impl<'m> Run<'m> {
             told_errors: Vec::new(),
             data_changed: false,
             configuration_changed: false,
+            told_budgets: Vec::new(),
+            pause_after: None,
             fault: None,
             watch: None,
         }
@@ -201,6 +211,14 @@ impl<'m> Run<'m> {
 
     /// Ends the step.
     pub(crate) fn finish(mut self) -> Result<Step, Rejection> {
+        match self.pause_after.take() {
+            None => {}
+            Some(reason) if !self.is_ended() => {
+                self.emit(Body::Paused { reason: Some(reason) });
+            }
+            // Nobody can resume what is ending; what waited for that fails when it asks again.
+            Some(_) => self.queue_waiting_calls(),
+        }
         self.drop_cleanup_limits();
         self.drop_moot_incidents();
         if let Some(fault) = self.fault {

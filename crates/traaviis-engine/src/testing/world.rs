@@ -13,6 +13,7 @@ use traaviis_model::{
 use super::{Counter, Finding, names::names_of};
 use crate::{
     Machine, Rejection, Request, Resolution,
+    effects::default_limit,
     simulate::{ClassOf, Simulation},
 };
 
@@ -20,9 +21,6 @@ use crate::{
 const ROUNDS_MAX: usize = 10_000;
 /// Records of one test; more fills the memory rather than shows anything.
 const RECORDS_MAX: usize = 1_000_000;
-/// Time of an attempt that sets none, by the kind of its effect.
-const CALL_TIMEOUT: Span = Span::secs(5);
-const CALL_API_TIMEOUT: Span = Span::secs(30);
 
 /// A call that has begun.
 struct Pending {
@@ -253,8 +251,7 @@ impl<'m> World<'m> {
         let limit = call.timeout.unwrap_or(match &*call.kind {
             // Its limit, if any, is a node around it.
             kind if is_between_instances(kind) => Span(i64::MAX),
-            "call" => CALL_TIMEOUT,
-            _ => CALL_API_TIMEOUT,
+            kind => default_limit(kind),
         });
         let outcome = match answer.delay < limit {
             true => answer.outcome.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use traaviis_model::{
     Snapshot, Text, Value,
-    definition::{EffectsPolicy, State, TimersPolicy},
+    definition::{Budgets, EffectsPolicy, State, TimersPolicy},
     limits,
     record::{Status, TimerKind, TreePlace, Upgraded},
     snapshot::{Timer, Tree},
@@ -59,6 +59,7 @@ pub(super) fn classify(old: &Machine, new: &Machine, snapshot: &Snapshot) -> Cla
             restart_effects: false,
         },
     };
+    fit.budgets();
     fit.data();
     fit.configuration();
     fit.history();
@@ -122,6 +123,39 @@ impl<'m> Fit<'m> {
 
     fn block(&mut self, reason: impl Into<Text>) {
         self.reasons.push(reason.into());
+    }
+
+    /// Limits are not lifted in passing: a migration for the old version must be there.
+    fn budgets(&mut self) {
+        if self.mapping.migration.is_some() {
+            return;
+        }
+        let limits = |budgets: Option<Budgets>| budgets.map(|it| it.limits).unwrap_or_default();
+        let mut pairs = vec![(
+            "the run".to_string(),
+            limits(self.old.definition().budgets),
+            limits(self.mapping.new.definition().budgets),
+        )];
+        let active = self.old.active_in(self.snapshot);
+        for state in (1..active.len()).filter(|it| active[*it]) {
+            let old = &self.old.states[state];
+            if let Some(new) = self.mapping.state(&old.path) {
+                let new = &self.mapping.new.states[new];
+                let name = format!("state `{}`", new.path);
+                pairs.push((name, limits(old.budgets), limits(new.budgets)));
+            }
+        }
+        for (name, old, new) in pairs {
+            let Some(kind) = new.wider_than(&old) else { continue };
+            let word = kind.as_str();
+            let text = |limit: Option<u64>| limit.map_or("no limit".into(), |it| kind.text(it));
+            let (old, new) = (text(old.of(kind)), text(new.of(kind)));
+            let version = &self.snapshot.version;
+            self.block(format!(
+                "the budget of {name} would be widened from `{word}: {old}` to `{word}: {new}`; a \
+                 migration from version {version} must be there to say that this is meant"
+            ));
+        }
     }
 
     fn data(&mut self) {

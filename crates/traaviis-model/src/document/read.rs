@@ -19,6 +19,8 @@ mod effect;
 
 mod kinds;
 
+mod budget;
+
 mod retry;
 
 mod migration;
@@ -542,6 +544,8 @@ mod tests {
             ("/$defs/event", event::KNOWN),
             ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/budgets", budget::BUDGETS_KNOWN),
+            ("/$defs/budget", budget::BUDGET_KNOWN),
             ("/$defs/migration", migration::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),

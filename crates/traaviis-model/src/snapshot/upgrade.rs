@@ -10,6 +10,7 @@ impl Snapshot {
         self.version = upgraded.to_version.clone();
         self.configuration.clone_from(&upgraded.configuration);
         self.history.clone_from(&upgraded.history);
+        self.budgets.rename_states(&upgraded.states);
         for (id, kind) in &upgraded.timers {
             let timer = self.timers.iter_mut().find(|it| it.id == *id);
             timer.ok_or_else(|| id.to_string())?.kind = kind.clone();

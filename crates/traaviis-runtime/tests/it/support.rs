@@ -97,6 +97,7 @@ pub const PAYMENT: &str = r#"
 traaviis: "1"
 name: Payment
 version: 1.0.0
+budgets: {calls: 1000000}
 initial: paying
 events: {stop: {}, ask: {}}
 states:
@@ -117,6 +118,7 @@ pub const TRIP: &str = r#"
 traaviis: "1"
 name: Trip
 version: 1.0.0
+budgets: {calls: 1000000}
 initial: booking
 events: {stop: {}}
 states:
@@ -222,6 +224,7 @@ pub const FAN: &str = r#"
 traaviis: "1"
 name: Fan
 version: 1.0.0
+budgets: {calls: 1000000}
 initial: asking
 events: {stop: {}, more: {}}
 data: {initial: {rounds: 0}}
@@ -249,6 +252,7 @@ pub const GATED: &str = r#"
 traaviis: "1"
 name: Gated
 version: 1.0.0
+budgets: {calls: 1000000}
 initial: asking
 events: {stop: {}, more: {}}
 states:

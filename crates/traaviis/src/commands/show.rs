@@ -2,6 +2,7 @@
 
 use traaviis_model::{
     Record, Snapshot, Timestamp,
+    budget::{Budget, BudgetKind},
     record::TimerKind,
     snapshot::{NodeStatus, Tree},
 };
@@ -77,6 +78,9 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     if let Some(error) = &snapshot.error {
         row("error", &style.paint(Ink::Bad, &format!("{}: {}", error.code, error.message)));
     }
+    for budget in snapshot.budgets.iter() {
+        row("budget", &budget_text(budget));
+    }
     for timer in &snapshot.timers {
         let wait = timer.due.since(now);
         let due = match wait.0 {
@@ -117,6 +121,27 @@ fn effects(tree: &Tree, row: &mut impl FnMut(&str, &str)) {
         };
         row("effect", &format!("{path} {}: {}{attempt}", node.kind, node.status.as_str()));
     }
+}
+
+/// Says what is spent of a budget: `the run: calls 3 of 10 (1 reserved)`.
+fn budget_text(budget: &Budget) -> String {
+    let mut parts = Vec::new();
+    for kind in BudgetKind::ALL {
+        let (spent, reserved) = (budget.spent.of(kind), budget.reserved.of(kind));
+        let Some(limit) = budget.limit(kind).map(|it| kind.text(it)) else { continue };
+        let reserved = match reserved {
+            0 => String::new(),
+            it => format!(" ({} reserved)", kind.text(it)),
+        };
+        let (name, spent) = (kind.as_str(), kind.text(spent));
+        parts.push(format!("{name} {spent} of {limit}{reserved}"));
+    }
+    let granted = match budget.granted {
+        0 => String::new(),
+        1 => ", granted once more".into(),
+        times => format!(", granted {times} times more"),
+    };
+    format!("{}: {}{granted}", budget.scope.words(), parts.join(", "))
 }
 
 fn timer_name(kind: &TimerKind) -> String {

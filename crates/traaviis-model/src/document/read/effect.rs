@@ -173,6 +173,7 @@ impl Reader {
                 self.path(&text, &it)
             }),
             waive: fields.get("waive").and_then(|it| self.words(&it)),
+            budget: fields.get("budget").and_then(|it| self.budget(&it)),
             gates: self.gates(fields, kind),
             params: Vec::new(),
             children: Vec::new(),

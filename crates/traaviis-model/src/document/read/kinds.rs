@@ -434,7 +434,8 @@ pub(super) const COMMON: &[&str] = &[
     "rate_limit",
     "concurrency",
     "cache",
+    "budget",
 ];
 
 /// Common keys of the language that this release does not carry out.
-pub(super) const COMMON_UNAVAILABLE: &[&str] = &["budget", "redact"];
+pub(super) const COMMON_UNAVAILABLE: &[&str] = &["redact"];

@@ -36,8 +36,9 @@ pub(super) const KNOWN: &[&str] = &[
     "unhandled",
     "status",
     "output",
+    "budgets",
 ];
-const KEYS: Keys<'_> = Keys::new("a state", KNOWN).without(&["budgets", "permissions"]);
+const KEYS: Keys<'_> = Keys::new("a state", KNOWN).without(&["permissions"]);
 pub(super) const INVOKE_KNOWN: &[&str] =
     &["id", "effect", "when", "onDone", "onError", "onProgress", "on_exit"];
 const INVOKE_KEYS: Keys<'_> = Keys::new("an invoke", INVOKE_KNOWN);
@@ -74,7 +75,7 @@ impl Type {
             "history" | "target" | "actions" => self == History,
             "status" | "output" => self == Final,
             "onDone" => matches!(self, Compound | Parallel),
-            "on" | "always" | "after" | "invoke" | "onError" | "unhandled" => {
+            "on" | "always" | "after" | "invoke" | "onError" | "unhandled" | "budgets" => {
                 matches!(self, Atomic | Compound | Parallel)
             }
             "entry" | "exit" => self != History,
@@ -140,6 +141,7 @@ impl Reader {
             on_done: get("onDone").map_or_else(Vec::new, |it| self.candidates(&it)),
             on_error: get("onError").map_or_else(Vec::new, |it| self.candidates(&it)),
             unhandled: get("unhandled").and_then(|it| self.choice(&it, "E101", UNHANDLED)),
+            budgets: get("budgets").and_then(|it| self.budgets(&it)),
             pointer: at.pointer.clone(),
         })
     }

@@ -37,6 +37,7 @@ pub(super) const KNOWN: &[&str] = &[
     "errors",
     "defaults",
     "correlation",
+    "budgets",
     "retention",
     "migrations",
     "tests",
@@ -45,8 +46,7 @@ pub(super) const KNOWN: &[&str] = &[
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] =
-    &["triggers", "subscribe", "plugins", "budgets", "permissions"];
+pub(super) const UNAVAILABLE: &[&str] = &["triggers", "subscribe", "plugins", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -71,6 +71,7 @@ impl Reader {
         let errors = fields.get("errors").and_then(|it| self.errors(&it));
         let defaults = fields.get("defaults").map(|it| self.defaults(&it)).unwrap_or_default();
         let correlation = fields.get("correlation").and_then(|it| self.correlation(&it));
+        let budgets = fields.get("budgets").and_then(|it| self.budgets(&it));
         let validations =
             fields.get("validations").map_or_else(Vec::new, |it| self.validations(&it));
         let effects = fields.get("effects").map_or_else(Vec::new, |it| self.named_effects(&it));
@@ -105,6 +106,7 @@ impl Reader {
             effects,
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
+            budgets,
             correlation,
             migrations,
             waivers: std::mem::take(&mut self.waivers),

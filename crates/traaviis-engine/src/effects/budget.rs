@@ -1,0 +1,273 @@
+//! Budgets: what an attempt may cost is reserved before it begins, and settled when it ends.
+//!
+//! - Attempts of calls to the outside are charged to every budget around them: effects, active
+//!   states, the run. Whatever is asked of other instances and of gates costs nothing.
+//! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost budget
+//!   that lacks says what else follows ([`OnExceeded`]).
+//! - What undoes is charged and never refused; nothing may stay half done for want of budget.
+
+use traaviis_model::{
+    Body, EffectError, Seq, Span, Text, Value,
+    budget::{Amounts, BudgetKind, BudgetScope, Limits},
+    call::{GATE, is_between_instances},
+    definition::OnExceeded,
+    limits::{CALL_API_SECS_DEFAULT, CALL_SECS_DEFAULT},
+    record::{BudgetExceeded, BudgetReserved},
+    snapshot::NodeStatus,
+};
+
+use super::{End, child_path, scope::descend};
+use crate::{
+    machine::{EffectDef, EffectKind},
+    step::{InternalEvent, Origin, Run},
+};
+
+/// Event that is emitted once when four fifths of a budget are spent.
+pub(crate) const BUDGET_WARNING: &str = "budget.warning";
+
+/// What an attempt may cost, and whom.
+struct Charge {
+    amounts: Amounts,
+    /// The budgets around it, the innermost first.
+    around: Vec<Around>,
+    /// Its time limit, where time is counted.
+    limit: Option<Span>,
+}
+
+/// A budget around an attempt.
+struct Around {
+    scope: BudgetScope,
+    limits: Limits,
+    /// Nothing for a budget of an effect.
+    on_exceeded: Option<OnExceeded>,
+}
+
+impl<'m> Run<'m> {
+    /// Says whether the next attempt of a call is not begun for want of budget; then all that
+    /// follows has been done.
+    pub(super) fn is_refused(&mut self, tree: Seq, path: &Text, timeout: Option<Span>) -> bool {
+        // An attempt of unknown outcome has held its reservation until now.
+        self.settle_attempt(tree, path);
+        if undoes(path) {
+            return false;
+        }
+        let Some(charge) = self.charge(tree, path, timeout) else { return false };
+        let lacking = charge.around.iter().find_map(|it| {
+            let budget = self.snapshot.budgets.with(&it.scope, it.limits);
+            Some((it, budget.lacks(&charge.amounts)?))
+        });
+        match lacking {
+            Some((budget, lacks)) => self.exceeded(tree, path, budget, lacks, charge.amounts),
+            None => return false,
+        }
+        true
+    }
+
+    /// Reserves what an attempt may cost that was not refused; returns its time limit.
+    pub(super) fn reserve(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        timeout: Option<Span>,
+    ) -> Option<Span> {
+        let Some(Charge { amounts, around, limit }) = self.charge(tree, path, timeout) else {
+            return timeout;
+        };
+        let of = around.into_iter().map(|it| (it.scope, it.limits)).collect();
+        let reserved = BudgetReserved { tree, path: path.clone(), amounts, of };
+        self.emit(Body::BudgetReserved(Box::new(reserved)));
+        // What is reserved is what it gets, also where a connector would give it longer.
+        limit.or(timeout)
+    }
+
+    fn charge(&self, tree: Seq, path: &Text, timeout: Option<Span>) -> Option<Charge> {
+        let kind = &*self.node(tree, path)?.kind;
+        if kind == GATE || is_between_instances(kind) {
+            return None;
+        }
+        let around = self.budgets_around(tree, path);
+        if around.is_empty() {
+            return None;
+        }
+        let is_timed = around.iter().any(|it| it.limits.wall_time_us.is_some());
+        let limit = is_timed.then(|| timeout.unwrap_or_else(|| default_limit(kind)));
+        let wall_time_us = limit.map_or(0, |it| u64::try_from(it.0).unwrap_or(0));
+        let amounts = Amounts { calls: 1, wall_time_us, ..Amounts::default() };
+        Some(Charge { amounts, around, limit })
+    }
+
+    /// Settles what the attempt that ends now has cost.
+    pub(super) fn settle_attempt(&mut self, tree: Seq, path: &Text) {
+        let Some(reservation) = self.node(tree, path).and_then(|it| it.reserved.clone()) else {
+            return;
+        };
+        let cost = reservation.cost(self.now);
+        let before: Vec<_> = reservation
+            .scopes
+            .iter()
+            .filter_map(|it| self.snapshot.budgets.get(it).cloned())
+            .collect();
+        self.emit(Body::BudgetSettled { tree, path: path.clone(), cost });
+        for before in before {
+            let Some(after) = self.snapshot.budgets.get(&before.scope).cloned() else { continue };
+            for kind in BudgetKind::ALL {
+                let Some(limit) = after.limit(kind) else { continue };
+                let is_near = |spent: u64| u128::from(spent) * 5 >= u128::from(limit) * 4;
+                if !is_near(before.spent.of(kind)) && is_near(after.spent.of(kind)) {
+                    let data = told(&after, kind, path);
+                    let event = BUDGET_WARNING.into();
+                    self.emit(Body::Emitted { event, data, subject: None });
+                }
+            }
+        }
+    }
+
+    /// Returns the budgets that an attempt is charged to, the innermost first.
+    fn budgets_around(&self, tree: Seq, path: &Text) -> Vec<Around> {
+        let mut around = Vec::new();
+        let Some(found) = self.snapshot.tree(tree) else { return around };
+        if let Some((place, root)) = self.machine.effect_at(&found.pointer) {
+            self.effects_around(tree, &found.invoke, root, path, &mut around);
+            // A tree whose state was left is no longer that state's.
+            let states = self.machine.ancestors(place.state).filter(|_| !found.orphaned);
+            for state in states.filter(|it| self.active[*it]) {
+                let def = &self.machine.states[state];
+                around.extend(def.budgets.map(|it| Around {
+                    scope: BudgetScope::State { state: def.path.clone() },
+                    limits: it.limits,
+                    on_exceeded: Some(it.on_exceeded),
+                }));
+            }
+        }
+        around.extend(self.machine.definition().budgets.map(|it| Around {
+            scope: BudgetScope::Run,
+            limits: it.limits,
+            on_exceeded: Some(it.on_exceeded),
+        }));
+        around
+    }
+
+    fn effects_around(
+        &self,
+        tree: Seq,
+        root: &Text,
+        def: &EffectDef,
+        path: &Text,
+        around: &mut Vec<Around>,
+    ) {
+        let mut at = root.clone();
+        let mut def = def;
+        let rest = path.strip_prefix(&**root).unwrap_or_default();
+        let mut found = Vec::new();
+        for segment in rest.split('/').filter(|it| !it.is_empty()) {
+            if let EffectKind::Budget { limits, .. } = &def.kind
+                && !self.is_over(tree, &at)
+            {
+                let scope = BudgetScope::Effect { tree, path: at.clone() };
+                found.push(Around { scope, limits: *limits, on_exceeded: None });
+            }
+            let Some(next) = descend(def, segment) else { break };
+            (def, at) = (next, child_path(&at, segment));
+        }
+        around.extend(found.into_iter().rev());
+    }
+
+    fn exceeded(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        budget: &Around,
+        lacks: BudgetKind,
+        wanted: Amounts,
+    ) {
+        let (of, limits, action) = (budget.scope.clone(), budget.limits, budget.on_exceeded);
+        let stands = self.snapshot.budgets.with(&of, limits);
+        let data = told(&stands, lacks, path);
+        let limit = stands.limit(lacks).unwrap_or_default();
+        let (spent, reserved) = (stands.spent.of(lacks), stands.reserved.of(lacks));
+        let message = format!(
+            "{} has a budget of `{}: {}`; spent {}, reserved by what runs {}, and this attempt may \
+             need {}",
+            of.words(),
+            lacks.as_str(),
+            lacks.text(limit),
+            lacks.text(spent),
+            lacks.text(reserved),
+            lacks.text(wanted.of(lacks)),
+        );
+        // Many attempts of one step meet the same end; it is told once.
+        if action.is_none() || !self.told_budgets.contains(&of) {
+            let path = path.clone();
+            let record =
+                BudgetExceeded { tree, path, of: of.clone(), limits, lacks, wanted, action };
+            self.emit(Body::BudgetExceeded(Box::new(record)));
+            self.told_budgets.push(of);
+            let origin = match action {
+                Some(OnExceeded::Event) => Some(Origin::None),
+                Some(OnExceeded::Fail) => Some(Origin::Fatal),
+                Some(OnExceeded::Pause) | None => None,
+            };
+            if let Some(origin) = origin {
+                let data = with_message(&data, &message);
+                self.queue.push_back(InternalEvent::internal("budget.exceeded", data, origin));
+            }
+        }
+        if action == Some(OnExceeded::Pause) && !self.is_ended() {
+            self.pause_after.get_or_insert(message.into());
+            return;
+        }
+        let mut error = EffectError::new("budget_exceeded", message).with_details(data);
+        // A further try of a call that failed before.
+        if let Some(node) = self.node(tree, path)
+            && node.status == NodeStatus::Waiting
+            && let Some(cause) = node.error.clone()
+        {
+            error = error.caused_by(cause);
+        }
+        if let Some(def) = self.def_of(tree, path) {
+            self.finish_node(tree, path, def, End::Failed(error));
+        }
+    }
+
+    /// Grants once more what has paused the instance.
+    pub(crate) fn grant_budgets(&mut self) {
+        let paused = self.snapshot.budgets.iter().filter(|it| it.paused);
+        let scopes: Vec<BudgetScope> = paused.map(|it| it.scope.clone()).collect();
+        for of in scopes {
+            self.emit(Body::BudgetGranted { of });
+        }
+    }
+}
+
+/// Returns the time of an attempt that sets none.
+pub(crate) fn default_limit(kind: &str) -> Span {
+    Span::secs(match kind {
+        "call" => CALL_SECS_DEFAULT,
+        _ => CALL_API_SECS_DEFAULT,
+    })
+}
+
+/// Says whether a node undoes something.
+fn undoes(path: &str) -> bool {
+    path.split('/').any(|it| it.starts_with("undo:"))
+}
+
+/// Returns what events and errors tell about a budget.
+fn told(budget: &traaviis_model::budget::Budget, kind: BudgetKind, path: &Text) -> Value {
+    Value::map([
+        ("scope", Value::from(budget.scope.as_str())),
+        ("place", Value::from(budget.scope.place())),
+        ("kind", Value::from(kind.as_str())),
+        ("limit", kind.value(budget.limit(kind).unwrap_or_default())),
+        ("spent", kind.value(budget.spent.of(kind))),
+        ("reserved", kind.value(budget.reserved.of(kind))),
+        ("effect_id", Value::String(path.clone())),
+    ])
+}
+
+fn with_message(data: &Value, message: &str) -> Value {
+    let mut data = data.as_map().cloned().unwrap_or_default();
+    data.insert("code", Value::from("budget_exceeded"));
+    data.insert("message", Value::from(message));
+    Value::Map(data.into())
+}

@@ -1,0 +1,42 @@
+//! The records of budgets that carry more than a few words.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    budget::{Amounts, BudgetKind, BudgetScope, Limits},
+    definition::OnExceeded,
+    ids::{Seq, Text},
+};
+
+/// An attempt that is about to begin takes this much from every budget around it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetReserved {
+    /// Tree.
+    pub tree: Seq,
+    /// Node.
+    pub path: Text,
+    /// At most.
+    pub amounts: Amounts,
+    /// The budgets around it with their limits, the innermost first.
+    pub of: Vec<(BudgetScope, Limits)>,
+}
+
+/// A budget has not enough left for an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetExceeded {
+    /// Tree.
+    pub tree: Seq,
+    /// Node.
+    pub path: Text,
+    /// Whose budget.
+    pub of: BudgetScope,
+    /// Its limits.
+    pub limits: Limits,
+    /// Of what there is not enough.
+    pub lacks: BudgetKind,
+    /// What the attempt may cost.
+    pub wanted: Amounts,
+    /// What follows; nothing but the failure of the effect when it is the effect's own budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<OnExceeded>,
+}
