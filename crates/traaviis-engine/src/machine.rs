@@ -20,6 +20,7 @@ use traaviis_model::{
     Diagnostic, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
+    permission::Permission,
 };
 
 use crate::expr::{Expr, Template};
@@ -184,6 +185,7 @@ pub(crate) struct EventDef {
     pub schema: Option<Schema>,
     pub internal: bool,
     pub merge: bool,
+    pub requires: Vec<Permission>,
 }
 
 #[derive(Debug)]
@@ -239,6 +241,11 @@ impl Machine {
     /// Says whether callers may send an event.
     pub fn takes_event(&self, name: &str) -> bool {
         self.declaration(name).is_some_and(|(_, event)| !event.internal)
+    }
+
+    /// Returns what a caller needs to send an event, beside the right to send events at all.
+    pub fn requires(&self, name: &str) -> &[Permission] {
+        self.declaration(name).map_or(&[], |(_, event)| &event.requires)
     }
 
     /// Returns what the active states wait for.

@@ -12,7 +12,12 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::{budget::Limits, ids::DefinitionHash, ids::Text, value::Value};
+use crate::{
+    budget::Limits,
+    ids::{DefinitionHash, Text},
+    permission::Permission,
+    value::Value,
+};
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use test_case::{
@@ -177,6 +182,8 @@ pub struct EventDeclaration {
     pub pointer: Pointer,
 }
 
+    /// What a caller needs to send it, beside the right to send events at all.
+    pub requires: Vec<Permission>,
 /// A check before an external event is taken.
 #[derive(Clone, Debug)]
 pub struct Validation {

@@ -12,6 +12,7 @@ pub mod document;
 pub mod effect_error;
 pub mod ids;
 pub mod limits;
+pub mod permission;
 pub mod record;
 pub mod snapshot;
 pub mod tenant;

@@ -7,35 +7,62 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ids::TenantId, record::Actor, record::Header};
+use crate::{
+    ids::{TenantId, Text},
+    permission::{Permission, Role},
+    record::{Actor, ActorKind, Header},
+};
 
 /// One tenant and who acts in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantCtx {
     tenant: TenantId,
     actor: Actor,
+    /// Nothing for the engine, which carries out what somebody was allowed to start.
+    role: Option<Role>,
 }
 
 impl TenantCtx {
     /// The tenant of a single-user data directory, where whoever may read the files is the
     /// operator.
     pub fn local_operator() -> Self {
-        TenantCtx { tenant: TenantId(Uuid::from_u128(1)), actor: Actor::local() }
+        TenantCtx {
+            tenant: TenantId(Uuid::from_u128(1)),
+            actor: Actor::local(),
+            role: Some(Role::Owner),
+        }
+    }
+
+    /// Somebody whom the operator of a single-user data directory vouches for.
+    pub fn local_member(name: Text, role: Role) -> Self {
+        let actor = Actor { kind: ActorKind::User, id: name };
+        TenantCtx { actor, role: Some(role), ..TenantCtx::local_operator() }
     }
 
     /// The tenant that a committed record names; for the scheduler, which acts for records only.
     pub fn of_record(header: &Header) -> Self {
-        TenantCtx { tenant: header.tenant_id, actor: Actor::engine() }
+        TenantCtx { tenant: header.tenant_id, actor: Actor::engine(), role: None }
     }
 
     /// A tenant made up by a test.
     pub fn for_test(number: u128) -> Self {
-        TenantCtx { tenant: TenantId(Uuid::from_u128(number)), actor: Actor::local() }
+        let tenant = TenantId(Uuid::from_u128(number));
+        TenantCtx { tenant, actor: Actor::local(), role: Some(Role::Owner) }
     }
 
     /// Returns the tenant.
     pub fn tenant(&self) -> TenantId {
         self.tenant
+    }
+
+    /// Returns the role of who acts; none is the engine.
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Says whether who acts has a permission.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.role.is_none_or(|it| it.may(permission))
     }
 
     /// Returns who acts.

@@ -17,6 +17,7 @@ mod family;
 mod gated;
 mod mailbox;
 mod message;
+mod permit;
 mod slots;
 mod starting;
 mod upgrading;
@@ -303,14 +304,16 @@ impl Owner {
     /// Takes a message.
     pub fn handle(&mut self, message: Message, now: Timestamp, outbox: &mut dyn Outbox) {
         match message {
-            Message::Start(start) => match self.refusal() {
-                // The start of a child is part of the work of its parent.
-                Some(Error::Stopping) if start.birth.lineage.is_some() => {
-                    self.start(start, now, outbox);
+            Message::Start(start) => {
+                match self.refusal().or_else(|| permit::start_refusal(&start.ctx)) {
+                    // The start of a child is part of the work of its parent.
+                    Some(Error::Stopping) if start.birth.lineage.is_some() => {
+                        self.start(start, now, outbox);
+                    }
+                    Some(error) => (start.reply)(Err(error)),
+                    None => self.start(start, now, outbox),
                 }
-                Some(error) => (start.reply)(Err(error)),
-                None => self.start(start, now, outbox),
-            },
+            }
             Message::Upgrade(upgrade) => match self.refusal() {
                 Some(error) => (upgrade.reply)(Err(error)),
                 None => self.upgrade(upgrade, now, outbox),
@@ -441,8 +444,11 @@ impl Owner {
         let Some(instance) = self.instances.get_mut(&key) else {
             return origin.answer(Err(self.why_not_open(key)));
         };
-        if instance.machine.is_none() {
+        let Some(machine) = &instance.machine else {
             return origin.answer(Err(definition_missing(&instance.snapshot)));
+        };
+        if let Some(error) = permit::refusal(ctx, &command, machine) {
+            return origin.answer(Err(error));
         }
         if let Hold::Full(until) = instance.hold
             && matches!(origin, Origin::Caller(..))

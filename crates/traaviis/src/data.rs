@@ -30,6 +30,7 @@ use crate::{
     children::Children,
     clock::{RandomIds, SystemClock},
     connectors::ConnectorArgs,
+    control::protocol::By,
     exit::{Exit, Failure},
     histories::Histories,
     output,
@@ -122,6 +123,19 @@ impl Data {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
         Data::open(dir, args.connector(None)?, args.workflow())
+    }
+
+    /// Returns the same directory, in which somebody else acts.
+    pub fn acting_as(&self, by: &By) -> Data {
+        Data {
+            histories: self.histories.clone(),
+            handle: self.handle.clone(),
+            log: Arc::clone(&self.log),
+            ctx: by.ctx(),
+            fatal: Arc::clone(&self.fatal),
+            is_closed: Arc::clone(&self.is_closed),
+            recovered_count: self.recovered_count,
+        }
     }
 
     /// Ends the runtime: running calls get a moment, the state is kept as a checkpoint.
@@ -327,7 +341,11 @@ fn stopped(error: &LogError) -> Failure {
 }
 
 fn refused(error: Error) -> Failure {
-    let exit = if error.code() == "storage_failed" { Exit::Internal } else { Exit::Finding };
+    let exit = match error.code() {
+        "storage_failed" => Exit::Internal,
+        "permission_denied" => Exit::Denied,
+        _ => Exit::Finding,
+    };
     Failure::new(exit, error.code(), error.to_string())
 }
 

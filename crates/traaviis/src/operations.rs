@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
 use traaviis_model::{
     Seq, Snapshot,
+    permission::Role,
     record::{Held, Operation},
     snapshot::Incident,
 };
@@ -20,7 +21,7 @@ use crate::{
     clock,
     control::{
         client::Client,
-        protocol::{Ask, Decision, HISTORY_LIMIT},
+        protocol::{Ask, By, Decision, HISTORY_LIMIT},
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
@@ -35,9 +36,20 @@ pub struct DataArgs {
     /// Data directory.
     #[arg(long, value_name = "DIR", default_value = "./data")]
     data: PathBuf,
+    /// Act as somebody else; the name stands in the history.
+    #[arg(long = "as", value_name = "NAME")]
+    name: Option<String>,
+    /// Act with the rights of a role: owner, admin, developer, viewer.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
 }
 
 impl DataArgs {
+    /// Returns who acts.
+    fn by(&self) -> By {
+        By { name: self.name.clone(), role: self.role }
+    }
+
     /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.data
@@ -60,7 +72,7 @@ impl Asker {
     /// Finds the running process, or opens the directory for reading.
     pub fn open(args: &DataArgs) -> Result<Asker, Failure> {
         let dir = args.dir().to_path_buf();
-        let source = match Client::connect(&dir)? {
+        let source = match Client::connect(&dir, &args.by())? {
             Some(client) => Source::Live(client),
             None => Source::Resting(Resting::open(&dir)?),
         };
@@ -112,9 +124,9 @@ pub enum Changer {
 impl Changer {
     /// Finds the running process, or opens the directory.
     pub fn open(args: &DataArgs) -> Result<Changer, Failure> {
-        Ok(match Client::connect(args.dir())? {
+        Ok(match Client::connect(args.dir(), &args.by())? {
             Some(client) => Changer::Live(client),
-            None => Changer::Held(Box::new(Data::hold(args.dir())?)),
+            None => Changer::Held(Box::new(Data::hold(args.dir())?.acting_as(&args.by()))),
         })
     }
 

@@ -6,6 +6,7 @@ use super::{File, Finding, is_test};
 const MAKERS: &[(&str, &[&str])] = &[
     // Whoever may read the files of a data directory is its operator.
     ("local_operator", &["crates/traaviis/src/"]),
+    ("local_member", &["crates/traaviis/src/"]),
     // The scheduler and replay act for committed records only.
     ("of_record", &["crates/traaviis-runtime/src/", "crates/traaviis-engine/src/replay.rs"]),
     ("for_test", &["crates/traaviis-testkit/"]),

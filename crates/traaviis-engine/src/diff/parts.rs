@@ -21,7 +21,7 @@ const WHOLE: [&str; 9] = [
     "migrations",
 ];
 /// Keys of an event that say what it is.
-const OF_EVENT: [&str; 3] = ["schema", "source", "merge"];
+const OF_EVENT: [&str; 4] = ["schema", "source", "merge", "requires"];
 /// Keys of a state that are compared as they are.
 const OF_STATE: [&str; 8] =
     ["type", "history", "status", "output", "unhandled", "budgets", "entry", "exit"];

@@ -2,8 +2,8 @@
 //!
 //! - Attempts of calls to the outside are charged to every budget around them: effects, active
 //!   states, the run. Whatever is asked of other instances and of gates costs nothing.
-//! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost budget
-//!   that lacks says what else follows ([`OnExceeded`]).
+//! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
+//!   budget that lacks says what else follows ([`OnExceeded`]).
 //! - What undoes is charged and never refused; nothing may stay half done for want of budget.
 
 use traaviis_model::{

@@ -190,7 +190,8 @@ impl Compiler {
         for event in &definition.events {
             let pointer = format!("{}/schema", event.pointer);
             let schema = self.schema(event.schema.as_ref(), &pointer);
-            let def = EventDef { schema, internal: event.internal, merge: event.merge };
+            let requires = event.requires.clone();
+            let def = EventDef { schema, internal: event.internal, merge: event.merge, requires };
             events.insert(event.name.clone(), def);
         }
         events

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     connectors::ConnectorArgs,
     control::client::Client,
-    control::protocol::Ask,
+    control::protocol::{Ask, By},
     disk::{RawFile, percentile, space},
     exit::Exit,
     operations::DataArgs,
@@ -182,7 +182,7 @@ fn directory(dir: &Path) -> Check {
 
 fn holder(dir: &Path) -> Check {
     let name = "holder";
-    match Client::connect(dir) {
+    match Client::connect(dir, &By::default()) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
         Ok(Some(client)) => match client.ask(Ask::Ps { all: false }) {
             Ok(answer) => {

@@ -25,7 +25,7 @@ use traaviis_model::{
 
 use crate::{
     connectors::ConnectorArgs,
-    control::server::Server,
+    control::{protocol::Request, server::Server},
     data::{Data, Scratch},
     document,
     exit::{Exit, Failure},
@@ -128,8 +128,8 @@ impl Run<'_> {
     fn serve(&self) -> Option<Server> {
         self.args.data.as_ref()?;
         let data = Arc::downgrade(&self.data);
-        let answer = move |ask| match data.upgrade() {
-            Some(data) => operations::answer(&data.histories, Some(&data), ask),
+        let answer = move |Request { by, ask, .. }| match data.upgrade() {
+            Some(data) => operations::answer(&data.histories, Some(&data.acting_as(&by)), ask),
             None => Err(Failure::finding("stopping", "the process is stopping; try again")),
         };
         match Server::serve(&self.dir, Arc::new(answer)) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    protocol::{Ask, LINE_BYTES_MAX, Reply, Request, VERSION},
+    protocol::{Ask, By, LINE_BYTES_MAX, Reply, Request, VERSION},
     socket_path,
 };
 use crate::exit::{Exit, Failure};
@@ -21,11 +21,12 @@ const ANSWER_SECS_MAX: u64 = 60;
 pub struct Client {
     stream: UnixStream,
     dir: String,
+    by: By,
 }
 
 impl Client {
     /// Connects; none when no process listens.
-    pub fn connect(dir: &Path) -> Result<Option<Client>, Failure> {
+    pub fn connect(dir: &Path, by: &By) -> Result<Option<Client>, Failure> {
         let path = socket_path(dir);
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
@@ -43,7 +44,7 @@ impl Client {
             },
         };
         let limit = Some(Duration::from_secs(ANSWER_SECS_MAX));
-        let client = Client { stream, dir: dir.display().to_string() };
+        let client = Client { stream, dir: dir.display().to_string(), by: by.clone() };
         client.stream.set_read_timeout(limit).map_err(|it| client.lost(&it))?;
         client.stream.set_write_timeout(limit).map_err(|it| client.lost(&it))?;
         Ok(Some(client))
@@ -51,7 +52,7 @@ impl Client {
 
     /// Asks one question.
     pub fn ask(&self, ask: Ask) -> Result<serde_json::Value, Failure> {
-        let request = Request { v: VERSION, ask };
+        let request = Request { v: VERSION, by: self.by.clone(), ask };
         let mut line = serde_json::to_vec(&request)
             .map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))?;
         line.push(b'\n');

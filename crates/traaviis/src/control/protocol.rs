@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
-    DefinitionHash, Seq, Value,
+    DefinitionHash, Seq, TenantCtx, Value,
+    permission::Role,
     record::{Operation, TaskAct},
 };
 
@@ -20,9 +21,36 @@ pub const HISTORY_LIMIT: usize = 500;
 pub struct Request {
     /// Version of the protocol.
     pub v: u32,
+    /// Who asks; the operator when it does not say.
+    #[serde(default)]
+    pub by: By,
     /// The question itself.
     #[serde(flatten)]
     pub ask: Ask,
+}
+
+/// Who asks. Whoever can reach the socket or the files is the operator, and vouches for the name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct By {
+    /// Name for the history; the operator's own when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Role; `owner` when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+impl By {
+    /// Returns who that is in the only tenant of a data directory.
+    pub fn ctx(&self) -> TenantCtx {
+        if self.name.is_none() && self.role.is_none() {
+            return TenantCtx::local_operator();
+        }
+        let operator = TenantCtx::local_operator();
+        let name = self.name.as_deref().unwrap_or(&operator.actor().id);
+        TenantCtx::local_member(name.into(), self.role.unwrap_or(Role::Owner))
+    }
 }
 
 /// What can be asked. An id may be any unique prefix or suffix.

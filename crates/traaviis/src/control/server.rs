@@ -21,7 +21,7 @@ use std::{
 };
 
 use super::{
-    protocol::{Ask, LINE_BYTES_MAX, Reply, Request, VERSION},
+    protocol::{LINE_BYTES_MAX, Reply, Request, VERSION},
     socket_path,
 };
 use crate::exit::Failure;
@@ -32,7 +32,7 @@ const CONNECTIONS_MAX: usize = 16;
 const IDLE_SECS_MAX: u64 = 60;
 
 /// Answers one question.
-pub type Answer = dyn Fn(Ask) -> Result<serde_json::Value, Failure> + Send + Sync;
+pub type Answer = dyn Fn(Request) -> Result<serde_json::Value, Failure> + Send + Sync;
 
 /// The open socket; removed when dropped.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ fn write_reply(
     stream.write_all(&line)
 }
 
-fn read_request(line: &[u8]) -> Result<Ask, Failure> {
+fn read_request(line: &[u8]) -> Result<Request, Failure> {
     #[derive(serde::Deserialize)]
     struct Version {
         v: u32,
@@ -134,8 +134,7 @@ fn read_request(line: &[u8]) -> Result<Ask, Failure> {
         );
         return Err(Failure::finding("control_version", message));
     }
-    let request: Request = serde_json::from_slice(line).map_err(wrong)?;
-    Ok(request.ask)
+    serde_json::from_slice(line).map_err(wrong)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod log;
 mod new;
 mod operate;
 mod output;
+mod policy;
 mod run;
 mod simulate;
 mod socket;

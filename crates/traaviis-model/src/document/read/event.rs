@@ -7,10 +7,12 @@ use crate::{
     document::read::{At, Keys, Reader, is_name},
     ids::Text,
     limits::{EVENT_NAME_CHARS_MAX, EVENTS_MAX},
+    permission::Permission,
 };
 
-pub(super) const KNOWN: &[&str] = &["schema", "description", "examples", "source", "merge"];
-const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window", "requires", "pii"]);
+pub(super) const KNOWN: &[&str] =
+    &["schema", "description", "examples", "source", "merge", "requires"];
+const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window", "pii"]);
 const VALIDATION_KEYS: Keys<'_> =
     Keys::new("a validation", &["name", "events", "check", "message", "code"]);
 
@@ -54,9 +56,18 @@ impl Reader {
             name: name.clone(),
             schema: fields.get("schema").and_then(|it| self.schema(&it)),
             internal: internal.unwrap_or(false),
+            requires: fields.get("requires").map_or_else(Vec::new, |it| self.permissions_of(&it)),
             merge: fields.get("merge").and_then(|it| self.flag(&it)).unwrap_or(false),
             pointer: at.pointer.clone(),
         })
+    }
+
+    /// Reads permissions that a caller needs.
+    fn permissions_of(&mut self, at: &At<'_>) -> Vec<Permission> {
+        let choices: Vec<(&str, Permission)> =
+            Permission::ALL.iter().map(|it| (it.as_str(), *it)).collect();
+        let items = at.one_or_many();
+        items.iter().filter_map(|it| self.choice(it, "E101", &choices)).collect()
     }
 
     fn bad_name(&mut self, name: &str, at: &At<'_>) {
@@ -125,7 +136,7 @@ impl Reader {
         validations
     }
 
-    fn descriptors(&mut self, at: &At<'_>) -> Vec<Text> {
+    pub(super) fn descriptors(&mut self, at: &At<'_>) -> Vec<Text> {
         let items = at.one_or_many();
         items
             .iter()

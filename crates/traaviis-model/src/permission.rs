@@ -1,0 +1,151 @@
+//! Permissions and the roles that carry them.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$of])* $variant,)* }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// Returns the word on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                let found = $name::ALL.iter().find(|it| it.as_str() == text).copied();
+                let words: Vec<&str> = $name::ALL.iter().map(|it| it.as_str()).collect();
+                found.ok_or_else(|| format!("`{text}` is none of `{}`", words.join("`, `")))
+            }
+        }
+    };
+}
+
+words! {
+    /// What somebody may do.
+    Permission {
+        /// Make workflows.
+        WorkflowCreate = "workflow_create",
+        /// Change workflows, and instances by hand.
+        WorkflowEdit = "workflow_edit",
+        /// Delete workflows.
+        WorkflowDelete = "workflow_delete",
+        /// Start instances, send events, operate them.
+        WorkflowExecute = "workflow_execute",
+        /// Publish versions and take instances over to them.
+        WorkflowDeploy = "workflow_deploy",
+        /// Change how much runs.
+        WorkflowScale = "workflow_scale",
+        /// See workflows and instances.
+        WorkflowMonitor = "workflow_monitor",
+        /// Make named effects.
+        EffectsCreate = "effects_create",
+        /// Change them.
+        EffectsEdit = "effects_edit",
+        /// Delete them.
+        EffectsDelete = "effects_delete",
+        /// Run effects outside a state.
+        EffectsExecute = "effects_execute",
+        /// Change the tenant.
+        TenantSettings = "tenant_settings",
+        /// See and pay bills.
+        TenantBilling = "tenant_billing",
+        /// Invite and remove people.
+        TenantUserManagement = "tenant_user_management",
+        /// Use models.
+        AiModelAccess = "ai_model_access",
+        /// Use agents.
+        AiCoordinationAccess = "ai_coordination_access",
+        /// Make templates.
+        TemplateCreate = "template_create",
+        /// Publish them.
+        TemplatePublish = "template_publish",
+        /// Change them.
+        TemplateManage = "template_manage",
+        /// See analytics.
+        AnalyticsView = "analytics_view",
+        /// Take analytics along.
+        AnalyticsExport = "analytics_export",
+        /// See the audit log.
+        AuditLogsView = "audit_logs_view",
+        /// See the metrics of the system.
+        SystemMetricsView = "system_metrics_view",
+    }
+}
+
+words! {
+    /// What somebody is in a tenant.
+    Role {
+        /// May do everything.
+        Owner = "owner",
+        /// Everything but the bills.
+        Admin = "admin",
+        /// Makes and runs workflows.
+        Developer = "developer",
+        /// Looks.
+        Viewer = "viewer",
+    }
+}
+
+impl Role {
+    /// Says whether the role carries a permission.
+    pub fn may(self, permission: Permission) -> bool {
+        use Permission::{
+            AiCoordinationAccess, AiModelAccess, AnalyticsView, EffectsCreate, EffectsEdit,
+            EffectsExecute, SystemMetricsView, TemplateCreate, TemplateManage, TenantBilling,
+            WorkflowCreate, WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
+        };
+        let looks = matches!(permission, WorkflowMonitor | AnalyticsView | SystemMetricsView);
+        match self {
+            Role::Owner => true,
+            Role::Admin => permission != TenantBilling,
+            Role::Developer => {
+                looks
+                    || matches!(
+                        permission,
+                        WorkflowCreate
+                            | WorkflowEdit
+                            | WorkflowExecute
+                            | WorkflowDeploy
+                            | EffectsCreate
+                            | EffectsEdit
+                            | EffectsExecute
+                            | AiModelAccess
+                            | AiCoordinationAccess
+                            | TemplateCreate
+                            | TemplateManage
+                    )
+            }
+            Role::Viewer => looks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_carry_as_many_permissions_as_the_language_says() {
+        let count = |role: Role| Permission::ALL.iter().filter(|it| role.may(**it)).count();
+        assert_eq!(Role::ALL.iter().map(|it| count(*it)).collect::<Vec<_>>(), [23, 22, 14, 3]);
+    }
+
+    #[test]
+    fn words_read_back() {
+        for it in Permission::ALL {
+            assert_eq!(it.as_str().parse(), Ok(*it));
+            assert_eq!(serde_json::to_string(it).unwrap(), format!("\"{}\"", it.as_str()));
+        }
+        assert!("workflow".parse::<Permission>().unwrap_err().contains("`workflow_create`"));
+    }
+}
