@@ -218,7 +218,7 @@ impl Owner {
 
     /// Returns how an instance ended, from the log what memory does not keep.
     fn ending_of(&self, ctx: &TenantCtx, summary: &Summary) -> Ending {
-        let log = self.settings.log.as_deref();
+        let log = self.settings.log.as_deref().filter(|_| !summary.whole);
         let kept = log.and_then(|log| history::fold(log, ctx, summary.id).ok().flatten());
         match kept {
             Some(snapshot) => ending(&snapshot),
