@@ -126,7 +126,7 @@ impl Owner {
         self.attend_parent(ctx, snapshot);
         for (child, known) in &snapshot.children {
             if known.closing {
-                self.close_child(ctx, *child);
+                self.close_child(&ctx.because_of(snapshot.id, snapshot.seq), *child);
             }
             // A start without answer is asked for again, and leads to the same question.
             let node = snapshot.node(known.tree, &known.path);
