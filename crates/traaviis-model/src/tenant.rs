@@ -8,29 +8,28 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    ids::{TenantId, Text},
+    ids::{InstanceId, Seq, TenantId, Text},
     permission::{Permission, Role},
     record::{Actor, ActorKind, Header},
 };
 
-/// One tenant and who acts in it.
+/// One tenant, who acts in it with which rights, and the record that made them act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantCtx {
     tenant: TenantId,
     actor: Actor,
     /// Nothing for the engine, which carries out what somebody was allowed to start.
     role: Option<Role>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<Text>,
 }
 
 impl TenantCtx {
     /// The tenant of a single-user data directory, where whoever may read the files is the
     /// operator.
     pub fn local_operator() -> Self {
-        TenantCtx {
-            tenant: TenantId(Uuid::from_u128(1)),
-            actor: Actor::local(),
-            role: Some(Role::Owner),
-        }
+        let (tenant, role) = (TenantId(Uuid::from_u128(1)), Some(Role::Owner));
+        TenantCtx { tenant, actor: Actor::local(), role, cause: None }
     }
 
     /// Somebody whom the operator of a single-user data directory vouches for.
@@ -41,13 +40,23 @@ impl TenantCtx {
 
     /// The tenant that a committed record names; for the scheduler, which acts for records only.
     pub fn of_record(header: &Header) -> Self {
-        TenantCtx { tenant: header.tenant_id, actor: Actor::engine(), role: None }
+        TenantCtx { tenant: header.tenant_id, actor: Actor::engine(), role: None, cause: None }
     }
 
     /// A tenant made up by a test.
     pub fn for_test(number: u128) -> Self {
-        let tenant = TenantId(Uuid::from_u128(number));
-        TenantCtx { tenant, actor: Actor::local(), role: Some(Role::Owner) }
+        let (tenant, role) = (TenantId(Uuid::from_u128(number)), Some(Role::Owner));
+        TenantCtx { tenant, actor: Actor::local(), role, cause: None }
+    }
+
+    /// The engine in the same tenant: what it does by itself is nobody's act.
+    pub fn as_engine(&self) -> Self {
+        TenantCtx { tenant: self.tenant, actor: Actor::engine(), role: None, cause: None }
+    }
+
+    /// The same because of a record of the tenant, which the records of the act will name.
+    pub fn because_of(&self, instance: InstanceId, seq: Seq) -> Self {
+        TenantCtx { cause: Some(format!("{instance}:{seq}").into()), ..self.clone() }
     }
 
     /// Returns the tenant.
@@ -68,5 +77,10 @@ impl TenantCtx {
     /// Returns who acts.
     pub fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// Returns the record that made them act, as `INSTANCE:SEQ`.
+    pub fn cause(&self) -> Option<&Text> {
+        self.cause.as_ref()
     }
 }
