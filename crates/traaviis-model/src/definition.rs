@@ -5,6 +5,7 @@
 //! can name the place. Expressions and templates are kept as written.
 
 mod migration;
+mod plugin;
 mod test_case;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::{
 };
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
+pub use plugin::Plugin;
 pub use test_case::{
     Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
 };
@@ -66,6 +68,8 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// What one run may spend.
     pub budgets: Option<Budgets>,
+    /// Who watches what was decided.
+    pub plugins: Vec<Plugin>,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
     /// How instances of older versions go on with this one, in order of precedence.
@@ -178,12 +182,12 @@ pub struct EventDeclaration {
     pub internal: bool,
     /// The payload is shallow-merged into `data` before selection.
     pub merge: bool,
+    /// What a caller needs to send it, beside the right to send events at all.
+    pub requires: Vec<Permission>,
     /// Place.
     pub pointer: Pointer,
 }
 
-    /// What a caller needs to send it, beside the right to send events at all.
-    pub requires: Vec<Permission>,
 /// A check before an external event is taken.
 #[derive(Clone, Debug)]
 pub struct Validation {

@@ -471,9 +471,9 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {permissions: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "initial: s\nstates: {s: {permissions: {}}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
             "5:14: E190 feature_unavailable: `permissions` is part of the language but not available in this release (at /states/s/permissions)\n\
-             6:1: E190 feature_unavailable: `plugins` is part of the language but not available in this release (at /plugins)\n\
+             6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
              7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
              8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
@@ -485,6 +485,46 @@ tests:
             "{type: value, value: 1, redact: {}}",
             "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
         );
+    }
+
+    #[test]
+    fn plugins_are_checked_by_name() {
+        check_rest(
+            "initial: s\nstates: {s: {}}\nevents: {a: {}}\nplugins:\n- {use: logger, with: {level: debug, include_data: true}}\n- {use: audit, with: {events: [a]}, phase: after}\n- {use: metrics, with: {labels: {team: ops}}}",
+            "",
+        );
+        for (plugin, finding) in [
+            (
+                "{use: loger}",
+                "6:17: E101 there is no plugin `loger` (at /plugins/0/use); did you mean `logger`?",
+            ),
+            (
+                "{use: logger, with: {level: loud}}",
+                "6:39: E101 `level` must be one of `debug`, `info`, `warn`, `error`, not `loud` (at /plugins/0/with/level)",
+            ),
+            (
+                "{use: logger}, {use: logger}",
+                "6:32: E107 the plugin `logger` stands twice (at /plugins/1/use)",
+            ),
+            (
+                "{use: audit, phase: before}",
+                "6:24: E190 feature_unavailable: `phase: before` is part of the language but not available in this release (at /plugins/0/phase)",
+            ),
+            (
+                "{use: metrics, with: {labels: {state: x}}}",
+                "6:42: E109 `state` is not a name for a label (at /plugins/0/with/labels/state); use a letter or `_`, then letters, digits and `_`; `workflow`, `from`, `to`, `event`, `state`, `status` are taken",
+            ),
+            (
+                "{use: metrics, with: {labels: {team: '${data.x}'}}}",
+                "6:48: E101 `team` must be text of 1 to 64 characters without an expression (at /plugins/0/with/labels/team)",
+            ),
+            (
+                "{use: metrics, with: {labels: {a: 1, b: 1, c: 1, d: 1, e: 1}}}",
+                "6:33: E160 5 labels of a plugin; at most 4 are allowed (at /plugins/0/with/labels)",
+            ),
+        ] {
+            check_rest(&format!("initial: s\nstates: {{s: {{}}}}\nplugins: [{plugin}]"), finding);
+        }
     }
 
     #[test]

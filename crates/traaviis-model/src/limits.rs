@@ -48,6 +48,12 @@ pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
 pub const CALL_SECS_DEFAULT: i64 = 5;
 /// Time of an attempt of any other call to the outside that sets none: 30 seconds.
 pub const CALL_API_SECS_DEFAULT: i64 = 30;
+/// Plugins of one document: each stands once.
+pub const PLUGINS_MAX: usize = 10;
+/// Labels that a document adds to its metrics; each multiplies what must be kept.
+pub const PLUGIN_LABELS_MAX: usize = 4;
+/// Characters of the value of such a label.
+pub const PLUGIN_LABEL_CHARS_MAX: usize = 64;
 /// Keys of one kind of gate that a tenant has in use; more is a key that is never the same.
 pub const GATES_MAX: usize = 10_000;
 /// Effects that wait for one key of a gate.

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod audit;
 pub mod bench;
 pub mod cancel;
 pub mod compare;
@@ -13,6 +14,7 @@ pub mod import;
 pub mod incidents;
 pub mod log;
 pub mod logs;
+pub mod metrics;
 pub mod move_to;
 pub mod new;
 pub mod pause;

@@ -19,6 +19,7 @@ use traaviis_runtime::Fault;
 use crate::{
     data::Records,
     exit::{Exit, Failure},
+    plugins::metrics::Metrics,
 };
 
 /// A log and whose records are read from it.
@@ -127,6 +128,21 @@ impl Histories {
             }
         }
         Ok(listed)
+    }
+
+    /// Returns the metrics of the workflows that ask for them, read off the whole log.
+    pub fn metrics(&self) -> Result<String, Failure> {
+        let mut metrics = Metrics::default();
+        self.log.scan(0, &mut |line| {
+            // What cannot be read is told by `ps` and `doctor`.
+            if let Ok(key) = peek_line(line.bytes)
+                && key.tenant_id == self.ctx.tenant()
+                && let Ok(record) = Record::read_line(line.bytes)
+            {
+                metrics.record(&record);
+            }
+        })?;
+        Ok(metrics.text())
     }
 
     /// Returns the id that `text` abbreviates: a prefix or suffix that only one instance has.

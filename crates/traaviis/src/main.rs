@@ -21,6 +21,7 @@ mod input;
 mod library;
 mod operations;
 mod output;
+mod plugins;
 mod terminal;
 mod trace;
 
@@ -30,9 +31,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt, graph,
-        import, incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema,
-        send, show, simulate, tasks, test, upgrade, validate, version,
+        audit, bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt,
+        graph, import, incidents, log, logs, metrics, move_to, new, pause, ps, replay, resolve,
+        retry, run, schema, send, show, simulate, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -82,6 +83,8 @@ enum Command {
     Upgrade(upgrade::Args),
     Cancel(cancel::Args),
     Logs(logs::Args),
+    Audit(audit::Args),
+    Metrics(metrics::Args),
     Log(log::Args),
     Doctor(doctor::Args),
     Bench(bench_command::Args),
@@ -121,6 +124,8 @@ fn main() -> ExitCode {
         Command::Upgrade(args) => upgrade::run(args, &output),
         Command::Cancel(args) => cancel::run(args, &output),
         Command::Logs(args) => logs::run(args, &output),
+        Command::Audit(args) => audit::run(args, &output),
+        Command::Metrics(args) => metrics::run(args, &output),
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),

@@ -251,6 +251,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
+        Ask::Metrics => Ok(json!({ "text": histories.metrics()? })),
         Ask::Tasks => Ok(tasks::list(&open_ones(histories, data)?)),
         Ask::Incidents => Ok(incidents_of(&open_ones(histories, data)?)),
     }

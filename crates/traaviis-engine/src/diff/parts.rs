@@ -9,7 +9,7 @@ use super::{Change, Difference, Matching, Part, matching::States};
 use crate::machine::StateId;
 
 /// Keys of the document that are compared as they are.
-const WHOLE: [&str; 9] = [
+const WHOLE: [&str; 10] = [
     "name",
     "unhandled",
     "output",
@@ -17,6 +17,7 @@ const WHOLE: [&str; 9] = [
     "errors",
     "defaults",
     "budgets",
+    "plugins",
     "correlation",
     "migrations",
 ];

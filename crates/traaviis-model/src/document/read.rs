@@ -21,6 +21,8 @@ mod kinds;
 
 mod budget;
 
+mod plugin;
+
 mod retry;
 
 mod migration;
@@ -544,6 +546,7 @@ mod tests {
             ("/$defs/event", event::KNOWN),
             ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/plugin", plugin::KNOWN),
             ("/$defs/budgets", budget::BUDGETS_KNOWN),
             ("/$defs/budget", budget::BUDGET_KNOWN),
             ("/$defs/migration", migration::KNOWN),

@@ -19,6 +19,7 @@ use serde_json::json;
 use traaviis_engine::Machine;
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
+    definition::Definition,
     record::{EventSource, Held, Status},
     snapshot::{Node, NodeStatus},
 };
@@ -31,7 +32,8 @@ use crate::{
     exit::{Exit, Failure},
     input,
     operations::{self, accepted, answer_line},
-    output::Output,
+    output::{self, Output},
+    plugins,
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
 };
@@ -147,8 +149,13 @@ impl Run<'_> {
     fn go(&self, start: Value, events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
         let found = identity::find(&self.data, &self.machine, &start)?;
-        let mut show =
-            Show { output: self.output, trace: Trace::new(self.output.style()), last: 0 };
+        let mut show = Show {
+            output: self.output,
+            definition: self.machine.definition(),
+            event: Value::Null,
+            trace: Trace::new(self.output.style()),
+            last: 0,
+        };
         let id = match found {
             Found::Open(snapshot) => {
                 self.resume(&snapshot, &mut show)?;
@@ -487,13 +494,30 @@ struct Told {
 /// Prints records, each once, in order.
 struct Show<'a> {
     output: &'a Output,
+    definition: &'a Definition,
+    /// Payload of the last event that was received.
+    event: Value,
     trace: Trace,
     last: u64,
 }
 
 impl Show<'_> {
+    /// Lets the logger of the document speak, if it asks for one.
+    fn watch(&mut self, record: &Record) {
+        if let Body::EventReceived { data, .. } = &record.body {
+            self.event = data.clone();
+        }
+        if let Some(line) = plugins::log_line(self.definition, record, &self.event) {
+            output::warn(line);
+        }
+    }
+
     fn record(&mut self, record: &Record, line: &[u8]) {
         self.last = record.header.seq;
+        // What is shown once more, without its line, was told before.
+        if !line.is_empty() {
+            self.watch(record);
+        }
         if self.output.is_json() {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             self.output.bytes(&[line, b"\n"].concat());

@@ -126,6 +126,8 @@ pub enum Ask {
     Tasks,
     /// Lists what waits for a person.
     Incidents,
+    /// Counts what workflows with the plugin `metrics` did.
+    Metrics,
     /// Returns record lines of one instance.
     History {
         /// Instance.

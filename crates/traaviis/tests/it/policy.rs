@@ -21,30 +21,47 @@ fn a_role_may_give_only_the_commands_it_has_permissions_for() {
     let world = World::new().file("order.yaml", ORDER);
     world.run(&["run", "order.yaml", "--data", "d"]);
     for (line, expected) in [
-        ("send 0 note --data d --as vera --role viewer", expect![[r#"
+        (
+            "send 0 note --data d --as vera --role viewer",
+            expect![[r#"
             exit 4
             error: `vera` may not send event `note`: the role `viewer` has no `workflow_execute` (permission_denied)
-        "#]]),
-        ("cancel 0 --data d --as vera --role viewer", expect![[r#"
+        "#]],
+        ),
+        (
+            "cancel 0 --data d --as vera --role viewer",
+            expect![[r#"
             exit 4
             error: `vera` may not cancel: the role `viewer` has no `workflow_execute` (permission_denied)
-        "#]]),
-        ("send 0 pay --data d --as dan --role developer", expect![[r#"
+        "#]],
+        ),
+        (
+            "send 0 pay --data d --as dan --role developer",
+            expect![[r#"
             exit 4
             error: `dan` may not send event `pay`: the role `developer` has no `tenant_billing` (permission_denied)
-        "#]]),
-        ("send 0 note --data d --as dan --role developer", expect![[r#"
+        "#]],
+        ),
+        (
+            "send 0 note --data d --as dan --role developer",
+            expect![[r#"
             exit 0
             event `note` taken: ID is running in `open` at record 4
             no process runs `d`; it goes on with the next `traaviis run FILE --data d`
-        "#]]),
-        ("send 0 note --data d --role boss", expect![[r#"
+        "#]],
+        ),
+        (
+            "send 0 note --data d --role boss",
+            expect![[r#"
             exit 2
             error: invalid value 'boss' for '--role <ROLE>': `boss` is none of `owner`, `admin`, `developer`, `viewer`
 
             For more information, try '--help'.
-        "#]]),
-        ("show 0 --data d --role viewer --records 0", expect![[r#"
+        "#]],
+        ),
+        (
+            "show 0 --data d --role viewer --records 0",
+            expect![[r#"
             exit 0
             instance  ID
             workflow  Order 1.0.0
@@ -52,11 +69,15 @@ fn a_role_may_give_only_the_commands_it_has_permissions_for() {
             state     open
             data      {}
             last 0 records
-        "#]]),
-        ("send 0 pay --data d --as olga", expect![[r#"
+        "#]],
+        ),
+        (
+            "send 0 pay --data d --as olga",
+            expect![[r#"
             exit 0
             event `pay` taken: ID is completed in `paid` at record 7
-        "#]]),
+        "#]],
+        ),
     ] {
         world.check(line, expected);
     }
@@ -88,10 +109,13 @@ fn the_running_process_asks_for_permissions_too() {
         exit 4
         error: `ada` may not send event `pay`: the role `admin` has no `tenant_billing` (permission_denied)
     "#]]);
-    world.check("send 0 pay --data d --as olga", expect![[r#"
+    world.check(
+        "send 0 pay --data d --as olga",
+        expect![[r#"
         exit 0
         event `pay` taken: ID is completed in `paid` at record 5
-    "#]]);
+    "#]],
+    );
 }
 
 const SPENDER: &str = r#"
@@ -127,4 +151,77 @@ fn a_run_that_a_budget_paused_says_so_and_goes_on_when_resumed() {
     let shown = world.shown(&world.run(&["show", "0", "--data", "d", "--records", "0"]));
     assert!(shown.contains("budget    the run: calls 2 of 2, granted once more\n"), "{shown}");
     assert_eq!(world.run(&["replay", "0", "--data", "d"]).status.code(), Some(0));
+}
+
+const WATCHED: &str = r#"
+traaviis: "1"
+name: Watched
+version: 1.0.0
+plugins:
+  - {use: logger, with: {level: debug, include_data: true}}
+  - {use: audit, with: {events: ["pay"]}}
+  - {use: metrics, with: {labels: {team: sales}}}
+initial: open
+events: {note: {}, pay: {}}
+states:
+  open: {on: {note: open, pay: paid}}
+  paid: {type: final}
+x-waive: {W209: it may wait}
+"#;
+
+#[test]
+fn plugins_tell_of_transitions_what_the_records_say() {
+    let world = World::new().file("watched.yaml", WATCHED);
+    let run = ["run", "watched.yaml", "--data", "d", "--event", "note={\"x\":1}", "--event", "pay"];
+    let ended = world.run(&run);
+    let lines = |text: &[u8]| world.redacted(&String::from_utf8_lossy(text));
+    expect![[r#"
+        {"data":null,"event":null,"from":[],"instance_id":"ID","level":"debug","msg":"transition","seq":2,"target":"plugin.logger","tenant_id":"ID","to":["open"],"ts":"TIME","workflow":"Watched"}
+        {"data":{"x":1},"event":"note","from":["open"],"instance_id":"ID","level":"debug","msg":"transition","seq":4,"target":"plugin.logger","tenant_id":"ID","to":["open"],"ts":"TIME","workflow":"Watched"}
+        {"data":null,"event":"pay","from":["open"],"instance_id":"ID","level":"debug","msg":"transition","seq":6,"target":"plugin.logger","tenant_id":"ID","to":["paid"],"ts":"TIME","workflow":"Watched"}
+    "#]].assert_eq(&lines(&ended.stderr));
+    // Shown once more, it is not logged once more.
+    let again = world.run(&["run", "watched.yaml", "--data", "d"]);
+    assert_eq!(lines(&again.stderr), "");
+    world.check("audit 0 --data d", expect![[r#"
+        exit 0
+        {"action":"transition","actor":{"id":"local","type":"user"},"hash":"HASH","metadata":{"event":"pay","from":["open"],"to":["paid"],"workflow":"Watched"},"outcome":"ok","prev_hash":"HASH","resource_id":"ID","resource_type":"instance","seq":6,"tenant_id":"ID","timestamp":"TIME"}
+    "#]]);
+    let metrics = world.run(&["metrics", "--data", "d"]);
+    let metrics = String::from_utf8(metrics.stdout).unwrap();
+    let counters: Vec<&str> = metrics.lines().filter(|it| !it.contains("seconds_sum")).collect();
+    expect![[r#"
+        traaviis_instances_finished_total{workflow="Watched",status="completed",team="sales"} 1
+        traaviis_instances_started_total{workflow="Watched",team="sales"} 1
+        traaviis_state_seconds_count{workflow="Watched",state="open",team="sales"} 2
+        traaviis_transitions_total{workflow="Watched",from="",to="open",event="",team="sales"} 1
+        traaviis_transitions_total{workflow="Watched",from="open",to="open",event="note",team="sales"} 1
+        traaviis_transitions_total{workflow="Watched",from="open",to="paid",event="pay",team="sales"} 1"#]].assert_eq(&counters.join("\n"));
+    assert_eq!(metrics.lines().count(), counters.len() + 1, "{metrics}");
+}
+
+#[test]
+fn each_audit_entry_holds_the_hash_of_the_one_before() {
+    let document = WATCHED.replace(r#", with: {events: ["pay"]}"#, "");
+    let world = World::new().file("watched.yaml", &document);
+    let run = ["run", "watched.yaml", "--data", "d", "--event", "note", "--event", "pay"];
+    world.run(&run);
+    let audit = world.run(&["audit", "0", "--data", "d"]);
+    let entries: Vec<serde_json::Value> = String::from_utf8(audit.stdout)
+        .unwrap()
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(entries.len(), 3);
+    let mut before = serde_json::json!("0".repeat(64));
+    for entry in &entries {
+        assert_eq!(entry["prev_hash"], before);
+        before = entry["hash"].clone();
+    }
+    let plain = WATCHED.replace("  - {use: audit, with: {events: [\"pay\"]}}\n", "");
+    let world = World::new().file("plain.yaml", &plain);
+    world.run(&["run", "plain.yaml", "--data", "d"]);
+    let refused = world.shown(&world.run(&["audit", "0", "--data", "d"]));
+    assert!(refused.contains("asks for no audit"), "{refused}");
+    assert!(refused.contains("(not_audited)"), "{refused}");
 }

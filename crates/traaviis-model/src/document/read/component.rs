@@ -14,8 +14,17 @@ pub(super) const USE_KNOWN: &[&str] = &["use", "as", "at", "mode", "with", "even
 const USE_KEYS: Keys<'_> = Keys::new("a use of a component", USE_KNOWN);
 
 /// Keys of a document that a component cannot have: they belong to whole workflows.
-const WORKFLOW_ONLY: &[&str] =
-    &["input", "output", "unhandled", "errors", "defaults", "correlation", "retention"];
+const WORKFLOW_ONLY: &[&str] = &[
+    "input",
+    "output",
+    "unhandled",
+    "errors",
+    "defaults",
+    "correlation",
+    "budgets",
+    "plugins",
+    "retention",
+];
 
 impl Reader {
     pub(super) fn reuse(&mut self, fields: &Fields<'_>) {

@@ -38,6 +38,7 @@ pub(super) const KNOWN: &[&str] = &[
     "defaults",
     "correlation",
     "budgets",
+    "plugins",
     "retention",
     "migrations",
     "tests",
@@ -46,7 +47,7 @@ pub(super) const KNOWN: &[&str] = &[
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] = &["triggers", "subscribe", "plugins", "permissions"];
+pub(super) const UNAVAILABLE: &[&str] = &["triggers", "subscribe", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -71,6 +72,7 @@ impl Reader {
         let errors = fields.get("errors").and_then(|it| self.errors(&it));
         let defaults = fields.get("defaults").map(|it| self.defaults(&it)).unwrap_or_default();
         let correlation = fields.get("correlation").and_then(|it| self.correlation(&it));
+        let plugins = fields.get("plugins").map_or_else(Vec::new, |it| self.plugins(&it));
         let budgets = fields.get("budgets").and_then(|it| self.budgets(&it));
         let validations =
             fields.get("validations").map_or_else(Vec::new, |it| self.validations(&it));
@@ -107,6 +109,7 @@ impl Reader {
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             budgets,
+            plugins,
             correlation,
             migrations,
             waivers: std::mem::take(&mut self.waivers),
