@@ -31,8 +31,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt, graph,
-        import, incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema,
-        send, show, simulate, tasks, test, upgrade, validate, version,
+        import, incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run,
+        schedules, schema, send, show, simulate, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -67,6 +67,7 @@ enum Command {
     Replay(replay::Args),
     Compare(compare::Args),
     Ps(ps::Args),
+    Schedules(schedules::Args),
     Show(show::Args),
     Send(send::Args),
     Resolve(resolve::Args),
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args, &output),
         Command::Compare(args) => compare::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),
+        Command::Schedules(args) => schedules::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
         Command::Resolve(args) => resolve::run(args, &output),

@@ -18,6 +18,7 @@ mod new;
 mod operate;
 mod output;
 mod run;
+mod schedules;
 mod simulate;
 mod socket;
 mod tasks;
