@@ -99,7 +99,13 @@ impl Cron {
     /// Writes a time on the clock of the zone, such as `2026-01-31 07:00+01:00`.
     pub fn local(&self, time: Timestamp) -> String {
         match jiff::Timestamp::from_microsecond(time.0) {
-            Ok(at) => at.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M%:z").to_string(),
+            Ok(at) => {
+                let format = match time.0.rem_euclid(60 * SECOND) {
+                    0 => "%Y-%m-%d %H:%M%:z",
+                    _ => "%Y-%m-%d %H:%M:%S%:z",
+                };
+                at.to_zoned(self.zone.clone()).strftime(format).to_string()
+            }
             Err(_) => time.to_string(),
         }
     }

@@ -121,7 +121,9 @@ fn what_could_not_run_is_told_before_anything_begins() {
         exit 2
         error: workflow `Report` has no `triggers`; write for example `triggers: [{type: schedule, cron: "0 7 * * *"}]` (no_triggers)
     "#]]);
-    world.check("run report.yaml --triggers", expect![[r#"
+    world.check(
+        "run report.yaml --triggers",
+        expect![[r#"
         exit 2
         error: the following required arguments were not provided:
           --data <DIR>
@@ -129,9 +131,13 @@ fn what_could_not_run_is_told_before_anything_begins() {
         Usage: traaviis run --data <DIR> --triggers <FILE>
 
         For more information, try '--help'.
-    "#]]);
-    world.check("schedules --data d", expect![[r#"
+    "#]],
+    );
+    world.check(
+        "schedules --data d",
+        expect![[r#"
         exit 0
         no schedules in `d`; `traaviis run FILE --triggers` starts them
-    "#]]);
+    "#]],
+    );
 }
