@@ -7,9 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jsonschema::Validator;
 use reqwest::Method;
-use traaviis_model::{
-    Call, DeliveryClass, EffectError, Map, Span, Text, Value, limits::CALL_SECS_DEFAULT,
-};
+use traaviis_model::{Call, DeliveryClass, EffectError, Map, Span, Text, Value};
 use traaviis_ports::Outcome;
 use url::Url;
 
@@ -22,7 +20,7 @@ use crate::{
 };
 
 /// Time of a `call` attempt when neither workflow nor function sets one.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(CALL_SECS_DEFAULT.unsigned_abs());
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time of one attempt; longer work belongs into several calls.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Schema errors told at once.

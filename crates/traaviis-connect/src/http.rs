@@ -17,7 +17,7 @@ use reqwest::{
     Method, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use traaviis_model::{Call, EffectError, Map, Value, limits::CALL_API_SECS_DEFAULT, value::base64};
+use traaviis_model::{Call, EffectError, Map, Value, value::base64};
 use traaviis_ports::Outcome;
 use url::Url;
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Time of a `call_api` attempt that sets none.
-pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(CALL_API_SECS_DEFAULT.unsigned_abs());
+pub(crate) const API_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time to reach a peer; longer means it is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a response unless the call sets another bound.

@@ -26,7 +26,7 @@ pub(crate) mod signal;
 mod task;
 mod undo;
 
-pub(crate) use budget::{BUDGET_WARNING, default_limit};
+pub(crate) use budget::BUDGET_WARNING;
 pub(crate) use call::unknown_outcome;
 pub(crate) use cleanup::CLEANUP_TIMEOUT;
 

@@ -5,7 +5,9 @@
 //! versioned and keep reading what older releases wrote.
 
 pub mod budget;
+pub mod builtin;
 pub mod call;
+pub mod cron;
 pub mod definition;
 pub mod diagnostic;
 pub mod document;

@@ -14,6 +14,10 @@ pub const STATE_DEPTH_MAX: usize = 16;
 pub const COMPONENTS_MAX: usize = 100;
 /// Components inside components; deeper is a chain that nobody can read.
 pub const COMPONENT_DEPTH_MAX: usize = 8;
+/// Missed times of a schedule that are run for at once; more belong into one run over a range.
+pub const CRON_RUNS_MAX: usize = 1_000;
+/// Triggers of one workflow.
+pub const TRIGGERS_MAX: usize = 100;
 /// Declared events of one workflow.
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.
@@ -44,10 +48,6 @@ pub const TASK_QUORUM_MAX: u64 = 100;
 pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Money of one budget, in millionths of a US dollar: a million dollars.
 pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
-/// Time of an attempt of `call` that sets none: 5 seconds.
-pub const CALL_SECS_DEFAULT: i64 = 5;
-/// Time of an attempt of any other call to the outside that sets none: 30 seconds.
-pub const CALL_API_SECS_DEFAULT: i64 = 30;
 /// Plugins of one document: each stands once.
 pub const PLUGINS_MAX: usize = 10;
 /// Labels that a document adds to its metrics; each multiplies what must be kept.

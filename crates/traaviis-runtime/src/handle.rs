@@ -27,9 +27,8 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     history,
-    limits::INBOX_MAX,
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
-    runtime::{From, Shard, Shared, Signal, shard_of},
+    runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
 };
@@ -94,7 +93,7 @@ impl Inner {
         let (sender, receiver) = channel();
         for shard in &self.shards {
             let message = Message::Collect(sender.clone());
-            let sent = shard.signals.send(Signal::Message(message, From::Runtime));
+            let sent = shard.signals.send(Signal::Message(message, None));
             sent.map_err(|_| Error::Stopping)?;
         }
         let mut collected = Vec::with_capacity(self.shards.len());
@@ -152,7 +151,7 @@ impl Handle {
         });
         let (machine, birth) = (Arc::clone(machine), Birth::default());
         let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
-        self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Start(start));
+        self.send_message(ctx, id, Message::Start(start));
         id
     }
 
@@ -165,7 +164,7 @@ impl Handle {
         reply: Reply<Accepted>,
     ) {
         let message = Message::Command { ctx: ctx.clone(), id, command, reply };
-        self.send_message(&Key { tenant: ctx.tenant(), id }, message);
+        self.send_message(ctx, id, message);
     }
 
     // --- Commands that wait -----------------------------------------------------------------
@@ -239,7 +238,7 @@ impl Handle {
         wait(|reply| {
             let machine = Arc::clone(machine);
             let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
-            self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
+            self.send_message(ctx, id, Message::Upgrade(upgrade));
         })
     }
 
@@ -257,9 +256,8 @@ impl Handle {
 
     /// Returns the state of an instance, open or ended.
     pub fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let key = Key { tenant: ctx.tenant(), id };
         let found = wait(|reply| {
-            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
@@ -281,7 +279,7 @@ impl Handle {
                 let _ = sender.send(summaries);
             });
             let message = Message::List { ctx: ctx.clone(), filter: filter.clone(), reply };
-            self.send_to(shard, message);
+            self.send_to(ctx, shard, message);
         }
         drop(sender);
         let mut summaries = Vec::new();
@@ -370,7 +368,7 @@ impl Handle {
             });
             let message = Message::Drain(reply);
             // A shard that has ended is drained.
-            let _ = shard.signals.send(Signal::Message(message, From::Runtime));
+            let _ = shard.signals.send(Signal::Message(message, None));
         }
         drop(sender);
         let end = Instant::now() + drain.min(DRAIN_MAX);
@@ -394,17 +392,18 @@ impl Handle {
 
     // --- Helpers ----------------------------------------------------------------------------
 
-    fn send_message(&self, key: &Key, message: Message) {
-        self.send_to(self.inner.shard(key), message);
+    fn send_message(&self, ctx: &TenantCtx, id: InstanceId, message: Message) {
+        let key = Key { tenant: ctx.tenant(), id };
+        self.send_to(ctx, self.inner.shard(&key), message);
     }
 
     /// Sends for a caller, who holds a place in the queue until the shard takes the message.
-    fn send_to(&self, shard: &Shard, message: Message) {
-        if shard.callers.fetch_add(1, Ordering::SeqCst) >= INBOX_MAX {
-            shard.callers.fetch_sub(1, Ordering::SeqCst);
+    fn send_to(&self, ctx: &TenantCtx, shard: &Shard, message: Message) {
+        let tenant = ctx.tenant();
+        let Some(place) = shard.places.take(tenant) else {
             return refuse(message, Error::Busy);
-        }
-        let sent = shard.signals.send(Signal::Message(message, From::Caller));
+        };
+        let sent = shard.signals.send(Signal::Message(message, Some((tenant, place))));
         if let Err(error) = sent
             && let Signal::Message(message, _) = error.0
         {
@@ -431,8 +430,7 @@ impl Handle {
     /// Says whether the log holds an instance that memory may have forgotten.
     fn is_forgotten(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
         let known = wait(|reply| {
-            let key = Key { tenant: ctx.tenant(), id };
-            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
         matches!(known, Err(Error::NotFound { .. }))
             && self.inner.shared.ports.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty())

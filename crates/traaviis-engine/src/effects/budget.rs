@@ -9,9 +9,8 @@
 use traaviis_model::{
     Body, EffectError, Seq, Span, Text, Value,
     budget::{Amounts, BudgetKind, BudgetScope, Limits},
-    call::{GATE, is_between_instances},
+    call::{GATE, default_timeout, is_between_instances},
     definition::OnExceeded,
-    limits::{CALL_API_SECS_DEFAULT, CALL_SECS_DEFAULT},
     record::{BudgetExceeded, BudgetReserved},
     snapshot::NodeStatus,
 };
@@ -90,7 +89,7 @@ impl<'m> Run<'m> {
             return None;
         }
         let is_timed = around.iter().any(|it| it.limits.wall_time_us.is_some());
-        let limit = is_timed.then(|| timeout.unwrap_or_else(|| default_limit(kind)));
+        let limit = is_timed.then(|| timeout.unwrap_or_else(|| default_timeout(kind)));
         let wall_time_us = limit.map_or(0, |it| u64::try_from(it.0).unwrap_or(0));
         let amounts = Amounts { calls: 1, wall_time_us, ..Amounts::default() };
         Some(Charge { amounts, around, limit })
@@ -237,14 +236,6 @@ impl<'m> Run<'m> {
             self.emit(Body::BudgetGranted { of });
         }
     }
-}
-
-/// Returns the time of an attempt that sets none.
-pub(crate) fn default_limit(kind: &str) -> Span {
-    Span::secs(match kind {
-        "call" => CALL_SECS_DEFAULT,
-        _ => CALL_API_SECS_DEFAULT,
-    })
 }
 
 /// Says whether a node undoes something.

@@ -3,12 +3,11 @@
 use traaviis_model::{
     Diagnostic, Value,
     budget::{BudgetKind, Limits},
-    call::CALL_KINDS,
+    call::{CALL_KINDS, default_timeout},
     definition::{Definition, Effect, State},
 };
 
 use super::span_of;
-use crate::effects::default_limit;
 
 /// Returns what is wrong with the budgets of a document.
 pub(super) fn check(definition: &Definition) -> Vec<Diagnostic> {
@@ -42,7 +41,7 @@ fn effect(definition: &Definition, of: &Effect, around: &Limits, found: &mut Vec
         let needed = match written {
             Some(Value::String(text)) if text.contains("${") => None,
             Some(value) => span_of(value).ok(),
-            None => Some(default_limit(&of.kind)),
+            None => Some(default_timeout(&of.kind)),
         };
         let needed = needed.and_then(|it| u64::try_from(it.0).ok());
         if let Some(needed) = needed.filter(|it| *it > most) {

@@ -28,6 +28,7 @@ mod retry;
 mod migration;
 
 mod test_case;
+mod trigger;
 
 mod waive;
 
@@ -550,6 +551,7 @@ mod tests {
             ("/$defs/budgets", budget::BUDGETS_KNOWN),
             ("/$defs/budget", budget::BUDGET_KNOWN),
             ("/$defs/migration", migration::KNOWN),
+            ("/$defs/schedule", trigger::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {

@@ -19,6 +19,7 @@ mod operate;
 mod output;
 mod policy;
 mod run;
+mod schedules;
 mod simulate;
 mod socket;
 mod tasks;

@@ -41,13 +41,14 @@ pub(super) const KNOWN: &[&str] = &[
     "plugins",
     "retention",
     "migrations",
+    "triggers",
     "tests",
     "layout",
     "components",
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] = &["triggers", "subscribe", "permissions"];
+pub(super) const UNAVAILABLE: &[&str] = &["subscribe", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -82,6 +83,7 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
+        let schedules = fields.get("triggers").map_or_else(Vec::new, |it| self.triggers(&it));
         let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
@@ -112,6 +114,7 @@ impl Reader {
             plugins,
             correlation,
             migrations,
+            schedules,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })
