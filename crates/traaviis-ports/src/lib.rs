@@ -1,9 +1,11 @@
 //! Traits for every way out of the process. Adapters implement them; nothing here does anything.
 
 pub mod disk;
+pub mod index;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
+pub use index::{Index, IndexError};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
@@ -159,6 +161,20 @@ pub trait LogStore: Send + Sync {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// Reads as [`LogStore::read`] does, where every record of the stream is known to stand in
+    /// `within`; a log that can, looks nowhere else.
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        let _ = within;
+        self.read(ctx, stream, from, limit)
+    }
 
     /// Visits every committed record from `from` on, in order; for recovery and projections, which
     /// see all tenants.

@@ -19,13 +19,17 @@ use traaviis_engine::{Machine, Resolution};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
-use traaviis_ports::Position;
+use traaviis_ports::{
+    IndexError, LogError, Position,
+    index::{Query, Row},
+};
 
 pub use crate::owner::Accepted;
 use crate::{
     checkpoint,
     correlation::{Correlations, Holder},
     error::Error,
+    index::Feeder,
     limits::{INBOX_MAX, READ_RECORDS_MAX},
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome},
     runtime::{From, Shard, Shared, Signal, shard_of},
@@ -100,14 +104,35 @@ impl Inner {
         for _ in &self.shards {
             collected.push(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
+        self.sync_index()?;
         let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst));
         log.put_checkpoint(position, &body)?;
         Ok(position)
     }
 }
 
+impl Inner {
+    /// Brings the index to where a checkpoint will stand: what a checkpoint leaves out of ended
+    /// instances must be in the index before the next start begins there.
+    fn sync_index(&self) -> Result<(), Error> {
+        let Some(feeder) = self.feeder() else { return Ok(()) };
+        match feeder.sync() {
+            Err(IndexError::Full) => Err(Error::Log(LogError::Full)),
+            // Given up: the next start makes it again, whatever the checkpoint.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn feeder(&self) -> Option<&Feeder> {
+        self.shared.feeder.as_deref()
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if let Some(feeder) = self.feeder() {
+            feeder.end();
+        }
         for shard in &self.shards {
             // It may have ended before.
             let _ = shard.signals.send(Signal::Stop);
@@ -248,7 +273,7 @@ impl Handle {
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
             Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
-                self.fold(ctx, id)
+                self.ended(ctx, id)
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -273,6 +298,26 @@ impl Handle {
             summaries.extend(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
         Ok(newest(summaries, filter.limit()))
+    }
+
+    /// Returns a page of instances from the index, everything committed included.
+    pub fn page(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
+        self.feeder()?.list(ctx, query)
+    }
+
+    /// Returns what the index has of one instance, everything committed included.
+    pub fn row(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {
+        self.feeder()?.get(ctx, id)
+    }
+
+    /// Returns ids that begin or end with some hexadecimal digits.
+    pub fn ids(
+        &self,
+        ctx: &TenantCtx,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<InstanceId>, IndexError> {
+        self.feeder()?.ids(ctx, digits, limit)
     }
 
     /// Returns who holds a business key.
@@ -391,10 +436,17 @@ impl Handle {
             let _ = shard.signals.send(Signal::Stop);
         }
         self.inner.shared.watchers.end();
+        if let Some(feeder) = self.inner.feeder() {
+            feeder.end();
+        }
         written
     }
 
     // --- Helpers ----------------------------------------------------------------------------
+
+    fn feeder(&self) -> Result<&Feeder, IndexError> {
+        self.inner.feeder().ok_or_else(|| IndexError::Failed("there is none".into()))
+    }
 
     fn send_message(&self, key: &Key, message: Message) {
         self.send_to(self.inner.shard(key), message);
@@ -420,8 +472,21 @@ impl Handle {
             Found::Open(snapshot) => Ok(snapshot),
             Found::Ended(summary) => {
                 let id = summary.id;
-                self.fold(ctx, id)?.ok_or(Error::NotFound { id })
+                self.ended(ctx, id)?.ok_or(Error::NotFound { id })
             }
+        }
+    }
+
+    /// Returns the whole state of an instance that has ended: from the index, or from its history.
+    fn ended(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
+        let body = match self.row(ctx, id) {
+            Ok(None) => return Ok(None),
+            Ok(Some(row)) => row.snapshot,
+            Err(_) => None,
+        };
+        match body.and_then(|it| serde_json::from_slice(&it).ok()) {
+            Some(snapshot) => Ok(Some(Arc::new(snapshot))),
+            None => self.fold(ctx, id),
         }
     }
 
@@ -439,7 +504,11 @@ impl Handle {
             let key = Key { tenant: ctx.tenant(), id };
             self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
         });
-        matches!(known, Err(Error::NotFound { .. }))
+        let is_absent = matches!(known, Err(Error::NotFound { .. }));
+        if let (true, Ok(row)) = (is_absent, self.row(ctx, id)) {
+            return row.is_some();
+        }
+        is_absent
             && self.inner.shared.ports.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty())
     }
 }

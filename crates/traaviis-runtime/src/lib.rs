@@ -5,7 +5,7 @@
 //! replaced, and requests are performed; their outcomes come back as inputs.
 //!
 //! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
-//! (what a restart reads), [`runtime`] (threads around owners), [`handle`] (what callers use).
+//! (what a restart reads), [`index`] (what lists are made of), [`runtime`] (threads around owners), [`handle`] (what callers use).
 //!
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
@@ -15,6 +15,7 @@ mod clock;
 pub mod correlation;
 pub mod error;
 pub mod handle;
+pub mod index;
 pub mod limits;
 pub mod owner;
 pub mod recovery;

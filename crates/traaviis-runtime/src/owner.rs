@@ -34,7 +34,7 @@ use traaviis_model::{
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome};
+use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use crate::{
     correlation::{Correlations, Unique},
@@ -570,8 +570,10 @@ impl Owner {
             return self.definition_committed(tenant, hash, commit, now, outbox);
         }
         match (commit, commitment) {
-            (Ok(_), Commitment::Step(pending)) => self.apply(*pending, outbox),
-            (Ok(_), Commitment::Start(begun)) => self.begin(*begun, now, outbox),
+            (Ok(position), Commitment::Step(pending)) => self.apply(*pending, position, outbox),
+            (Ok(position), Commitment::Start(begun)) => {
+                self.begin(*begun, position, now, outbox);
+            }
             (Err(LogError::Full), Commitment::Step(pending)) => self.put_back(*pending, now),
             (Err(LogError::Full), Commitment::Start(begun)) => {
                 self.unbegin(*begun, LogError::Full, now, outbox);
@@ -598,7 +600,7 @@ impl Owner {
 
     /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
     /// to watch after an answer therefore never sees what happened before it.
-    fn apply(&mut self, pending: Pending, outbox: &mut dyn Outbox) {
+    fn apply(&mut self, pending: Pending, position: Position, outbox: &mut dyn Outbox) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
@@ -613,7 +615,7 @@ impl Owner {
             self.ready.push_back(key);
         }
         let seq = snapshot.seq;
-        outbox.publish(Committed { records, snapshot });
+        outbox.publish(Committed { position, records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
         self.request(key, requests, outbox);
     }

@@ -21,7 +21,8 @@ use traaviis_model::{
     Call, CallId, InstanceId, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
 };
 use traaviis_ports::{
-    Append, Clock, Commit, CommitSink, Connector, Ids, LogError, LogStore, Outcome, Position,
+    Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
+    Outcome, Position,
 };
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
+    index::{Feeder, OnGivenUp, Reached},
     limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
     owner::{Committed, Key, Message, Outbox, Owner, Settings},
     recovery::{Recovery, RecoveryReport},
@@ -81,6 +83,10 @@ pub struct Options {
     pub damaged: Vec<(TenantId, InstanceId)>,
     /// Positions whose records the log missed when it was opened.
     pub lost: Vec<Range<Position>>,
+    /// Index of instances; without one, lists are made from what is in memory.
+    pub index: Option<Arc<dyn Index>>,
+    /// Told once when the index failed; the next start should find an empty one.
+    pub on_index_given_up: OnGivenUp,
     /// Told once when the log failed; the process should end with code 70.
     pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
@@ -94,6 +100,8 @@ impl Default for Options {
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
             lost: Vec::new(),
+            index: None,
+            on_index_given_up: Arc::new(|_: &IndexError| ()),
             on_fatal: Arc::new(|_| ()),
         }
     }
@@ -121,8 +129,13 @@ impl Runtime {
     /// Reads what the log holds, goes on with it, and takes commands.
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
-        let recovery =
-            Recovery::read(&*ports.log, options.finished_max, &options.damaged, &options.lost)?;
+        let recovery = Recovery::read_indexed(
+            &*ports.log,
+            options.finished_max,
+            &options.damaged,
+            &options.lost,
+            options.index.as_deref(),
+        )?;
         let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
@@ -135,10 +148,24 @@ impl Runtime {
             forgets: Arc::clone(&forgets),
         };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
+        let reached: Vec<Arc<Reached>> = (0..count).map(|_| Arc::default()).collect();
+        let feeder = match (options.index, &report.index_failed) {
+            (Some(index), None) => Some(Feeder::start(
+                index,
+                Arc::clone(&ports.log),
+                reached.clone(),
+                options.on_index_given_up,
+            )?),
+            (_, failed) => {
+                failed.iter().for_each(|error| (options.on_index_given_up)(error));
+                None
+            }
+        };
         let (checkpoint_due, checkpoint_signals) = channel();
         let shared = Arc::new(Shared {
             ports,
             watchers: Watchers::default(),
+            feeder,
             dead: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             checkpoint_bytes: options.checkpoint_bytes,
@@ -146,9 +173,9 @@ impl Runtime {
             on_fatal: Arc::clone(&options.on_fatal),
         });
         let mut shards = Vec::with_capacity(count);
-        for (number, part) in parts.into_iter().enumerate() {
+        for (number, (part, reached)) in parts.into_iter().zip(reached).enumerate() {
             let owner = Owner::new(settings.clone(), part);
-            shards.push(start_shard(number, owner, &shared)?);
+            shards.push(start_shard(number, owner, &shared, reached)?);
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
@@ -160,6 +187,7 @@ impl Runtime {
 pub(crate) struct Shared {
     pub ports: Ports,
     pub watchers: Watchers,
+    pub feeder: Option<Arc<Feeder>>,
     pub dead: AtomicBool,
     /// Bytes appended since the last checkpoint.
     pub bytes: AtomicU64,
@@ -176,18 +204,26 @@ pub(crate) struct Shard {
     pub callers: Arc<AtomicUsize>,
 }
 
-fn start_shard(number: usize, owner: Owner, shared: &Arc<Shared>) -> Result<Shard, Error> {
+fn start_shard(
+    number: usize,
+    owner: Owner,
+    shared: &Arc<Shared>,
+    reached: Arc<Reached>,
+) -> Result<Shard, Error> {
     let (signals, receiver) = channel();
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
-    let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });
+    let sink: Arc<dyn CommitSink> = Arc::new(ShardSink {
+        signals: shard.signals.clone(),
+        reached: Arc::clone(&reached),
+    });
     let outbox = ShardOutbox {
         shared: Arc::clone(shared),
         signals: shard.signals.clone(),
         sink,
         appends: Vec::new(),
     };
-    let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers) };
+    let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers), reached };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
         .spawn(move || worker.run())
@@ -201,6 +237,7 @@ struct Worker {
     outbox: ShardOutbox,
     receiver: Receiver<Signal>,
     callers: Arc<AtomicUsize>,
+    reached: Arc<Reached>,
 }
 
 impl Worker {
@@ -217,12 +254,7 @@ impl Worker {
             let now = ports.clock.now();
             for _ in 0..BATCH_MAX {
                 match next {
-                    Some(Signal::Message(message, from)) => {
-                        if from == From::Caller {
-                            self.callers.fetch_sub(1, Ordering::SeqCst);
-                        }
-                        self.owner.handle(message, now, &mut self.outbox);
-                    }
+                    Some(Signal::Message(message, from)) => self.take(message, from, now),
                     Some(Signal::Stop) => return self.outbox.flush(),
                     Some(Signal::Wake) => {}
                     None => break,
@@ -231,12 +263,23 @@ impl Worker {
             }
             // The last one taken out of the queue is not to be lost when the batch is full.
             if let Some(Signal::Message(message, from)) = next {
-                if from == From::Caller {
-                    self.callers.fetch_sub(1, Ordering::SeqCst);
-                }
-                self.owner.handle(message, now, &mut self.outbox);
+                self.take(message, from, now);
             }
             self.owner.tick(ports.clock.now(), &mut self.outbox);
+        }
+    }
+
+    fn take(&mut self, message: Message, from: From, now: Timestamp) {
+        if from == From::Caller {
+            self.callers.fetch_sub(1, Ordering::SeqCst);
+        }
+        let published = match &message {
+            Message::Committed(outcomes) => last_of(outcomes),
+            _ => None,
+        };
+        self.owner.handle(message, now, &mut self.outbox);
+        if let Some(position) = published {
+            self.reached.published.store(position, Ordering::SeqCst);
         }
     }
 
@@ -257,15 +300,23 @@ impl Worker {
 /// Tells a shard what became of its appends: one message for each group.
 struct ShardSink {
     signals: Sender<Signal>,
+    reached: Arc<Reached>,
 }
 
 impl CommitSink for ShardSink {
     fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+        let outcomes: Vec<(u64, Commit)> = outcomes.collect();
+        if let Some(position) = last_of(&outcomes) {
+            self.reached.told.store(position, Ordering::SeqCst);
+        }
         // A shard that has ended needs no answer.
-        let _ = self
-            .signals
-            .send(Signal::Message(Message::Committed(outcomes.collect()), From::Runtime));
+        let _ = self.signals.send(Signal::Message(Message::Committed(outcomes), From::Runtime));
     }
+}
+
+/// Returns the position after the last append of a group that was committed.
+fn last_of(outcomes: &[(u64, Commit)]) -> Option<Position> {
+    outcomes.iter().filter_map(|(_, commit)| commit.as_ref().ok().copied()).max()
 }
 
 struct ShardOutbox {
@@ -279,6 +330,9 @@ struct ShardOutbox {
 impl ShardOutbox {
     fn flush(&mut self) {
         if !self.appends.is_empty() {
+            if let Some(feeder) = &self.shared.feeder {
+                feeder.wait_for_room();
+            }
             self.shared.ports.log.append_all(&mut self.appends, &self.sink);
         }
     }
@@ -314,6 +368,9 @@ impl Outbox for ShardOutbox {
     }
 
     fn publish(&mut self, committed: Committed) {
+        if let Some(feeder) = &self.shared.feeder {
+            feeder.take(&committed);
+        }
         self.shared.watchers.publish(committed);
     }
 

@@ -7,6 +7,7 @@
 //! Invariant: outcomes of one sink are told in the order of its appends, each exactly once.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -27,7 +28,7 @@ use crate::{
     error::io_error,
     lock::DirLock,
     log::{Durability, Entry, LogCore, Options, Recovery},
-    reader::Reader,
+    reader::{EVERYWHERE, Reader},
     walk::Damage,
 };
 
@@ -224,7 +225,18 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read((ctx.tenant(), stream), from, limit)
+        self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)
+    }
+
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

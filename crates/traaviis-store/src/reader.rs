@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
@@ -169,13 +170,19 @@ impl<D: Disk> Reader<D> {
         })
     }
 
-    /// Reads records of one stream.
-    pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
+    /// Reads records of one stream that stand in `within`.
+    pub fn read(
+        &self,
+        key: StreamKey,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
         let mut found = Vec::new();
         if limit == 0 {
             return Ok(found);
         }
-        self.history(key, &mut |seq, line| {
+        self.history(key, within, &mut |seq, line| {
             if seq == 1 {
                 found.clear();
             }
@@ -189,13 +196,14 @@ impl<D: Disk> Reader<D> {
 
     /// Returns the number of the last record of a stream, 0 when there is none.
     pub(crate) fn last_seq(&self, key: StreamKey) -> Result<Seq, LogError> {
-        self.history(key, &mut |_, _| Visit::On)
+        self.history(key, EVERYWHERE, &mut |_, _| Visit::On)
     }
 
     /// Visits a stream's records, which must be dense; returns the last number seen.
     fn history(
         &self,
         key: StreamKey,
+        within: Range<Position>,
         visit: &mut dyn FnMut(Seq, &[u8]) -> Visit,
     ) -> Result<Seq, LogError> {
         let prefix = line::prefix(key);
@@ -206,7 +214,10 @@ impl<D: Disk> Reader<D> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let is_whole = segments.first().is_none_or(|first| *first == 0);
         drop(segments);
-        self.visit(0, &mut |_, lines| {
+        self.visit(within.start, &mut |first, lines| {
+            if first >= within.end {
+                return Visit::Enough;
+            }
             let mut at = 0;
             while let Some(hit) = finder.find(&lines[at..]) {
                 let start = at + hit;
@@ -287,6 +298,9 @@ impl<D: Disk> Reader<D> {
         Ok(())
     }
 }
+
+/// The whole log.
+pub(crate) const EVERYWHERE: Range<Position> = 0..Position::MAX;
 
 /// Whether to go on.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,18 +19,19 @@ use traaviis_engine::{Machine, Resolution};
 use traaviis_model::{
     InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
 };
-use traaviis_ports::{Connector, LogError, LogStore, Position};
+use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
     Started,
 };
-use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery};
+use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
 use crate::{
     clock::{RandomIds, SystemClock},
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
     histories::Histories,
+    lookup::{Aside, Lookup},
     output,
 };
 
@@ -77,7 +78,11 @@ impl Data {
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
+        let index = open_index(dir);
+        let failed = index.clone();
         let options = Options {
+            index: index.map(|it| it as Arc<dyn Index>),
+            on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
             on_fatal: Arc::new(move |error| {
@@ -99,6 +104,7 @@ impl Data {
                 Arc::clone(&log) as Arc<dyn Records>,
                 ctx.clone(),
                 &report.faults,
+                Some(Lookup::Live(handle.clone())),
             ),
             handle,
             log,
@@ -285,6 +291,35 @@ pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
 }
 
+/// Opens the index of a data directory whose lock is held. Without one the log answers, slower.
+fn open_index(dir: &Path) -> Option<Arc<SqliteIndex>> {
+    match SqliteIndex::open(dir) {
+        Ok((index, aside)) => {
+            if let Some(aside) = aside {
+                let aside = Aside(&aside);
+                output::warn(format_args!("warning: {aside}; it is made again (index_failed)"));
+            }
+            Some(Arc::new(index))
+        }
+        Err(error) => {
+            output::warn(format_args!("warning: {error}; lists read the log (index_failed)"));
+            None
+        }
+    }
+}
+
+/// Leaves an index that failed to the next start, which makes it again.
+fn give_up(index: Option<&SqliteIndex>, error: &IndexError) {
+    let aside = index.map(|it| it.set_aside(&error.to_string()));
+    let what = match &aside {
+        Some(Ok(aside)) => Aside(aside).to_string(),
+        _ => error.to_string(),
+    };
+    output::warn(format_args!(
+        "warning: {what}; lists read the log until the next start makes it again (index_failed)"
+    ));
+}
+
 /// Says on standard error what opening found that a person should know.
 fn tell(found: &Recovery, report: &RecoveryReport) {
     for damage in &found.damage {
@@ -292,6 +327,9 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
             "warning: the log is damaged and was left as it is: {damage}; \
              copy the directory, then run `traaviis doctor` (data_directory_damaged)"
         ));
+    }
+    if let Some(why) = report.index_rebuilt {
+        output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
@@ -339,7 +377,8 @@ impl Resting {
             }
         };
         let ctx = TenantCtx::local_operator();
-        Ok(Resting { histories: Histories::new(log, ctx, &faults) })
+        let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
+        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup) })
     }
 }
 

@@ -17,6 +17,7 @@ mod document;
 mod exit;
 mod histories;
 mod input;
+mod lookup;
 mod operations;
 mod output;
 mod terminal;
@@ -29,7 +30,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
-        log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema, send, show,
+        log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry, run, schema, send, show,
         simulate, tasks, test, validate, version,
     },
     exit::{Exit, Failure},
@@ -79,6 +80,7 @@ enum Command {
     Logs(logs::Args),
     Log(log::Args),
     Doctor(doctor::Args),
+    Rebuild(rebuild::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(args, &output),
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
+        Command::Rebuild(args) => rebuild::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

@@ -8,20 +8,22 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
 use traaviis_model::{
-    Seq, Snapshot,
-    record::{Held, Operation},
+    Seq, Snapshot, Text,
+    record::{Held, Operation, Status},
     snapshot::Incident,
 };
+use traaviis_ports::index::{Query, Row};
+use traaviis_runtime::index::overlay::row_of;
 
 use crate::{
     clock,
     control::{
         client::Client,
-        protocol::{Ask, Decision, HISTORY_LIMIT},
+        protocol::{Ask, Decision, Filter, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX},
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
-    histories::{Damaged, Histories, Listed},
+    histories::{Damaged, Histories, absent},
     output::Output,
     terminal::{clip, quoted},
 };
@@ -144,17 +146,7 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
 /// Answers a question. Changes need a runtime.
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
-        Ask::Ps { all } => {
-            let listed = match data {
-                Some(data) if !all => Listed {
-                    whole: data.open_instances(),
-                    damaged: histories.known_damaged(),
-                    ..Listed::default()
-                },
-                _ => histories.list()?,
-            };
-            Ok(list_of(&listed, all))
-        }
+        Ask::Ps { all, filter } => list(histories, all, filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
             Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
@@ -162,6 +154,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::History { id, from } => {
             let id = histories.find(&id)?;
             let lines = histories.lines(id, from.max(1), HISTORY_LIMIT)?;
+            if lines.is_empty() && from <= 1 {
+                return Err(absent(&id.to_string()));
+            }
             let lines: Vec<String> = lines
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
@@ -200,16 +195,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
-        Ask::Tasks => Ok(tasks::list(&open_ones(histories, data)?)),
-        Ask::Incidents => Ok(incidents_of(&open_ones(histories, data)?)),
+        Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
+        Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
     }
-}
-
-fn open_ones(histories: &Histories, data: Option<&Data>) -> Result<Vec<Snapshot>, Failure> {
-    Ok(match data {
-        Some(data) => data.open_instances(),
-        None => histories.list()?.whole,
-    })
 }
 
 /// Answers the incidents that stand open now, one after the other.
@@ -250,25 +238,46 @@ fn incidents_of(open: &[Snapshot]) -> Json {
     json!({ "incidents": items })
 }
 
-fn list_of(listed: &Listed, all: bool) -> Json {
+/// Returns a page of instances, shown oldest first.
+fn list(histories: &Histories, all: bool, filter: Filter) -> Result<Json, Failure> {
+    let Filter { workflow, status, state, correlation, limit, cursor } = filter;
+    let is_narrowed =
+        workflow.is_some() || status.is_some() || state.is_some() || correlation.is_some();
+    let query = Query {
+        workflow: workflow.map(Text::from),
+        statuses: match status {
+            Some(status) => vec![status],
+            None if all => Vec::new(),
+            None => Status::ALL.into_iter().filter(|it| !it.is_finished()).collect(),
+        },
+        state: state.map(Text::from),
+        correlation: correlation.map(Text::from),
+        asks: false,
+        after: cursor,
+        limit: if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) },
+    };
+    let page = histories.page(&query)?;
     let now = clock::now();
-    let item = |it: &Snapshot| {
+    let item = |it: &Row| {
         json!({
             "id": it.id,
             "workflow": it.workflow,
             "version": it.version,
             "status": it.status,
-            "state": it.state(),
+            "state": it.state,
             "age_ms": now.since(it.created_at).as_millis(),
             "seq": it.seq,
             "correlation": it.correlation,
         })
     };
-    let mut items: Vec<Json> =
-        listed.whole.iter().filter(|it| all || !it.status.is_finished()).map(item).collect();
-    // Whether a damaged one had ended is not known, so it is always listed.
-    items.extend(listed.damaged.iter().map(|it| {
-        let mut shown = it.snapshot.as_ref().map_or_else(|| json!({}), item);
+    let mut items: Vec<Json> = page.rows.iter().map(item).collect();
+    // What a damaged one would be is not known, so every list that asks for no more than some
+    // instances begins with all of them.
+    let damaged = page.damaged.iter().filter(|_| cursor.is_none() && !is_narrowed);
+    items.extend(damaged.map(|it| {
+        let snapshot = it.snapshot.as_ref();
+        let mut shown =
+            snapshot.map_or_else(|| json!({}), |snapshot| item(&row_of(snapshot, None, 0)));
         shown["id"] = json!(it.id);
         shown["status"] = json!("damaged");
         shown["seq"] = json!(it.seq);
@@ -277,7 +286,7 @@ fn list_of(listed: &Listed, all: bool) -> Json {
         shown
     }));
     items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
-    json!({ "instances": items, "unreadable": listed.unreadable })
+    Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
 }
 
 fn changed(snapshot: &Snapshot) -> Json {
@@ -291,14 +300,7 @@ fn changed(snapshot: &Snapshot) -> Json {
 }
 
 fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<Snapshot, Failure> {
-    let id = match data.map(Data::open_instances) {
-        // Open instances are at hand; only when none fits does the log need a scan.
-        Some(open) => {
-            let ids: Vec<_> = open.iter().map(|it| it.id).collect();
-            crate::histories::pick_id(id, &ids).or_else(|_| histories.find(id))?
-        }
-        None => histories.find(id)?,
-    };
+    let id = histories.find(id)?;
     histories.refuse_damaged(id)?;
     match data.map(|it| it.state(id)).transpose() {
         Ok(Some(Some(snapshot))) => Ok(snapshot),

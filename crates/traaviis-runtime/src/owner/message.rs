@@ -7,7 +7,7 @@ use traaviis_model::{
     Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
     Value, record::Operation,
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome};
+use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{Accepted, EventIds};
 use crate::{
@@ -149,6 +149,8 @@ impl From<Command> for Input {
 /// A step that is durable.
 #[derive(Clone, Debug)]
 pub struct Committed {
+    /// Position of the log after its records.
+    pub position: Position,
     /// Its records.
     pub records: Vec<Record>,
     /// State after them.

@@ -16,7 +16,7 @@ use traaviis_model::{
     Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantId, Text, Timestamp, Value,
     record::RECORD_VERSION,
 };
-use traaviis_ports::{Append, Commit, LogError};
+use traaviis_ports::{Append, Commit, LogError, Position};
 
 use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome};
 use crate::{
@@ -177,7 +177,13 @@ impl Owner {
     }
 
     /// Makes a started instance true.
-    pub(super) fn begin(&mut self, begun: Begun, now: Timestamp, outbox: &mut dyn Outbox) {
+    pub(super) fn begin(
+        &mut self,
+        begun: Begun,
+        position: Position,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         let Begun { key, machine, snapshot, records, requests, reply } = begun;
         let snapshot = Arc::new(snapshot);
         let mut event_ids = None;
@@ -191,7 +197,7 @@ impl Owner {
             self.ready.push_back(key);
         }
         let found = Found::Open(Arc::clone(&snapshot));
-        outbox.publish(Committed { records, snapshot });
+        outbox.publish(Committed { position, records, snapshot });
         reply(Ok(StartOutcome { existing: false, found }));
         self.request(key, requests, outbox);
         self.start_again(key, now, outbox);

@@ -1,5 +1,6 @@
 //! Tests of the runtime from outside: the owner by itself, restarts, threads, one simulation.
 
+mod index;
 mod owner;
 mod recovery;
 mod runtime;

@@ -11,7 +11,10 @@ use std::{
 
 use traaviis_testkit::rng::Rng;
 
-use crate::cli::{Process, World};
+use crate::{
+    cli::{Process, World},
+    index::listed,
+};
 
 /// The order saga with a service that is slow enough for kills to land in the middle.
 const SAGA: &str = r#"
@@ -234,10 +237,20 @@ fn nothing_is_lost_and_nothing_done_twice() {
         seen.extend(order.seen.into_iter().filter(|it| it.contains(r#""tenant_id""#)));
     }
     check_log(&world, &seen, seed);
+    check_index(&world, seed);
     let ledger = shop.ledger();
     let entries = ledger.as_object().unwrap();
     assert!(entries.values().all(|it| it["executions"] == 1), "seed {seed}: {ledger:#}");
     assert_eq!(entries.len(), 3 * orders, "seed {seed}: {ledger:#}");
+}
+
+/// The index that lived through the kills lists what one made from the whole log lists.
+fn check_index(world: &World, seed: u64) {
+    let lived = listed(world, &["--all"]);
+    assert!(!lived.is_empty());
+    let rebuilt = world.run(&["rebuild", "--data", "d"]);
+    assert!(rebuilt.status.success(), "seed {seed}: {}", world.shown(&rebuilt));
+    assert_eq!(listed(world, &["--all"]), lived, "seed {seed}");
 }
 
 /// Every line that was ever printed is in the log, byte for byte, and every history replays.

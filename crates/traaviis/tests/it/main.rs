@@ -8,6 +8,7 @@ mod doctor;
 mod fmt;
 mod graph;
 mod incident;
+mod index;
 mod kill;
 mod log;
 mod new;
