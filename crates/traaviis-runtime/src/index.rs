@@ -134,10 +134,7 @@ impl Feeder {
     /// Waits while the index is too far behind.
     pub(crate) fn wait_for_room(&self) {
         let mut waiting = self.lock();
-        while waiting.is_behind()
-            && !waiting.is_failing
-            && !waiting.is_ended
-            && !self.is_given_up()
+        while waiting.is_behind() && !waiting.is_failing && !waiting.is_ended && !self.is_given_up()
         {
             let waited = self.room.wait_timeout(waiting, INDEX_WINDOW_MIN);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;

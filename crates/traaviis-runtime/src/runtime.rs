@@ -213,10 +213,8 @@ fn start_shard(
     let (signals, receiver) = channel();
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
-    let sink: Arc<dyn CommitSink> = Arc::new(ShardSink {
-        signals: shard.signals.clone(),
-        reached: Arc::clone(&reached),
-    });
+    let sink: Arc<dyn CommitSink> =
+        Arc::new(ShardSink { signals: shard.signals.clone(), reached: Arc::clone(&reached) });
     let outbox = ShardOutbox {
         shared: Arc::clone(shared),
         signals: shard.signals.clone(),

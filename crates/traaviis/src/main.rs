@@ -30,8 +30,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
-        log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry, run, schema, send, show,
-        simulate, tasks, test, validate, version,
+        log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry, run, schema, send,
+        show, simulate, tasks, test, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,

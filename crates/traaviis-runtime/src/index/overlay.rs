@@ -107,10 +107,7 @@ impl Overlay {
     /// Returns how much waits or is being drained.
     pub fn load(&self) -> Load {
         let (waiting, draining) = (self.waiting.load, self.draining.load);
-        Load {
-            records: waiting.records + draining.records,
-            bytes: waiting.bytes + draining.bytes,
-        }
+        Load { records: waiting.records + draining.records, bytes: waiting.bytes + draining.bytes }
     }
 
     /// Takes out what waits; it stays visible until [`Overlay::end_drain`].
@@ -204,9 +201,10 @@ impl Recent {
     }
 
     fn rows(&self) -> impl Iterator<Item = Row> {
-        let draining = self.draining.last.iter().filter(|(key, _)| {
-            key.tenant == self.tenant && !self.waiting.contains_key(&key.id)
-        });
+        let draining =
+            self.draining.last.iter().filter(|(key, _)| {
+                key.tenant == self.tenant && !self.waiting.contains_key(&key.id)
+            });
         let changes = self.waiting.values().chain(draining.map(|(_, change)| change));
         changes.map(|it| Row { snapshot: None, ..summary_row(&it.snapshot, it.first, it.last) })
     }

@@ -13,7 +13,8 @@ fn windows_follow_the_cost_of_a_drain() {
 fn shards_wait_beyond_each_of_the_limits() {
     let records = INDEX_LAG_RECORDS_MAX;
     let bytes = INDEX_LAG_BYTES_MAX;
-    let cases = [(0, 0, false), (records, bytes, false), (records + 1, 0, true), (0, bytes + 1, true)];
+    let cases =
+        [(0, 0, false), (records, bytes, false), (records + 1, 0, true), (0, bytes + 1, true)];
     for (records, bytes, waits) in cases {
         assert_eq!(is_too_much(Load { records, bytes }), waits, "{records} records, {bytes} bytes");
     }

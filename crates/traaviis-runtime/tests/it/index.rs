@@ -54,7 +54,7 @@ impl Indexed {
         let counter = machine(COUNTER);
         let begin = |at: usize| {
             let id = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
-            if at % 2 == 0 {
+            if at.is_multiple_of(2) {
                 handle.send(&ctx(), id, "close", Value::Null, None).unwrap();
             }
             id

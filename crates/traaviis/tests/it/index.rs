@@ -60,19 +60,22 @@ fn lists_are_narrowed_and_paged() {
     let page: Value = serde_json::from_slice(&page.stdout).unwrap();
     let next = page["next"].as_str().unwrap();
     assert_eq!(states(&world, &["--all", "--limit", "2", "--cursor", next]), [pure]);
-    world.check("ps --all --limit 1 --data d", expect![[r#"
-        exit 0
-        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
-        ID  Door      1.0.0    running  closed  T  1
-        older ones: add --cursor ID
-    "#]]);
+    world.check(
+        "ps --all --limit 1 --data d",
+        expect![[r#"
+            exit 0
+            ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+            ID  Door      1.0.0    running  closed  T  2
+            older ones: add --cursor ID
+        "#]],
+    );
 }
 
 #[test]
 fn a_running_process_lists_the_same() {
     let world = world();
     let resting = listed(&world, &["--all"]);
-    let mut command = world.command(&["run", "door.yaml", "--data", "d"]);
+    let mut command = world.command(&["run", "door.yaml", "--data", "d", "--wait"]);
     let _process = Process(command.stdout(std::process::Stdio::null()).spawn().unwrap());
     wait_for_socket(&world.path("d"));
     assert_eq!(listed(&world, &["--all"]), resting);
@@ -88,12 +91,15 @@ fn an_index_that_is_gone_is_made_again() {
     fs::remove_dir_all(world.path("d/index")).unwrap();
     assert_eq!(listed(&world, &["--all"]), before, "the log says the same");
     let id = before[2]["id"].as_str().unwrap();
-    world.check(&format!("send {id} open --data d"), expect![[r#"
-        exit 0
-        sent `open`: ID is running in `opened` at record 4
-        no process runs `d`; it goes on with the next `traaviis run FILE --data d`
-        note: the index was made again from the log, because it is missing, or behind the checkpoint
-    "#]]);
+    world.check(
+        &format!("send {id} open --data d"),
+        expect![[r#"
+            exit 0
+            event `open` taken: ID is running in `opened` at record 5
+            no process runs `d`; it goes on with the next `traaviis run FILE --data d`
+            note: the index was made again from the log, because it is missing, or behind the checkpoint
+        "#]],
+    );
     assert_eq!(states(&world, &["--all"]), ["Pure done", "Pure done", "Door opened"]);
 }
 
@@ -105,7 +111,7 @@ fn a_damaged_index_is_set_aside_and_stops_nothing() {
     let id = listed(&world, &[])[0]["id"].as_str().unwrap().to_string();
     world.check(&format!("send {id} open --data d"), expect![[r#"
         exit 0
-        sent `open`: ID is running in `opened` at record 4
+        event `open` taken: ID is running in `opened` at record 5
         no process runs `d`; it goes on with the next `traaviis run FILE --data d`
         warning: the index is damaged: file is not a database; it was moved to `d/index/index.sqlite.damaged-1` and nothing is lost; it is made again (index_failed)
         note: the index was made again from the log, because it is missing, or behind the checkpoint
@@ -123,10 +129,13 @@ fn rebuild_makes_the_same_index() {
     assert_eq!((&answer["instances"], &answer["damaged"]), (&3.into(), &0.into()), "{answer}");
     assert_eq!(answer["records"], answer["position"]);
     assert_eq!(listed(&world, &["--all"]), before);
-    world.check("rebuild --data nowhere", expect![[r#"
+    world.check(
+        "rebuild --data nowhere",
+        expect![[r#"
         exit 3
         error: `nowhere` holds no log; name a data directory (data_directory_absent)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -134,9 +143,12 @@ fn a_whole_id_that_does_not_exist_is_not_found() {
     let world = world();
     for command in ["show", "logs"] {
         let line = format!("{command} 0199a000-0000-7000-8000-0000000000aa --data d");
-        world.check(&line, expect![[r#"
+        world.check(
+            &line,
+            expect![[r#"
             exit 1
             error: no instance has id `ID`; `traaviis ps --all` lists them (not_found)
-        "#]]);
+        "#]],
+        );
     }
 }
