@@ -1,31 +1,20 @@
-//! The connectors file: which functions exist, where they live, and how one is called.
+//! Functions: how one is called, and what its answer means.
 //!
-//! Responsible for: reading the file with every finding placed, checking arguments and results by
-//! schema, turning arguments into a request. Leaves sending to [`crate::http`].
-//!
-//! The file belongs to the operator, not to the author of a workflow. That is why it may name
-//! private hosts, and why those are open to its functions only, not to `call_api`.
+//! Responsible for checking arguments and results by schema, and turning arguments into a request.
+//! Leaves reading the connectors file to [`crate::file`], and sending to [`crate::http`].
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jsonschema::Validator;
 use reqwest::Method;
-use traaviis_model::{
-    Call, DeliveryClass, Diagnostic, EffectError, Map, Span, Text, Value,
-    document::{
-        Format,
-        tree::{Node, NodeKind},
-    },
-};
+use traaviis_model::{Call, DeliveryClass, EffectError, Map, Span, Text, Value};
 use traaviis_ports::Outcome;
 use url::Url;
 
 use crate::{
-    egress::Target,
     http::{
         Client, Expect, REDIRECTS_MAX, RESPONSE_BYTES_DEFAULT, Reply, Request, add_identity,
-        append_query, invalid, is_retryable, parse_method, read_headers, read_json, retry_after,
-        scalar,
+        append_query, invalid, is_retryable, read_headers, read_json, retry_after, scalar,
     },
     secret::Vault,
 };
@@ -34,49 +23,28 @@ use crate::{
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time of one attempt; longer work belongs into several calls.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-/// Functions of one file; more is a generated file that should be split.
-const FUNCTIONS_MAX: usize = 10_000;
 /// Schema errors told at once.
 const SCHEMA_ERRORS_MAX: usize = 5;
 /// Names offered for an unknown function.
 const NEAREST_MAX: usize = 3;
 
-const FILE_KEYS: [&str; 6] = ["traaviis", "kind", "base_url", "headers", "egress", "functions"];
-const FUNCTION_KEYS: [&str; 12] = [
-    "method",
-    "path",
-    "url",
-    "side_effect",
-    "idempotent",
-    "timeout",
-    "args",
-    "result",
-    "headers",
-    "error_code_field",
-    "title",
-    "description",
-];
-
-/// The functions an operator offers to workflows.
+/// The functions an operator offers to workflows, by name.
 #[derive(Debug, Default)]
-pub struct Functions {
-    functions: BTreeMap<Text, Function>,
-    allow_private: Vec<Target>,
-}
+pub struct Functions(pub(crate) BTreeMap<Text, Function>);
 
 /// One function: a request with blanks.
 #[derive(Debug)]
 pub struct Function {
-    method: Method,
+    pub(crate) method: Method,
     /// Absolute URL; may hold `{name}` blanks in its path.
-    url: String,
-    side_effect: bool,
-    idempotent: bool,
-    timeout: Option<Duration>,
-    headers: Map,
-    args: Option<Validator>,
-    result: Option<Validator>,
-    error_code_field: Option<Text>,
+    pub(crate) url: String,
+    pub(crate) side_effect: bool,
+    pub(crate) idempotent: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) headers: Map,
+    pub(crate) args: Option<Validator>,
+    pub(crate) result: Option<Validator>,
+    pub(crate) error_code_field: Option<Text>,
 }
 
 impl Function {
@@ -98,32 +66,14 @@ impl Function {
 }
 
 impl Functions {
-    /// Reads a connectors file; all findings are returned, each with its place.
-    pub fn read(text: &str, format: Format) -> Result<Functions, Vec<Diagnostic>> {
-        let node = traaviis_model::document::read_tree(text, format)?;
-        Functions::from_tree(&node)
-    }
-
-    /// Reads a connectors file that was parsed already.
-    pub fn from_tree(node: &Node) -> Result<Functions, Vec<Diagnostic>> {
-        let mut reader = Reader { findings: Vec::new() };
-        let functions = reader.file(node);
-        if reader.findings.is_empty() { Ok(functions) } else { Err(reader.findings) }
-    }
-
     /// Returns the function of that name.
     pub fn get(&self, name: &str) -> Option<&Function> {
-        self.functions.get(name)
+        self.0.get(name)
     }
 
     /// Returns the names of all functions, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.functions.keys().map(|it| &**it)
-    }
-
-    /// Returns the private targets that the file opens to its functions.
-    pub fn allow_private(&self) -> &[Target] {
-        &self.allow_private
+        self.0.keys().map(|it| &**it)
     }
 
     /// Returns the function that a `call` names, or the error with the nearest names.
@@ -132,13 +82,13 @@ impl Functions {
             .get("function")
             .and_then(Value::as_str)
             .ok_or_else(|| invalid("`function` is missing or not text"))?;
-        self.functions.get_key_value(name).ok_or_else(|| self.unknown(name))
+        self.0.get_key_value(name).ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> EffectError {
         let nearest = self.nearest(name);
         let mut message = format!("function `{name}` is not in the connectors file");
-        if self.functions.is_empty() {
+        if self.0.is_empty() {
             message = format!("function `{name}` is not known: there is no connectors file");
         } else if !nearest.is_empty() {
             message.push_str("; did you mean ");
@@ -158,7 +108,7 @@ impl Functions {
             return Vec::new();
         }
         let mut scored: Vec<_> = self
-            .functions
+            .0
             .keys()
             .map(|have| (distance(name, have), have))
             .filter(|(distance, have)| *distance <= have.len().max(name.len()) / 2)
@@ -259,7 +209,7 @@ impl Function {
 }
 
 /// Puts arguments into the `{name}` blanks of a URL, and takes them out of `args`.
-fn fill(template: &str, args: &mut Map) -> Result<String, EffectError> {
+pub(crate) fn fill(template: &str, args: &mut Map) -> Result<String, EffectError> {
     let mut url = String::with_capacity(template.len());
     let mut used = Vec::new();
     let mut rest = template;
@@ -327,300 +277,6 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// Reads the tree of a connectors file and collects what is wrong with it.
-struct Reader {
-    findings: Vec<Diagnostic>,
-}
-
-impl Reader {
-    fn wrong(&mut self, node: &Node, path: &str, message: impl Into<String>) {
-        self.findings.push(Diagnostic::error("E101", path, message).at(node.line, node.column));
-    }
-
-    /// Returns the entries of a map, after telling about keys that are not known.
-    fn entries<'n>(
-        &mut self,
-        node: &'n Node,
-        path: &str,
-        known: &[&str],
-    ) -> Vec<(&'n str, &'n Node, String)> {
-        let NodeKind::Map(entries) = &node.kind else {
-            self.wrong(node, path, format!("this is {}, not an object", node.words()));
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        for (key, value) in entries {
-            let at = join(path, &key.text);
-            if known.is_empty() || known.contains(&&*key.text) {
-                found.push((&*key.text, value, at));
-                continue;
-            }
-            let finding =
-                Diagnostic::error("E101", at, format!("key `{}` is not known here", key.text))
-                    .at(key.line, key.column)
-                    .hint(format!("known are {}", known.join(", ")));
-            self.findings.push(finding);
-        }
-        found
-    }
-
-    fn text(&mut self, node: &Node, path: &str) -> Option<Text> {
-        match &node.kind {
-            NodeKind::String(text) => Some(text.clone()),
-            _ => {
-                self.wrong(node, path, format!("this is {}, not text", node.words()));
-                None
-            }
-        }
-    }
-
-    fn truth(&mut self, node: &Node, path: &str) -> Option<bool> {
-        match node.kind {
-            NodeKind::Bool(it) => Some(it),
-            _ => {
-                self.wrong(node, path, format!("this is {}, not true or false", node.words()));
-                None
-            }
-        }
-    }
-
-    fn file(&mut self, node: &Node) -> Functions {
-        let mut read = Functions::default();
-        let mut base = None;
-        let mut headers = Map::new();
-        let mut functions = None;
-        let mut version = None;
-        let mut kind = None;
-        for (key, value, path) in self.entries(node, "", &FILE_KEYS) {
-            match key {
-                "traaviis" => version = scalar(&value.to_value()),
-                "kind" => kind = self.text(value, &path),
-                "base_url" => base = self.base_url(value, &path),
-                "headers" => headers = self.headers(value, &path),
-                "egress" => read.allow_private = self.egress(value, &path),
-                _ => functions = Some((value, path)),
-            }
-        }
-        if !matches!(node.kind, NodeKind::Map(_)) {
-            return read;
-        }
-        if version.as_deref() != Some("1") {
-            self.wrong(node, "/traaviis", "a connectors file starts with `traaviis: \"1\"`");
-        }
-        if kind.as_deref() != Some("connectors") {
-            self.wrong(node, "/kind", "a connectors file has `kind: connectors`");
-        }
-        let Some((value, path)) = functions else {
-            self.wrong(node, "/functions", "`functions` is missing");
-            return read;
-        };
-        let entries = self.entries(value, &path, &[]);
-        if entries.len() > FUNCTIONS_MAX {
-            self.wrong(value, &path, format!("more than {FUNCTIONS_MAX} functions"));
-            return read;
-        }
-        for (name, value, path) in entries {
-            if !is_function_name(name) {
-                self.wrong(
-                    value,
-                    &path,
-                    format!("`{name}` is not a function name such as `payment.charge`"),
-                );
-            }
-            if let Some(function) = self.function(value, &path, base.as_ref(), &headers) {
-                read.functions.insert(name.into(), function);
-            }
-        }
-        read
-    }
-
-    fn base_url(&mut self, node: &Node, path: &str) -> Option<Url> {
-        let text = self.text(node, path)?;
-        let url = Url::parse(&text).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-                && url.password().is_none()
-        });
-        if url.is_none() {
-            self.wrong(
-                node,
-                path,
-                format!("`{text}` is not a base URL such as `https://api.example.com/v1`"),
-            );
-        }
-        url
-    }
-
-    fn headers(&mut self, node: &Node, path: &str) -> Map {
-        let mut map = Map::new();
-        for (name, value, path) in self.entries(node, path, &[]) {
-            let secret = value.entry("$secret").map(|(_, it)| it.to_value());
-            match (&value.kind, secret) {
-                (NodeKind::Map(entries), Some(Value::String(secret))) if entries.len() == 1 => {
-                    map.insert(name, Value::Secret(secret));
-                }
-                _ if value.is_plain() => {
-                    map.insert(name, value.to_value());
-                }
-                _ => self.wrong(value, &path, "a header is text or `{$secret: NAME}`"),
-            }
-        }
-        map
-    }
-
-    fn egress(&mut self, node: &Node, path: &str) -> Vec<Target> {
-        let mut targets = Vec::new();
-        for (_, value, path) in self.entries(node, path, &["allow_private"]) {
-            let NodeKind::List(items) = &value.kind else {
-                self.wrong(
-                    value,
-                    &path,
-                    format!("this is {}, not a list of `host:port`", value.words()),
-                );
-                continue;
-            };
-            for (at, item) in items.iter().enumerate() {
-                let path = join(&path, &at.to_string());
-                let Some(text) = self.text(item, &path) else { continue };
-                match text.parse() {
-                    Ok(target) => targets.push(target),
-                    Err(why) => self.wrong(item, &path, why),
-                }
-            }
-        }
-        targets
-    }
-
-    fn function(
-        &mut self,
-        node: &Node,
-        path: &str,
-        base: Option<&Url>,
-        headers: &Map,
-    ) -> Option<Function> {
-        let mut method = Method::POST;
-        let mut url = None;
-        let mut side_effect = None;
-        let mut idempotent = false;
-        let mut timeout = None;
-        let mut headers = headers.clone();
-        let (mut args, mut result, mut error_code_field) = (None, None, None);
-        for (key, value, path) in self.entries(node, path, &FUNCTION_KEYS) {
-            match key {
-                "method" => method = self.method(value, &path).unwrap_or(method),
-                "path" => url = self.joined(value, &path, base).or(url),
-                "url" => url = self.text(value, &path).map(|it| it.to_string()).or(url),
-                "side_effect" => side_effect = self.truth(value, &path),
-                "idempotent" => idempotent = self.truth(value, &path).unwrap_or(false),
-                "timeout" => timeout = self.timeout(value, &path),
-                "args" => args = self.schema(value, &path),
-                "result" => result = self.schema(value, &path),
-                "headers" => {
-                    for (name, value) in self.headers(value, &path).iter() {
-                        headers.insert(name.clone(), value.clone());
-                    }
-                }
-                "error_code_field" => error_code_field = self.text(value, &path),
-                _ => {
-                    self.text(value, &path);
-                }
-            }
-        }
-        if node.entry("path").is_some() && node.entry("url").is_some() {
-            self.wrong(node, path, "a function has `path` or `url`, not both");
-        }
-        let Some(url) = url else {
-            if node.entry("path").is_none() && node.entry("url").is_none() {
-                self.wrong(node, path, "a function needs `path` (below `base_url`) or `url`");
-            }
-            return None;
-        };
-        self.check_url(node, path, &url);
-        // Said nothing, a function that is not a read counts as one that changes the world.
-        let side_effect =
-            side_effect.unwrap_or(!matches!(method, Method::GET | Method::HEAD | Method::OPTIONS));
-        Some(Function {
-            method,
-            url,
-            side_effect,
-            idempotent,
-            timeout,
-            headers,
-            args,
-            result,
-            error_code_field,
-        })
-    }
-
-    fn method(&mut self, node: &Node, path: &str) -> Option<Method> {
-        let text = self.text(node, path)?;
-        let method = parse_method(&text);
-        if method.is_none() {
-            self.wrong(
-                node,
-                path,
-                format!("`{text}` is not a method such as get, post, put, patch or delete"),
-            );
-        }
-        method
-    }
-
-    fn joined(&mut self, node: &Node, path: &str, base: Option<&Url>) -> Option<String> {
-        let text = self.text(node, path)?;
-        let Some(base) = base else {
-            self.wrong(node, path, "`path` needs `base_url` at the top of the file");
-            return None;
-        };
-        if !text.starts_with('/') {
-            self.wrong(node, path, format!("`{text}` does not start with `/`"));
-            return None;
-        }
-        Some(format!("{}{text}", base.as_str().trim_end_matches('/')))
-    }
-
-    /// Blanks may stand in the path only, so that arguments never choose the host.
-    fn check_url(&mut self, node: &Node, path: &str, url: &str) {
-        let sample = Map::from_iter(blanks(url).map(|it| (Text::from(it), Value::from("x"))));
-        let parsed = fill(url, &mut sample.clone()).ok().and_then(|it| Url::parse(&it).ok());
-        let head = url.split(['{', '?', '#']).next().unwrap_or_default();
-        let head_fixed = head.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-        let balanced = url.matches('{').count() == url.matches('}').count();
-        let blank_in_path = url.split(['?', '#']).skip(1).all(|it| !it.contains('{'));
-        let named = blanks(url).all(|it| !it.is_empty() && !it.contains('{'));
-        let http = parsed.is_some_and(|it| matches!(it.scheme(), "http" | "https"));
-        if !http || !balanced || !named || !blank_in_path || (url.contains('{') && !head_fixed) {
-            self.wrong(
-                node,
-                path,
-                format!(
-                    "`{url}` is not an http or https URL with `{{name}}` blanks in its path only"
-                ),
-            );
-        }
-    }
-
-    fn timeout(&mut self, node: &Node, path: &str) -> Option<Duration> {
-        let timeout = read_timeout(&node.to_value());
-        if timeout.is_none() {
-            self.wrong(node, path, "this is not a time up to one hour, such as 5s");
-        }
-        timeout
-    }
-
-    fn schema(&mut self, node: &Node, path: &str) -> Option<Validator> {
-        let json = serde_json::Value::from(&node.to_value());
-        match jsonschema::draft202012::new(&json) {
-            Ok(schema) => Some(schema),
-            Err(error) => {
-                self.wrong(node, path, format!("this is no usable JSON Schema: {error}"));
-                None
-            }
-        }
-    }
-}
-
 /// Reads the time of an attempt: text such as `5s`, milliseconds, or a duration.
 pub(crate) fn read_timeout(value: &Value) -> Option<Duration> {
     let span = match value {
@@ -636,20 +292,4 @@ pub(crate) fn span_duration(span: Span) -> Option<Duration> {
     let micros = u64::try_from(span.0).ok().filter(|it| *it > 0)?;
     let duration = Duration::from_micros(micros);
     (duration <= TIMEOUT_MAX).then_some(duration)
-}
-
-fn blanks(url: &str) -> impl Iterator<Item = &str> {
-    url.split('{').skip(1).map(|it| it.split('}').next().unwrap_or_default())
-}
-
-fn is_function_name(name: &str) -> bool {
-    name.len() <= 128
-        && name.split('.').all(|part| {
-            part.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
-                && part.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-'))
-        })
-}
-
-fn join(path: &str, key: &str) -> String {
-    format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"))
 }

@@ -1,19 +1,20 @@
 //! Performs calls to the outside over HTTP, under an egress policy.
 //!
 //! [`HttpConnector`] implements [`ports::Connector`](traaviis_ports::Connector) for the effect
-//! kinds `call_api` (any public URL) and `call` (a function of the operator's connectors file).
+//! kinds `call_api` (any public URL), `call` (a function of the operator's connectors file) and
+//! `notify` (its channels).
 //!
 //! ```no_run
-//! use traaviis_connect::{EgressPolicy, Format, Functions, HttpConnector, Options};
+//! use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options};
 //!
 //! let text = std::fs::read_to_string("connectors.yaml")?;
-//! let functions = Functions::read(&text, Format::Yaml).map_err(|it| format!("{it:?}"))?;
+//! let connectors = Connectors::read(&text, Format::Yaml).map_err(|it| format!("{it:?}"))?;
 //! let connector = HttpConnector::new(Options {
 //!     egress: EgressPolicy {
 //!         allow_private: vec!["127.0.0.1:8099".parse()?],
 //!         ..EgressPolicy::default()
 //!     },
-//!     functions,
+//!     connectors,
 //!     ..Options::default()
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -26,8 +27,10 @@
 //! - How many attempts run at once is the runtime's decision; here each runs at once.
 
 mod egress;
+mod file;
 mod functions;
 mod http;
+mod notify;
 mod secret;
 
 use std::{
@@ -45,11 +48,15 @@ use tokio::{
     runtime::{Handle, Runtime},
     task::{AbortHandle, JoinError},
 };
-use traaviis_model::{Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value};
+use traaviis_model::{
+    Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, call::CALL_KINDS,
+};
 use traaviis_ports::{Connector, OnOutcome, Outcome};
 
 pub use egress::{Denied, EgressPolicy, Target, is_global};
+pub use file::Connectors;
 pub use functions::{Function, Functions};
+pub use notify::Channels;
 pub use secret::Secrets;
 pub use traaviis_model::document::Format;
 
@@ -64,8 +71,8 @@ const THREADS: usize = 2;
 pub struct Options {
     /// Where calls may go.
     pub egress: EgressPolicy,
-    /// What `call` offers; its own private targets are open to it alone.
-    pub functions: Functions,
+    /// What `call` and `notify` offer; its own private targets are open to them alone.
+    pub connectors: Connectors,
     /// Where secrets come from; the environment unless set.
     pub secrets: Secrets,
     /// Where attempts run; none means an own runtime.
@@ -83,7 +90,7 @@ pub enum Error {
     Runtime(#[source] std::io::Error),
 }
 
-/// Performs `call_api` and `call` over HTTP.
+/// Performs `call_api`, `call` and `notify`.
 pub struct HttpConnector {
     shared: Arc<Shared>,
     handle: Handle,
@@ -95,7 +102,7 @@ struct Shared {
     api: Client,
     /// Also reaches the private targets of the connectors file: the operator chose those.
     calls: Client,
-    functions: Functions,
+    connectors: Connectors,
     secrets: Secrets,
     running: Mutex<HashMap<Attempt, Running>>,
     started: AtomicU64,
@@ -113,11 +120,11 @@ struct Running {
 impl HttpConnector {
     /// Makes a connector.
     pub fn new(options: Options) -> Result<HttpConnector, Error> {
-        let calls = options.egress.with_private(options.functions.allow_private());
+        let calls = options.egress.with_private(&options.connectors.allow_private);
         let shared = Shared {
             api: Client::new(options.egress).map_err(Error::Client)?,
             calls: Client::new(calls).map_err(Error::Client)?,
-            functions: options.functions,
+            connectors: options.connectors,
             secrets: options.secrets,
             running: Mutex::default(),
             started: AtomicU64::new(0),
@@ -139,7 +146,7 @@ impl HttpConnector {
 
     /// Returns the functions that `call` offers.
     pub fn functions(&self) -> &Functions {
-        &self.shared.functions
+        &self.shared.connectors.functions
     }
 }
 
@@ -191,8 +198,12 @@ impl Connector for HttpConnector {
             "call" => input
                 .get("function")
                 .and_then(Value::as_str)
-                .and_then(|name| self.shared.functions.get(name))
+                .and_then(|name| self.shared.connectors.functions.get(name))
                 .map_or(DeliveryClass::OtherWrite, Function::delivery_class),
+            // Every delivery carries its key.
+            "notify" => DeliveryClass::KeyedWrite,
+            // Not performed in this release: asking again is harmless.
+            other if CALL_KINDS.contains(&other) => DeliveryClass::SafeRead,
             _ => DeliveryClass::OtherWrite,
         }
     }
@@ -264,7 +275,14 @@ impl Shared {
     async fn work(&self, call: &Call, vault: &mut Vault<'_>) -> Outcome {
         match &*call.kind {
             "call_api" => http::call_api(&self.api, call, vault).await,
-            "call" => functions::call_function(&self.calls, &self.functions, call, vault).await,
+            "call" => {
+                functions::call_function(&self.calls, &self.connectors.functions, call, vault).await
+            }
+            "notify" => notify::notify(&self.calls, &self.connectors.channels, call, vault).await,
+            other if CALL_KINDS.contains(&other) => Err(EffectError::new(
+                "feature_unavailable",
+                format!("this release does not perform `{other}`; tests answer it with mocks"),
+            )),
             other => Err(EffectError::new(
                 "unknown_effect",
                 format!("the HTTP connector does not perform `{other}`"),
@@ -283,7 +301,7 @@ impl Shared {
             return functions::read_timeout(value).ok_or_else(wrong);
         }
         if &*call.kind == "call" {
-            return Ok(self.functions.find(&call.input)?.1.timeout());
+            return Ok(self.connectors.functions.find(&call.input)?.1.timeout());
         }
         Ok(http::API_TIMEOUT)
     }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use traaviis_model::document::tree::{Node, NodeKind};
+
 /// A value of the document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tree {
@@ -17,6 +19,18 @@ pub enum Tree {
 }
 
 impl Tree {
+    /// Returns a document that was read.
+    pub fn of(node: &Node) -> Tree {
+        match &node.kind {
+            NodeKind::String(text) => Tree::Text(text.to_string()),
+            NodeKind::List(items) => Tree::List(items.iter().map(Tree::of).collect()),
+            NodeKind::Map(entries) => Tree::Map(
+                entries.iter().map(|(key, it)| (key.text.to_string(), Tree::of(it))).collect(),
+            ),
+            _ => Tree::Plain(node.to_json()),
+        }
+    }
+
     /// Returns text.
     pub fn text(text: impl Into<String>) -> Tree {
         Tree::Text(text.into())

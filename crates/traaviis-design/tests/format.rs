@@ -187,7 +187,7 @@ fn json_has_two_spaces() {
 
 fn documents() -> Vec<String> {
     let mut documents: Vec<String> = [
-        include_str!("../../../examples/door/workflow.yaml"),
+        include_str!("../../../catalogue/workflows/SmartDoor.yaml"),
         include_str!("../../../examples/order-saga/workflow.yaml"),
         include_str!("../../../examples/delivery-tour/workflow.yaml"),
         include_str!("../../../examples/order-saga/connectors.yaml"),

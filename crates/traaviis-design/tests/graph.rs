@@ -133,7 +133,7 @@ fn everything_is_in_the_svg(picture: &Picture, svg: &str) {
 #[test]
 fn the_examples_are_drawn() {
     for text in [
-        include_str!("../../../examples/door/workflow.yaml"),
+        include_str!("../../../catalogue/workflows/SmartDoor.yaml"),
         include_str!("../../../examples/order-saga/workflow.yaml"),
         include_str!("../../../examples/delivery-tour/workflow.yaml"),
     ] {

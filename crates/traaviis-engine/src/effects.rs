@@ -4,6 +4,8 @@
 //! - Calls end by an outcome from outside (`call.rs`); every other kind ends inside the step.
 //! - A failed or cancelled scope (`saga`, `with_compensation`, or the root of a tree with
 //!   compensations) first undoes what was done, in reverse order (`undo.rs`).
+//! - Gates, which let effects on or make them wait: `gate.rs`.
+//! - Children are instances that a node starts (`child.rs`).
 //! - Waiting for events and for people: `signal.rs`, `task.rs`.
 //! - A tree without owner cleans up or is detached (`cleanup.rs`).
 //!
@@ -12,8 +14,10 @@
 //! state.
 
 mod call;
+mod child;
 mod cleanup;
 mod control;
+mod gate;
 mod instant;
 pub(crate) mod scope;
 pub(crate) mod signal;
@@ -30,6 +34,7 @@ use traaviis_model::{
 
 use crate::{
     expr::EvalError,
+    gates::Left,
     machine::{EffectDef, EffectKind},
     step::{InternalEvent, Origin, Run},
 };
@@ -193,6 +198,7 @@ impl<'m> Run<'m> {
         };
         match end {
             End::Completed(value) => {
+                self.leave_gate(tree, path, def, || Left::Done(value.clone()));
                 self.emit(Body::EffectCompleted { tree, path: path.clone(), value: value.clone() });
                 if let Some(key) = &def.save
                     && let Err(error) = self.put_data(key, value.clone(), path)
@@ -221,12 +227,14 @@ impl<'m> Run<'m> {
                     self.emit(Body::CompensationStarted { tree, path: path.clone(), error });
                     return self.undo(tree, path, def);
                 }
+                self.leave_gate(tree, path, def, || Left::Failed(error.codes()));
                 self.emit(Body::EffectFailed { tree, path: path.clone(), error: error.clone() });
                 if let Some(owner) = root {
                     self.tree_over(owner, Err(error));
                 }
             }
             End::Cancelled(reason) => {
+                self.leave_gate(tree, path, def, || Left::Cancelled);
                 self.emit(Body::EffectCancelled {
                     tree,
                     path: path.clone(),

@@ -6,6 +6,7 @@
 mod always;
 mod compile;
 mod effect;
+mod migration;
 mod places;
 mod schema;
 
@@ -22,7 +23,10 @@ use traaviis_model::{
 
 use crate::expr::{Expr, Template};
 pub(crate) use compile::nearest;
-pub use effect::{CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, TaskDef};
+pub use effect::{
+    CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, SpawnDef, TaskDef,
+};
+pub(crate) use migration::MigrationDef;
 pub use places::Places;
 pub use schema::Schema;
 
@@ -43,6 +47,7 @@ pub struct Machine {
     pub(crate) output: Option<Template>,
     pub(crate) correlation: Option<Expr>,
     pub(crate) effects: BTreeMap<Text, EffectPlace>,
+    pub(crate) migrations: Vec<MigrationDef>,
 }
 
 /// Where an effect tree stands: state, and position among its invokes.
@@ -260,6 +265,37 @@ impl Machine {
     /// Says whether `state` stands below `ancestor`, at any depth.
     pub(crate) fn is_below(&self, state: StateId, ancestor: StateId) -> bool {
         ancestor < state && state <= self.states[ancestor].last
+    }
+
+    /// Returns which states are active in an instance.
+    pub(crate) fn active_in(&self, snapshot: &traaviis_model::Snapshot) -> Vec<bool> {
+        let leaves = snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied());
+        self.active_with(&leaves.collect::<Vec<_>>())
+    }
+
+    /// Returns which states are active when these and what is around them are.
+    pub(crate) fn active_with(&self, leaves: &[StateId]) -> Vec<bool> {
+        let mut active = vec![false; self.states.len()];
+        leaves.iter().flat_map(|it| self.ancestors(*it)).for_each(|it| active[it] = true);
+        active
+    }
+
+    /// Returns a state, `top` or one below it, of which not just those children are active that
+    /// must be.
+    pub(crate) fn misfit(&self, active: &[bool], top: StateId) -> Option<StateId> {
+        (top..=self.states[top].last).find(|state| {
+            let def = &self.states[*state];
+            let is_history = |it: StateId| matches!(self.states[it].kind, Kind::History { .. });
+            let count = def.children.iter().filter(|it| active[**it]).count();
+            let is_active = *state == 0 || active[*state];
+            is_active
+                && match &def.kind {
+                    Kind::Compound { .. } => count != 1,
+                    Kind::Parallel => def.children.iter().any(|it| active[*it] == is_history(*it)),
+                    Kind::History { .. } => true,
+                    Kind::Atomic | Kind::Final { .. } => false,
+                }
+        })
     }
 
     /// Returns the effect that a tree with this pointer runs.

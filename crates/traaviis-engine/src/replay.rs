@@ -2,17 +2,22 @@
 //!
 //! The input of a step is read off its first records.
 
+mod against;
+
 use traaviis_model::{
-    Body, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
+    Body, DefinitionHash, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
-    record::{EventSource, Operation, TaskAct, write_line},
+    record::{Ending, EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
 use crate::{
     Machine,
-    step::{Input, Resolution, Step, StepContext, start, step},
+    step::{Birth, Input, Rejection, Resolution, Step, StepContext, start_born, step},
+    upgrade::{roll_back, upgrade},
 };
+
+pub use against::{Divergence, replay_against};
 
 /// Where replay and history part.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +45,14 @@ pub enum ReplayError {
         /// Line of the replay, or `nothing`.
         replayed: String,
     },
+    /// A step was decided by a version that is not there.
+    #[error("the step of record `{seq}` was decided by version `{hash}`, which is not given")]
+    Unknown {
+        /// Its first record.
+        seq: u64,
+        /// Version.
+        hash: DefinitionHash,
+    },
     /// Folding and deciding give different states.
     #[error("after record `{seq}` the folded state differs from the replayed one")]
     State {
@@ -48,15 +61,24 @@ pub enum ReplayError {
     },
 }
 
-/// Re-executes `records`, which must be all of one instance from `created` on. Returns the state.
+/// Re-executes `records`, which must be all of one instance from `created` on, with one version.
+/// Returns the state.
 pub fn replay(machine: &Machine, records: &[Record]) -> Result<Option<Snapshot>, ReplayError> {
+    replay_versions(&[machine], records)
+}
+
+/// As [`replay`], for an instance that went from version to version.
+pub fn replay_versions(
+    versions: &[&Machine],
+    records: &[Record],
+) -> Result<Option<Snapshot>, ReplayError> {
     let mut state: Option<Snapshot> = None;
     let mut rest = records;
     while let Some(first) = rest.first() {
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
         let (taken, later) = rest.split_at(count);
         rest = later;
-        let decided = decide(machine, state.as_ref(), taken)?;
+        let decided = decide(versions, state.as_ref(), taken)?;
         match &mut state {
             None => state = Snapshot::fold(taken)?,
             Some(snapshot) => taken.iter().try_for_each(|record| snapshot.apply(record))?,
@@ -90,31 +112,66 @@ fn compare(recorded: &[Record], replayed: &[Record]) -> Result<(), ReplayError> 
 
 /// Decides a recorded step again; none when it can only be folded.
 fn decide(
-    machine: &Machine,
+    versions: &[&Machine],
     state: Option<&Snapshot>,
     taken: &[Record],
 ) -> Result<Option<Step>, ReplayError> {
     let first = &taken[0];
-    let ctx = TenantCtx::of_record(&first.header);
-    let starting = matches!(first.body, Body::EffectStarted { .. });
-    let started = taken.iter().filter(|it| matches!(it.body, Body::EffectStarted { .. })).count();
-    let context = StepContext {
-        now: first.header.at,
-        start_slots: started as u32 - u32::from(starting),
-        actor: first.header.actor.clone(),
-        causation: first.header.causation_id.clone(),
-    };
-    let refused = |why: crate::Rejection| ReplayError::Refused {
+    let context = context_of(taken);
+    let refused = |why: Rejection| ReplayError::Refused {
         step: first.header.step,
         seq: first.header.seq,
         why: why.message,
     };
+    let version = |hash| version_of(versions, hash, first.header.seq);
+    let machine = version(first.header.definition_hash)?;
     let Some(state) = state else {
-        let Body::Created { input, .. } = &first.body else { return Ok(None) };
-        let id = first.header.instance_id;
-        return start(machine, &ctx, id, input.clone(), &context).map(Some).map_err(refused);
+        return begin(machine, first, &context).transpose().map_err(refused);
     };
-    step(machine, state, input_of(state, taken), &context).map(Some).map_err(refused)
+    let decided = match &first.body {
+        Body::Upgraded(it) if it.rollback => roll_back(machine, state, &context),
+        Body::Upgraded(it) => {
+            let old = version(it.from)?;
+            upgrade(old, machine, state, &context)
+        }
+        _ => step(machine, state, input_of(state, taken), &context),
+    };
+    decided.map(Some).map_err(refused)
+}
+
+/// Starts a recorded instance again.
+fn begin(
+    machine: &Machine,
+    first: &Record,
+    context: &StepContext,
+) -> Option<Result<Step, Rejection>> {
+    let Body::Created { input, correlation, lineage, .. } = &first.body else { return None };
+    let ctx = TenantCtx::of_record(&first.header);
+    let birth = Birth { lineage: lineage.clone(), correlation: correlation.clone() };
+    Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
+}
+
+/// Returns the version that decided the step of record `seq`.
+fn version_of<'m>(
+    versions: &[&'m Machine],
+    hash: DefinitionHash,
+    seq: u64,
+) -> Result<&'m Machine, ReplayError> {
+    let found = versions.iter().copied().find(|it| it.definition().hash == hash);
+    found.ok_or(ReplayError::Unknown { seq, hash })
+}
+
+/// Reads off the records of a step what it knew besides the state.
+fn context_of(taken: &[Record]) -> StepContext {
+    let first = &taken[0];
+    let starting = matches!(first.body, Body::EffectStarted { .. });
+    let started = taken.iter().filter(|it| matches!(it.body, Body::EffectStarted { .. })).count();
+    StepContext {
+        now: first.header.at,
+        start_slots: started as u32 - u32::from(starting),
+        actor: first.header.actor.clone(),
+        causation: first.header.causation_id.clone(),
+    }
 }
 
 /// Reads the input of a step off its records.
@@ -126,11 +183,19 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             .map(|it| (it.scheduled, it.attempt))
     };
     match &taken[0].body {
-        Body::EventReceived { event, data, id, source: EventSource::External } => {
+        Body::EventReceived { event, data, id, source: EventSource::External }
+        | Body::EventIgnored { event, data, id }
+        | Body::EventDeferred { event, data, id } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
         }
-        Body::EventIgnored { event, data } | Body::EventDeferred { event, data } => {
-            Input::Event { event: event.clone(), data: data.clone(), id: None }
+        Body::ChildFinished { child, status, error } => {
+            let output = match taken.get(1).map(|it| &it.body) {
+                Some(Body::EffectCompleted { value, .. }) => value.clone(),
+                _ => Value::Null,
+            };
+            let (status, error) = (*status, error.clone());
+            let ending = Ending { status, output, error, terminated: false };
+            Input::Ended { instance: *child, ending }
         }
         Body::TimerFired { timer } => Input::Timer { timer: timer.clone() },
         Body::EffectStarted { tree, path, .. } => {

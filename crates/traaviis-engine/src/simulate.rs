@@ -8,14 +8,15 @@ use std::collections::VecDeque;
 
 use traaviis_model::{
     Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
-    Text, Timestamp, Value, limits, record::Operation,
+    Text, Timestamp, Value, call::GATE, limits, record::Operation,
 };
 
 use crate::{
     Machine,
+    gates::{Entry, Gates},
     step::{
-        GuardWatch, Input, Recovery, Rejection, Request, Step, StepContext, recover, start,
-        start_watched, step, step_watched,
+        GuardWatch, Input, Recovery, Rejection, Request, Resolution, Step, StepContext, recover,
+        start, start_watched, step, step_watched,
     },
 };
 
@@ -35,6 +36,9 @@ pub struct Simulation<'m> {
     requests: Vec<Request>,
     /// Calls that wait for a slot.
     queued: VecDeque<(Seq, Text)>,
+    gates: Gates,
+    /// What gates have answered.
+    answered: VecDeque<(CallId, Entry)>,
     now: Timestamp,
 }
 
@@ -77,6 +81,8 @@ impl<'m> Simulation<'m> {
             records: Vec::new(),
             requests: Vec::new(),
             queued: VecDeque::new(),
+            gates: Gates::default(),
+            answered: VecDeque::new(),
             now,
         };
         simulation.took(begun)?;
@@ -95,6 +101,17 @@ impl<'m> Simulation<'m> {
         self.feed(Input::Operate(operation))
     }
 
+    /// Answers an incident, after the timers that are due now; a refusal changes nothing.
+    pub fn resolve(
+        &mut self,
+        tree: Seq,
+        path: Text,
+        resolution: Resolution,
+    ) -> Result<(), Rejection> {
+        self.fire_until(self.now)?;
+        self.feed(Input::Resolve { tree, path, resolution })
+    }
+
     /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:
     /// then what is due now fires.
     pub fn advance(&mut self, span: Span) -> Result<(), Rejection> {
@@ -107,11 +124,26 @@ impl<'m> Simulation<'m> {
     /// Lets time pass to `until` at most, and fires one timer that is due by then; says whether
     /// there was one.
     pub fn fire_next(&mut self, until: Timestamp) -> Result<bool, Rejection> {
-        let next = self.snapshot.next_timer().filter(|it| it.due <= until);
-        let Some((timer, due)) = next.map(|it| (it.id.clone(), it.due)) else { return Ok(false) };
+        let next = self.snapshot.next_timer().map(|it| (it.id.clone(), it.due));
+        let gate = self.gates.due().filter(|it| *it <= until);
+        if let Some(due) = gate
+            && next.as_ref().is_none_or(|(_, timer)| due <= *timer)
+        {
+            self.now = self.now.max(due);
+            self.answered.extend(self.gates.advance(self.now));
+            self.settle()?;
+            return Ok(true);
+        }
+        let Some((timer, due)) = next.filter(|it| it.1 <= until) else { return Ok(false) };
         self.now = self.now.max(due);
         self.feed(Input::Timer { timer })?;
         Ok(true)
+    }
+
+    /// Returns when the next timer is due, or a gate lets somebody in.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let timer = self.snapshot.next_timer().map(|it| it.due);
+        timer.into_iter().chain(self.gates.due()).min()
     }
 
     /// Lets time pass to `at` without firing anything; time does not go back.
@@ -145,7 +177,11 @@ impl<'m> Simulation<'m> {
         })?;
         self.requests.clear();
         self.queued.clear();
-        let Recovery { inputs, queued } = recover(&self.snapshot, class);
+        self.answered.clear();
+        self.gates = Gates::default();
+        self.gates.restore(&self.snapshot);
+        let Recovery { inputs, queued, asked } = recover(&self.snapshot, class);
+        asked.into_iter().for_each(|call| self.request(Request::Perform(call)));
         for input in inputs {
             self.feed(input)?;
         }
@@ -181,6 +217,45 @@ impl<'m> Simulation<'m> {
         self.took(step)
     }
 
+    /// Lets what waits for nothing outside go on.
+    fn settle(&mut self) -> Result<(), Rejection> {
+        match self.next_input() {
+            Some(input) => self.feed(input),
+            None => Ok(()),
+        }
+    }
+
+    fn next_input(&mut self) -> Option<Input> {
+        while let Some((call, entry)) = self.answered.pop_front() {
+            let CallId { tree, path, scheduled, attempt, .. } = call;
+            if let Some(outcome) = entry.outcome() {
+                return Some(Input::Outcome { tree, path, scheduled, attempt, outcome });
+            }
+        }
+        let (tree, path) = self.queued.pop_front()?;
+        Some(Input::Starting { tree, path })
+    }
+
+    /// Keeps what the caller must do; gates are asked here.
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Queue { tree, path } => self.queued.push_back((tree, path)),
+            Request::Perform(call) if &*call.kind == GATE => {
+                let entry = self.gates.enter(&call.id, &call.input, self.now);
+                self.answered.push_back((call.id, entry));
+            }
+            Request::Leave { call, input, left } => {
+                self.answered.extend(self.gates.leave(&call, &input, left, self.now));
+            }
+            Request::Abandon(id) => {
+                self.answered.retain(|(it, _)| *it != id);
+                self.answered.extend(self.gates.forget(&id));
+                self.requests.push(Request::Abandon(id));
+            }
+            other => self.requests.push(other),
+        }
+    }
+
     fn decide(&self, input: Input) -> Result<Step, Rejection> {
         let context = context(self.now);
         match self.watch {
@@ -196,16 +271,15 @@ impl<'m> Simulation<'m> {
             for request in taken.requests {
                 match request {
                     Request::Continue => goes_on = true,
-                    Request::Queue { tree, path } => self.queued.push_back((tree, path)),
-                    other => self.requests.push(other),
+                    other => self.request(other),
                 }
             }
             self.records.append(&mut taken.records);
             self.snapshot = taken.snapshot;
             let next = match goes_on {
                 true => Input::Continue,
-                false => match self.queued.pop_front() {
-                    Some((tree, path)) => Input::Starting { tree, path },
+                false => match self.next_input() {
+                    Some(input) => input,
                     None => return Ok(()),
                 },
             };

@@ -2,10 +2,11 @@
 
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
-    Text, Timestamp, Value, record::Operation,
+    Text, Timestamp, Value,
+    record::{Ending, Lineage, Operation},
 };
 
-use crate::machine::Machine;
+use crate::{gates::Left, machine::Machine};
 
 /// What can happen to an instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,13 @@ pub enum Input {
         /// What may be promised about it.
         class: DeliveryClass,
     },
+    /// Another instance ended: a child, or the parent. Ignored when it is neither.
+    Ended {
+        /// Which.
+        instance: InstanceId,
+        /// How.
+        ending: Ending,
+    },
     /// Goes on with work that did not fit the last step.
     Continue,
     /// The end is asked for.
@@ -99,6 +107,15 @@ pub struct StepContext {
     pub causation: Option<Text>,
 }
 
+/// What an instance is born with besides its input.
+#[derive(Clone, Debug, Default)]
+pub struct Birth {
+    /// Its parent, when another instance starts it.
+    pub lineage: Option<Box<Lineage>>,
+    /// Business key; none means that the workflow computes it.
+    pub correlation: Option<Text>,
+}
+
 /// What a step decided.
 #[derive(Clone, Debug)]
 pub struct Step {
@@ -115,6 +132,15 @@ pub struct Step {
 pub enum Request {
     /// Begin an attempt; its `effect_started` is in the records.
     Perform(Call),
+    /// A body that a gate let in has ended.
+    Leave {
+        /// The ask that was let in.
+        call: CallId,
+        /// Its parameters.
+        input: Value,
+        /// How the body ended.
+        left: Left,
+    },
     /// A call waits for a slot: feed `Input::Starting` when there is one.
     Queue {
         /// Tree.
@@ -124,6 +150,8 @@ pub enum Request {
     },
     /// Give up an attempt.
     Abandon(CallId),
+    /// Tell a child that it is no longer wanted.
+    Close(InstanceId),
     /// Feed `Input::Continue`.
     Continue,
 }
@@ -184,7 +212,19 @@ pub fn start(
     input: Value,
     context: &StepContext,
 ) -> Result<Step, Rejection> {
-    input::start(machine, ctx, id, input, context, None)
+    input::start(machine, ctx, id, input, Birth::default(), context, None)
+}
+
+/// As [`start`], for an instance that is born with more than its input.
+pub fn start_born(
+    machine: &Machine,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    input: Value,
+    birth: Birth,
+    context: &StepContext,
+) -> Result<Step, Rejection> {
+    input::start(machine, ctx, id, input, birth, context, None)
 }
 
 /// As [`start`], for somebody who watches the guards.
@@ -196,7 +236,7 @@ pub fn start_watched(
     context: &StepContext,
     watch: &dyn GuardWatch,
 ) -> Result<Step, Rejection> {
-    input::start(machine, ctx, id, input, context, Some(watch))
+    input::start(machine, ctx, id, input, Birth::default(), context, Some(watch))
 }
 
 /// Decides one input. No records means that the input changes nothing.

@@ -146,6 +146,9 @@ fn steps(world: &mut World<'_>, test: &TestCase, class: &ClassOf<'_>) -> Result<
                 };
                 world.act_on_task(task, act, refused.as_ref(), &step.pointer)?;
             }
+            TestStepKind::Resolve { effect, answer, refused } => {
+                world.resolve(effect, answer, refused.as_ref(), &step.pointer)?;
+            }
             TestStepKind::Advance(span) => world.advance(*span, &step.pointer)?,
             TestStepKind::Crash => world.crash(class, &step.pointer)?,
         }

@@ -4,14 +4,19 @@
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
 //! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers),
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
-//! `decide PATH OUTCOME [FORM]`.
+//! `decide PATH OUTCOME [FORM]`, `ended PATH STATUS [JSON]` (the child of a node).
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
+pub(crate) mod chart;
+mod children;
 mod control;
+mod gates;
 mod incident;
+mod interpreter;
 mod operate;
 mod people;
+pub(crate) mod reference;
 mod retry;
 mod saga;
 mod statechart;
@@ -24,7 +29,7 @@ use traaviis_model::{
     Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
     Timestamp, Value,
     document::{self, Format},
-    record::{Operation, TaskAct},
+    record::{Ending, Operation, Status, TaskAct},
 };
 
 use crate::{
@@ -121,6 +126,16 @@ impl<'m> World<'m> {
                 error.retryable = how == "retryable";
                 outcome(Err(error))
             }
+            "ended" => {
+                let (status, output) = tail.split_once(' ').unwrap_or((tail, "null"));
+                let child = self.snapshot.children.iter().find(|(_, it)| *it.path == *path);
+                let instance = child.map_or(self.snapshot.id, |it| *it.0);
+                let status: Status = serde_json::from_str(&format!("{status:?}")).unwrap();
+                let error =
+                    (status != Status::Completed).then(|| EffectError::new("no_luck", "no luck"));
+                let ending = Ending { status, output: json(output), error, terminated: false };
+                Input::Ended { instance, ending }
+            }
             "unknown" => Input::Unknown {
                 tree,
                 path: path.into(),
@@ -190,7 +205,10 @@ impl<'m> World<'m> {
             let input = match request {
                 Request::Continue => Input::Continue,
                 Request::Queue { tree, path } => Input::Starting { tree, path },
-                Request::Perform(_) | Request::Abandon(_) => continue,
+                Request::Perform(_)
+                | Request::Abandon(_)
+                | Request::Leave { .. }
+                | Request::Close(_) => continue,
             };
             let step = step(self.machine, &self.snapshot, input, &context(self.now));
             self.took(step.unwrap_or_else(|why| panic!("{why}")));
@@ -209,7 +227,7 @@ impl<'m> World<'m> {
     }
 }
 
-fn context(now: Timestamp) -> StepContext {
+pub(crate) fn context(now: Timestamp) -> StepContext {
     StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
 }
 
@@ -242,6 +260,9 @@ fn show(body: &Body) -> Option<String> {
         Body::EffectLate { path, .. } => format!("late {path}"),
         Body::CompensationStarted { path, .. } => format!("undo {path}"),
         Body::CompensationFailed { path, .. } => format!("undo failed {path}"),
+        Body::ChildStarted { path, workflow, .. } => format!("child {path} {workflow}"),
+        Body::ChildClosing { .. } => "child closing".into(),
+        Body::ChildFinished { status, .. } => format!("child ended {}", status.as_str()),
         Body::EventIgnored { event, .. } => format!("ignored {event}"),
         Body::EventDeferred { event, .. } => format!("deferred {event}"),
         Body::EventRecalled { event } => format!("recalled {event}"),

@@ -1,4 +1,5 @@
-//! A call to the outside, as the engine asks for it and a connector performs it.
+//! A call, as the engine asks for it: to the outside, performed by a connector, or to another
+//! instance of the tenant, performed by the owners among themselves.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +9,33 @@ use crate::{
     value::Value,
 };
 
+/// Kinds of effects that go to a connector: to the outside.
+pub const CALL_KINDS: &[&str] = &[
+    "call",
+    "call_api",
+    "notify",
+    "mcp_call",
+    "call_llm",
+    "embed_text",
+    "vector_search",
+    "rag_pipeline",
+    "invoke_agent",
+    "spawn_agent",
+    "coordinate_agents",
+    "quality_gate",
+    "classify",
+    "extract",
+    "detect_pii",
+    "store_document",
+    "query_documents",
+];
+
 /// One attempt of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// Which attempt this is.
     pub id: CallId,
-    /// Kind of the effect: `call` or `call_api`.
+    /// Kind of the effect, such as `call_api` or `send_event`.
     pub kind: Text,
     /// Evaluated parameters; secrets are still references.
     pub input: Value,
@@ -22,6 +44,18 @@ pub struct Call {
     /// Time of this attempt; none means the kind's default.
     pub timeout: Option<Span>,
 }
+
+/// Kinds of effects that ask another instance, and nobody outside. The receiver knows the key, so
+/// asking again is harmless: after a crash they are simply asked again.
+pub const BETWEEN_INSTANCES: &[&str] = &["send_event", "spawn_fsm", "query_fsm"];
+
+/// Says whether an effect of this kind asks another instance.
+pub fn is_between_instances(kind: &str) -> bool {
+    BETWEEN_INSTANCES.contains(&kind)
+}
+
+/// Kind of the calls that ask whether an effect may go on; authors cannot write it.
+pub const GATE: &str = "gate";
 
 /// Names one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

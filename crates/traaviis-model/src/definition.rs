@@ -4,6 +4,7 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+mod migration;
 mod test_case;
 
 use std::collections::BTreeMap;
@@ -12,8 +13,9 @@ use semver::Version;
 
 use crate::{ids::DefinitionHash, ids::Text, value::Value};
 
+pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use test_case::{
-    Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+    Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
 };
 
 /// JSON pointer into the document as written.
@@ -58,6 +60,8 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+    /// How instances of older versions go on with this one, in order of precedence.
+    pub migrations: Vec<Migration>,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.
@@ -170,6 +174,8 @@ pub struct Validation {
 pub struct State {
     /// Name, without its parents.
     pub name: Text,
+    /// Stable identity, for diffs and migrations; stays when the state is renamed or moved.
+    pub id: Option<Text>,
     /// Kind, with what only that kind has.
     pub kind: StateKind,
     /// Candidates by event descriptor, in document order.
@@ -392,6 +398,8 @@ pub struct Effect {
     pub save: Option<Text>,
     /// Why it needs no compensation.
     pub waive: Option<Text>,
+    /// Gates that it must pass, the innermost first.
+    pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).
     pub params: Vec<(Text, Value)>,
     /// Child effects by role: `("effect", One)`, `("effects", List | Map)`, `("then", One)` ...
@@ -400,7 +408,23 @@ pub struct Effect {
     pub pointer: Pointer,
 }
 
+impl StateKind {
+    /// Returns the states directly below.
+    pub fn children(&self) -> &[State] {
+        match self {
+            StateKind::Compound { states, .. } | StateKind::Parallel { states } => states,
+            _ => &[],
+        }
+    }
+}
+
 impl Definition {
+    /// Returns the document as a value, for [`Pointer`]s.
+    pub fn json(&self) -> Value {
+        let text = self.document.as_str().unwrap_or_default();
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
     /// Returns every effect directly below, for `use` the named effect.
     pub fn parts_of<'a>(&'a self, effect: &'a Effect) -> Vec<&'a Effect> {
         let mut parts = effect.parts();
@@ -411,6 +435,17 @@ impl Definition {
         }
         parts
     }
+}
+
+/// A common key that puts an effect behind a gate.
+#[derive(Clone, Debug)]
+pub struct GateKey {
+    /// `rate_limit`, `concurrency` or `cache`.
+    pub kind: Text,
+    /// Parameters as written (templates).
+    pub params: Vec<(Text, Value)>,
+    /// Place.
+    pub pointer: Pointer,
 }
 
 impl Effect {

@@ -23,6 +23,9 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// JSON pointer to the place.
     pub path: String,
+    /// File of the component that this is about; absent for the document itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Line, from 1; absent when the place has no text of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
@@ -47,11 +50,18 @@ impl Diagnostic {
             code,
             severity: Severity::Error,
             path: path.into(),
+            file: None,
             line: None,
             column: None,
             message: message.into(),
             hint: None,
         }
+    }
+
+    /// Makes a warning of it.
+    #[must_use]
+    pub fn as_warning(self) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..self }
     }
 
     /// Returns this finding with what to do next.

@@ -27,7 +27,8 @@ use crate::{
 };
 
 pub use canonical::{canonical, definition_hash};
-pub use read::is_event_name;
+pub use read::Form as ChildForm;
+pub use read::{ParamUse, child_form, is_event_name, is_name, param_use};
 use tree::{Node, NodeKind, place_of};
 
 /// The JSON Schema (2020-12) of workflow documents, for editors.
@@ -63,16 +64,32 @@ pub struct Read {
     pub positions: Positions,
 }
 
+impl Read {
+    /// Returns what is told about a document that cannot be used.
+    pub fn refused(node: Node, files: Vec<String>, mut diagnostics: Vec<Diagnostic>) -> Read {
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let positions = Positions { root: Some(node), files };
+        Read { definition: None, diagnostics, positions }
+    }
+}
+
 /// Where the parts of a document stand in its text.
 #[derive(Clone, Debug, Default)]
 pub struct Positions {
     // The tree itself: a table of all pointers would be far larger than the document.
     root: Option<Node>,
+    // Names of what was merged into it, by `Node::file` without the document itself.
+    files: Vec<String>,
 }
 
 impl Positions {
     /// Returns line and column of a JSON pointer, or of its nearest existing ancestor.
     pub fn find(&self, pointer: &str) -> Option<(u32, u32)> {
+        self.walk(pointer).map(|(place, _)| place)
+    }
+
+    /// Returns the place of a pointer, and the file when it is not the document itself.
+    fn walk(&self, pointer: &str) -> Option<((u32, u32), Option<&String>)> {
         let mut node = self.root.as_ref()?;
         let mut place = (node.line, node.column);
         for segment in pointer.split('/').skip(1) {
@@ -89,15 +106,18 @@ impl Positions {
             place = place_of(key, child);
             node = child;
         }
-        Some(place)
+        let file = usize::from(node.file).checked_sub(1).and_then(|at| self.files.get(at));
+        Some((place, file))
     }
 
-    /// Gives a finding its line and column, unless it has them.
+    /// Gives a finding its file, line and column, unless it has them.
     pub fn place(&self, diagnostic: &mut Diagnostic) {
-        if diagnostic.line.is_none()
-            && let Some((line, column)) = self.find(&diagnostic.path)
-        {
+        let Some(((line, column), file)) = self.walk(&diagnostic.path) else { return };
+        if diagnostic.line.is_none() {
             (diagnostic.line, diagnostic.column) = (Some(line), Some(column));
+        }
+        if diagnostic.file.is_none() {
+            diagnostic.file = file.cloned();
         }
     }
 }
@@ -163,18 +183,42 @@ fn finish(parsed: Parsed) -> Read {
     let Some(node) = node else {
         return Read { definition: None, diagnostics, positions: Positions::default() };
     };
-    let (mut definition, found) = read::definition(&node);
-    diagnostics.extend(found);
+    let mut read = read_merged(node, Vec::new());
+    diagnostics.append(&mut read.diagnostics);
+    diagnostics.sort_by_key(|it| (it.line, it.column));
+    if diagnostics.iter().any(|it| it.severity == Severity::Error) {
+        read.definition = None;
+    }
+    Read { diagnostics, ..read }
+}
+
+/// Returns what is wrong with the form of a component whose parameters have their values.
+pub fn check_written(root: &Node) -> Vec<Diagnostic> {
+    read::written(root)
+}
+
+/// Returns what is wrong with how a document uses components, or is one; the rest is read when they
+/// are merged, because their parameters may stand anywhere.
+pub fn check_uses(root: &Node) -> Vec<Diagnostic> {
+    read::uses(root)
+}
+
+/// Reads a document into which its components are merged; `files` names theirs, in the order of
+/// [`Node::file`] from 1.
+pub fn read_merged(node: Node, files: Vec<String>) -> Read {
+    let (mut definition, mut diagnostics) = read::definition(&node);
     if let Some(definition) = &definition {
         diagnostics.retain(|it| {
             it.severity == Severity::Error || definition.waivers.reason(it.code, &it.path).is_none()
         });
     }
-    diagnostics.sort_by_key(|it| (it.line, it.column));
+    let positions = Positions { root: Some(node), files };
+    diagnostics.iter_mut().for_each(|it| positions.place(it));
+    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     if diagnostics.iter().any(|it| it.severity == Severity::Error) {
         definition = None;
     }
-    Read { definition, diagnostics, positions: Positions { root: Some(node) } }
+    Read { definition, diagnostics, positions }
 }
 
 #[cfg(test)]
@@ -427,20 +471,19 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nkind: component\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "initial: s\nstates: {s: {budgets: {}}}\nplugins: [{use: logger}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
             "5:14: E190 feature_unavailable: `budgets` is part of the language but not available in this release (at /states/s/budgets)\n\
              6:1: E190 feature_unavailable: `plugins` is part of the language but not available in this release (at /plugins)\n\
-             7:1: E190 feature_unavailable: `kind: component` is part of the language but not available in this release (at /kind)\n\
-             8:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             9:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
+             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
+             8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
-            "{type: call_llm, prompt: hi}",
-            "5:48: E190 feature_unavailable: effect `call_llm` is part of the language but not available in this release (at /states/s/invoke/0/effect/type)",
+            "{type: invoke_fsm, instance_id: k}",
+            "5:48: E190 feature_unavailable: effect `invoke_fsm` is part of the language but not available in this release (at /states/s/invoke/0/effect/type)",
         );
         check_effect(
-            "{type: value, value: 1, cache: {}}",
-            "5:65: E190 feature_unavailable: `cache` is part of the language but not available in this release (at /states/s/invoke/0/effect/cache)",
+            "{type: value, value: 1, redact: {}}",
+            "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
         );
     }
 
@@ -736,6 +779,34 @@ tests:
         check_effect(
             "{type: saga, steps: [{id: a, timeout: 1s, action: {type: value, value: 1, timeout: 2s}}]}",
             "5:70: E140 `timeout` stands on the step and on its action (at /states/s/invoke/0/effect/steps/0/timeout); keep one of them",
+        );
+    }
+
+    #[test]
+    fn effects_that_only_mocks_answer_are_checked_like_the_others() {
+        let at = "5:48: W190 feature_unavailable: effect";
+        let rest = "is checked, and tests answer it with mocks, but this release does not perform it (at /states/s/invoke/0/effect/type)";
+        check_effect(
+            "{type: call_llm, prompt: hi, temperature: \"${data.t}\"}",
+            &format!("{at} `call_llm` {rest}"),
+        );
+        check_effect(
+            "{type: call_llm, prompt: hi, prompt_ref: p, temperature: 3, tier: huge}",
+            &format!(
+                "5:33: E140 effect `call_llm` takes exactly one of `prompt`, `messages`, `prompt_ref` (at /states/s/invoke/0/effect)\n\
+                 {at} `call_llm` {rest}\n\
+                 5:98: E140 `temperature` of effect `call_llm` must be a number from 0 to 2 or a template, found `3` (at /states/s/invoke/0/effect/temperature)\n\
+                 5:107: E140 `tier` must be one of `small`, `medium`, `large`, not `huge` (at /states/s/invoke/0/effect/tier)"
+            ),
+        );
+        check_effect(
+            "{type: coordinate_agents, agents: [{id: a, role: r, task: t}, {id: a, rôle: r, task: t}]}",
+            &format!(
+                "{at} `coordinate_agents` {rest}\n\
+                 5:103: E140 `role` is missing in the agent (at /states/s/invoke/0/effect/agents/1)\n\
+                 5:108: E107 another agent has this id already (at /states/s/invoke/0/effect/agents/1/id)\n\
+                 5:111: E140 unknown key `rôle` in an agent (at /states/s/invoke/0/effect/agents/1/rôle); did you mean `role`?"
+            ),
         );
     }
 

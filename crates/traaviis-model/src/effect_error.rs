@@ -44,6 +44,12 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl EffectError {
+    /// Returns its code and that of its cause.
+    pub fn codes(&self) -> Vec<Text> {
+        let cause = self.cause.iter().map(|it| it.code.clone());
+        std::iter::once(self.code.clone()).chain(cause).collect()
+    }
+
     /// Returns an error that trying again does not mend.
     pub fn new(code: &str, message: impl Into<Text>) -> Self {
         EffectError {

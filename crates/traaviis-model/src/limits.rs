@@ -10,10 +10,16 @@ pub const DOCUMENT_NODES_MAX: usize = 200_000;
 pub const STATES_MAX: usize = 1_000;
 /// Nesting of states.
 pub const STATE_DEPTH_MAX: usize = 16;
+/// Components that one document merges directly.
+pub const COMPONENTS_MAX: usize = 100;
+/// Components inside components; deeper is a chain that nobody can read.
+pub const COMPONENT_DEPTH_MAX: usize = 8;
 /// Declared events of one workflow.
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
+/// Migrations of one workflow; older versions than these can go through one between.
+pub const MIGRATIONS_MAX: usize = 100;
 /// Actions of one block.
 pub const ACTIONS_PER_BLOCK_MAX: usize = 100;
 /// Items of one `for_each`; actions are instant, longer lists belong into a `batch`.
@@ -34,8 +40,26 @@ pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
 pub const SIGNALS_MAX: u64 = 1_000;
 /// People that one task asks.
 pub const TASK_QUORUM_MAX: u64 = 100;
+/// Keys of one kind of gate that a tenant has in use; more is a key that is never the same.
+pub const GATES_MAX: usize = 10_000;
+/// Effects that wait for one key of a gate.
+pub const GATE_WAITING_MAX: usize = 10_000;
+/// Passes of one window of a rate limit.
+pub const RATE_REQUESTS_MAX: u64 = 10_000;
+/// Failures and probes that a circuit breaker counts.
+pub const BREAKER_FAILURES_MAX: u64 = 1_000;
+/// Bytes of the cached values of one tenant: a small part of the memory of a process.
+pub const CACHE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one cached value.
+pub const CACHE_VALUE_BYTES_MAX: usize = 1 << 20;
+/// Agents of one `coordinate_agents`.
+pub const AGENTS_MAX: usize = 16;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Children of one instance that have not ended; they are held in memory with it.
+pub const CHILDREN_MAX: usize = 10_000;
+/// How many stand above a child; deeper is a workflow that starts itself without end.
+pub const CHILD_DEPTH_MAX: u32 = 32;
 /// Bytes of an event payload or start input.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instance's data.

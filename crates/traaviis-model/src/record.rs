@@ -5,6 +5,7 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod line;
+mod upgraded;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,7 @@ use crate::{
 };
 
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use upgraded::{TreePlace, Upgraded};
 
 /// Version of the record schema written by this release.
 pub const RECORD_VERSION: u32 = 1;
@@ -42,6 +44,48 @@ impl ActorKind {
             ActorKind::Agent => "agent",
         }
     }
+}
+
+/// What happens to a child when its parent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentClose {
+    /// It is cancelled; terminated when the parent was.
+    #[default]
+    Cancel,
+    /// It goes on alone.
+    Abandon,
+    /// It is cancelled, and always runs its exit actions and compensations.
+    RequestCancel,
+}
+
+/// Where a child comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The instance that started it.
+    pub parent_id: InstanceId,
+    /// The first of the line, which has no parent.
+    pub root_id: InstanceId,
+    /// How many stand above it.
+    pub depth: u32,
+    /// What the end of the parent means for it.
+    pub parent_close: ParentClose,
+}
+
+/// How another instance ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Status at the end.
+    pub status: Status,
+    /// Output.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub output: Value,
+    /// Error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// It was ended without exit actions and compensation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminated: bool,
 }
 
 /// Kinds of actors.
@@ -245,6 +289,13 @@ pub enum Held {
         /// What may be promised about it.
         class: DeliveryClass,
     },
+    /// A child ended.
+    Ended {
+        /// The child.
+        instance: InstanceId,
+        /// How.
+        ending: Ending,
+    },
     /// Work that did not fit the step before.
     Continue,
 }
@@ -256,7 +307,7 @@ impl Held {
             Held::Outcome { tree, path, .. }
             | Held::Starting { tree, path }
             | Held::Unknown { tree, path, .. } => Some((*tree, path)),
-            Held::Timer { .. } | Held::Continue => None,
+            Held::Timer { .. } | Held::Ended { .. } | Held::Continue => None,
         }
     }
 }
@@ -293,6 +344,13 @@ pub enum Operation {
         /// What to do.
         act: TaskAct,
     },
+    /// Goes on with another version.
+    Upgrade {
+        /// Definition from now on.
+        to: DefinitionHash,
+    },
+    /// Goes back to the version before the last upgrade.
+    Rollback,
     /// Puts a paused instance into other states.
     Move {
         /// Paths of states; what is inside them and around them follows.
@@ -396,6 +454,9 @@ pub enum Body {
         /// Business key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         correlation: Option<Text>,
+        /// Its parent, when another instance started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lineage: Option<Box<Lineage>>,
     },
     /// An event was taken.
     EventReceived {
@@ -417,6 +478,9 @@ pub enum Body {
         /// Payload.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         data: Value,
+        /// Deduplication id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
     },
     /// A declared event found no candidate and the policy is `defer`.
     EventDeferred {
@@ -425,6 +489,9 @@ pub enum Body {
         /// Payload.
         #[serde(default, skip_serializing_if = "Value::is_null")]
         data: Value,
+        /// Deduplication id of the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<Text>,
     },
     /// A deferred event is offered again; the first of its name leaves the queue.
     EventRecalled {
@@ -617,6 +684,34 @@ pub enum Body {
         /// `completed` or `failed`.
         outcome: Text,
     },
+    /// A child is started by a node; it is asked for right after this is durable.
+    ChildStarted {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// The child.
+        child: InstanceId,
+        /// What it runs.
+        workflow: Text,
+        /// What the end of this instance means for it.
+        parent_close: ParentClose,
+    },
+    /// A child is no longer wanted and is told so.
+    ChildClosing {
+        /// The child.
+        child: InstanceId,
+    },
+    /// A child ended, or could not be started.
+    ChildFinished {
+        /// The child.
+        child: InstanceId,
+        /// How.
+        status: Status,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<EffectError>,
+    },
     /// A loop begins its next round; what the former round left is dropped.
     LoopAdvanced {
         /// Tree.
@@ -781,6 +876,8 @@ pub enum Body {
         /// Why.
         reason: Text,
     },
+    /// The instance goes on with another version.
+    Upgraded(Box<Upgraded>),
     /// The end was asked for.
     CancelRequested {
         /// Skips exit actions and compensation.
@@ -840,6 +937,7 @@ impl Body {
             | Body::EffectCancelled { tree, path, .. }
             | Body::EffectUnknown { tree, path, .. }
             | Body::EffectLate { tree, path, .. }
+            | Body::ChildStarted { tree, path, .. }
             | Body::LoopAdvanced { tree, path, .. }
             | Body::CompensationStarted { tree, path, .. }
             | Body::CompensationCompleted { tree, path }
@@ -880,6 +978,9 @@ impl Body {
             Body::EffectCancelled { .. } => "effect_cancelled",
             Body::EffectUnknown { .. } => "effect_unknown",
             Body::EffectLate { .. } => "effect_late",
+            Body::ChildStarted { .. } => "child_started",
+            Body::ChildClosing { .. } => "child_closing",
+            Body::ChildFinished { .. } => "child_finished",
             Body::LoopAdvanced { .. } => "loop_advanced",
             Body::CompensationStarted { .. } => "compensation_started",
             Body::CompensationCompleted { .. } => "compensation_completed",
@@ -897,6 +998,7 @@ impl Body {
             Body::InputReleased => "input_released",
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
+            Body::Upgraded(_) => "upgraded",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",

@@ -10,14 +10,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    call::{Call, CallId},
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
-    record::{Body, Held, PatchOp, Record, Status, TimerKind},
+    record::{Body, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded},
     time::Timestamp,
     value::Value,
 };
 
 mod patch;
+mod upgrade;
 pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
@@ -57,6 +59,12 @@ pub struct Snapshot {
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
+    /// Its parent, when another instance started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Box<Lineage>>,
+    /// Children that have not ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub children: BTreeMap<InstanceId, Child>,
     /// What history states remember.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub history: BTreeMap<Text, Vec<Text>>,
@@ -75,6 +83,12 @@ pub struct Snapshot {
     /// Ends of attempts that wait until the instance is resumed, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<Held>,
+    /// It was ended without exit actions and compensation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminated: bool,
+    /// What takes the last upgrade back, as long as that is possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<Upgraded>>,
     /// Transitions so far.
     pub transition_count: u64,
     /// When it was created.
@@ -98,6 +112,22 @@ pub struct Timer {
     /// Payload of a delayed raise.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
+}
+
+/// A child that has not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Child {
+    /// Tree of the node that started it.
+    pub tree: Seq,
+    /// The node; it may be over.
+    pub path: Text,
+    /// What it runs.
+    pub workflow: Text,
+    /// What the end of this instance means for it.
+    pub parent_close: ParentClose,
+    /// It is no longer wanted, and is told so until it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
 }
 
 /// A question to a person.
@@ -301,7 +331,8 @@ impl Snapshot {
     /// Returns the state after the first record, which must be `created`.
     pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
         let header = &record.header;
-        let Body::Created { workflow, version, input, data, correlation } = &record.body else {
+        let Body::Created { workflow, version, input, data, correlation, lineage } = &record.body
+        else {
             return Err(ApplyError::NoCreated { instance: header.instance_id });
         };
         if header.seq != 1 {
@@ -327,12 +358,16 @@ impl Snapshot {
             error: None,
             ending: None,
             correlation: correlation.clone(),
+            lineage: lineage.clone(),
+            children: BTreeMap::new(),
             history: BTreeMap::new(),
             timers: Vec::new(),
             trees: Vec::new(),
             deferred: Vec::new(),
             incidents: Vec::new(),
             held: Vec::new(),
+            terminated: false,
+            undo: None,
             transition_count: 0,
             created_at: header.at,
             updated_at: header.at,
@@ -390,6 +425,26 @@ impl Snapshot {
         self.incidents.iter().any(|it| it.tree == tree && *it.path == *path)
     }
 
+    /// Says whether it is known how a started node ended, but not taken yet.
+    pub fn holds_outcome(&self, tree: Seq, path: &str) -> bool {
+        self.outcome_held(tree, path).is_some()
+    }
+
+    /// Returns how a started node ended that was not taken yet.
+    pub fn outcome_held(&self, of: Seq, node: &str) -> Option<&Held> {
+        let incidents = self.incidents.iter().filter_map(|it| it.held.as_deref());
+        let is_end = |held: &&Held| matches!(held, Held::Outcome { .. } | Held::Unknown { .. });
+        let mut ends = self.held.iter().chain(incidents).filter(is_end);
+        ends.find(|held| held.node().is_some_and(|(tree, path)| tree == of && **path == *node))
+    }
+
+    /// Says whether the end of another instance is known, but not taken yet.
+    pub fn holds_ending(&self, of: InstanceId) -> bool {
+        let incidents = self.incidents.iter().filter_map(|it| it.held.as_deref());
+        let is_it = |it: &Held| matches!(it, Held::Ended { instance, .. } if *instance == of);
+        self.held.iter().chain(incidents).any(is_it)
+    }
+
     /// Returns the tree that record `id` started.
     pub fn tree(&self, id: Seq) -> Option<&Tree> {
         self.trees.iter().find(|tree| tree.id == id)
@@ -403,6 +458,18 @@ impl Snapshot {
     /// Returns the calls of all trees: tree, path and node. Only they have idempotency keys.
     pub fn calls(&self) -> impl Iterator<Item = (Seq, &Text, &Node)> {
         self.nodes().filter(|(_, _, node)| node.key.is_some())
+    }
+
+    /// Returns the attempt of a call that runs now; without the time limit of calls to the outside.
+    pub fn call_of(&self, tree: Seq, path: &Text, node: &Node) -> Call {
+        let (scheduled, attempt) = (node.scheduled, node.attempt);
+        Call {
+            id: CallId { instance: self.id, tree, path: path.clone(), scheduled, attempt },
+            kind: node.kind.clone(),
+            input: node.input.clone(),
+            key: node.key.clone().unwrap_or_default(),
+            timeout: None,
+        }
     }
 
     /// Returns the tasks that wait for people: tree, path and node.
@@ -459,12 +526,25 @@ impl Snapshot {
             | Body::Warning { .. }
             | Body::EffectLate { .. }
             | Body::Emitted { .. }
-            | Body::CancelRequested { .. }
             | Body::CompensationCompleted { .. }
             | Body::Moved { .. }
             | Body::TaskCreated { .. }
             | Body::TaskExpired { .. }
             | Body::DocumentPut { .. } => {}
+            Body::CancelRequested { terminate, .. } => self.terminated |= terminate,
+            Body::ChildStarted { tree, path, child, workflow, parent_close } => {
+                let (tree, path, workflow) = (*tree, path.clone(), workflow.clone());
+                let parent_close = *parent_close;
+                let started = Child { tree, path, workflow, parent_close, closing: false };
+                self.children.insert(*child, started);
+            }
+            Body::ChildClosing { child } => {
+                self.children.get_mut(child).ok_or_else(|| child.to_string())?.closing = true;
+            }
+            Body::ChildFinished { child, .. } => {
+                self.children.remove(child).ok_or_else(|| child.to_string())?;
+            }
+            Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -474,7 +554,7 @@ impl Snapshot {
                 }
                 self.held.remove(0);
             }
-            Body::EventDeferred { event, data } => {
+            Body::EventDeferred { event, data, .. } => {
                 self.deferred.push((event.clone(), data.clone()));
             }
             Body::EventRecalled { event } => {
@@ -487,8 +567,11 @@ impl Snapshot {
                     self.history.insert(state.clone(), configuration.clone());
                 }
                 self.transition_count += 1;
+                self.undo = None;
             }
             Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => {
+                // Data of the new version do not fit the old one.
+                self.undo = self.undo.take().filter(|it| it.data.is_none());
                 for op in patch {
                     let (PatchOp::Add { path, .. }
                     | PatchOp::Replace { path, .. }
@@ -556,7 +639,9 @@ impl Snapshot {
                 self.trees.clear();
                 self.deferred.clear();
                 self.incidents.clear();
+                self.children.clear();
                 self.held.clear();
+                self.undo = None;
             }
             effect => self.change_effect(seq, effect)?,
         }
@@ -688,7 +773,10 @@ impl Snapshot {
         node.ended = seq;
         change(node);
         node.running.clear();
-        node.input = Value::Null;
+        // Compensations of what was done inside still read the items and the parameters.
+        if !matches!(&*node.kind, "batch" | "use") {
+            node.input = Value::Null;
+        }
         let error = node.error.clone().filter(|_| status == NodeStatus::Failed);
         if let Some((parent, segment)) = tree.parent_of(path) {
             let parent = tree.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;

@@ -30,6 +30,8 @@ pub struct Row {
     pub state: Text,
     /// Business key.
     pub correlation: Option<Text>,
+    /// The instance that started it.
+    pub parent: Option<InstanceId>,
     /// It waits for a person: an incident or a task is open.
     pub asks: bool,
     /// Last record.

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_engine::{Machine, Resolution};
+use traaviis_engine::{Birth, Machine, Resolution};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
@@ -29,9 +29,10 @@ use crate::{
     checkpoint,
     correlation::{Correlations, Holder},
     error::Error,
+    history,
     index::Feeder,
-    limits::{INBOX_MAX, READ_RECORDS_MAX},
-    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome},
+    limits::INBOX_MAX,
+    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
     runtime::{From, Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
@@ -174,7 +175,8 @@ impl Handle {
             });
             reply(started);
         });
-        let start = Start { ctx: ctx.clone(), machine: Arc::clone(machine), id, input, reply };
+        let (machine, birth) = (Arc::clone(machine), Birth::default());
+        let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
         self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Start(start));
         id
     }
@@ -250,6 +252,20 @@ impl Handle {
         operation: Operation,
     ) -> Result<Accepted, Error> {
         self.command(ctx, id, Command::Operate(operation))
+    }
+
+    /// Takes an instance over to another version of its workflow.
+    pub fn upgrade(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+    ) -> Result<Accepted, Error> {
+        wait(|reply| {
+            let machine = Arc::clone(machine);
+            let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
+            self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
+        })
     }
 
     /// Does something to an instance and waits until it is durable.
@@ -332,25 +348,7 @@ impl Handle {
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.
     pub fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
-        let log = &self.inner.shared.ports.log;
-        let mut records: Vec<Record> = Vec::new();
-        loop {
-            let from = records.last().map_or(1, |it| it.header.seq + 1);
-            let lines = log.read(ctx, id, from, READ_RECORDS_MAX)?;
-            let count = lines.len();
-            for line in lines {
-                let record =
-                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
-                if record.header.tenant_id != ctx.tenant() {
-                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
-                    return Err(Error::TenantMismatch { id, expected, found });
-                }
-                records.push(record);
-            }
-            if count < READ_RECORDS_MAX {
-                return Ok(records);
-            }
-        }
+        history::read(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Waits until `holds` is true of an instance's state; none when the time runs out before.
@@ -492,10 +490,7 @@ impl Handle {
 
     /// Folds the history of an instance.
     fn fold(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let records = self.history(ctx, id)?;
-        let folded = Snapshot::fold(&records);
-        let snapshot = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
-        Ok(snapshot.map(Arc::new))
+        history::fold(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Says whether the log holds an instance that memory may have forgotten.
@@ -523,11 +518,16 @@ impl fmt::Debug for Handle {
 fn refuse(message: Message, error: Error) {
     match message {
         Message::Start(start) => (start.reply)(Err(error)),
+        Message::Upgrade(upgrade) => (upgrade.reply)(Err(error)),
         Message::Command { reply, .. } => reply(Err(error)),
         Message::Find { reply, .. } => reply(Err(error)),
         // The reply is dropped, which its receiver sees.
         Message::List { .. }
+        | Message::Deliver { .. }
         | Message::Outcome { .. }
+        | Message::Yield { .. }
+        | Message::Attend { .. }
+        | Message::Ended { .. }
         | Message::Committed(_)
         | Message::Collect(_)
         | Message::Drain(_) => {}

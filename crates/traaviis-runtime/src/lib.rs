@@ -16,7 +16,9 @@ mod clock;
 pub mod correlation;
 pub mod error;
 pub mod handle;
+mod history;
 pub mod index;
+pub mod library;
 pub mod limits;
 pub mod owner;
 pub mod recovery;
@@ -26,6 +28,7 @@ pub mod watch;
 
 pub use error::Error;
 pub use handle::{Accepted, Handle, Started};
+pub use library::Library;
 pub use owner::{Command, Committed};
 pub use recovery::{Fault, RecoveryReport, faults};
 pub use runtime::{Options, Ports, Runtime};

@@ -11,11 +11,15 @@
 //! - A timer is fed only when the time is at or past its due time, the earliest first.
 //! - A definition is durable before the first instance that it decides is offered to the log.
 
+mod between;
 mod dedup;
+mod family;
+mod gated;
 mod mailbox;
 mod message;
 mod slots;
 mod starting;
+mod upgrading;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
@@ -29,25 +33,30 @@ use std::{
 
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
 use traaviis_model::{
-    Actor, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
+    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
     TenantId, Text, Timestamp, Value,
+    call::{GATE, is_between_instances},
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
+use traaviis_ports::{Append, Commit, LogError, LogStore, Outcome, Position};
 
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
+    library::{Library, NoLibrary},
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
     recovery::{Fault, Part},
     summary::{Filter, Summary, newest},
 };
+pub use between::{NoPost, Post};
 pub use dedup::EventIds;
+pub use family::Relation;
+pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
-    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome,
+    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome, Upgrade,
 };
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -73,18 +82,26 @@ impl Key {
 }
 
 /// Settings of an owner.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Calls of one tenant that run at once.
     pub slots: usize,
     /// Ended instances to remember.
     pub finished_max: usize,
+    /// Gates of the process.
+    pub gates: Arc<SharedGates>,
     /// Business keys of the process.
     pub correlations: Arc<Correlations>,
     /// Definitions of the process that are durable.
     pub definitions: Arc<Stored>,
     /// Set when an ended instance was forgotten, so that its id is looked up in the log.
     pub forgets: Arc<AtomicBool>,
+    /// The way to the other owners of the process.
+    pub post: Arc<dyn Post>,
+    /// What children run.
+    pub library: Arc<dyn Library>,
+    /// Where the histories of ended instances are.
+    pub log: Option<Arc<dyn LogStore>>,
 }
 
 impl Default for Settings {
@@ -92,9 +109,13 @@ impl Default for Settings {
         Settings {
             slots: RUNNING_EFFECTS_MAX,
             finished_max: FINISHED_SUMMARIES_MAX,
+            gates: Arc::default(),
             correlations: Arc::default(),
             definitions: Arc::default(),
             forgets: Arc::default(),
+            post: Arc::new(NoPost),
+            library: Arc::new(NoLibrary),
+            log: None,
         }
     }
 }
@@ -161,6 +182,10 @@ pub struct Owner {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Instances that wait for space.
     full: BTreeSet<(Timestamp, Key)>,
+    /// Children whose start waits for space.
+    unborn: HashMap<Key, Start, FixedHasher>,
+    /// Who is told when an instance ends.
+    attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
     /// Instances that may take a step now.
     ready: VecDeque<Key>,
     /// Tenants of whom a slot may be free.
@@ -187,6 +212,8 @@ impl Owner {
             token: 0,
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
+            unborn: HashMap::default(),
+            attending: HashMap::default(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
             engine: Actor::engine(),
@@ -214,6 +241,7 @@ impl Owner {
         for (ctx, snapshot, event_ids) in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             self.tenant(&ctx);
+            self.settings.gates.restore(&snapshot);
             if let Some(key) = &snapshot.correlation {
                 // What the log holds is true, even two open instances of one key.
                 let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
@@ -234,7 +262,7 @@ impl Owner {
         let mut keys: Vec<Key> = self.instances.keys().copied().collect();
         keys.sort_unstable();
         for key in keys {
-            self.resume_instance(key, class);
+            self.resume_instance(key, class, now);
         }
         self.freed.extend(self.tenants.keys());
         self.tick(now, outbox);
@@ -244,6 +272,7 @@ impl Owner {
         &mut self,
         key: Key,
         class: &dyn Fn(&TenantCtx, &str, &Value) -> DeliveryClass,
+        now: Timestamp,
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
@@ -251,16 +280,23 @@ impl Owner {
             return;
         }
         let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
-        let Recovery { inputs, queued } =
-            recover(&snapshot, |kind, input| class(&tenant.ctx, kind, input));
-        if inputs.is_empty() {
-            return;
-        }
-        let mailbox = instance.mailbox.get_or_insert_default();
-        inputs.into_iter().for_each(|input| mailbox.push(Job::runtime(input)));
+        let ctx = tenant.ctx.clone();
+        let Recovery { inputs, queued, asked } =
+            recover(&snapshot, |kind, input| class(&ctx, kind, input));
+        let (gates, asked): (Vec<Call>, Vec<Call>) =
+            asked.into_iter().partition(|it| &*it.kind == GATE);
+        asked.iter().for_each(|call| tenant.slots.take(&call.id));
         for (tree, path) in queued {
             tenant.slots.wait(Waiting { key, tree, path });
         }
+        asked.into_iter().for_each(|call| self.ask_instance(&ctx, call));
+        gates.into_iter().for_each(|call| self.ask_gate(key.tenant, call, now));
+        self.meet_family(&ctx, &snapshot);
+        let Some(instance) = self.instances.get_mut(&key).filter(|_| !inputs.is_empty()) else {
+            return;
+        };
+        let mailbox = instance.mailbox.get_or_insert_default();
+        inputs.into_iter().for_each(|input| mailbox.push(Job::runtime(input)));
         self.ready.push_back(key);
     }
 
@@ -268,14 +304,32 @@ impl Owner {
     pub fn handle(&mut self, message: Message, now: Timestamp, outbox: &mut dyn Outbox) {
         match message {
             Message::Start(start) => match self.refusal() {
+                // The start of a child is part of the work of its parent.
+                Some(Error::Stopping) if start.birth.lineage.is_some() => {
+                    self.start(start, now, outbox);
+                }
                 Some(error) => (start.reply)(Err(error)),
                 None => self.start(start, now, outbox),
             },
+            Message::Upgrade(upgrade) => match self.refusal() {
+                Some(error) => (upgrade.reply)(Err(error)),
+                None => self.upgrade(upgrade, now, outbox),
+            },
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
-                None => self.command(ctx, id, command, reply, now),
+                None => self.command(id, command, Origin::Caller(ctx, reply), now),
+            },
+            // What an instance asked is part of its work, which goes on while nothing new is taken.
+            Message::Deliver { ctx, id, command, reply } => match &self.dead {
+                Some(error) => reply(Err(Error::Log(error.clone()))),
+                None => self.command(id, command, Origin::Instance(ctx, reply), now),
             },
             Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
+            Message::Yield { tenant, call } => self.free_slot(tenant, &call),
+            Message::Attend { ctx, of, by, relation } => self.attend(&ctx, of, by, relation),
+            Message::Ended { tenant, to, of, ending } => {
+                self.heard_end(Key { tenant, id: to }, of, ending);
+            }
             Message::Committed(outcomes) => {
                 for (token, commit) in outcomes {
                     self.committed(token, commit, now, outbox);
@@ -305,6 +359,9 @@ impl Owner {
                 instance.hold = Hold::Idle;
                 self.ready.push_back(key);
             }
+            if let Some(start) = self.unborn.remove(&key) {
+                self.start(start, now, outbox);
+            }
         }
         while !self.draining
             && let Some((due, key)) = self.timers.first().copied()
@@ -316,6 +373,9 @@ impl Owner {
                 self.ready.push_back(key);
             }
         }
+        if !self.draining {
+            self.let_in(now);
+        }
         self.settle(now, outbox);
     }
 
@@ -326,7 +386,8 @@ impl Owner {
         }
         let timer = self.timers.first().filter(|_| !self.draining).map(|it| it.0);
         let full = self.full.first().map(|it| it.0);
-        timer.into_iter().chain(full).min()
+        let gate = self.settings.gates.due().filter(|_| !self.draining);
+        timer.into_iter().chain(full).chain(gate).min()
     }
 
     /// Says whether nothing runs: no append and no call is on its way.
@@ -374,24 +435,20 @@ impl Owner {
 
     // --- Inputs -----------------------------------------------------------------------------
 
-    fn command(
-        &mut self,
-        ctx: TenantCtx,
-        id: InstanceId,
-        command: Command,
-        reply: Reply<Accepted>,
-        now: Timestamp,
-    ) {
+    fn command(&mut self, id: InstanceId, command: Command, origin: Origin, now: Timestamp) {
+        let Some(ctx) = origin.ctx() else { return };
         let key = Key { tenant: ctx.tenant(), id };
         let Some(instance) = self.instances.get_mut(&key) else {
-            return reply(Err(self.why_not_open(key)));
+            return origin.answer(Err(self.why_not_open(key)));
         };
         if instance.machine.is_none() {
-            return reply(Err(definition_missing(&instance.snapshot)));
+            return origin.answer(Err(definition_missing(&instance.snapshot)));
         }
-        if let Hold::Full(until) = instance.hold {
+        if let Hold::Full(until) = instance.hold
+            && matches!(origin, Origin::Caller(..))
+        {
             if now < until {
-                return reply(Err(Error::Log(LogError::Full)));
+                return origin.answer(Err(Error::Log(LogError::Full)));
             }
             self.full.remove(&(until, key));
             instance.hold = Hold::Idle;
@@ -399,9 +456,10 @@ impl Owner {
         let mailbox = instance.mailbox.get_or_insert_default();
         if mailbox.len() >= MAILBOX_MAX {
             let message = format!("instance `{id}` has {MAILBOX_MAX} inputs waiting; send slower");
-            return reply(Err(Error::rejected("instance_backlog_full", message, Value::Null)));
+            let error = Error::rejected("instance_backlog_full", message, Value::Null);
+            return origin.answer(Err(error));
         }
-        mailbox.push(Job { input: command.into(), origin: Origin::Caller(ctx, reply) });
+        mailbox.push(Job { input: command.into(), origin });
         self.ready.push_back(key);
     }
 
@@ -414,16 +472,20 @@ impl Owner {
     }
 
     fn outcome(&mut self, tenant: TenantId, call: CallId, outcome: Outcome) {
-        if let Some(it) = self.tenants.get_mut(&tenant) {
-            it.slots.give_back(&call);
-            self.freed.push_back(tenant);
-        }
+        self.free_slot(tenant, &call);
         let key = Key { tenant, id: call.instance };
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let CallId { tree, path, scheduled, attempt, .. } = call;
         let input = Input::Outcome { tree, path, scheduled, attempt, outcome };
         instance.mailbox.get_or_insert_default().push(Job::runtime(input));
         self.ready.push_back(key);
+    }
+
+    fn free_slot(&mut self, tenant: TenantId, call: &CallId) {
+        if let Some(it) = self.tenants.get_mut(&tenant) {
+            it.slots.give_back(call);
+            self.freed.push_back(tenant);
+        }
     }
 
     fn promise_slots(&mut self, tenant: TenantId) {
@@ -477,9 +539,13 @@ impl Owner {
         let Job { input, origin } = job;
         let again = match origin {
             Origin::Caller(..) => None,
-            Origin::Runtime => Some(input.clone()),
+            Origin::Instance(..) | Origin::Runtime => Some(input.clone()),
         };
-        let step = match traaviis_engine::step(&machine, &snapshot, input, &context) {
+        let decided = match self.change_version(&machine, &snapshot, &input, &context) {
+            Some(decided) => decided,
+            None => traaviis_engine::step(&machine, &snapshot, input, &context),
+        };
+        let step = match decided {
             Ok(step) => step,
             Err(rejection) => return origin.answer(Err(Error::Rejected(rejection))),
         };
@@ -504,20 +570,14 @@ impl Owner {
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
         }
-        let ctx = match &origin {
-            Origin::Caller(ctx, _) => ctx.clone(),
-            Origin::Runtime => self.tenants[&key.tenant].ctx.clone(),
-        };
+        let ctx = origin.ctx().unwrap_or(&self.tenants[&key.tenant].ctx).clone();
         let append = to_append(key, &records, &snapshot);
         let pending = Pending { key, snapshot, records, requests, origin, again };
         self.append(&ctx, append, Commitment::Step(Box::new(pending)), outbox);
     }
 
     fn context(&mut self, tenant: TenantId, job: &Job, now: Timestamp) -> StepContext {
-        let actor = match &job.origin {
-            Origin::Caller(ctx, _) => ctx.actor().clone(),
-            Origin::Runtime => self.engine.clone(),
-        };
+        let actor = job.origin.ctx().map_or(&self.engine, TenantCtx::actor).clone();
         let mut start_slots = 0;
         if let Some(it) = self.tenants.get_mut(&tenant) {
             if matches!(job.input, Input::Starting { .. }) {
@@ -546,7 +606,9 @@ impl Owner {
     fn reserve(&mut self, tenant: TenantId, requests: &[Request]) {
         let Some(it) = self.tenants.get_mut(&tenant) else { return };
         for request in requests {
-            if let Request::Perform(call) = request {
+            if let Request::Perform(call) = request
+                && &*call.kind != GATE
+            {
                 it.slots.take(&call.id);
             }
         }
@@ -570,7 +632,9 @@ impl Owner {
             return self.definition_committed(tenant, hash, commit, now, outbox);
         }
         match (commit, commitment) {
-            (Ok(position), Commitment::Step(pending)) => self.apply(*pending, position, outbox),
+            (Ok(position), Commitment::Step(pending)) => {
+                self.apply(*pending, position, now, outbox);
+            }
             (Ok(position), Commitment::Start(begun)) => {
                 self.begin(*begun, position, now, outbox);
             }
@@ -600,12 +664,25 @@ impl Owner {
 
     /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
     /// to watch after an answer therefore never sees what happened before it.
-    fn apply(&mut self, pending: Pending, position: Position, outbox: &mut dyn Outbox) {
+    fn apply(
+        &mut self,
+        pending: Pending,
+        position: Position,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         instance.snapshot = Arc::clone(&snapshot);
+        if instance
+            .machine
+            .as_ref()
+            .is_some_and(|it| it.definition().hash != snapshot.definition_hash)
+        {
+            instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
+        }
         for record in &records {
             EventIds::note(&mut instance.event_ids, record);
         }
@@ -617,18 +694,39 @@ impl Owner {
         let seq = snapshot.seq;
         outbox.publish(Committed { position, records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
-        self.request(key, requests, outbox);
+        self.request(key, requests, now, outbox);
     }
 
-    fn request(&mut self, key: Key, requests: Vec<Request>, outbox: &mut dyn Outbox) {
-        let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
+    fn request(
+        &mut self,
+        key: Key,
+        requests: Vec<Request>,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         for request in requests {
+            let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
             match request {
+                Request::Perform(call) if &*call.kind == GATE => {
+                    self.ask_gate(key.tenant, call, now)
+                }
+                Request::Leave { call, input, left } => {
+                    self.leave_gate(key.tenant, &call, &input, left, now);
+                }
+                Request::Perform(call) if is_between_instances(&call.kind) => {
+                    let ctx = tenant.ctx.clone();
+                    self.ask_instance(&ctx, call);
+                }
                 Request::Perform(call) => outbox.perform(&tenant.ctx, call),
                 Request::Abandon(id) => {
                     outbox.abandon(&tenant.ctx, &id);
                     tenant.slots.give_back(&id);
                     self.freed.push_back(key.tenant);
+                    self.forget_gate(key.tenant, &id);
+                }
+                Request::Close(child) => {
+                    let ctx = tenant.ctx.clone();
+                    self.close_child(&ctx, child);
                 }
                 Request::Queue { tree, path } => {
                     tenant.slots.wait(Waiting { key, tree, path });
@@ -649,20 +747,27 @@ impl Owner {
     fn put_back(&mut self, pending: Pending, now: Timestamp) {
         let Pending { key, requests, origin, again, .. } = pending;
         self.release(key.tenant, &requests);
-        origin.answer(Err(Error::Log(LogError::Full)));
+        // A timer stands in the snapshot and comes again by itself.
+        let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
+        let again = match again {
+            Some(input) => Some(Job { input, origin }),
+            None => {
+                origin.answer(Err(Error::Log(LogError::Full)));
+                None
+            }
+        };
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let mut callers = Vec::new();
         if let Some(mailbox) = &mut instance.mailbox {
             callers = mailbox.take_callers();
         }
-        // A timer stands in the snapshot and comes again by itself.
-        if let Some(input) = again.filter(|it| !matches!(it, Input::Timer { .. })) {
-            if matches!(input, Input::Starting { .. })
+        if let Some(job) = again {
+            if matches!(job.input, Input::Starting { .. })
                 && let Some(it) = self.tenants.get_mut(&key.tenant)
             {
                 it.slots.promise();
             }
-            instance.mailbox.get_or_insert_default().push_front(Job::runtime(input));
+            instance.mailbox.get_or_insert_default().push_front(job);
         }
         instance.mailbox = instance.mailbox.take().filter(|it| it.len() > 0);
         if instance.mailbox.is_none() && instance.due_timer(now, None).is_none() {
@@ -682,8 +787,8 @@ impl Owner {
     /// Undoes a step whose records the log does not take: a caller learns it; an input of the
     /// instance's own is kept in an incident.
     fn refused(&mut self, pending: Pending, why: &str, now: Timestamp, outbox: &mut dyn Outbox) {
-        let is_caller = matches!(pending.origin, Origin::Caller(..));
-        if pending.again.is_none() && !is_caller {
+        let is_told = !matches!(pending.origin, Origin::Runtime);
+        if pending.again.is_none() && !is_told {
             // Even the incident was refused; there is no third try.
             return self.set_aside(pending, why);
         }
@@ -693,6 +798,7 @@ impl Owner {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         self.ready.push_back(key);
+        let again = again.filter(|_| !is_told);
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let actor = self.engine.clone();
@@ -721,9 +827,11 @@ impl Owner {
                 job.answer(Err(failed()));
             }
         }
-        let waiting = mem::take(&mut self.starting).into_values().flatten();
-        for start in waiting.chain(self.definitions.take_waiting()) {
+        for start in mem::take(&mut self.starting).into_values().flatten() {
             (start.reply)(Err(failed()));
+        }
+        for waiting in self.definitions.take_waiting() {
+            waiting.refuse(failed());
         }
         outbox.fatal(&error);
     }
@@ -777,6 +885,7 @@ impl Owner {
             self.settings.correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
         }
         self.remember(Arc::new(Summary::of(snapshot)));
+        self.tell_family(key, snapshot);
         self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
     }
 

@@ -31,8 +31,9 @@ use crate::{
     error::Error,
     handle::{Handle, Inner},
     index::{Feeder, OnGivenUp, Reached},
+    library::{Library, NoLibrary},
     limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
-    owner::{Committed, Key, Message, Outbox, Owner, Settings},
+    owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     recovery::{Recovery, RecoveryReport},
     watch::Watchers,
 };
@@ -87,6 +88,8 @@ pub struct Options {
     pub index: Option<Arc<dyn Index>>,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
+    /// What children run.
+    pub library: Arc<dyn Library>,
     /// Told once when the log failed; the process should end with code 70.
     pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
@@ -102,6 +105,7 @@ impl Default for Options {
             lost: Vec::new(),
             index: None,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
+            library: Arc::new(NoLibrary),
             on_fatal: Arc::new(|_| ()),
         }
     }
@@ -140,12 +144,18 @@ impl Runtime {
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
+        let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
+            (0..count).map(|_| channel()).collect();
         let settings = Settings {
             slots: (options.slots / count).max(1),
             finished_max: (options.finished_max / count).max(1),
+            gates: Arc::default(),
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
+            library: Arc::clone(&options.library),
+            log: Some(Arc::clone(&ports.log)),
+            post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
         let reached: Vec<Arc<Reached>> = (0..count).map(|_| Arc::default()).collect();
@@ -172,10 +182,13 @@ impl Runtime {
             checkpoint_due,
             on_fatal: Arc::clone(&options.on_fatal),
         });
+        // All are made before one goes: what they share must be whole.
+        let owners: Vec<Owner> =
+            parts.into_iter().map(|part| Owner::new(settings.clone(), part)).collect();
         let mut shards = Vec::with_capacity(count);
-        for (number, (part, reached)) in parts.into_iter().zip(reached).enumerate() {
-            let owner = Owner::new(settings.clone(), part);
-            shards.push(start_shard(number, owner, &shared, reached)?);
+        let queues = queues.into_iter().zip(reached);
+        for (number, (owner, (queue, reached))) in owners.into_iter().zip(queues).enumerate() {
+            shards.push(start_shard(number, owner, queue, &shared, reached)?);
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
@@ -204,13 +217,23 @@ pub(crate) struct Shard {
     pub callers: Arc<AtomicUsize>,
 }
 
+/// The senders of all shards, for what instances send to each other.
+struct Senders(Vec<Sender<Signal>>);
+
+impl Post for Senders {
+    fn post(&self, to: Key, message: Message) {
+        // A shard that has ended learns it at the next start: the call has no outcome.
+        let _ = self.0[shard_of(&to, self.0.len())].send(Signal::Message(message, From::Runtime));
+    }
+}
+
 fn start_shard(
     number: usize,
     owner: Owner,
+    (signals, receiver): (Sender<Signal>, Receiver<Signal>),
     shared: &Arc<Shared>,
     reached: Arc<Reached>,
 ) -> Result<Shard, Error> {
-    let (signals, receiver) = channel();
     let callers = Arc::new(AtomicUsize::new(0));
     let shard = Shard { signals, callers };
     let sink: Arc<dyn CommitSink> =

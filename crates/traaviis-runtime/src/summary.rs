@@ -34,6 +34,12 @@ pub struct Summary {
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
+    /// Its parent, when another instance started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<InstanceId>,
+    /// It was ended without exit actions and compensation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminated: bool,
     /// FNV-1a of the start input's JSON; tells a repeated start from another one.
     pub input_hash: u64,
     /// When it was created.
@@ -66,6 +72,8 @@ impl Summary {
             output,
             error: snapshot.error.as_ref().map(shorten),
             correlation: snapshot.correlation.clone(),
+            parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),
+            terminated: snapshot.terminated,
             input_hash: hash_value(&snapshot.input),
             created_at: snapshot.created_at,
             updated_at: snapshot.updated_at,

@@ -40,8 +40,9 @@ const WAL_PAGES: i32 = 4_000;
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
-    correlation, asks, seq, created_at, updated_at, finished_at, due, first, last) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+    correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
+    parent) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
     ON CONFLICT (tenant, id) DO UPDATE SET workflow = excluded.workflow, \
     version = excluded.version, status = excluded.status, state = excluded.state, \
     correlation = excluded.correlation, asks = excluded.asks, seq = excluded.seq, \
@@ -191,6 +192,7 @@ impl Index for SqliteIndex {
                         row.due.map(|it| it.0),
                         row.first.map(|it| it as i64),
                         row.last as i64,
+                        row.parent.as_ref().map(|it| it.0.as_bytes()),
                     ])?;
                     if let Some(body) = &row.snapshot {
                         put_snapshot.execute(params![tenant, id, row.seq as i64, body])?;

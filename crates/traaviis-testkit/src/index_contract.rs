@@ -22,6 +22,7 @@ pub fn row(ctx: &TenantCtx, number: u128, seq: u64, status: Status) -> Row {
         status,
         state: format!("s{seq}").into(),
         correlation: Some(format!("key-{}", number / 2).into()),
+        parent: number.is_multiple_of(3).then(|| id(number - 1)),
         asks: status == Status::Incident,
         seq,
         created_at: Timestamp(1_000),

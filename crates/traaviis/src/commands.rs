@@ -2,7 +2,9 @@
 
 pub mod bench;
 pub mod cancel;
+pub mod compare;
 pub mod completions;
+pub mod diff;
 pub mod doctor;
 pub mod edit;
 pub mod fmt;
@@ -26,5 +28,6 @@ pub mod show;
 pub mod simulate;
 pub mod tasks;
 pub mod test;
+pub mod upgrade;
 pub mod validate;
 pub mod version;

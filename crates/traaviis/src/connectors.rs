@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_connect::{EgressPolicy, Functions, HttpConnector, Options, Target};
+use traaviis_connect::{Connectors, EgressPolicy, HttpConnector, Options, Target};
 use traaviis_model::document::{Format, read_tree, tree::NodeKind};
 use traaviis_ports::Connector;
 use url::Url;
@@ -35,14 +35,18 @@ pub struct ConnectorArgs {
     /// itself, `localhost:PORT` opens 127.0.0.1 and `::1`.
     #[arg(long, value_name = "HOST:PORT")]
     allow_private: Vec<String>,
+    /// The workflow file of the run that was kept.
+    #[arg(skip)]
+    #[serde(default)]
+    workflow: Option<PathBuf>,
 }
 
 impl ConnectorArgs {
     /// Makes the connector; `beside` is the folder of the workflow file.
     pub fn connector(&self, beside: Option<&Path>) -> Result<Arc<dyn Connector>, Failure> {
-        let functions = match self.file(beside) {
+        let connectors = match self.file(beside) {
             Some(file) => read(&file)?,
-            None => Functions::default(),
+            None => Connectors::default(),
         };
         let allow_private = self
             .allow_private
@@ -50,18 +54,21 @@ impl ConnectorArgs {
             .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
         let egress = EgressPolicy { allow_private, ..EgressPolicy::default() };
-        let connector = HttpConnector::new(Options { egress, functions, ..Options::default() })
+        let connector = HttpConnector::new(Options { egress, connectors, ..Options::default() })
             .map_err(|error| {
                 Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
             })?;
         Ok(Arc::new(connector))
     }
 
-    /// Keeps the arguments in a data directory.
-    pub fn remember(&self, dir: &Path, beside: Option<&Path>) -> Result<(), Failure> {
-        let absolute = self.file(beside).map(|file| fs::canonicalize(&file).unwrap_or(file));
-        let kept =
-            ConnectorArgs { connectors: absolute, allow_private: self.allow_private.clone() };
+    /// Keeps the arguments in a data directory, with the workflow file of the run.
+    pub fn remember(&self, dir: &Path, workflow: &Path) -> Result<(), Failure> {
+        let absolute = |file: PathBuf| fs::canonicalize(&file).unwrap_or(file);
+        let kept = ConnectorArgs {
+            connectors: self.file(workflow.parent()).map(absolute),
+            allow_private: self.allow_private.clone(),
+            workflow: Some(absolute(workflow.to_path_buf())),
+        };
         let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
         fs::write(dir.join(REMEMBERED), text).map_err(|error| {
@@ -74,6 +81,11 @@ impl ConnectorArgs {
     pub fn remembered(dir: &Path) -> ConnectorArgs {
         let kept = fs::read(dir.join(REMEMBERED)).ok();
         kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Returns the workflow file of the last run.
+    pub fn workflow(&self) -> Option<&Path> {
+        self.workflow.as_deref()
     }
 
     /// Returns host and port of everything the connectors file names.
@@ -123,11 +135,13 @@ fn read_text(file: &Path) -> Result<String, Failure> {
     })
 }
 
-fn read(file: &Path) -> Result<Functions, Failure> {
+fn read(file: &Path) -> Result<Connectors, Failure> {
     let text = read_text(file)?;
-    Functions::read(&text, Format::of_path(file)).map_err(|found| {
+    let mut connectors = Connectors::read(&text, Format::of_path(file)).map_err(|found| {
         let lines: Vec<String> =
             found.iter().map(|it| format!("{}:{it}", file.display())).collect();
         Failure::finding("connectors_invalid", lines.join("\n"))
-    })
+    })?;
+    connectors.channels.beside(file.parent().unwrap_or(Path::new("")));
+    Ok(connectors)
 }

@@ -27,6 +27,7 @@ use traaviis_runtime::{
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
 use crate::{
+    children::Children,
     clock::{RandomIds, SystemClock},
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
@@ -72,9 +73,15 @@ pub struct Data {
 }
 
 impl Data {
-    /// Opens a directory and goes on with what is there.
-    pub fn open(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+    /// Opens a directory and goes on with what is there. Children run what lies beside `file`.
+    pub fn open(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+    ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
+        let children =
+            Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
@@ -85,6 +92,7 @@ impl Data {
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
+            library: Arc::new(children),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -118,7 +126,8 @@ impl Data {
     /// Opens a directory for one change; calls go where the last run sent them.
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
-        Data::open(dir, ConnectorArgs::remembered(dir).connector(None)?)
+        let args = ConnectorArgs::remembered(dir);
+        Data::open(dir, args.connector(None)?, args.workflow())
     }
 
     /// Ends the runtime: running calls get a moment, the state is kept as a checkpoint.
@@ -197,6 +206,12 @@ impl Data {
     /// Pauses, resumes, edits or moves an instance; returns the state after it.
     pub fn operate(&self, id: InstanceId, operation: Operation) -> Result<Snapshot, Failure> {
         self.handle.operate(&self.ctx, id, operation).map_err(refused)?;
+        self.after(id)
+    }
+
+    /// Takes an instance over to another version; returns the state after it.
+    pub fn upgrade(&self, id: InstanceId, machine: &Arc<Machine>) -> Result<Snapshot, Failure> {
+        self.handle.upgrade(&self.ctx, id, machine).map_err(refused)?;
         self.after(id)
     }
 

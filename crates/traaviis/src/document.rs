@@ -3,16 +3,17 @@
 use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
 
 use serde_json::json;
-use traaviis_engine::Machine;
+use traaviis_engine::{Machine, expand};
 use traaviis_model::{
     Diagnostic, Severity,
     definition::Definition,
-    document::{self, Format, Positions},
+    document::{Format, Positions, read_tree},
     limits::DOCUMENT_BYTES_MAX,
 };
 
 use crate::{
     exit::{Exit, Failure},
+    library::Library,
     output::Output,
     terminal::{Ink, Style, quoted},
 };
@@ -28,13 +29,16 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// Where the parts of the document stand.
     pub positions: Positions,
+    /// Whether it can only be merged into others; it is checked as if it stood alone.
+    pub is_component: bool,
 }
 
 impl Checked {
     /// Returns a file that does not even parse.
     pub fn refused(file: &Path, diagnostics: Vec<Diagnostic>) -> Checked {
         let positions = Positions::default();
-        Checked { file: file.display().to_string(), definition: None, diagnostics, positions }
+        let file = file.display().to_string();
+        Checked { file, definition: None, diagnostics, positions, is_component: false }
     }
 
     /// Prints the findings for whoever reads.
@@ -93,15 +97,18 @@ impl Checked {
 pub fn check(file: &Path) -> Result<Checked, Failure> {
     let name = file.display().to_string();
     let text = read_text(file)?;
-    let read = document::read(&text, Format::of_path(file));
+    let format = Format::of_path(file);
+    let read = expand::read(&text, format, &Library::beside(file));
     let mut diagnostics = read.diagnostics;
     let definition = read.definition.map(Arc::new);
     if let Some(definition) = &definition {
         let found = Machine::analyse(definition);
         diagnostics.extend(found.into_iter().map(|it| placed(it, &read.positions)));
-        diagnostics.sort_by_key(|it| (it.line, it.column));
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     }
-    Ok(Checked { file: name, definition, diagnostics, positions: read.positions })
+    let is_component = text.contains("component")
+        && read_tree(&text, format).is_ok_and(|it| expand::is_component(&it));
+    Ok(Checked { file: name, definition, diagnostics, positions: read.positions, is_component })
 }
 
 /// Returns the machine of a checked file, or all of its findings as one failure.
@@ -125,6 +132,7 @@ fn placed(mut diagnostic: Diagnostic, positions: &Positions) -> Diagnostic {
 }
 
 fn describe(file: &str, diagnostic: &Diagnostic, style: Style) -> String {
+    let file = diagnostic.file.as_deref().unwrap_or(file);
     let place = match (diagnostic.line, diagnostic.column) {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         _ => file.to_string(),

@@ -7,6 +7,7 @@
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
 mod bench;
+mod children;
 mod clock;
 mod commands;
 mod connectors;
@@ -17,6 +18,7 @@ mod document;
 mod exit;
 mod histories;
 mod input;
+mod library;
 mod lookup;
 mod operations;
 mod output;
@@ -29,9 +31,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench as bench_command, cancel, completions, doctor, edit, fmt, graph, import, incidents,
-        log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry, run, schema, send,
-        show, simulate, tasks, test, validate, version,
+        bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt, graph,
+        import, incidents, log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry,
+        run, schema, send, show, simulate, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -61,8 +63,10 @@ enum Command {
     Simulate(simulate::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Diff(diff::Args),
     Import(import::Args),
     Replay(replay::Args),
+    Compare(compare::Args),
     Ps(ps::Args),
     Show(show::Args),
     Send(send::Args),
@@ -76,6 +80,7 @@ enum Command {
     Resume(pause::Args),
     Edit(edit::Args),
     Move(move_to::Args),
+    Upgrade(upgrade::Args),
     Cancel(cancel::Args),
     Logs(logs::Args),
     Log(log::Args),
@@ -100,8 +105,10 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Fmt(args) => fmt::run(args, &output),
         Command::Graph(args) => graph::run(args, &output),
+        Command::Diff(args) => diff::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
+        Command::Compare(args) => compare::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
         Command::Resume(args) => pause::resume(args, &output),
         Command::Edit(args) => edit::run(args, &output),
         Command::Move(args) => move_to::run(args, &output),
+        Command::Upgrade(args) => upgrade::run(args, &output),
         Command::Cancel(args) => cancel::run(args, &output),
         Command::Logs(args) => logs::run(args, &output),
         Command::Log(args) => log::run(args, &output),

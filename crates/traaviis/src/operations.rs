@@ -3,7 +3,10 @@
 
 pub mod tasks;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
@@ -23,7 +26,7 @@ use crate::{
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
-    histories::{Damaged, Histories, absent},
+    histories::{Damaged, Histories, absent, compile_document},
     output::Output,
     terminal::{clip, quoted},
 };
@@ -99,19 +102,50 @@ pub fn ask(args: &DataArgs, ask: Ask) -> Result<Json, Failure> {
     Asker::open(args)?.ask(ask)
 }
 
+/// Whoever makes changes in a data directory.
+#[derive(Debug)]
+pub enum Changer {
+    /// The running process.
+    Live(Client),
+    /// This one, which holds the directory until [`Changer::close`].
+    Held(Box<Data>),
+}
+
+impl Changer {
+    /// Finds the running process, or opens the directory.
+    pub fn open(args: &DataArgs) -> Result<Changer, Failure> {
+        Ok(match Client::connect(args.dir())? {
+            Some(client) => Changer::Live(client),
+            None => Changer::Held(Box::new(Data::hold(args.dir())?)),
+        })
+    }
+
+    /// Asks for a change, or for something to decide it by.
+    pub fn ask(&self, ask: Ask) -> Result<Json, Failure> {
+        match self {
+            Changer::Live(client) => client.ask(ask),
+            Changer::Held(data) => answer(&data.histories, Some(data), ask),
+        }
+    }
+
+    /// Lets go of the directory.
+    pub fn close(&self) -> Result<(), Failure> {
+        match self {
+            Changer::Live(_) => Ok(()),
+            Changer::Held(data) => data.close(),
+        }
+    }
+}
+
 /// Makes a change and tells what it led to.
 pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow::Result<Exit> {
     debug_assert!(ask.is_change());
     let dir = args.dir();
-    let (mut answer, is_live) = match Client::connect(dir)? {
-        Some(client) => (client.ask(ask)?, true),
-        None => {
-            let data = Data::hold(dir)?;
-            let result = answer(&data.histories, Some(&data), ask);
-            data.close()?;
-            (result?, false)
-        }
-    };
+    let changer = Changer::open(args)?;
+    let is_live = matches!(changer, Changer::Live(_));
+    let result = changer.ask(ask);
+    changer.close()?;
+    let mut answer = result?;
     if output.is_json() {
         answer["live"] = json!(is_live);
         output.json(&answer);
@@ -185,6 +219,11 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::Operate { id, operation } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.operate(snapshot.id, operation)?))
+        }
+        Ask::Upgrade { id, definition } => {
+            let machine = Arc::new(compile_document(&definition)?);
+            let (data, snapshot) = open_one(histories, data, &id)?;
+            Ok(changed(&data.upgrade(snapshot.id, &machine)?))
         }
         Ask::Retry { id } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -268,6 +307,7 @@ fn list(histories: &Histories, all: bool, filter: Filter) -> Result<Json, Failur
             "age_ms": now.since(it.created_at).as_millis(),
             "seq": it.seq,
             "correlation": it.correlation,
+            "parent_id": it.parent,
         })
     };
     let mut items: Vec<Json> = page.rows.iter().map(item).collect();
@@ -361,7 +401,7 @@ pub fn accepted(machine: &traaviis_engine::Machine, snapshot: &Snapshot) -> Stri
 /// Returns the command that answers an incident.
 pub fn answer_line(snapshot: &Snapshot, incident: &Incident) -> String {
     let answers = match incident.held.as_deref() {
-        Some(Held::Timer { .. } | Held::Continue) => "--retry|--fail",
+        Some(Held::Timer { .. } | Held::Ended { .. } | Held::Continue) => "--retry|--fail",
         None if incident.tree == 0 => "--fail",
         None if &*incident.kind == "cleanup_timeout" => "--retry|--fail",
         _ => "--happened JSON|--retry|--fail",

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use traaviis_model::{
     Body, EffectError, Record, Seq, Span, Text, Timestamp, Value,
+    call::CALL_KINDS,
     record::{EventSource, PatchOp, Status, TimerKind},
 };
 
@@ -90,11 +91,14 @@ impl Trace {
             | Body::Emitted { .. }
             | Body::IncidentOpened { .. }
             | Body::IncidentResolved { .. }
+            | Body::ChildClosing { .. }
+            | Body::ChildFinished { .. }
             | Body::CancelRequested { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
             | Body::DataEdited { .. }
             | Body::Moved { .. }
+            | Body::Upgraded(_)
             | Body::Completing { .. }
             | Body::Finished { .. }
             | Body::DocumentPut { .. } => Some((0, self.machine(&record.body)?)),
@@ -146,6 +150,13 @@ impl Trace {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Care, &format!("! {code}: {message} (at {at_pointer})"))
             }
+            Body::ChildClosing { child } => {
+                style.paint(Ink::Dim, &format!("⊘ child {child} is told to end"))
+            }
+            Body::ChildFinished { child, status, .. } => {
+                let status = style.paint(ink_of(*status), status.as_str());
+                format!("◌ child {child} {status}")
+            }
             Body::Emitted { event, data, .. } => format!("⇠ emit {event}{}", suffix(data)),
             Body::IncidentOpened { incident, path, message, .. } => {
                 let message = clip(message, MESSAGE_CHARS_MAX);
@@ -167,6 +178,10 @@ impl Trace {
             Body::Moved { to, reason } => {
                 format!("✎ moved to {}{}", states(to), because(Some(reason)))
             }
+            Body::Upgraded(it) => {
+                let how = if it.rollback { "back to" } else { "goes on with" };
+                format!("✎ {how} version {} (was {})", it.to_version, it.from_version)
+            }
             Body::Completing { status, .. } => {
                 style.paint(Ink::Dim, &format!("ending as {}, cleaning up", status.as_str()))
             }
@@ -186,7 +201,7 @@ impl Trace {
         let name = style.paint(Ink::Name, name_of(path));
         let text = match body {
             Body::EffectScheduled { effect, input, key, .. } => {
-                let is_call = key.is_some() || matches!(&**effect, "call" | "call_api");
+                let is_call = key.is_some() || CALL_KINDS.contains(&&**effect);
                 let what = if is_call { call_text(effect, input) } else { String::new() };
                 let note = NodeNote { kind: effect.clone(), what, is_call };
                 self.nodes.insert((tree, path.clone()), note);
@@ -264,6 +279,9 @@ impl Trace {
                 format!("☑ {name}  {} by {}", clip(text("outcome"), 60), text("by"))
             }
             Body::TaskExpired { .. } => style.paint(Ink::Care, &format!("☐ {name}  expired")),
+            Body::ChildStarted { child, workflow, .. } => {
+                format!("● {name}  child {} {child}", style.paint(Ink::Name, workflow))
+            }
             Body::SignalReceived { data, .. } => format!("⇢ {name}{}", suffix(data)),
             Body::TreeOrphaned { .. } => return None,
             _ => return None,
@@ -419,13 +437,33 @@ fn call_text(kind: &str, input: &Value) -> String {
             let args = input.get("args").map(suffix).unwrap_or_default();
             format!("{}{args}", text("function"))
         }
-        _ => {
+        "query_fsm" => {
+            format!("{} of {}", clip(text("select"), VALUE_CHARS_MAX), text("instance_id"))
+        }
+        "spawn_fsm" => format!(
+            "starts {}{}",
+            text("workflow"),
+            input.get("input").map(suffix).unwrap_or_default()
+        ),
+        "send_event" => format!("{} to {}", text("event"), receiver(input)),
+        "call_api" => {
             let method = match text("method") {
                 "" => "GET".to_string(),
                 method => method.to_uppercase(),
             };
             format!("{method} {}", clip(text("url"), VALUE_CHARS_MAX))
         }
+        other => other.to_string(),
+    }
+}
+
+/// Returns the instance that a message is for, as it was named.
+fn receiver(input: &Value) -> String {
+    let text =
+        |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
+    match input.get("correlation") {
+        Some(name) => format!("{} {}", text(name.get("workflow")), text(name.get("key"))),
+        None => text(input.get("instance_id")),
     }
 }
 

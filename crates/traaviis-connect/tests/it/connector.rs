@@ -92,8 +92,9 @@ fn the_nodes_timeout_beats_the_parameters() {
 
 #[test]
 fn unknown_kinds_are_refused() {
-    let error = perform(&connector::<&str>(&[]), call("mcp_call", "{}")).unwrap_err();
-    assert_eq!(&*error.code, "unknown_effect");
+    let code = |kind| perform(&connector::<&str>(&[]), call(kind, "{}")).unwrap_err().code;
+    assert_eq!(&*code("teleport"), "unknown_effect");
+    assert_eq!(&*code("call_llm"), "feature_unavailable");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `call`: the connectors file, arguments, results, errors.
 
-use traaviis_connect::{Format, Functions};
+use traaviis_connect::{Connectors, Format};
 use traaviis_model::EffectError;
 
 use crate::peer::{api_error, at, call, connector_with, perform, start};
@@ -114,7 +114,7 @@ fn findings_about_the_file_are_all_told_with_their_places() {
     let text = "traaviis: \"2\"\nkind: connectors\nbase_url: ftp://x\nfoo: 1\negress: {allow_private: [nope]}\nfunctions:\n  \
         9bad: {path: /x}\n  a: {path: x, methd: get}\n  b: {url: 'http://{host}/x'}\n  c: {method: jump, url: 'http://a.example/'}\n  \
         d: {url: 'http://a.example/', timeout: 0s, args: {type: 7}}\n  e: {}\n  f: 1\n  g: {url: 'http://a.example/?q={x}'}\n";
-    let findings = Functions::read(text, Format::Yaml).unwrap_err();
+    let findings = Connectors::read(text, Format::Yaml).unwrap_err();
     let told: Vec<String> = findings
         .iter()
         .map(|it| format!("{}:{} {}", it.line.unwrap(), it.column.unwrap(), it.path))
@@ -142,8 +142,9 @@ fn findings_about_the_file_are_all_told_with_their_places() {
 #[test]
 fn the_example_file_is_read() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/order-saga/connectors.yaml");
-    let functions = Functions::read(&std::fs::read_to_string(path).unwrap(), Format::Yaml).unwrap();
-    let names: Vec<&str> = functions.names().collect();
+    let functions =
+        Connectors::read(&std::fs::read_to_string(path).unwrap(), Format::Yaml).unwrap();
+    let names: Vec<&str> = functions.functions.names().collect();
     assert_eq!(
         names,
         [

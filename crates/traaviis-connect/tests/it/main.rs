@@ -3,4 +3,5 @@
 mod call_api;
 mod connector;
 mod functions;
+mod notify;
 mod peer;

@@ -17,7 +17,7 @@ use axum::{
     routing::any,
 };
 use serde_json::{Value as Json_, json};
-use traaviis_connect::{EgressPolicy, Format, Functions, HttpConnector, Options, Secrets};
+use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options, Secrets};
 use traaviis_model::{Call, CallId, EffectError, InstanceId, TenantCtx, Value};
 use traaviis_ports::{Connector, Outcome};
 
@@ -119,19 +119,19 @@ pub fn start_raw(answer: &'static [u8]) -> SocketAddr {
 
 /// A connector that may reach the given loopback targets.
 pub fn connector<T: ToString>(ports: &[T]) -> HttpConnector {
-    build(ports, Functions::default())
+    build(ports, Connectors::default())
 }
 
 /// A connector with the functions of a connectors file, which may reach nothing else.
 pub fn connector_with(file: &str) -> HttpConnector {
-    build::<SocketAddr>(&[], Functions::read(file, Format::Yaml).unwrap())
+    build::<SocketAddr>(&[], Connectors::read(file, Format::Yaml).unwrap())
 }
 
-fn build<T: ToString>(ports: &[T], functions: Functions) -> HttpConnector {
+pub fn build<T: ToString>(ports: &[T], connectors: Connectors) -> HttpConnector {
     let allow_private = ports.iter().map(|it| it.to_string().parse().unwrap()).collect();
     HttpConnector::new(Options {
         egress: EgressPolicy { allow_private, ..EgressPolicy::default() },
-        functions,
+        connectors,
         secrets: Secrets::new(|name| (name == "key").then(|| "s3cr3t/value".to_owned())),
         handle: None,
     })

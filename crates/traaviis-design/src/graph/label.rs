@@ -82,6 +82,9 @@ fn effect(it: &Effect) -> String {
             let method = param("method").map_or("get".into(), value).to_uppercase();
             format!("{method} {}", value(url))
         }),
+        "query_fsm" => param("select").map(value),
+        "spawn_fsm" => param("workflow").map(value),
+        "send_event" => param("event").map(value),
         "delay" => param("duration").map(delay),
         "saga" => it.children.iter().find_map(|(_, children)| match children {
             Children::Saga(steps) => {

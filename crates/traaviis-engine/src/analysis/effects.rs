@@ -2,6 +2,7 @@
 
 use traaviis_model::{
     Diagnostic, Value,
+    call::{CALL_KINDS, is_between_instances},
     definition::{Children, Definition, Effect, ErrorsUnhandled, State},
 };
 
@@ -46,7 +47,8 @@ fn is_handled(chart: &Chart<'_>, state: StateId, invoke: &InvokeDef) -> bool {
 /// limit. A wrong expression is no outcome to plan for.
 fn has_outcomes(definition: &Definition, effect: &Effect) -> bool {
     let own = match &*effect.kind {
-        "call" | "call_api" | "timeout" | "while_loop" | "wait_signal" => true,
+        "timeout" | "while_loop" | "wait_signal" => true,
+        kind if CALL_KINDS.contains(&kind) || is_between_instances(kind) => true,
         "human_task" => effect.param("deadline").is_some(),
         "approval" => {
             effect.param("deadline").is_some()

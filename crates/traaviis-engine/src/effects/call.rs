@@ -1,14 +1,15 @@
 //! Calls to the outside: schedule, start, outcome, retry, unknown outcomes.
 
 use traaviis_model::{
-    Body, Call, CallId, DeliveryClass, EffectError, Seq, Text, Value,
+    Body, Call, DeliveryClass, EffectError, Seq, Text, Value,
+    call::GATE,
     definition::{Backoff, Jitter, OnUnknown},
     record::{Status, TimerKind},
     snapshot::NodeStatus,
     time::Span,
 };
 
-use super::End;
+use super::{End, child::child_id};
 use crate::{
     expr::EvalError,
     machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
@@ -52,26 +53,31 @@ impl<'m> Run<'m> {
             Some(template) => crate::step::text_of(&template.render(&env)?),
             // A loop's rounds reuse paths; the record number tells them apart. Tries of a retried
             // body do not: what may have happened must not happen again.
-            None => match self.is_repeated(tree, path) {
+            None => match self.is_repeated(tree, path, params.spawn.is_some()) {
                 true => {
                     format!("{}.{tree}.{path}.{}", self.snapshot.id, self.snapshot.seq + 1).into()
                 }
                 false => format!("{}.{tree}.{path}", self.snapshot.id).into(),
             },
         };
+        if params.spawn.is_some() {
+            let child = child_id(&self.snapshot, &key).to_string();
+            input.insert("instance_id", Value::from(child));
+        }
         Ok((Value::Map(input.into()), key))
     }
 
-    /// Says whether a node above `path` can run its body more than once.
-    fn is_repeated(&self, tree: Seq, path: &str) -> bool {
+    /// Says whether a node above `path` can run its body more than once. A child that failed is
+    /// known to have failed, so a retry means another one.
+    fn is_repeated(&self, tree: Seq, path: &str, spawns: bool) -> bool {
         let mut at = path;
         while let Some((above, _)) = at.rsplit_once('/') {
-            if let Some(def) = self.def_of(tree, above)
-                && matches!(def.kind, EffectKind::While { .. })
-            {
-                return true;
+            let kind = self.def_of(tree, above).map(|it| &it.kind);
+            match kind {
+                Some(EffectKind::While { .. }) => return true,
+                Some(EffectKind::Retry { .. }) if spawns => return true,
+                _ => at = above,
             }
-            at = above;
         }
         false
     }
@@ -80,6 +86,10 @@ impl<'m> Run<'m> {
         // A paused instance starts nothing; what waits is queued when it is resumed.
         if self.snapshot.status == Status::Paused {
             return;
+        }
+        // Who asks a gate may wait long, for somebody who needs a slot.
+        if self.node(tree, path).is_some_and(|it| &*it.kind == GATE) {
+            return self.start_attempt(tree, path, params);
         }
         if self.start_slots == 0 {
             self.requests.push(Request::Queue { tree, path: path.clone() });
@@ -91,20 +101,22 @@ impl<'m> Run<'m> {
 
     fn start_attempt(&mut self, tree: Seq, path: &Text, params: &CallParams) {
         let Some(node) = self.node(tree, path) else { return };
-        let (scheduled, attempt) = (node.scheduled, node.attempt + 1);
+        let attempt = node.attempt + 1;
         let timeout = params.timeout.as_ref().map(|template| {
             let value = template.render(&self.node_env(tree, path, None));
             value.ok().and_then(|value| span_of(&value).ok())
         });
-        let Some(node) = self.node(tree, path) else { return };
-        let call = Call {
-            id: CallId { instance: self.snapshot.id, tree, path: path.clone(), scheduled, attempt },
-            kind: node.kind.clone(),
-            input: node.input.clone(),
-            key: node.key.clone().unwrap_or_else(|| "".into()),
-            timeout: timeout.flatten(),
-        };
         self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
+        let Some(node) = self.node(tree, path) else { return };
+        let call = Call { timeout: timeout.flatten(), ..self.snapshot.call_of(tree, path, node) };
+        if let Some(spawn) = &params.spawn
+            && let Err(error) = self.note_child((tree, path), &call.input, spawn)
+        {
+            if let Some((def, _)) = self.params_of(tree, path) {
+                self.finish_node(tree, path, def, End::Failed(error));
+            }
+            return;
+        }
         self.requests.push(Request::Perform(call));
     }
 
@@ -123,6 +135,9 @@ impl<'m> Run<'m> {
         }
         if let Some((_, params)) = self.params_of(tree, path) {
             self.start_attempt(tree, path, params);
+            if self.is_over(tree, path) {
+                self.advance_tree(tree);
+            }
         }
     }
 
@@ -152,6 +167,7 @@ impl<'m> Run<'m> {
             }
             return;
         };
+        self.forget_child(tree, path, def, &outcome);
         match outcome {
             Ok(value) => self.finish_node(tree, path, def, End::Completed(value)),
             Err(error) => self.attempt_failed(tree, path, def, params, attempt, error),
@@ -242,7 +258,9 @@ impl<'m> Run<'m> {
 
     /// An attempt was running when the process died.
     pub(crate) fn call_unknown(&mut self, tree: Seq, path: &Text, class: DeliveryClass) {
-        if self.status(tree, path) != Some(NodeStatus::Started) || self.holds_outcome(tree, path) {
+        if self.status(tree, path) != Some(NodeStatus::Started)
+            || self.snapshot.holds_outcome(tree, path)
+        {
             return;
         }
         let Some((def, params)) = self.params_of(tree, path) else { return };

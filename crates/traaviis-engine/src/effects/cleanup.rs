@@ -89,12 +89,17 @@ impl Run<'_> {
         if *resolution == Resolution::Retry {
             return self.limit_cleanup(tree);
         }
+        self.give_up(tree, "given_up");
+    }
+
+    /// Ends a tree at once, without undoing anything.
+    pub(crate) fn give_up(&mut self, tree: Seq, why: &'static str) {
+        let Some(found) = self.snapshot.tree(tree) else { return };
+        let root = found.invoke.clone();
+        let paths: Vec<Text> = found.nodes.keys().cloned().collect();
         self.abandon(|it| it.id == tree);
-        let path = incident.path.clone();
-        let timers = self.snapshot.tree(tree).map(|it| it.nodes.keys().cloned().collect());
-        let timers: Vec<Text> = timers.unwrap_or_default();
-        timers.iter().for_each(|path| self.cancel_node_timers(tree, path));
-        self.emit(Body::EffectCancelled { tree, path, reason: "given_up".into() });
+        paths.iter().for_each(|path| self.cancel_node_timers(tree, path));
+        self.emit(Body::EffectCancelled { tree, path: root, reason: why.into() });
     }
 
     /// Takes away the limits of trees that are done.

@@ -1,13 +1,13 @@
 //! Control kinds: what they open, when they are over, and how they are called off.
 
 use traaviis_model::{
-    Body, CallId, EffectError, Seq, Text, Value,
+    Body, EffectError, Seq, Text, Value,
     record::TimerKind,
-    snapshot::{Node, NodeStatus, Tree},
+    snapshot::{NodeStatus, Tree},
     time::Timestamp,
 };
 
-use super::{End, child_path, is_undoing};
+use super::{End, child_path, gate::ask_input, is_undoing};
 use crate::{
     expr::{EvalError, Expr},
     machine::{CaseTest, EffectDef, EffectKind, RetryDef},
@@ -71,6 +71,7 @@ impl<'m> Run<'m> {
                 }
                 with
             }
+            EffectKind::Gate { ask, .. } => ask_input(ask, &env)?,
             EffectKind::Task(task) => self.task_input(tree, path, task)?,
             EffectKind::Timeout { duration, .. } => {
                 let value = duration.render(&env)?;
@@ -127,15 +128,15 @@ impl<'m> Run<'m> {
     }
 
     /// Returns children that are not over, and children opened so far.
-    fn counts(&self, tree: Seq, path: &str) -> (usize, usize) {
+    pub(super) fn counts(&self, tree: Seq, path: &str) -> (usize, usize) {
         self.node(tree, path).map_or((0, 0), |node| (node.running.len(), node.opened as usize))
     }
 
-    fn failed_below(&self, tree: Seq, path: &str) -> Option<EffectError> {
+    pub(super) fn failed_below(&self, tree: Seq, path: &str) -> Option<EffectError> {
         self.node(tree, path).filter(|node| node.failed > 0).and_then(|node| node.error.clone())
     }
 
-    fn value_of(&self, tree: Seq, path: &str, segment: &str) -> Value {
+    pub(super) fn value_of(&self, tree: Seq, path: &str, segment: &str) -> Value {
         self.node(tree, &child_path(path, segment)).map(|it| it.value.clone()).unwrap_or_default()
     }
 
@@ -183,6 +184,7 @@ impl<'m> Run<'m> {
             EffectKind::Retry { body, policy } => self.drive_retry(tree, path, def, body, policy),
             EffectKind::Timeout { body, .. } => self.drive_timeout(tree, path, def, body),
             EffectKind::Use { body, .. } => self.drive_one(tree, path, def, Some(body)),
+            EffectKind::Gate { ask, body } => self.drive_gate(tree, path, def, ask, body),
             EffectKind::WithCompensation { action, .. } => {
                 self.drive_one(tree, path, def, Some(action));
             }
@@ -198,7 +200,7 @@ impl<'m> Run<'m> {
     }
 
     /// Ends a control node, undoing first when it is a failed scope.
-    fn end_control(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
+    pub(super) fn end_control(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
         match end {
             End::Failed(error) if def.is_scope() => {
                 let error = Some(error);
@@ -550,7 +552,7 @@ impl<'m> Run<'m> {
     }
 
     /// A node with one child, or none, ends as that child does.
-    fn drive_one(
+    pub(super) fn drive_one(
         &mut self,
         tree: Seq,
         path: &Text,
@@ -626,14 +628,17 @@ impl<'m> Run<'m> {
             }
             return;
         };
-        let (status, call) = (node.status, self.call_id(tree, path, node));
+        let (status, call) = (node.status, self.snapshot.call_of(tree, path, node).id);
         if status.is_over() || is_undoing(status) {
             return;
         }
         self.cancel_node_timers(tree, path);
-        if let EffectKind::Call(_) = def.kind {
+        if let EffectKind::Call(params) = &def.kind {
             if status == NodeStatus::Started {
                 self.requests.push(Request::Abandon(call));
+                if let Some(spawn) = &params.spawn {
+                    self.close_child(tree, path, spawn);
+                }
             }
             // What is known to have happened is undone like the rest.
             if let Some(value) = self.value_held(tree, path) {
@@ -654,18 +659,15 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, End::Cancelled(why));
     }
 
-    fn call_id(&self, tree: Seq, path: &Text, node: &Node) -> CallId {
-        let (instance, path) = (self.snapshot.id, path.clone());
-        CallId { instance, tree, path, scheduled: node.scheduled, attempt: node.attempt }
-    }
-
     /// Gives up the calls of trees, without undoing.
     pub(crate) fn abandon(&mut self, which: impl Fn(&Tree) -> bool) {
         for tree in self.snapshot.trees.iter().filter(|it| which(it)) {
             for (path, node) in &tree.nodes {
                 if node.status == NodeStatus::Started {
-                    self.requests.push(Request::Abandon(self.call_id(tree.id, path, node)));
+                    let call = self.snapshot.call_of(tree.id, path, node);
+                    self.requests.push(Request::Abandon(call.id));
                 }
+                self.requests.extend(self.left_open(tree, path, node));
             }
         }
     }

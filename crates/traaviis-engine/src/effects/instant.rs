@@ -132,7 +132,7 @@ impl<'m> Run<'m> {
                 Some(step) => {
                     let name = key_of(self, step)?;
                     let env = self.node_env(tree, path, None);
-                    let step = super::scope::step_named(&env, tree, &name);
+                    let step = super::scope::step_named(&env, tree, path, &name);
                     step.and_then(|it| it.get("value").cloned()).unwrap_or_default()
                 }
             },

@@ -32,18 +32,28 @@ impl Run<'_> {
 /// Follows `/segment/segment` down from a root definition.
 pub(crate) fn descend<'m>(root: &'m EffectDef, rest: &str) -> Option<&'m EffectDef> {
     rest.split('/').filter(|it| !it.is_empty()).try_fold(root, |def, segment| {
-        match segment.strip_prefix("undo:") {
-            // A compensation runs below the scope that undoes; its name says whose it is.
-            Some(of) if !matches!(def.kind, EffectKind::WithCompensation { .. }) => {
+        match undone(def, segment) {
+            Some(of) => {
                 let done = of.split('>').try_fold(def, |def, segment| def.child(segment))?;
                 done.compensation.as_deref()
             }
-            _ => def.child(segment),
+            None => def.child(segment),
         }
     })
 }
 
+/// Returns which node below a scope the compensation of this name undoes: its path, joined by `>`.
+fn undone<'s>(scope: &EffectDef, segment: &'s str) -> Option<&'s str> {
+    match scope.kind {
+        EffectKind::WithCompensation { .. } => None,
+        _ => segment.strip_prefix("undo:"),
+    }
+}
+
 /// The nodes from the root to `path`, outermost first, each with the segment that leads on.
+///
+/// A compensation runs below the scope that undoes, and reads what the node it undoes has read; so
+/// the nodes from the scope to that node count as well.
 fn ancestry<'e>(env: &StepEnv<'e>, tree: Seq, path: &str) -> Vec<(&'e EffectDef, Text, Text)> {
     let Some(found) = env.snapshot.tree(tree) else { return Vec::new() };
     let Some((_, root)) = env.machine.effect_at(&found.pointer) else { return Vec::new() };
@@ -51,7 +61,13 @@ fn ancestry<'e>(env: &StepEnv<'e>, tree: Seq, path: &str) -> Vec<(&'e EffectDef,
     let (mut at, mut at_path) = (root, found.invoke.clone());
     let mut above = Vec::new();
     for segment in rest.split('/').filter(|it| !it.is_empty()) {
-        above.push((at, at_path.clone(), Text::from(segment)));
+        let (mut def, mut def_path) = (at, at_path.clone());
+        for step in undone(at, segment).unwrap_or(segment).split('>') {
+            above.push((def, def_path.clone(), Text::from(step)));
+            let Some(child) = def.child(step) else { break };
+            def_path = child_path(&def_path, step);
+            def = child;
+        }
         let Some(next) = descend(at, segment) else { break };
         at = next;
         at_path = child_path(&at_path, segment);
@@ -109,8 +125,9 @@ pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> O
     None
 }
 
-/// Returns `steps.NAME` of a tree: by the author's id, else by a segment of the path.
-pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, name: &str) -> Option<Value> {
+/// Returns `steps.NAME` as the node at `path` reads it: by the author's id, else by a segment of
+/// the path. Inside a batch the steps of the own item come before those of other items.
+pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, path: &str, name: &str) -> Option<Value> {
     let found = env.snapshot.tree(tree)?;
     let (_, root) = env.machine.effect_at(&found.pointer)?;
     let is_named = |path: &str| {
@@ -121,21 +138,42 @@ pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, name: &str) -> Option<Val
         let def = path.strip_prefix(&*found.invoke).and_then(|rest| descend(root, rest));
         def.is_some_and(|def| def.id.as_deref() == Some(name))
     };
-    found.nodes.iter().find(|(path, _)| is_named(path)).map(|(_, node)| step_value(node))
+    let own = items_around(env, tree, path).into_iter().find_map(|item| {
+        let prefix = Text::from(format!("{item}/"));
+        let below = found.nodes.range(prefix.clone()..);
+        below.take_while(|(at, _)| at.starts_with(&*prefix)).find(|(at, _)| is_named(at))
+    });
+    own.or_else(|| found.nodes.iter().find(|(at, _)| is_named(at)))
+        .map(|(_, node)| step_value(node))
 }
 
-/// Returns `steps`: every step of the tree by its name.
-pub(crate) fn steps(env: &StepEnv<'_>, tree: Seq) -> Value {
+/// Returns `steps`, as the node at `path` reads it: every step of the tree by its name.
+pub(crate) fn steps(env: &StepEnv<'_>, tree: Seq, path: &str) -> Value {
     let Some(found) = env.snapshot.tree(tree) else { return Value::empty_map() };
     let root = env.machine.effect_at(&found.pointer).map(|(_, root)| root);
     let mut map = Map::new();
-    for (path, node) in &found.nodes {
+    let mut add = |path: &Text, node: &Node| {
         let last = path.rsplit('/').next().unwrap_or(path);
         let def = root.and_then(|root| descend(root, path.strip_prefix(&*found.invoke)?));
         let name = def.and_then(|def| def.id.clone()).unwrap_or_else(|| last.into());
         map.insert(name, step_value(node));
+    };
+    found.nodes.iter().rev().for_each(|(path, node)| add(path, node));
+    for item in items_around(env, tree, path).into_iter().rev() {
+        let prefix = Text::from(format!("{item}/"));
+        let below = found.nodes.range(prefix.clone()..);
+        below
+            .take_while(|(at, _)| at.starts_with(&*prefix))
+            .for_each(|(path, node)| add(path, node));
     }
     Value::Map(map.into())
+}
+
+/// Returns the paths of the batch items that `path` lies in, innermost first.
+fn items_around(env: &StepEnv<'_>, tree: Seq, path: &str) -> Vec<Text> {
+    let above = ancestry(env, tree, path).into_iter().rev();
+    let items = above.filter(|(def, ..)| matches!(def.kind, EffectKind::Batch { .. }));
+    items.map(|(_, at, segment)| child_path(&at, &segment)).collect()
 }
 
 fn step_value(node: &Node) -> Value {

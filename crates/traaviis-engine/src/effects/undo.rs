@@ -119,7 +119,8 @@ impl<'m> Run<'m> {
         if !asks {
             return false;
         }
-        let Some((undo, error)) = self.failed_undo(tree, path) else { return false };
+        let failed = self.failed_undo(tree, path, &[NodeStatus::Failed]);
+        let Some((undo, error)) = failed else { return false };
         if !self.snapshot.asks_about(tree, &undo) {
             let message = format!("`{undo}` could not undo what was done: {}", error.message);
             self.emit(Body::CompensationFailed { tree, path: undo.clone(), error: error.clone() });
@@ -129,16 +130,21 @@ impl<'m> Run<'m> {
         true
     }
 
-    fn failed_undo(&self, tree: Seq, path: &Text) -> Option<(Text, EffectError)> {
+    /// Finds a compensation that has an error and stands so.
+    fn failed_undo(
+        &self,
+        tree: Seq,
+        path: &Text,
+        stands: &[NodeStatus],
+    ) -> Option<(Text, EffectError)> {
         let prefix = format!("{path}/undo:");
         let found = self.snapshot.tree(tree)?;
         found
             .nodes
             .range(Text::from(prefix.as_str())..)
             .take_while(|(at, _)| at.starts_with(&prefix))
-            .filter(|(at, _)| !at[prefix.len()..].contains('/'))
-            .find(|(_, node)| node.status == NodeStatus::Failed)
-            .and_then(|(at, node)| Some((at.clone(), node.error.clone()?)))
+            .filter(|(at, node)| !at[prefix.len()..].contains('/') && stands.contains(&node.status))
+            .find_map(|(at, node)| Some((at.clone(), node.error.clone()?)))
     }
 
     /// Everything that could be undone is undone: ends the scope.
@@ -151,7 +157,8 @@ impl<'m> Run<'m> {
         cause: Option<EffectError>,
     ) {
         let ran = self.compensations(tree, path);
-        let failed = self.failed_undo(tree, path);
+        // One that a person gave up is skipped and keeps its error; it did not undo anything.
+        let failed = self.failed_undo(tree, path, &[NodeStatus::Failed, NodeStatus::Skipped]);
         self.emit(Body::CompensationCompleted { tree, path: path.clone() });
         let end = match (status, cause) {
             (NodeStatus::Compensating, Some(mut cause)) => match failed {

@@ -418,7 +418,7 @@ impl Compiler<'_> {
     }
 }
 
-fn loop_kind(name: &str, args: &[Node]) -> Option<LoopKind> {
+pub(crate) fn loop_kind(name: &str, args: &[Node]) -> Option<LoopKind> {
     match (name, args.len()) {
         ("all", 2) => Some(LoopKind::All),
         ("exists", 2) => Some(LoopKind::Exists),

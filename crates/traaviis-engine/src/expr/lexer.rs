@@ -59,7 +59,7 @@ pub fn tokens(source: &str) -> Result<Vec<Token>, ParseError> {
 /// Returns the byte after the `}` that closes a `${` whose content starts at `start`.
 ///
 /// Braces inside texts and comments do not count.
-pub(super) fn closing_brace(source: &str, start: usize) -> Result<usize, ParseError> {
+pub(crate) fn closing_brace(source: &str, start: usize) -> Result<usize, ParseError> {
     let mut lexer = Lexer { source, at: start };
     let mut depth = 0usize;
     loop {

@@ -81,10 +81,14 @@ pub enum Var {
     Body,
     /// Headers of a response.
     Headers,
+    /// Active states of an instance that is asked.
+    Configuration,
+    /// What is open in an instance that is asked.
+    Pending,
 }
 
 impl Var {
-    const ALL: [(Var, &'static str); 17] = [
+    const ALL: [(Var, &'static str); 19] = [
         (Var::Data, "data"),
         (Var::Input, "input"),
         (Var::Event, "event"),
@@ -102,6 +106,8 @@ impl Var {
         (Var::Status, "status"),
         (Var::Body, "body"),
         (Var::Headers, "headers"),
+        (Var::Configuration, "configuration"),
+        (Var::Pending, "pending"),
     ];
 
     /// Returns the name as written in expressions.
@@ -153,6 +159,9 @@ impl Scope {
     pub const ARGS: Scope = Scope(Var::Args.bit());
     /// `status`, `body` and `headers`.
     pub const RESPONSE: Scope = Scope(Var::Status.bit() | Var::Body.bit() | Var::Headers.bit());
+    /// `configuration`, `status` and `pending` of an instance that is asked.
+    pub const QUERY: Scope =
+        Scope(Var::Configuration.bit() | Var::Status.bit() | Var::Pending.bit());
     /// What every place can read.
     pub const EVERYWHERE: Scope = Scope::DATA
         .union(Scope::INPUT)

@@ -13,7 +13,7 @@ use traaviis_model::{
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    effect, is_reserved, span_of,
+    effect, is_reserved, migration, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -45,6 +45,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     let mut states = vec![compiler.root(&definition)];
     compiler.states(&definition, &definition.states, 0, &mut states);
     effect::check_named(&mut compiler, &definition);
+    let migrations = migration::compile(&mut compiler, &definition);
     for at in (1..states.len()).rev() {
         let (parent, last) = (states[at].parent, states[at].last.max(at));
         states[at].last = last;
@@ -82,6 +83,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         output,
         correlation,
         effects,
+        migrations,
     })
 }
 
@@ -95,6 +97,10 @@ pub(super) struct Compiler {
 impl Compiler {
     pub(super) fn error(&mut self, code: &'static str, pointer: &str, message: String) {
         self.found.push(Diagnostic::error(code, pointer, message));
+    }
+
+    pub(super) fn found(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
     }
 
     pub(super) fn error_with_hint(

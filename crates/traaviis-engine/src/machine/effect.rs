@@ -6,12 +6,17 @@
 
 use traaviis_model::{
     Text, Value,
+    call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
+    record::ParentClose,
 };
 
 use super::{Descriptor, compile::Compiler};
-use crate::expr::{Expr, Scope, SecretUse, Template};
+use crate::{
+    expr::{Expr, Scope, SecretUse, Template},
+    gates::ASK,
+};
 
 /// A compiled node.
 #[derive(Debug)]
@@ -47,6 +52,17 @@ pub struct CallParams {
     pub on_unknown: Option<OnUnknown>,
     /// Author's idempotency key.
     pub key: Option<Template>,
+    /// Set for a call that starts a child.
+    pub spawn: Option<SpawnDef>,
+}
+
+/// How a child is started.
+#[derive(Debug)]
+pub struct SpawnDef {
+    /// The node ends with its child.
+    pub(crate) wait: bool,
+    /// What the end of this instance means for the child.
+    pub(crate) parent_close: ParentClose,
 }
 
 /// Kinds of effects with their compiled parameters.
@@ -152,6 +168,11 @@ pub enum EffectKind {
         body: Box<EffectDef>,
         with: Template,
     },
+    /// A body that must pass a gate first: `ask` is a call of the kind `gate`.
+    Gate {
+        ask: Box<EffectDef>,
+        body: Box<EffectDef>,
+    },
     WaitSignal(Box<SignalDef>),
     Task(Box<TaskDef>),
     Call(Box<CallParams>),
@@ -227,6 +248,9 @@ impl EffectDef {
             | EffectKind::Timeout { body, .. }
             | EffectKind::Use { body, .. }
             | EffectKind::While { body, .. } => one(body).then_some(&**body),
+            EffectKind::Gate { ask, body } => {
+                [ask, body].into_iter().map(|it| &**it).find(|it| one(it))
+            }
             EffectKind::WithCompensation { action, compensation, .. } => {
                 [action, compensation].into_iter().map(|it| &**it).find(|it| one(it))
             }
@@ -420,7 +444,9 @@ impl Build<'_> {
         }
         let kind_name: &str = &effect.kind;
         let kind = self.kind(effect, scope, depth);
-        let is_call = matches!(kind, EffectKind::Call(_));
+        // The keys of a call to the outside are about its attempts. What goes to an instance has
+        // one attempt only, so its keys are wrapped around it like those of a control node.
+        let is_call = matches!(kind, EffectKind::Call(_)) && !is_between_instances(kind_name);
         let is_retry = matches!(kind, EffectKind::Retry { .. });
         let mut def = EffectDef {
             segment: segment.clone(),
@@ -445,6 +471,10 @@ impl Build<'_> {
         if let (Some(policy), false, false) = (&effect.retry, is_call, is_retry) {
             let policy = self.retry(policy, scope, &format!("{pointer}/retry"));
             def = wrap(def, "retry", |body| EffectKind::Retry { body, policy });
+        }
+        for gate in &effect.gates {
+            let ask = self.ask(&gate.kind, &gate.params, scope, &gate.pointer);
+            def = wrap(def, &gate.kind, |body| EffectKind::Gate { ask, body });
         }
         if let Some(deadline) = &effect.deadline {
             let duration = self.compiler.duration(deadline, scope, &format!("{pointer}/deadline"));
@@ -580,8 +610,14 @@ impl Build<'_> {
     fn kind(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
         let name: &str = &effect.kind;
         match name {
-            "call" | "call_api" => return self.call(effect, scope),
+            name if is_between_instances(name) => return self.message(effect, scope),
+            _ if CALL_KINDS.contains(&name) => return self.call(effect, scope),
             "saga" => return self.saga(effect, scope, depth),
+            "rate_limit" | "circuit_breaker" | "cache" => {
+                let ask = self.ask(name, &effect.params, scope, &effect.pointer);
+                let body = self.required(effect, "effect", "body", scope, depth);
+                return EffectKind::Gate { ask, body };
+            }
             "case_condition" => return self.case(effect, scope, depth),
             "batch" => return self.batch(effect, scope, depth),
             "sequence" => {
@@ -732,7 +768,94 @@ impl Build<'_> {
                 let at = format!("{pointer}/idempotency_key");
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
+            spawn: None,
         }))
+    }
+
+    /// Compiles a call to another instance: it always ends, and asking again is harmless, so there
+    /// is nothing to say about tries and unknown outcomes.
+    fn message(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
+        if effect.on_unknown.is_some() {
+            let message = format!("effect `{}` has no unknown outcome", effect.kind);
+            let hint =
+                "leave out `on_unknown`: the receiver takes it once, however often it is sent";
+            let pointer = format!("{}/on_unknown", effect.pointer);
+            self.compiler.error_with_hint("E140", &pointer, message, hint);
+        }
+        let spawn = (&*effect.kind == "spawn_fsm").then(|| SpawnDef {
+            wait: self.params(effect, scope).flag("wait", false),
+            parent_close: match effect.param("parent_close").and_then(Value::as_str) {
+                Some("abandon") => ParentClose::Abandon,
+                Some("request_cancel") => ParentClose::RequestCancel,
+                _ => ParentClose::Cancel,
+            },
+        });
+        if &*effect.kind == "query_fsm" {
+            // It is evaluated over the state of the other one; here it is only text.
+            self.params(effect, scope).expr("select", crate::query::SCOPE);
+        }
+        let pointer = effect.pointer.to_string();
+        let input = effect
+            .params
+            .iter()
+            .filter(|(name, _)| !matches!(&**name, "parent_close"))
+            .map(|(name, value)| {
+                let at = format!("{pointer}/{name}");
+                let template = match &**name {
+                    "select" => Template::constant(value.clone()),
+                    _ => self.compiler.template(value, scope, SecretUse::Refused, &at),
+                };
+                (name.clone(), template)
+            })
+            .collect();
+        let key = effect.idempotency_key.as_ref().map(|it| {
+            let at = format!("{pointer}/idempotency_key");
+            self.compiler.template(it, scope, SecretUse::Refused, &at)
+        });
+        EffectKind::Call(Box::new(CallParams {
+            input,
+            retry: None,
+            timeout: None,
+            on_unknown: Some(OnUnknown::Retry),
+            key,
+            spawn,
+        }))
+    }
+
+    /// Compiles the call that asks a gate; its key carries what the gate is shared by.
+    fn ask(
+        &mut self,
+        gate: &str,
+        params: &[(Text, Value)],
+        scope: Scope,
+        pointer: &str,
+    ) -> Box<EffectDef> {
+        let mut input = vec![("gate".into(), Template::constant(Value::from(gate)))];
+        for (name, value) in params {
+            let at = format!("{pointer}/{name}");
+            let template = match &**name {
+                "window" | "ttl" | "recovery_timeout" => self.compiler.duration(value, scope, &at),
+                _ => self.compiler.template(value, scope, SecretUse::Refused, &at),
+            };
+            let shared_by_workflow = &**name == "scope" && value.as_str() == Some("workflow");
+            match shared_by_workflow {
+                true => {
+                    let workflow = Value::from(&*self.definition.name);
+                    input.push(("namespace".into(), Template::constant(workflow)));
+                }
+                false => input.push((name.clone(), template)),
+            }
+        }
+        let params = CallParams {
+            input,
+            retry: None,
+            timeout: None,
+            on_unknown: None,
+            key: None,
+            spawn: None,
+        };
+        let kind = EffectKind::Call(Box::new(params));
+        Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })
     }
 
     /// Compiles the named effect in place of its use.
@@ -898,6 +1021,7 @@ fn kind_undoes(kind: &EffectKind) -> bool {
         EffectKind::Retry { body, .. }
         | EffectKind::Timeout { body, .. }
         | EffectKind::Use { body, .. }
+        | EffectKind::Gate { body, .. }
         | EffectKind::While { body, .. } => body.undoes,
         EffectKind::If { branches, .. } => branches.iter().any(|it| it.undoes),
         EffectKind::Case { cases, default, .. } => {

@@ -1,6 +1,6 @@
 //! What expressions read during a step.
 
-use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value};
+use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value, record::Lineage};
 
 use crate::{
     expr::{Env, Var},
@@ -38,11 +38,16 @@ impl StepEnv<'_> {
             ("version", Value::String(self.snapshot.version.clone())),
             ("instance_id", Value::from(self.snapshot.id.to_string())),
             ("correlation", self.snapshot.correlation.clone().map_or(Value::Null, Value::String)),
-            ("parent_id", Value::Null),
+            ("parent_id", parent_value(self.snapshot.lineage.as_deref())),
             ("started_at", Value::Time(self.snapshot.created_at)),
             ("attempt", Value::Int(1)),
         ])
     }
+}
+
+/// Returns the id of the parent as templates read it.
+pub(crate) fn parent_value(lineage: Option<&Lineage>) -> Value {
+    lineage.map_or(Value::Null, |it| Value::from(it.parent_id.to_string()))
 }
 
 fn source_of(event: &InternalEvent) -> &'static str {
@@ -103,7 +108,7 @@ impl Env for StepEnv<'_> {
                     self.event.filter(|it| it.name.starts_with("done.")).map(|it| it.data.clone())
                 }
             },
-            Var::Steps => self.node.map(|(tree, _)| crate::effects::scope::steps(self, tree)),
+            Var::Steps => self.node.map(|(tree, at)| crate::effects::scope::steps(self, tree, at)),
             Var::Item | Var::Index | Var::Loop | Var::Param => {
                 let (tree, path) = self.node?;
                 crate::effects::scope::enclosing(self, var, tree, path)
@@ -119,8 +124,8 @@ impl Env for StepEnv<'_> {
             (Var::Event, "data") => Some(Some(self.event?.data.clone())),
             (Var::Event, "name") => Some(Some(Value::String(self.event?.name.clone()))),
             (Var::Steps, _) => {
-                let (tree, _) = self.node?;
-                Some(crate::effects::scope::step_named(self, tree, field))
+                let (tree, at) = self.node?;
+                Some(crate::effects::scope::step_named(self, tree, at, field))
             }
             _ => None,
         }

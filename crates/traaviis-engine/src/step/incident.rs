@@ -37,6 +37,9 @@ pub(super) fn held_of(input: &Input) -> Option<Held> {
         Input::Unknown { tree, path, class } => {
             Held::Unknown { tree: *tree, path: path.clone(), class: *class }
         }
+        Input::Ended { instance, ending } => {
+            Held::Ended { instance: *instance, ending: ending.clone() }
+        }
         Input::Continue => Held::Continue,
     })
 }
@@ -51,6 +54,7 @@ pub(crate) fn input_of(held: Held) -> Input {
             Input::Outcome { tree, path, scheduled, attempt, outcome }
         }
         Held::Unknown { tree, path, class } => Input::Unknown { tree, path, class },
+        Held::Ended { instance, ending } => Input::Ended { instance, ending },
         Held::Continue => Input::Continue,
     }
 }
@@ -99,28 +103,17 @@ impl Run<'_> {
         match (held.node(), held) {
             (Some((tree, path)), _) => (tree, path.clone()),
             (None, Held::Timer { timer }) => (0, timer.clone()),
+            (None, Held::Ended { instance, .. }) => (0, instance.to_string().into()),
             (None, _) => (0, CONTINUE.into()),
         }
     }
 
-    /// Says whether it is known how a started node ended, but not taken yet.
-    pub(crate) fn holds_outcome(&self, tree: Seq, path: &str) -> bool {
-        self.outcome_held(tree, path).is_some()
-    }
-
     /// Returns the value of a started node that succeeded without being taken yet.
     pub(crate) fn value_held(&self, tree: Seq, path: &str) -> Option<Value> {
-        match self.outcome_held(tree, path)? {
+        match self.snapshot.outcome_held(tree, path)? {
             Held::Outcome { value, error: None, .. } => Some(value.clone()),
             _ => None,
         }
-    }
-
-    fn outcome_held(&self, of: Seq, node: &str) -> Option<&Held> {
-        let incidents = self.snapshot.incidents.iter().filter_map(|it| it.held.as_deref());
-        let is_end = |held: &&Held| matches!(held, Held::Outcome { .. } | Held::Unknown { .. });
-        let mut ends = self.snapshot.held.iter().chain(incidents).filter(is_end);
-        ends.find(|held| held.node().is_some_and(|(tree, path)| tree == of && **path == *node))
     }
 
     /// Work that goes on may have been held before; this is the new try.
@@ -287,6 +280,7 @@ impl Run<'_> {
         match incident.held.as_deref() {
             Some(Held::Timer { timer }) => !self.snapshot.timers.iter().any(|it| it.id == *timer),
             Some(Held::Continue) => self.snapshot.trees.is_empty(),
+            Some(Held::Ended { instance, .. }) => !self.snapshot.children.contains_key(instance),
             Some(Held::Outcome { scheduled, .. }) => !self.node(*tree, path).is_some_and(|node| {
                 node.status == NodeStatus::Started && node.scheduled == *scheduled
             }),

@@ -4,7 +4,7 @@ use traaviis_model::{
     Body, EffectError, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value,
     definition::{ErrorsUnhandled, Unhandled},
     limits,
-    record::{EventSource, Held, RECORD_VERSION, Status, TimerKind},
+    record::{EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind},
     time::Timestamp,
 };
 
@@ -13,11 +13,13 @@ use crate::{
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
     step::{
-        GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step, StepContext,
+        Birth, GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step,
+        StepContext,
     },
 };
 
 use super::{
+    env::parent_value,
     incident::{held_of, input_of, paused},
     select::Selection,
 };
@@ -29,6 +31,7 @@ struct StartEnv<'a> {
     id: InstanceId,
     now: Timestamp,
     tenant: String,
+    lineage: Option<&'a Lineage>,
 }
 
 impl Env for StartEnv<'_> {
@@ -41,6 +44,7 @@ impl Env for StartEnv<'_> {
                 ("name", Value::String(self.machine.definition().name.clone())),
                 ("version", Value::from(self.machine.definition().version.to_string())),
                 ("instance_id", Value::from(self.id.to_string())),
+                ("parent_id", parent_value(self.lineage)),
                 ("started_at", Value::Time(self.now)),
             ])),
             _ => None,
@@ -103,6 +107,7 @@ pub(super) fn correlation_key(machine: &Machine, input: &Value) -> Result<Option
         id: InstanceId(uuid::Uuid::nil()),
         now: Timestamp(0),
         tenant: String::new(),
+        lineage: None,
     };
     match expr.eval(&env) {
         Ok(value) if !value.is_null() => Ok(Some(super::actions::text_of(&value.into_json()))),
@@ -119,13 +124,18 @@ pub(super) fn start(
     ctx: &TenantCtx,
     id: InstanceId,
     input: Value,
+    birth: Birth,
     context: &StepContext,
     watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
     let input = checked_input(machine, input)?;
-    let correlation = correlation_key(machine, &input)?;
-    let env =
-        StartEnv { machine, input: &input, id, now: context.now, tenant: ctx.tenant().to_string() };
+    let correlation = match birth.correlation {
+        Some(key) => Some(key),
+        None => correlation_key(machine, &input)?,
+    };
+    let tenant = ctx.tenant().to_string();
+    let lineage = birth.lineage.as_deref();
+    let env = StartEnv { machine, input: &input, id, now: context.now, tenant, lineage };
     let data = machine.data_initial.render(&env).map_err(|error| {
         Rejection::new(
             "input_invalid",
@@ -152,6 +162,7 @@ pub(super) fn start(
             input,
             data,
             correlation,
+            lineage: birth.lineage,
         },
     };
     let mut run = Run::created(machine, record, context)?;
@@ -234,6 +245,7 @@ impl<'m> Run<'m> {
                 self.call_outcome(tree, &path, (scheduled, attempt), outcome);
             }
             Input::Unknown { tree, path, class } => self.call_unknown(tree, &path, class),
+            Input::Ended { instance, ending } => self.other_ended(instance, ending),
             Input::Continue => {
                 if let Some(held) = self.release_held() {
                     return self.take(input_of(held));
@@ -285,8 +297,14 @@ impl<'m> Run<'m> {
             )
             .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
         };
+        let mut data = data;
         if let Some(schema) = &declared.schema {
-            let errors = schema.errors(&data);
+            let mut errors = schema.errors(&data);
+            // Who sends nothing means an empty payload, unless the schema takes null as it is.
+            if data.is_null() && !errors.is_empty() {
+                data = Value::empty_map();
+                errors = schema.errors(&data);
+            }
             if !errors.is_empty() {
                 return Err(Rejection::new(
                     "event_payload_invalid",
@@ -388,7 +406,7 @@ impl<'m> Run<'m> {
 
     /// Follows the policy for a declared event that nothing accepts.
     fn not_accepted(&mut self, event: InternalEvent, seq_before: Seq) -> Result<(), Rejection> {
-        let InternalEvent { name, data, .. } = event;
+        let InternalEvent { name, data, id, .. } = event;
         match self.unhandled_policy() {
             Unhandled::Reject => {
                 let accepted = self.machine.accepted_events(&self.snapshot);
@@ -410,7 +428,7 @@ impl<'m> Run<'m> {
             // A merge has already recorded the event.
             Unhandled::Ignore if self.snapshot.seq > seq_before => Ok(()),
             Unhandled::Ignore => {
-                self.emit(Body::EventIgnored { event: name, data });
+                self.emit(Body::EventIgnored { event: name, data, id });
                 Ok(())
             }
             Unhandled::Defer => {
@@ -423,7 +441,7 @@ impl<'m> Run<'m> {
                         ),
                     ));
                 }
-                self.emit(Body::EventDeferred { event: name, data });
+                self.emit(Body::EventDeferred { event: name, data, id });
                 Ok(())
             }
         }
@@ -500,7 +518,7 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn cancel_instance(&mut self, terminate: bool, reason: Option<Text>) {
+    pub(crate) fn cancel_instance(&mut self, terminate: bool, reason: Option<Text>) {
         self.emit(Body::CancelRequested { terminate, reason });
         if terminate {
             return self.end_at_once(Status::Cancelled, None);
@@ -573,7 +591,7 @@ impl<'m> Run<'m> {
     }
 
     /// Checks the data against its schema and limit once per step.
-    fn check_data(&mut self) {
+    pub(crate) fn check_data(&mut self) {
         if !self.data_changed || self.fault.is_some() {
             return;
         }

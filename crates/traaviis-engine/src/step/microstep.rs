@@ -116,12 +116,14 @@ impl<'m> Run<'m> {
         exits.sort_unstable();
         exits.dedup();
         exits.reverse();
-        // A state that stays active is not entered: a self target without `reenter`.
+        // Settled before anything is left: what a history remembers from now on is another target.
+        let domains: Vec<Option<StateId>> = candidates.iter().map(|it| self.domain(it)).collect();
         self.leaving = self.remember(&exits);
-        let entry = self.entry_set(candidates);
+        let entry = self.entry_set(candidates, &domains);
         let remembered = std::mem::take(&mut self.leaving);
         let mut entries = entry.states();
         self.defaults = entry.defaults;
+        // A state that stays active is not entered: a self target without `reenter`.
         entries.retain(|state| !self.active[*state] || exits.contains(state));
         self.change_configuration(exits, entries, candidates, remembered);
     }
@@ -189,15 +191,7 @@ impl<'m> Run<'m> {
         }
         let def = &self.machine.states[state];
         self.active[state] = true;
-        for (index, after) in def.after.iter().enumerate() {
-            match self.span(&after.delay) {
-                Ok(span) => {
-                    let kind = TimerKind::After { state: def.path.clone(), index: index as u32 };
-                    self.schedule(span, kind, Value::Null);
-                }
-                Err(error) => self.expression_failed(&error, &after.pointer, state),
-            }
-        }
+        self.start_timers(state);
         self.act(&def.entry, state);
         self.act_on_default(state);
         if !def.invoke.is_empty() {
@@ -213,6 +207,20 @@ impl<'m> Run<'m> {
                 }
             };
             self.reached_final(state, *status, output);
+        }
+    }
+
+    /// Sets the timers of a state.
+    pub(crate) fn start_timers(&mut self, state: StateId) {
+        let def = &self.machine.states[state];
+        for (index, after) in def.after.iter().enumerate() {
+            match self.span(&after.delay) {
+                Ok(span) => {
+                    let kind = TimerKind::After { state: def.path.clone(), index: index as u32 };
+                    self.schedule(span, kind, Value::Null);
+                }
+                Err(error) => self.expression_failed(&error, &after.pointer, state),
+            }
         }
     }
 
@@ -299,13 +307,13 @@ impl<'m> Run<'m> {
         remembered
     }
 
-    /// Returns the states that candidates enter.
-    fn entry_set(&self, candidates: &[&Candidate]) -> Entry {
+    /// Returns the states that candidates enter, each below its domain.
+    fn entry_set(&self, candidates: &[&Candidate], domains: &[Option<StateId>]) -> Entry {
         let mut entry = Entry::none(self.machine);
-        for candidate in candidates {
+        for (candidate, domain) in candidates.iter().zip(domains) {
             let Some(targets) = &candidate.targets else { continue };
-            let Some(domain) = self.domain(candidate) else { continue };
-            self.add_targets(targets, domain, &mut entry);
+            let Some(domain) = domain else { continue };
+            self.add_targets(targets, *domain, &mut entry);
         }
         entry
     }

@@ -14,7 +14,7 @@ use super::{
     input::check_payload,
 };
 use crate::{
-    machine::{Kind, StateId},
+    machine::StateId,
     step::{Input, Rejection, Request, Run},
 };
 
@@ -47,6 +47,11 @@ impl Run<'_> {
             Operation::Task { tree, path, act } => self.act_on_task(tree, &path, act),
             Operation::EditData { patch, reason } => self.edit_data(patch, reason),
             Operation::Move { to, reason } => self.move_to(to, reason),
+            // Whoever has both versions calls `upgrade` or `roll_back` instead.
+            Operation::Upgrade { .. } | Operation::Rollback => Err(Rejection::new(
+                "engine_fault",
+                "a change of the version cannot be decided by one version alone",
+            )),
         }
     }
 
@@ -58,12 +63,23 @@ impl Run<'_> {
         match input {
             Input::Timer { .. } | Input::Starting { .. } | Input::Continue => true,
             Input::Outcome { tree, path, .. } | Input::Unknown { tree, path, .. } => {
-                if !self.holds_outcome(*tree, path)
+                if !self.snapshot.holds_outcome(*tree, path)
                     && let Some(held) = held_of(input)
                 {
                     self.emit(Body::InputHeld { held });
                 }
                 true
+            }
+            // The end of the parent is a cancellation, which pauses do not stop.
+            Input::Ended { instance, .. } => {
+                let is_child = self.snapshot.children.contains_key(instance);
+                if is_child
+                    && !self.snapshot.holds_ending(*instance)
+                    && let Some(held) = held_of(input)
+                {
+                    self.emit(Body::InputHeld { held });
+                }
+                is_child
             }
             Input::Event { .. }
             | Input::Cancel { .. }
@@ -152,31 +168,21 @@ impl Run<'_> {
 
     /// Refuses states that cannot be active together, or not without others.
     fn check_configuration(&self, after: &[bool], to: &[Text]) -> Result<(), Rejection> {
-        for (state, def) in self.machine.states.iter().enumerate() {
-            let is_active = state == 0 || after[state];
-            let count = def.children.iter().filter(|it| after[**it]).count();
-            let is_legal = match &def.kind {
-                _ if !is_active => true,
-                Kind::Compound { .. } => count == 1,
-                Kind::History { .. } => false,
-                _ => true,
-            };
-            if !is_legal {
-                let place = match &*def.path {
-                    "" => "the workflow".to_string(),
-                    path => format!("`{path}`"),
-                };
-                return Err(Rejection::new(
-                    "validation_failed",
-                    format!(
-                        "`{}` cannot be active together: {place} must have one active child, this \
-                         would be {count}",
-                        to.join("`, `")
-                    ),
-                ));
-            }
-        }
-        Ok(())
+        let Some(state) = self.machine.misfit(after, 0) else { return Ok(()) };
+        let def = &self.machine.states[state];
+        let count = def.children.iter().filter(|it| after[**it]).count();
+        let place = match &*def.path {
+            "" => "the workflow".to_string(),
+            path => format!("`{path}`"),
+        };
+        Err(Rejection::new(
+            "validation_failed",
+            format!(
+                "`{}` cannot be active together: {place} must have one active child, this would be \
+                 {count}",
+                to.join("`, `")
+            ),
+        ))
     }
 }
 

@@ -1,7 +1,11 @@
 //! What an instance is fed when a process finds it in the log.
 
-use traaviis_model::snapshot::NodeStatus;
-use traaviis_model::{DeliveryClass, Seq, Snapshot, Text, Value, record::Status};
+use traaviis_model::{
+    Call, DeliveryClass, Seq, Snapshot, Text, Value,
+    call::{GATE, is_between_instances},
+    record::Status,
+    snapshot::NodeStatus,
+};
 
 use super::Input;
 
@@ -12,6 +16,8 @@ pub struct Recovery {
     pub inputs: Vec<Input>,
     /// Calls that waited for a slot, tree and path, and wait again.
     pub queued: Vec<(Seq, Text)>,
+    /// What was asked of other instances and has no answer; it is asked again in the same words.
+    pub asked: Vec<Call>,
 }
 
 /// Returns what brings an instance on after the process that ran it died: effects go on, attempts
@@ -31,9 +37,13 @@ pub fn recover(snapshot: &Snapshot, class: impl Fn(&str, &Value) -> DeliveryClas
         let path = path.clone();
         if snapshot.waits_for_slot(tree, &path) {
             recovery.queued.push((tree, path));
-        } else if node.status == NodeStatus::Started {
+        } else if node.status != NodeStatus::Started {
+            continue;
+        } else if !is_between_instances(&node.kind) && &*node.kind != GATE {
             let class = class(&node.kind, &node.input);
             recovery.inputs.push(Input::Unknown { tree, path, class });
+        } else if !snapshot.holds_outcome(tree, &path) {
+            recovery.asked.push(snapshot.call_of(tree, &path, node));
         }
     }
     recovery

@@ -92,6 +92,7 @@ fn bytes_of(body: &Body) -> usize {
         Body::EffectCompleted { value, .. } => value.json_len(),
         Body::EffectScheduled { input, .. } => input.json_len(),
         Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
+        Body::InputHeld { held: Held::Ended { ending, .. } } => ending.output.json_len(),
         Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
             .iter()
             .map(|op| match op {
@@ -106,12 +107,7 @@ fn bytes_of(body: &Body) -> usize {
 impl<'m> Run<'m> {
     pub(crate) fn new(machine: &'m Machine, snapshot: Snapshot, context: &StepContext) -> Run<'m> {
         let now = context.now.max(snapshot.updated_at);
-        let mut active = vec![false; machine.states.len()];
-        for path in &snapshot.configuration {
-            if let Some(leaf) = machine.by_path.get(path) {
-                machine.ancestors(*leaf).for_each(|state| active[state] = true);
-            }
-        }
+        let active = machine.active_in(&snapshot);
         Run {
             header: Header {
                 tenant_id: snapshot.tenant_id,
@@ -163,6 +159,16 @@ impl<'m> Run<'m> {
         run.header.step = 1;
         run.records.push(record);
         Ok(run)
+    }
+
+    /// Looks again which states are active: an upgrade gave them other places.
+    pub(crate) fn look_around(&mut self) {
+        self.active = self.machine.active_in(&self.snapshot);
+    }
+
+    /// Returns the active states, in document order.
+    pub(crate) fn active_states(&self) -> Vec<StateId> {
+        (1..self.active.len()).filter(|it| self.active[*it]).collect()
     }
 
     /// Returns who acts in this step, as `kind:id`.

@@ -1,8 +1,8 @@
 //! What ran when, read off the records: attempts of calls, and nodes of other kinds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use traaviis_model::{Body, Record, Seq, Text, Value};
+use traaviis_model::{Body, Record, Seq, Text, Value, call::GATE};
 
 use super::names::names_of;
 use crate::Machine;
@@ -28,9 +28,19 @@ pub(super) fn activities(machine: &Machine, records: &[Record]) -> Vec<Activity>
     // Nodes that run: position among the found.
     let mut open: BTreeMap<(Seq, &Text), usize> = BTreeMap::new();
     let mut calls: BTreeMap<(Seq, &Text), &Value> = BTreeMap::new();
+    let mut asks: BTreeSet<(Seq, &Text)> = BTreeSet::new();
     for record in records {
         let seq = record.header.seq;
         let Some(node) = record.body.node() else { continue };
+        // Asking a gate is part of what waits for it.
+        let is_ask =
+            matches!(&record.body, Body::EffectScheduled { effect, .. } if &**effect == GATE);
+        if is_ask {
+            asks.insert(node);
+        }
+        if asks.contains(&node) {
+            continue;
+        }
         let mut begin = |input: &Value| {
             let names = names_of(machine, records, node, input);
             found.push(Activity { names, begun: seq, ended: Seq::MAX });

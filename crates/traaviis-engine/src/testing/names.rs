@@ -1,10 +1,11 @@
 //! What a name in a test stands for: the path of a node, the id of an effect, the last segment of
-//! its path, or the function of a call.
+//! its path, the function of a call, or the kind of a call to another instance.
 
 use std::collections::BTreeSet;
 
 use traaviis_model::{
     Body, Record, Seq, Text, Value,
+    call::is_between_instances,
     definition::{Children, Effect, State, StateKind, TestCase},
 };
 
@@ -20,19 +21,20 @@ pub(super) fn names_of(
 ) -> Vec<Text> {
     let mut names = vec![path.clone()];
     let root = tree.checked_sub(1).and_then(|at| records.get(at as usize));
-    if let Some(Body::TreeStarted { invoke, pointer, .. }) = root.map(|it| &it.body)
-        && let Some((_, root)) = machine.effect_at(pointer)
-        && let Some(def) = path.strip_prefix(&**invoke).and_then(|rest| descend(root, rest))
-        && let Some(id) = &def.id
-    {
-        names.push(id.clone());
-    }
+    let def = match root.map(|it| &it.body) {
+        Some(Body::TreeStarted { invoke, pointer, .. }) => machine
+            .effect_at(pointer)
+            .and_then(|(_, root)| descend(root, path.strip_prefix(&**invoke)?)),
+        _ => None,
+    };
+    names.extend(def.and_then(|it| it.id.clone()));
     if let Some((_, last)) = path.rsplit_once('/') {
         names.push(last.into());
     }
     if let Some(Value::String(function)) = input.get("function") {
         names.push(function.clone());
     }
+    names.extend(def.map(|it| it.name.clone()).filter(|it| is_between_instances(it)));
     names
 }
 
@@ -64,6 +66,7 @@ impl Names {
 
     fn effect(&mut self, effect: &Effect) {
         self.known.extend(effect.id.clone());
+        self.known.extend(is_between_instances(&effect.kind).then(|| effect.kind.clone()));
         for (key, value) in &effect.params {
             match value {
                 Value::String(text) if &**key == "function" && text.contains("${") => {

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use traaviis_model::{
     Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
-    definition::{Mock, TestCase},
+    call::is_between_instances,
+    definition::{IncidentAnswer, Mock, TestCase},
     record::{Operation, TaskAct},
-    snapshot::Node,
+    snapshot::{Incident, Node},
 };
 
 use super::{Counter, Finding, names::names_of};
 use crate::{
-    Machine, Rejection, Request,
+    Machine, Rejection, Request, Resolution,
     simulate::{ClassOf, Simulation},
 };
 
@@ -107,6 +108,39 @@ impl<'m> World<'m> {
         self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
     }
 
+    /// Answers an incident, and compares whether the answer is taken.
+    pub(super) fn resolve(
+        &mut self,
+        effect: &Text,
+        answer: &IncidentAnswer,
+        refused: Option<&Text>,
+        pointer: &Text,
+    ) -> Result<(), Finding> {
+        let incidents = &self.run.snapshot().incidents;
+        let records = self.run.records();
+        let is_meant = |it: &&Incident| {
+            names_of(self.machine, records, (it.tree, &it.path), &Value::Null).contains(effect)
+        };
+        let Some(incident) = incidents.iter().find(is_meant) else {
+            let paths: Vec<&str> = incidents.iter().map(|it| &*it.path).collect();
+            let found = match paths.as_slice() {
+                [] => "no open incident".to_string(),
+                paths => format!("open: `{}`", paths.join("`, `")),
+            };
+            let expected = format!("an incident about `{effect}` to be open");
+            return Err(Finding::new(pointer.clone(), expected, found));
+        };
+        let (tree, path) = (incident.tree, incident.path.clone());
+        let resolution = match answer {
+            IncidentAnswer::Happened(value) => Resolution::Happened(value.clone()),
+            IncidentAnswer::Retry => Resolution::Retry,
+            IncidentAnswer::Fail => Resolution::Fail,
+        };
+        let done = self.run.resolve(tree, path, resolution);
+        let what = format!("the answer to the incident about `{effect}`");
+        self.compare(done, &what, refused, pointer)
+    }
+
     /// Compares whether something was taken with whether it must be.
     fn compare(
         &self,
@@ -144,7 +178,7 @@ impl<'m> World<'m> {
             let answer = (0..self.pending.len())
                 .min_by_key(|at| self.pending[*at].due)
                 .filter(|at| self.pending[*at].due <= until);
-            let timer = self.run.snapshot().next_due().filter(|due| *due <= until);
+            let timer = self.run.next_due().filter(|due| *due <= until);
             let before = self.run.now();
             match (answer, timer) {
                 (None, None) => {
@@ -185,7 +219,10 @@ impl<'m> World<'m> {
             match request {
                 Request::Perform(call) => self.begin(call)?,
                 Request::Abandon(id) => self.pending.retain(|it| it.call.id != id),
-                Request::Queue { .. } | Request::Continue => {}
+                Request::Queue { .. }
+                | Request::Leave { .. }
+                | Request::Close(_)
+                | Request::Continue => {}
             }
         }
         Ok(())
@@ -214,6 +251,8 @@ impl<'m> World<'m> {
         };
         self.given.insert(mock.name.clone(), at + 1);
         let limit = call.timeout.unwrap_or(match &*call.kind {
+            // Its limit, if any, is a node around it.
+            kind if is_between_instances(kind) => Span(i64::MAX),
             "call" => CALL_TIMEOUT,
             _ => CALL_API_TIMEOUT,
         });
@@ -239,6 +278,7 @@ fn describe(call: &Call, names: &[Text]) -> String {
     let path = &call.id.path;
     match (&*call.kind, names.last()) {
         ("call", Some(function)) => format!("function `{function}` at `{path}`"),
+        _ if is_between_instances(&call.kind) => format!("`{}` at `{path}`", call.kind),
         _ => {
             let url = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
             format!("`{}` to `{url}` at `{path}`", call.kind)

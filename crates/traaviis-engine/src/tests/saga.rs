@@ -137,6 +137,38 @@ fn a_compensation_that_fails_asks_a_person() {
 }
 
 #[test]
+fn a_compensation_that_a_person_gives_up_did_not_undo() {
+    check(
+        SAGA,
+        "ok s/one {\"id\":1}\nfail s/three boom\nfail s/undo:one down\ngive-up s/undo:one",
+        expect![[r#"
+            > start
+              - -> a
+              start s/one#1
+            > ok s/one {"id":1}
+              done s/one = {"id":1}
+              done s/two = 2
+              start s/three#1
+            > fail s/three boom
+              failed s/three: boom
+              undo s
+              done s/undo:two = "undone"
+              start s/undo:one#1
+            > fail s/undo:one down
+              failed s/undo:one: down
+              undo failed s/undo:one
+              incident compensation_failed s/undo:one
+            > give-up s/undo:one
+              resolved compensation_failed: fail
+              skipped s/undo:one
+              failed s: compensation_failed <- boom
+              error.invoke.s -> bad
+              finished compensated ["s/undo:two"]
+        "#]],
+    );
+}
+
+#[test]
 fn with_compensation_undoes_its_own_failed_action() {
     check(
         r#"
@@ -201,6 +233,133 @@ states:
               failed w: boom (compensated)
               error.invoke.w -> bad
               finished failed null
+        "#]],
+    );
+}
+
+#[test]
+fn a_compensation_reads_the_item_and_the_steps_that_it_undoes() {
+    check(
+        r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: s
+        effect:
+          type: saga
+          steps:
+            - id: seats
+              action:
+                type: batch
+                items: [ann, bob]
+                concurrency: 1
+                effect:
+                  type: sequence
+                  effects:
+                    - {id: seat, type: value, value: "seat of ${item}"}
+                    - type: value
+                      value: "${index}"
+                      compensation: {type: log, message: "${index} ${item}: ${steps.seat.value}, ${result}"}
+            - id: note
+              action: {type: use, effect: note, with: {about: seats}}
+            - {id: pay, action: {type: call, function: f, args: {}}}
+        onError: {target: bad}
+  bad: {type: final, status: failed}
+effects:
+  note: {type: value, value: "note", compensation: {type: log, message: "no note about ${param.about}"}}
+"#,
+        "fail s/pay boom",
+        expect![[r#"
+            > start
+              - -> a
+              done s/seats/0/0 = "seat of ann"
+              done s/seats/0/1 = 0
+              done s/seats/0 = ["seat of ann",0]
+              done s/seats/1/0 = "seat of bob"
+              done s/seats/1/1 = 1
+              done s/seats/1 = ["seat of bob",1]
+              done s/seats = [["seat of ann",0],["seat of bob",1]]
+              done s/note/body = "note"
+              done s/note = "note"
+              start s/pay#1
+            > fail s/pay boom
+              failed s/pay: boom
+              undo s
+              done s/undo:note>body = null
+              log info no note about seats
+              done s/undo:seats>1>1 = null
+              log info 1 bob: seat of bob, seat of bob
+              done s/undo:seats>0>1 = null
+              log info 0 ann: seat of ann, seat of ann
+              failed s: boom (compensated)
+              error.invoke.s -> bad
+              finished failed null
+        "#]],
+    );
+}
+
+#[test]
+fn a_step_in_a_batch_is_the_one_of_the_own_item() {
+    check(
+        r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: b
+        effect:
+          type: batch
+          items: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+          effect:
+            type: sequence
+            returns: last
+            effects:
+              - {id: twice, type: value, value: "${item * 2}"}
+              - {type: transform, expr: "[item, steps.twice.value, steps['twice'].value]"}
+        onDone: {target: good}
+  good: {type: final, output: "${event.data}"}
+"#,
+        "",
+        expect![[r#"
+            > start
+              - -> a
+              done b/0/0 = 0
+              done b/0/1 = [0,0,0]
+              done b/0 = [0,0,0]
+              done b/1/0 = 2
+              done b/1/1 = [1,2,2]
+              done b/1 = [1,2,2]
+              done b/2/0 = 4
+              done b/2/1 = [2,4,4]
+              done b/2 = [2,4,4]
+              done b/3/0 = 6
+              done b/3/1 = [3,6,6]
+              done b/3 = [3,6,6]
+              done b/4/0 = 8
+              done b/4/1 = [4,8,8]
+              done b/4 = [4,8,8]
+              done b/5/0 = 10
+              done b/5/1 = [5,10,10]
+              done b/5 = [5,10,10]
+              done b/6/0 = 12
+              done b/6/1 = [6,12,12]
+              done b/6 = [6,12,12]
+              done b/7/0 = 14
+              done b/7/1 = [7,14,14]
+              done b/7 = [7,14,14]
+              done b/8/0 = 16
+              done b/8/1 = [8,16,16]
+              done b/8 = [8,16,16]
+              done b/9/0 = 18
+              done b/9/1 = [9,18,18]
+              done b/9 = [9,18,18]
+              done b/10/0 = 20
+              done b/10/1 = [10,20,20]
+              done b/10 = [10,20,20]
+              done b = [[0,0,0],[1,2,2],[2,4,4],[3,6,6],[4,8,8],[5,10,10],[6,12,12],[7,14,14],[8,16,16],[9,18,18],[10,20,20]]
+              done.invoke.b -> good
+              finished completed [[0,0,0],[1,2,2],[2,4,4],[3,6,6],[4,8,8],[5,10,10],[6,12,12],[7,14,14],[8,16,16],[9,18,18],[10,20,20]]
         "#]],
     );
 }

@@ -212,6 +212,41 @@ states:
 }
 
 #[test]
+fn an_event_without_payload_has_an_empty_one_where_its_schema_wants_an_object() {
+    check(
+        r#"
+initial: a
+events:
+  go: {schema: {type: object, properties: {by: {type: string}}}}
+  n: {schema: {type: object, required: [n]}}
+  free: {}
+  none: {schema: {type: "null"}}
+data: {initial: {got: ""}}
+states:
+  a:
+    on:
+      "*": {actions: [{assign: {got: "${json_encode(event.data)}"}}]}
+"#,
+        "send go null\nsend n null\nsend free null\nsend none null",
+        expect![[r#"
+            > start
+              - -> a
+            > send go null
+              go -> a
+              {"op":"replace","path":"/got","value":"{}"}
+            > send n null
+              refused event_payload_invalid: the payload of `n` does not fit its schema: /: "n" is a required property
+            > send free null
+              free -> a
+              {"op":"replace","path":"/got","value":"null"}
+            > send none null
+              none -> a
+              {"op":"replace","path":"/got","value":"null"}
+        "#]],
+    );
+}
+
+#[test]
 fn a_guard_error_counts_as_false_and_raises_an_error_event_once() {
     check(
         r#"
@@ -258,6 +293,37 @@ states:
               go -> p.two
             > send again
               again -> p.two
+        "#]],
+    );
+}
+
+/// The history changes its mind while the parallel state is left, from `r` to `r.a`; that must not
+/// change what is left and entered.
+#[test]
+fn a_history_of_what_is_left_enters_all_of_it_again() {
+    check(
+        r#"
+initial: p
+events: {again: {}}
+states:
+  p:
+    type: parallel
+    entry: [{log: {message: into p}}]
+    states:
+      r:
+        initial: a
+        on: {again: '#p.h'}
+        states: {a: {}, b: {}}
+      h: {type: history, history: deep, target: r}
+"#,
+        "send again {}",
+        expect![[r#"
+            > start
+              - -> p.r.a
+              log info into p
+            > send again {}
+              again -> p.r.a
+              log info into p
         "#]],
     );
 }

@@ -78,10 +78,30 @@ pub enum TestStepKind {
         /// Code with which the answer must be refused; none when it must be taken.
         refused: Option<Text>,
     },
+    /// A person answers an incident.
+    Resolve {
+        /// Path or id of the effect that the incident is about.
+        effect: Text,
+        /// The answer.
+        answer: IncidentAnswer,
+        /// Code with which the answer must be refused; none when it must be taken.
+        refused: Option<Text>,
+    },
     /// Time passes.
     Advance(Span),
     /// The process dies and starts again.
     Crash,
+}
+
+/// How a person answers an incident.
+#[derive(Clone, Debug)]
+pub enum IncidentAnswer {
+    /// The call happened, and gave this value.
+    Happened(Value),
+    /// It is tried again.
+    Retry,
+    /// It counts as failed.
+    Fail,
 }
 
 /// What must be so after the last step. Names are those of [`Mock::name`].

@@ -122,7 +122,7 @@ impl Parser<'_> {
             Some(b'n') => self.word("null", NodeKind::Null)?,
             _ => return Err(self.unexpected("a value")),
         };
-        Ok(Node { kind, line, column })
+        Ok(Node { kind, line, column, file: 0 })
     }
 
     fn nested(

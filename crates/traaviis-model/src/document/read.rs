@@ -21,17 +21,22 @@ mod kinds;
 
 mod retry;
 
+mod migration;
+
 mod test_case;
 
 mod waive;
 
+mod component;
+
 pub use event::is_event_name;
+pub use kinds::{Form, ParamUse, child_form, param_use};
 
 use std::collections::BTreeSet;
 
 use crate::{
     definition::{Definition, Pointer, Waivers},
-    diagnostic::{Diagnostic, Severity},
+    diagnostic::Diagnostic,
     document::{
         canonical::hash_of,
         tree::{Key, Node, NodeKind, escape, place_of},
@@ -45,6 +50,21 @@ pub(super) fn definition(root: &Node) -> (Option<Definition>, Vec<Diagnostic>) {
     let mut reader = Reader::default();
     let definition = reader.workflow(&At::root(root));
     (definition, reader.diagnostics)
+}
+
+/// Returns what is wrong with the form of a document before its components are merged, or of a
+/// component.
+pub(super) fn written(root: &Node) -> Vec<Diagnostic> {
+    let mut reader = Reader { written: true, ..Reader::default() };
+    reader.workflow(&At::root(root));
+    reader.diagnostics
+}
+
+/// Returns what is wrong with how a document uses components, or is one.
+pub(super) fn uses(root: &Node) -> Vec<Diagnostic> {
+    let mut reader = Reader { written: true, ..Reader::default() };
+    reader.reuse(&Fields { at: At::root(root) });
+    reader.diagnostics
 }
 
 /// Returns the identity of a document.
@@ -196,6 +216,8 @@ impl<'a> Fields<'a> {
 #[derive(Default)]
 pub(super) struct Reader {
     diagnostics: Vec<Diagnostic>,
+    /// The document may be a component, and have components of its own.
+    written: bool,
     /// Pointers of `x-` keys that the language skips; they are not part of the hash.
     extensions: BTreeSet<Pointer>,
     states: usize,
@@ -251,7 +273,7 @@ impl Reader {
         let message =
             format!("feature_unavailable: `{what}` is kept but not applied in this release");
         let diagnostic = at.key_error("W190", message);
-        self.report(Diagnostic { severity: Severity::Warning, ..diagnostic });
+        self.report(diagnostic.as_warning());
     }
 
     fn expected(&mut self, at: &At<'_>, code: &'static str, wanted: &str) {
@@ -444,7 +466,7 @@ fn join(words: &[&str]) -> String {
 }
 
 /// Says whether text is `[A-Za-z_][A-Za-z0-9_-]*`.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
@@ -518,7 +540,9 @@ mod tests {
             ("/$defs/invoke", state::INVOKE_KNOWN),
             ("/$defs/candidate", candidate::KNOWN),
             ("/$defs/event", event::KNOWN),
+            ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
+            ("/$defs/migration", migration::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {
@@ -527,7 +551,7 @@ mod tests {
         }
         let actions = action::KINDS.iter().copied().chain(["when"]);
         assert_eq!(keys(&schema, "/$defs/action/properties"), sorted(actions));
-        for kind in kinds::KINDS {
+        for kind in kinds::KINDS.iter().chain(kinds::MOCKED) {
             let carried_out =
                 kind.params.iter().filter(|it| !matches!(it.shape, kinds::Shape::Later));
             let own = carried_out.map(|it| it.name);
@@ -540,8 +564,10 @@ mod tests {
             let found = keys(&schema, &format!("/$defs/effect_{}/properties", kind.name));
             assert_eq!(found, own, "{}", kind.name);
         }
+        let called = kinds::MOCKED.iter().map(|it| it.name).chain(["call", "call_api", "notify"]);
+        assert_eq!(sorted(called), sorted(crate::call::CALL_KINDS.iter().copied()));
         let branches = schema.pointer("/$defs/effect/allOf").unwrap().as_array().unwrap();
-        assert_eq!(branches.len(), kinds::KINDS.len());
+        assert_eq!(branches.len(), kinds::KINDS.len() + kinds::MOCKED.len());
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Node {
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
+    /// Which file: 0 is the document itself, others were merged into it.
+    pub file: u16,
 }
 
 /// The kinds of values in a document.
@@ -85,7 +87,7 @@ impl Node {
             ),
             _ => NodeKind::Null,
         };
-        Node { kind, line: 1, column: 1 }
+        Node { kind, line: 1, column: 1, file: 0 }
     }
 
     /// Returns compact JSON text with keys in document order.
@@ -129,6 +131,55 @@ impl Node {
             NodeKind::Map(entries) => entries.iter().find(|(have, _)| &*have.text == key),
             _ => None,
         }
+    }
+
+    /// Returns the entry under `key` of a map, to change it.
+    pub fn entry_mut(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.kind {
+            NodeKind::Map(entries) => {
+                entries.iter_mut().find(|(have, _)| &*have.text == key).map(|(_, it)| it)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the text.
+    pub fn as_text(&self) -> Option<&Text> {
+        match &self.kind {
+            NodeKind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Returns the entries of a map; none for anything else.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        match &self.kind {
+            NodeKind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Returns the items of a list; none for anything else.
+    pub fn items(&self) -> &[Node] {
+        match &self.kind {
+            NodeKind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Returns this with everything below it as part of another file.
+    pub fn of_file(mut self, file: u16) -> Node {
+        self.file = file;
+        self.kind = match self.kind {
+            NodeKind::List(items) => {
+                NodeKind::List(items.into_iter().map(|it| it.of_file(file)).collect())
+            }
+            NodeKind::Map(entries) => NodeKind::Map(
+                entries.into_iter().map(|(key, it)| (key, it.of_file(file))).collect(),
+            ),
+            plain => plain,
+        };
+        self
     }
 
     /// Says whether this is neither null, list nor map.

@@ -192,7 +192,7 @@ impl Builder {
             })?,
             _ => NodeKind::String(text.into()),
         };
-        let node = Node { kind, line, column };
+        let node = Node { kind, line, column, file: 0 };
         self.finish(Weighed { node, nodes: 1, bytes: text.len(), height: 0 }, anchor)
     }
 
@@ -227,7 +227,7 @@ impl Builder {
             return Err(too_deep(line, column));
         }
         self.count(1, 0, (line, column))?;
-        let node = Node { kind, line, column };
+        let node = Node { kind, line, column, file: 0 };
         self.stack.push(Frame {
             weighed: Weighed { node, nodes: 1, bytes: 0, height: 1 },
             anchor,

@@ -48,7 +48,10 @@ impl EventIds {
         {
             last.seq = header.seq;
         }
-        if let Body::EventReceived { id: Some(id), .. } = &record.body {
+        if let Body::EventReceived { id: Some(id), .. }
+        | Body::EventIgnored { id: Some(id), .. }
+        | Body::EventDeferred { id: Some(id), .. } = &record.body
+        {
             let it = &mut ids.get_or_insert_default().0;
             if it.len() == EVENT_IDS_MAX {
                 it.pop_front();

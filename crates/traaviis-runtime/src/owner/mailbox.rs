@@ -30,6 +30,8 @@ pub(crate) struct Job {
 pub(crate) enum Origin {
     /// A caller, who is answered.
     Caller(TenantCtx, Reply<Accepted>),
+    /// Another instance: answered like a caller, and waits for space like the runtime.
+    Instance(TenantCtx, Reply<Accepted>),
     /// The runtime, which tries again after a full disk.
     Runtime,
 }
@@ -47,8 +49,16 @@ impl Job {
 
 impl Origin {
     pub(crate) fn answer(self, answer: Result<Accepted, Error>) {
-        if let Origin::Caller(_, reply) = self {
+        if let Origin::Caller(_, reply) | Origin::Instance(_, reply) = self {
             reply(answer);
+        }
+    }
+
+    /// Returns who asks; none when it is the runtime.
+    pub(crate) fn ctx(&self) -> Option<&TenantCtx> {
+        match self {
+            Origin::Caller(ctx, _) | Origin::Instance(ctx, _) => Some(ctx),
+            Origin::Runtime => None,
         }
     }
 }
@@ -69,7 +79,10 @@ impl Class {
             | Input::Operate(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
-            Input::Outcome { .. } | Input::Unknown { .. } | Input::Timer { .. } => Class::Outcome,
+            Input::Outcome { .. }
+            | Input::Unknown { .. }
+            | Input::Ended { .. }
+            | Input::Timer { .. } => Class::Outcome,
             Input::Event { .. } => Class::Event,
         }
     }
@@ -100,7 +113,7 @@ impl Mailbox {
         self.queue(class).pop_front()
     }
 
-    /// Takes out what callers wait for.
+    /// Takes out what callers wait for; other instances wait on.
     pub(crate) fn take_callers(&mut self) -> Vec<Job> {
         let mut taken = Vec::new();
         for class in [Class::Command, Class::Outcome, Class::Event] {

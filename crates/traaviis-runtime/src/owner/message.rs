@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, mpsc::Sender};
 
-use traaviis_engine::{Input, Machine, Resolution};
+use traaviis_engine::{Birth, Input, Machine, Resolution};
 use traaviis_model::{
     Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Value, record::Operation,
+    Value,
+    record::{Ending, Operation},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
-use super::{Accepted, EventIds};
+use super::{Accepted, EventIds, Relation};
 use crate::{
     error::Error,
     recovery::Fault,
@@ -23,9 +24,22 @@ pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 pub enum Message {
     /// A caller starts an instance.
     Start(Start),
+    /// A caller takes an instance over to another version.
+    Upgrade(Upgrade),
     /// A caller does something to an instance.
     Command {
         /// Tenant and actor.
+        ctx: TenantCtx,
+        /// Instance.
+        id: InstanceId,
+        /// What to do.
+        command: Command,
+        /// Told after the commit.
+        reply: Reply<Accepted>,
+    },
+    /// Another instance does something to an instance.
+    Deliver {
+        /// Tenant, and the engine as actor.
         ctx: TenantCtx,
         /// Instance.
         id: InstanceId,
@@ -42,6 +56,35 @@ pub enum Message {
         call: CallId,
         /// Its value or error.
         outcome: Outcome,
+    },
+    /// An attempt goes on without its slot.
+    Yield {
+        /// Tenant.
+        tenant: TenantId,
+        /// Attempt.
+        call: CallId,
+    },
+    /// An instance wants to know when another one ends.
+    Attend {
+        /// Tenant.
+        ctx: TenantCtx,
+        /// Whose end.
+        of: InstanceId,
+        /// Who is told.
+        by: InstanceId,
+        /// What `by` is to `of`.
+        relation: Relation,
+    },
+    /// Another instance ended.
+    Ended {
+        /// Tenant.
+        tenant: TenantId,
+        /// Who is told.
+        to: InstanceId,
+        /// Who ended.
+        of: InstanceId,
+        /// How.
+        ending: Ending,
     },
     /// The log tells what became of appends, in order.
     Committed(Vec<(u64, Commit)>),
@@ -79,8 +122,22 @@ pub struct Start {
     pub id: InstanceId,
     /// Start input.
     pub input: Value,
+    /// What it is born with besides.
+    pub birth: Birth,
     /// Told after the commit.
     pub reply: Reply<StartOutcome>,
+}
+
+/// An instance that is to go on with another version.
+pub struct Upgrade {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// Instance.
+    pub id: InstanceId,
+    /// The version to go on with.
+    pub machine: Arc<Machine>,
+    /// Told after the commit.
+    pub reply: Reply<Accepted>,
 }
 
 /// What a start gave.

@@ -11,18 +11,20 @@ use std::{
 
 use uuid::Uuid;
 
-use traaviis_engine::{Machine, Rejection, Request, StepContext};
+use traaviis_engine::{Birth, Machine, Rejection, Request, StepContext};
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantId, Text, Timestamp, Value,
-    record::RECORD_VERSION,
+    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId, Text,
+    Timestamp, Value, record::RECORD_VERSION,
 };
 use traaviis_ports::{Append, Commit, LogError, Position};
 
-use super::{Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome};
+use super::{
+    Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome, Upgrade,
+};
 use crate::{
     correlation::Unique,
     error::Error,
-    limits::{DEFINITION_OFFERS_MAX, STARTS_WAITING_MAX},
+    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
     owner::{Committed, EventIds, to_append},
     summary::hash_value,
 };
@@ -32,16 +34,45 @@ use crate::{
 pub(super) struct Definitions {
     pub stored: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     pub machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
-    /// Starts that wait for their definition to be durable.
-    waiting: HashMap<(TenantId, DefinitionHash), Vec<Start>, FixedHasher>,
+    /// Who waits for a definition to be durable.
+    waiting: HashMap<(TenantId, DefinitionHash), Vec<Needs>, FixedHasher>,
     /// How often a definition was offered to the log and met another one.
     met: HashMap<(TenantId, DefinitionHash), u32, FixedHasher>,
 }
 
 impl Definitions {
-    /// Takes out every start that waits.
-    pub(super) fn take_waiting(&mut self) -> Vec<Start> {
+    /// Takes out all who wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<Needs> {
         mem::take(&mut self.waiting).into_values().flatten().collect()
+    }
+}
+
+/// What needs a definition that is durable.
+pub(super) enum Needs {
+    Start(Start),
+    Upgrade(Upgrade),
+}
+
+impl Needs {
+    fn ctx(&self) -> &TenantCtx {
+        match self {
+            Needs::Start(it) => &it.ctx,
+            Needs::Upgrade(it) => &it.ctx,
+        }
+    }
+
+    fn machine(&self) -> &Machine {
+        match self {
+            Needs::Start(it) => &it.machine,
+            Needs::Upgrade(it) => &it.machine,
+        }
+    }
+
+    pub(super) fn refuse(self, error: Error) {
+        match self {
+            Needs::Start(it) => (it.reply)(Err(error)),
+            Needs::Upgrade(it) => (it.reply)(Err(error)),
+        }
     }
 }
 
@@ -61,6 +92,7 @@ impl Stored {
 
 /// A first step on its way to the log.
 pub(super) struct Begun {
+    ctx: TenantCtx,
     key: Key,
     machine: Arc<Machine>,
     snapshot: Snapshot,
@@ -91,37 +123,63 @@ impl Owner {
             Err(Error::NotFound { .. }) => {}
             Err(error) => return (start.reply)(Err(error)),
         }
-        let definition = Arc::clone(start.machine.definition());
-        let name = (key.tenant, definition.hash);
+        // Whoever starts with an id of their own has looked; a child's id is not chosen.
+        if start.birth.lineage.is_some()
+            && let Some(ended) = self.forgotten(&start.ctx, start.id)
+        {
+            let found = Found::Ended(Arc::new(ended));
+            return (start.reply)(Ok(StartOutcome { existing: true, found }));
+        }
+        let (tenant, machine) = (key.tenant, Arc::clone(&start.machine));
+        match self.is_stored(tenant, &machine) {
+            true => self.first_step(start, now, outbox),
+            false => self.wait_for_definition(Needs::Start(start), now, outbox),
+        }
+    }
+
+    /// Says whether the definition of a machine is durable.
+    pub(super) fn is_stored(&mut self, tenant: TenantId, machine: &Machine) -> bool {
+        let definition = machine.definition();
+        let name = (tenant, definition.hash);
         if self.settings.definitions.has(&name) {
             let document = || definition.document.clone();
             self.definitions.stored.entry(name).or_insert_with(document);
         }
-        if !self.definitions.stored.contains_key(&name) {
-            let waiting = self.definitions.waiting.entry(name).or_default();
-            waiting.push(start);
-            if waiting.len() == 1 {
-                self.store_definition(name, now, outbox);
-            }
-            return;
+        self.definitions.stored.contains_key(&name)
+    }
+
+    /// Goes on once the definition is durable.
+    pub(super) fn wait_for_definition(
+        &mut self,
+        needs: Needs,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
+        let name = (needs.ctx().tenant(), needs.machine().definition().hash);
+        let waiting = self.definitions.waiting.entry(name).or_default();
+        waiting.push(needs);
+        if waiting.len() == 1 {
+            self.store_definition(name, now, outbox);
         }
-        self.first_step(start, now, outbox);
     }
 
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
-        let Start { ctx, machine, id, input, reply } = start;
+        let Start { ctx, machine, id, input, birth, reply } = start;
         let key = Key { tenant: ctx.tenant(), id };
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
-        let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
+        let slots = match self.draining {
+            true => 0,
+            false => self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free()),
+        };
         let context = StepContext {
             now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: None,
         };
-        let step = match traaviis_engine::start(&machine, &ctx, id, input, &context) {
+        let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
@@ -132,7 +190,7 @@ impl Owner {
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
-        let begun = Begun { key, machine, snapshot, records, requests, reply };
+        let begun = Begun { ctx: ctx.clone(), key, machine, snapshot, records, requests, reply };
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
     }
 
@@ -158,11 +216,19 @@ impl Owner {
 
     /// Answers a start whose id exists.
     fn meet(&mut self, start: Start, found: Found, now: Timestamp) {
-        let Start { ctx, machine, id, input, reply } = start;
+        let Start { ctx, machine, id, input, birth, reply } = start;
         let (workflow, hash): (Text, u64) = match &found {
             Found::Open(it) => (it.workflow.clone(), hash_value(&it.input)),
             Found::Ended(it) => (it.workflow.clone(), it.input_hash),
         };
+        let parent = match &found {
+            Found::Open(it) => it.lineage.as_ref().map(|it| it.parent_id),
+            Found::Ended(it) => it.parent_id,
+        };
+        // The id of a child stands for the words in which it was asked for.
+        if parent.is_some() && parent == birth.lineage.map(|it| it.parent_id) {
+            return reply(Ok(StartOutcome { existing: true, found }));
+        }
         // Starting once more, for nobody, fills in the same defaults.
         let context =
             StepContext { now, start_slots: 0, actor: ctx.actor().clone(), causation: None };
@@ -184,7 +250,7 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let Begun { key, machine, snapshot, records, requests, reply } = begun;
+        let Begun { ctx, key, machine, snapshot, records, requests, reply } = begun;
         let snapshot = Arc::new(snapshot);
         let mut event_ids = None;
         for record in &records {
@@ -197,9 +263,10 @@ impl Owner {
             self.ready.push_back(key);
         }
         let found = Found::Open(Arc::clone(&snapshot));
-        outbox.publish(Committed { position, records, snapshot });
+        outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
-        self.request(key, requests, outbox);
+        self.attend_parent(&ctx, &snapshot);
+        self.request(key, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
 
@@ -211,14 +278,26 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let Begun { key, snapshot, requests, reply, .. } = begun;
+        let Begun { ctx, key, machine, snapshot, requests, reply, .. } = begun;
         self.release(key.tenant, &requests);
         if let Some(correlation) = &snapshot.correlation {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        reply(Err(Error::Log(error)));
+        let Snapshot { id, input, lineage, correlation, .. } = snapshot;
+        let birth = Birth { lineage, correlation };
+        self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
+    }
+
+    /// A start found no way into the log. A child waits for space like any work of its parent.
+    fn not_started(&mut self, start: Start, error: LogError, now: Timestamp) {
+        if !matches!(error, LogError::Full) || start.birth.lineage.is_none() {
+            return (start.reply)(Err(Error::Log(error)));
+        }
+        let key = Key { tenant: start.ctx.tenant(), id: start.id };
+        self.full.insert((now.plus(FULL_RETRY), key));
+        self.unborn.insert(key, start);
     }
 
     fn start_again(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
@@ -227,7 +306,7 @@ impl Owner {
         }
     }
 
-    /// Offers the definition of the first start that waits for it.
+    /// Offers the definition of the first that waits for it.
     fn store_definition(
         &mut self,
         name: (TenantId, DefinitionHash),
@@ -238,7 +317,7 @@ impl Owner {
         let Some(first) = self.definitions.waiting.get(&name).and_then(|it| it.first()) else {
             return;
         };
-        let ctx = first.ctx.clone();
+        let ctx = first.ctx().clone();
         let record = Record {
             header: Header {
                 tenant_id,
@@ -255,7 +334,7 @@ impl Owner {
             body: Body::DocumentPut {
                 document: "definition".into(),
                 id: hash.to_string().into(),
-                body: first.machine.definition().document.clone(),
+                body: first.machine().definition().document.clone(),
             },
         };
         let mut lines = Vec::new();
@@ -292,13 +371,19 @@ impl Owner {
         match commit {
             Ok(_) => {
                 self.settings.definitions.add(name);
-                for start in waiting {
-                    self.start(start, now, outbox);
+                for needs in waiting {
+                    match needs {
+                        Needs::Start(start) => self.start(start, now, outbox),
+                        Needs::Upgrade(upgrade) => self.upgrade(upgrade, now, outbox),
+                    }
                 }
             }
             Err(error @ (LogError::Full | LogError::Damaged(_) | LogError::Refused(_))) => {
-                for start in waiting {
-                    (start.reply)(Err(Error::Log(error.clone())));
+                for needs in waiting {
+                    match needs {
+                        Needs::Start(start) => self.not_started(start, error.clone(), now),
+                        other => other.refuse(Error::Log(error.clone())),
+                    }
                 }
             }
             Err(error) => {

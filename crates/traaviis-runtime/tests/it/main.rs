@@ -1,5 +1,6 @@
 //! Tests of the runtime from outside: the owner by itself, restarts, threads, one simulation.
 
+mod between;
 mod index;
 mod owner;
 mod recovery;

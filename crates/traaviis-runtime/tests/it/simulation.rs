@@ -14,17 +14,18 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Machine, Resolution, replay};
+use traaviis_engine::{Birth, Machine, Resolution, replay_versions};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
-    record::{Held, Operation, PatchOp, Status},
-    snapshot::NodeStatus,
+    call::GATE,
+    record::{Held, Operation, ParentClose, PatchOp, Status},
+    snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start},
+    owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
     recovery::Recovery,
     summary::Summary,
 };
@@ -36,7 +37,10 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
-use crate::support::{COUNTER, FAN, Outside, PAYMENT, PICKY, TRIP, ctx, id, lines, machine};
+use crate::support::{
+    CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
+    TALKER, TRIP, ctx, id, lines, machine,
+};
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
@@ -45,7 +49,9 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let machines = [COUNTER, PAYMENT, TRIP, FAN, PICKY].map(machine);
+    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED];
+    let machines: Vec<Arc<Machine>> =
+        documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
     let total = Mutex::new(Facts::default());
     let work = || {
@@ -73,7 +79,13 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
     // A simulation in which nothing happens proves nothing.
     assert!(total.acknowledged > 0 && total.ended > 0);
     assert!(
-        plan.seeds == 1 || (total.crashes > 0 && total.full > 0 && total.held > 0),
+        plan.seeds == 1
+            || (total.crashes > 0
+                && total.full > 0
+                && total.held > 0
+                && total.told > 0
+                && total.raised > 0
+                && total.upgraded > 0),
         "{total:?}"
     );
 }
@@ -87,6 +99,14 @@ struct Facts {
     full: u64,
     /// Outcomes that an instance kept without taking them.
     held: u64,
+    /// What owners sent each other.
+    letters: u64,
+    /// Messages between instances that were taken.
+    told: u64,
+    /// Children that completed for a parent which waited.
+    raised: u64,
+    /// Instances that went on with another version, or back.
+    upgraded: u64,
     ended: usize,
 }
 
@@ -111,6 +131,10 @@ impl Facts {
         self.records += one.records;
         self.full += one.full;
         self.held += one.held;
+        self.letters += one.letters;
+        self.told += one.told;
+        self.raised += one.raised;
+        self.upgraded += one.upgraded;
         self.ended += one.ended;
     }
 }
@@ -124,11 +148,14 @@ struct Op {
 
 #[derive(Clone)]
 enum What {
-    Start(usize),
+    /// A machine, and an instance that it may talk to.
+    Start(usize, InstanceId),
     Event(Text),
     Cancel,
     Operate(Operation),
     Resolve(Seq, Text, Resolution),
+    /// To this machine.
+    Upgrade(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -185,9 +212,10 @@ type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
     rng: Rng,
+    /// Version 1 of each workflow, then version 2 of each.
     machines: &'m [Arc<Machine>],
     disk: SimDisk,
-    log: CoreLog,
+    log: Arc<CoreLog>,
     shards: Vec<(Owner, Outside)>,
     network: Network<Delivery>,
     ledger: Ledger,
@@ -195,6 +223,7 @@ struct Sim<'m> {
     life: u64,
     ops: Vec<Op>,
     answers: Answers,
+    letters: Letters,
     /// Every durable line, in order.
     acknowledged: Vec<Vec<u8>>,
     /// The same records by instance, and the state they fold to.
@@ -232,6 +261,7 @@ impl<'m> Sim<'m> {
             life: 0,
             ops: Vec::new(),
             answers: Arc::default(),
+            letters: Letters::default(),
             acknowledged: Vec::new(),
             histories: BTreeMap::new(),
             folds: BTreeMap::new(),
@@ -278,6 +308,7 @@ impl<'m> Sim<'m> {
             92..94 => self.plan_fault(),
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
+            98 if self.rng.chance(1, 2) => self.upgrade(),
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
@@ -292,8 +323,14 @@ impl<'m> Sim<'m> {
 
     fn new_start(&mut self) {
         let number = self.ops.len() as u128 + 1;
-        let machine = self.rng.index(self.machines.len());
-        self.ops.push(Op { id: id(number), what: What::Start(machine), state: OpState::Ready });
+        let machine = self.rng.index(self.machines.len() / 2);
+        let talks = |op: &&Op| matches!(op.what, What::Start(at, _) if at == machine);
+        let peers: Vec<InstanceId> =
+            self.ops.iter().rev().filter(talks).take(3).map(|op| op.id).collect();
+        // Now and then to itself, or to nobody.
+        let peer = peers.get(self.rng.index(4)).copied().unwrap_or(id(number));
+        let what = What::Start(machine, peer);
+        self.ops.push(Op { id: id(number), what, state: OpState::Ready });
         self.send(self.ops.len() - 1);
     }
 
@@ -312,7 +349,7 @@ impl<'m> Sim<'m> {
         let starts: Vec<InstanceId> = self
             .ops
             .iter()
-            .filter(|op| matches!(op.what, What::Start(_)))
+            .filter(|op| matches!(op.what, What::Start(..)))
             .map(|op| op.id)
             .collect();
         if starts.is_empty() {
@@ -343,13 +380,22 @@ impl<'m> Sim<'m> {
         let (id, what) = (op.id, op.what.clone());
         let answers = Arc::clone(&self.answers);
         let message = match what {
-            What::Start(number) => Message::Start(Start {
+            What::Start(number, peer) => Message::Start(Start {
                 ctx: ctx(),
                 machine: Arc::clone(&self.machines[number]),
                 id,
-                input: Value::empty_map(),
+                birth: Birth::default(),
+                input: Value::map([("peer", Value::from(peer.to_string()))]),
                 reply: Box::new(move |answer| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                }),
+            }),
+            What::Upgrade(number) => Message::Upgrade(Upgrade {
+                ctx: ctx(),
+                id,
+                machine: Arc::clone(&self.machines[number]),
+                reply: Box::new(move |answer| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.replayed)));
                 }),
             }),
             what => {
@@ -514,7 +560,9 @@ impl<'m> Sim<'m> {
         let instance = record.header.instance_id;
         match &record.body {
             Body::DocumentPut { .. } => return,
-            Body::EventReceived { id: Some(id), .. } => {
+            Body::EventReceived { id: Some(id), .. }
+            | Body::EventIgnored { id: Some(id), .. }
+            | Body::EventDeferred { id: Some(id), .. } => {
                 *self.taken.entry(id.clone()).or_default() += 1;
             }
             Body::EffectStarted { tree, path, attempt } => {
@@ -528,6 +576,7 @@ impl<'m> Sim<'m> {
                 self.completed.insert((instance, *tree, path.clone()));
             }
             Body::InputHeld { held } => self.note_held(instance, held),
+            Body::Upgraded(_) => self.facts.upgraded += 1,
             Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
@@ -539,7 +588,12 @@ impl<'m> Sim<'m> {
                 self.folds.insert(instance, Snapshot::create(&record).unwrap());
             }
         }
+        let was_let_in =
+            matches!(&record.body, Body::EffectCompleted { path, .. } if path.ends_with("/ask"));
         self.histories.entry(instance).or_default().push(record);
+        if was_let_in {
+            self.check_gates();
+        }
     }
 
     fn handle(&mut self, id: InstanceId, message: Message) {
@@ -550,6 +604,13 @@ impl<'m> Sim<'m> {
 
     /// Lets requests go out and answers come in; a dead process ends.
     fn settle(&mut self) {
+        // Letters lie for a while now and then.
+        while (self.calm || self.rng.chance(9, 10))
+            && let Some((to, letter)) = self.letters.take()
+        {
+            self.facts.letters += 1;
+            self.handle(to.id, letter);
+        }
         for at in 0..self.shards.len() {
             while let Some((_, call)) = self.shards[at].1.calls.pop_front() {
                 self.perform(call);
@@ -632,6 +693,25 @@ impl<'m> Sim<'m> {
         self.new_op(What::Operate(operation));
     }
 
+    /// Some instances go on with another version, or back to the one they had.
+    fn upgrade(&mut self) {
+        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
+        let mut open: Vec<(InstanceId, Text)> =
+            open.map(|it| (it.id, it.workflow.clone())).collect();
+        open.sort_unstable();
+        for (id, workflow) in open {
+            let named = |it: &Arc<Machine>| it.definition().name == workflow;
+            let what = match self.rng.below(6) {
+                0 | 1 => What::Upgrade(self.machines.iter().rposition(named).unwrap()),
+                2 => What::Upgrade(self.machines.iter().position(named).unwrap()),
+                3 => What::Operate(Operation::Rollback),
+                _ => continue,
+            };
+            self.ops.push(Op { id, what, state: OpState::Ready });
+            self.send(self.ops.len() - 1);
+        }
+    }
+
     fn resume_paused(&mut self) {
         let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
         let paused = open.filter(|it| it.status == Status::Paused);
@@ -655,6 +735,7 @@ impl<'m> Sim<'m> {
         self.take_answers();
         self.shards.clear();
         self.answers = Arc::default();
+        self.letters = Letters::default();
         self.checkpoint_from = None;
         for op in &mut self.ops {
             if op.state == OpState::Sent {
@@ -705,8 +786,12 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
-        let recovery = Recovery::read(&self.log, 1_000, &[], &[]).expect("recovery works");
-        let settings = Settings { slots: 4, ..Settings::default() };
+        let recovery = Recovery::read(&*self.log, 1_000, &[], &[]).expect("recovery works");
+        let post = Arc::new(self.letters.clone());
+        let log: Arc<dyn LogStore> = Arc::clone(&self.log) as _;
+        let library = Arc::new(Known(self.machines.to_vec()));
+        let (slots, log) = (4, Some(log));
+        let settings = Settings { slots, post, library, log, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
@@ -751,6 +836,19 @@ impl<'m> Sim<'m> {
         self.check_ops();
     }
 
+    /// No more effects than the limit says are behind the gate of a key.
+    fn check_gates(&self) {
+        let mut inside = 0;
+        for tree in self.folds.values().flat_map(|it| &it.trees) {
+            for (path, node) in tree.nodes.iter().filter(|(_, it)| &*it.kind == "concurrency") {
+                let ask = tree.nodes.get(&*format!("{path}/ask"));
+                let was_let_in = ask.is_some_and(|it| it.status == NodeStatus::Completed);
+                inside += usize::from(was_let_in && !node.status.is_over());
+            }
+        }
+        assert!(inside <= GATED_LIMIT, "{inside} effects are behind the gate");
+    }
+
     fn check_ops(&self) {
         for (at, op) in self.ops.iter().enumerate() {
             let acknowledged = op.state == OpState::Acknowledged;
@@ -760,11 +858,11 @@ impl<'m> Sim<'m> {
                     assert!(count <= 1, "event {at} was taken {count} times");
                     assert!(!acknowledged || count == 1, "event {at} is lost");
                 }
-                What::Start(_) => {
+                What::Start(..) => {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Operate(_) | What::Resolve(..) => {}
+                What::Cancel | What::Operate(_) | What::Resolve(..) | What::Upgrade(_) => {}
             }
         }
     }
@@ -786,6 +884,7 @@ impl<'m> Sim<'m> {
         self.crash(true);
         self.rest();
         self.check_state();
+        self.check_orphans();
         for round in 0..50 {
             self.resolve_incidents();
             self.rest();
@@ -811,15 +910,81 @@ impl<'m> Sim<'m> {
         for (id, records) in &self.histories {
             self.check_history(*id, records);
         }
+        self.check_messages();
+        self.check_families();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
         }
     }
 
+    /// A message that its sender saw accepted was taken once, and no message was taken twice.
+    fn check_messages(&mut self) {
+        for (id, count) in &self.taken {
+            assert!(*count == 1, "event `{id}` was taken {count} times");
+        }
+        for record in self.histories.values().flatten() {
+            let Body::EffectCompleted { tree, path, value } = &record.body else { continue };
+            if value.get("accepted").is_some() {
+                let key = format!("{}.{tree}.{path}", record.header.instance_id);
+                assert!(self.taken.contains_key(&*key), "message `{key}` is lost");
+                self.facts.told += 1;
+            }
+        }
+    }
+
+    /// A child whose parent has ended is ending, unless it was left to itself.
+    fn check_orphans(&self) {
+        for child in self.folds.values().filter(|it| !it.status.is_finished()) {
+            let Some(lineage) = &child.lineage else { continue };
+            let parent = &self.folds[&lineage.parent_id];
+            let is_listed = parent.children.get(&child.id).is_some_and(|it| !it.closing);
+            let is_alone = lineage.parent_close == ParentClose::Abandon;
+            assert!(
+                is_listed || is_alone || child.status == Status::Completing,
+                "child `{}` goes on without its parent: {child:#?}",
+                child.id
+            );
+        }
+    }
+
+    /// What a parent knows of a child is what happened there.
+    fn check_families(&mut self) {
+        for (parent, records) in &self.histories {
+            let mut started = BTreeMap::new();
+            for record in records {
+                match &record.body {
+                    Body::ChildStarted { tree, path, child, .. } => {
+                        assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
+                    }
+                    Body::ChildFinished { child, status, .. } => {
+                        let Some(folded) = self.folds.get(child) else {
+                            assert_ne!(*status, Status::Completed, "`{child}` never was");
+                            continue;
+                        };
+                        let lineage = folded.lineage.as_ref().expect("a child has a parent");
+                        assert_eq!(lineage.parent_id, *parent);
+                        assert_eq!(folded.status, *status, "end of `{child}`");
+                    }
+                    Body::EffectCompleted { tree, path, value } => {
+                        let node = (*tree, path);
+                        let child = started.iter().find(|(_, it)| **it == node).map(|it| it.0);
+                        if let Some(child) = child.filter(|_| value.get("instance_id").is_none()) {
+                            let folded = &self.folds[child];
+                            assert_eq!(folded.status, Status::Completed);
+                            assert_eq!(folded.output, *value);
+                            self.facts.raised += 1;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
     fn check_history(&self, id: InstanceId, records: &[Record]) {
-        let hash = records[0].header.definition_hash;
-        let machine = self.machines.iter().find(|it| it.definition().hash == hash).unwrap();
-        let replayed = replay(machine, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
+        let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
+        let replayed =
+            replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
         let folded = Snapshot::fold(records).unwrap().unwrap();
         assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
         let mut due: HashMap<&str, Timestamp> = HashMap::new();
@@ -859,7 +1024,7 @@ impl<'m> Sim<'m> {
         if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
             return Some(Moving::Operation(at));
         }
-        if self.network.next_at().is_some() {
+        if self.network.next_at().is_some() || !self.letters.is_empty() {
             return Some(Moving::Message);
         }
         for (owner, outside) in &self.shards {
@@ -883,7 +1048,9 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        for (path, node) in tree.nodes.iter().filter(|(_, node)| &*node.kind == "call") {
+        // Who asks a gate moves when somebody else does.
+        let is_call = |node: &Node| node.key.is_some() && &*node.kind != GATE;
+        for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,
                 NodeStatus::Started => !snapshot.asks_about(tree.id, path),
@@ -902,11 +1069,11 @@ fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     None
 }
 
-fn open(disk: &SimDisk) -> Result<CoreLog, LogError> {
+fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {
     let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
     let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
     assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
-    Ok(CoreLog(Mutex::new(core)))
+    Ok(Arc::new(CoreLog(Mutex::new(core))))
 }
 
 fn shard(id: InstanceId, count: usize) -> usize {
@@ -918,6 +1085,16 @@ fn show(record: &Record) -> String {
     let mut line = Vec::new();
     record.write_line(&mut line);
     String::from_utf8_lossy(&line).trim_end().to_string()
+}
+
+/// Returns version 2 of a workflow; the state in which a counter waits has another name there.
+fn next(document: &str) -> Arc<Machine> {
+    let migrations = match document.contains("waiting:") {
+        true => "migrations: [{from: <2.0.0, states: {waiting: resting}}]",
+        false => "migrations: []",
+    };
+    let document = document.replace("waiting:", "resting:").replace(": waiting", ": resting");
+    machine(&document.replace("version: 1.0.0", &format!("version: 2.0.0\n{migrations}")))
 }
 
 fn event_id(at: usize) -> Text {

@@ -5,15 +5,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use traaviis_engine::Machine;
+use traaviis_engine::{Birth, Machine};
 use traaviis_model::{
     Call, CallId, InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp, Value,
     document::{self, Format},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 use traaviis_runtime::{
-    Command, Committed, Error,
-    owner::{Accepted, Message, Outbox, Owner, Settings, Start, StartOutcome},
+    Command, Committed, Error, Library,
+    owner::{Accepted, Key, Message, Outbox, Owner, Post, Settings, Start, StartOutcome},
     recovery::Part,
 };
 use uuid::Uuid;
@@ -137,6 +137,86 @@ states:
   off: {type: final, status: cancelled}
 "#;
 
+/// Sends to another one of its kind, and keeps what it cannot take now.
+pub const TALKER: &str = r#"
+traaviis: "1"
+name: Talker
+version: 1.0.0
+initial: talking
+unhandled: defer
+events: {hello: {}, more: {}, stop: {}}
+data: {initial: {heard: 0}}
+states:
+  talking:
+    on: {stop: off}
+    invoke:
+      - id: talk
+        effect:
+          type: batch
+          items: [1, 2, 3]
+          fail_fast: false
+          effect: {type: send_event, id: tell, instance_id: "${input.peer}", event: hello, data: {n: "${item}"}}
+        onDone: {target: listening}
+        onError: {target: listening}
+  listening:
+    on:
+      hello: {actions: [{assign: {heard: "${data.heard + 1}"}}]}
+      more: talking
+      stop: off
+    after: {5m: off}
+  off: {type: final}
+"#;
+
+/// Starts children: waits for some, lets one go on alone.
+pub const PARENT: &str = r#"
+traaviis: "1"
+name: Parent
+version: 1.0.0
+initial: working
+events: {stop: {}, more: {}}
+states:
+  working:
+    on: {stop: off}
+    invoke:
+      - id: family
+        effect:
+          type: parallel
+          effects:
+            a: {type: spawn_fsm, workflow: Child, input: {n: 1}, wait: true}
+            b: {type: spawn_fsm, workflow: Child, input: {n: 2}, wait: true, parent_close: request_cancel, timeout: 20s}
+            c: {type: spawn_fsm, workflow: Child, input: {n: 3}, parent_close: abandon}
+            d: {type: spawn_fsm, workflow: Child, version: "1", input: {n: 4}, correlation: "${workflow.instance_id}"}
+        onDone: {target: resting}
+        onError: {target: resting}
+  resting:
+    on: {stop: off, more: working}
+    after: {3m: off}
+  off: {type: final}
+"#;
+
+/// What [`PARENT`] starts.
+pub const CHILD: &str = r#"
+traaviis: "1"
+name: Child
+version: 1.0.0
+initial: working
+states:
+  working:
+    invoke:
+      - id: work
+        effect:
+          type: saga
+          steps:
+            - id: hold
+              action: {type: call, function: hold, args: {}}
+              compensation: {type: call, function: release, args: {}}
+            - {id: pay, action: {type: call, function: left, args: {}}}
+        onDone: {target: done}
+        onError: {target: failed}
+  done: {type: final, output: "${input.n}"}
+  failed: {type: final, status: failed}
+"#;
+
 /// Calls side by side, then a wait.
 pub const FAN: &str = r#"
 traaviis: "1"
@@ -163,6 +243,34 @@ states:
     after: {5m: off}
   off: {type: final}
 "#;
+
+/// Calls behind gates that all instances share: never more than [`GATED_LIMIT`] are let in.
+pub const GATED: &str = r#"
+traaviis: "1"
+name: Gated
+version: 1.0.0
+initial: asking
+events: {stop: {}, more: {}}
+states:
+  asking:
+    on: {stop: off, more: {target: asking}}
+    invoke:
+      - id: all
+        effect:
+          type: parallel
+          effects:
+            l: {type: call, function: left, args: {}, concurrency: {key: door, limit: 2}}
+            r: {type: rate_limit, key: peer, requests: 3, window: 20s, effect: {type: call, function: right, args: {}}}
+            b: {type: fallback, effects: [{type: circuit_breaker, name: b, failure_threshold: 2, effect: {type: call, function: charge, args: {}}}, {type: value, value: 0}]}
+            c: {type: cache, key: c, ttl: 1m, effect: {type: call, function: left, args: {}}}
+        onDone: {target: off}
+        onError: {target: off}
+    after: {10m: off}
+  off: {type: final}
+"#;
+
+/// Effects of [`GATED`] that may be inside at once.
+pub const GATED_LIMIT: usize = 2;
 
 /// An instance of one key at a time.
 pub const KEYED: &str = r#"
@@ -235,6 +343,36 @@ impl Outbox for Outside {
     }
 }
 
+/// What owners post to each other, in order.
+#[derive(Clone, Default)]
+pub struct Letters(Arc<Mutex<VecDeque<(Key, Message)>>>);
+
+impl Post for Letters {
+    fn post(&self, to: Key, message: Message) {
+        self.0.lock().unwrap().push_back((to, message));
+    }
+}
+
+impl Letters {
+    pub fn take(&self) -> Option<(Key, Message)> {
+        self.0.lock().unwrap().pop_front()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+/// The machines of the simulation, for children.
+pub struct Known(pub Vec<Arc<Machine>>);
+
+impl Library for Known {
+    fn find(&self, _: &TenantCtx, workflow: &str, _: Option<&str>) -> Result<Arc<Machine>, String> {
+        let found = self.0.iter().find(|it| *it.definition().name == *workflow);
+        found.cloned().ok_or_else(|| format!("there is no workflow `{workflow}`"))
+    }
+}
+
 /// An answer that may not have come yet.
 pub type Answer<T> = Arc<Mutex<Option<Result<T, Error>>>>;
 
@@ -289,7 +427,14 @@ impl World {
     ) -> Answer<StartOutcome> {
         let (slot, reply) = answer();
         let (ctx, machine) = (ctx.clone(), Arc::clone(machine));
-        self.handle(Message::Start(Start { ctx, machine, id, input, reply }));
+        self.handle(Message::Start(Start {
+            ctx,
+            machine,
+            id,
+            input,
+            birth: Birth::default(),
+            reply,
+        }));
         slot
     }
 

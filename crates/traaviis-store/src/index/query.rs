@@ -12,7 +12,8 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 const COLUMNS: &str = "i.id, i.workflow, i.version, i.status, i.state, i.correlation, i.asks, \
-    i.seq, i.created_at, i.updated_at, i.finished_at, i.due, i.first, i.last";
+    i.seq, i.created_at, i.updated_at, i.finished_at, i.due, i.first, i.last, \
+    i.parent";
 
 /// Returns the rows of a list, the newest id first.
 pub(super) fn list(
@@ -146,7 +147,8 @@ fn read(row: &rusqlite::Row<'_>, tenant: TenantId) -> rusqlite::Result<Row> {
         due: time(11)?,
         first: row.get::<_, Option<i64>>(12)?.map(|it| it as Position),
         last: row.get::<_, i64>(13)? as Position,
-        snapshot: row.get(14)?,
+        parent: row.get::<_, Option<[u8; 16]>>(14)?.map(id_of),
+        snapshot: row.get(15)?,
     })
 }
 

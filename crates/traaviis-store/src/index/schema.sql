@@ -25,6 +25,7 @@ CREATE TABLE instances (
     due INTEGER,
     first INTEGER,
     last INTEGER NOT NULL,
+    parent BLOB,
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 

@@ -86,8 +86,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         output.line(&format!("no instances in `{}`{more}", args.data.dir().display()));
         return Ok(Exit::Ok);
     }
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-    let headings = ["ID", "WORKFLOW", "VERSION", "STATUS", "STATE", "AGE", "SEQ"];
+    let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    let mut headings = vec!["ID", "WORKFLOW", "VERSION", "STATUS", "STATE", "AGE", "SEQ"];
+    if items.iter().any(|it| it["parent_id"].is_string()) {
+        headings.push("PARENT");
+        for (row, item) in rows.iter_mut().zip(items) {
+            row.push(item["parent_id"].as_str().unwrap_or_default().to_string());
+        }
+    }
     output.text(&table(&headings, &rows));
     if let Some(next) = answer["next"].as_str() {
         output.line(&format!("older ones: add --cursor {next}"));

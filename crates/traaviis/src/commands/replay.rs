@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use traaviis_engine::{Machine, ReplayError};
+use traaviis_engine::{Divergence, Machine, ReplayError};
 use traaviis_model::{DefinitionHash, InstanceId, Record, Seq, Snapshot, Value};
 
 use crate::{
@@ -32,6 +32,10 @@ pub struct Args {
     /// Workflow file to use when a file of records holds no definition.
     #[arg(long, value_name = "FILE")]
     workflow: Option<PathBuf>,
+    /// Run the inputs of the history through this workflow file instead, and say where it does
+    /// something else.
+    #[arg(long, value_name = "FILE", conflicts_with = "until")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
 }
@@ -47,6 +51,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return Err(Failure::finding("history_absent", message).into());
     }
     let mut exit = Exit::Ok;
+    if let Some(file) = &args.against {
+        let machine = document::compile(&document::check(file)?)?;
+        for history in &histories {
+            if !replay_other(history, &machine, output)? {
+                exit = Exit::Finding;
+            }
+        }
+        return Ok(exit);
+    }
     for history in &histories {
         if !replay_one(history, args.until, output)? {
             exit = Exit::Finding;
@@ -56,15 +69,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Records of one instance and what decided them.
-struct History {
+pub struct History {
     lines: Vec<Vec<u8>>,
-    machine: Machine,
+    /// Every version that decided a step.
+    versions: Vec<Machine>,
 }
 
 /// Replays one history; says whether it is the same.
 fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<bool, Failure> {
-    let records: Vec<Record> =
-        history.lines.iter().map(|it| read_record(it)).collect::<Result<_, _>>()?;
+    let records = history.records()?;
     let broken = |it: String| Failure::finding("history_broken", it);
     let until = until.unwrap_or(Seq::MAX);
     let shown = records.iter().filter(|it| it.header.seq <= until);
@@ -75,8 +88,9 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
     let compared: Vec<Record> =
         records.into_iter().filter(|it| it.header.step <= shown.step).collect();
     let steps = compared.last().map_or(0, |it| it.header.step);
+    let versions: Vec<&Machine> = history.versions.iter().collect();
     let outcome = rewritten(&compared, &history.lines)
-        .map_or_else(|| traaviis_engine::replay(&history.machine, &compared).map(drop), Err);
+        .map_or_else(|| traaviis_engine::replay_versions(&versions, &compared).map(drop), Err);
     let divergence = outcome.err();
     if output.is_json() {
         output.json(&json!({
@@ -101,6 +115,43 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
     Ok(divergence.is_none())
 }
 
+/// Runs one history through another version; says whether that does the same.
+fn replay_other(history: &History, new: &Machine, output: &Output) -> Result<bool, Failure> {
+    let records = history.records()?;
+    let found = history.against(new)?;
+    let Some(first) = records.first() else { return Ok(true) };
+    let id = first.header.instance_id;
+    let version = &new.definition().version;
+    if output.is_json() {
+        output.json(&json!({
+            "instance": id,
+            "version": version.to_string(),
+            "records": records.len(),
+            "same": found.is_none(),
+            "divergence": found,
+        }));
+    } else {
+        output.line(&match &found {
+            None => format!("{id}: version {version} does the same, {} records", records.len()),
+            Some(found) => format!("{id}: version {version} differs {found}"),
+        });
+    }
+    Ok(found.is_none())
+}
+
+impl History {
+    fn records(&self) -> Result<Vec<Record>, Failure> {
+        self.lines.iter().map(|it| read_record(it)).collect()
+    }
+
+    /// Says where another version does something else with the same inputs.
+    pub fn against(&self, new: &Machine) -> Result<Option<Divergence>, Failure> {
+        let versions: Vec<&Machine> = self.versions.iter().collect();
+        traaviis_engine::replay_against(&versions, new, &self.records()?)
+            .map_err(|it| Failure::finding("history_broken", it.to_string()))
+    }
+}
+
 /// Says where reading and writing a line again gives other bytes; replay compares records, so this
 /// closes the gap to the bytes in the log.
 fn rewritten(records: &[Record], lines: &[Vec<u8>]) -> Option<ReplayError> {
@@ -118,13 +169,30 @@ fn rewritten(records: &[Record], lines: &[Vec<u8>]) -> Option<ReplayError> {
 }
 
 fn from_data(id: &str, data: &DataArgs) -> Result<History, Failure> {
-    let mut asker = operations::Asker::open(data)?;
+    history_of(&mut operations::Asker::open(data)?, id)
+}
+
+/// Reads the history of an instance and every version that decided it.
+pub fn history_of(asker: &mut operations::Asker, id: &str) -> Result<History, Failure> {
     let lines: Vec<Vec<u8>> = asker.history(id)?.into_iter().map(String::into_bytes).collect();
-    let first = lines.first().ok_or_else(|| Failure::finding("not_found", "no records"))?;
-    let hash = read_record(first)?.header.definition_hash;
-    let answer = asker.ask(Ask::Definition { hash })?;
-    let body: Value = Value::from(&answer["definition"]);
-    Ok(History { lines, machine: compile_document(&body)? })
+    let mut versions = Vec::new();
+    for hash in deciders(&lines)? {
+        let answer = asker.ask(Ask::Definition { hash })?;
+        versions.push(compile_document(&Value::from(&answer["definition"]))?);
+    }
+    Ok(History { lines, versions })
+}
+
+/// Returns the versions that decided the steps of a history, in order.
+fn deciders(lines: &[Vec<u8>]) -> Result<Vec<DefinitionHash>, Failure> {
+    let mut hashes = Vec::new();
+    for line in lines {
+        let hash = read_record(line)?.header.definition_hash;
+        if !hashes.contains(&hash) {
+            hashes.push(hash);
+        }
+    }
+    Ok(hashes)
 }
 
 /// Reads histories from a file of record lines, as `traaviis log cat` prints them.
@@ -133,7 +201,7 @@ fn from_file(file: &Path, workflow: Option<&Path>) -> Result<Vec<History>, Failu
         let message = format!("cannot read `{}`: {error}", file.display());
         Failure::finding("file_unreadable", message)
     };
-    let mut instances: BTreeMap<InstanceId, (DefinitionHash, Vec<Vec<u8>>)> = BTreeMap::new();
+    let mut instances: BTreeMap<InstanceId, Vec<Vec<u8>>> = BTreeMap::new();
     let mut documents: Vec<Vec<u8>> = Vec::new();
     let reader = BufReader::new(fs::File::open(file).map_err(unreadable)?);
     for (at, line) in reader.split(b'\n').enumerate() {
@@ -149,17 +217,18 @@ fn from_file(file: &Path, workflow: Option<&Path>) -> Result<Vec<History>, Failu
             let message = format!("{}:{}: {}", file.display(), at + 1, it.message);
             Failure::finding("record_unreadable", message)
         })?;
-        let hash = record.header.definition_hash;
-        let entry = instances.entry(record.header.instance_id);
-        entry.or_insert_with(|| (hash, Vec::new())).1.push(line);
+        instances.entry(record.header.instance_id).or_default().push(line);
     }
     let mut histories = Vec::new();
-    for (hash, lines) in instances.into_values() {
-        let machine = match documents.iter().find_map(|line| document_of(line, hash)) {
-            Some(body) => compile_document(&body)?,
-            None => machine_of(workflow, hash)?,
-        };
-        histories.push(History { lines, machine });
+    for lines in instances.into_values() {
+        let mut versions = Vec::new();
+        for hash in deciders(&lines)? {
+            versions.push(match documents.iter().find_map(|line| document_of(line, hash)) {
+                Some(body) => compile_document(&body)?,
+                None => machine_of(workflow, hash)?,
+            });
+        }
+        histories.push(History { lines, versions });
     }
     Ok(histories)
 }

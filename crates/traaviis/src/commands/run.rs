@@ -69,6 +69,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let checked = document::check(&args.file)?;
+    if checked.is_component {
+        let message = format!(
+            "`{}` is a component; name it in `components` of a workflow and run that",
+            checked.file
+        );
+        return Err(Failure::finding("component_not_runnable", message).into());
+    }
     match (checked.has_errors(), output.is_json()) {
         (true, true) => drop(output.json(&checked.to_json())),
         (true, false) => drop(output.text(&checked.report(output.style()))),
@@ -85,9 +92,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let connector = args.connectors.connector(args.file.parent())?;
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
-    let data = Arc::new(Data::open(dir, connector)?);
+    let data = Arc::new(Data::open(dir, connector, Some(&args.file))?);
     if args.data.is_some() {
-        args.connectors.remember(dir, args.file.parent())?;
+        args.connectors.remember(dir, &args.file)?;
     }
     let notes = Notes::listen(&data)?;
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
@@ -275,7 +282,9 @@ impl Run<'_> {
         told: &mut Told,
     ) -> Result<(), Failure> {
         let is_working = is_working(snapshot);
-        let (code, text) = if !is_working && let Some(incident) = snapshot.incidents.last() {
+        let (code, text) = if let Some(child) = self.resting_child(snapshot)? {
+            ("waiting_for_child", self.child_text(&child))
+        } else if !is_working && let Some(incident) = snapshot.incidents.last() {
             let about = (snapshot.incidents.len(), incident.path.clone());
             if self.waits() && told.incident.replace(about.clone()) == Some(about) {
                 return Ok(());
@@ -325,6 +334,39 @@ impl Run<'_> {
             ),
         };
         format!("the instance waits in state `{}` for {names}; {next}", snapshot.state())
+    }
+
+    /// Returns a child that this run waits for and that only a person or an event can move.
+    fn resting_child(&self, snapshot: &Snapshot) -> Result<Option<Snapshot>, Failure> {
+        let is_waited = |node: &Node| {
+            node.status == NodeStatus::Started
+                && &*node.kind == "spawn_fsm"
+                && node.input.get("wait") == Some(&Value::Bool(true))
+        };
+        for (id, known) in &snapshot.children {
+            if !snapshot.node(known.tree, &known.path).is_some_and(is_waited) {
+                continue;
+            }
+            let Some(child) = self.data.state(*id)? else { continue };
+            if let Some(deeper) = self.resting_child(&child)? {
+                return Ok(Some(deeper));
+            }
+            let is_stuck = child.timers.is_empty() && !is_working(&child);
+            if !child.status.is_finished() && is_stuck {
+                return Ok(Some(child));
+            }
+        }
+        Ok(None)
+    }
+
+    fn child_text(&self, child: &Snapshot) -> String {
+        let Snapshot { id, workflow, .. } = child;
+        let next = match &self.args.data {
+            Some(dir) => format!("traaviis show {id} --data {}", dir.display()),
+            None => "keep the run with `--data DIR` to move it".to_string(),
+        };
+        let state = child.state();
+        format!("child `{workflow}` {id} waits in state `{state}` for somebody; {next}")
     }
 
     /// Says which task waits for people, and how it is answered.

@@ -17,6 +17,9 @@ use crate::{
     trace::{Trace, ink_of, relative},
 };
 
+/// Open children that are shown; all stand in `--json`.
+const CHILDREN_SHOWN: usize = 20;
+
 /// Shows an instance.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -56,6 +59,13 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     if let Some(key) = &snapshot.correlation {
         row("key", key);
     }
+    if let Some(lineage) = &snapshot.lineage {
+        let root = match lineage.root_id == lineage.parent_id {
+            true => String::new(),
+            false => format!(", first of the line {}", lineage.root_id),
+        };
+        row("parent", &format!("{}{root}", lineage.parent_id));
+    }
     let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
     let age = relative(now.since(snapshot.created_at));
     row("status", &format!("{status}, record {}, created {age} ago", snapshot.seq));
@@ -77,6 +87,13 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         row("timer", &format!("{} {due} ({})", timer_name(&timer.kind), timer.due));
     }
     snapshot.trees.iter().for_each(|tree| effects(tree, &mut row));
+    for (id, child) in snapshot.children.iter().take(CHILDREN_SHOWN) {
+        let closing = if child.closing { ", told to end" } else { "" };
+        row("child", &format!("{id} {} at {}{closing}", child.workflow, child.path));
+    }
+    if let Some(more) = snapshot.children.len().checked_sub(CHILDREN_SHOWN + 1) {
+        row("", &format!("and {} more children", more + 1));
+    }
     for incident in &snapshot.incidents {
         let what = format!("{} at {}: {}", incident.kind, incident.path, incident.message);
         row("incident", &style.paint(Ink::Bad, &clip(&what, 400)));

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use traaviis_design::{format::format, tree::Tree};
 use traaviis_engine::analysis;
-use traaviis_model::definition::{Definition, Effect, State, StateKind};
+use traaviis_model::{
+    definition::{Definition, Effect, State, StateKind},
+    document::{Format, read_tree},
+};
 
 use crate::{
     document::{self, Checked},
@@ -21,6 +25,9 @@ pub struct Args {
     /// Make errors of the warnings W201, W202, W205, W207 and W209.
     #[arg(long)]
     strict: bool,
+    /// Print each document with its components merged into it, as it is hashed and run.
+    #[arg(long)]
+    expand: bool,
     /// Exit with 1 when there are warnings.
     #[arg(long)]
     deny_warnings: bool,
@@ -48,15 +55,32 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
                     "effects": counts.effects,
                 });
             }
+            if let (true, Some(definition)) = (args.expand, &checked.definition) {
+                let text = definition.document.as_str().unwrap_or_default();
+                value["document"] = serde_json::from_str(text).unwrap_or_default();
+            }
             output.json(&value);
             continue;
         }
         output.text(&checked.report(output.style()));
+        if args.expand && !checked.has_errors() {
+            output.text(&expanded(&checked));
+            continue;
+        }
         if let (false, Some(counts)) = (checked.has_errors(), counts) {
             output.line(&summary(&checked, &counts, denied));
         }
     }
     Ok(exit)
+}
+
+/// Returns the document that a checked file became, in canonical layout.
+fn expanded(checked: &Checked) -> String {
+    let Some(definition) = &checked.definition else { return String::new() };
+    let json = definition.document.as_str().unwrap_or_default();
+    let Ok(tree) = read_tree(json, Format::Json) else { return String::new() };
+    let yaml = Tree::of(&tree).to_yaml();
+    format(&yaml, Format::Yaml).unwrap_or(yaml)
 }
 
 fn summary(checked: &Checked, counts: &Counts, denied: usize) -> String {

@@ -80,6 +80,13 @@ pub enum Ask {
         /// What to do.
         operation: Operation,
     },
+    /// Takes an instance over to another version.
+    Upgrade {
+        /// Instance.
+        id: String,
+        /// Document of the version.
+        definition: Value,
+    },
     /// Answers every incident with another try.
     Retry {
         /// Instance.
@@ -139,6 +146,7 @@ impl Ask {
                 | Ask::Resolve { .. }
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
+                | Ask::Upgrade { .. }
                 | Ask::Retry { .. }
                 | Ask::Task { .. }
         )

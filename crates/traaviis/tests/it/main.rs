@@ -1,10 +1,14 @@
 //! Whole commands: what a person types, what they see, and how the process ends.
 
 mod bench;
+mod catalogue;
 mod cli;
+mod components;
 mod damage;
 mod data;
+mod diff;
 mod doctor;
+mod family;
 mod fmt;
 mod graph;
 mod incident;
@@ -19,4 +23,5 @@ mod simulate;
 mod socket;
 mod tasks;
 mod test;
+mod upgrade;
 mod validate;

@@ -187,7 +187,7 @@ fn connectors_are_read_with_places() {
         world().file("connectors.yaml", "traaviis: \"1\"\nkind: connectors\nfunktions: {}\n");
     world.check("run pure.yaml", expect![[r#"
         exit 1
-        error: connectors.yaml:3:1: E101 key `funktions` is not known here (at /funktions); known are traaviis, kind, base_url, headers, egress, functions
+        error: connectors.yaml:3:1: E101 key `funktions` is not known here (at /funktions); known are traaviis, kind, base_url, headers, egress, functions, notify
         connectors.yaml:1:1: E101 `functions` is missing (at /functions) (connectors_invalid)
     "#]]);
 }

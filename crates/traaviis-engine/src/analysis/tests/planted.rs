@@ -3,7 +3,7 @@
 
 use super::findings;
 
-const DOOR: &str = include_str!("../../../../../examples/door/workflow.yaml");
+const DOOR: &str = include_str!("../../../../../catalogue/workflows/SmartDoor.yaml");
 const ORDER: &str = include_str!("../../../../../examples/order-saga/workflow.yaml");
 const TOUR: &str = include_str!("../../../../../examples/delivery-tour/workflow.yaml");
 
@@ -29,6 +29,7 @@ fn plant(document: &str, mutations: &[(&str, &str, &str)]) {
 
 #[test]
 fn every_defect_planted_in_the_door_is_found() {
+    let events = "  hold: {schema: {type: object, properties: {by: {type: string}}}}\n";
     let waiver = "x-waive: {W202: a door serves as long as the house stands}\n";
     let reach = "opening: {on: {fully_open: open, obstruction: closed}, ";
     let hold = "hold: {target: open, guard: \"data.holds < 3\", ";
@@ -39,9 +40,9 @@ fn every_defect_planted_in_the_door_is_found() {
             ("E102", "{on: {open_command: opening}", "{on: {open_command: opnening}"),
             ("E103", "initial: normal.closed", "initial: normal.clsed"),
             ("E105", "initial: normal.closed", "initial: [normal.closed, locked]"),
-            ("E106", "hold: {}, ", ""),
+            ("E106", events, ""),
             ("E108", "  locked: {", "  locked: {always: {actions: []}, "),
-            ("E109", "hold: {}, ", "hold: {}, error.hold: {}, "),
+            ("E109", "  hold: {schema", "  error.hold: {}\n  hold: {schema"),
             ("E109", "{raise: {event: auto_close}}", "{raise: {event: done.close}}"),
             ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds <\""),
             ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds + 3\""),
@@ -62,7 +63,7 @@ fn every_defect_planted_in_the_door_is_found() {
                 reach,
                 "opening: {invoke: [{id: motor, effect: {type: call, function: open}}], on: {fully_open: open, obstruction: closed}, ",
             ),
-            ("W208", "hold: {}, ", "hold: {}, knock: {}, "),
+            ("W208", "  hold: {schema", "  knock: {}\n  hold: {schema"),
             ("W209", ", x-waive: {W209: nobody has to come in}", ""),
             (
                 "W209",

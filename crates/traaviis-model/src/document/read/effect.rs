@@ -3,24 +3,38 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Children, Effect, SagaStep},
+    definition::{Children, Effect, GateKey, SagaStep},
     document::{
         read::{
             At, Fields, Keys, Reader,
             kinds::{
-                COMMON, COMMON_UNAVAILABLE, Form, KINDS, Kind, Need, Param, Role, Shape,
-                UNAVAILABLE,
+                COMMON, COMMON_UNAVAILABLE, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role,
+                Shape, UNAVAILABLE,
             },
             nearest, retry,
         },
         tree::NodeKind,
     },
     ids::Text,
-    limits::{EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
+    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
     value::Value,
 };
 
 const SAGA_STEP_KNOWN: &[&str] = &["id", "action", "compensation", "timeout", "retry"];
+
+const AGENT_KNOWN: &[&str] = &[
+    "id",
+    "role",
+    "task",
+    "model",
+    "tier",
+    "capability",
+    "provider",
+    "system",
+    "tools",
+    "context",
+    "weight",
+];
 
 /// What is counted over one tree.
 #[derive(Default)]
@@ -72,6 +86,14 @@ impl Reader {
         if let Some(kind) = KINDS.iter().find(|it| it.name == &*name) {
             return Some(kind);
         }
+        if let Some(kind) = MOCKED.iter().find(|it| it.name == &*name) {
+            let message = format!(
+                "feature_unavailable: effect `{name}` is checked, and tests answer it with mocks, \
+                 but this release does not perform it"
+            );
+            self.report(at.error("W190", message).as_warning());
+            return Some(kind);
+        }
         if UNAVAILABLE.contains(&&*name) {
             let message = format!(
                 "feature_unavailable: effect `{name}` is part of the language but not available \
@@ -80,7 +102,7 @@ impl Reader {
             self.report(at.error("E190", message));
             return None;
         }
-        let words = KINDS.iter().map(|it| it.name).chain(UNAVAILABLE.iter().copied());
+        let words = KINDS.iter().chain(MOCKED).map(|it| it.name).chain(UNAVAILABLE.iter().copied());
         let diagnostic = at.error("E140", format!("unknown effect kind `{name}`"));
         self.report(match nearest(&name, words) {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
@@ -151,10 +173,28 @@ impl Reader {
                 self.path(&text, &it)
             }),
             waive: fields.get("waive").and_then(|it| self.words(&it)),
+            gates: self.gates(fields, kind),
             params: Vec::new(),
             children: Vec::new(),
             pointer: fields.at.pointer.clone(),
         }
+    }
+
+    /// Reads the common keys that put the effect behind a gate.
+    fn gates(&mut self, fields: &Fields<'_>, kind: &Kind) -> Vec<GateKey> {
+        let mut gates = Vec::new();
+        for gate in GATES {
+            // A parameter hides the common key of the same name.
+            let is_own = kind.params.iter().any(|it| it.name == gate.name);
+            let Some(at) = fields.get(gate.name).filter(|_| !is_own) else { continue };
+            let known: Vec<&str> = gate.params.iter().map(|it| it.name).collect();
+            let what = format!("`{}`", gate.name);
+            let keys = Keys { what: &what, code: "E140", known: &known, unavailable: &[] };
+            let Some(fields) = self.fields(&at, &keys) else { continue };
+            let params = self.params(&fields, gate);
+            gates.push(GateKey { kind: gate.name.into(), params, pointer: at.pointer.clone() });
+        }
+        gates
     }
 
     fn effect_id(&mut self, at: &At<'_>, tree: &mut Tree) -> Option<Text> {
@@ -235,6 +275,10 @@ impl Reader {
             Shape::Count(..) if param.name == "max_iterations" => (true, String::new()),
             Shape::Count(least, most) => {
                 (is_count(at, least, most), format!("a whole number from {least} to {most}"))
+            }
+            Shape::Amount(least, most) => {
+                let fits = is_template || is_amount(at, least, most);
+                (fits, format!("a number from {least} to {most} or a template"))
             }
         };
         if !fits {
@@ -432,6 +476,10 @@ impl Reader {
             }
             "while_loop" => self.loop_bound(fields),
             "wait_signal" => self.exactly_one(fields, kind, &["event", "events"]),
+            "send_event" => self.exactly_one(fields, kind, &["instance_id", "correlation"]),
+            "call_llm" => self.exactly_one(fields, kind, &["prompt", "messages", "prompt_ref"]),
+            "embed_text" => self.exactly_one(fields, kind, &["text", "texts"]),
+            "coordinate_agents" => self.agents(fields),
             _ => {}
         }
     }
@@ -441,6 +489,34 @@ impl Reader {
             let message =
                 format!("effect `{}` takes exactly one of {}", kind.name, super::join(keys));
             self.report(fields.at.error("E140", message));
+        }
+    }
+
+    /// Checks agents that are written out: 1 to 16, each with its own id, a role and a task.
+    fn agents(&mut self, fields: &Fields<'_>) {
+        let Some(agents) = fields.get("agents") else { return };
+        let Some(items) = agents.items() else { return };
+        if !(1..=AGENTS_MAX).contains(&items.len()) {
+            let message =
+                format!("`agents` must be 1 to {AGENTS_MAX} agents, found {}", items.len());
+            self.report(agents.error("E140", message));
+        }
+        let mut seen = BTreeSet::new();
+        for item in &items {
+            let keys = Keys { code: "E140", ..Keys::new("an agent", AGENT_KNOWN) };
+            let Some(fields) = self.fields(item, &keys) else { continue };
+            for key in ["id", "role", "task"] {
+                match fields.get(key) {
+                    None => self.missing(&fields, "E140", key, "the agent"),
+                    Some(at) => {
+                        let id = self.words(&at);
+                        if key == "id" && id.is_some_and(|it| !seen.insert(it)) {
+                            let message = "another agent has this id already";
+                            self.report(at.error("E107", message));
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -463,6 +539,14 @@ impl Reader {
 fn is_count(at: &At<'_>, least: u64, most: u64) -> bool {
     match at.node.kind {
         NodeKind::Int(it) => u64::try_from(it).is_ok_and(|it| (least..=most).contains(&it)),
+        _ => false,
+    }
+}
+
+fn is_amount(at: &At<'_>, least: f64, most: f64) -> bool {
+    match at.node.kind {
+        NodeKind::Int(it) => (least..=most).contains(&(it as f64)),
+        NodeKind::Float(it) => (least..=most).contains(&it),
         _ => false,
     }
 }

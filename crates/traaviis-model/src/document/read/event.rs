@@ -141,8 +141,12 @@ impl Reader {
 /// Returns whom a reserved name belongs to; none for a free one.
 fn reserved(name: &str) -> Option<String> {
     let segment = name.split('.').next().unwrap_or_default();
-    let is_reserved = RESERVED.contains(&segment);
-    is_reserved.then(|| format!("names starting with `{segment}` belong to the engine"))
+    is_reserved(segment).then(|| format!("names starting with `{segment}` belong to the engine"))
+}
+
+/// Says whether events whose name starts with this segment belong to the engine.
+pub(super) fn is_reserved(segment: &str) -> bool {
+    RESERVED.contains(&segment)
 }
 
 /// Says whether text can name an event: segments joined by dots.

@@ -2,7 +2,12 @@
 //!
 //! A new kind is one entry here, one compiled kind in the engine, and one branch in the schema.
 
-use crate::limits::{BATCH_ITEMS_MAX, LOOP_ITERATIONS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX};
+mod mocked;
+
+use crate::limits::{
+    BATCH_ITEMS_MAX, BREAKER_FAILURES_MAX, LOOP_ITERATIONS_MAX, RATE_REQUESTS_MAX,
+    RUNNING_EFFECTS_MAX, SIGNALS_MAX, TASK_QUORUM_MAX,
+};
 
 /// A kind of effect.
 pub(super) struct Kind {
@@ -56,6 +61,8 @@ pub(super) enum Shape {
     Flag,
     /// A whole number in a range, written out.
     Count(u64, u64),
+    /// A number in a range; a template.
+    Amount(f64, f64),
     /// One of a few words.
     Word(&'static [&'static str]),
     /// One of a few words in any case, read as lower case; a template.
@@ -66,17 +73,60 @@ pub(super) enum Shape {
     Later,
 }
 use Shape::{
-    Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts, Word,
+    Amount, Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts,
+    Word,
 };
 
 /// How child effects are written.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Form {
+pub enum Form {
+    /// One effect.
     One,
+    /// A list.
     List,
+    /// A list, or a map by name.
     ListOrMap,
+    /// A list of steps, each with `action` and `compensation`.
     Saga,
+    /// A list of cases, each with `when` and `effect`.
     Cases,
+}
+
+/// What the value of a parameter says, for whoever rewrites documents.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ParamUse {
+    /// A CEL expression.
+    Cel,
+    /// A dotted path in `data`, or a template of one.
+    Path,
+    /// The name of an event, or a list of them.
+    Event,
+    /// Any value; texts in it are templates.
+    Value,
+}
+
+/// Returns what a key of an effect of this kind says, common keys included.
+pub fn param_use(kind: &str, key: &str) -> ParamUse {
+    let known = KINDS.iter().chain(MOCKED).find(|it| it.name == kind);
+    let param = known.and_then(|it| it.params.iter().find(|it| it.name == key));
+    match (key, param.map(|it| it.shape)) {
+        ("events", Some(Texts)) if kind == "wait_signal" => ParamUse::Event,
+        ("when", None) | (_, Some(Cel)) => ParamUse::Cel,
+        ("save", None) | (_, Some(Path)) => ParamUse::Path,
+        (_, Some(Event)) => ParamUse::Event,
+        _ => ParamUse::Value,
+    }
+}
+
+/// Returns how the effects under a key are written; none where the key holds none.
+pub fn child_form(kind: &str, key: &str) -> Option<Form> {
+    let known = KINDS.iter().chain(MOCKED).find(|it| it.name == kind);
+    let role = known.and_then(|it| it.roles.iter().find(|it| it.name == key));
+    match (key, role) {
+        (_, Some(role)) => Some(role.form),
+        ("compensation", None) => Some(Form::One),
+        _ => None,
+    }
 }
 
 const fn param(name: &'static str, shape: Shape, need: Need) -> Param {
@@ -86,6 +136,38 @@ const fn param(name: &'static str, shape: Shape, need: Need) -> Param {
 const fn role(name: &'static str, form: Form, need: Need) -> Role {
     Role { name, form, need }
 }
+
+const RATE_LIMIT: &[Param] = &[
+    param("key", Text, Must),
+    param("requests", Amount(1.0, RATE_REQUESTS_MAX as f64), Must),
+    param("window", Duration, Must),
+    param("algorithm", Word(&["token_bucket", "sliding_window", "fixed_window"]), May),
+    param("burst_limit", Amount(1.0, RATE_REQUESTS_MAX as f64), May),
+    param("on_limit", Word(&["wait", "fail"]), May),
+];
+
+const CACHE: &[Param] = &[
+    param("key", Text, Must),
+    param("ttl", Duration, May),
+    param("namespace", Text, May),
+    param("invalidate_on", Later, May),
+];
+
+/// Common keys that put an effect behind a gate, the innermost first.
+pub(super) const GATES: &[Kind] = &[
+    Kind { name: "rate_limit", params: RATE_LIMIT, roles: &[] },
+    Kind {
+        name: "concurrency",
+        params: &[
+            param("key", Text, Must),
+            param("limit", Amount(1.0, RUNNING_EFFECTS_MAX as f64), Must),
+            param("scope", Word(&["workflow", "tenant"]), May),
+        ],
+        roles: &[],
+    },
+    Kind { name: "cache", params: CACHE, roles: &[] },
+];
+pub(super) use mocked::MOCKED;
 
 /// Every kind that can be carried out.
 pub(super) const KINDS: &[Kind] = &[
@@ -126,6 +208,20 @@ pub(super) const KINDS: &[Kind] = &[
         ],
         roles: &[role("steps", Form::Saga, Must)],
     },
+    Kind { name: "rate_limit", params: RATE_LIMIT, roles: &[role("effect", Form::One, Must)] },
+    Kind {
+        name: "circuit_breaker",
+        params: &[
+            param("name", Text, Must),
+            param("failure_threshold", Amount(1.0, BREAKER_FAILURES_MAX as f64), May),
+            param("window", Duration, May),
+            param("recovery_timeout", Duration, May),
+            param("half_open_max", Amount(1.0, BREAKER_FAILURES_MAX as f64), May),
+            param("expected_errors", Texts, May),
+        ],
+        roles: &[role("effect", Form::One, Must)],
+    },
+    Kind { name: "cache", params: CACHE, roles: &[role("effect", Form::One, Must)] },
     Kind {
         name: "if_condition",
         params: &[param("cond", Cel, Must)],
@@ -253,8 +349,45 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "send_event",
+        params: &[
+            param("instance_id", Text, May),
+            param("correlation", Map, May),
+            param("event", Text, Must),
+            param("data", Any, May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "spawn_fsm",
+        params: &[
+            param("workflow", Text, Must),
+            param("version", Text, May),
+            param("input", Any, May),
+            param("correlation", Text, May),
+            param("wait", Flag, May),
+            param("parent_close", Word(&["cancel", "abandon", "request_cancel"]), May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "query_fsm",
+        params: &[param("instance_id", Text, Must), param("select", Cel, Must)],
+        roles: &[],
+    },
+    Kind {
         name: "call",
         params: &[param("function", Text, Must), param("args", Map, May)],
+        roles: &[],
+    },
+    Kind {
+        name: "notify",
+        params: &[
+            param("to", List, Must),
+            param("message", Text, Must),
+            param("title", Text, May),
+            param("data", Any, May),
+        ],
         roles: &[],
     },
     Kind {
@@ -282,31 +415,7 @@ pub(super) const KINDS: &[Kind] = &[
 ];
 
 /// Kinds of the language that this release does not carry out.
-pub(super) const UNAVAILABLE: &[&str] = &[
-    "circuit_breaker",
-    "cache",
-    "rate_limit",
-    "send_event",
-    "broadcast_event",
-    "notify",
-    "spawn_fsm",
-    "invoke_fsm",
-    "query_fsm",
-    "store_document",
-    "query_documents",
-    "mcp_call",
-    "call_llm",
-    "embed_text",
-    "vector_search",
-    "rag_pipeline",
-    "invoke_agent",
-    "spawn_agent",
-    "coordinate_agents",
-    "quality_gate",
-    "classify",
-    "extract",
-    "detect_pii",
-];
+pub(super) const UNAVAILABLE: &[&str] = &["broadcast_event", "invoke_fsm"];
 
 /// Keys that every effect may have.
 pub(super) const COMMON: &[&str] = &[
@@ -322,8 +431,10 @@ pub(super) const COMMON: &[&str] = &[
     "save",
     "waive",
     "priority",
+    "rate_limit",
+    "concurrency",
+    "cache",
 ];
 
 /// Common keys of the language that this release does not carry out.
-pub(super) const COMMON_UNAVAILABLE: &[&str] =
-    &["budget", "concurrency", "rate_limit", "cache", "redact"];
+pub(super) const COMMON_UNAVAILABLE: &[&str] = &["budget", "redact"];

@@ -117,8 +117,8 @@ impl Reader {
                 self.text(&it);
             }
         }
-        if let Some(it) = fields.get("id")
-            && let Some(id) = self.text(&it)
+        let id = fields.get("id").and_then(|it| Some((self.text(&it)?, it)));
+        if let Some((id, it)) = &id
             && !self.state_ids.insert(id.clone())
         {
             self.report(it.error("E107", format!("the state id `{id}` stands twice")));
@@ -129,6 +129,7 @@ impl Reader {
         let get = |key: &str| fields.get(key).filter(|_| state_type.takes(key));
         Some(State {
             name: name.clone(),
+            id: id.map(|(id, _)| id),
             kind,
             on: get("on").map_or_else(Vec::new, |it| self.on(&it)),
             always: get("always").map_or_else(Vec::new, |it| self.candidates(&it)),

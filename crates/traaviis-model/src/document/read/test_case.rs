@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Expectations, ExpectedEvent, Mock, MockAnswer, TestCase, TestStep, TestStepKind},
+    definition::{
+        Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep,
+        TestStepKind,
+    },
     document::{
         read::{At, Fields, Keys, Reader, join},
         tree::NodeKind,
@@ -31,15 +34,20 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "emitted",
 ];
 const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN).without(&["max_usd"]);
-const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "crash"];
+const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "resolve", "crash"];
 const STEP_KEYS: Keys<'_> = Keys::new(
     "a step of a test",
-    &["send", "data", "refused", "advance", "complete_task", "with", "crash"],
+    &["send", "data", "refused", "advance", "complete_task", "with", "resolve", "as", "crash"],
 );
 const DECISION_KEYS: Keys<'_> = Keys::new("the answer to a task", &["outcome", "form", "comment"]);
 /// Keys that only some kinds of steps have.
-const STEP_EXTRAS: &[(&str, &[&str])] =
-    &[("data", &["send"]), ("with", &["complete_task"]), ("refused", &["send", "complete_task"])];
+const STEP_EXTRAS: &[(&str, &[&str])] = &[
+    ("data", &["send"]),
+    ("with", &["complete_task"]),
+    ("as", &["resolve"]),
+    ("refused", &["send", "complete_task", "resolve"]),
+];
+const INCIDENT_ANSWERS: &[(&str, bool)] = &[("retry", true), ("fail", false)];
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
@@ -204,6 +212,14 @@ impl Reader {
                     refused: fields.get("refused").and_then(|it| self.words(&it)),
                 })
             }
+            "resolve" => {
+                let answer = self.required(&fields, "as", "the step")?;
+                Some(TestStepKind::Resolve {
+                    effect: self.words(&it)?,
+                    answer: self.incident_answer(&answer)?,
+                    refused: fields.get("refused").and_then(|it| self.words(&it)),
+                })
+            }
             _ => match it.node.kind {
                 NodeKind::Bool(true) => Some(TestStepKind::Crash),
                 _ => {
@@ -212,6 +228,17 @@ impl Reader {
                 }
             },
         }
+    }
+
+    /// Reads `retry`, `fail` or `{happened: VALUE}`.
+    fn incident_answer(&mut self, at: &At<'_>) -> Option<IncidentAnswer> {
+        if at.is_map() {
+            let fields = self.fields(at, &Keys::new("the answer to an incident", &["happened"]))?;
+            let value = self.required(&fields, "happened", "the answer")?;
+            return Some(IncidentAnswer::Happened(value.value()));
+        }
+        let is_retry = self.choice(at, "E101", INCIDENT_ANSWERS)?;
+        Some(if is_retry { IncidentAnswer::Retry } else { IncidentAnswer::Fail })
     }
 
     fn expectations(&mut self, at: &At<'_>) -> Option<Expectations> {
@@ -352,17 +379,31 @@ mod tests {
         check(
             "  - name: a\n    steps: [{send: e, advance: 5s}, {crash: false}, {advance: soon}, {advance: -1s}, {advance: 1s, data: 1}, {}]\n    expect: {status: done, called: {f: -1}, overlap: [a], emitted: [{data: 1}]}\n  - {name: a, expect: {state: s}}",
             expect![[r#"
-                8:13: E101 a step of a test has one of `send`, `advance`, `complete_task`, `crash` (at /tests/0/steps/0); write one map for each step
+                8:13: E101 a step of a test has one of `send`, `advance`, `complete_task`, `resolve`, `crash` (at /tests/0/steps/0); write one map for each step
                 8:45: E101 `crash` must be true, found a truth value (at /tests/0/steps/1/crash)
                 8:63: E101 `soon` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S (at /tests/0/steps/2/advance)
                 8:80: E101 duration `-1s` is outside 0s to `1830d` (at /tests/0/steps/3/advance)
                 8:100: E101 `data` belongs to `send`, not to `advance` (at /tests/0/steps/4/data)
-                8:110: E101 a step of a test has one of `send`, `advance`, `complete_task`, `crash` (at /tests/0/steps/5); write one map for each step
+                8:110: E101 a step of a test has one of `send`, `advance`, `complete_task`, `resolve`, `crash` (at /tests/0/steps/5); write one map for each step
                 9:22: E101 `status` must be one of `running`, `paused`, `incident`, `completing`, `completed`, `failed`, `compensated`, `cancelled`, not `done` (at /tests/0/expect/status)
                 9:40: E101 `f` must be a whole number from 0, found a number (at /tests/0/expect/called/f)
                 9:45: E101 `overlap` names fewer than two that overlap (at /tests/0/expect/overlap)
                 9:69: E101 `event` is missing in the emitted event (at /tests/0/expect/emitted/0)
                 10:12: E107 the test `a` stands twice (at /tests/1/name)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn an_incident_is_answered_in_one_of_three_ways() {
+        check(
+            "  - {name: a, steps: [{resolve: pay, as: retry}, {resolve: pay, as: {happened: {id: 1}}}, {resolve: pay}, {resolve: pay, as: ask}, {resolve: pay, as: {happend: 1}}, {send: e, as: fail}], expect: {state: s}}",
+            expect![[r#"
+                7:91: E101 `as` is missing in the step (at /tests/0/steps/2)
+                7:126: E101 `as` must be one of `retry`, `fail`, not `ask` (at /tests/0/steps/3/as)
+                7:147: E101 `happened` is missing in the answer (at /tests/0/steps/4/as)
+                7:152: E101 unknown key `happend` in the answer to an incident (at /tests/0/steps/4/as/happend); did you mean `happened`?
+                7:176: E101 `as` belongs to `resolve`, not to `send` (at /tests/0/steps/5/as)
             "#]],
         );
     }

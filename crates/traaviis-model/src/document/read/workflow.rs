@@ -38,20 +38,15 @@ pub(super) const KNOWN: &[&str] = &[
     "defaults",
     "correlation",
     "retention",
+    "migrations",
     "tests",
     "layout",
-];
-pub(super) const UNAVAILABLE: &[&str] = &[
-    "triggers",
-    "subscribe",
     "components",
-    "plugins",
-    "budgets",
-    "permissions",
-    "migrations",
     "parameters",
     "exits",
 ];
+pub(super) const UNAVAILABLE: &[&str] =
+    &["triggers", "subscribe", "plugins", "budgets", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -63,6 +58,7 @@ impl Reader {
         self.refuse_secrets(at.node, at);
         let fields = self.fields(at, &KEYS)?;
         self.format(&fields);
+        self.reuse(&fields);
         self.waive(&fields);
         let name = self.required(&fields, "name", "the workflow").and_then(|it| self.name(&it));
         let version =
@@ -83,6 +79,7 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
+        let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
             let count = self.states;
@@ -109,6 +106,7 @@ impl Reader {
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             correlation,
+            migrations,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })
@@ -141,12 +139,6 @@ impl Reader {
     }
 
     fn format(&mut self, fields: &Fields<'_>) {
-        let kinds = [("workflow", true), ("component", false)];
-        if let Some(kind) = fields.get("kind")
-            && self.choice(&kind, "E101", &kinds) == Some(false)
-        {
-            self.unavailable(&kind, "kind: component");
-        }
         let Some(at) = self.required(fields, "traaviis", "the workflow") else { return };
         match &at.node.kind {
             NodeKind::String(text) if &**text == "1" => {}

@@ -1,0 +1,288 @@
+//! What instances ask of each other: messages are taken once, children follow their parents.
+
+use std::sync::Arc;
+
+use traaviis_engine::Machine;
+use traaviis_model::{Body, InstanceId, Value, record::Status};
+use traaviis_ports::LogError;
+use traaviis_runtime::{
+    Command,
+    limits::FULL_RETRY,
+    owner::{Message, Settings},
+};
+
+use crate::support::{
+    CHILD, COUNTER, Known, Letters, TALKER, World, answer, ctx, event, event_with_id, id, machine,
+};
+
+/// Starts one child and waits for it.
+const KEEPER: &str = r#"
+traaviis: "1"
+name: Keeper
+version: 1.0.0
+initial: working
+events: {stop: {}}
+states:
+  working:
+    on: {stop: off}
+    invoke:
+      - id: raise
+        effect: {type: spawn_fsm, workflow: Child, input: {n: 5}, wait: true, parent_close: PARENT_CLOSE}
+        onDone: {target: done}
+        onError: {target: bad}
+  done: {type: final, output: "${event.data}"}
+  bad: {type: final, status: failed, output: "${event.data.cause.code}"}
+  off: {type: final}
+"#;
+
+/// An owner whose letters are delivered to itself.
+struct Town {
+    world: World,
+    letters: Letters,
+}
+
+impl Town {
+    fn new(known: &[&str]) -> Town {
+        let letters = Letters::default();
+        let library = Known(known.iter().map(|it| machine(it)).collect());
+        let settings = Settings {
+            post: Arc::new(letters.clone()),
+            library: Arc::new(library),
+            ..Settings::default()
+        };
+        Town { world: World::with(settings), letters }
+    }
+
+    /// Commits and delivers until nothing moves.
+    fn rest(&mut self) {
+        loop {
+            self.world.commit_all();
+            let Some((_, letter)) = self.letters.take() else { return };
+            self.world.handle(letter);
+        }
+    }
+
+    fn start(&mut self, machine: &Arc<Machine>, id: InstanceId, peer: InstanceId) {
+        let input = Value::map([("peer", Value::from(peer.to_string()))]);
+        self.world.start_as(&ctx(), machine, id, input);
+        self.rest();
+    }
+
+    fn kinds(&self, id: InstanceId) -> Vec<&'static str> {
+        let own = self.world.records.iter().filter(|it| it.header.instance_id == id);
+        own.map(|it| it.body.kind()).collect()
+    }
+
+    /// Status and output of an ended instance.
+    fn end(&self, id: InstanceId) -> Option<(Status, String)> {
+        self.world.records.iter().find_map(|it| match &it.body {
+            Body::Finished { status, output, .. } if it.header.instance_id == id => {
+                Some((*status, output.to_json()))
+            }
+            _ => None,
+        })
+    }
+
+    fn child(&self) -> InstanceId {
+        let started = self.world.records.iter().find_map(|it| match &it.body {
+            Body::ChildStarted { child, .. } => Some(*child),
+            _ => None,
+        });
+        started.expect("a child is started")
+    }
+}
+
+fn keeper(parent_close: &str) -> Arc<Machine> {
+    machine(&KEEPER.replace("PARENT_CLOSE", parent_close))
+}
+
+#[test]
+fn a_message_is_taken_once_and_answered_alike() {
+    let mut town = Town::new(&[]);
+    let talker = machine(TALKER);
+    town.start(&talker, id(1), id(1));
+    let heard = town.world.snapshot(id(1)).data.to_json();
+    assert_eq!(heard, r#"{"heard":3}"#);
+    let sent: Vec<(String, Value)> = town
+        .world
+        .records
+        .iter()
+        .filter_map(|it| match &it.body {
+            Body::EffectCompleted { tree, path, value } if value.get("seq").is_some() => {
+                Some((format!("{}.{tree}.{path}", id(1)), value.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent.len(), 3);
+    // Whoever asks again in the same words is answered in the same words.
+    for (key, value) in sent {
+        let again = town.world.command(id(1), event_with_id("hello", &key));
+        let accepted = again.lock().unwrap().take().unwrap().unwrap();
+        assert!(accepted.replayed);
+        assert_eq!(value.get("seq"), Some(&Value::Int(accepted.seq.cast_signed())));
+    }
+    assert_eq!(town.world.snapshot(id(1)).data.to_json(), heard);
+}
+
+#[test]
+fn refusals_are_errors_of_the_sender() {
+    for (peer, prepare, expected) in [
+        (id(9), None, "not_found"),
+        (id(2), None, "event_rejected unknown_event"),
+        (id(2), Some(event("close")), "event_rejected invalid_state"),
+    ] {
+        let mut town = Town::new(&[]);
+        town.start(&machine(COUNTER), id(2), id(2));
+        if let Some(command) = prepare {
+            town.world.command(id(2), command);
+            town.rest();
+        }
+        town.start(&machine(TALKER), id(1), peer);
+        let found = town.world.records.iter().find_map(|it| match &it.body {
+            Body::EffectFailed { error, .. } => Some(match error.details.get("code") {
+                Some(code) => format!("{} {}", error.code, code.as_str().unwrap_or_default()),
+                None => error.code.to_string(),
+            }),
+            _ => None,
+        });
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+}
+
+/// Asks about another one.
+const CURIOUS: &str = r#"
+traaviis: "1"
+name: Curious
+version: 1.0.0
+initial: asking
+states:
+  asking:
+    invoke:
+      - id: ask
+        effect: {type: query_fsm, instance_id: "${input.peer}", select: SELECT}
+        onDone: {target: done}
+        onError: {target: bad}
+  done: {type: final, output: "${event.data}"}
+  bad: {type: final, output: "${event.data.code}"}
+"#;
+
+#[test]
+fn a_query_reads_the_latest_state() {
+    for (peer, select, expected) in [
+        (id(2), "data.n + 1", "2"),
+        (id(2), "[status, configuration[0]]", r#"["running","open"]"#),
+        (id(2), "data.absent", r#""expression_error""#),
+        (id(9), "data", r#""not_found""#),
+    ] {
+        let mut town = Town::new(&[]);
+        town.start(&machine(COUNTER), id(2), id(2));
+        town.world.command(id(2), event("bump"));
+        town.rest();
+        let before = town.kinds(id(2));
+        let curious = machine(&CURIOUS.replace("SELECT", &format!("\"{select}\"")));
+        town.start(&curious, id(1), peer);
+        assert_eq!(town.end(id(1)), Some((Status::Completed, expected.into())), "{select}");
+        assert_eq!(town.kinds(id(2)), before, "a query leaves no record");
+    }
+}
+
+#[test]
+fn a_message_waits_for_space_at_its_receiver() {
+    let mut town = Town::new(&[]);
+    town.start(&machine(COUNTER), id(2), id(2));
+    let (_, reply) = answer();
+    let command = event_with_id("bump", "m1");
+    town.world.handle(Message::Deliver { ctx: ctx(), id: id(2), command, reply });
+    town.world.refuse(LogError::Full);
+    assert!(town.world.outside.appends.is_empty());
+    town.world.pass(FULL_RETRY);
+    town.rest();
+    assert_eq!(town.world.snapshot(id(2)).data.to_json(), r#"{"fired":0,"n":1}"#);
+}
+
+#[test]
+fn a_parent_that_waits_ends_with_the_output_of_its_child() {
+    let mut town = Town::new(&[CHILD]);
+    town.start(&keeper("cancel"), id(1), id(1));
+    let child = town.child();
+    let lineage = town.world.snapshot(child).lineage.clone().expect("a child has a parent");
+    assert_eq!((lineage.parent_id, lineage.root_id, lineage.depth), (id(1), id(1), 1));
+    for _ in 0..2 {
+        town.world.outcome(Ok(Value::Null));
+        town.rest();
+    }
+    assert_eq!(town.end(child), Some((Status::Completed, "5".into())));
+    assert_eq!(town.end(id(1)), Some((Status::Completed, "5".into())));
+    let kinds = town.kinds(id(1));
+    assert_eq!(kinds.iter().filter(|it| it.starts_with("child_")).count(), 2, "{kinds:?}");
+}
+
+#[test]
+fn what_cannot_be_started_fails_its_node() {
+    let mut town = Town::new(&[]);
+    town.start(&keeper("cancel"), id(1), id(1));
+    assert_eq!(town.end(id(1)), Some((Status::Failed, r#""not_found""#.into())));
+}
+
+#[test]
+fn children_follow_their_parent_as_it_was_agreed() {
+    for (parent_close, terminate, expected) in [
+        ("cancel", false, "cancelled after 1 calls"),
+        ("cancel", true, "cancelled after 0 calls"),
+        ("request_cancel", true, "cancelled after 1 calls"),
+        ("abandon", true, "goes on"),
+    ] {
+        let mut town = Town::new(&[CHILD]);
+        town.start(&keeper(parent_close), id(1), id(1));
+        // The child has done something that can be undone.
+        town.world.outcome(Ok(Value::Null));
+        town.rest();
+        town.world.outside.calls.clear();
+        town.world.command(id(1), Command::Cancel { terminate, reason: None });
+        town.rest();
+        let mut undone = 0;
+        while town.end(town.child()).is_none() && !town.world.outside.calls.is_empty() {
+            town.world.outcome(Ok(Value::Null));
+            town.rest();
+            undone += 1;
+        }
+        let found = match town.end(town.child()) {
+            Some((status, _)) => format!("{} after {undone} calls", status.as_str()),
+            None => "goes on".into(),
+        };
+        assert_eq!(found, expected, "{parent_close} {terminate}");
+    }
+}
+
+#[test]
+fn a_child_that_its_parent_does_not_list_ends() {
+    let mut town = Town::new(&[CHILD]);
+    town.world.start_as(&ctx(), &keeper("cancel"), id(1), Value::empty_map());
+    town.world.commit_all();
+    let (_, start) = town.letters.take().expect("the start of the child is on its way");
+    // The parent ends before it arrives.
+    town.world.command(id(1), event("stop"));
+    town.rest();
+    town.world.handle(start);
+    town.rest();
+    assert_eq!(town.end(town.child()).map(|it| it.0), Some(Status::Cancelled));
+}
+
+#[test]
+fn a_start_of_a_child_waits_for_space() {
+    let mut town = Town::new(&[CHILD]);
+    town.world.start_as(&ctx(), &keeper("cancel"), id(1), Value::empty_map());
+    town.world.commit_all();
+    let (_, start) = town.letters.take().expect("the start of the child is on its way");
+    town.world.handle(start);
+    town.world.refuse(LogError::Full);
+    assert!(town.world.outside.appends.is_empty());
+    town.world.pass(FULL_RETRY);
+    assert_eq!(town.world.commit(), "document_put");
+    town.world.refuse(LogError::Full);
+    assert!(town.world.outside.appends.is_empty());
+    town.world.pass(FULL_RETRY);
+    town.rest();
+    assert_eq!(&*town.world.snapshot(town.child()).workflow, "Child");
+}

@@ -1,0 +1,176 @@
+//! The catalogue keeps what it promises: documents that pass strictly, tests that reach everything,
+//! calls under contract, a table that is complete, and pictures of the present graphs.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use expect_test::expect_file;
+use serde_json::{Map, Value, json};
+use traaviis_connect::Connectors;
+use traaviis_model::document::{Format, read_tree};
+
+use crate::cli::World;
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// Every document of the catalogue by its name: its folder, and the one that lies with its example.
+fn documents() -> BTreeMap<String, PathBuf> {
+    let folder = fs::read_dir(project("catalogue/workflows")).unwrap();
+    let mut documents: BTreeMap<String, PathBuf> = folder
+        .map(|it| it.unwrap().path())
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    documents.insert("OrderSaga".into(), project("examples/order-saga/workflow.yaml"));
+    documents
+}
+
+fn read(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    let tree = read_tree(&text, Format::Yaml).unwrap_or_else(|found| panic!("{path:?}: {found:?}"));
+    Value::from(&tree.to_value())
+}
+
+/// Runs a command of the binary over every document and expects it to go well.
+fn passes(line: &str) -> String {
+    let documents = documents();
+    let files = documents.values().map(|it| it.to_str().unwrap());
+    let arguments: Vec<&str> = line.split(' ').chain(files).collect();
+    let output = World::new().run(&arguments);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{shown}{errors}");
+    shown
+}
+
+#[test]
+fn every_document_is_strictly_valid_and_formatted() {
+    let shown = passes("validate --strict --deny-warnings");
+    assert_eq!(shown.lines().count(), documents().len());
+    passes("fmt --check");
+}
+
+#[test]
+fn the_tests_of_every_document_pass_and_reach_everything() {
+    passes("test --min-coverage 100");
+}
+
+#[test]
+fn a_document_is_named_like_its_file() {
+    for (name, path) in documents() {
+        assert_eq!(read(&path)["name"], json!(name), "{path:?}");
+    }
+}
+
+#[test]
+fn the_table_names_every_document_and_the_pictures_are_of_now() {
+    let table = fs::read_to_string(project("catalogue/README.md")).unwrap();
+    let pictures = fs::read_dir(project("catalogue/pictures")).unwrap();
+    assert_eq!(pictures.count(), documents().len(), "one picture for each document");
+    for (name, path) in documents() {
+        let link = format!("| [picture](pictures/{name}.svg) |");
+        let rows = table.lines().filter(|it| it.starts_with(&format!("| [{name}](")));
+        let rows: Vec<&str> = rows.filter(|it| it.ends_with(&link)).collect();
+        assert_eq!(rows.len(), 1, "`{name}` has one row with `{link}` in catalogue/README.md");
+
+        let output = World::new().run(&["graph", "--format", "svg", path.to_str().unwrap()]).stdout;
+        let picture = project(&format!("catalogue/pictures/{name}.svg"));
+        expect_file![picture].assert_eq(&String::from_utf8(output).unwrap());
+    }
+}
+
+#[test]
+fn functions_are_contracts_that_a_connectors_file_can_take_over() {
+    let contracts = contracts();
+    let mut functions = Map::new();
+    for (name, contract) in &contracts {
+        let mut function = contract.clone();
+        if let Some(undo) = function.remove("undone_by") {
+            let undo = &contracts[undo.as_str().unwrap()];
+            assert_eq!(undo["side_effect"], json!(true), "{name} is undone by a read");
+        }
+        assert!(!function.contains_key("idempotent") || function.contains_key("side_effect"));
+        for key in ["paid", "waits"] {
+            function.remove(key);
+        }
+        function.insert("path".into(), json!(format!("/{name}")));
+        functions.insert(name.clone(), function.into());
+    }
+    let file = json!({
+        "traaviis": "1", "kind": "connectors",
+        "base_url": "https://functions.example.com", "functions": functions,
+    });
+    let read = Connectors::read(&file.to_string(), Format::Json).unwrap();
+    assert_eq!(read.functions.names().count(), contracts.len());
+}
+
+#[test]
+fn calls_and_mocks_keep_to_the_contracts() {
+    let contracts = contracts();
+    for (name, path) in documents() {
+        let document = read(&path);
+        let mut calls = Vec::new();
+        for key in ["states", "effects"] {
+            find_calls(&document[key], &mut calls);
+        }
+        for (function, args) in calls {
+            let Some(contract) = contracts.get(function) else {
+                panic!("{name}: `{function}` is not in catalogue/functions.yaml");
+            };
+            let given: Vec<&String> = args.iter().flat_map(|it| it.keys()).collect();
+            for key in required(&contract["args"]) {
+                assert!(given.iter().any(|it| **it == key), "{name}: {function} without `{key}`");
+            }
+            for key in given {
+                let known = contract["args"]["properties"].get(key).is_some();
+                assert!(known, "{name}: `{function}` has no argument `{key}`");
+            }
+        }
+        for test in document["tests"].as_array().unwrap() {
+            for (function, mock) in test["mocks"].as_object().into_iter().flatten() {
+                let Some(contract) = contracts.get(function) else { continue };
+                for answer in mock.as_array().unwrap_or(&vec![mock.clone()]) {
+                    let ends = ["error", "delay"].iter().any(|it| answer.get(it).is_some());
+                    let value = if ends { answer.get("value") } else { Some(answer) };
+                    let Some(value) = value else { continue };
+                    for key in required(&contract["result"]) {
+                        let has = value.get(&key).is_some();
+                        assert!(has, "{name}, {}: {function} without `{key}`", test["name"]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn contracts() -> BTreeMap<String, Map<String, Value>> {
+    let file = read(&project("catalogue/functions.yaml"));
+    let functions = file["functions"].as_object().unwrap();
+    functions.iter().map(|(name, it)| (name.clone(), it.as_object().unwrap().clone())).collect()
+}
+
+fn required(schema: &Value) -> Vec<String> {
+    let keys = schema["required"].as_array().into_iter().flatten();
+    keys.map(|it| it.as_str().unwrap().to_owned()).collect()
+}
+
+/// Finds every `call` whose function is written out, with its arguments.
+fn find_calls<'v>(value: &'v Value, found: &mut Vec<(&'v str, Option<&'v Map<String, Value>>)>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|it| find_calls(it, found)),
+        Value::Object(map) => {
+            if map.get("type") == Some(&json!("call")) {
+                let function = map["function"].as_str().unwrap();
+                if !function.contains("${") {
+                    found.push((function, map.get("args").and_then(Value::as_object)));
+                }
+            }
+            map.values().for_each(|it| find_calls(it, found));
+        }
+        _ => {}
+    }
+}
