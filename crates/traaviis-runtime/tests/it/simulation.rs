@@ -1048,8 +1048,9 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        // Who asks a gate moves when somebody else does.
-        let is_call = |node: &Node| node.key.is_some() && &*node.kind != GATE;
+        // Who asks a gate or waits for a child moves when somebody else does.
+        let is_call =
+            |node: &Node| node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm");
         for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,
