@@ -5,6 +5,7 @@ mod index;
 mod owner;
 mod recovery;
 mod runtime;
+mod simulated_index;
 mod simulation;
 mod support;
 mod throughput;
