@@ -53,7 +53,8 @@ pub struct Row {
     pub snapshot: Option<Vec<u8>>,
 }
 
-/// Which instances a list shows, the newest id first. Everything given must hold.
+/// Which instances a list shows, the newest id first: a child's id is as old as its parent's.
+/// Everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
     /// Workflow name, without regard to the case of ASCII letters.

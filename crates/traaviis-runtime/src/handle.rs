@@ -29,7 +29,6 @@ use crate::{
     checkpoint,
     correlation::{Correlations, Holder},
     error::Error,
-    history,
     index::Feeder,
     limits::INBOX_MAX,
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
@@ -289,7 +288,7 @@ impl Handle {
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
             Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
-                self.ended(ctx, id)
+                self.inner.shared.past.state(ctx, id)
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -348,7 +347,7 @@ impl Handle {
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.
     pub fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
-        history::read(&*self.inner.shared.ports.log, ctx, id)
+        self.inner.shared.past.history(ctx, id)
     }
 
     /// Waits until `holds` is true of an instance's state; none when the time runs out before.
@@ -470,27 +469,9 @@ impl Handle {
             Found::Open(snapshot) => Ok(snapshot),
             Found::Ended(summary) => {
                 let id = summary.id;
-                self.ended(ctx, id)?.ok_or(Error::NotFound { id })
+                self.inner.shared.past.state(ctx, id)?.ok_or(Error::NotFound { id })
             }
         }
-    }
-
-    /// Returns the whole state of an instance that has ended: from the index, or from its history.
-    fn ended(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let body = match self.row(ctx, id) {
-            Ok(None) => return Ok(None),
-            Ok(Some(row)) => row.snapshot,
-            Err(_) => None,
-        };
-        match body.and_then(|it| serde_json::from_slice(&it).ok()) {
-            Some(snapshot) => Ok(Some(Arc::new(snapshot))),
-            None => self.fold(ctx, id),
-        }
-    }
-
-    /// Folds the history of an instance.
-    fn fold(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        history::fold(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Says whether the log holds an instance that memory may have forgotten.
@@ -499,12 +480,7 @@ impl Handle {
             let key = Key { tenant: ctx.tenant(), id };
             self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
         });
-        let is_absent = matches!(known, Err(Error::NotFound { .. }));
-        if let (true, Ok(row)) = (is_absent, self.row(ctx, id)) {
-            return row.is_some();
-        }
-        is_absent
-            && self.inner.shared.ports.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty())
+        matches!(known, Err(Error::NotFound { .. })) && self.inner.shared.past.has(ctx, id)
     }
 }
 

@@ -39,13 +39,14 @@ use traaviis_model::{
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
-use traaviis_ports::{Append, Commit, LogError, LogStore, Outcome, Position};
+use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
     library::{Library, NoLibrary},
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
+    past::Past,
     recovery::{Fault, Part},
     summary::{Filter, Summary, newest},
 };
@@ -100,8 +101,8 @@ pub struct Settings {
     pub post: Arc<dyn Post>,
     /// What children run.
     pub library: Arc<dyn Library>,
-    /// Where the histories of ended instances are.
-    pub log: Option<Arc<dyn LogStore>>,
+    /// Where the states of ended instances are.
+    pub past: Option<Past>,
 }
 
 impl Default for Settings {
@@ -115,7 +116,7 @@ impl Default for Settings {
             forgets: Arc::default(),
             post: Arc::new(NoPost),
             library: Arc::new(NoLibrary),
-            log: None,
+            past: None,
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     library::{Library, NoLibrary},
     limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
+    past::Past,
     recovery::{Recovery, RecoveryReport},
     watch::Watchers,
 };
@@ -146,17 +147,6 @@ impl Runtime {
         let correlations = Arc::new(Correlations::default());
         let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
             (0..count).map(|_| channel()).collect();
-        let settings = Settings {
-            slots: (options.slots / count).max(1),
-            finished_max: (options.finished_max / count).max(1),
-            gates: Arc::default(),
-            correlations: Arc::clone(&correlations),
-            definitions: Arc::default(),
-            forgets: Arc::clone(&forgets),
-            library: Arc::clone(&options.library),
-            log: Some(Arc::clone(&ports.log)),
-            post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
-        };
         let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
         let reached: Vec<Arc<Reached>> = (0..count).map(|_| Arc::default()).collect();
         let feeder = match (options.index, &report.index_failed) {
@@ -171,11 +161,24 @@ impl Runtime {
                 None
             }
         };
+        let past = Past::new(Arc::clone(&ports.log), feeder.clone());
+        let settings = Settings {
+            slots: (options.slots / count).max(1),
+            finished_max: (options.finished_max / count).max(1),
+            gates: Arc::default(),
+            correlations: Arc::clone(&correlations),
+            definitions: Arc::default(),
+            forgets: Arc::clone(&forgets),
+            library: Arc::clone(&options.library),
+            past: Some(past.clone()),
+            post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
+        };
         let (checkpoint_due, checkpoint_signals) = channel();
         let shared = Arc::new(Shared {
             ports,
             watchers: Watchers::default(),
             feeder,
+            past,
             dead: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             checkpoint_bytes: options.checkpoint_bytes,
@@ -201,6 +204,7 @@ pub(crate) struct Shared {
     pub ports: Ports,
     pub watchers: Watchers,
     pub feeder: Option<Arc<Feeder>>,
+    pub past: Past,
     pub dead: AtomicBool,
     /// Bytes appended since the last checkpoint.
     pub bytes: AtomicU64,

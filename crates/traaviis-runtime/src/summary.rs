@@ -31,6 +31,9 @@ pub struct Summary {
     /// Error, without what is too large to keep here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<EffectError>,
+    /// Nothing of output and error was too large.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_whole: bool,
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
@@ -61,6 +64,7 @@ impl Summary {
             true => snapshot.output.clone(),
             false => Value::Null,
         };
+        let error = snapshot.error.as_ref().map(shorten);
         Summary {
             id: snapshot.id,
             tenant_id: snapshot.tenant_id,
@@ -69,8 +73,9 @@ impl Summary {
             status: snapshot.status,
             state: snapshot.state().into(),
             seq: snapshot.seq,
+            is_whole: output == snapshot.output && error == snapshot.error,
             output,
-            error: snapshot.error.as_ref().map(shorten),
+            error,
             correlation: snapshot.correlation.clone(),
             parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),
             terminated: snapshot.terminated,

@@ -12,6 +12,7 @@
 //! ```
 
 mod line;
+mod marks;
 mod streams;
 
 pub mod checkpoint;

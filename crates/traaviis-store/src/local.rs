@@ -21,7 +21,7 @@ use traaviis_model::{
     InstanceId, Seq, TenantCtx, TenantId,
     limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX},
 };
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Position};
+use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Part, Position};
 
 use crate::{
     disk::OsDisk,
@@ -225,7 +225,7 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)
+        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
     }
 
     fn read_within(
@@ -235,7 +235,7 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
         within: Range<Position>,
-    ) -> Result<Vec<Vec<u8>>, LogError> {
+    ) -> Result<Part, LogError> {
         self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 

@@ -249,7 +249,7 @@ impl<D: Disk> LogCore<D> {
 
     /// Reads a history; see [`Reader::read`].
     pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read(key, from, limit, EVERYWHERE)
+        Ok(self.reader.read(key, from, limit, EVERYWHERE)?.lines)
     }
 
     /// Keeps a checkpoint; see [`Reader::put_checkpoint`]. What it stands on is synced first.

@@ -5,7 +5,7 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
-use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Position};
+use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Part, Position};
 
 use crate::{
     disk::OsDisk,
@@ -86,7 +86,7 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)
+        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
     }
 
     fn read_within(
@@ -96,7 +96,7 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
         within: Range<Position>,
-    ) -> Result<Vec<Vec<u8>>, LogError> {
+    ) -> Result<Part, LogError> {
         self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 

@@ -30,6 +30,7 @@ use crate::{
     data::{Data, open_log},
     disk::percentile,
     exit::{Exit, Failure},
+    histories::Place,
     output::Output,
 };
 pub use child::{open as child_open, park as child_park};
@@ -305,7 +306,7 @@ fn machine(text: &str) -> anyhow::Result<Arc<Machine>> {
 fn weigh(data: &Data, id: InstanceId) -> anyhow::Result<Weight> {
     let before = data.snapshot(id).map_or(0, |it| it.seq);
     data.send(id, "go", Value::Null)?;
-    let lines = data.histories.lines(id, before + 1, 1_000)?;
+    let lines = data.histories.lines(id, &mut Place::before(before + 1), 1_000)?;
     let mut weight = Weight { lines: Vec::new(), records: u32::try_from(lines.len())? };
     for line in &lines {
         weight.lines.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));

@@ -14,8 +14,11 @@ use traaviis_model::{
     Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, document,
     record::peek_line,
 };
-use traaviis_ports::index::{Query, Row};
-use traaviis_runtime::{Fault, index::overlay::row_of};
+use traaviis_ports::{
+    Position,
+    index::{Query, Row},
+};
+use traaviis_runtime::{Fault, index::overlay::row_of, owner::definition_stream};
 
 use crate::{
     control::protocol::LIST_MAX,
@@ -34,6 +37,22 @@ pub struct Histories {
     ctx: TenantCtx,
     faults: Arc<[Fault]>,
     lookup: Option<Lookup>,
+}
+
+/// How far a history was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Number of the next record.
+    pub seq: Seq,
+    /// Position before which the next records do not stand.
+    pub position: Position,
+}
+
+impl Place {
+    /// Returns the place before a record, of which it is not known where in the log it stands.
+    pub fn before(seq: Seq) -> Place {
+        Place { seq, position: 0 }
+    }
 }
 
 /// An instance of which something is lost.
@@ -257,26 +276,38 @@ impl Histories {
         }
     }
 
-    /// Returns record lines of one instance.
-    pub fn lines(&self, id: InstanceId, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, Failure> {
-        match self.row(id) {
-            Some(row) if from > row.seq => Ok(Vec::new()),
-            Some(Row { first: Some(first), last, .. }) => {
-                Ok(self.log.read_within(&self.ctx, id, from, limit, first..last + 1)?)
-            }
-            _ => Ok(self.log.read(&self.ctx, id, from, limit)?),
-        }
+    /// Returns the next record lines of one instance, and moves the place behind them.
+    pub fn lines(
+        &self,
+        id: InstanceId,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let within = match self.row(id) {
+            Some(row) if place.seq > row.seq => return Ok(Vec::new()),
+            Some(Row { first: Some(first), last, .. }) => first.max(place.position)..last + 1,
+            _ => place.position..Position::MAX,
+        };
+        let part = self.log.read_within(&self.ctx, id, place.seq, limit, within)?;
+        *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next };
+        Ok(part.lines)
     }
 
     /// Returns the whole history of one instance.
     pub fn records(&self, id: InstanceId) -> Result<Vec<Record>, Failure> {
-        let lines = self.lines(id, 1, usize::MAX)?;
+        let lines = self.lines(id, &mut Place::before(1), usize::MAX)?;
         lines.iter().map(|line| read_record(line)).collect()
     }
 
     /// Returns a definition document as it was stored.
     pub fn definition(&self, hash: DefinitionHash) -> Result<Value, Failure> {
-        let mut found = None;
+        // It stands before the first instance that it decides, in a stream of its own.
+        let stream = definition_stream(&hash);
+        let lines = self.log.read(&self.ctx, stream, 1, 1).unwrap_or_default();
+        let mut found = lines.first().and_then(|line| document_of(line, hash));
+        if let Some(body) = found {
+            return Ok(body);
+        }
         self.log.scan(0, &mut |line| {
             if found.is_none() && is_document(line.bytes) {
                 found = document_of(line.bytes, hash);

@@ -26,7 +26,7 @@ use crate::{
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
-    histories::{Damaged, Histories, absent, compile_document},
+    histories::{Damaged, Histories, Place, absent, compile_document},
     output::Output,
     terminal::{clip, quoted},
 };
@@ -79,21 +79,28 @@ impl Asker {
 
     /// Returns every record line of one instance.
     pub fn history(&mut self, id: &str) -> Result<Vec<String>, Failure> {
-        self.history_from(id, 1)
-    }
-
-    /// Returns the record lines of one instance from a record on.
-    pub fn history_from(&mut self, id: &str, first: Seq) -> Result<Vec<String>, Failure> {
-        let mut lines: Vec<String> = Vec::new();
+        let (mut place, mut lines) = (Place::before(1), Vec::new());
         loop {
-            let from = first + lines.len() as u64;
-            let answer = self.ask(Ask::History { id: id.into(), from })?;
-            let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-            lines.extend(part.iter().filter_map(|it| it.as_str().map(str::to_string)));
-            if part.len() < HISTORY_LIMIT {
+            let part = self.history_part(id, &mut place)?;
+            let is_last = part.len() < HISTORY_LIMIT;
+            lines.extend(part);
+            if is_last {
                 return Ok(lines);
             }
         }
+    }
+
+    /// Returns the next record lines of one instance, at most `HISTORY_LIMIT`, and moves the place
+    /// behind them.
+    pub fn history_part(&mut self, id: &str, place: &mut Place) -> Result<Vec<String>, Failure> {
+        let Place { seq: from, position } = *place;
+        let answer = self.ask(Ask::History { id: id.into(), from, position })?;
+        let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let lines: Vec<String> =
+            part.iter().filter_map(|it| it.as_str().map(str::to_string)).collect();
+        place.seq += lines.len() as Seq;
+        place.position = answer["next"].as_u64().unwrap_or(position);
+        Ok(lines)
     }
 }
 
@@ -185,9 +192,10 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let snapshot = snapshot_of(histories, data, &id)?;
             Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
         }
-        Ask::History { id, from } => {
+        Ask::History { id, from, position } => {
             let id = histories.find(&id)?;
-            let lines = histories.lines(id, from.max(1), HISTORY_LIMIT)?;
+            let mut place = Place { seq: from.max(1), position };
+            let lines = histories.lines(id, &mut place, HISTORY_LIMIT)?;
             if lines.is_empty() && from <= 1 {
                 return Err(absent(&id.to_string()));
             }
@@ -195,7 +203,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
                 .collect();
-            Ok(json!({ "lines": lines }))
+            Ok(json!({ "lines": lines, "next": place.position }))
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
         Ask::Send { id, event, data: payload } => {

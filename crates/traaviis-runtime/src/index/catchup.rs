@@ -96,7 +96,7 @@ impl<'a> Catchup<'a> {
         let why = if position > log.tail() {
             "it is ahead of the log"
         } else if position < checkpoint {
-            "it is missing, or behind the checkpoint"
+            "it is missing, of another release, or behind the checkpoint"
         } else {
             self.from = position;
             return Ok(None);

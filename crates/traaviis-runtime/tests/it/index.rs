@@ -155,7 +155,10 @@ fn an_index_that_is_lost_or_behind_is_made_again() {
     drop(handle);
     indexed.index.clear().unwrap();
     let (handle, report) = indexed.start();
-    assert_eq!(report.index_rebuilt, Some("it is missing, or behind the checkpoint"));
+    assert_eq!(
+        report.index_rebuilt,
+        Some("it is missing, of another release, or behind the checkpoint")
+    );
     indexed.check_rows();
     drop(handle);
     indexed.index.put(&mut std::iter::empty(), Position::MAX).unwrap();

@@ -27,6 +27,7 @@ use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outco
 use traaviis_runtime::{
     Command, Error, checkpoint,
     owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
+    past::Past,
     recovery::Recovery,
     summary::Summary,
 };
@@ -808,10 +809,9 @@ impl<'m> Sim<'m> {
         let recovery = Recovery::read_indexed(&*self.log, 1_000, &[], &[], Some(self.index.port()))
             .expect("recovery works");
         let post = Arc::new(self.letters.clone());
-        let log: Arc<dyn LogStore> = Arc::clone(&self.log) as _;
+        let past = Some(Past::of(Arc::clone(&self.log) as _));
         let library = Arc::new(Known(self.machines.to_vec()));
-        let (slots, log) = (4, Some(log));
-        let settings = Settings { slots, post, library, log, ..Settings::default() };
+        let settings = Settings { slots: 4, post, library, past, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");

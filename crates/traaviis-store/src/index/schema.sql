@@ -8,7 +8,8 @@ CREATE TABLE progress (
 );
 INSERT INTO progress VALUES (1, 0);
 
--- Ids are 16 bytes, so their order is that of creation. Times are microseconds.
+-- Ids are 16 bytes in the order of creation, where a child is as old as its parent. Times are
+-- microseconds.
 CREATE TABLE instances (
     tenant BLOB NOT NULL,
     id BLOB NOT NULL,

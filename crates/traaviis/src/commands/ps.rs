@@ -36,7 +36,7 @@ pub struct Args {
     /// Only with this business key.
     #[arg(long, value_name = "KEY")]
     correlation: Option<String>,
-    /// At most so many, the newest ones.
+    /// At most so many, the newest ones; a child counts as old as its parent.
     #[arg(long, value_name = "COUNT", default_value_t = LIST_DEFAULT as u64,
         value_parser = clap::value_parser!(u64).range(1..=LIST_MAX as u64))]
     limit: u64,

@@ -29,6 +29,7 @@ use crate::{
     data::{Data, Scratch},
     document,
     exit::{Exit, Failure},
+    histories::{Place, read_record},
     input,
     operations::{self, accepted, answer_line},
     output::Output,
@@ -37,6 +38,9 @@ use crate::{
 };
 use identity::Found;
 use notes::{Note, Notes};
+
+/// Records read at once.
+const LINES_MAX: usize = 1_000;
 
 /// Runs a workflow file and shows its trace.
 #[derive(Debug, clap::Args)]
@@ -147,8 +151,11 @@ impl Run<'_> {
     fn go(&self, start: Value, events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
         let found = identity::find(&self.data, &self.machine, &start)?;
-        let mut show =
-            Show { output: self.output, trace: Trace::new(self.output.style()), last: 0 };
+        let mut show = Show {
+            output: self.output,
+            trace: Trace::new(self.output.style()),
+            place: Place::before(1),
+        };
         let id = match found {
             Found::Open(snapshot) => {
                 self.resume(&snapshot, &mut show)?;
@@ -165,14 +172,18 @@ impl Run<'_> {
 
     /// Tells where an open run stands before it goes on.
     fn resume(&self, snapshot: &Snapshot, show: &mut Show) -> Result<(), Failure> {
-        for record in self.data.histories.records(snapshot.id)? {
-            if record.header.seq > snapshot.seq {
+        while show.place.seq <= snapshot.seq {
+            let left = snapshot.seq + 1 - show.place.seq;
+            let limit = LINES_MAX.min(usize::try_from(left).unwrap_or(LINES_MAX));
+            let lines = self.data.histories.lines(snapshot.id, &mut show.place, limit)?;
+            if lines.is_empty() {
                 break;
             }
-            show.trace.skip(&record);
-            show.last = record.header.seq;
+            for line in &lines {
+                show.trace.skip(&read_record(line)?);
+            }
         }
-        let (id, seq, state) = (snapshot.id, show.last, snapshot.state());
+        let (id, seq, state) = (snapshot.id, show.place.seq - 1, snapshot.state());
         self.output.note(&format!("continuing {id} from record {seq} (state {state})"));
         Ok(())
     }
@@ -231,8 +242,8 @@ impl Run<'_> {
             };
             // A state is known only when its records are durable, so they are there to be shown.
             self.catch_up(id, show)?;
-            if show.last < snapshot.seq {
-                return Err(broken(&snapshot, show.last).into());
+            if show.place.seq <= snapshot.seq {
+                return Err(broken(&snapshot, show.place.seq).into());
             }
             if snapshot.status.is_finished() {
                 let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
@@ -259,12 +270,12 @@ impl Run<'_> {
 
     fn catch_up(&self, id: InstanceId, show: &mut Show) -> Result<(), Failure> {
         loop {
-            let lines = self.data.histories.lines(id, show.last + 1, 1_000)?;
-            if lines.is_empty() {
-                return Ok(());
-            }
+            let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
             for line in &lines {
-                show.record(&crate::histories::read_record(line)?, line);
+                show.record(&read_record(line)?, line);
+            }
+            if lines.len() < LINES_MAX {
+                return Ok(());
             }
         }
     }
@@ -488,12 +499,12 @@ struct Told {
 struct Show<'a> {
     output: &'a Output,
     trace: Trace,
-    last: u64,
+    /// Before the next record.
+    place: Place,
 }
 
 impl Show<'_> {
     fn record(&mut self, record: &Record, line: &[u8]) {
-        self.last = record.header.seq;
         if self.output.is_json() {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             self.output.bytes(&[line, b"\n"].concat());
@@ -555,8 +566,8 @@ fn unsent_text(unsent: &[&str]) -> String {
     format!("the run ended before it took {}", names.join(", "))
 }
 
-fn broken(snapshot: &Snapshot, last: u64) -> Failure {
-    let (id, first, seq) = (snapshot.id, last + 1, snapshot.seq);
+fn broken(snapshot: &Snapshot, first: Seq) -> Failure {
+    let (id, seq) = (snapshot.id, snapshot.seq);
     let message = format!(
         "records {first} to {seq} of instance `{id}` are missing from the log; `traaviis doctor` \
          names the place"

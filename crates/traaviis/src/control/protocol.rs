@@ -5,6 +5,7 @@ use traaviis_model::{
     DefinitionHash, InstanceId, Seq, Value,
     record::{Operation, Status, TaskAct},
 };
+use traaviis_ports::Position;
 
 use crate::exit::{Exit, Failure};
 
@@ -111,6 +112,9 @@ pub enum Ask {
         id: String,
         /// First record.
         from: Seq,
+        /// Where the part before ended in the log: its `next`.
+        #[serde(default)]
+        position: Position,
     },
     /// Returns a definition document.
     Definition {

@@ -97,7 +97,7 @@ fn an_index_that_is_gone_is_made_again() {
             exit 0
             event `open` taken: ID is running in `opened` at record 5
             no process runs `d`; it goes on with the next `traaviis run FILE --data d`
-            note: the index was made again from the log, because it is missing, or behind the checkpoint
+            note: the index was made again from the log, because it is missing, of another release, or behind the checkpoint
         "#]],
     );
     assert_eq!(states(&world, &["--all"]), ["Pure done", "Pure done", "Door opened"]);
@@ -118,7 +118,7 @@ fn a_damaged_index_is_set_aside_and_stops_nothing() {
         event `open` taken: ID is running in `opened` at record 5
         no process runs `d`; it goes on with the next `traaviis run FILE --data d`
         warning: the index is damaged: file is not a database; it was moved to `d/index/index.sqlite.damaged-1` and nothing is lost; it is made again (index_failed)
-        note: the index was made again from the log, because it is missing, or behind the checkpoint
+        note: the index was made again from the log, because it is missing, of another release, or behind the checkpoint
     "#]]);
     assert!(world.path("d/index/index.sqlite.damaged-1").exists());
     assert_eq!(states(&world, &["--all"]), ["Pure done", "Pure done", "Door opened"]);
