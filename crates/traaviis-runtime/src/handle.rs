@@ -192,6 +192,18 @@ impl Handle {
         self.send_message(&Key { tenant: ctx.tenant(), id }, message);
     }
 
+    /// Takes an instance over to another version.
+    pub fn upgrade_then(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+        reply: Reply<Accepted>,
+    ) {
+        let upgrade = Upgrade { ctx: ctx.clone(), id, machine: Arc::clone(machine), reply };
+        self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
+    }
+
     // --- Commands that wait -----------------------------------------------------------------
 
     /// Starts an instance and waits until that is durable. The same id, workflow and input again
@@ -260,11 +272,7 @@ impl Handle {
         id: InstanceId,
         machine: &Arc<Machine>,
     ) -> Result<Accepted, Error> {
-        wait(|reply| {
-            let machine = Arc::clone(machine);
-            let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
-            self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
-        })
+        wait(|reply| self.upgrade_then(ctx, id, machine, reply))
     }
 
     /// Does something to an instance and waits until it is durable.

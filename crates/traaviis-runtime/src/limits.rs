@@ -6,6 +6,9 @@ use traaviis_model::Span;
 
 /// Finished instances remembered in memory for lists; older ones are read from the log.
 pub const FINISHED_SUMMARIES_MAX: usize = 100_000;
+/// The same beside an index, where older ones are found quickly: with keys and tables each takes
+/// nearly a kilobyte, so this is a tenth of 256 MB.
+pub const FINISHED_INDEXED_MAX: usize = 20_000;
 /// Bytes of an output or error kept in a summary; larger ones are read from the log.
 pub const SUMMARY_VALUE_BYTES_MAX: usize = 1_024;
 /// Deduplication ids remembered per instance; 32 bytes each.

@@ -32,7 +32,7 @@ use crate::{
     handle::{Handle, Inner},
     index::{Feeder, OnGivenUp, Reached},
     library::{Library, NoLibrary},
-    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT},
+    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT},
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport},
@@ -77,7 +77,7 @@ pub struct Options {
     pub shards: usize,
     /// Calls of one tenant that run at once.
     pub slots: usize,
-    /// Ended instances remembered in memory.
+    /// Ended instances remembered in memory; with an index `FINISHED_INDEXED_MAX` at most.
     pub finished_max: usize,
     /// Bytes appended between two checkpoints.
     pub checkpoint_bytes: u64,
@@ -134,9 +134,13 @@ impl Runtime {
     /// Reads what the log holds, goes on with it, and takes commands.
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
+        let finished_max = match options.index {
+            Some(_) => options.finished_max.min(FINISHED_INDEXED_MAX),
+            None => options.finished_max,
+        };
         let recovery = Recovery::read_indexed(
             &*ports.log,
-            options.finished_max,
+            finished_max,
             &options.damaged,
             &options.lost,
             options.index.as_deref(),
@@ -164,7 +168,7 @@ impl Runtime {
         let past = Past::new(Arc::clone(&ports.log), feeder.clone());
         let settings = Settings {
             slots: (options.slots / count).max(1),
-            finished_max: (options.finished_max / count).max(1),
+            finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),

@@ -79,6 +79,20 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, open_index)
+    }
+
+    /// Opens a directory without its index, to measure what that costs.
+    pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, None, |_| None)
+    }
+
+    fn open_with(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+        open_index: fn(&Path) -> Option<Arc<SqliteIndex>>,
+    ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
             Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
@@ -213,6 +227,18 @@ impl Data {
     pub fn upgrade(&self, id: InstanceId, machine: &Arc<Machine>) -> Result<Snapshot, Failure> {
         self.handle.upgrade(&self.ctx, id, machine).map_err(refused)?;
         self.after(id)
+    }
+
+    /// Takes an instance over to another version and tells when that is durable.
+    pub fn upgrade_then(
+        &self,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+        done: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+    ) {
+        let reply =
+            Box::new(move |it: Result<Accepted, Error>| done(it.map(drop).map_err(refused)));
+        self.handle.upgrade_then(&self.ctx, id, machine, reply);
     }
 
     fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {

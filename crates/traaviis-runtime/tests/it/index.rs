@@ -38,6 +38,10 @@ impl Indexed {
     }
 
     fn start(&self) -> (Handle, traaviis_runtime::RecoveryReport) {
+        self.start_with(Options::default())
+    }
+
+    fn start_with(&self, options: Options) -> (Handle, traaviis_runtime::RecoveryReport) {
         let given_up = Arc::clone(&self.given_up);
         self.bench.start_with(Options {
             shards: 2,
@@ -45,7 +49,7 @@ impl Indexed {
             on_index_given_up: Arc::new(move |_| {
                 given_up.fetch_add(1, Ordering::SeqCst);
             }),
-            ..Options::default()
+            ..options
         })
     }
 
@@ -232,4 +236,23 @@ fn what_is_being_drained_stays_visible() {
     let row = index.get(&ctx(), last.snapshot.id).unwrap().unwrap();
     assert_eq!(row, row_of(&last.snapshot, row.first, last.position - 1));
     assert!(indexed.bench.log.tail() >= last.position);
+}
+
+#[test]
+fn what_memory_has_forgotten_is_found_by_the_index() {
+    let indexed = Indexed::new();
+    let (handle, _) = indexed.start_with(Options { finished_max: 2, ..Options::default() });
+    let counter = machine(COUNTER);
+    let begun = indexed.work(&handle, 12);
+    let known = |handle: &Handle| {
+        let state = |id: &InstanceId| handle.get(&ctx(), *id).unwrap().unwrap();
+        begun.iter().map(|it| state(it).status.is_finished()).collect::<Vec<_>>()
+    };
+    let expected: Vec<bool> = (0..12).map(|at| at % 2 == 0).collect();
+    assert_eq!(known(&handle), expected, "waiting for the index");
+    handle.checkpoint().unwrap();
+    assert_eq!(known(&handle), expected, "in the index");
+    let again = handle.start_instance(&ctx(), &counter, Some(begun[0]), Value::empty_map());
+    assert_eq!(again.unwrap_err().code(), "instance_exists");
+    assert_eq!(indexed.bench.log.reads(), 0, "none of it needs the log");
 }
