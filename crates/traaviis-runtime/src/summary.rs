@@ -31,9 +31,6 @@ pub struct Summary {
     /// Error, without what is too large to keep here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<EffectError>,
-    /// Nothing of output and error was too large.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_whole: bool,
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
@@ -43,6 +40,9 @@ pub struct Summary {
     /// It was ended without exit actions and compensation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminated: bool,
+    /// Output and error stand here in full; otherwise the log has the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// FNV-1a of the start input's JSON; tells a repeated start from another one.
     pub input_hash: u64,
     /// When it was created.
@@ -66,6 +66,7 @@ impl Summary {
         };
         let error = snapshot.error.as_ref().map(shorten);
         Summary {
+            whole: output == snapshot.output && error == snapshot.error,
             id: snapshot.id,
             tenant_id: snapshot.tenant_id,
             workflow: snapshot.workflow.clone(),
@@ -73,7 +74,6 @@ impl Summary {
             status: snapshot.status,
             state: snapshot.state().into(),
             seq: snapshot.seq,
-            is_whole: output == snapshot.output && error == snapshot.error,
             output,
             error,
             correlation: snapshot.correlation.clone(),

@@ -177,7 +177,7 @@ impl Owner {
             now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
-            causation: None,
+            causation: ctx.cause().cloned(),
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
@@ -266,7 +266,7 @@ impl Owner {
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
         self.attend_parent(&ctx, &snapshot);
-        self.request(key, requests, now, outbox);
+        self.request(key, snapshot.seq, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
 
