@@ -2,8 +2,8 @@
 //!
 //! One round measures everything once, for the same short time; medians over rounds are reported,
 //! so a noisy neighbour disturbs limits and engine alike. Only ratios inside one run mean anything.
-//! Memory and start-up are measured in child processes, where nothing else has been allocated, and so
-//! are loads of other kinds ([`alone`]), once each.
+//! Memory and start-up are measured in child processes, where nothing else has been allocated, and
+//! so are loads of other kinds ([`alone`]), once each.
 
 mod alone;
 mod child;

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a line is printed only after its record is durable, so what was seen is never lost.
 
+mod events;
 mod identity;
 mod notes;
 
@@ -19,7 +20,7 @@ use serde_json::json;
 use traaviis_engine::Machine;
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
-    record::{EventSource, Held, Status},
+    record::{Held, Status},
     snapshot::{Node, NodeStatus},
 };
 
@@ -36,6 +37,7 @@ use crate::{
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
 };
+use events::{Event, declared, event, left_after, unsent_text};
 use identity::Found;
 use notes::{Note, Notes};
 
@@ -122,12 +124,6 @@ struct Run<'a> {
     dir: PathBuf,
 }
 
-/// An event from the command line.
-struct Event {
-    name: String,
-    data: Value,
-}
-
 impl Run<'_> {
     fn serve(&self) -> Option<Server> {
         self.args.data.as_ref()?;
@@ -195,15 +191,25 @@ impl Run<'_> {
         events: &[Event],
         show: &mut Show,
     ) -> anyhow::Result<Exit> {
-        let records = self.data.histories.records(snapshot.id)?;
-        let id = snapshot.id;
+        let (id, mut left) = (snapshot.id, events);
         self.output.note(&format!("{id} has finished before; `--new` runs it again"));
-        if !self.output.is_json() {
-            records.iter().for_each(|record| show.record(record, &[]));
+        loop {
+            let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
+            for line in &lines {
+                let record = read_record(line)?;
+                left = left_after(left, &record);
+                if !self.output.is_json() {
+                    show.record(&record, line);
+                }
+            }
+            if lines.len() < LINES_MAX {
+                break;
+            }
         }
+        let unsent: Vec<&str> = left.iter().map(|it| &*it.name).collect();
         let took = snapshot.updated_at.since(snapshot.created_at);
         let took = Duration::from_micros(took.0.unsigned_abs());
-        Ok(self.finish(snapshot, took, &never_received(events, &records)))
+        Ok(self.finish(snapshot, took, &unsent))
     }
 
     /// Sends the events and prints records as they come until there is a reason to stop.
@@ -520,52 +526,6 @@ impl Show<'_> {
     }
 }
 
-/// Refuses an event that the workflow never takes, before anything is begun.
-fn declared(machine: &Machine, event: &Event) -> Result<(), Failure> {
-    if machine.takes_event(&event.name) {
-        return Ok(());
-    }
-    let definition = machine.definition();
-    let mut names = definition.events.iter().filter(|it| !it.internal).map(|it| &*it.name);
-    let known = match names.next() {
-        None => "it declares none".to_string(),
-        Some(first) => {
-            let mut known: Vec<&str> = std::iter::once(first).chain(names).collect();
-            known.sort_unstable();
-            format!("declared are: {}", known.join(", "))
-        }
-    };
-    let name = clip(&event.name, 120);
-    let message = format!(
-        "event `{name}` is not declared in workflow `{}`; {known}; nothing was run",
-        definition.name
-    );
-    Err(Failure::new(Exit::Usage, "unknown_event", message))
-}
-
-/// Returns the events that a finished run has not received, in this order.
-fn never_received<'a>(events: &'a [Event], records: &[Record]) -> Vec<&'a str> {
-    let mut received = records.iter().filter_map(|it| match &it.body {
-        Body::EventReceived { event, source: EventSource::External, .. }
-        | Body::EventIgnored { event, .. }
-        | Body::EventDeferred { event, .. } => Some(&**event),
-        _ => None,
-    });
-    let mut left = events.iter();
-    while let Some(event) = left.as_slice().first() {
-        if !received.any(|it| it == event.name) {
-            break;
-        }
-        left.next();
-    }
-    left.map(|it| &*it.name).collect()
-}
-
-fn unsent_text(unsent: &[&str]) -> String {
-    let names: Vec<String> = unsent.iter().map(|it| format!("`{it}`")).collect();
-    format!("the run ended before it took {}", names.join(", "))
-}
-
 fn broken(snapshot: &Snapshot, first: Seq) -> Failure {
     let (id, seq) = (snapshot.id, snapshot.seq);
     let message = format!(
@@ -599,24 +559,4 @@ fn is_working(snapshot: &Snapshot) -> bool {
         let mut nodes = tree.nodes.iter();
         nodes.any(|(path, node)| moves(node) && !waits_for_person(tree.id, path))
     })
-}
-
-fn event(text: &str) -> Result<Event, Failure> {
-    let (name, data) = match text.split_once('=') {
-        Some((name, data)) => (name, input::json(data, &format!("the payload of `{name}`"))?),
-        None => (text, Value::Null),
-    };
-    Ok(Event { name: name.to_string(), data })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_carry_json_or_nothing() {
-        assert_eq!(event("go").unwrap().data, Value::Null);
-        assert_eq!(event(r#"go={"a":1}"#).unwrap().data.to_json(), r#"{"a":1}"#);
-        assert_eq!(event("go={").err().unwrap().exit, Exit::Usage);
-    }
 }
