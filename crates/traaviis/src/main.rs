@@ -19,6 +19,7 @@ mod exit;
 mod histories;
 mod input;
 mod library;
+mod lookup;
 mod operations;
 mod output;
 mod terminal;
@@ -31,8 +32,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt, graph,
-        import, incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run,
-        schedules, schema, send, show, simulate, tasks, test, upgrade, validate, version,
+        import, incidents, log, logs, move_to, new, pause, ps, rebuild, replay, resolve, retry,
+        run, schedules, schema, send, show, simulate, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -85,6 +86,7 @@ enum Command {
     Logs(logs::Args),
     Log(log::Args),
     Doctor(doctor::Args),
+    Rebuild(rebuild::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -125,6 +127,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(args, &output),
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
+        Command::Rebuild(args) => rebuild::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),
