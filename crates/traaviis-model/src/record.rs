@@ -408,6 +408,18 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every one of them.
+    pub const ALL: [Status; 8] = [
+        Status::Running,
+        Status::Paused,
+        Status::Incident,
+        Status::Completing,
+        Status::Completed,
+        Status::Failed,
+        Status::Compensated,
+        Status::Cancelled,
+    ];
+
     /// Says whether the instance has ended.
     pub fn is_finished(self) -> bool {
         matches!(self, Status::Completed | Status::Failed | Status::Compensated | Status::Cancelled)

@@ -1,9 +1,11 @@
 //! Traits for every way out of the process. Adapters implement them; nothing here does anything.
 
 pub mod disk;
+pub mod index;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
+pub use index::{Index, IndexError};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
@@ -135,6 +137,15 @@ pub struct Line<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Some records of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// JSON lines.
+    pub lines: Vec<Vec<u8>>,
+    /// Where to read on: none of the stream's next records stands before it.
+    pub next: Position,
+}
+
 /// The only truth: committed records in order.
 ///
 /// Promises: an append is durable before its outcome is told; all of it or nothing; numbers of a
@@ -159,6 +170,19 @@ pub trait LogStore: Send + Sync {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError>;
+
+    /// Reads as [`LogStore::read`] does, where the records of the stream from number `from` on are
+    /// known to stand in `within`; a log that can, looks nowhere else.
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        Ok(Part { lines: self.read(ctx, stream, from, limit)?, next: within.start })
+    }
 
     /// Visits every committed record from `from` on, in order; for recovery and projections, which
     /// see all tenants.

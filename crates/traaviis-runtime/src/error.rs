@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_engine::Rejection;
 use traaviis_model::{InstanceId, TenantId, Value, record::LineError, snapshot::ApplyError};
-use traaviis_ports::LogError;
+use traaviis_ports::{IndexError, LogError};
 
 /// Why the runtime cannot do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum Error {
     /// The operating system gave no thread.
     #[error("cannot start a thread: {0}")]
     Thread(Arc<str>),
+    /// The index cannot be made again.
+    #[error(transparent)]
+    Index(IndexError),
 }
 
 impl Error {
@@ -95,6 +98,7 @@ impl Error {
             Error::TenantMismatch { .. } | Error::Checkpoint { .. } => "data_directory_damaged",
             Error::Damaged { .. } => "history_broken",
             Error::Thread(_) => "internal",
+            Error::Index(_) => "index_failed",
         }
     }
 

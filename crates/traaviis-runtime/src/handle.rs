@@ -19,14 +19,17 @@ use traaviis_engine::{Birth, Machine, Resolution};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
-use traaviis_ports::Position;
+use traaviis_ports::{
+    IndexError, LogError, Position,
+    index::{Query, Row},
+};
 
 pub use crate::owner::Accepted;
 use crate::{
     checkpoint,
     correlation::{Correlations, Holder},
     error::Error,
-    history,
+    index::Feeder,
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
@@ -100,14 +103,35 @@ impl Inner {
         for _ in &self.shards {
             collected.push(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
+        self.sync_index()?;
         let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst));
         log.put_checkpoint(position, &body)?;
         Ok(position)
     }
 }
 
+impl Inner {
+    /// Brings the index to where a checkpoint will stand: what a checkpoint leaves out of ended
+    /// instances must be in the index before the next start begins there.
+    fn sync_index(&self) -> Result<(), Error> {
+        let Some(feeder) = self.feeder() else { return Ok(()) };
+        match feeder.sync() {
+            Err(IndexError::Full) => Err(Error::Log(LogError::Full)),
+            // Given up: the next start makes it again, whatever the checkpoint.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn feeder(&self) -> Option<&Feeder> {
+        self.shared.feeder.as_deref()
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if let Some(feeder) = self.feeder() {
+            feeder.end();
+        }
         for shard in &self.shards {
             // It may have ended before.
             let _ = shard.signals.send(Signal::Stop);
@@ -165,6 +189,18 @@ impl Handle {
     ) {
         let message = Message::Command { ctx: ctx.clone(), id, command, reply };
         self.send_message(ctx, id, message);
+    }
+
+    /// Takes an instance over to another version.
+    pub fn upgrade_then(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+        reply: Reply<Accepted>,
+    ) {
+        let upgrade = Upgrade { ctx: ctx.clone(), id, machine: Arc::clone(machine), reply };
+        self.send_message(ctx, id, Message::Upgrade(upgrade));
     }
 
     // --- Commands that wait -----------------------------------------------------------------
@@ -235,11 +271,7 @@ impl Handle {
         id: InstanceId,
         machine: &Arc<Machine>,
     ) -> Result<Accepted, Error> {
-        wait(|reply| {
-            let machine = Arc::clone(machine);
-            let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
-            self.send_message(ctx, id, Message::Upgrade(upgrade));
-        })
+        wait(|reply| self.upgrade_then(ctx, id, machine, reply))
     }
 
     /// Does something to an instance and waits until it is durable.
@@ -262,7 +294,7 @@ impl Handle {
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
             Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
-                self.fold(ctx, id)
+                self.inner.shared.past.state(ctx, id)
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -289,6 +321,26 @@ impl Handle {
         Ok(newest(summaries, filter.limit()))
     }
 
+    /// Returns a page of instances from the index, everything committed included.
+    pub fn page(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
+        self.feeder()?.list(ctx, query)
+    }
+
+    /// Returns what the index has of one instance, everything committed included.
+    pub fn row(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {
+        self.feeder()?.get(ctx, id)
+    }
+
+    /// Returns ids that begin or end with some hexadecimal digits.
+    pub fn ids(
+        &self,
+        ctx: &TenantCtx,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<InstanceId>, IndexError> {
+        self.feeder()?.ids(ctx, digits, limit)
+    }
+
     /// Returns who holds a business key.
     pub fn find_correlation(&self, ctx: &TenantCtx, workflow: &str, key: &Text) -> Option<Holder> {
         self.inner.correlations.find(ctx.tenant(), workflow, key)
@@ -301,7 +353,7 @@ impl Handle {
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.
     pub fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
-        history::read(&*self.inner.shared.ports.log, ctx, id)
+        self.inner.shared.past.history(ctx, id)
     }
 
     /// Waits until `holds` is true of an instance's state; none when the time runs out before.
@@ -387,10 +439,17 @@ impl Handle {
             let _ = shard.signals.send(Signal::Stop);
         }
         self.inner.shared.watchers.end();
+        if let Some(feeder) = self.inner.feeder() {
+            feeder.end();
+        }
         written
     }
 
     // --- Helpers ----------------------------------------------------------------------------
+
+    fn feeder(&self) -> Result<&Feeder, IndexError> {
+        self.inner.feeder().ok_or_else(|| IndexError::Failed("there is none".into()))
+    }
 
     fn send_message(&self, ctx: &TenantCtx, id: InstanceId, message: Message) {
         let key = Key { tenant: ctx.tenant(), id };
@@ -417,14 +476,9 @@ impl Handle {
             Found::Open(snapshot) => Ok(snapshot),
             Found::Ended(summary) => {
                 let id = summary.id;
-                self.fold(ctx, id)?.ok_or(Error::NotFound { id })
+                self.inner.shared.past.state(ctx, id)?.ok_or(Error::NotFound { id })
             }
         }
-    }
-
-    /// Folds the history of an instance.
-    fn fold(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        history::fold(&*self.inner.shared.ports.log, ctx, id)
     }
 
     /// Says whether the log holds an instance that memory may have forgotten.
@@ -432,8 +486,7 @@ impl Handle {
         let known = wait(|reply| {
             self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
-        matches!(known, Err(Error::NotFound { .. }))
-            && self.inner.shared.ports.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty())
+        matches!(known, Err(Error::NotFound { .. })) && self.inner.shared.past.has(ctx, id)
     }
 }
 

@@ -5,7 +5,8 @@
 //! replaced, and requests are performed; their outcomes come back as inputs.
 //!
 //! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
-//! (what a restart reads), [`runtime`] (threads around owners), [`handle`] (what callers use).
+//! (what a restart reads), [`index`] (what lists are made of), [`runtime`] (threads around owners),
+//! [`handle`] (what callers use).
 //!
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
@@ -16,11 +17,12 @@ pub mod correlation;
 pub mod error;
 mod fair;
 pub mod handle;
-mod history;
 mod inbox;
+pub mod index;
 pub mod library;
 pub mod limits;
 pub mod owner;
+pub mod past;
 pub mod recovery;
 pub mod runtime;
 pub mod summary;

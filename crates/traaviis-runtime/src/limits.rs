@@ -1,9 +1,14 @@
 //! Limits of the runtime, each with the reason for its value.
 
+use std::time::Duration;
+
 use traaviis_model::Span;
 
 /// Finished instances remembered in memory for lists; older ones are read from the log.
 pub const FINISHED_SUMMARIES_MAX: usize = 100_000;
+/// The same beside an index, where older ones are found quickly: with keys and tables each takes
+/// nearly a kilobyte, so this is a tenth of 256 MB.
+pub const FINISHED_INDEXED_MAX: usize = 20_000;
 /// Bytes of an output or error kept in a summary; larger ones are read from the log.
 pub const SUMMARY_VALUE_BYTES_MAX: usize = 1_024;
 /// Deduplication ids remembered per instance; 32 bytes each.
@@ -45,3 +50,17 @@ pub const STARTS_WAITING_MAX: usize = 10_000;
 /// Times that a definition is offered to the log while another shard offers the same one; the other
 /// shard is told in the meantime.
 pub const DEFINITION_OFFERS_MAX: u32 = 1_000;
+/// Shortest time that changes gather before they are put into the index: several steps of one
+/// instance then cost one row.
+pub const INDEX_WINDOW_MIN: Duration = Duration::from_millis(200);
+/// Longest time that changes gather; bounds what a start reads again.
+pub const INDEX_WINDOW_MAX: Duration = Duration::from_millis(1_000);
+/// Records that the index may be behind the log before shards wait; about what a start reads again
+/// in a few seconds.
+pub const INDEX_LAG_RECORDS_MAX: u64 = 1_000_000;
+/// Bytes of changes that may wait for the index before shards wait; its part of 256 MB.
+pub const INDEX_LAG_BYTES_MAX: usize = 24 << 20;
+/// Age of a change that waits for the index before shards wait.
+pub const INDEX_LAG_AGE_MAX: Duration = Duration::from_secs(2);
+/// Rows put into the index at once while it is made again.
+pub const INDEX_BATCH_ROWS: usize = 2_000;

@@ -40,13 +40,14 @@ use traaviis_model::{
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
-use traaviis_ports::{Append, Commit, LogError, LogStore, Outcome};
+use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
     library::{Library, NoLibrary},
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
+    past::Past,
     recovery::{Fault, Part},
     summary::{Filter, Summary, newest},
 };
@@ -101,8 +102,8 @@ pub struct Settings {
     pub post: Arc<dyn Post>,
     /// What children run.
     pub library: Arc<dyn Library>,
-    /// Where the histories of ended instances are.
-    pub log: Option<Arc<dyn LogStore>>,
+    /// Where the states of ended instances are.
+    pub past: Option<Past>,
 }
 
 impl Default for Settings {
@@ -116,7 +117,7 @@ impl Default for Settings {
             forgets: Arc::default(),
             post: Arc::new(NoPost),
             library: Arc::new(NoLibrary),
-            log: None,
+            past: None,
         }
     }
 }
@@ -645,8 +646,12 @@ impl Owner {
             return self.definition_committed(tenant, hash, commit, now, outbox);
         }
         match (commit, commitment) {
-            (Ok(_), Commitment::Step(pending)) => self.apply(*pending, now, outbox),
-            (Ok(_), Commitment::Start(begun)) => self.begin(*begun, now, outbox),
+            (Ok(position), Commitment::Step(pending)) => {
+                self.apply(*pending, position, now, outbox);
+            }
+            (Ok(position), Commitment::Start(begun)) => {
+                self.begin(*begun, position, now, outbox);
+            }
             (Err(LogError::Full), Commitment::Step(pending)) => self.put_back(*pending, now),
             (Err(LogError::Full), Commitment::Start(begun)) => {
                 self.unbegin(*begun, LogError::Full, now, outbox);
@@ -673,7 +678,13 @@ impl Owner {
 
     /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
     /// to watch after an answer therefore never sees what happened before it.
-    fn apply(&mut self, pending: Pending, now: Timestamp, outbox: &mut dyn Outbox) {
+    fn apply(
+        &mut self,
+        pending: Pending,
+        position: Position,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
@@ -695,7 +706,7 @@ impl Owner {
             self.ready.push_back(key);
         }
         let seq = snapshot.seq;
-        outbox.publish(Committed { records, snapshot });
+        outbox.publish(Committed { position, records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
         self.request(key, seq, requests, now, outbox);
     }

@@ -18,11 +18,12 @@ use traaviis_model::{
     Text, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION, peek_line},
 };
-use traaviis_ports::{Line, LogStore, Position};
+use traaviis_ports::{Index, IndexError, Line, LogStore, Position};
 
 use crate::{
     checkpoint,
     error::Error,
+    index::catchup::Catchup,
     limits::INTERNED_MAX,
     owner::{EventIds, FixedHasher, Key},
     summary::Summary,
@@ -70,6 +71,10 @@ pub struct RecoveryReport {
     pub faults: Vec<Fault>,
     /// Instances whose definition is not in the log, or does not compile any more.
     pub definitions_missing: Vec<InstanceId>,
+    /// Why the index was made again, if it was.
+    pub index_rebuilt: Option<&'static str>,
+    /// Why there is no index, if it failed.
+    pub index_failed: Option<IndexError>,
 }
 
 /// An open instance as recovery hands it over.
@@ -106,7 +111,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    fn new(finished_max: usize) -> Recovery {
+    pub(crate) fn new(finished_max: usize) -> Recovery {
         Recovery {
             instances: HashMap::default(),
             finished: HashMap::default(),
@@ -131,6 +136,18 @@ impl Recovery {
         damaged: &[(TenantId, InstanceId)],
         lost: &[Range<Position>],
     ) -> Result<Recovery, Error> {
+        Recovery::read_indexed(log, finished_max, damaged, lost, None)
+    }
+
+    /// The same, and brings the index to the end of the log. An index that fails is in the report
+    /// and stops nothing.
+    pub fn read_indexed(
+        log: &dyn LogStore,
+        finished_max: usize,
+        damaged: &[(TenantId, InstanceId)],
+        lost: &[Range<Position>],
+        index: Option<&dyn Index>,
+    ) -> Result<Recovery, Error> {
         let mut recovery = Recovery::new(finished_max);
         let mut from = 0;
         if let Some((position, body)) = log.checkpoint()? {
@@ -139,14 +156,29 @@ impl Recovery {
             recovery.report.checkpoint = Some(position);
             from = position;
         }
+        let mut catchup = index.map(|index| Catchup::new(index, 0));
+        if let Some(it) = &mut catchup {
+            match it.begin(log, from) {
+                Ok(rebuilt) => recovery.report.index_rebuilt = rebuilt,
+                Err(Error::Index(error)) => {
+                    recovery.report.index_failed = Some(error);
+                    catchup = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let mut failed = None;
         recovery.report.position = log.scan(from, &mut |line: Line<'_>| {
             if failed.is_none() {
-                failed = recovery.line(line.bytes).err();
+                failed = recovery.line(line, catchup.as_mut()).err();
             }
         })?;
         if let Some(error) = failed {
             return Err(error);
+        }
+        if let Some(catchup) = catchup {
+            let finished = catchup.finish(&recovery, recovery.report.position);
+            recovery.report.index_failed = finished.err();
         }
         for (tenant, id) in damaged {
             let key = Key { tenant: *tenant, id: *id };
@@ -171,6 +203,11 @@ impl Recovery {
         let open = self.snapshots().map(|it| it.updated_at);
         let ended = self.finished.values().map(|it| it.updated_at);
         open.chain(ended).max().unwrap_or_default()
+    }
+
+    /// Returns how many instances cannot be worked on.
+    pub(crate) fn fault_count(&self) -> usize {
+        self.faults.len()
     }
 
     /// Returns the open instances.
@@ -280,7 +317,12 @@ impl Recovery {
 
     // --- Records ----------------------------------------------------------------------------
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Error> {
+    /// Reads a record; `catchup` learns what the index must know of it.
+    pub(crate) fn line(
+        &mut self,
+        Line { position, bytes: line }: Line<'_>,
+        catchup: Option<&mut Catchup<'_>>,
+    ) -> Result<(), Error> {
         self.report.records += 1;
         let unreadable = |error: serde_json::Error| Error::Line(Arc::new(error.into()));
         let header: Header = serde_json::from_slice(line).map_err(unreadable)?;
@@ -288,16 +330,23 @@ impl Recovery {
             return Err(Error::Line(Arc::new(LineError::Newer { found: header.v })));
         }
         let key = Key { tenant: header.tenant_id, id: header.instance_id };
+        let mut catchup = catchup;
+        if let Some(it) = &mut catchup {
+            it.record(key, header.seq, position);
+        }
         if self.is_known(&key, header.seq) {
             return Ok(());
         }
         match serde_json::from_slice::<Body>(line) {
-            Ok(body) => self.record(key, Record { header, body }),
-            Err(error) => {
-                self.damage(key, header.seq.saturating_sub(1), &error.to_string());
-                Ok(())
+            Ok(body) => {
+                let ended = self.record(key, Record { header, body })?;
+                if let (Some(snapshot), Some(it)) = (ended, catchup) {
+                    it.ended(&snapshot);
+                }
             }
+            Err(error) => self.damage(key, header.seq.saturating_sub(1), &error.to_string()),
         }
+        Ok(())
     }
 
     /// Says whether the checkpoint holds this record already, or nothing can be done with it.
@@ -307,28 +356,30 @@ impl Recovery {
             || self.faults.contains_key(key)
     }
 
-    fn record(&mut self, key: Key, record: Record) -> Result<(), Error> {
+    /// Applies a record; returns the instance that ended with it.
+    fn record(&mut self, key: Key, record: Record) -> Result<Option<Snapshot>, Error> {
         if let Body::DocumentPut { document, body, .. } = record.body {
             if &*document == "definition" {
                 self.put_definition(key.tenant, record.header.definition_hash, body);
             }
-            return Ok(());
+            return Ok(None);
         }
         let Some((snapshot, event_ids)) = self.instances.get_mut(&key) else {
-            return self.first_record(key, &record);
+            return self.first_record(key, &record).map(|()| None);
         };
         if let Err(error) = snapshot.apply(&record) {
             let seq = record.header.seq.saturating_sub(1);
             self.damage(key, seq, &error.to_string());
-            return Ok(());
+            return Ok(None);
         }
         EventIds::note(event_ids, &record);
-        if snapshot.status.is_finished() {
-            let summary = Summary::of(snapshot);
-            self.instances.remove(&key);
-            self.put_finished(summary);
+        if !snapshot.status.is_finished() {
+            return Ok(None);
         }
-        Ok(())
+        let summary = Summary::of(snapshot);
+        let ended = self.instances.remove(&key).map(|(snapshot, _)| snapshot);
+        self.put_finished(summary);
+        Ok(ended)
     }
 
     fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {

@@ -21,7 +21,8 @@ use traaviis_model::{
     Call, CallId, InstanceId, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
 };
 use traaviis_ports::{
-    Append, Clock, Commit, CommitSink, Connector, Ids, LogError, LogStore, Outcome, Position,
+    Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
+    Outcome, Position,
 };
 
 use crate::{
@@ -30,9 +31,14 @@ use crate::{
     error::Error,
     handle::{Handle, Inner},
     inbox::{Inbox, Place, Places},
+    index::{Feeder, OnGivenUp, Reached},
     library::{Library, NoLibrary},
-    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_SUMMARIES_MAX, FLUSH_AT, IN_FLIGHT_MAX},
+    limits::{
+        BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
+        IN_FLIGHT_MAX,
+    },
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
+    past::Past,
     recovery::{Recovery, RecoveryReport},
     watch::Watchers,
 };
@@ -68,7 +74,7 @@ pub struct Options {
     pub shards: usize,
     /// Calls of one tenant that run at once.
     pub slots: usize,
-    /// Ended instances remembered in memory.
+    /// Ended instances remembered in memory; with an index `FINISHED_INDEXED_MAX` at most.
     pub finished_max: usize,
     /// Bytes appended between two checkpoints.
     pub checkpoint_bytes: u64,
@@ -76,6 +82,10 @@ pub struct Options {
     pub damaged: Vec<(TenantId, InstanceId)>,
     /// Positions whose records the log missed when it was opened.
     pub lost: Vec<Range<Position>>,
+    /// Index of instances; without one, lists are made from what is in memory.
+    pub index: Option<Arc<dyn Index>>,
+    /// Told once when the index failed; the next start should find an empty one.
+    pub on_index_given_up: OnGivenUp,
     /// What children run.
     pub library: Arc<dyn Library>,
     /// Told once when the log failed; the process should end with code 70.
@@ -91,6 +101,8 @@ impl Default for Options {
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
             lost: Vec::new(),
+            index: None,
+            on_index_given_up: Arc::new(|_: &IndexError| ()),
             library: Arc::new(NoLibrary),
             on_fatal: Arc::new(|_| ()),
         }
@@ -119,30 +131,55 @@ impl Runtime {
     /// Reads what the log holds, goes on with it, and takes commands.
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
-        let recovery =
-            Recovery::read(&*ports.log, options.finished_max, &options.damaged, &options.lost)?;
+        let finished_max = match options.index {
+            Some(_) => options.finished_max.min(FINISHED_INDEXED_MAX),
+            None => options.finished_max,
+        };
+        let recovery = Recovery::read_indexed(
+            &*ports.log,
+            finished_max,
+            &options.damaged,
+            &options.lost,
+            options.index.as_deref(),
+        )?;
         let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
         let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
             (0..count).map(|_| channel()).collect();
+        let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
+        let reached: Vec<Arc<Reached>> = (0..count).map(|_| Arc::default()).collect();
+        let feeder = match (options.index, &report.index_failed) {
+            (Some(index), None) => Some(Feeder::start(
+                index,
+                Arc::clone(&ports.log),
+                reached.clone(),
+                options.on_index_given_up,
+            )?),
+            (_, failed) => {
+                failed.iter().for_each(|error| (options.on_index_given_up)(error));
+                None
+            }
+        };
+        let past = Past::new(Arc::clone(&ports.log), feeder.clone());
         let settings = Settings {
             slots: (options.slots / count).max(1),
-            finished_max: (options.finished_max / count).max(1),
+            finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
             library: Arc::clone(&options.library),
-            log: Some(Arc::clone(&ports.log)),
+            past: Some(past.clone()),
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
-        let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
         let (checkpoint_due, checkpoint_signals) = channel();
         let shared = Arc::new(Shared {
             ports,
             watchers: Watchers::default(),
+            feeder,
+            past,
             dead: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             checkpoint_bytes: options.checkpoint_bytes,
@@ -153,8 +190,9 @@ impl Runtime {
         let owners: Vec<Owner> =
             parts.into_iter().map(|part| Owner::new(settings.clone(), part)).collect();
         let mut shards = Vec::with_capacity(count);
-        for (number, (owner, queue)) in owners.into_iter().zip(queues).enumerate() {
-            shards.push(start_shard(number, owner, queue, &shared)?);
+        let queues = queues.into_iter().zip(reached);
+        for (number, (owner, (queue, reached))) in owners.into_iter().zip(queues).enumerate() {
+            shards.push(start_shard(number, owner, queue, &shared, reached)?);
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
@@ -166,6 +204,8 @@ impl Runtime {
 pub(crate) struct Shared {
     pub ports: Ports,
     pub watchers: Watchers,
+    pub feeder: Option<Arc<Feeder>>,
+    pub past: Past,
     pub dead: AtomicBool,
     /// Bytes appended since the last checkpoint.
     pub bytes: AtomicU64,
@@ -197,16 +237,18 @@ fn start_shard(
     owner: Owner,
     (signals, receiver): (Sender<Signal>, Receiver<Signal>),
     shared: &Arc<Shared>,
+    reached: Arc<Reached>,
 ) -> Result<Shard, Error> {
     let shard = Shard { signals, places: Arc::default() };
-    let sink: Arc<dyn CommitSink> = Arc::new(ShardSink { signals: shard.signals.clone() });
+    let sink: Arc<dyn CommitSink> =
+        Arc::new(ShardSink { signals: shard.signals.clone(), reached: Arc::clone(&reached) });
     let outbox = ShardOutbox {
         shared: Arc::clone(shared),
         signals: shard.signals.clone(),
         sink,
         appends: Vec::new(),
     };
-    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new() };
+    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new(), reached };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
         .spawn(move || worker.run())
@@ -220,6 +262,7 @@ struct Worker {
     outbox: ShardOutbox,
     receiver: Receiver<Signal>,
     inbox: Inbox,
+    reached: Arc<Reached>,
 }
 
 impl Worker {
@@ -244,7 +287,7 @@ impl Worker {
             let now = ports.clock.now();
             for _ in 0..BATCH_MAX {
                 let Some(message) = self.inbox.pop(self.has_room()) else { break };
-                self.owner.handle(message, now, &mut self.outbox);
+                self.take(message, now);
             }
             self.owner.tick(ports.clock.now(), &mut self.outbox);
         }
@@ -253,9 +296,20 @@ impl Worker {
     /// Takes what still waits, and lets go.
     fn end(&mut self, now: Timestamp) {
         while let Some(message) = self.inbox.pop(true) {
-            self.owner.handle(message, now, &mut self.outbox);
+            self.take(message, now);
         }
         self.outbox.flush();
+    }
+
+    fn take(&mut self, message: Message, now: Timestamp) {
+        let published = match &message {
+            Message::Committed(outcomes) => last_of(outcomes),
+            _ => None,
+        };
+        self.owner.handle(message, now, &mut self.outbox);
+        if let Some(position) = published {
+            self.reached.published.store(position, Ordering::SeqCst);
+        }
     }
 
     /// Says whether callers' work can be begun.
@@ -293,13 +347,23 @@ impl Worker {
 /// Tells a shard what became of its appends: one message for each group.
 struct ShardSink {
     signals: Sender<Signal>,
+    reached: Arc<Reached>,
 }
 
 impl CommitSink for ShardSink {
     fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+        let outcomes: Vec<(u64, Commit)> = outcomes.collect();
+        if let Some(position) = last_of(&outcomes) {
+            self.reached.told.store(position, Ordering::SeqCst);
+        }
         // A shard that has ended needs no answer.
-        let _ = self.signals.send(Signal::Message(Message::Committed(outcomes.collect()), None));
+        let _ = self.signals.send(Signal::Message(Message::Committed(outcomes), None));
     }
+}
+
+/// Returns the position after the last append of a group that was committed.
+fn last_of(outcomes: &[(u64, Commit)]) -> Option<Position> {
+    outcomes.iter().filter_map(|(_, commit)| commit.as_ref().ok().copied()).max()
 }
 
 struct ShardOutbox {
@@ -313,6 +377,9 @@ struct ShardOutbox {
 impl ShardOutbox {
     fn flush(&mut self) {
         if !self.appends.is_empty() {
+            if let Some(feeder) = &self.shared.feeder {
+                feeder.wait_for_room();
+            }
             self.shared.ports.log.append_all(&mut self.appends, &self.sink);
         }
     }
@@ -348,6 +415,9 @@ impl Outbox for ShardOutbox {
     }
 
     fn publish(&mut self, committed: Committed) {
+        if let Some(feeder) = &self.shared.feeder {
+            feeder.take(&committed);
+        }
         self.shared.watchers.publish(committed);
     }
 

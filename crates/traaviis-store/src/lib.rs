@@ -1,4 +1,4 @@
-//! Adapters that keep records: the commit log on a local disk.
+//! Adapters that keep records: the commit log on a local disk, and the index beside it.
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
@@ -8,14 +8,17 @@
 //! DATA/log/00000000000000000000.seg     frames; named by the first position
 //! DATA/log/00000000000000012345.checkpoint
 //! DATA/log/epoch  DATA/log/quarantine/
+//! DATA/index/index.sqlite               lists of instances; can be lost and made again
 //! ```
 
 mod line;
+mod marks;
 mod streams;
 
 pub mod checkpoint;
 pub mod disk;
 pub mod frame;
+pub mod index;
 pub mod local;
 pub mod lock;
 pub mod log;
@@ -27,6 +30,7 @@ pub mod walk;
 mod error;
 
 pub use frame::fuzz_decode;
+pub use index::{SetAside, SqliteIndex};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};

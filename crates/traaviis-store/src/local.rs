@@ -7,6 +7,7 @@
 //! Invariant: outcomes of one sink are told in the order of its appends, each exactly once.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -20,14 +21,14 @@ use traaviis_model::{
     InstanceId, Seq, TenantCtx, TenantId,
     limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX},
 };
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Position};
+use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Part, Position};
 
 use crate::{
     disk::OsDisk,
     error::io_error,
     lock::DirLock,
     log::{Durability, Entry, LogCore, Options, Recovery},
-    reader::Reader,
+    reader::{EVERYWHERE, Reader},
     walk::Damage,
 };
 
@@ -224,7 +225,18 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read((ctx.tenant(), stream), from, limit)
+        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
+    }
+
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

@@ -29,7 +29,7 @@ use crate::{
     error::io_error,
     frame::{Encoder, FLAG_UNSYNCED_BEFORE, FrameHeader, NO_HASH},
     line::{self, StreamKey},
-    reader::{self, Reader},
+    reader::{self, EVERYWHERE, Reader},
     segment,
     streams::Streams,
     walk::{Damage, Mark, Step, Walk},
@@ -249,7 +249,7 @@ impl<D: Disk> LogCore<D> {
 
     /// Reads a history; see [`Reader::read`].
     pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read(key, from, limit)
+        Ok(self.reader.read(key, from, limit, EVERYWHERE)?.lines)
     }
 
     /// Keeps a checkpoint; see [`Reader::put_checkpoint`]. What it stands on is synced first.

@@ -2,17 +2,17 @@
 //!
 //! Nothing is locked, repaired or written. What the writer has not finished looks like the end.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
-use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Position};
+use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Part, Position};
 
 use crate::{
     disk::OsDisk,
     error::io_error,
     frame::FrameHeader,
     log::{LOG_DIR, read_format},
-    reader::Reader,
+    reader::{EVERYWHERE, Reader},
     segment,
     walk::{Damage, Mark, Step, Walk},
 };
@@ -86,7 +86,18 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        self.reader.read((ctx.tenant(), stream), from, limit)
+        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
+    }
+
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
@@ -13,12 +14,13 @@ use std::{
 };
 
 use traaviis_model::Seq;
-use traaviis_ports::{Line, LogError, Position, disk::Disk};
+use traaviis_ports::{Line, LogError, Part, Position, disk::Disk};
 
 use crate::{
     checkpoint::{self, WriteError},
     error::io_error,
     line::{self, StreamKey},
+    marks::Marks,
     segment,
     walk::{Damage, Mark, Step, Walk},
 };
@@ -33,6 +35,7 @@ pub struct Reader<D: Disk> {
     durable: AtomicU64,
     /// Place of the end, for checkpoints of everything.
     pub(crate) end: Mutex<Mark>,
+    marks: Mutex<Marks>,
     damage: Mutex<Vec<Damage>>,
     damaged: RwLock<HashSet<StreamKey>>,
     failed: OnceLock<Arc<str>>,
@@ -52,6 +55,7 @@ impl<D: Disk> Reader<D> {
             segments: RwLock::new(segments),
             durable: AtomicU64::new(end.position),
             end: Mutex::new(end),
+            marks: Mutex::default(),
             damage: Mutex::default(),
             damaged: RwLock::default(),
             failed: OnceLock::new(),
@@ -66,6 +70,7 @@ impl<D: Disk> Reader<D> {
 
     pub(crate) fn set_end(&self, end: Mark) {
         *lock(&self.end) = end;
+        lock(&self.marks).note(end);
         self.durable.store(end.position, Ordering::Release);
     }
 
@@ -119,18 +124,23 @@ impl<D: Disk> Reader<D> {
         visit: &mut dyn FnMut(Position, &[u8]) -> Visit,
     ) -> Result<Position, LogError> {
         let durable = self.durable();
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut walk = Walk::new(&self.disk, &self.dir, segments, from)?;
+        if from >= durable {
+            return Ok(durable);
+        }
+        let mut walk = self.walk(from)?;
         while walk.mark.position < durable {
             match walk.step()? {
                 Step::Frame { header, .. } if header.end() <= from => {}
-                Step::Frame { at, header } => match walk.lines() {
-                    Ok(lines) => match visit(header.first, lines) {
-                        Visit::On => {}
-                        Visit::Enough => return Ok(durable),
-                    },
-                    Err(error) => self.note(walk.damage_of_frame(at, &header, error)),
-                },
+                Step::Frame { at, header } => {
+                    lock(&self.marks).note(at);
+                    match walk.lines() {
+                        Ok(lines) => match visit(header.first, lines) {
+                            Visit::On => {}
+                            Visit::Enough => return Ok(durable),
+                        },
+                        Err(error) => self.note(walk.damage_of_frame(at, &header, error)),
+                    }
+                }
                 Step::Damage(damage) => self.note(damage),
                 Step::Tail { .. } => {
                     self.note(self.lost_tail(walk.mark, durable));
@@ -139,6 +149,18 @@ impl<D: Disk> Reader<D> {
             }
         }
         Ok(durable)
+    }
+
+    /// Begins a walk as late as is known to be early enough for `from`.
+    fn walk(&self, from: Position) -> Result<Walk<'_, D>, LogError> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mark = lock(&self.marks).before(from);
+        if let Some(mark) = mark
+            && let Some(walk) = Walk::resume(&self.disk, &self.dir, segments.clone(), mark)?
+        {
+            return Ok(walk);
+        }
+        Walk::new(&self.disk, &self.dir, segments, from)
     }
 
     fn lost_tail(&self, mark: Mark, durable: Position) -> Damage {
@@ -169,44 +191,60 @@ impl<D: Disk> Reader<D> {
         })
     }
 
-    /// Reads records of one stream.
-    pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        let mut found = Vec::new();
+    /// Reads records of one stream; those from number `from` on stand in `within`.
+    pub fn read(
+        &self,
+        key: StreamKey,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        let mut part = Part { lines: Vec::new(), next: within.start };
         if limit == 0 {
-            return Ok(found);
+            return Ok(part);
         }
-        self.history(key, &mut |seq, line| {
+        let lines = &mut part.lines;
+        let before = if within.start == 0 { 0 } else { from.saturating_sub(1) };
+        let end = self.history(key, before, within, &mut |seq, line| {
             if seq == 1 {
-                found.clear();
+                lines.clear();
             }
             if seq >= from {
-                found.push(line.to_vec());
+                lines.push(line.to_vec());
             }
-            if found.len() < limit { Visit::On } else { Visit::Enough }
+            if lines.len() < limit { Visit::On } else { Visit::Enough }
         })?;
-        Ok(found)
+        part.next = end.next;
+        Ok(part)
     }
 
     /// Returns the number of the last record of a stream, 0 when there is none.
     pub(crate) fn last_seq(&self, key: StreamKey) -> Result<Seq, LogError> {
-        self.history(key, &mut |_, _| Visit::On)
+        Ok(self.history(key, 0, EVERYWHERE, &mut |_, _| Visit::On)?.last)
     }
 
-    /// Visits a stream's records, which must be dense; returns the last number seen.
+    /// Visits a stream's records in `within`, which must be dense: the first one is number 1 or
+    /// follows `before`.
     fn history(
         &self,
         key: StreamKey,
+        before: Seq,
+        within: Range<Position>,
         visit: &mut dyn FnMut(Seq, &[u8]) -> Visit,
-    ) -> Result<Seq, LogError> {
+    ) -> Result<End, LogError> {
         let prefix = line::prefix(key);
         let finder = memchr::memmem::Finder::new(&prefix);
-        let mut last = 0;
+        let mut last = before;
         let mut is_dense = true;
+        let mut stopped = None;
         // Once compaction dropped the oldest segments, a history may begin later than with 1.
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let is_whole = segments.first().is_none_or(|first| *first == 0);
         drop(segments);
-        self.visit(0, &mut |_, lines| {
+        let durable = self.visit(within.start, &mut |first, lines| {
+            if first >= within.end {
+                return Visit::Enough;
+            }
             let mut at = 0;
             while let Some(hit) = finder.find(&lines[at..]) {
                 let start = at + hit;
@@ -216,9 +254,15 @@ impl<D: Disk> Reader<D> {
                 let is_line = start == 0 || lines[start - 1] == b'\n';
                 let seq = line::seq_after_prefix(&line[prefix.len()..]);
                 let (true, Some(seq)) = (is_line, seq) else { continue };
+                // A frame that begins before `within` may hold some that were asked for before.
+                if (2..=before).contains(&seq) && last == before {
+                    continue;
+                }
                 is_dense &= seq == last + 1 || seq == 1 || (last == 0 && !is_whole);
                 last = seq;
                 if !is_dense || visit(seq, line) == Visit::Enough {
+                    let passed = memchr::memchr_iter(b'\n', &lines[..start]).count() as Position;
+                    stopped = Some(first + passed + 1);
                     return Visit::Enough;
                 }
             }
@@ -229,7 +273,8 @@ impl<D: Disk> Reader<D> {
             self.note_stream(key);
             return Err(damaged(key));
         }
-        Ok(last)
+        let next = stopped.unwrap_or_else(|| durable.min(within.end)).max(within.start);
+        Ok(End { last, next })
     }
 
     /// Keeps a checkpoint.
@@ -263,8 +308,7 @@ impl<D: Disk> Reader<D> {
             let why = format!("checkpoint at `{position}` is ahead of its end `{}`", end.position);
             return Err(LogError::Damaged(why.into()));
         }
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut walk = Walk::new(&self.disk, &self.dir, segments, position)?;
+        let mut walk = self.walk(position)?;
         loop {
             let mark = walk.mark;
             if mark.position >= position {
@@ -286,6 +330,17 @@ impl<D: Disk> Reader<D> {
         *self.segments.write().unwrap_or_else(PoisonError::into_inner) = listed;
         Ok(())
     }
+}
+
+/// The whole log.
+pub(crate) const EVERYWHERE: Range<Position> = 0..Position::MAX;
+
+/// How far a history was visited.
+struct End {
+    /// Number of the last record seen.
+    last: Seq,
+    /// Position before which there are no more.
+    next: Position,
 }
 
 /// Whether to go on.

@@ -5,7 +5,9 @@
 pub mod clock;
 pub mod connector;
 pub mod disk;
+pub mod index_contract;
 pub mod log_contract;
+pub mod memory_index;
 pub mod memory_log;
 pub mod rng;
 pub mod sim;

@@ -27,6 +27,7 @@ struct State {
     checkpoint: Option<(Position, Vec<u8>)>,
     tail: Position,
     failure: Option<LogError>,
+    reads: usize,
 }
 
 #[derive(Clone)]
@@ -53,6 +54,11 @@ impl MemoryLog {
     /// Makes a log that commits when [`MemoryLog::pump`] is called.
     pub fn manual() -> MemoryLog {
         MemoryLog { is_manual: true, ..MemoryLog::default() }
+    }
+
+    /// Returns how often a history was asked for.
+    pub fn reads(&self) -> usize {
+        self.state().reads
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -163,7 +169,8 @@ impl LogStore for MemoryLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        let state = self.state();
+        let mut state = self.state();
+        state.reads += 1;
         let records = state.records.iter();
         let found = records.filter(|record| {
             record.tenant == ctx.tenant() && record.stream == stream && record.seq >= from

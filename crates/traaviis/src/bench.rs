@@ -2,8 +2,10 @@
 //!
 //! One round measures everything once, for the same short time; medians over rounds are reported,
 //! so a noisy neighbour disturbs limits and engine alike. Only ratios inside one run mean anything.
-//! Memory and start-up are measured in child processes, where nothing else has been allocated.
+//! Memory and start-up are measured in child processes, where nothing else has been allocated, and
+//! so are loads of other kinds ([`alone`]), once each.
 
+mod alone;
 mod child;
 mod connector;
 mod drive;
@@ -30,9 +32,10 @@ use crate::{
     data::{Data, open_log},
     disk::percentile,
     exit::{Exit, Failure},
+    histories::Place,
     output::Output,
 };
-pub use child::{open as child_open, park as child_park};
+pub use alone::Part;
 use connector::Nothing;
 use limits::Weight;
 use report::{Goal, Report, Unit};
@@ -50,6 +53,8 @@ pub struct Plan {
     pub lonely: usize,
     /// Waiting instances for memory and start-up.
     pub parked: Vec<usize>,
+    /// What is measured alone, and how much of it.
+    pub alone: Vec<(Part, usize)>,
 }
 
 impl Plan {
@@ -61,12 +66,27 @@ impl Plan {
             callers: vec![1, 64, 4_096],
             lonely: 1_000,
             parked: vec![10_000, 100_000],
+            alone: vec![
+                (Part::LongRun, 1_000_000),
+                (Part::Drain, 200_000),
+                (Part::Timers, 10_000),
+                (Part::Children, 2_000),
+                (Part::Breakers, 2_000),
+                (Part::Upgrade, 100_000),
+            ],
         }
     }
 
     /// A look within half a minute.
     pub fn quick() -> Plan {
-        Plan { time: Duration::from_millis(250), lonely: 200, parked: vec![10_000], ..Plan::full() }
+        let smaller = |(part, count): &(Part, usize)| (*part, count / 10);
+        Plan {
+            time: Duration::from_millis(250),
+            lonely: 200,
+            parked: vec![10_000],
+            alone: Plan::full().alone.iter().map(smaller).collect(),
+            ..Plan::full()
+        }
     }
 
     /// As small as can be; for the test that keeps this alive.
@@ -77,6 +97,7 @@ impl Plan {
             callers: vec![1, 8],
             lonely: 5,
             parked: vec![20],
+            alone: Plan::full().alone.iter().map(|(part, _)| (*part, 50)).collect(),
         }
     }
 }
@@ -96,6 +117,10 @@ pub fn engine(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> 
     for round in 1..=plan.rounds {
         output_progress(output, &format!("memory and start-up, round {round} of {}", plan.rounds));
         child::measure(plan, dir, &mut report)?;
+    }
+    for (part, count) in &plan.alone {
+        output_progress(output, &part.name());
+        alone::measure(*part, *count, dir, &mut report)?;
     }
     let here = facts::resident_bytes() as f64 / 1e6;
     report.add("resident at the end of this process", Unit::Megabytes, None, here);
@@ -158,10 +183,9 @@ impl Bench {
         let engine = Arc::new(Data::open(&dir.join("engine"), Arc::clone(&calls) as _, None)?);
         let most = plan.callers.iter().copied().max().unwrap_or(1);
         let busy = EFFECT_INSTANCES.min(most);
-        let empty = Value::empty_map();
         let herd = |name, text: &str, count, payload| -> anyhow::Result<Herd> {
             let machine = machine(text)?;
-            let ids = drive::start_many(&engine, &machine, count, &empty)?;
+            let ids = drive::start_many(&engine, &machine, count, |_| Value::empty_map())?;
             Ok(Herd { name, ids, payload })
         };
         let number = Value::map([("n", Value::Int(1))]);
@@ -248,7 +272,7 @@ impl Bench {
         let dir = self.dir.join("calls");
         let data = Arc::new(Data::open(&dir, Arc::clone(&self.calls) as _, None)?);
         let machine = machine(workflows::CALLS)?;
-        drive::start_many(&data, &machine, ids.len(), &Value::empty_map())?;
+        drive::start_many(&data, &machine, ids.len(), |_| Value::empty_map())?;
         let before = self.calls.performed();
         let begun = Instant::now();
         std::thread::sleep(time);
@@ -305,7 +329,7 @@ fn machine(text: &str) -> anyhow::Result<Arc<Machine>> {
 fn weigh(data: &Data, id: InstanceId) -> anyhow::Result<Weight> {
     let before = data.snapshot(id).map_or(0, |it| it.seq);
     data.send(id, "go", Value::Null)?;
-    let lines = data.histories.lines(id, before + 1, 1_000)?;
+    let lines = data.histories.lines(id, &mut Place::before(before + 1), 1_000)?;
     let mut weight = Weight { lines: Vec::new(), records: u32::try_from(lines.len())? };
     for line in &lines {
         weight.lines.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));

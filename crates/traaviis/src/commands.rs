@@ -19,6 +19,7 @@ pub mod move_to;
 pub mod new;
 pub mod pause;
 pub mod ps;
+pub mod rebuild;
 pub mod replay;
 pub mod resolve;
 pub mod retry;

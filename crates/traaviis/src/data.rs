@@ -19,12 +19,12 @@ use traaviis_engine::{Machine, Resolution};
 use traaviis_model::{
     InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
 };
-use traaviis_ports::{Connector, LogError, LogStore, Position};
+use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
     Started,
 };
-use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery};
+use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
 use crate::{
     children::Children,
@@ -33,6 +33,7 @@ use crate::{
     control::protocol::By,
     exit::{Exit, Failure},
     histories::Histories,
+    lookup::{Aside, Lookup},
     output,
 };
 
@@ -79,13 +80,31 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, open_index)
+    }
+
+    /// Opens a directory without its index, to measure what that costs.
+    pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, None, |_| None)
+    }
+
+    fn open_with(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+        open_index: fn(&Path) -> Option<Arc<SqliteIndex>>,
+    ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
             Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
+        let index = open_index(dir);
+        let failed = index.clone();
         let options = Options {
+            index: index.map(|it| it as Arc<dyn Index>),
+            on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
             library: Arc::new(children),
@@ -108,6 +127,7 @@ impl Data {
                 Arc::clone(&log) as Arc<dyn Records>,
                 ctx.clone(),
                 &report.faults,
+                Some(Lookup::Live(handle.clone())),
             ),
             handle,
             log,
@@ -223,6 +243,18 @@ impl Data {
         self.after(id)
     }
 
+    /// Takes an instance over to another version and tells when that is durable.
+    pub fn upgrade_then(
+        &self,
+        id: InstanceId,
+        machine: &Arc<Machine>,
+        done: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+    ) {
+        let reply =
+            Box::new(move |it: Result<Accepted, Error>| done(it.map(drop).map_err(refused)));
+        self.handle.upgrade_then(&self.ctx, id, machine, reply);
+    }
+
     fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {
         self.state(id)?.ok_or_else(|| Failure::finding("not_found", format!("no instance `{id}`")))
     }
@@ -314,6 +346,35 @@ pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
 }
 
+/// Opens the index of a data directory whose lock is held. Without one the log answers, slower.
+fn open_index(dir: &Path) -> Option<Arc<SqliteIndex>> {
+    match SqliteIndex::open(dir) {
+        Ok((index, aside)) => {
+            if let Some(aside) = aside {
+                let aside = Aside(&aside);
+                output::warn(format_args!("warning: {aside}; it is made again (index_failed)"));
+            }
+            Some(Arc::new(index))
+        }
+        Err(error) => {
+            output::warn(format_args!("warning: {error}; lists read the log (index_failed)"));
+            None
+        }
+    }
+}
+
+/// Leaves an index that failed to the next start, which makes it again.
+fn give_up(index: Option<&SqliteIndex>, error: &IndexError) {
+    let aside = index.map(|it| it.set_aside(&error.to_string()));
+    let what = match &aside {
+        Some(Ok(aside)) => Aside(aside).to_string(),
+        _ => error.to_string(),
+    };
+    output::warn(format_args!(
+        "warning: {what}; lists read the log until the next start makes it again (index_failed)"
+    ));
+}
+
 /// Says on standard error what opening found that a person should know.
 fn tell(found: &Recovery, report: &RecoveryReport) {
     for damage in &found.damage {
@@ -321,6 +382,9 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
             "warning: the log is damaged and was left as it is: {damage}; \
              copy the directory, then run `traaviis doctor` (data_directory_damaged)"
         ));
+    }
+    if let Some(why) = report.index_rebuilt {
+        output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
@@ -372,7 +436,8 @@ impl Resting {
             }
         };
         let ctx = TenantCtx::local_operator();
-        Ok(Resting { histories: Histories::new(log, ctx, &faults) })
+        let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
+        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a data directory's log says, read by folding records: no runtime, no change.
 //!
-//! Good for listing, showing and replaying, beside a running process or without one. The cost is a
-//! scan of the log; the live process answers from memory where it can.
+//! Good for listing, showing and replaying, beside a running process or without one. The index says
+//! where to look; where it cannot be used, the cost is a scan of the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,13 +14,22 @@ use traaviis_model::{
     Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, document,
     record::peek_line,
 };
-use traaviis_runtime::Fault;
+use traaviis_ports::{
+    Position,
+    index::{Query, Row},
+};
+use traaviis_runtime::{Fault, index::overlay::row_of, owner::definition_stream};
 
 use crate::{
+    control::protocol::LIST_MAX,
     data::Records,
     exit::{Exit, Failure},
+    lookup::Lookup,
     plugins::metrics::Metrics,
 };
+
+/// Ids that a beginning or an end may fit before it is called ambiguous without counting on.
+const IDS_MAX: usize = 1_000;
 
 /// A log and whose records are read from it.
 #[derive(Clone)]
@@ -28,6 +37,23 @@ pub struct Histories {
     log: Arc<dyn Records>,
     ctx: TenantCtx,
     faults: Arc<[Fault]>,
+    lookup: Option<Lookup>,
+}
+
+/// How far a history was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Number of the next record.
+    pub seq: Seq,
+    /// Position before which the next records do not stand.
+    pub position: Position,
+}
+
+impl Place {
+    /// Returns the place before a record, of which it is not known where in the log it stands.
+    pub fn before(seq: Seq) -> Place {
+        Place { seq, position: 0 }
+    }
 }
 
 /// An instance of which something is lost.
@@ -74,17 +100,83 @@ pub struct Listed {
     pub unreadable: Vec<String>,
 }
 
+/// One page of a list, the newest first.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Those whose history is whole.
+    pub rows: Vec<Row>,
+    /// The others, all of them on the first page.
+    pub damaged: Vec<Damaged>,
+    /// Lines that belong to no instance.
+    pub unreadable: Vec<String>,
+    /// Where the next page begins, unless this was the last.
+    pub next: Option<InstanceId>,
+}
+
 impl Histories {
     /// Returns the histories of one tenant in a log; `faults` are the instances of which something
     /// is known to be lost that the log alone does not tell.
-    pub fn new(log: Arc<dyn Records>, ctx: TenantCtx, faults: &[Fault]) -> Histories {
+    pub fn new(
+        log: Arc<dyn Records>,
+        ctx: TenantCtx,
+        faults: &[Fault],
+        lookup: Option<Lookup>,
+    ) -> Histories {
         let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).cloned().collect();
-        Histories { log, ctx, faults }
+        Histories { log, ctx, faults, lookup }
     }
 
     /// Returns the instances known to be damaged without a look at the log.
     pub fn known_damaged(&self) -> Vec<Damaged> {
         self.faults.iter().map(Damaged::of_fault).collect()
+    }
+
+    /// Returns a page of instances.
+    pub fn page(&self, query: &Query) -> Result<Page, Failure> {
+        if let Some(mut rows) = self.index_page(query) {
+            let next = next_of(&rows, query);
+            rows.retain(|it| self.refuse_damaged(it.id).is_ok());
+            let damaged = self.known_damaged();
+            return Ok(Page { rows, damaged, unreadable: Vec::new(), next });
+        }
+        let Listed { whole, damaged, unreadable } = self.list()?;
+        let rows = whole.iter().rev().map(|it| row_of(it, None, 0));
+        let rows: Vec<Row> = rows.filter(|it| query.takes(it)).take(query.limit).collect();
+        let next = next_of(&rows, query);
+        Ok(Page { rows, damaged, unreadable, next })
+    }
+
+    /// Returns the states of the open instances that wait for a person, oldest first.
+    pub fn asking(&self) -> Result<Vec<Snapshot>, Failure> {
+        let mut query = Query { asks: true, limit: LIST_MAX, ..Query::default() };
+        if self.index_page(&query).is_none() {
+            let mut whole = self.list()?.whole;
+            whole.retain(|it| row_of(it, None, 0).asks);
+            return Ok(whole);
+        }
+        let mut found = Vec::new();
+        loop {
+            let page = self.page(&query)?;
+            for row in &page.rows {
+                found.push(self.show(row.id)?);
+            }
+            query.after = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Returns a page from the index, if that can be used.
+    fn index_page(&self, query: &Query) -> Option<Vec<Row>> {
+        self.lookup.as_ref()?.page(&self.ctx, query).ok()
+    }
+
+    /// Returns what the index has of an instance.
+    fn row(&self, id: InstanceId) -> Option<Row> {
+        self.lookup.as_ref()?.row(&self.ctx, id).ok().flatten()
     }
 
     /// Returns the state of every instance. A damaged one hides no other.
@@ -147,6 +239,16 @@ impl Histories {
 
     /// Returns the id that `text` abbreviates: a prefix or suffix that only one instance has.
     pub fn find(&self, text: &str) -> Result<InstanceId, Failure> {
+        // A whole id abbreviates nothing; whether it exists shows when its records are read.
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        if let Some(lookup) = &self.lookup
+            && let Ok(mut ids) = lookup.ids(&self.ctx, &text.replace('-', ""), IDS_MAX)
+        {
+            ids.extend(self.faults.iter().map(|it| it.id));
+            return pick_id(text, &ids);
+        }
         // Not only first records: of a damaged history, the beginning may be what is lost.
         let mut ids: BTreeSet<InstanceId> = self.faults.iter().map(|it| it.id).collect();
         self.log.scan(0, &mut |line| {
@@ -163,6 +265,10 @@ impl Histories {
     /// Returns the state of one instance.
     pub fn show(&self, id: InstanceId) -> Result<Snapshot, Failure> {
         self.refuse_damaged(id)?;
+        let body = self.row(id).and_then(|it| it.snapshot);
+        if let Some(snapshot) = body.and_then(|it| serde_json::from_slice(&it).ok()) {
+            return Ok(snapshot);
+        }
         let folded = self.records(id).and_then(|records| {
             Snapshot::fold(&records)
                 .map_err(|it| Failure::finding("history_broken", it.to_string()))
@@ -186,20 +292,38 @@ impl Histories {
         }
     }
 
-    /// Returns record lines of one instance.
-    pub fn lines(&self, id: InstanceId, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, Failure> {
-        Ok(self.log.read(&self.ctx, id, from, limit)?)
+    /// Returns the next record lines of one instance, and moves the place behind them.
+    pub fn lines(
+        &self,
+        id: InstanceId,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, Failure> {
+        let within = match self.row(id) {
+            Some(row) if place.seq > row.seq => return Ok(Vec::new()),
+            Some(Row { first: Some(first), last, .. }) => first.max(place.position)..last + 1,
+            _ => place.position..Position::MAX,
+        };
+        let part = self.log.read_within(&self.ctx, id, place.seq, limit, within)?;
+        *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next };
+        Ok(part.lines)
     }
 
     /// Returns the whole history of one instance.
     pub fn records(&self, id: InstanceId) -> Result<Vec<Record>, Failure> {
-        let lines = self.lines(id, 1, usize::MAX)?;
+        let lines = self.lines(id, &mut Place::before(1), usize::MAX)?;
         lines.iter().map(|line| read_record(line)).collect()
     }
 
     /// Returns a definition document as it was stored.
     pub fn definition(&self, hash: DefinitionHash) -> Result<Value, Failure> {
-        let mut found = None;
+        // It stands before the first instance that it decides, in a stream of its own.
+        let stream = definition_stream(&hash);
+        let lines = self.log.read(&self.ctx, stream, 1, 1).unwrap_or_default();
+        let mut found = lines.first().and_then(|line| document_of(line, hash));
+        if let Some(body) = found {
+            return Ok(body);
+        }
         self.log.scan(0, &mut |line| {
             if found.is_none() && is_document(line.bytes) {
                 found = document_of(line.bytes, hash);
@@ -279,7 +403,13 @@ pub fn pick_id(text: &str, ids: &[InstanceId]) -> Result<InstanceId, Failure> {
     }
 }
 
-fn absent(text: &str) -> Failure {
+/// Returns where the page after this one begins; a full page may have one.
+fn next_of(rows: &[Row], query: &Query) -> Option<InstanceId> {
+    rows.last().filter(|_| rows.len() >= query.limit).map(|it| it.id)
+}
+
+/// Says that there is no such instance.
+pub fn absent(text: &str) -> Failure {
     let message = format!("no instance has id `{text}`; `traaviis ps --all` lists them");
     Failure::finding("not_found", message)
 }

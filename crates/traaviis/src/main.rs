@@ -19,6 +19,7 @@ mod exit;
 mod histories;
 mod input;
 mod library;
+mod lookup;
 mod operations;
 mod output;
 mod plugins;
@@ -32,9 +33,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         audit, bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt,
-        graph, import, incidents, log, logs, metrics, move_to, new, pause, ps, replay, resolve,
-        retry, run, schedules, schema, send, show, simulate, tasks, test, upgrade, validate,
-        version,
+        graph, import, incidents, log, logs, metrics, move_to, new, pause, ps, rebuild, replay,
+        resolve, retry, run, schedules, schema, send, show, simulate, tasks, test, upgrade,
+        validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -89,6 +90,7 @@ enum Command {
     Metrics(metrics::Args),
     Log(log::Args),
     Doctor(doctor::Args),
+    Rebuild(rebuild::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -131,6 +133,7 @@ fn main() -> ExitCode {
         Command::Metrics(args) => metrics::run(args, &output),
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
+        Command::Rebuild(args) => rebuild::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

@@ -11,21 +11,23 @@ use std::{
 use serde_json::{Value as Json, json};
 use traaviis_engine::Resolution;
 use traaviis_model::{
-    Seq, Snapshot,
+    Seq, Snapshot, Text,
     permission::Role,
-    record::{Held, Operation},
+    record::{Held, Operation, Status},
     snapshot::Incident,
 };
+use traaviis_ports::index::{Query, Row};
+use traaviis_runtime::index::overlay::row_of;
 
 use crate::{
     clock,
     control::{
         client::Client,
-        protocol::{Ask, By, Decision, HISTORY_LIMIT},
+        protocol::{Ask, By, Decision, Filter, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX},
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
-    histories::{Damaged, Histories, Listed, compile_document},
+    histories::{Damaged, Histories, Place, absent, compile_document},
     output::Output,
     terminal::{clip, quoted},
 };
@@ -89,21 +91,28 @@ impl Asker {
 
     /// Returns every record line of one instance.
     pub fn history(&mut self, id: &str) -> Result<Vec<String>, Failure> {
-        self.history_from(id, 1)
-    }
-
-    /// Returns the record lines of one instance from a record on.
-    pub fn history_from(&mut self, id: &str, first: Seq) -> Result<Vec<String>, Failure> {
-        let mut lines: Vec<String> = Vec::new();
+        let (mut place, mut lines) = (Place::before(1), Vec::new());
         loop {
-            let from = first + lines.len() as u64;
-            let answer = self.ask(Ask::History { id: id.into(), from })?;
-            let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-            lines.extend(part.iter().filter_map(|it| it.as_str().map(str::to_string)));
-            if part.len() < HISTORY_LIMIT {
+            let part = self.history_part(id, &mut place)?;
+            let is_last = part.len() < HISTORY_LIMIT;
+            lines.extend(part);
+            if is_last {
                 return Ok(lines);
             }
         }
+    }
+
+    /// Returns the next record lines of one instance, at most `HISTORY_LIMIT`, and moves the place
+    /// behind them.
+    pub fn history_part(&mut self, id: &str, place: &mut Place) -> Result<Vec<String>, Failure> {
+        let Place { seq: from, position } = *place;
+        let answer = self.ask(Ask::History { id: id.into(), from, position })?;
+        let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let lines: Vec<String> =
+            part.iter().filter_map(|it| it.as_str().map(str::to_string)).collect();
+        place.seq += lines.len() as Seq;
+        place.position = answer["next"].as_u64().unwrap_or(position);
+        Ok(lines)
     }
 }
 
@@ -190,29 +199,23 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
 /// Answers a question. Changes need a runtime.
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
-        Ask::Ps { all } => {
-            let listed = match data {
-                Some(data) if !all => Listed {
-                    whole: data.open_instances(),
-                    damaged: histories.known_damaged(),
-                    ..Listed::default()
-                },
-                _ => histories.list()?,
-            };
-            Ok(list_of(&listed, all))
-        }
+        Ask::Ps { all, filter } => list(histories, all, filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
             Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
         }
-        Ask::History { id, from } => {
+        Ask::History { id, from, position } => {
             let id = histories.find(&id)?;
-            let lines = histories.lines(id, from.max(1), HISTORY_LIMIT)?;
+            let mut place = Place { seq: from.max(1), position };
+            let lines = histories.lines(id, &mut place, HISTORY_LIMIT)?;
+            if lines.is_empty() && from <= 1 {
+                return Err(absent(&id.to_string()));
+            }
             let lines: Vec<String> = lines
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
                 .collect();
-            Ok(json!({ "lines": lines }))
+            Ok(json!({ "lines": lines, "next": place.position }))
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
         Ask::Send { id, event, data: payload } => {
@@ -252,16 +255,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
         Ask::Metrics => Ok(json!({ "text": histories.metrics()? })),
-        Ask::Tasks => Ok(tasks::list(&open_ones(histories, data)?)),
-        Ask::Incidents => Ok(incidents_of(&open_ones(histories, data)?)),
+        Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
+        Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
     }
-}
-
-fn open_ones(histories: &Histories, data: Option<&Data>) -> Result<Vec<Snapshot>, Failure> {
-    Ok(match data {
-        Some(data) => data.open_instances(),
-        None => histories.list()?.whole,
-    })
 }
 
 /// Answers the incidents that stand open now, one after the other.
@@ -302,26 +298,47 @@ fn incidents_of(open: &[Snapshot]) -> Json {
     json!({ "incidents": items })
 }
 
-fn list_of(listed: &Listed, all: bool) -> Json {
+/// Returns a page of instances, shown oldest first.
+fn list(histories: &Histories, all: bool, filter: Filter) -> Result<Json, Failure> {
+    let Filter { workflow, status, state, correlation, limit, cursor } = filter;
+    let is_narrowed =
+        workflow.is_some() || status.is_some() || state.is_some() || correlation.is_some();
+    let query = Query {
+        workflow: workflow.map(Text::from),
+        statuses: match status {
+            Some(status) => vec![status],
+            None if all => Vec::new(),
+            None => Status::ALL.into_iter().filter(|it| !it.is_finished()).collect(),
+        },
+        state: state.map(Text::from),
+        correlation: correlation.map(Text::from),
+        asks: false,
+        after: cursor,
+        limit: if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) },
+    };
+    let page = histories.page(&query)?;
     let now = clock::now();
-    let item = |it: &Snapshot| {
+    let item = |it: &Row| {
         json!({
             "id": it.id,
             "workflow": it.workflow,
             "version": it.version,
             "status": it.status,
-            "state": it.state(),
+            "state": it.state,
             "age_ms": now.since(it.created_at).as_millis(),
             "seq": it.seq,
             "correlation": it.correlation,
-            "parent_id": it.lineage.as_ref().map(|it| it.parent_id),
+            "parent_id": it.parent,
         })
     };
-    let mut items: Vec<Json> =
-        listed.whole.iter().filter(|it| all || !it.status.is_finished()).map(item).collect();
-    // Whether a damaged one had ended is not known, so it is always listed.
-    items.extend(listed.damaged.iter().map(|it| {
-        let mut shown = it.snapshot.as_ref().map_or_else(|| json!({}), item);
+    let mut items: Vec<Json> = page.rows.iter().map(item).collect();
+    // What a damaged one would be is not known, so every list that asks for no more than some
+    // instances begins with all of them.
+    let damaged = page.damaged.iter().filter(|_| cursor.is_none() && !is_narrowed);
+    items.extend(damaged.map(|it| {
+        let snapshot = it.snapshot.as_ref();
+        let mut shown =
+            snapshot.map_or_else(|| json!({}), |snapshot| item(&row_of(snapshot, None, 0)));
         shown["id"] = json!(it.id);
         shown["status"] = json!("damaged");
         shown["seq"] = json!(it.seq);
@@ -330,7 +347,7 @@ fn list_of(listed: &Listed, all: bool) -> Json {
         shown
     }));
     items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
-    json!({ "instances": items, "unreadable": listed.unreadable })
+    Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
 }
 
 fn changed(snapshot: &Snapshot) -> Json {
@@ -344,14 +361,7 @@ fn changed(snapshot: &Snapshot) -> Json {
 }
 
 fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<Snapshot, Failure> {
-    let id = match data.map(Data::open_instances) {
-        // Open instances are at hand; only when none fits does the log need a scan.
-        Some(open) => {
-            let ids: Vec<_> = open.iter().map(|it| it.id).collect();
-            crate::histories::pick_id(id, &ids).or_else(|_| histories.find(id))?
-        }
-        None => histories.find(id)?,
-    };
+    let id = histories.find(id)?;
     histories.refuse_damaged(id)?;
     match data.map(|it| it.state(id)).transpose() {
         Ok(Some(Some(snapshot))) => Ok(snapshot),

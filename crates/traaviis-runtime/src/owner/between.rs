@@ -15,7 +15,7 @@ use traaviis_model::{Call, EffectError, InstanceId, TenantCtx, Text, Value};
 use traaviis_ports::{LogError, Outcome};
 
 use super::{Accepted, Command, Found, Key, Message, Owner, Reply};
-use crate::{error::Error, history};
+use crate::error::Error;
 
 /// The way from an owner to every owner of the process, itself included. What one sender posts to
 /// one owner arrives in the order it was posted.
@@ -77,15 +77,15 @@ impl Owner {
     fn query(&self, ctx: &TenantCtx, call: &Call) -> Result<(), EffectError> {
         let id = self.receiver(ctx, &call.input)?;
         let select = text(&call.input, "select")?;
-        let (post, log) = (Arc::clone(&self.settings.post), self.settings.log.clone());
+        let (post, past) = (Arc::clone(&self.settings.post), self.settings.past.clone());
         let asker = Key { tenant: ctx.tenant(), id: call.id.instance };
         let (reader, call) = (ctx.clone(), call.id.clone());
         let reply = Box::new(move |found: Result<Found, Error>| {
             let state = match found {
                 Ok(Found::Open(snapshot)) => Ok(Some(snapshot)),
-                // What has ended is whole in the log only.
-                Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => match &log {
-                    Some(log) => history::fold(&**log, &reader, id),
+                // What has ended is not whole in memory.
+                Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => match &past {
+                    Some(past) => past.state(&reader, id),
                     None => Ok(None),
                 },
                 Err(error) => Err(error),

@@ -22,7 +22,7 @@ use super::{
     Command, Found, Job, Key, Message, Owner, Start, StartOutcome,
     between::{optional_text, text},
 };
-use crate::{error::Error, history, summary::Summary};
+use crate::{error::Error, summary::Summary};
 
 /// What the one who attends is to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,10 +216,10 @@ impl Owner {
         self.settings.post.post(to, message);
     }
 
-    /// Returns how an instance ended, from the log what memory does not keep.
+    /// Returns how an instance ended, asking the past for what memory does not keep.
     fn ending_of(&self, ctx: &TenantCtx, summary: &Summary) -> Ending {
-        let log = self.settings.log.as_deref().filter(|_| !summary.whole);
-        let kept = log.and_then(|log| history::fold(log, ctx, summary.id).ok().flatten());
+        let past = self.settings.past.as_ref().filter(|_| !summary.whole);
+        let kept = past.and_then(|past| past.state(ctx, summary.id).ok().flatten());
         match kept {
             Some(snapshot) => ending(&snapshot),
             None => Ending {
@@ -236,7 +236,7 @@ impl Owner {
         if !self.settings.forgets.load(Ordering::SeqCst) {
             return None;
         }
-        let found = history::fold(self.settings.log.as_deref()?, ctx, id).ok()??;
+        let found = self.settings.past.as_ref()?.state(ctx, id).ok()??;
         found.status.is_finished().then(|| Summary::of(&found))
     }
 }

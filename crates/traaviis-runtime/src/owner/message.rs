@@ -8,7 +8,7 @@ use traaviis_model::{
     Value,
     record::{Ending, Operation},
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome};
+use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{Accepted, EventIds, Relation};
 use crate::{
@@ -206,6 +206,8 @@ impl From<Command> for Input {
 /// A step that is durable.
 #[derive(Clone, Debug)]
 pub struct Committed {
+    /// Position of the log after its records.
+    pub position: Position,
     /// Its records.
     pub records: Vec<Record>,
     /// State after them.

@@ -16,7 +16,7 @@ use traaviis_model::{
     Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId, Text,
     Timestamp, Value, record::RECORD_VERSION,
 };
-use traaviis_ports::{Append, Commit, LogError};
+use traaviis_ports::{Append, Commit, LogError, Position};
 
 use super::{
     Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome, Upgrade,
@@ -248,7 +248,13 @@ impl Owner {
     }
 
     /// Makes a started instance true.
-    pub(super) fn begin(&mut self, begun: Begun, now: Timestamp, outbox: &mut dyn Outbox) {
+    pub(super) fn begin(
+        &mut self,
+        begun: Begun,
+        position: Position,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         let Begun { ctx, key, machine, snapshot, records, requests, reply } = begun;
         let snapshot = Arc::new(snapshot);
         let mut event_ids = None;
@@ -262,7 +268,7 @@ impl Owner {
             self.ready.push_back(key);
         }
         let found = Found::Open(Arc::clone(&snapshot));
-        outbox.publish(Committed { records, snapshot: Arc::clone(&snapshot) });
+        outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
         self.attend_parent(&ctx, &snapshot);
         self.request(key, snapshot.seq, requests, now, outbox);

@@ -1,9 +1,11 @@
 //! Tests of the runtime from outside: the owner by itself, restarts, threads, one simulation.
 
 mod between;
+mod index;
 mod owner;
 mod recovery;
 mod runtime;
+mod simulated_index;
 mod simulation;
 mod support;
 mod throughput;

@@ -27,15 +27,15 @@ use crate::support::{COUNTER, KEYED, PAYMENT, ctx, event_with_id, id, machine};
 /// Longest wait of a test; reached only by a defect.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Bench {
-    log: Arc<MemoryLog>,
+pub struct Bench {
+    pub log: Arc<MemoryLog>,
     clock: Arc<SimClock>,
     ids: Arc<SimIds>,
     connector: Arc<ScriptedConnector>,
 }
 
 impl Bench {
-    fn new(fallback: Reaction) -> Bench {
+    pub fn new(fallback: Reaction) -> Bench {
         Bench {
             log: Arc::new(MemoryLog::new()),
             clock: Arc::new(SimClock::new(Timestamp(1_000_000_000_000_000))),
@@ -48,7 +48,7 @@ impl Bench {
         self.start_with(Options { shards: 2, ..Options::default() })
     }
 
-    fn start_with(&self, options: Options) -> (Handle, RecoveryReport) {
+    pub fn start_with(&self, options: Options) -> (Handle, RecoveryReport) {
         let ports = Ports {
             log: self.log.clone(),
             clock: self.clock.clone(),

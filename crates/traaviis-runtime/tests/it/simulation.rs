@@ -6,7 +6,8 @@
 //! Checked after every crash and at the end: what the log acknowledged is there, in order; state is
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
-//! never fire early; replay gives the same bytes; in the end every instance ends.
+//! never fire early; replay gives the same bytes; lists show what is durable; in the end every
+//! instance ends.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,6 +27,7 @@ use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outco
 use traaviis_runtime::{
     Command, Error, checkpoint,
     owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
+    past::Past,
     recovery::Recovery,
     summary::Summary,
 };
@@ -37,9 +39,12 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
-use crate::support::{
-    CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
-    TALKER, TRIP, ctx, id, lines, machine,
+use crate::{
+    simulated_index::SimulatedIndex,
+    support::{
+        CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
+        TALKER, TRIP, ctx, id, lines, machine,
+    },
 };
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
@@ -219,6 +224,7 @@ struct Sim<'m> {
     shards: Vec<(Owner, Outside)>,
     network: Network<Delivery>,
     ledger: Ledger,
+    index: SimulatedIndex,
     now: Timestamp,
     life: u64,
     ops: Vec<Op>,
@@ -257,6 +263,7 @@ impl<'m> Sim<'m> {
             shards: Vec::new(),
             network,
             ledger: Ledger::default(),
+            index: SimulatedIndex::default(),
             now: Timestamp(1_700_000_000_000_000),
             life: 0,
             ops: Vec::new(),
@@ -312,6 +319,7 @@ impl<'m> Sim<'m> {
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
+                self.drain();
             }
             _ if self.rng.chance(1, 4) => {
                 let power = self.rng.chance(1, 2);
@@ -486,6 +494,13 @@ impl<'m> Sim<'m> {
         self.disk.set_space(self.squeezed.then_some(0));
     }
 
+    /// The index catches up with what the owners published: everything in the log.
+    fn drain(&mut self) {
+        self.index.check_list(&self.folds);
+        self.index.drain(self.log.tail());
+        self.index.check_list(&self.folds);
+    }
+
     fn checkpoint(&mut self) {
         let Some(position) = self.checkpoint_from.take() else {
             // The content is collected later and may hold more.
@@ -498,6 +513,7 @@ impl<'m> Sim<'m> {
         }
         drop(sender);
         let body = checkpoint::write(&receiver.iter().collect::<Vec<_>>(), false);
+        self.index.sync(self.log.tail());
         let written = self.log.put_checkpoint(position, &body);
         self.trace.add([u8::from(written.is_ok())]);
         if self.disk.is_crashed() {
@@ -615,7 +631,9 @@ impl<'m> Sim<'m> {
             while let Some((_, call)) = self.shards[at].1.calls.pop_front() {
                 self.perform(call);
             }
-            self.shards[at].1.published.clear();
+            for committed in self.shards[at].1.published.drain(..) {
+                self.index.take(&committed);
+            }
         }
         self.take_answers();
         if self.shards.iter().any(|(owner, _)| owner.failure().is_some()) {
@@ -742,7 +760,9 @@ impl<'m> Sim<'m> {
                 op.state = OpState::Ready;
             }
         }
-        if power || self.disk.is_crashed() {
+        let power = power || self.disk.is_crashed();
+        self.index.crash(power, &mut self.rng);
+        if power {
             self.disk.restart();
         } else {
             self.disk.kill_process();
@@ -786,16 +806,20 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
-        let recovery = Recovery::read(&*self.log, 1_000, &[], &[]).expect("recovery works");
+        let recovery = Recovery::read_indexed(&*self.log, 1_000, &[], &[], Some(self.index.port()))
+            .expect("recovery works");
         let post = Arc::new(self.letters.clone());
-        let log: Arc<dyn LogStore> = Arc::clone(&self.log) as _;
+        let past = Some(Past::of(Arc::clone(&self.log) as _));
         let library = Arc::new(Known(self.machines.to_vec()));
-        let (slots, log) = (4, Some(log));
-        let settings = Settings { slots, post, library, log, ..Settings::default() };
+        let settings = Settings { slots: 4, post, library, past, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
+        assert_eq!(report.index_failed, None);
+        if whole {
+            self.index.check_rebuild(&*self.log);
+        }
         self.shards = parts
             .into_iter()
             .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
@@ -833,6 +857,7 @@ impl<'m> Sim<'m> {
         self.folds = folds;
         let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
         assert_eq!(held, open, "an instance without history");
+        self.index.check_list(&self.folds);
         self.check_ops();
     }
 

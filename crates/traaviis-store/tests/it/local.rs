@@ -136,3 +136,52 @@ fn a_sink_may_append() {
     done.wait(1);
     assert_eq!(log.read(&ctx, stream(1), 1, 100).unwrap().len(), 50);
 }
+
+#[test]
+fn a_history_is_read_in_parts_each_from_where_the_one_before_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 256 << 10, ..Options::default() };
+    let (log, _) = LocalLog::open(dir.path(), options).unwrap();
+    let ctx = TenantCtx::for_test(1);
+    let (outcomes, mut seqs) = (Outcomes::new(), [0; 3]);
+    let sink: Arc<dyn CommitSink> = outcomes.clone();
+    // Groups of many sizes, three histories mixed.
+    for number in 0..3_000_usize {
+        let (of, count) = (number * 7 % 3, 1 + number * 5 % 4);
+        let append = append(&ctx, stream(of as u128), seqs[of] + 1, count as u32);
+        seqs[of] += count as u64;
+        log.append(&ctx, append, &sink, 1);
+    }
+    outcomes.wait(3_000);
+    let beside = ReadOnlyLog::open(dir.path()).unwrap();
+    for (of, last) in (0_u128..).zip(seqs) {
+        let whole = log.read(&ctx, stream(of), 1, usize::MAX).unwrap();
+        assert_eq!(whole.len() as u64, last);
+        for reader in [&*log as &dyn LogStore, &beside] {
+            for limit in [97, 1_000, usize::MAX] {
+                let (mut lines, mut next) = (Vec::new(), 0);
+                loop {
+                    let from = lines.len() as u64 + 1;
+                    let part = reader.read_within(&ctx, stream(of), from, limit, next..u64::MAX);
+                    let part = part.unwrap();
+                    assert!(part.next >= next);
+                    next = part.next;
+                    let is_last = part.lines.len() < limit;
+                    lines.extend(part.lines);
+                    if is_last {
+                        break;
+                    }
+                }
+                assert!(lines == whole, "history {of} in parts of {limit}");
+                assert_eq!(next, reader.tail(), "nothing is left");
+            }
+            // A part that is asked for again, from before it and from inside.
+            let part = reader.read_within(&ctx, stream(of), 500, 3, 0..u64::MAX).unwrap();
+            assert_eq!(part.lines, whole[499..502]);
+            let again = reader.read_within(&ctx, stream(of), 503, 3, part.next..part.next).unwrap();
+            assert!(again.lines.len() <= 3 && again.lines[..] == whole[502..][..again.lines.len()]);
+        }
+    }
+    let ended = log.read_within(&ctx, stream(0), seqs[0] + 1, 9, log.tail()..u64::MAX).unwrap();
+    assert_eq!((ended.lines.len(), ended.next), (0, log.tail()));
+}

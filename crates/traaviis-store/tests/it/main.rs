@@ -4,5 +4,6 @@ mod contract;
 mod cost;
 mod crash;
 mod damage;
+mod index;
 mod local;
 mod support;

@@ -14,6 +14,7 @@ use traaviis_model::Value;
 
 use super::{
     Plan,
+    alone::{self, Part},
     connector::Nothing,
     drive, facts, machine,
     report::{Goal, Report, Unit},
@@ -33,8 +34,8 @@ const CHILD_SECS_MAX: u64 = 600;
 /// Measures memory and start-up once.
 pub fn measure(plan: &Plan, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
     let empty = dir.join("empty");
-    let (answer, time) = run(&["--child-open"], &empty)?;
-    let (answer_again, time_again) = run(&["--child-open"], &empty)?;
+    let (answer, time) = run(Part::Open, 0, &empty)?;
+    let (answer_again, time_again) = run(Part::Open, 0, &empty)?;
     let _ = (answer, time); // the first one makes the directory and preallocates
     let seconds = time_again.as_secs_f64();
     report.add("ready, empty", Unit::Seconds, Some(Goal::Most(0.1)), seconds);
@@ -43,12 +44,12 @@ pub fn measure(plan: &Plan, dir: &Path, report: &mut Report) -> anyhow::Result<(
     for count in &plan.parked {
         let dir = dir.join(format!("parked-{count}"));
         if !dir.exists() {
-            let (answer, _) = run(&["--child-park", "--count", &count.to_string()], &dir)?;
+            let (answer, _) = run(Part::Park, *count, &dir)?;
             let each = (number(&answer, "after") - number(&answer, "before")) / *count as f64;
             let name = format!("memory of one of {count} waiting instances");
             report.add(&name, Unit::Bytes, Some(Goal::Most(2_048.0)), each);
         }
-        let (answer, time) = run(&["--child-open"], &dir)?;
+        let (answer, time) = run(Part::Open, 0, &dir)?;
         let found = number(&answer, "instances");
         anyhow::ensure!(found == *count as f64, "{found} of {count} instances came back");
         let goal = if *count > 10_000 { 5.0 } else { 1.0 };
@@ -64,17 +65,17 @@ pub fn measure(plan: &Plan, dir: &Path, report: &mut Report) -> anyhow::Result<(
     Ok(())
 }
 
-fn number(answer: &Json, key: &str) -> f64 {
+pub(super) fn number(answer: &Json, key: &str) -> f64 {
     answer[key].as_f64().unwrap_or(f64::NAN)
 }
 
-/// Runs this program as a child and returns its second line, and the time until the first.
-fn run(arguments: &[&str], dir: &Path) -> anyhow::Result<(Json, Duration)> {
+/// Measures a part in this program as a child; returns its second line, and the time until the
+/// first.
+pub(super) fn run(part: Part, count: usize, dir: &Path) -> anyhow::Result<(Json, Duration)> {
     let begun = Instant::now();
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["bench", "engine", "--dir"])
+        .args(["bench", "engine", "--child", &part.name(), "--count", &count.to_string(), "--dir"])
         .arg(dir)
-        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -99,11 +100,11 @@ fn run(arguments: &[&str], dir: &Path) -> anyhow::Result<(Json, Duration)> {
 pub fn park(dir: &Path, count: usize, output: &Output) -> anyhow::Result<Exit> {
     let data = open_data(dir)?;
     let machine = machine(workflows::PARKED)?;
-    let input = Value::map([("text", Value::from("x".repeat(DATA_BYTES - 11)))]);
+    let input = parked_input();
     // The first instance brings in what every process needs once.
-    drive::start_many(&data, &machine, 1, &input)?;
+    drive::start_many(&data, &machine, 1, |_| input.clone())?;
     let before = facts::resident_bytes();
-    drive::start_many(&data, &machine, count - 1, &input)?;
+    drive::start_many(&data, &machine, count - 1, |_| input.clone())?;
     output.json(&json!({ "ready": true }));
     let after = resident_at_rest();
     output.json(&json!({ "before": before, "after": after }));
@@ -111,13 +112,19 @@ pub fn park(dir: &Path, count: usize, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Returns what an instance needs to wait with `DATA_BYTES` of data.
+pub(super) fn parked_input() -> Value {
+    Value::map([("text", Value::from("x".repeat(DATA_BYTES - 11)))])
+}
+
 /// In a child: opens the directory and tells when it is ready.
 pub fn open(dir: &Path, output: &Output) -> anyhow::Result<Exit> {
     let data = open_data(dir)?;
     let instances = data.recovered_count();
     output.json(&json!({ "ready": true }));
+    let peak = alone::megabytes(facts::peak_bytes());
     let resident = resident_at_rest();
-    output.json(&json!({ "instances": instances, "resident": resident }));
+    output.json(&json!({ "instances": instances, "resident": resident, "peak": peak }));
     data.close()?;
     Ok(Exit::Ok)
 }
@@ -128,7 +135,7 @@ fn resident_at_rest() -> u64 {
     facts::resident_bytes()
 }
 
-fn open_data(dir: &Path) -> anyhow::Result<Arc<Data>> {
+pub(super) fn open_data(dir: &Path) -> anyhow::Result<Arc<Data>> {
     fs::create_dir_all(dir)?;
     let dir = PathBuf::from(dir);
     Ok(Arc::new(Data::open(&dir, Arc::new(Nothing::start()?), None)?))

@@ -13,33 +13,38 @@ use traaviis_model::{InstanceId, Text, Value};
 
 use crate::{data::Data, exit::Failure};
 
+/// Told what became of one of many.
+pub type Done = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+
+/// Begins `count` things, many at once, and waits until all are durable.
+pub fn many(count: usize, mut begin: impl FnMut(usize, Done)) -> anyhow::Result<()> {
+    /// Things on their way; fewer than the mailboxes and queues allow.
+    const ON_THE_WAY_MAX: usize = 4_096;
+    let gate = Arc::new(Gate::default());
+    for begun in 0..count {
+        gate.wait_below(begun, ON_THE_WAY_MAX)?;
+        let gate = Arc::clone(&gate);
+        begin(begun, Box::new(move |result| gate.pass(result.err())));
+    }
+    gate.wait_below(count, 1)?;
+    Ok(())
+}
+
 /// Starts `count` instances at once and returns their ids when all are durable.
 pub fn start_many(
     data: &Arc<Data>,
     machine: &Arc<Machine>,
     count: usize,
-    input: &Value,
+    input: impl Fn(usize) -> Value,
 ) -> anyhow::Result<Vec<InstanceId>> {
-    /// Starts on their way; fewer than the mailboxes and queues allow.
-    const ON_THE_WAY_MAX: usize = 4_096;
-    let gate = Arc::new(Gate::default());
     let ids = Arc::new(Mutex::new(Vec::with_capacity(count)));
-    for begun in 0..count {
-        gate.wait_below(begun, ON_THE_WAY_MAX)?;
-        let (gate, ids) = (Arc::clone(&gate), Arc::clone(&ids));
-        let done = move |result: Result<InstanceId, Failure>| {
-            let failure = match result {
-                Ok(id) => {
-                    ids.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-                    None
-                }
-                Err(failure) => Some(failure),
-            };
-            gate.pass(failure);
+    many(count, |at, done| {
+        let ids = Arc::clone(&ids);
+        let started = move |result: Result<InstanceId, Failure>| {
+            done(result.map(|id| ids.lock().unwrap_or_else(PoisonError::into_inner).push(id)));
         };
-        data.start_then(machine, input.clone(), Box::new(done));
-    }
-    gate.wait_below(count, 1)?;
+        data.start_then(machine, input(at), Box::new(started));
+    })?;
     let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut *ids))
 }

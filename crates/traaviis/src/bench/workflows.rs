@@ -121,3 +121,50 @@ states:
   waiting: {on: {go: done}}
   done: {type: final}
 "#;
+
+/// Ends in its first step.
+pub const ENDS: &str = r#"
+traaviis: "1"
+name: BenchEnds
+version: 1.0.0
+initial: begun
+data: {initial: {count: 1}}
+states:
+  begun: {always: done}
+  done: {type: final, output: {count: "${data.count}"}}
+"#;
+
+/// Starts a child for each item.
+pub const CROWD: &str = r#"
+traaviis: "1"
+name: BenchCrowd
+version: 1.0.0
+initial: starting
+states:
+  starting:
+    invoke:
+      - id: start
+        effect:
+          type: batch
+          items: "${input.items}"
+          effect: {type: spawn_fsm, workflow: BenchEnds, wait: true}
+        onDone: done
+        onError: bad
+  done: {type: final}
+  bad: {type: final, status: failed}
+"#;
+
+/// Ends when a timer fires.
+pub const TIMED: &str = r#"
+traaviis: "1"
+name: BenchTimed
+version: 1.0.0
+initial: waiting
+states:
+  waiting:
+    invoke:
+      - id: wait
+        effect: {type: delay, duration: "${input.wait}"}
+        onDone: done
+  done: {type: final}
+"#;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    bench::{self, Plan},
+    bench::{self, Part, Plan},
     data::Scratch,
     exit::Exit,
     output::Output,
@@ -36,26 +36,19 @@ struct EngineArgs {
     /// Only rates, with this many busy instances: for a profiler.
     #[arg(long, value_name = "COUNT")]
     instances: Option<usize>,
-    /// In a child: open this directory and tell when it is ready.
+    /// In a child: measure this in the directory.
     #[arg(long, hide = true, requires = "dir")]
-    child_open: bool,
-    /// In a child: start waiting instances and tell their memory.
-    #[arg(long, hide = true, requires_all = ["dir", "count"])]
-    child_park: bool,
-    /// How many instances a child starts.
-    #[arg(long, hide = true)]
-    count: Option<usize>,
+    child: Option<Part>,
+    /// How much of it.
+    #[arg(long, hide = true, default_value_t = 0)]
+    count: usize,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let Suite::Engine(args) = &args.suite;
-    match (&args.dir, args.count) {
-        (Some(dir), _) if args.child_open => return bench::child_open(dir, output),
-        (Some(dir), Some(count)) if args.child_park => {
-            return bench::child_park(dir, count, output);
-        }
-        _ => (),
+    if let (Some(part), Some(dir)) = (args.child, &args.dir) {
+        return part.run(dir, args.count, output);
     }
     let mut plan = match (args.quick, args.tiny) {
         (_, true) => Plan::tiny(),
@@ -63,7 +56,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         _ => Plan::full(),
     };
     if let Some(count) = args.instances {
-        plan = Plan { callers: vec![count.max(1)], parked: Vec::new(), ..plan };
+        let callers = vec![count.max(1)];
+        plan = Plan { callers, parked: Vec::new(), alone: Vec::new(), ..plan };
     }
     let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let scratch = Scratch::below(&parent)?;

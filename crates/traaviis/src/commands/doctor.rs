@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     connectors::ConnectorArgs,
     control::client::Client,
-    control::protocol::{Ask, By},
+    control::protocol::{Ask, By, Filter},
     disk::{RawFile, percentile, space},
     exit::Exit,
     operations::DataArgs,
@@ -184,7 +184,7 @@ fn holder(dir: &Path) -> Check {
     let name = "holder";
     match Client::connect(dir, &By::default()) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
-        Ok(Some(client)) => match client.ask(Ask::Ps { all: false }) {
+        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: Filter::default() }) {
             Ok(answer) => {
                 let count = answer["instances"].as_array().map_or(0, Vec::len);
                 Check::ok(name, format!("a process holds it and answers ({count} open instances)"))

@@ -5,8 +5,9 @@ use std::{thread, time::Duration};
 use traaviis_model::Body;
 
 use crate::{
+    control::protocol::HISTORY_LIMIT,
     exit::Exit,
-    histories::read_record,
+    histories::{Place, read_record},
     operations::{Asker, DataArgs},
     output::Output,
     trace::Trace,
@@ -30,22 +31,27 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut trace = Trace::new(output.style());
-    let mut from = 1;
+    let (mut id, mut place) = (args.id.clone(), Place::before(1));
+    // A process may begin or end between two looks.
+    let mut asker = Asker::open(&args.data)?;
     loop {
-        // A process may have begun or ended since the last look.
-        let lines = Asker::open(&args.data)?.history_from(&args.id, from)?;
+        let lines = asker.history_part(&id, &mut place)?;
         for line in &lines {
             let record = read_record(line.as_bytes())?;
-            from = record.header.seq + 1;
+            id = record.header.instance_id.to_string();
             let shown = if output.is_json() { Some(line.clone()) } else { trace.line(&record) };
             let is_read = shown.is_none_or(|it| output.line(&it));
             if !is_read || (args.follow && matches!(record.body, Body::Finished { .. })) {
                 return Ok(Exit::Ok);
             }
         }
+        if lines.len() == HISTORY_LIMIT {
+            continue;
+        }
         if !args.follow {
             return Ok(Exit::Ok);
         }
         thread::sleep(LOOK_EVERY);
+        asker = Asker::open(&args.data)?;
     }
 }

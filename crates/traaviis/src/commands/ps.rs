@@ -1,9 +1,10 @@
 //! `traaviis ps`: the instances of a data directory.
 
 use serde_json::Value as Json;
+use traaviis_model::{InstanceId, record::Status};
 
 use crate::{
-    control::protocol::Ask,
+    control::protocol::{Ask, Filter, LIST_DEFAULT, LIST_MAX},
     exit::Exit,
     operations::{self, DataArgs},
     output::{self, Output},
@@ -23,11 +24,56 @@ pub struct Args {
     /// Finished ones too.
     #[arg(long)]
     all: bool,
+    /// Only of this workflow.
+    #[arg(long, value_name = "NAME")]
+    workflow: Option<String>,
+    /// Only with this status; finished ones too when it is one of theirs.
+    #[arg(long, value_parser = STATUSES)]
+    status: Option<String>,
+    /// Only in this state, written as the list shows it.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only with this business key.
+    #[arg(long, value_name = "KEY")]
+    correlation: Option<String>,
+    /// At most so many, the newest ones; a child counts as old as its parent.
+    #[arg(long, value_name = "COUNT", default_value_t = LIST_DEFAULT as u64,
+        value_parser = clap::value_parser!(u64).range(1..=LIST_MAX as u64))]
+    limit: u64,
+    /// Go on where a list ended: its `next`. Instances that come or move meanwhile shift nothing.
+    #[arg(long, value_name = "ID")]
+    cursor: Option<InstanceId>,
+}
+
+/// The words of [`Status`], which help shows.
+const STATUSES: [&str; 8] = [
+    "running",
+    "paused",
+    "incident",
+    "completing",
+    "completed",
+    "failed",
+    "compensated",
+    "cancelled",
+];
+
+impl Args {
+    fn filter(&self) -> Filter {
+        let status = self.status.as_deref();
+        Filter {
+            workflow: self.workflow.clone(),
+            status: status.and_then(|word| Status::ALL.into_iter().find(|it| it.as_str() == word)),
+            state: self.state.clone(),
+            correlation: self.correlation.clone(),
+            limit: usize::try_from(self.limit).unwrap_or(LIST_MAX),
+            cursor: self.cursor,
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let answer = operations::ask(&args.data, Ask::Ps { all: args.all })?;
+    let answer = operations::ask(&args.data, Ask::Ps { all: args.all, filter: args.filter() })?;
     if output.is_json() {
         output.json(&answer);
         return Ok(Exit::Ok);
@@ -49,6 +95,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
     }
     output.text(&table(&headings, &rows));
+    if let Some(next) = answer["next"].as_str() {
+        output.line(&format!("older ones: add --cursor {next}"));
+    }
     Ok(Exit::Ok)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Invariant: a line is printed only after its record is durable, so what was seen is never lost.
 
+mod events;
 mod identity;
 mod notes;
 pub mod triggers;
@@ -21,7 +22,7 @@ use traaviis_engine::Machine;
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
     definition::Definition,
-    record::{EventSource, Held, Status},
+    record::{Held, Status},
     snapshot::{Node, NodeStatus},
 };
 
@@ -31,6 +32,7 @@ use crate::{
     data::{Data, Scratch},
     document,
     exit::{Exit, Failure},
+    histories::{Place, read_record},
     input,
     operations::{self, accepted, answer_line},
     output::{self, Output},
@@ -38,8 +40,12 @@ use crate::{
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
 };
+use events::{Event, declared, event, left_after, unsent_text};
 use identity::Found;
 use notes::{Note, Notes};
+
+/// Records read at once.
+const LINES_MAX: usize = 1_000;
 
 /// Runs a workflow file and shows its trace.
 #[derive(Debug, clap::Args)]
@@ -127,12 +133,6 @@ struct Run<'a> {
     dir: PathBuf,
 }
 
-/// An event from the command line.
-struct Event {
-    name: String,
-    data: Value,
-}
-
 impl Run<'_> {
     fn serve(&self) -> Option<Server> {
         self.args.data.as_ref()?;
@@ -161,7 +161,7 @@ impl Run<'_> {
             definition: self.machine.definition(),
             event: Value::Null,
             trace: Trace::new(self.output.style()),
-            last: 0,
+            place: Place::before(1),
         };
         let id = match found {
             Found::Open(snapshot) => {
@@ -179,14 +179,18 @@ impl Run<'_> {
 
     /// Tells where an open run stands before it goes on.
     fn resume(&self, snapshot: &Snapshot, show: &mut Show) -> Result<(), Failure> {
-        for record in self.data.histories.records(snapshot.id)? {
-            if record.header.seq > snapshot.seq {
+        while show.place.seq <= snapshot.seq {
+            let left = snapshot.seq + 1 - show.place.seq;
+            let limit = LINES_MAX.min(usize::try_from(left).unwrap_or(LINES_MAX));
+            let lines = self.data.histories.lines(snapshot.id, &mut show.place, limit)?;
+            if lines.is_empty() {
                 break;
             }
-            show.trace.skip(&record);
-            show.last = record.header.seq;
+            for line in &lines {
+                show.trace.skip(&read_record(line)?);
+            }
         }
-        let (id, seq, state) = (snapshot.id, show.last, snapshot.state());
+        let (id, seq, state) = (snapshot.id, show.place.seq - 1, snapshot.state());
         self.output.note(&format!("continuing {id} from record {seq} (state {state})"));
         Ok(())
     }
@@ -198,15 +202,25 @@ impl Run<'_> {
         events: &[Event],
         show: &mut Show,
     ) -> anyhow::Result<Exit> {
-        let records = self.data.histories.records(snapshot.id)?;
-        let id = snapshot.id;
+        let (id, mut left) = (snapshot.id, events);
         self.output.note(&format!("{id} has finished before; `--new` runs it again"));
-        if !self.output.is_json() {
-            records.iter().for_each(|record| show.record(record, &[]));
+        loop {
+            let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
+            for line in &lines {
+                let record = read_record(line)?;
+                left = left_after(left, &record);
+                if !self.output.is_json() {
+                    show.record(&record, line);
+                }
+            }
+            if lines.len() < LINES_MAX {
+                break;
+            }
         }
+        let unsent: Vec<&str> = left.iter().map(|it| &*it.name).collect();
         let took = snapshot.updated_at.since(snapshot.created_at);
         let took = Duration::from_micros(took.0.unsigned_abs());
-        Ok(self.finish(snapshot, took, &never_received(events, &records)))
+        Ok(self.finish(snapshot, took, &unsent))
     }
 
     /// Sends the events and prints records as they come until there is a reason to stop.
@@ -245,8 +259,8 @@ impl Run<'_> {
             };
             // A state is known only when its records are durable, so they are there to be shown.
             self.catch_up(id, show)?;
-            if show.last < snapshot.seq {
-                return Err(broken(&snapshot, show.last).into());
+            if show.place.seq <= snapshot.seq {
+                return Err(broken(&snapshot, show.place.seq).into());
             }
             if snapshot.status.is_finished() {
                 let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
@@ -273,12 +287,12 @@ impl Run<'_> {
 
     fn catch_up(&self, id: InstanceId, show: &mut Show) -> Result<(), Failure> {
         loop {
-            let lines = self.data.histories.lines(id, show.last + 1, 1_000)?;
-            if lines.is_empty() {
-                return Ok(());
-            }
+            let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
             for line in &lines {
-                show.record(&crate::histories::read_record(line)?, line);
+                show.record(&read_record(line)?, line);
+            }
+            if lines.len() < LINES_MAX {
+                return Ok(());
             }
         }
     }
@@ -505,7 +519,8 @@ struct Show<'a> {
     /// Payload of the last event that was received.
     event: Value,
     trace: Trace,
-    last: u64,
+    /// Before the next record.
+    place: Place,
 }
 
 impl Show<'_> {
@@ -520,7 +535,6 @@ impl Show<'_> {
     }
 
     fn record(&mut self, record: &Record, line: &[u8]) {
-        self.last = record.header.seq;
         // What is shown once more, without its line, was told before.
         if !line.is_empty() {
             self.watch(record);
@@ -540,54 +554,8 @@ impl Show<'_> {
     }
 }
 
-/// Refuses an event that the workflow never takes, before anything is begun.
-fn declared(machine: &Machine, event: &Event) -> Result<(), Failure> {
-    if machine.takes_event(&event.name) {
-        return Ok(());
-    }
-    let definition = machine.definition();
-    let mut names = definition.events.iter().filter(|it| !it.internal).map(|it| &*it.name);
-    let known = match names.next() {
-        None => "it declares none".to_string(),
-        Some(first) => {
-            let mut known: Vec<&str> = std::iter::once(first).chain(names).collect();
-            known.sort_unstable();
-            format!("declared are: {}", known.join(", "))
-        }
-    };
-    let name = clip(&event.name, 120);
-    let message = format!(
-        "event `{name}` is not declared in workflow `{}`; {known}; nothing was run",
-        definition.name
-    );
-    Err(Failure::new(Exit::Usage, "unknown_event", message))
-}
-
-/// Returns the events that a finished run has not received, in this order.
-fn never_received<'a>(events: &'a [Event], records: &[Record]) -> Vec<&'a str> {
-    let mut received = records.iter().filter_map(|it| match &it.body {
-        Body::EventReceived { event, source: EventSource::External, .. }
-        | Body::EventIgnored { event, .. }
-        | Body::EventDeferred { event, .. } => Some(&**event),
-        _ => None,
-    });
-    let mut left = events.iter();
-    while let Some(event) = left.as_slice().first() {
-        if !received.any(|it| it == event.name) {
-            break;
-        }
-        left.next();
-    }
-    left.map(|it| &*it.name).collect()
-}
-
-fn unsent_text(unsent: &[&str]) -> String {
-    let names: Vec<String> = unsent.iter().map(|it| format!("`{it}`")).collect();
-    format!("the run ended before it took {}", names.join(", "))
-}
-
-fn broken(snapshot: &Snapshot, last: u64) -> Failure {
-    let (id, first, seq) = (snapshot.id, last + 1, snapshot.seq);
+fn broken(snapshot: &Snapshot, first: Seq) -> Failure {
+    let (id, seq) = (snapshot.id, snapshot.seq);
     let message = format!(
         "records {first} to {seq} of instance `{id}` are missing from the log; `traaviis doctor` \
          names the place"
@@ -619,24 +587,4 @@ fn is_working(snapshot: &Snapshot) -> bool {
         let mut nodes = tree.nodes.iter();
         nodes.any(|(path, node)| moves(node) && !waits_for_person(tree.id, path))
     })
-}
-
-fn event(text: &str) -> Result<Event, Failure> {
-    let (name, data) = match text.split_once('=') {
-        Some((name, data)) => (name, input::json(data, &format!("the payload of `{name}`"))?),
-        None => (text, Value::Null),
-    };
-    Ok(Event { name: name.to_string(), data })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_carry_json_or_nothing() {
-        assert_eq!(event("go").unwrap().data, Value::Null);
-        assert_eq!(event(r#"go={"a":1}"#).unwrap().data.to_json(), r#"{"a":1}"#);
-        assert_eq!(event("go={").err().unwrap().exit, Exit::Usage);
-    }
 }

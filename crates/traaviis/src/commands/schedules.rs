@@ -5,13 +5,15 @@ use traaviis_model::Value;
 
 use super::run::triggers::{WORKFLOW, times, upcoming};
 use crate::{
-    control::protocol::Ask,
+    control::protocol::{Ask, Filter},
     exit::{Exit, Failure},
     operations::{self, DataArgs},
     output::Output,
     terminal::table,
 };
 
+/// Schedules listed; more belong into a calendar of their own.
+const SCHEDULES_MAX: usize = 1_000;
 /// Times shown of each schedule unless told otherwise.
 const NEXT: usize = 3;
 /// Most times shown of each; who wants more writes a calendar.
@@ -36,8 +38,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         let message = format!("`--next` shows at most {NEXT_MAX} times");
         return Err(Failure::new(Exit::Usage, "usage", message).into());
     }
+    let filter =
+        Filter { workflow: Some(WORKFLOW.into()), limit: SCHEDULES_MAX, ..Filter::default() };
     let mut schedules = Vec::new();
-    let listed = operations::ask(&args.data, Ask::Ps { all: false })?;
+    let listed = operations::ask(&args.data, Ask::Ps { all: false, filter })?;
     for item in listed["instances"].as_array().into_iter().flatten() {
         if item["workflow"] == WORKFLOW
             && let Some(id) = item["id"].as_str()

@@ -1,7 +1,9 @@
 //! `traaviis show`: everything about one instance on one screen.
 
+use std::collections::VecDeque;
+
 use traaviis_model::{
-    Record, Snapshot, Timestamp,
+    InstanceId, Snapshot, Timestamp,
     budget::{Budget, BudgetKind},
     record::TimerKind,
     snapshot::{NodeStatus, Tree},
@@ -9,10 +11,10 @@ use traaviis_model::{
 
 use crate::{
     clock,
-    control::protocol::Ask,
+    control::protocol::{Ask, HISTORY_LIMIT},
     exit::{Exit, Failure},
-    histories::read_record,
-    operations::{self, DataArgs, answer_line},
+    histories::{Place, read_record},
+    operations::{Asker, DataArgs, answer_line},
     output::Output,
     terminal::{Ink, Style, clip},
     trace::{Trace, ink_of, relative},
@@ -35,18 +37,15 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let mut asker = operations::Asker::open(&args.data)?;
+    let mut asker = Asker::open(&args.data)?;
     let answer = asker.ask(Ask::Show { id: args.id.clone() })?;
     if output.is_json() {
         output.json(&answer);
         return Ok(Exit::Ok);
     }
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())?;
-    let history = asker.history(&snapshot.id.to_string())?;
-    let records: Vec<Record> =
-        history.iter().map(|it| read_record(it.as_bytes())).collect::<Result<_, Failure>>()?;
     output.text(&describe(&snapshot, clock::now(), output.style()));
-    output.text(&tail(&records, args.records, output.style()));
+    output.text(&tail(&mut asker, snapshot.id, args.records, output.style())?);
     Ok(Exit::Ok)
 }
 
@@ -155,16 +154,24 @@ fn timer_name(kind: &TimerKind) -> String {
     }
 }
 
-fn tail(records: &[Record], count: usize, style: Style) -> String {
-    let first = records.len().saturating_sub(count);
-    let mut trace = Trace::new(style);
-    let mut text = style.paint(Ink::Dim, &format!("last {} records", records.len() - first));
-    text.push('\n');
-    for (at, record) in records.iter().enumerate() {
-        match trace.line(record) {
-            Some(line) if at >= first => text += &format!("{line}\n"),
-            _ => (),
+/// Returns the lines of the last records; what they say may refer to any before.
+fn tail(asker: &mut Asker, id: InstanceId, count: usize, style: Style) -> Result<String, Failure> {
+    let (id, mut place) = (id.to_string(), Place::before(1));
+    let (mut trace, mut last) = (Trace::new(style), VecDeque::new());
+    loop {
+        let lines = asker.history_part(&id, &mut place)?;
+        for line in &lines {
+            last.push_back(trace.line(&read_record(line.as_bytes())?));
+            if last.len() > count {
+                last.pop_front();
+            }
+        }
+        if lines.len() < HISTORY_LIMIT {
+            break;
         }
     }
-    text
+    let mut text = style.paint(Ink::Dim, &format!("last {} records", last.len()));
+    text.push('\n');
+    last.into_iter().flatten().for_each(|line| text += &format!("{line}\n"));
+    Ok(text)
 }

@@ -11,7 +11,7 @@ use traaviis_model::{DefinitionHash, Snapshot, Value, record::Operation};
 
 use crate::{
     commands::replay,
-    control::protocol::Ask,
+    control::protocol::{Ask, Filter, LIST_MAX},
     document,
     exit::{Exit, Failure},
     histories::compile_document,
@@ -153,12 +153,7 @@ fn find(
     let name = &*machine.definition().name;
     let ids: Vec<String> = match id {
         Some(id) => vec![id.to_string()],
-        None => {
-            let answer = ask(Ask::Ps { all: false })?;
-            let items = answer["instances"].as_array().cloned().unwrap_or_default();
-            let ours = items.iter().filter(|it| it["workflow"] == *name);
-            ours.filter_map(|it| it["id"].as_str().map(str::to_string)).collect()
-        }
+        None => open_of(name, ask)?,
     };
     let mut versions: BTreeMap<DefinitionHash, Machine> = BTreeMap::new();
     let mut standings = Vec::new();
@@ -178,6 +173,26 @@ fn find(
         standings.push(Standing { snapshot, class, divergence: None, taken: None });
     }
     Ok(standings)
+}
+
+/// Returns the ids of all open instances of a workflow, page by page, oldest first.
+fn open_of(
+    workflow: &str,
+    ask: &mut dyn FnMut(Ask) -> Result<Json, Failure>,
+) -> Result<Vec<String>, Failure> {
+    let mut filter = Filter { limit: LIST_MAX, ..Filter::default() };
+    let mut ids = Vec::new();
+    loop {
+        let answer = ask(Ask::Ps { all: false, filter: filter.clone() })?;
+        let items = answer["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ours = items.iter().filter(|it| it["workflow"] == *workflow);
+        ids.extend(ours.filter_map(|it| it["id"].as_str().map(str::to_string)));
+        filter.cursor = answer["next"].as_str().and_then(|it| it.parse().ok());
+        if filter.cursor.is_none() {
+            ids.sort_unstable();
+            return Ok(ids);
+        }
+    }
 }
 
 fn tell(args: &Args, machine: &Machine, standings: &[Standing], output: &Output) {

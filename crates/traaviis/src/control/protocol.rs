@@ -2,19 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
-    DefinitionHash, Seq, TenantCtx, Value,
+    DefinitionHash, InstanceId, Seq, TenantCtx, Value,
     permission::Role,
-    record::{Operation, TaskAct},
+    record::{Operation, Status, TaskAct},
 };
+use traaviis_ports::Position;
 
 use crate::exit::{Exit, Failure};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of one line: a payload, its envelope and escapes.
 pub const LINE_BYTES_MAX: u64 = 8 << 20;
 /// Records of one `history` answer, so that a line stays small.
 pub const HISTORY_LIMIT: usize = 500;
+/// Instances of one list unless a caller asks for another number: more than a person reads.
+pub const LIST_DEFAULT: usize = 1_000;
+/// Instances of one list at most, so that an answer fits a line.
+pub const LIST_MAX: usize = 10_000;
 
 /// One question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,6 +66,9 @@ pub enum Ask {
     Ps {
         /// Finished ones too.
         all: bool,
+        /// Which of them.
+        #[serde(flatten)]
+        filter: Filter,
     },
     /// Shows one instance: its snapshot.
     Show {
@@ -134,12 +142,33 @@ pub enum Ask {
         id: String,
         /// First record.
         from: Seq,
+        /// Where the part before ended in the log: its `next`.
+        #[serde(default)]
+        position: Position,
     },
     /// Returns a definition document.
     Definition {
         /// Which one.
         hash: DefinitionHash,
     },
+}
+
+/// Which instances a list shows; everything given must hold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// Workflow name.
+    pub workflow: Option<String>,
+    /// How it stands.
+    pub status: Option<Status>,
+    /// Active states as one text.
+    pub state: Option<String>,
+    /// Business key.
+    pub correlation: Option<String>,
+    /// How many at most; 0 means `LIST_DEFAULT`.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<InstanceId>,
 }
 
 impl Ask {

@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_before_the_question_is_read() {
-        let failure = read_request(br#"{"v":2,"op":"dance"}"#).unwrap_err();
-        assert_eq!(failure.code, "control_version");
         let failure = read_request(br#"{"v":1,"op":"dance"}"#).unwrap_err();
+        assert_eq!(failure.code, "control_version");
+        let failure = read_request(br#"{"v":2,"op":"dance"}"#).unwrap_err();
         assert_eq!(failure.code, "control_request");
-        assert!(read_request(br#"{"v":1,"op":"ps","all":true}"#).is_ok());
+        assert!(read_request(br#"{"v":2,"op":"ps","all":true}"#).is_ok());
     }
 }

@@ -2,8 +2,10 @@
 //! twice.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,7 +13,10 @@ use std::{
 
 use traaviis_testkit::rng::Rng;
 
-use crate::cli::{Process, World};
+use crate::{
+    cli::{PURE, Process, World, wait_until},
+    index::listed,
+};
 
 /// The order saga with a service that is slow enough for kills to land in the middle.
 const SAGA: &str = r#"
@@ -234,10 +239,20 @@ fn nothing_is_lost_and_nothing_done_twice() {
         seen.extend(order.seen.into_iter().filter(|it| it.contains(r#""tenant_id""#)));
     }
     check_log(&world, &seen, seed);
+    check_index(&world, seed);
     let ledger = shop.ledger();
     let entries = ledger.as_object().unwrap();
     assert!(entries.values().all(|it| it["executions"] == 1), "seed {seed}: {ledger:#}");
     assert_eq!(entries.len(), 3 * orders, "seed {seed}: {ledger:#}");
+}
+
+/// The index that lived through the kills lists what one made from the whole log lists.
+fn check_index(world: &World, seed: u64) {
+    let lived = listed(world, &["--all"]);
+    assert!(!lived.is_empty());
+    let rebuilt = world.run(&["rebuild", "--data", "d"]);
+    assert!(rebuilt.status.success(), "seed {seed}: {}", world.shown(&rebuilt));
+    assert_eq!(listed(world, &["--all"]), lived, "seed {seed}");
 }
 
 /// Every line that was ever printed is in the log, byte for byte, and every history replays.
@@ -251,4 +266,78 @@ fn check_log(world: &World, seen: &[String], seed: u64) {
     std::fs::write(world.path("history.jsonl"), &log).unwrap();
     let output = world.run(&["replay", "history.jsonl"]);
     assert_eq!(output.status.code(), Some(0), "seed {seed}: {}", world.shown(&output));
+}
+
+/// Starts children in crowds, each of which ends by itself.
+const CROWD: &str = r#"
+traaviis: "1"
+name: Crowd
+version: 1.0.0
+initial: starting
+data: {initial: {rounds: 0}}
+states:
+  starting:
+    invoke:
+      - id: start
+        effect:
+          type: batch
+          items: "${input.items}"
+          effect: {type: spawn_fsm, workflow: Pure, wait: false}
+        onDone:
+          - {target: done, guard: "data.rounds >= 4"}
+          - {target: starting, reenter: true, actions: [{assign: {rounds: "${data.rounds + 1}"}}]}
+        onError: {target: bad}
+  done: {type: final}
+  bad: {type: final, status: failed, output: "${event.data}"}
+"#;
+
+#[test]
+fn what_was_listed_stays_listed_when_the_process_is_killed_under_load() {
+    let (rounds, seed) = (number("KILL_ROUNDS", 8), number("KILL_SEED", 1));
+    let items: Vec<u64> = (0..100).collect();
+    let world = World::new()
+        .file("crowd.yaml", CROWD)
+        .file("pure.yaml", PURE)
+        .file("i.json", &serde_json::json!({ "items": items }).to_string());
+    let arguments = ["run", "crowd.yaml", "--input", "i.json", "--data", "d"];
+    let mut dice = Rng::new(seed);
+    let mut told: BTreeMap<String, serde_json::Value> = BTreeMap::new();
+    for _ in 0..rounds {
+        let mut command = world.command(&arguments);
+        let mut process = Process(command.stdout(Stdio::null()).spawn().unwrap());
+        wait_until("the control socket is there", || {
+            UnixStream::connect(world.path("d/control.sock")).is_ok()
+                || process.0.try_wait().unwrap().is_some()
+        });
+        // Windows of 200 ms and longer: what is listed is partly in the index, partly in memory.
+        std::thread::sleep(Duration::from_millis(dice.below(700)));
+        told.extend(ended(&world));
+        process.0.kill().unwrap();
+        process.0.wait().unwrap();
+        // No process: the index is behind the log, and says so.
+        check_told(&told, &ended(&world), seed);
+    }
+    let run = world.run(&arguments);
+    assert_eq!(run.status.code(), Some(0), "seed {seed}: {}", world.shown(&run));
+    let last = ended(&world);
+    assert_eq!(last.len(), 501, "seed {seed}");
+    check_told(&told, &last, seed);
+    assert!(!told.is_empty(), "seed {seed}: nothing was listed before a kill");
+    check_index(&world, seed);
+}
+
+/// Returns what is listed as ended, by id.
+fn ended(world: &World) -> BTreeMap<String, serde_json::Value> {
+    let listed = listed(world, &["--status", "completed"]);
+    listed.into_iter().map(|it| (it["id"].as_str().unwrap().to_string(), it)).collect()
+}
+
+fn check_told(
+    told: &BTreeMap<String, serde_json::Value>,
+    found: &BTreeMap<String, serde_json::Value>,
+    seed: u64,
+) {
+    for (id, row) in told {
+        assert_eq!(found.get(id), Some(row), "seed {seed}");
+    }
 }

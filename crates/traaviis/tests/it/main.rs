@@ -12,6 +12,7 @@ mod family;
 mod fmt;
 mod graph;
 mod incident;
+mod index;
 mod kill;
 mod log;
 mod new;

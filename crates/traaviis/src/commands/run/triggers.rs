@@ -7,15 +7,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
 use traaviis_engine::Machine;
-use traaviis_model::{
-    Body, InstanceId, Record, Seq, Snapshot, Value, cron::Cron, definition::Schedule,
-};
+use traaviis_model::{Body, InstanceId, Record, Snapshot, Value, cron::Cron, definition::Schedule};
 
 use super::{Note, Notes, Run, identity::Identity};
 use crate::{
     children::compile_entry,
     clock,
     exit::{Exit, Failure},
+    histories::Place,
     library::Library,
     trace::ink_of,
 };
@@ -29,8 +28,8 @@ impl Run<'_> {
         let mut shown = self.set_up()?;
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
         loop {
-            for (id, last) in &mut shown {
-                self.show(*id, last)?;
+            for (id, place) in &mut shown {
+                self.show(*id, place)?;
             }
             let rest = limit.map(|it| it.saturating_sub(begun.elapsed()));
             match notes.next(rest) {
@@ -49,8 +48,8 @@ impl Run<'_> {
     }
 
     /// Starts the schedules that are not open yet and cancels those that are no longer wanted.
-    /// Returns each with the last record that needs no telling.
-    fn set_up(&self) -> Result<BTreeMap<InstanceId, Seq>, Failure> {
+    /// Returns each with the place of the first record that is to be told.
+    fn set_up(&self) -> Result<BTreeMap<InstanceId, Place>, Failure> {
         let definition = self.machine.definition();
         if definition.schedules.is_empty() {
             let message = format!(
@@ -71,7 +70,7 @@ impl Run<'_> {
             match wanted.iter().position(|it| *it == snapshot.input) {
                 Some(at) => {
                     wanted.remove(at);
-                    kept.insert(snapshot.id, snapshot.seq);
+                    kept.insert(snapshot.id, Place::before(snapshot.seq + 1));
                 }
                 None => {
                     let reason =
@@ -86,7 +85,7 @@ impl Run<'_> {
             }
         }
         for input in wanted {
-            kept.insert(self.data.start(&schedule, input)?.id, 0);
+            kept.insert(self.data.start(&schedule, input)?.id, Place::before(1));
         }
         for id in kept.keys() {
             if let Some(snapshot) = self.data.snapshot(*id) {
@@ -129,10 +128,9 @@ impl Run<'_> {
     }
 
     /// Prints what happened to a schedule since it was last looked at.
-    fn show(&self, id: InstanceId, last: &mut Seq) -> Result<(), Failure> {
-        for line in self.data.histories.lines(id, *last + 1, 1_000)? {
+    fn show(&self, id: InstanceId, place: &mut Place) -> Result<(), Failure> {
+        for line in self.data.histories.lines(id, place, 1_000)? {
             let record = crate::histories::read_record(&line)?;
-            *last = record.header.seq;
             if self.output.is_json() {
                 let line = line.strip_suffix(b"\n").unwrap_or(&line);
                 self.output.bytes(&[line, b"\n"].concat());

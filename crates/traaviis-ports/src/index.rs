@@ -1,0 +1,134 @@
+//! Lists of instances without a look at the log: a projection that can be lost and made again.
+//!
+//! Responsible for the vocabulary of the index only. `traaviis-store` keeps one in SQLite,
+//! `traaviis-testkit` one in memory; `traaviis-runtime` feeds it from committed steps.
+//!
+//! Invariants an implementation keeps: rows and position of one [`Index::put`] become visible
+//! together or not at all; a row never goes back to an earlier record; nothing in it is the only
+//! copy of anything.
+
+use std::sync::Arc;
+
+use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId, Text, Timestamp, record::Status};
+
+use crate::Position;
+
+/// An instance as the index knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Identity.
+    pub id: InstanceId,
+    /// Workflow name.
+    pub workflow: Text,
+    /// Workflow version.
+    pub version: Text,
+    /// How it stands.
+    pub status: Status,
+    /// Active states as one text.
+    pub state: Text,
+    /// Business key.
+    pub correlation: Option<Text>,
+    /// The instance that started it.
+    pub parent: Option<InstanceId>,
+    /// It waits for a person: an incident or a task is open.
+    pub asks: bool,
+    /// Last record.
+    pub seq: Seq,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Commit time of the last step.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Due time of the earliest timer.
+    pub due: Option<Timestamp>,
+    /// Position of its first record; none keeps what the index has.
+    pub first: Option<Position>,
+    /// Position of its last record.
+    pub last: Position,
+    /// The whole state as JSON, when the instance has ended or waits for a person. Lists leave it
+    /// out.
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// Which instances a list shows, the newest id first: a child's id is as old as its parent's.
+/// Everything given must hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    /// Workflow name, without regard to the case of ASCII letters.
+    pub workflow: Option<Text>,
+    /// How it stands: one of these; empty means any.
+    pub statuses: Vec<Status>,
+    /// Active states as one text.
+    pub state: Option<Text>,
+    /// Business key.
+    pub correlation: Option<Text>,
+    /// Only those that wait for a person.
+    pub asks: bool,
+    /// Only ids before this one: the last of the page before. An id never changes, so pages neither
+    /// repeat nor miss what was there all the time.
+    pub after: Option<InstanceId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Query {
+    /// Says whether a row belongs to the list.
+    pub fn takes(&self, row: &Row) -> bool {
+        self.after.is_none_or(|after| row.id < after)
+            && (self.statuses.is_empty() || self.statuses.contains(&row.status))
+            && self.workflow.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(&row.workflow))
+            && self.state.as_ref().is_none_or(|it| *it == row.state)
+            && (self.correlation.is_none() || self.correlation == row.correlation)
+            && (!self.asks || row.asks)
+    }
+}
+
+/// Why the index cannot be used. The log is whole all the same.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum IndexError {
+    /// No space; trying again later can help.
+    #[error("the disk that holds the index is full; free space and it goes on by itself")]
+    Full,
+    /// What is in it cannot be read or trusted; it must be made again from the log.
+    #[error("the index is damaged: {0}")]
+    Damaged(Arc<str>),
+    /// The system or another program stands in the way.
+    #[error("the index cannot be used: {0}")]
+    Failed(Arc<str>),
+}
+
+/// The index of a data directory.
+pub trait Index: Send + Sync {
+    /// Returns the position before which every record is reflected in the rows.
+    fn position(&self) -> Result<Position, IndexError>;
+
+    /// Puts rows, the later record winning, and the position with them.
+    fn put(
+        &self,
+        rows: &mut dyn Iterator<Item = Row>,
+        position: Position,
+    ) -> Result<(), IndexError>;
+
+    /// Returns rows of one tenant, the newest id first, without their snapshots.
+    fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError>;
+
+    /// Returns one row, with its snapshot if it has one of the row's last record.
+    fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError>;
+
+    /// Returns at most `limit` ids whose 32 hexadecimal digits begin or end with `digits`.
+    fn ids(
+        &self,
+        ctx: &TenantCtx,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<InstanceId>, IndexError>;
+
+    /// Makes everything put so far durable.
+    fn sync(&self) -> Result<(), IndexError>;
+
+    /// Forgets everything, damaged or not: the position is 0 again.
+    fn clear(&self) -> Result<(), IndexError>;
+}

@@ -1,0 +1,158 @@
+//! What a start owes the index: the rows of everything that the log holds past its position.
+//!
+//! The same fold that restores the owners gives the rows. A checkpoint keeps no whole state of
+//! ended instances, so an index that is behind it is made again from the whole log; so is one that
+//! is ahead of the log, which is then an older copy.
+
+use std::collections::HashMap;
+
+use traaviis_model::{Seq, Snapshot};
+use traaviis_ports::{Index, IndexError, LogStore, Position, index::Row};
+
+use super::overlay::row_of;
+use crate::{
+    error::Error,
+    limits::INDEX_BATCH_ROWS,
+    owner::{FixedHasher, Key},
+    recovery::Recovery,
+};
+
+/// Records between two calls of a rebuild's progress.
+const PROGRESS_EVERY: u64 = 10_000;
+
+/// What a rebuild did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Records read.
+    pub records: u64,
+    /// Instances in the index now.
+    pub instances: u64,
+    /// Instances left out because their history is damaged.
+    pub damaged: u64,
+    /// Position of the index now.
+    pub position: Position,
+}
+
+/// Makes the index again from the whole log; `progress` is told the position now and then.
+pub fn rebuild(
+    log: &dyn LogStore,
+    index: &dyn Index,
+    progress: &mut dyn FnMut(Position),
+) -> Result<Rebuilt, Error> {
+    index.clear().map_err(Error::Index)?;
+    let mut recovery = Recovery::new(0);
+    let mut catchup = Catchup::new(index, 0);
+    let mut records = 0;
+    let mut failed = None;
+    let position = log.scan(0, &mut |line| {
+        if failed.is_some() {
+            return;
+        }
+        records += 1;
+        if records % PROGRESS_EVERY == 0 {
+            progress(line.position);
+        }
+        failed = recovery.line(line, Some(&mut catchup)).err();
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let instances = catchup.finish(&recovery, position).map_err(Error::Index)?;
+    let damaged = recovery.fault_count() as u64;
+    Ok(Rebuilt { records, instances, damaged, position })
+}
+
+/// Rows of what a recovery reads.
+pub(crate) struct Catchup<'a> {
+    index: &'a dyn Index,
+    from: Position,
+    touched: HashMap<Key, Places, FixedHasher>,
+    rows: Vec<Row>,
+    count: u64,
+    failed: Option<IndexError>,
+}
+
+/// Where the records of an instance stand, as far as they were read.
+#[derive(Default)]
+struct Places {
+    first: Option<Position>,
+    last: Position,
+}
+
+impl<'a> Catchup<'a> {
+    /// Returns a catch-up of everything from a position on.
+    pub(crate) fn new(index: &'a dyn Index, from: Position) -> Catchup<'a> {
+        let (touched, rows) = (HashMap::default(), Vec::new());
+        Catchup { index, from, touched, rows, count: 0, failed: None }
+    }
+
+    /// Makes the index again when it does not fit the log and its checkpoint; says why, if so.
+    pub(crate) fn begin(
+        &mut self,
+        log: &dyn LogStore,
+        checkpoint: Position,
+    ) -> Result<Option<&'static str>, Error> {
+        let position = self.index.position().map_err(Error::Index)?;
+        let why = if position > log.tail() {
+            "it is ahead of the log"
+        } else if position < checkpoint {
+            "it is missing, of another release, or behind the checkpoint"
+        } else {
+            self.from = position;
+            return Ok(None);
+        };
+        self.from = rebuild(log, self.index, &mut |_| ())?.position;
+        Ok(Some(why))
+    }
+
+    /// Notes a record of an instance.
+    pub(crate) fn record(&mut self, key: Key, seq: Seq, position: Position) {
+        if position < self.from {
+            return;
+        }
+        let places = self.touched.entry(key).or_default();
+        places.last = position;
+        if seq == 1 {
+            places.first = Some(position);
+        }
+    }
+
+    /// Takes the whole state of an instance that has ended.
+    pub(crate) fn ended(&mut self, snapshot: &Snapshot) {
+        let Some(places) = self.touched.remove(&Key::of(snapshot)) else { return };
+        self.put(snapshot, &places);
+    }
+
+    /// Takes the open instances, and sets the position.
+    pub(crate) fn finish(
+        mut self,
+        recovery: &Recovery,
+        position: Position,
+    ) -> Result<u64, IndexError> {
+        let touched = std::mem::take(&mut self.touched);
+        let mut open: Vec<&Snapshot> = recovery.snapshots().collect();
+        // In the order of the table: rows put anywhere in it cost several times as much.
+        open.sort_unstable_by_key(|it| Key::of(it));
+        for snapshot in open {
+            if let Some(places) = touched.get(&Key::of(snapshot)) {
+                self.put(snapshot, places);
+            }
+        }
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.index.put(&mut self.rows.drain(..), position)?;
+        Ok(self.count)
+    }
+
+    fn put(&mut self, snapshot: &Snapshot, places: &Places) {
+        self.count += 1;
+        self.rows.push(row_of(snapshot, places.first, places.last));
+        if self.rows.len() >= INDEX_BATCH_ROWS && self.failed.is_none() {
+            self.failed = self.index.put(&mut self.rows.drain(..), 0).err();
+        }
+        if self.failed.is_some() {
+            self.rows.clear();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What no owner holds in memory: states and histories of instances, from the index where it knows
+//! them, else from the log.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use traaviis_model::{InstanceId, Record, Snapshot, TenantCtx};
+use traaviis_ports::{IndexError, LogStore, Position, index::Row};
+
+use crate::{error::Error, index::Feeder, limits::READ_RECORDS_MAX};
+
+/// The whole log.
+const EVERYWHERE: Range<Position> = 0..Position::MAX;
+
+/// Reads what was.
+#[derive(Clone)]
+pub struct Past {
+    log: Arc<dyn LogStore>,
+    feeder: Option<Arc<Feeder>>,
+}
+
+impl Past {
+    /// Reads from a log alone.
+    pub fn of(log: Arc<dyn LogStore>) -> Past {
+        Past { log, feeder: None }
+    }
+
+    pub(crate) fn new(log: Arc<dyn LogStore>, feeder: Option<Arc<Feeder>>) -> Past {
+        Past { log, feeder }
+    }
+
+    /// Returns the last state of an instance; none when there is none in this tenant.
+    pub(crate) fn state(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        let row = match self.row(ctx, id) {
+            Ok(None) => return Ok(None),
+            Ok(Some(row)) => Some(row),
+            Err(_) => None,
+        };
+        let body = row.as_ref().and_then(|it| it.snapshot.as_deref());
+        if let Some(snapshot) = body.and_then(|it| serde_json::from_slice(it).ok()) {
+            return Ok(Some(Arc::new(snapshot)));
+        }
+        let mut snapshot: Option<Snapshot> = None;
+        self.each(ctx, id, places(row.as_ref()), &mut |record| {
+            let applied = match &mut snapshot {
+                None => Snapshot::create(&record).map(|it| snapshot = Some(it)),
+                Some(it) => it.apply(&record),
+            };
+            applied.map_err(|error| Error::Damaged { id, source: Arc::new(error) })
+        })?;
+        Ok(snapshot.map(Arc::new))
+    }
+
+    /// Returns the whole history of an instance; empty when there is none in this tenant.
+    pub(crate) fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
+        let row = self.row(ctx, id).ok().flatten();
+        let mut records = Vec::new();
+        self.each(ctx, id, places(row.as_ref()), &mut |record| {
+            records.push(record);
+            Ok(())
+        })?;
+        Ok(records)
+    }
+
+    /// Says whether there ever was such an instance.
+    pub(crate) fn has(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
+        match self.row(ctx, id) {
+            Ok(row) => row.is_some(),
+            Err(_) => self.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty()),
+        }
+    }
+
+    fn row(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {
+        match &self.feeder {
+            Some(feeder) => feeder.get(ctx, id),
+            None => Err(IndexError::Failed("there is none".into())),
+        }
+    }
+
+    /// Visits the records of an instance, a part of them in memory at a time.
+    fn each(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        mut within: Range<Position>,
+        visit: &mut dyn FnMut(Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut from = 1;
+        loop {
+            let part = self.log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
+            let count = part.lines.len();
+            for line in part.lines {
+                let record =
+                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
+                if record.header.tenant_id != ctx.tenant() {
+                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
+                    return Err(Error::TenantMismatch { id, expected, found });
+                }
+                from = record.header.seq + 1;
+                visit(record)?;
+            }
+            if count < READ_RECORDS_MAX {
+                return Ok(());
+            }
+            within.start = part.next;
+        }
+    }
+}
+
+impl fmt::Debug for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Past").field("feeder", &self.feeder).finish_non_exhaustive()
+    }
+}
+
+/// Returns where the records of an instance stand.
+fn places(row: Option<&Row>) -> Range<Position> {
+    match row {
+        Some(Row { first: Some(first), last, .. }) => *first..*last + 1,
+        _ => EVERYWHERE,
+    }
+}

@@ -1,0 +1,336 @@
+//! The index of a data directory in SQLite, behind the [`Index`] port.
+//!
+//! One connection writes, a few read beside it (WAL). `synchronous` is `NORMAL`: what a power cut
+//! takes away is read from the log again. The caller holds the data directory's lock.
+//!
+//! Invariant: whatever state the file is in, [`SqliteIndex::open`] gives an index that works. One
+//! that cannot be used is moved aside, never repaired and never removed.
+
+mod query;
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use traaviis_model::{InstanceId, TenantCtx};
+use traaviis_ports::{
+    Index, IndexError, Position,
+    index::{Query, Row},
+};
+
+/// Directory of the index in a data directory.
+pub const INDEX_DIR: &str = "index";
+/// Name of the database.
+pub const INDEX_FILE: &str = "index.sqlite";
+/// Version of the tables; another one is made again.
+const SCHEMA: i32 = 1;
+/// KiB of pages that the writer keeps; most of the index's memory.
+const WRITER_CACHE_KIB: i32 = 16 << 10;
+/// KiB of pages that a reader keeps.
+const READER_CACHE_KIB: i32 = 4 << 10;
+/// Idle readers that are kept.
+const READERS_MAX: usize = 4;
+/// Pages in the WAL before SQLite copies them into the database.
+const WAL_PAGES: i32 = 4_000;
+/// How long a connection waits for another program that holds the database.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
+    correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
+    parent) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+    ON CONFLICT (tenant, id) DO UPDATE SET workflow = excluded.workflow, \
+    version = excluded.version, status = excluded.status, state = excluded.state, \
+    correlation = excluded.correlation, asks = excluded.asks, seq = excluded.seq, \
+    updated_at = excluded.updated_at, finished_at = excluded.finished_at, due = excluded.due, \
+    first = COALESCE(excluded.first, first), last = excluded.last \
+    WHERE excluded.seq >= seq";
+const PUT_SNAPSHOT: &str = "INSERT INTO snapshots (tenant, id, seq, body) VALUES (?1, ?2, ?3, ?4) \
+    ON CONFLICT (tenant, id) DO UPDATE SET seq = excluded.seq, body = excluded.body \
+    WHERE excluded.seq >= seq";
+
+/// An index that was found unusable and moved aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What was wrong.
+    pub why: String,
+}
+
+/// The index.
+pub struct SqliteIndex {
+    path: PathBuf,
+    access: Access,
+    /// Closed before the writer, which then copies its WAL into the database and removes it.
+    readers: Mutex<Vec<Connection>>,
+    /// None between being moved aside and opened anew.
+    writer: Mutex<Option<Connection>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+}
+
+impl SqliteIndex {
+    /// Opens the index of a data directory, making an empty one when there is none, when it has
+    /// other tables, or when it cannot be read.
+    pub fn open(data: &Path) -> Result<(SqliteIndex, Option<SetAside>), IndexError> {
+        let dir = data.join(INDEX_DIR);
+        fs::create_dir_all(&dir).map_err(|error| failed(format!("{}: {error}", dir.display())))?;
+        let path = dir.join(INDEX_FILE);
+        let (writer, aside) = match open_writer(&path) {
+            Ok(writer) => (writer, None),
+            Err(error @ IndexError::Damaged(_)) => {
+                let aside = SetAside { path: move_aside(&path)?, why: error.to_string() };
+                (open_writer(&path)?, Some(aside))
+            }
+            Err(error) => return Err(error),
+        };
+        let writer = Mutex::new(Some(writer));
+        Ok((SqliteIndex { path, access: Access::Write, writer, readers: Mutex::default() }, aside))
+    }
+
+    /// Opens the index beside the process that writes it, or without one; none when there is no
+    /// index, or one of another release.
+    pub fn open_read_only(data: &Path) -> Result<Option<SqliteIndex>, IndexError> {
+        let path = data.join(INDEX_DIR).join(INDEX_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let index = SqliteIndex {
+            path,
+            access: Access::Read,
+            writer: Mutex::new(None),
+            readers: Mutex::default(),
+        };
+        let is_known = index.read(|connection| Ok(schema_of(connection)? == SCHEMA))?;
+        Ok(is_known.then_some(index))
+    }
+
+    /// Moves the database aside, as damaged as it is, and begins an empty one.
+    pub fn set_aside(&self, why: &str) -> Result<SetAside, IndexError> {
+        let mut writer = lock(&self.writer);
+        *writer = None;
+        lock(&self.readers).clear();
+        let path = move_aside(&self.path)?;
+        *writer = Some(open_writer(&self.path)?);
+        Ok(SetAside { path, why: why.into() })
+    }
+
+    fn read<T>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        let held = lock(&self.readers).pop();
+        let reader = match held {
+            Some(reader) => reader,
+            None => open_reader(&self.path).map_err(told)?,
+        };
+        let answer = ask(&reader).map_err(told);
+        let mut readers = lock(&self.readers);
+        if answer.is_ok() && readers.len() < READERS_MAX {
+            readers.push(reader);
+        }
+        answer
+    }
+
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        let mut writer = lock(&self.writer);
+        let Some(connection) = writer.as_mut() else {
+            return Err(failed(match self.access {
+                Access::Read => "it is open for reading only",
+                Access::Write => "it was moved aside",
+            }));
+        };
+        work(connection).map_err(told)
+    }
+}
+
+impl Index for SqliteIndex {
+    fn position(&self) -> Result<Position, IndexError> {
+        self.read(|connection| {
+            let sql = "SELECT position FROM progress";
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|it| it as Position)
+        })
+    }
+
+    fn put(
+        &self,
+        rows: &mut dyn Iterator<Item = Row>,
+        position: Position,
+    ) -> Result<(), IndexError> {
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            {
+                let mut put = transaction.prepare_cached(PUT)?;
+                let mut put_snapshot = transaction.prepare_cached(PUT_SNAPSHOT)?;
+                for row in rows {
+                    let (tenant, id) = (row.tenant.0.as_bytes(), row.id.0.as_bytes());
+                    put.execute(params![
+                        tenant,
+                        id,
+                        &*row.workflow,
+                        &*row.version,
+                        row.status.as_str(),
+                        &*row.state,
+                        row.correlation.as_deref(),
+                        row.asks,
+                        row.seq as i64,
+                        row.created_at.0,
+                        row.updated_at.0,
+                        row.finished_at.map(|it| it.0),
+                        row.due.map(|it| it.0),
+                        row.first.map(|it| it as i64),
+                        row.last as i64,
+                        row.parent.as_ref().map(|it| it.0.as_bytes()),
+                    ])?;
+                    if let Some(body) = &row.snapshot {
+                        put_snapshot.execute(params![tenant, id, row.seq as i64, body])?;
+                    }
+                }
+                let sql = "UPDATE progress SET position = MAX(position, ?1)";
+                transaction.prepare_cached(sql)?.execute([position as i64])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
+        self.read(|connection| query::list(connection, ctx.tenant(), query))
+    }
+
+    fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {
+        self.read(|connection| query::get(connection, ctx.tenant(), id))
+    }
+
+    fn ids(
+        &self,
+        ctx: &TenantCtx,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<InstanceId>, IndexError> {
+        self.read(|connection| query::ids(connection, ctx.tenant(), digits, limit))
+    }
+
+    fn sync(&self) -> Result<(), IndexError> {
+        // Copies the WAL into the database and syncs both; a reader that is in the way is passed.
+        self.write(|connection| {
+            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        })
+    }
+
+    fn clear(&self) -> Result<(), IndexError> {
+        let emptied = self.write(|connection| {
+            connection.execute_batch(
+                "BEGIN; DELETE FROM instances; DELETE FROM snapshots; \
+                 UPDATE progress SET position = 0; COMMIT",
+            )
+        });
+        match emptied {
+            Err(IndexError::Damaged(why)) => self.set_aside(&why).map(drop),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Debug for SqliteIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteIndex").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, IndexError> {
+    let mut connection = Connection::open(path).map_err(told)?;
+    prepare(&mut connection).map_err(told)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    // A WAL that grew while a reader was slow is cut again.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    if schema_of(connection)? == SCHEMA {
+        return connection.query_row("SELECT position FROM progress", [], |_| Ok(()));
+    }
+    let transaction = connection.transaction()?;
+    for table in ["progress", "instances", "snapshots"] {
+        transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+    }
+    transaction.execute_batch(include_str!("index/schema.sql"))?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    transaction.commit()
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    Ok(connection)
+}
+
+fn schema_of(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Gives the database and what belongs to it a name that is free, and returns it.
+fn move_aside(path: &Path) -> Result<PathBuf, IndexError> {
+    let named = |number: u32, end: &str| {
+        let name = format!("{INDEX_FILE}.damaged-{number}{end}");
+        path.with_file_name(name)
+    };
+    let number = (1..).find(|it| !named(*it, "").exists()).unwrap_or(u32::MAX);
+    for end in ["", "-wal", "-shm"] {
+        let from = path.with_file_name(format!("{INDEX_FILE}{end}"));
+        match fs::rename(&from, named(number, end)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(format!("cannot move `{}` aside: {error}", from.display())));
+            }
+            _ => {}
+        }
+    }
+    Ok(named(number, ""))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A transaction that a panic interrupts is rolled back by SQLite.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed(why: impl Into<Arc<str>>) -> IndexError {
+    IndexError::Failed(why.into())
+}
+
+/// Turns SQLite's answer into the port's.
+fn told(error: rusqlite::Error) -> IndexError {
+    let why: Arc<str> = error.to_string().into();
+    match &error {
+        rusqlite::Error::SqliteFailure(cause, _) => match cause.code {
+            ErrorCode::DiskFull => IndexError::Full,
+            ErrorCode::OperationInterrupted
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory => IndexError::Failed(why),
+            _ => IndexError::Damaged(why),
+        },
+        // A column that holds something else than was written, or a table that is not there.
+        _ => IndexError::Damaged(why),
+    }
+}

@@ -1,0 +1,75 @@
+//! `traaviis rebuild`: the index of a data directory, made again from its log.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use traaviis_ports::LogStore as _;
+use traaviis_store::SqliteIndex;
+
+use crate::{
+    data::{needs_log, open_log},
+    exit::{Exit, Failure},
+    lookup::Aside,
+    operations::DataArgs,
+    output::{self, Output},
+};
+
+/// Time between two lines of progress.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Makes the index of a data directory again from its log.
+///
+/// The index answers `ps`, `show` and others without reading the log. It is kept by the running
+/// process and made again by itself when it is missing, damaged or does not fit the log; this
+/// command does it now. No process may hold the directory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let dir = args.data.dir();
+    needs_log(dir)?;
+    let (log, _) = open_log(dir)?;
+    let (index, aside) = SqliteIndex::open(dir).map_err(Failure::from)?;
+    if let Some(aside) = &aside {
+        output::warn(format_args!("warning: {} (index_failed)", Aside(aside)));
+    }
+    let (begun, tail) = (Instant::now(), log.tail());
+    let mut told = begun;
+    let rebuilt = traaviis_runtime::index::rebuild(&*log, &index, &mut |position| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            output::warn(format_args!("{position} of {tail} records"));
+        }
+    })
+    .map_err(|error| Failure::new(Exit::Finding, error.code(), error.to_string()))?;
+    let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
+    log.close();
+    if output.is_json() {
+        output.json(&json!({
+            "records": rebuilt.records,
+            "instances": rebuilt.instances,
+            "damaged": rebuilt.damaged,
+            "position": rebuilt.position,
+            "seconds": seconds,
+            "set_aside": aside.map(|it| it.path),
+        }));
+        return Ok(Exit::Ok);
+    }
+    output.line(&format!(
+        "index of `{}` made again: {} instances from {} records in {seconds} s",
+        dir.display(),
+        rebuilt.instances,
+        rebuilt.records
+    ));
+    if rebuilt.damaged > 0 {
+        output.line(&format!(
+            "{} damaged instances are left out; `traaviis doctor` names the places",
+            rebuilt.damaged
+        ));
+    }
+    Ok(Exit::Ok)
+}
