@@ -3,7 +3,7 @@
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
-    record::{Ending, Lineage, Operation},
+    record::{Ending, Lineage, Operation, Retried},
 };
 
 use crate::{gates::Left, machine::Machine};
@@ -78,7 +78,11 @@ pub enum Input {
         path: Text,
         /// The decision.
         resolution: Resolution,
+        /// Why.
+        reason: Option<Text>,
     },
+    /// An instance that failed goes on; only one that has ended takes it.
+    Reopen(Box<Retried>),
     /// An operator does something by hand.
     Operate(Operation),
 }
@@ -88,6 +92,8 @@ pub enum Input {
 pub enum Resolution {
     /// It happened, and gave this value.
     Happened(Value),
+    /// It is left out; go on with this value.
+    Skip(Value),
     /// It did not; try again.
     Retry,
     /// Treat it as failed.
@@ -175,6 +181,7 @@ mod input;
 mod microstep;
 mod operate;
 mod recover;
+mod reopen;
 mod run;
 mod select;
 
@@ -183,6 +190,7 @@ pub(crate) use env::{ItemEnv, StepEnv};
 pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};
+pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.

@@ -2,7 +2,9 @@
 //!
 //! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
-//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers),
+//! `cancel`, `terminate`, `happened PATH JSON`, `skip PATH JSON`, `retry PATH`,
+//! `give-up PATH` (answers), `again [new|paused]`, `leave-out PATH JSON` (an instance that failed
+//! goes on),
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
 //! `decide PATH OUTCOME [FORM]`, `ended PATH STATUS [JSON]` (the child of a node).
 //! Every script is replayed at its end and must give the same bytes.
@@ -17,6 +19,7 @@ mod interpreter;
 mod operate;
 mod people;
 pub(crate) mod reference;
+mod reopen;
 mod retry;
 mod saga;
 mod statechart;
@@ -34,7 +37,7 @@ use traaviis_model::{
 
 use crate::{
     Machine,
-    step::{Input, Request, Resolution, Step, StepContext, start, step},
+    step::{Input, Request, Resolution, Retry, Step, StepContext, start, step},
 };
 
 pub(crate) fn machine(document: &str) -> Machine {
@@ -109,6 +112,10 @@ impl<'m> World<'m> {
         let scheduled = self.snapshot.node(tree, path).map_or(0, |node| node.scheduled);
         let outcome =
             |outcome| Input::Outcome { tree, path: path.into(), scheduled, attempt, outcome };
+        let answer = |resolution| {
+            let reason = Some("why not".into());
+            Input::Resolve { tree, path: path.into(), resolution, reason }
+        };
         let task = |act| Input::Operate(Operation::Task { tree, path: path.into(), act });
         let input = match word {
             "send" => Input::Event { event: path.into(), data: json(tail), id: None },
@@ -146,10 +153,26 @@ impl<'m> World<'m> {
             },
             "happened" => {
                 let resolution = Resolution::Happened(json(tail));
-                Input::Resolve { tree, path: path.into(), resolution }
+                answer(resolution)
             }
-            "retry" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Retry },
-            "give-up" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Fail },
+            "skip" => answer(Resolution::Skip(json(tail))),
+            "retry" => answer(Resolution::Retry),
+            "give-up" => answer(Resolution::Fail),
+            "again" | "leave-out" => {
+                let retry = Retry {
+                    reason: Some("why not".into()),
+                    as_new: rest == "new",
+                    paused: rest == "paused",
+                    skip: (word == "leave-out").then(|| (path.into(), json(tail))),
+                };
+                let class = |_: &str, _: &Value| DeliveryClass::OtherWrite;
+                writeln!(self.out, "> {line}").unwrap();
+                match crate::plan_retry(&self.records, retry, class) {
+                    Ok(retried) => self.feed(Input::Reopen(retried)),
+                    Err(why) => writeln!(self.out, "  refused {}: {why}", why.code).unwrap(),
+                }
+                return;
+            }
             "pause" => Input::Operate(Operation::Pause { reason: None }),
             "resume" => Input::Operate(Operation::Resume { reason: None }),
             "edit" => Input::Operate(Operation::EditData {
@@ -239,6 +262,10 @@ fn show(body: &Body) -> Option<String> {
         }
         Body::DataChanged { patch, .. } => {
             patch.iter().map(|op| serde_json::to_string(op).unwrap()).collect::<Vec<_>>().join(" ")
+        }
+        Body::Retried(it) => format!("goes on after {}", it.to),
+        Body::EffectScheduled { path, key: Some(key), .. } if !key.ends_with(&**path) => {
+            format!("key {}", key.trim_start_matches("00000000-0000-0000-0000-000000000007"))
         }
         Body::EffectStarted { path, attempt, .. } => format!("start {path}#{attempt}"),
         Body::EffectAttemptFailed { path, attempt, error, next_due, .. } => {

@@ -5,6 +5,7 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod line;
+mod retried;
 mod upgraded;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use retried::{Again, Retried};
 pub use upgraded::{TreePlace, Upgraded};
 
 /// Version of the record schema written by this release.
@@ -235,6 +237,17 @@ pub enum TimerKind {
 }
 
 impl TimerKind {
+    /// Returns the tree that the timer belongs to.
+    pub fn tree(&self) -> Option<Seq> {
+        match self {
+            TimerKind::Delay { tree, .. }
+            | TimerKind::Retry { tree, .. }
+            | TimerKind::Deadline { tree, .. }
+            | TimerKind::Cleanup { tree } => Some(*tree),
+            TimerKind::After { .. } | TimerKind::Raise { .. } => None,
+        }
+    }
+
     /// Says whether the timer belongs to a node of a tree.
     pub fn is_of(&self, of: Seq, node: &str) -> bool {
         match self {
@@ -827,9 +840,12 @@ pub enum Body {
         /// Node.
         #[serde(default, skip_serializing_if = "str::is_empty")]
         path: Text,
-        /// What was decided: `happened`, `retry` or `fail`; `cancelled` when nothing is left to
-        /// decide.
+        /// What was decided: `happened`, `skip`, `retry` or `fail`; `cancelled` when nothing is
+        /// left to decide.
         resolution: Text,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
     },
     /// No new steps and no new attempts until it is resumed.
     Paused {
@@ -866,6 +882,8 @@ pub enum Body {
     },
     /// The instance goes on with another version.
     Upgraded(Box<Upgraded>),
+    /// An instance that failed goes on where it failed.
+    Retried(Box<Retried>),
     /// The end was asked for.
     CancelRequested {
         /// Skips exit actions and compensation.
@@ -987,6 +1005,7 @@ impl Body {
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
             Body::Upgraded(_) => "upgraded",
+            Body::Retried(_) => "retried",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",

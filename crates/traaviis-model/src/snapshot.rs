@@ -328,6 +328,15 @@ pub enum ApplyError {
 }
 
 impl Snapshot {
+    /// Returns the state of an instance that had ended, after the record by which it goes on;
+    /// needs no other record.
+    pub fn reopen(record: &Record) -> Option<Snapshot> {
+        let header = &record.header;
+        let Body::Retried(retried) = &record.body else { return None };
+        let (id, seq, step) = (header.instance_id, header.seq, header.step);
+        Some(Snapshot { id, seq, step, updated_at: header.at, ..(*retried.state).clone() })
+    }
+
     /// Returns the state after the first record, which must be `created`.
     pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
         let header = &record.header;
@@ -545,6 +554,10 @@ impl Snapshot {
                 self.children.remove(child).ok_or_else(|| child.to_string())?;
             }
             Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
+            Body::Retried(retried) => {
+                let (id, seq, step) = (self.id, self.seq, self.step);
+                *self = Snapshot { id, seq, step, updated_at: at, ..(*retried.state).clone() };
+            }
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -800,10 +813,14 @@ impl Snapshot {
 
 impl Tree {
     fn open(&mut self, path: &Text, node: Node) -> Result<(), String> {
+        let is_new = !self.nodes.contains_key(path);
         if let Some((parent, segment)) = self.parent_of(path) {
             let parent = self.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;
-            parent.opened += 1;
-            parent.running.push(segment);
+            // One that runs already is only scheduled anew.
+            if is_new || !parent.running.contains(&segment) {
+                parent.opened += 1;
+                parent.running.push(segment);
+            }
         }
         self.nodes.insert(path.clone(), node);
         Ok(())

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_engine::{Birth, Machine, Resolution};
+use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     history,
     limits::INBOX_MAX,
-    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
+    owner::{Command, EventIds, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
     runtime::{From, Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
@@ -207,7 +207,7 @@ impl Handle {
         self.command(ctx, id, Command::Cancel { terminate, reason })
     }
 
-    /// Decides an unknown outcome.
+    /// Answers an incident.
     pub fn resolve(
         &self,
         ctx: &TenantCtx,
@@ -215,8 +215,9 @@ impl Handle {
         tree: Seq,
         path: impl Into<Text>,
         resolution: Resolution,
+        reason: Option<Text>,
     ) -> Result<Accepted, Error> {
-        self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution })
+        self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution, reason })
     }
 
     /// Pauses, resumes, edits or moves an instance by hand.
@@ -241,6 +242,41 @@ impl Handle {
             let upgrade = Upgrade { ctx: ctx.clone(), id, machine, reply };
             self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
         })
+    }
+
+    /// Lets an instance that has failed go on where it failed.
+    pub fn retry(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        retry: Retry,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let records = self.history(ctx, id)?;
+        let folded = Snapshot::fold(&records);
+        let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
+        let base = base.ok_or(Error::NotFound { id })?;
+        let connector = &self.inner.shared.ports.connector;
+        let class = |kind: &str, input: &Value| connector.delivery_class(ctx, kind, input);
+        let retried = plan_retry(&records, retry, class).map_err(Error::Rejected)?;
+        let mut event_ids = None;
+        records.iter().for_each(|it| EventIds::note(&mut event_ids, it));
+        self.reopen(ctx, base, Vec::new(), Input::Reopen(retried), event_ids)
+    }
+
+    fn reopen(
+        &self,
+        ctx: &TenantCtx,
+        base: Snapshot,
+        copied: Vec<Record>,
+        input: Input,
+        event_ids: Option<Box<EventIds>>,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let (ctx, key) = (ctx.clone(), Key::of(&base));
+        let outcome: StartOutcome = wait(|reply| {
+            let reopen = Reopen { ctx: ctx.clone(), base, copied, input, event_ids, reply };
+            self.send_message(&key, Message::Reopen(Box::new(reopen)));
+        })?;
+        self.whole(&ctx, outcome.found)
     }
 
     /// Does something to an instance and waits until it is durable.
@@ -450,6 +486,7 @@ fn refuse(message: Message, error: Error) {
     match message {
         Message::Start(start) => (start.reply)(Err(error)),
         Message::Upgrade(upgrade) => (upgrade.reply)(Err(error)),
+        Message::Reopen(reopen) => (reopen.reply)(Err(error)),
         Message::Command { reply, .. } => reply(Err(error)),
         Message::Find { reply, .. } => reply(Err(error)),
         // The reply is dropped, which its receiver sees.

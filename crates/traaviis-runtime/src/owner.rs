@@ -17,6 +17,7 @@ mod family;
 mod gated;
 mod mailbox;
 mod message;
+mod reopening;
 mod slots;
 mod starting;
 mod upgrading;
@@ -56,7 +57,8 @@ pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
-    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome, Upgrade,
+    Collected, Command, Committed, Found, Message, Outbox, Reopen, Reply, Start, StartOutcome,
+    Upgrade,
 };
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -318,6 +320,10 @@ impl Owner {
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
                 None => self.command(id, command, Origin::Caller(ctx, reply), now),
+            },
+            Message::Reopen(reopen) => match self.refusal() {
+                Some(error) => (reopen.reply)(Err(error)),
+                None => self.reopen(*reopen, now, outbox),
             },
             // What an instance asked is part of its work, which goes on while nothing new is taken.
             Message::Deliver { ctx, id, command, reply } => match &self.dead {

@@ -332,6 +332,15 @@ impl Recovery {
     }
 
     fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {
+        if let Some(snapshot) = Snapshot::reopen(record) {
+            if self.finished.remove(&key).is_some() {
+                self.finished_order.retain(|it| *it != key);
+            }
+            let contexts = self.contexts.entry(key.tenant);
+            contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
+            self.put_instance(snapshot, None);
+            return Ok(());
+        }
         match Snapshot::create(record) {
             Ok(snapshot) => {
                 let contexts = self.contexts.entry(key.tenant);

@@ -25,6 +25,7 @@ pub mod schema;
 pub mod send;
 pub mod show;
 pub mod simulate;
+pub mod skip;
 pub mod tasks;
 pub mod test;
 pub mod upgrade;

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use traaviis_engine::{Machine, Resolution};
+use traaviis_engine::{Machine, Resolution, Retry};
 use traaviis_model::{
     InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
 };
@@ -185,15 +185,22 @@ impl Data {
         self.after(id)
     }
 
-    /// Decides an unknown outcome; returns the state after it.
+    /// Lets an instance that has failed go on; returns the state after it.
+    pub fn retry(&self, id: InstanceId, retry: Retry) -> Result<Snapshot, Failure> {
+        let found = self.handle.retry(&self.ctx, id, retry).map_err(refused)?;
+        Ok((*found).clone())
+    }
+
+    /// Answers an incident; returns the state after it.
     pub fn resolve(
         &self,
         id: InstanceId,
         tree: Seq,
         path: &str,
         resolution: Resolution,
+        reason: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.resolve(&self.ctx, id, tree, path, resolution).map_err(refused)?;
+        self.handle.resolve(&self.ctx, id, tree, path, resolution, reason).map_err(refused)?;
         self.after(id)
     }
 

@@ -32,7 +32,7 @@ use crate::{
     commands::{
         bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt, graph,
         import, incidents, log, logs, move_to, new, pause, ps, replay, resolve, retry, run, schema,
-        send, show, simulate, tasks, test, upgrade, validate, version,
+        send, show, simulate, skip, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -71,6 +71,7 @@ enum Command {
     Send(send::Args),
     Resolve(resolve::Args),
     Retry(retry::Args),
+    Skip(skip::Args),
     Tasks(tasks::Args),
     Incidents(incidents::Args),
     /// Stops an instance between two steps.
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
         Command::Resolve(args) => resolve::run(args, &output),
         Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),
+        Command::Skip(args) => skip::run(args, &output),
         Command::Incidents(args) => incidents::run(args, &output),
         Command::Pause(args) => pause::pause(args, &output),
         Command::Resume(args) => pause::resume(args, &output),

@@ -1,6 +1,7 @@
 //! Questions about a data directory, answered by whoever can: the running process through its
 //! socket, or this one by opening the directory. The answers are the same.
 
+mod again;
 pub mod tasks;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 use serde_json::{Value as Json, json};
-use traaviis_engine::Resolution;
+use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
     Seq, Snapshot,
     record::{Held, Operation},
@@ -211,7 +212,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.cancel(snapshot.id, terminate, reason.as_deref())?))
         }
-        Ask::Resolve { id, path, decision } => {
+        Ask::Resolve { id, path, decision, reason } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let tree = tree_of(&snapshot, &path)?;
             let resolution = match decision {
@@ -219,7 +220,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 Decision::Retry => Resolution::Retry,
                 Decision::Fail => Resolution::Fail,
             };
-            Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution)?))
+            Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution, reason)?))
         }
         Ask::Operate { id, operation } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -230,9 +231,12 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.upgrade(snapshot.id, &machine)?))
         }
-        Ask::Retry { id } => {
-            let (data, snapshot) = open_one(histories, data, &id)?;
-            Ok(changed(&retry(data, snapshot)?))
+        Ask::Retry { id, reason, as_new, paused } => {
+            let retry = Retry { reason, as_new, paused, skip: None };
+            Ok(changed(&again::retry(histories, data, &id, retry)?))
+        }
+        Ask::Skip { id, path, value, reason } => {
+            Ok(changed(&again::skip(histories, data, &id, (path, value), reason)?))
         }
         Ask::Task { id, path, act } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -249,18 +253,6 @@ fn open_ones(histories: &Histories, data: Option<&Data>) -> Result<Vec<Snapshot>
         Some(data) => data.open_instances(),
         None => histories.list()?.whole,
     })
-}
-
-/// Answers the incidents that stand open now, one after the other.
-fn retry(data: &Data, mut snapshot: Snapshot) -> Result<Snapshot, Failure> {
-    if snapshot.incidents.is_empty() {
-        let message = format!("instance `{}` has no incident to try again", snapshot.id);
-        return Err(Failure::finding("invalid_state", message));
-    }
-    for incident in snapshot.incidents.clone() {
-        snapshot = data.resolve(snapshot.id, incident.tree, &incident.path, Resolution::Retry)?;
-    }
-    Ok(snapshot)
 }
 
 fn incidents_of(open: &[Snapshot]) -> Json {
@@ -351,7 +343,8 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
     }
 }
 
-fn open_one<'a>(
+/// Finds the instance that a change is about, open or ended.
+fn known_one<'a>(
     histories: &Histories,
     data: Option<&'a Data>,
     id: &str,
@@ -359,7 +352,15 @@ fn open_one<'a>(
     let Some(data) = data else {
         return Err(Failure::new(Exit::Internal, "internal", "a change needs a runtime"));
     };
-    let snapshot = snapshot_of(histories, Some(data), id)?;
+    Ok((data, snapshot_of(histories, Some(data), id)?))
+}
+
+fn open_one<'a>(
+    histories: &Histories,
+    data: Option<&'a Data>,
+    id: &str,
+) -> Result<(&'a Data, Snapshot), Failure> {
+    let (data, snapshot) = known_one(histories, data, id)?;
     if snapshot.status.is_finished() {
         let message = format!(
             "instance `{}` has ended as {}; it takes nothing more",

@@ -162,8 +162,9 @@ impl Trace {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Bad, &format!("! incident {incident} at {path}: {message}"))
             }
-            Body::IncidentResolved { incident, path, resolution, .. } => {
-                format!("! incident {incident} at {path} resolved: {resolution}")
+            Body::IncidentResolved { incident, path, resolution, reason, .. } => {
+                let why = because(reason.as_ref());
+                format!("! incident {incident} at {path} resolved: {resolution}{why}")
             }
             Body::CancelRequested { terminate, reason } => {
                 let how = if *terminate { "termination" } else { "cancellation" };
@@ -181,6 +182,10 @@ impl Trace {
             Body::Upgraded(it) => {
                 let how = if it.rollback { "back to" } else { "goes on with" };
                 format!("✎ {how} version {} (was {})", it.to_version, it.from_version)
+            }
+            Body::Retried(it) => {
+                let why = because(it.reason.as_ref());
+                format!("✎ goes on from record {}{why}", it.to)
             }
             Body::Completing { status, .. } => {
                 style.paint(Ink::Dim, &format!("ending as {}, cleaning up", status.as_str()))

@@ -173,9 +173,11 @@ fn readdressed(
         Input::Unknown { tree, path, class } => {
             Input::Unknown { tree: tree_of(tree)?, path, class }
         }
-        Input::Resolve { tree, path, resolution } => {
-            Input::Resolve { tree: tree_of(tree)?, path, resolution }
+        Input::Resolve { tree, path, resolution, reason } => {
+            Input::Resolve { tree: tree_of(tree)?, path, resolution, reason }
         }
+        // It puts a state of the other version back.
+        Input::Reopen(_) => return None,
         Input::Operate(Operation::Task { tree, path, act }) => {
             let tree = tree_of(tree)?;
             Input::Operate(Operation::Task { tree, path, act })

@@ -84,6 +84,7 @@ impl Run<'_> {
             Input::Event { .. }
             | Input::Cancel { .. }
             | Input::Resolve { .. }
+            | Input::Reopen(_)
             | Input::Operate(_) => false,
         }
     }
@@ -186,7 +187,7 @@ impl Run<'_> {
     }
 }
 
-fn check_reason(reason: &Text) -> Result<(), Rejection> {
+pub(super) fn check_reason(reason: &str) -> Result<(), Rejection> {
     if reason.trim().is_empty() {
         return Err(Rejection::new(
             "validation_failed",

@@ -77,6 +77,7 @@ impl Class {
             Input::Cancel { .. }
             | Input::Resolve { .. }
             | Input::Operate(_)
+            | Input::Reopen(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
             Input::Outcome { .. }

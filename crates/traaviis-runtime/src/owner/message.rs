@@ -26,6 +26,8 @@ pub enum Message {
     Start(Start),
     /// A caller takes an instance over to another version.
     Upgrade(Upgrade),
+    /// A caller lets an instance begin from a history.
+    Reopen(Box<Reopen>),
     /// A caller does something to an instance.
     Command {
         /// Tenant and actor.
@@ -140,6 +142,22 @@ pub struct Upgrade {
     pub reply: Reply<Accepted>,
 }
 
+/// An instance that begins from a history: one that failed goes on, or a fork of another.
+pub struct Reopen {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// State before its first step from now on.
+    pub base: Snapshot,
+    /// Records that a fork begins with; none of an instance that goes on.
+    pub copied: Vec<Record>,
+    /// That step.
+    pub input: Input,
+    /// Deduplication ids in its history so far, besides the copied records.
+    pub event_ids: Option<Box<EventIds>>,
+    /// Told after the commit.
+    pub reply: Reply<StartOutcome>,
+}
+
 /// What a start gave.
 #[derive(Clone, Debug)]
 pub struct StartOutcome {
@@ -185,6 +203,8 @@ pub enum Command {
         path: Text,
         /// The decision.
         resolution: Resolution,
+        /// Why.
+        reason: Option<Text>,
     },
     /// Pauses, resumes, edits or moves it by hand.
     Operate(Operation),
@@ -195,8 +215,8 @@ impl From<Command> for Input {
         match command {
             Command::Event { event, data, id } => Input::Event { event, data, id },
             Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
-            Command::Resolve { tree, path, resolution } => {
-                Input::Resolve { tree, path, resolution }
+            Command::Resolve { tree, path, resolution, reason } => {
+                Input::Resolve { tree, path, resolution, reason }
             }
             Command::Operate(operation) => Input::Operate(operation),
         }

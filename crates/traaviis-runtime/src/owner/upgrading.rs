@@ -60,7 +60,11 @@ impl Owner {
     }
 
     /// Returns the machine of a definition in the log.
-    fn version(&mut self, tenant: TenantId, hash: DefinitionHash) -> Option<Arc<Machine>> {
+    pub(super) fn version(
+        &mut self,
+        tenant: TenantId,
+        hash: DefinitionHash,
+    ) -> Option<Arc<Machine>> {
         if let Some(found) = self.definitions.machines.get(&hash) {
             return Some(Arc::clone(found));
         }

@@ -204,7 +204,7 @@ fn a_restart_goes_on_where_the_last_process_stopped() {
         handle.wait_for(&ctx(), payment, |it| !it.incidents.is_empty(), PATIENCE).unwrap().unwrap();
     let incident = &asks.incidents[0];
     let happened = Resolution::Happened(Value::Int(9));
-    handle.resolve(&ctx(), payment, incident.tree, incident.path.clone(), happened).unwrap();
+    handle.resolve(&ctx(), payment, incident.tree, incident.path.clone(), happened, None).unwrap();
     let ended = handle.wait_for(&ctx(), payment, |it| it.status.is_finished(), PATIENCE).unwrap();
     assert_eq!(ended.unwrap().output.as_i64(), Some(9));
     assert_eq!(bench.connector.ledger().entries().len(), 0);

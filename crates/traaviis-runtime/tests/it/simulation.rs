@@ -405,7 +405,7 @@ impl<'m> Sim<'m> {
                     }
                     What::Operate(operation) => Command::Operate(operation),
                     What::Resolve(tree, path, resolution) => {
-                        Command::Resolve { tree, path, resolution }
+                        Command::Resolve { tree, path, resolution, reason: None }
                     }
                     _ => Command::Cancel { terminate: false, reason: None },
                 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
-    DefinitionHash, Seq, Value,
+    DefinitionHash, Seq, Text, Value,
     record::{Operation, TaskAct},
 };
 
@@ -56,6 +56,9 @@ pub enum Ask {
         path: String,
         /// The decision.
         decision: Decision,
+        /// Why.
+        #[serde(default)]
+        reason: Option<Text>,
     },
     /// Asks for the end.
     Cancel {
@@ -80,10 +83,30 @@ pub enum Ask {
         /// Document of the version.
         definition: Value,
     },
-    /// Answers every incident with another try.
+    /// Answers every incident with another try; lets an instance that failed go on.
     Retry {
         /// Instance.
         id: String,
+        /// Why.
+        #[serde(default)]
+        reason: Option<Text>,
+        /// With other idempotency keys.
+        #[serde(default)]
+        as_new: bool,
+        /// Pause it where it failed.
+        #[serde(default)]
+        paused: bool,
+    },
+    /// Leaves an effect out that failed or waits for a person.
+    Skip {
+        /// Instance.
+        id: String,
+        /// Node, as the incident or the error names it.
+        path: Text,
+        /// What it gives.
+        value: Value,
+        /// Why.
+        reason: Text,
     },
     /// Does something about a task.
     Task {
@@ -123,6 +146,7 @@ impl Ask {
                 | Ask::Operate { .. }
                 | Ask::Upgrade { .. }
                 | Ask::Retry { .. }
+                | Ask::Skip { .. }
                 | Ask::Task { .. }
         )
     }
