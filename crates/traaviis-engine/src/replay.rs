@@ -72,8 +72,10 @@ pub fn replay_versions(
     versions: &[&Machine],
     records: &[Record],
 ) -> Result<Option<Snapshot>, ReplayError> {
-    let mut state: Option<Snapshot> = None;
-    let mut rest = records;
+    // What a fork shares with its original was decided there, with another id; it is only folded.
+    let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_))).unwrap_or(0);
+    let (copied, mut rest) = records.split_at(shared);
+    let mut state = Snapshot::fold(copied)?;
     while let Some(first) = rest.first() {
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
         let (taken, later) = rest.split_at(count);
@@ -282,6 +284,7 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             };
             task(*tree, path, act)
         }
+        Body::Forked(forked) => Input::Fork(forked.clone()),
         Body::Retried(retried) => Input::Reopen(retried.clone()),
         Body::InputHeld { held } => crate::step::input_of(held.clone()),
         Body::Paused { reason } => Input::Operate(Operation::Pause { reason: reason.clone() }),

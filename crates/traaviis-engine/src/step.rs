@@ -3,7 +3,7 @@
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
-    record::{Ending, Lineage, Operation, Retried},
+    record::{Ending, Forked, Lineage, Operation, Retried},
 };
 
 use crate::{gates::Left, machine::Machine};
@@ -83,6 +83,8 @@ pub enum Input {
     },
     /// An instance that failed goes on; only one that has ended takes it.
     Reopen(Box<Retried>),
+    /// A fork parts from its original.
+    Fork(Box<Forked>),
     /// An operator does something by hand.
     Operate(Operation),
 }
@@ -176,6 +178,7 @@ pub struct Rejection {
 
 mod actions;
 mod env;
+mod fork;
 mod incident;
 mod input;
 mod microstep;
@@ -187,6 +190,7 @@ mod select;
 
 pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
+pub use fork::{Branch, Fork, plan_fork};
 pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};

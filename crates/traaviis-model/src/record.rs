@@ -4,6 +4,7 @@
 //! `tenant_id`, `instance_id`, `seq` ([`LineKey`]), so that a scan can find a history without
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
+mod forked;
 mod line;
 mod retried;
 mod upgraded;
@@ -18,6 +19,7 @@ use crate::{
     value::Value,
 };
 
+pub use forked::{Forked, Results, Told};
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
 pub use retried::{Again, Retried};
 pub use upgraded::{TreePlace, Upgraded};
@@ -882,6 +884,20 @@ pub enum Body {
     },
     /// The instance goes on with another version.
     Upgraded(Box<Upgraded>),
+    /// The instance goes on from the history of another one, of which the records before this one
+    /// are a copy.
+    Forked(Box<Forked>),
+    /// An attempt is not made: it gives what the original of a fork was told.
+    EffectRecalled {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// Record of the original.
+        from: Seq,
+    },
     /// An instance that failed goes on where it failed.
     Retried(Box<Retried>),
     /// The end was asked for.
@@ -936,6 +952,7 @@ impl Body {
         match self {
             Body::EffectScheduled { tree, path, .. }
             | Body::EffectStarted { tree, path, .. }
+            | Body::EffectRecalled { tree, path, .. }
             | Body::EffectAttemptFailed { tree, path, .. }
             | Body::EffectCompleted { tree, path, .. }
             | Body::EffectSkipped { tree, path }
@@ -1005,6 +1022,8 @@ impl Body {
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
             Body::Upgraded(_) => "upgraded",
+            Body::Forked(_) => "forked",
+            Body::EffectRecalled { .. } => "effect_recalled",
             Body::Retried(_) => "retried",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",

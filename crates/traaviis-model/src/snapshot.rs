@@ -18,8 +18,10 @@ use crate::{
     value::Value,
 };
 
+mod fork;
 mod patch;
 mod upgrade;
+pub use fork::Origin;
 pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
@@ -62,6 +64,9 @@ pub struct Snapshot {
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// Where it comes from, when it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Box<Origin>>,
     /// Children that have not ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub children: BTreeMap<InstanceId, Child>,
@@ -368,6 +373,7 @@ impl Snapshot {
             ending: None,
             correlation: correlation.clone(),
             lineage: lineage.clone(),
+            forked_from: None,
             children: BTreeMap::new(),
             history: BTreeMap::new(),
             timers: Vec::new(),
@@ -554,6 +560,7 @@ impl Snapshot {
                 self.children.remove(child).ok_or_else(|| child.to_string())?;
             }
             Body::Upgraded(upgraded) => self.upgrade(upgraded)?,
+            Body::Forked(forked) => self.fork(forked)?,
             Body::Retried(retried) => {
                 let (id, seq, step) = (self.id, self.seq, self.step);
                 *self = Snapshot { id, seq, step, updated_at: at, ..(*retried.state).clone() };
@@ -679,6 +686,13 @@ impl Snapshot {
                 tree.open(path, Node { scheduled: seq, ..Node::opened(effect, input, key) })
             }
             Body::EffectStarted { tree, path, attempt } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = NodeStatus::Started;
+                node.attempt = *attempt;
+                Ok(())
+            }
+            Body::EffectRecalled { tree, path, attempt, from } => {
+                self.recall(*from)?;
                 let node = self.node_mut(*tree, path)?;
                 node.status = NodeStatus::Started;
                 node.attempt = *attempt;

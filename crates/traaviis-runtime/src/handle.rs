@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
+use traaviis_engine::{
+    Birth, Branch, Fork, Input, Machine, Resolution, Retry, plan_fork, plan_retry,
+};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
@@ -261,6 +263,19 @@ impl Handle {
         let mut event_ids = None;
         records.iter().for_each(|it| EventIds::note(&mut event_ids, it));
         self.reopen(ctx, base, Vec::new(), Input::Reopen(retried), event_ids)
+    }
+
+    /// Starts a fork of an instance; it is durable when this returns.
+    pub fn fork(
+        &self,
+        ctx: &TenantCtx,
+        of: InstanceId,
+        fork: impl FnOnce(InstanceId) -> Fork,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let records = self.history(ctx, of)?;
+        let fork = fork(self.inner.shared.ports.ids.instance_id());
+        let Branch { copied, base, forked } = plan_fork(&records, fork).map_err(Error::Rejected)?;
+        self.reopen(ctx, base, copied, Input::Fork(forked), None)
     }
 
     fn reopen(

@@ -2,6 +2,7 @@
 //! socket, or this one by opening the directory. The answers are the same.
 
 mod again;
+mod fork;
 pub mod tasks;
 
 use std::{
@@ -16,6 +17,8 @@ use traaviis_model::{
     record::{Held, Operation},
     snapshot::Incident,
 };
+
+use traaviis_runtime::{Filter, Summary};
 
 use crate::{
     clock,
@@ -190,6 +193,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             };
             Ok(list_of(&listed, all))
         }
+        Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
             Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
@@ -204,9 +208,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(json!({ "lines": lines }))
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
-        Ask::Send { id, event, data: payload } => {
+        Ask::Send { id, event, data: payload, event_id } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
-            Ok(changed(&data.send(snapshot.id, &event, payload)?))
+            Ok(changed(&data.send_once(snapshot.id, &event, payload, event_id)?))
         }
         Ask::Cancel { id, terminate, reason } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -238,6 +242,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::Skip { id, path, value, reason } => {
             Ok(changed(&again::skip(histories, data, &id, (path, value), reason)?))
         }
+        Ask::Fork { id, fork } => fork::answer(histories, data, &id, fork),
         Ask::Task { id, path, act } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
@@ -310,6 +315,28 @@ fn list_of(listed: &Listed, all: bool) -> Json {
     }));
     items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
     json!({ "instances": items, "unreadable": listed.unreadable })
+}
+
+/// Names the instances that a filter takes.
+fn list_by(histories: &Histories, data: Option<&Data>, filter: &Filter) -> Result<Json, Failure> {
+    let mut found: Vec<Summary> = match data {
+        Some(data) => data.list(filter)?,
+        None => {
+            let whole = histories.list()?.whole;
+            whole.iter().filter(|it| filter.matches(it)).map(Summary::of).collect()
+        }
+    };
+    found.sort_by_key(|it| it.id);
+    let items = found.iter().map(|it| {
+        json!({
+            "id": it.id,
+            "workflow": it.workflow,
+            "version": it.version,
+            "status": it.status,
+            "state": it.state,
+        })
+    });
+    Ok(json!({ "instances": items.collect::<Vec<_>>() }))
 }
 
 fn changed(snapshot: &Snapshot) -> Json {

@@ -99,6 +99,8 @@ impl Trace {
             | Body::DataEdited { .. }
             | Body::Moved { .. }
             | Body::Upgraded(_)
+            | Body::Forked(_)
+            | Body::Retried(_)
             | Body::Completing { .. }
             | Body::Finished { .. }
             | Body::DocumentPut { .. } => Some((0, self.machine(&record.body)?)),
@@ -183,6 +185,10 @@ impl Trace {
                 let how = if it.rollback { "back to" } else { "goes on with" };
                 format!("✎ {how} version {} (was {})", it.to_version, it.from_version)
             }
+            Body::Forked(it) => {
+                let why = because(it.reason.as_ref());
+                format!("⑂ fork of {} from record {}{why}", it.from, it.shared)
+            }
             Body::Retried(it) => {
                 let why = because(it.reason.as_ref());
                 format!("✎ goes on from record {}{why}", it.to)
@@ -220,6 +226,10 @@ impl Trace {
                 let again =
                     if *attempt > 1 { format!("  attempt {attempt}") } else { String::new() };
                 format!("→ {name}  {what}{again}")
+            }
+            Body::EffectRecalled { from, .. } => {
+                let what = note.map_or("", |it| &it.what);
+                format!("⑂ {name}  {what}  as record {from} of the original")
             }
             Body::EffectAttemptFailed { attempt, error, next_due, .. } => {
                 let wait = relative(next_due.since(at));

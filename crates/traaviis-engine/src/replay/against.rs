@@ -176,8 +176,8 @@ fn readdressed(
         Input::Resolve { tree, path, resolution, reason } => {
             Input::Resolve { tree: tree_of(tree)?, path, resolution, reason }
         }
-        // It puts a state of the other version back.
-        Input::Reopen(_) => return None,
+        // They stand for states of the other version.
+        Input::Reopen(_) | Input::Fork(_) => return None,
         Input::Operate(Operation::Task { tree, path, act }) => {
             let tree = tree_of(tree)?;
             Input::Operate(Operation::Task { tree, path, act })

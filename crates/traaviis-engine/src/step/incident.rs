@@ -26,7 +26,8 @@ pub(super) fn held_of(input: &Input) -> Option<Held> {
         | Input::Cancel { .. }
         | Input::Resolve { .. }
         | Input::Operate(_)
-        | Input::Reopen(_) => return None,
+        | Input::Reopen(_)
+        | Input::Fork(_) => return None,
         Input::Timer { timer } => Held::Timer { timer: timer.clone() },
         Input::Starting { tree, path } => Held::Starting { tree: *tree, path: path.clone() },
         Input::Outcome { tree, path, scheduled, attempt, outcome } => Held::Outcome {

@@ -262,6 +262,7 @@ impl<'m> Run<'m> {
             }
             Input::Operate(operation) => self.operate(operation)?,
             Input::Reopen(retried) => self.reopen(retried)?,
+            Input::Fork(forked) => self.fork(forked)?,
         }
         if !self.is_ended() && self.snapshot.status != Status::Paused {
             self.settle();

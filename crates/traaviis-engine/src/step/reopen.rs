@@ -59,10 +59,19 @@ pub fn plan_retry(
     }
     let failed = failed_step(records);
     let (before, later) = records.split_at(failed.start);
-    let Some(mut state) = fold(before)? else {
-        return refuse("it failed in its first step; start another instance".into());
-    };
     let taken = &records[failed];
+    let Some(mut state) = fold(before)?.filter(|_| !matches!(taken[0].body, Body::Forked(_)))
+    else {
+        return refuse("it failed in its first step; start or fork another instance".into());
+    };
+    // It failed again at once: what it was about then has the state of that retry.
+    let once_more = match &taken[0].body {
+        Body::Retried(it) => {
+            state = (*it.state).clone();
+            Some(once_more(&mut state, &it.again))
+        }
+        _ => None,
+    };
     let again = match undone_tree(&state, taken, later)? {
         Some((tree, pointer)) => {
             state.trees.retain(|it| it.id != tree);
@@ -70,7 +79,10 @@ pub fn plan_retry(
             state.timers.retain(|it| it.kind.tree() != Some(tree));
             Again::Tree { pointer }
         }
-        None => find_again(&mut state, taken, before),
+        None => match once_more {
+            Some(again) => again,
+            None => find_again(&mut state, taken, before),
+        },
     };
     let again = match (again, retry.skip) {
         (Again::Call { tree, path, .. }, Some((meant, value))) if path == meant => {
@@ -136,6 +148,26 @@ fn undone_tree(
 fn is_undoing(tree: &Tree, path: &Text) -> bool {
     let status = tree.nodes.get(path).map(|it| it.status);
     status.is_some_and(crate::effects::is_undoing)
+}
+
+/// Says what a retry that failed at once was about. What it left out stays left out.
+fn once_more(state: &mut Snapshot, again: &Again) -> Again {
+    let Again::Skip { tree, path, value } = again else { return again.clone() };
+    match state.node(*tree, path).filter(|it| it.status == NodeStatus::Started) {
+        Some(node) => {
+            let held = Held::Outcome {
+                tree: *tree,
+                path: path.clone(),
+                scheduled: node.scheduled,
+                attempt: node.attempt,
+                value: value.clone(),
+                error: None,
+            };
+            state.held.insert(0, held);
+            Again::Input
+        }
+        None => again.clone(),
+    }
 }
 
 /// Says what the step that failed was about, and keeps in the state what it must take again.
@@ -273,17 +305,26 @@ impl Run<'_> {
         self.requests.extend(asked.map(Request::Perform));
     }
 
-    /// Schedules a call that is not over once more, with the parameters that it has.
-    pub(crate) fn call_again(&mut self, tree: Seq, path: &Text, as_new: bool) {
+    fn call_again(&mut self, tree: Seq, path: &Text, as_new: bool) {
         let Some(def) = self.def_of(tree, path) else { return };
         let (EffectKind::Call(params), Some(node)) = (&def.kind, self.node(tree, path)) else {
             return;
         };
-        let (mut input, mut key) = (node.input.clone(), node.key.clone().unwrap_or_default());
+        let mut key = node.key.clone().unwrap_or_default();
         // A child that failed is known to have failed, so another one is meant.
         if as_new || params.spawn.is_some() {
             key = format!("{key}.{}", self.snapshot.seq + 1).into();
         }
+        self.schedule_again(tree, path, key);
+    }
+
+    /// Schedules a call that is not over once more, with the parameters that it has.
+    pub(super) fn schedule_again(&mut self, tree: Seq, path: &Text, key: Text) {
+        let Some(def) = self.def_of(tree, path) else { return };
+        let (EffectKind::Call(params), Some(node)) = (&def.kind, self.node(tree, path)) else {
+            return;
+        };
+        let mut input = node.input.clone();
         if child_of(&input).is_some() && params.spawn.is_some() {
             let child = child_id(&self.snapshot, &key).to_string();
             let mut map = input.as_map().cloned().unwrap_or_default();

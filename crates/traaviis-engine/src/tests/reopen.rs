@@ -418,3 +418,13 @@ fn an_instance_may_fail_and_go_on_more_than_once() {
     "#]],
     );
 }
+
+#[test]
+fn an_instance_that_fails_again_at_once_keeps_what_was_left_out() {
+    check(
+        WORK,
+        "ok w/0 1\nfail w/1 down\nleave-out w/1 7\nagain paused\n\
+         edit [{\"op\":\"replace\",\"path\":\"/n\",\"value\":5}]\nresume",
+        expect![[""]],
+    );
+}

@@ -78,6 +78,7 @@ impl Class {
             | Input::Resolve { .. }
             | Input::Operate(_)
             | Input::Reopen(_)
+            | Input::Fork(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
             Input::Outcome { .. }

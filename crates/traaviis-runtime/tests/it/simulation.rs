@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Birth, Machine, Resolution, replay_versions};
+use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry, replay_versions};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
@@ -25,7 +25,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
+    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     recovery::Recovery,
     summary::Summary,
 };
@@ -85,7 +85,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.held > 0
                 && total.told > 0
                 && total.raised > 0
-                && total.upgraded > 0),
+                && total.upgraded > 0
+                && total.retried > 0),
         "{total:?}"
     );
 }
@@ -107,6 +108,8 @@ struct Facts {
     raised: u64,
     /// Instances that went on with another version, or back.
     upgraded: u64,
+    /// Instances that had failed and went on.
+    retried: u64,
     ended: usize,
 }
 
@@ -135,6 +138,7 @@ impl Facts {
         self.told += one.told;
         self.raised += one.raised;
         self.upgraded += one.upgraded;
+        self.retried += one.retried;
         self.ended += one.ended;
     }
 }
@@ -156,6 +160,8 @@ enum What {
     Resolve(Seq, Text, Resolution),
     /// To this machine.
     Upgrade(usize),
+    /// Of an instance that failed.
+    Retry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -309,6 +315,7 @@ impl<'m> Sim<'m> {
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
+            98 if self.rng.chance(1, 2) => self.retry_failed(),
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
@@ -380,6 +387,19 @@ impl<'m> Sim<'m> {
         let (id, what) = (op.id, op.what.clone());
         let answers = Arc::clone(&self.answers);
         let message = match what {
+            What::Retry => {
+                let planned = plan_retry(&self.histories[&id], Retry::default(), class);
+                let Ok(retried) = planned else {
+                    op.state = OpState::Refused;
+                    return;
+                };
+                let (base, input) = (self.folds[&id].clone(), Input::Reopen(retried));
+                let (ctx, copied, event_ids) = (ctx(), Vec::new(), None);
+                let reply = Box::new(move |answer: Result<StartOutcome, Error>| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                });
+                Message::Reopen(Box::new(Reopen { ctx, base, copied, input, event_ids, reply }))
+            }
             What::Start(number, peer) => Message::Start(Start {
                 ctx: ctx(),
                 machine: Arc::clone(&self.machines[number]),
@@ -577,6 +597,7 @@ impl<'m> Sim<'m> {
             }
             Body::InputHeld { held } => self.note_held(instance, held),
             Body::Upgraded(_) => self.facts.upgraded += 1,
+            Body::Retried(_) => self.facts.retried += 1,
             Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
@@ -712,6 +733,18 @@ impl<'m> Sim<'m> {
         }
     }
 
+    /// Some instances that failed go on where they failed.
+    fn retry_failed(&mut self) {
+        let failed = self.folds.values().filter(|it| it.status == Status::Failed);
+        let failed: Vec<InstanceId> = failed.map(|it| it.id).collect();
+        for id in failed {
+            if self.rng.chance(1, 4) {
+                self.ops.push(Op { id, what: What::Retry, state: OpState::Ready });
+                self.send(self.ops.len() - 1);
+            }
+        }
+    }
+
     fn resume_paused(&mut self) {
         let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
         let paused = open.filter(|it| it.status == Status::Paused);
@@ -801,13 +834,7 @@ impl<'m> Sim<'m> {
             .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
             .collect();
         self.check_state();
-        let class = |_: &TenantCtx, _: &str, input: &Value| match input
-            .get("function")
-            .and_then(Value::as_str)
-        {
-            Some("charge") => DeliveryClass::OtherWrite,
-            _ => DeliveryClass::KeyedWrite,
-        };
+        let class = |_: &TenantCtx, kind: &str, input: &Value| class(kind, input);
         for (owner, outside) in &mut self.shards {
             owner.resume(&class, self.now, outside);
         }
@@ -862,7 +889,11 @@ impl<'m> Sim<'m> {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Operate(_) | What::Resolve(..) | What::Upgrade(_) => {}
+                What::Cancel
+                | What::Operate(_)
+                | What::Resolve(..)
+                | What::Upgrade(_)
+                | What::Retry => {}
             }
         }
     }
@@ -954,6 +985,8 @@ impl<'m> Sim<'m> {
             for record in records {
                 match &record.body {
                     Body::ChildStarted { tree, path, child, .. } => {
+                        // Another one for a child that failed.
+                        started.retain(|_, it| *it != (*tree, path));
                         assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
                     }
                     Body::ChildFinished { child, status, .. } => {
@@ -1068,6 +1101,14 @@ fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
         }
     }
     None
+}
+
+/// Says what may be promised about a call.
+fn class(_: &str, input: &Value) -> DeliveryClass {
+    match input.get("function").and_then(Value::as_str) {
+        Some("charge") => DeliveryClass::OtherWrite,
+        _ => DeliveryClass::KeyedWrite,
+    }
 }
 
 fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
     DefinitionHash, Seq, Text, Value,
-    record::{Operation, TaskAct},
+    record::{Operation, PatchOp, Results, TaskAct},
 };
+
+use traaviis_runtime::Filter;
 
 use crate::exit::{Exit, Failure};
 
@@ -34,6 +36,11 @@ pub enum Ask {
         /// Finished ones too.
         all: bool,
     },
+    /// Names the instances that a filter takes, the newest first.
+    List {
+        /// Which ones.
+        filter: Filter,
+    },
     /// Shows one instance: its snapshot.
     Show {
         /// Instance.
@@ -47,6 +54,9 @@ pub enum Ask {
         event: String,
         /// Payload.
         data: Value,
+        /// Deduplication id.
+        #[serde(default)]
+        event_id: Option<Text>,
     },
     /// Decides an unknown outcome.
     Resolve {
@@ -108,6 +118,13 @@ pub enum Ask {
         /// Why.
         reason: Text,
     },
+    /// Starts a fork.
+    Fork {
+        /// Original.
+        id: String,
+        /// What it shall be.
+        fork: ForkAsk,
+    },
     /// Does something about a task.
     Task {
         /// Instance.
@@ -140,7 +157,8 @@ impl Ask {
     pub fn is_change(&self) -> bool {
         matches!(
             self,
-            Ask::Send { .. }
+            Ask::Fork { fork: ForkAsk { dry_run: false, .. }, .. }
+                | Ask::Send { .. }
                 | Ask::Resolve { .. }
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
@@ -150,6 +168,23 @@ impl Ask {
                 | Ask::Task { .. }
         )
     }
+}
+
+/// A fork on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForkAsk {
+    /// Last record of the original that counts; none means the last of all.
+    pub at: Option<Seq>,
+    /// Why.
+    pub reason: Option<Text>,
+    /// Who answers its calls.
+    pub results: Results,
+    /// What is changed in the data.
+    pub patch: Vec<PatchOp>,
+    /// It begins paused.
+    pub paused: bool,
+    /// Only say what it would be.
+    pub dry_run: bool,
 }
 
 /// A person's decision on the wire.
