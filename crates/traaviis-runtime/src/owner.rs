@@ -34,8 +34,8 @@ use std::{
 
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
 use traaviis_model::{
-    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Snapshot, TenantCtx,
-    TenantId, Text, Timestamp, Value,
+    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
+    TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
@@ -163,7 +163,7 @@ enum Commitment {
 
 /// What is shared by the instances of one tenant.
 struct Tenant {
-    /// Acts for committed records.
+    /// The engine in the tenant: acts for committed records.
     ctx: TenantCtx,
     slots: Slots,
 }
@@ -583,7 +583,9 @@ impl Owner {
     }
 
     fn context(&mut self, tenant: TenantId, job: &Job, now: Timestamp) -> StepContext {
-        let actor = job.origin.ctx().map_or(&self.engine, TenantCtx::actor).clone();
+        let by = job.origin.ctx();
+        let actor = by.map_or(&self.engine, TenantCtx::actor).clone();
+        let causation = by.and_then(TenantCtx::cause).cloned();
         let mut start_slots = 0;
         if let Some(it) = self.tenants.get_mut(&tenant) {
             if matches!(job.input, Input::Starting { .. }) {
@@ -594,7 +596,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation: None }
+        StepContext { now, start_slots, actor, causation }
     }
 
     fn append(
@@ -690,12 +692,14 @@ impl Owner {
         let seq = snapshot.seq;
         outbox.publish(Committed { records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
-        self.request(key, requests, now, outbox);
+        self.request(key, seq, requests, now, outbox);
     }
 
+    /// Does what the step that ended with record `seq` asked for.
     fn request(
         &mut self,
         key: Key,
+        seq: Seq,
         requests: Vec<Request>,
         now: Timestamp,
         outbox: &mut dyn Outbox,
@@ -721,7 +725,7 @@ impl Owner {
                     self.forget_gate(key.tenant, &id);
                 }
                 Request::Close(child) => {
-                    let ctx = tenant.ctx.clone();
+                    let ctx = tenant.ctx.because_of(key.id, seq);
                     self.close_child(&ctx, child);
                 }
                 Request::Queue { tree, path } => {
@@ -838,7 +842,7 @@ impl Owner {
         let slots = self.settings.slots;
         self.tenants
             .entry(ctx.tenant())
-            .or_insert_with(|| Tenant { ctx: ctx.clone(), slots: Slots::new(slots) })
+            .or_insert_with(|| Tenant { ctx: ctx.as_engine(), slots: Slots::new(slots) })
     }
 
     fn open(

@@ -40,6 +40,9 @@ pub struct Summary {
     /// It was ended without exit actions and compensation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminated: bool,
+    /// Output and error stand here in full; otherwise the log has the rest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// FNV-1a of the start input's JSON; tells a repeated start from another one.
     pub input_hash: u64,
     /// When it was created.
@@ -61,7 +64,9 @@ impl Summary {
             true => snapshot.output.clone(),
             false => Value::Null,
         };
+        let error = snapshot.error.as_ref().map(shorten);
         Summary {
+            whole: output == snapshot.output && error == snapshot.error,
             id: snapshot.id,
             tenant_id: snapshot.tenant_id,
             workflow: snapshot.workflow.clone(),
@@ -70,7 +75,7 @@ impl Summary {
             state: snapshot.state().into(),
             seq: snapshot.seq,
             output,
-            error: snapshot.error.as_ref().map(shorten),
+            error,
             correlation: snapshot.correlation.clone(),
             parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),
             terminated: snapshot.terminated,

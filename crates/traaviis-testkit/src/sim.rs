@@ -9,7 +9,8 @@ use traaviis_model::{Span, Timestamp};
 
 use crate::rng::Rng;
 
-/// How much to simulate: `SIM_SEEDS` seeds of `SIM_OPS` operations, or only seed `SIM_SEED`.
+/// How much to simulate: `SIM_SEEDS` seeds of `SIM_OPS` operations from `SIM_SEED` on, which alone
+/// means only that one.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// First seed.
@@ -26,7 +27,7 @@ impl Plan {
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
         let ops = number("SIM_OPS").unwrap_or(ops);
         match number("SIM_SEED") {
-            Some(first) => Plan { first, seeds: 1, ops },
+            Some(first) => Plan { first, seeds: number("SIM_SEEDS").unwrap_or(1), ops },
             None => Plan { first: 1, seeds: number("SIM_SEEDS").unwrap_or(seeds), ops },
         }
     }

@@ -34,8 +34,9 @@ impl Post for NoPost {
 }
 
 impl Owner {
-    /// Performs a call to another instance.
+    /// Performs a call to another instance, which learns the record that scheduled it as the cause.
     pub(super) fn ask_instance(&self, ctx: &TenantCtx, call: Call) {
+        let ctx = &ctx.because_of(call.id.instance, call.id.scheduled);
         let asked = match &*call.kind {
             "send_event" => self.send_event(ctx, &call),
             "spawn_fsm" => self.spawn(ctx, &call),

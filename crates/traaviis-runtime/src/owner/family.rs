@@ -126,7 +126,7 @@ impl Owner {
         self.attend_parent(ctx, snapshot);
         for (child, known) in &snapshot.children {
             if known.closing {
-                self.close_child(ctx, *child);
+                self.close_child(&ctx.because_of(snapshot.id, snapshot.seq), *child);
             }
             // A start without answer is asked for again, and leads to the same question.
             let node = snapshot.node(known.tree, &known.path);
@@ -218,7 +218,7 @@ impl Owner {
 
     /// Returns how an instance ended, from the log what memory does not keep.
     fn ending_of(&self, ctx: &TenantCtx, summary: &Summary) -> Ending {
-        let log = self.settings.log.as_deref();
+        let log = self.settings.log.as_deref().filter(|_| !summary.whole);
         let kept = log.and_then(|log| history::fold(log, ctx, summary.id).ok().flatten());
         match kept {
             Some(snapshot) => ending(&snapshot),

@@ -179,7 +179,7 @@ impl Owner {
             now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
-            causation: None,
+            causation: ctx.cause().cloned(),
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
@@ -271,11 +271,11 @@ impl Owner {
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
-        match is_reopened {
+match is_reopened {
             true => self.meet_family(&ctx, &snapshot),
             false => self.attend_parent(&ctx, &snapshot),
         }
-        self.request(key, requests, now, outbox);
+        self.request(key, snapshot.seq, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use traaviis_engine::Machine;
-use traaviis_model::{Body, InstanceId, Value, record::Status};
+use traaviis_model::{
+    Actor, Body, InstanceId, Record, Value,
+    record::{Header, Status},
+};
 use traaviis_ports::LogError;
 use traaviis_runtime::{
     Command,
@@ -115,6 +118,24 @@ fn a_message_is_taken_once_and_answered_alike() {
         })
         .collect();
     assert_eq!(sent.len(), 3);
+    // What an instance does by itself is nobody's act, and names what made it act.
+    let taken: Vec<&Record> = town
+        .world
+        .records
+        .iter()
+        .filter(|it| matches!(it.body, Body::EventDeferred { .. }))
+        .collect();
+    assert_eq!(taken.len(), 3);
+    for record in taken {
+        let Header { actor, causation_id, .. } = &record.header;
+        assert_eq!(*actor, Actor::engine());
+        let cause = causation_id.as_ref().and_then(|it| it.split_once(':')).expect("a cause");
+        let seq: u64 = cause.1.parse().expect("a number");
+        let of =
+            |it: &&Record| cause.0 == it.header.instance_id.to_string() && it.header.seq == seq;
+        let cause = town.world.records.iter().find(of).expect("the cause is a record");
+        assert_eq!(cause.body.kind(), "effect_scheduled");
+    }
     // Whoever asks again in the same words is answered in the same words.
     for (key, value) in sent {
         let again = town.world.command(id(1), event_with_id("hello", &key));
