@@ -51,8 +51,19 @@ fn recorded_results_answer_a_fork_until_it_asks_something_else() {
             > ok w/2 3
               done w/2 = 3
               done w = [1,2,3]
-            > fork 8
-              refused validation_failed: record 8 lies inside a step, which happens as a whole; fork at record 7 or 10
+            > fork 7
+              fork from 7, 4 recorded
+              recall w/0#1 from 8
+              done w/0 = 1
+              recall w/1#1 from 11
+              w/1#1 failed: down, next at 10s
+            > at 10s
+              recall w/1#2 from 15
+              done w/1 = 2
+              key mine
+              recall w/2#1 from 18
+              done w/2 = 3
+              done w = [1,2,3]
             > send go
               go -> end
               finished completed null
@@ -121,27 +132,30 @@ fn a_position_is_the_end_of_a_step_of_an_open_instance() {
         WORK,
         "fork 0\nfork 2\nfork 99\nsend go\nfork\nfork-paused 7\nresume",
         expect![[r#"
-        > start
-          - -> work
-          start w/0#1
-        > fork 0
-          refused validation_failed: there is no record 0; the history has records 1 to 7
-        > fork 2
-          refused validation_failed: record 2 lies inside a step, which happens as a whole; fork at record 7
-        > fork 99
-          refused validation_failed: there is no record 99; the history has records 1 to 7
-        > send go
-          go -> end
-          cancelled w/0: state_left
-          cancelled w: state_left
-          finished completed null
-        > fork
-          refused invalid_state: after record 13 the instance is completed; fork at record 7 or earlier
-        > fork-paused 6
-          refused validation_failed: record 6 lies inside a step, which happens as a whole; fork at record 7
-        > resume
-          refused instance_finished: the instance has ended with status `completed`
-    "#]],
+            > start
+              - -> work
+              start w/0#1
+            > fork 0
+              refused validation_failed: there is no record 0; the history has records 1 to 7
+            > fork 2
+              refused validation_failed: record 2 lies inside a step, which happens as a whole; fork at record 7
+            > fork 99
+              refused validation_failed: there is no record 99; the history has records 1 to 7
+            > send go
+              go -> end
+              cancelled w/0: state_left
+              cancelled w: state_left
+              finished completed null
+            > fork
+              refused invalid_state: after record 13 the instance is completed; fork at record 7 or earlier
+            > fork-paused 7
+              fork from 7, 0 recorded
+              paused
+            > resume
+              resumed
+              unknown w/0: ask
+              incident result_not_recorded w/0
+        "#]],
     );
 }
 

@@ -425,6 +425,36 @@ fn an_instance_that_fails_again_at_once_keeps_what_was_left_out() {
         WORK,
         "ok w/0 1\nfail w/1 down\nleave-out w/1 7\nagain paused\n\
          edit [{\"op\":\"replace\",\"path\":\"/n\",\"value\":5}]\nresume",
-        expect![[""]],
+        expect![[r#"
+            > start
+              - -> work
+              start w/0#1
+            > ok w/0 1
+              done w/0 = 1
+              start w/1#1
+            > fail w/1 down
+              failed w/1: down
+              failed w: down
+              finished failed null
+            > leave-out w/1 7
+              goes on after 9
+              done w/1 = 7
+              failed w/2: expression_error
+              failed w: expression_error
+              finished failed null
+            > again paused
+              goes on after 9
+              paused
+            > edit [{"op":"replace","path":"/n","value":5}]
+              edited [{"op":"replace","path":"/n","value":5}]
+            > resume
+              resumed
+              released
+              done w/1 = 7
+              done w/2 = 2
+              done w = [1,7,2]
+              done.invoke.w -> end
+              finished completed 5
+        "#]],
     );
 }

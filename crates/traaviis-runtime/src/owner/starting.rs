@@ -271,7 +271,7 @@ impl Owner {
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
-match is_reopened {
+        match is_reopened {
             true => self.meet_family(&ctx, &snapshot),
             false => self.attend_parent(&ctx, &snapshot),
         }
