@@ -507,6 +507,8 @@ fn refuse(message: Message, error: Error) {
         // The reply is dropped, which its receiver sees.
         Message::List { .. }
         | Message::Deliver { .. }
+        | Message::Invoke(_)
+        | Message::Settle { .. }
         | Message::Outcome { .. }
         | Message::Yield { .. }
         | Message::Attend { .. }

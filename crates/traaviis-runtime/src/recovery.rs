@@ -23,6 +23,7 @@ use traaviis_ports::{Line, LogStore, Position};
 use crate::{
     checkpoint,
     error::Error,
+    history,
     limits::INTERNED_MAX,
     owner::{EventIds, FixedHasher, Key},
     summary::Summary,
@@ -100,6 +101,8 @@ pub struct Recovery {
     definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
     faults: HashMap<Key, Fault, FixedHasher>,
+    /// Instances that had ended and went on after the checkpoint.
+    reopened: HashSet<Key, FixedHasher>,
     contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
     texts: HashSet<Text, FixedHasher>,
     report: RecoveryReport,
@@ -116,6 +119,7 @@ impl Recovery {
             definitions: HashMap::default(),
             machines: HashMap::default(),
             faults: HashMap::default(),
+            reopened: HashSet::default(),
             contexts: HashMap::default(),
             texts: HashSet::default(),
             report: RecoveryReport::default(),
@@ -148,6 +152,7 @@ impl Recovery {
         if let Some(error) = failed {
             return Err(error);
         }
+        recovery.remember_events(log);
         for (tenant, id) in damaged {
             let key = Key { tenant: *tenant, id: *id };
             // An ended one is whole in memory; its history says for itself what is lost.
@@ -339,6 +344,7 @@ impl Recovery {
             let contexts = self.contexts.entry(key.tenant);
             contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
             self.put_instance(snapshot, None);
+            self.reopened.insert(key);
             return Ok(());
         }
         match Snapshot::create(record) {
@@ -357,6 +363,18 @@ impl Recovery {
                 self.damage(key, record.header.seq.saturating_sub(1), &error.to_string());
                 Ok(())
             }
+        }
+    }
+
+    /// Reads the deduplication ids of instances that went on: their end had dropped them.
+    fn remember_events(&mut self, log: &dyn LogStore) {
+        for key in std::mem::take(&mut self.reopened) {
+            let Some((_, event_ids)) = self.instances.get_mut(&key) else { continue };
+            let Some(ctx) = self.contexts.get(&key.tenant) else { continue };
+            // A history that cannot be read is damaged, which is told elsewhere.
+            let Ok(records) = history::read(log, ctx, key.id) else { continue };
+            *event_ids = None;
+            records.iter().for_each(|it| EventIds::note(event_ids, it));
         }
     }
 

@@ -460,7 +460,8 @@ fn call_text(kind: &str, input: &Value) -> String {
             text("workflow"),
             input.get("input").map(suffix).unwrap_or_default()
         ),
-        "send_event" => format!("{} to {}", text("event"), receiver(input)),
+        "send_event" | "invoke_fsm" => format!("{} to {}", text("event"), receiver(input)),
+        "broadcast_event" => format!("{} to {}", text("event"), everybody(input)),
         "call_api" => {
             let method = match text("method") {
                 "" => "GET".to_string(),
@@ -470,6 +471,14 @@ fn call_text(kind: &str, input: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Returns whom a broadcast is for.
+fn everybody(input: &Value) -> String {
+    let text = |key: &str| input.get("match")?.get(key)?.as_str().map(str::to_string);
+    let workflow = text("workflow").map_or("every instance".into(), |it| format!("every {it}"));
+    let state = text("state").map_or(String::new(), |it| format!(" in {it}"));
+    format!("{workflow}{state}")
 }
 
 /// Returns the instance that a message is for, as it was named.

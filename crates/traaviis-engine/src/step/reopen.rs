@@ -10,7 +10,7 @@
 use traaviis_model::{
     Body, DeliveryClass, Record, Seq, Snapshot, Span, Text, Value,
     call::{GATE, is_between_instances},
-    record::{Again, Held, ParentClose, Retried, Status, TimerKind},
+    record::{Again, Held, Retried, Status, TimerKind},
     snapshot::{NodeStatus, Tree},
 };
 
@@ -49,12 +49,12 @@ pub fn plan_retry(
     let Some(ended) = fold(records)?.filter(|it| it.status == Status::Failed) else {
         return refuse("only an instance that has failed can be tried again".into());
     };
-    if let Some(lineage) = &ended.lineage
-        && lineage.parent_close != ParentClose::Abandon
-    {
+    // What a parent knows of its child stays true, whatever it made of it.
+    if let Some(lineage) = &ended.lineage {
         let parent = lineage.parent_id;
         return refuse(format!(
-            "parent `{parent}` has taken the failure; retry the parent, which starts another child"
+            "parent `{parent}` knows that it failed; retry the parent, which starts another child, \
+             or fork this one, which has no parent then"
         ));
     }
     let failed = failed_step(records);

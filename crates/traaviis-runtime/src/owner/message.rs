@@ -10,7 +10,10 @@ use traaviis_model::{
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome};
 
-use super::{Accepted, EventIds, Relation};
+use super::{
+    Accepted, EventIds, Relation,
+    awaiting::{Invoke, Settled},
+};
 use crate::{
     error::Error,
     recovery::Fault,
@@ -49,6 +52,19 @@ pub enum Message {
         command: Command,
         /// Told after the commit.
         reply: Reply<Accepted>,
+    },
+    /// Another instance sends an event and waits for what follows.
+    Invoke(Box<Invoke>),
+    /// What became of an event for which somebody waits, when no step tells it.
+    Settle {
+        /// Tenant.
+        tenant: TenantId,
+        /// Who took the event.
+        of: InstanceId,
+        /// Who waits.
+        call: CallId,
+        /// What became of it.
+        how: Settled,
     },
     /// An attempt ended.
     Outcome {

@@ -25,7 +25,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
+    owner::{EventIds, Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     recovery::Recovery,
     summary::Summary,
 };
@@ -38,8 +38,8 @@ use traaviis_testkit::{
 };
 
 use crate::support::{
-    CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
-    TALKER, TRIP, ctx, id, lines, machine,
+    CALLER, CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT,
+    PICKY, TALKER, TRIP, ctx, id, lines, machine,
 };
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
@@ -49,7 +49,7 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED];
+    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED, CALLER];
     let machines: Vec<Arc<Machine>> =
         documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
@@ -394,7 +394,8 @@ impl<'m> Sim<'m> {
                     return;
                 };
                 let (base, input) = (self.folds[&id].clone(), Input::Reopen(retried));
-                let (ctx, copied, event_ids) = (ctx(), Vec::new(), None);
+                let (ctx, copied, mut event_ids) = (ctx(), Vec::new(), None);
+                self.histories[&id].iter().for_each(|it| EventIds::note(&mut event_ids, it));
                 let reply = Box::new(move |answer: Result<StartOutcome, Error>| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
                 });
@@ -826,6 +827,7 @@ impl<'m> Sim<'m> {
         let (slots, log) = (4, Some(log));
         let settings = Settings { slots, post, library, log, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
+        self.letters.1.store(count, std::sync::atomic::Ordering::SeqCst);
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
@@ -1081,9 +1083,10 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        // Who asks a gate or waits for a child moves when somebody else does.
-        let is_call =
-            |node: &Node| node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm");
+        // Who asks a gate or waits for another instance moves when somebody else does.
+        let is_call = |node: &Node| {
+            node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm" | "invoke_fsm")
+        };
         for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,

@@ -171,6 +171,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     }
     let changer = Changer::open(&args.data)?;
     let found = find(&action, &filter, &mut |ask| changer.ask(ask))?;
+    if found.is_empty() {
+        changer.close()?;
+        tell_plan(&action, &found, output);
+        return Ok(Exit::Ok);
+    }
     let plan = Plan {
         job: uuid::Uuid::now_v7().to_string().into(),
         action,
@@ -253,13 +258,12 @@ fn tell_plan(action: &Action, found: &[Found], output: &Output) {
     if output.is_json() {
         output.json(&json!({
             "action": action.word(),
-            "dry_run": true,
             "count": found.len(),
             "instances": found.iter().map(|it| &it.0).collect::<Vec<_>>(),
         }));
         return;
     }
-    output.line(&format!("{} would be about {} instances", action.word(), found.len()));
+    output.line(&format!("{} is about {} instances", action.word(), found.len()));
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for it in found {
         let text = |key: &str| it.text(key);

@@ -67,3 +67,11 @@ fn a_fork_goes_its_own_way() {
     world.check(&format!("replay {fork} --data d"), expect![[""]]);
     world.check(&format!("compare {id} {fork} --data d"), expect![[""]]);
 }
+
+#[test]
+fn a_job_leaves_out_what_failed() {
+    let world = failed();
+    world.check("bulk retry --error network_error --data d", expect![[""]]);
+    world.check("bulk skip 7 --error unknown_function --reason by-hand --data d", expect![[""]]);
+    world.check("bulk retry --status failed --dry-run --data d", expect![[""]]);
+}
