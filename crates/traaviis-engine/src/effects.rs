@@ -25,6 +25,7 @@ mod task;
 mod undo;
 
 pub(crate) use call::unknown_outcome;
+pub(crate) use child::{child_id, child_of};
 pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
 use traaviis_model::{

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     connectors::ConnectorArgs,
     control::client::Client,
-    control::protocol::{Ask, Filter},
+    control::protocol::{Ask, ListFilter},
     disk::{RawFile, percentile, space},
     exit::Exit,
     operations::DataArgs,
@@ -184,7 +184,8 @@ fn holder(dir: &Path) -> Check {
     let name = "holder";
     match Client::connect(dir) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
-        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: Filter::default() }) {
+        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: ListFilter::default() })
+        {
             Ok(answer) => {
                 let count = answer["instances"].as_array().map_or(0, Vec::len);
                 Check::ok(name, format!("a process holds it and answers ({count} open instances)"))
