@@ -8,7 +8,7 @@ use std::time::Duration;
 use jsonschema::Validator;
 use reqwest::Method;
 use traaviis_model::{
-    Diagnostic, Map, Text, Value,
+    Diagnostic, Map, Text, Value, builtin,
     document::{
         Format,
         tree::{Node, NodeKind},
@@ -165,6 +165,11 @@ impl Reader {
                     &path,
                     format!("`{name}` is not a function name such as `payment.charge`"),
                 );
+            }
+            if name.starts_with(builtin::PREFIX) {
+                let prefix = builtin::PREFIX;
+                let message = format!("`{prefix}` begins the names of built-in functions only");
+                self.wrong(value, &path, message);
             }
             if let Some(function) = self.function(value, &path, base.as_ref(), &headers) {
                 read.functions.0.insert(name.into(), function);

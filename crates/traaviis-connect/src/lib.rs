@@ -49,7 +49,8 @@ use tokio::{
     task::{AbortHandle, JoinError},
 };
 use traaviis_model::{
-    Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, call::CALL_KINDS,
+    Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, builtin,
+    call::CALL_KINDS,
 };
 use traaviis_ports::{Connector, OnOutcome, Outcome};
 
@@ -194,6 +195,7 @@ impl Connector for HttpConnector {
     fn delivery_class(&self, _ctx: &TenantCtx, kind: &str, input: &Value) -> DeliveryClass {
         match kind {
             "call_api" => api_class(input),
+            "call" if builtin::is_builtin(input) => DeliveryClass::SafeRead,
             // A function that is gone was perhaps a write when the attempt began.
             "call" => input
                 .get("function")
@@ -275,6 +277,10 @@ impl Shared {
     async fn work(&self, call: &Call, vault: &mut Vault<'_>) -> Outcome {
         match &*call.kind {
             "call_api" => http::call_api(&self.api, call, vault).await,
+            "call" if builtin::is_builtin(&call.input) => {
+                // The instance's own, whatever it calls.
+                builtin::answer(&call.input, call.id.instance.0.as_u64_pair().1)
+            }
             "call" => {
                 functions::call_function(&self.calls, &self.connectors.functions, call, vault).await
             }
@@ -300,7 +306,7 @@ impl Shared {
         if let Some(value) = call.input.get("timeout").filter(|it| !it.is_null()) {
             return functions::read_timeout(value).ok_or_else(wrong);
         }
-        if &*call.kind == "call" {
+        if &*call.kind == "call" && !builtin::is_builtin(&call.input) {
             return Ok(self.connectors.functions.find(&call.input)?.1.timeout());
         }
         Ok(http::API_TIMEOUT)

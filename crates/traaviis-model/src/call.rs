@@ -30,6 +30,18 @@ pub const CALL_KINDS: &[&str] = &[
     "query_documents",
 ];
 
+/// Returns the time of an attempt for which neither the workflow nor a function sets one: what a
+/// person would wait for an answer of this kind.
+pub fn default_timeout(kind: &str) -> Span {
+    Span::secs(match kind {
+        "call" => 5,
+        "call_llm" => 60,
+        "invoke_agent" | "spawn_agent" => 180,
+        "coordinate_agents" => 300,
+        _ => 30,
+    })
+}
+
 /// One attempt of one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {

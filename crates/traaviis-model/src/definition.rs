@@ -11,7 +11,10 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 
-use crate::{ids::DefinitionHash, ids::Text, value::Value};
+use crate::{
+    ids::{DefinitionHash, Text},
+    value::{Map, Value},
+};
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use test_case::{
@@ -62,10 +65,22 @@ pub struct Definition {
     pub correlation: Option<Correlation>,
     /// How instances of older versions go on with this one, in order of precedence.
     pub migrations: Vec<Migration>,
+    /// Times at which instances start by themselves.
+    pub schedules: Vec<Schedule>,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.
     pub tests: Vec<TestCase>,
+}
+
+/// A trigger of type `schedule`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// What the author wrote, in the keys of the input of the workflow `Schedule`, which carries
+    /// it out.
+    pub input: Map,
+    /// Its place in the document.
+    pub pointer: Pointer,
 }
 
 /// Warnings that need no repair, each with the reason: `x-waive` on the document or on a state.

@@ -4,7 +4,9 @@
 //! decisions live in `traaviis-engine`. Types that rest on disk ([`record`], [`snapshot`]) are
 //! versioned and keep reading what older releases wrote.
 
+pub mod builtin;
 pub mod call;
+pub mod cron;
 pub mod definition;
 pub mod diagnostic;
 pub mod document;

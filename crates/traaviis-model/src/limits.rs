@@ -14,6 +14,10 @@ pub const STATE_DEPTH_MAX: usize = 16;
 pub const COMPONENTS_MAX: usize = 100;
 /// Components inside components; deeper is a chain that nobody can read.
 pub const COMPONENT_DEPTH_MAX: usize = 8;
+/// Missed times of a schedule that are run for at once; more belong into one run over a range.
+pub const CRON_RUNS_MAX: usize = 1_000;
+/// Triggers of one workflow.
+pub const TRIGGERS_MAX: usize = 100;
 /// Declared events of one workflow.
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.

@@ -30,9 +30,8 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    limits::INBOX_MAX,
     owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
-    runtime::{From, Shard, Shared, Signal, shard_of},
+    runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
 };
@@ -97,7 +96,7 @@ impl Inner {
         let (sender, receiver) = channel();
         for shard in &self.shards {
             let message = Message::Collect(sender.clone());
-            let sent = shard.signals.send(Signal::Message(message, From::Runtime));
+            let sent = shard.signals.send(Signal::Message(message, None));
             sent.map_err(|_| Error::Stopping)?;
         }
         let mut collected = Vec::with_capacity(self.shards.len());
@@ -176,7 +175,7 @@ impl Handle {
         });
         let (machine, birth) = (Arc::clone(machine), Birth::default());
         let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
-        self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Start(start));
+        self.send_message(ctx, id, Message::Start(start));
         id
     }
 
@@ -189,7 +188,7 @@ impl Handle {
         reply: Reply<Accepted>,
     ) {
         let message = Message::Command { ctx: ctx.clone(), id, command, reply };
-        self.send_message(&Key { tenant: ctx.tenant(), id }, message);
+        self.send_message(ctx, id, message);
     }
 
     /// Takes an instance over to another version.
@@ -201,7 +200,7 @@ impl Handle {
         reply: Reply<Accepted>,
     ) {
         let upgrade = Upgrade { ctx: ctx.clone(), id, machine: Arc::clone(machine), reply };
-        self.send_message(&Key { tenant: ctx.tenant(), id }, Message::Upgrade(upgrade));
+        self.send_message(ctx, id, Message::Upgrade(upgrade));
     }
 
     // --- Commands that wait -----------------------------------------------------------------
@@ -289,9 +288,8 @@ impl Handle {
 
     /// Returns the state of an instance, open or ended.
     pub fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let key = Key { tenant: ctx.tenant(), id };
         let found = wait(|reply| {
-            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
@@ -313,7 +311,7 @@ impl Handle {
                 let _ = sender.send(summaries);
             });
             let message = Message::List { ctx: ctx.clone(), filter: filter.clone(), reply };
-            self.send_to(shard, message);
+            self.send_to(ctx, shard, message);
         }
         drop(sender);
         let mut summaries = Vec::new();
@@ -422,7 +420,7 @@ impl Handle {
             });
             let message = Message::Drain(reply);
             // A shard that has ended is drained.
-            let _ = shard.signals.send(Signal::Message(message, From::Runtime));
+            let _ = shard.signals.send(Signal::Message(message, None));
         }
         drop(sender);
         let end = Instant::now() + drain.min(DRAIN_MAX);
@@ -453,17 +451,18 @@ impl Handle {
         self.inner.feeder().ok_or_else(|| IndexError::Failed("there is none".into()))
     }
 
-    fn send_message(&self, key: &Key, message: Message) {
-        self.send_to(self.inner.shard(key), message);
+    fn send_message(&self, ctx: &TenantCtx, id: InstanceId, message: Message) {
+        let key = Key { tenant: ctx.tenant(), id };
+        self.send_to(ctx, self.inner.shard(&key), message);
     }
 
     /// Sends for a caller, who holds a place in the queue until the shard takes the message.
-    fn send_to(&self, shard: &Shard, message: Message) {
-        if shard.callers.fetch_add(1, Ordering::SeqCst) >= INBOX_MAX {
-            shard.callers.fetch_sub(1, Ordering::SeqCst);
+    fn send_to(&self, ctx: &TenantCtx, shard: &Shard, message: Message) {
+        let tenant = ctx.tenant();
+        let Some(place) = shard.places.take(tenant) else {
             return refuse(message, Error::Busy);
-        }
-        let sent = shard.signals.send(Signal::Message(message, From::Caller));
+        };
+        let sent = shard.signals.send(Signal::Message(message, Some((tenant, place))));
         if let Err(error) = sent
             && let Signal::Message(message, _) = error.0
         {
@@ -485,8 +484,7 @@ impl Handle {
     /// Says whether the log holds an instance that memory may have forgotten.
     fn is_forgotten(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
         let known = wait(|reply| {
-            let key = Key { tenant: ctx.tenant(), id };
-            self.send_message(&key, Message::Find { ctx: ctx.clone(), id, reply });
+            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
         matches!(known, Err(Error::NotFound { .. })) && self.inner.shared.past.has(ctx, id)
     }

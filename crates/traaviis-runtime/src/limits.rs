@@ -19,6 +19,15 @@ pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
 pub const FULL_RETRY: Span = Span::millis(500);
 /// Requests of callers on their way to one shard; beyond it callers get `busy` instead of a queue.
 pub const INBOX_MAX: usize = 65_536;
+/// Requests that each tenant may have on its way even when others fill the queue.
+pub const INBOX_TENANT_MIN: usize = 1_024;
+/// Requests that a tenant may have taken in one turn: few, so that a turn is short, and more than
+/// one, so that what belongs together is decided together.
+pub const TURN: u64 = 64;
+/// Appends of one shard on their way to the log before it takes no new work of callers. What waits
+/// in the log waits in its order, so only what waits before it can be fair; two groups keep the
+/// writer busy.
+pub const IN_FLIGHT_MAX: usize = 8_192;
 /// Appends a shard gathers before it hands them to the log in the middle of a batch: enough to
 /// share the cost of a lock and a wake-up, few enough that the log writes while the shard decides.
 pub const FLUSH_AT: usize = 64;

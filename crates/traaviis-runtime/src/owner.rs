@@ -398,6 +398,11 @@ impl Owner {
             && self.tenants.values().all(|it| it.slots.running() == 0)
     }
 
+    /// Returns how many appends are on their way to the log, or will be once it answers.
+    pub fn in_flight(&self) -> usize {
+        self.commits.len() + self.definitions.waiting_count()
+    }
+
     /// Returns the error that ended this owner.
     pub fn failure(&self) -> Option<&LogError> {
         self.dead.as_ref()

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -30,9 +30,13 @@ use crate::{
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
+    inbox::{Inbox, Place, Places},
     index::{Feeder, OnGivenUp, Reached},
     library::{Library, NoLibrary},
-    limits::{BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT},
+    limits::{
+        BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
+        IN_FLIGHT_MAX,
+    },
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport},
@@ -42,19 +46,12 @@ use crate::{
 /// What a shard's thread can be told.
 #[expect(clippy::large_enum_variant, reason = "nearly every signal is a message; a box costs more")]
 pub(crate) enum Signal {
-    /// A message for the owner; from a caller, it frees a place.
-    Message(Message, From),
+    /// A message for the owner; one of a caller comes with its place in the queue.
+    Message(Message, Option<(TenantId, Place)>),
     /// Look at the clock: it was moved.
     Wake,
     /// End the thread.
     Stop,
-}
-
-/// Who sent a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
-    Caller,
-    Runtime,
 }
 
 /// Ways out of the runtime.
@@ -221,8 +218,8 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub(crate) struct Shard {
     pub signals: Sender<Signal>,
-    /// Places that callers hold in the queue.
-    pub callers: Arc<AtomicUsize>,
+    /// Places of callers in the queue.
+    pub places: Arc<Places>,
 }
 
 /// The senders of all shards, for what instances send to each other.
@@ -231,7 +228,7 @@ struct Senders(Vec<Sender<Signal>>);
 impl Post for Senders {
     fn post(&self, to: Key, message: Message) {
         // A shard that has ended learns it at the next start: the call has no outcome.
-        let _ = self.0[shard_of(&to, self.0.len())].send(Signal::Message(message, From::Runtime));
+        let _ = self.0[shard_of(&to, self.0.len())].send(Signal::Message(message, None));
     }
 }
 
@@ -242,8 +239,7 @@ fn start_shard(
     shared: &Arc<Shared>,
     reached: Arc<Reached>,
 ) -> Result<Shard, Error> {
-    let callers = Arc::new(AtomicUsize::new(0));
-    let shard = Shard { signals, callers };
+    let shard = Shard { signals, places: Arc::default() };
     let sink: Arc<dyn CommitSink> =
         Arc::new(ShardSink { signals: shard.signals.clone(), reached: Arc::clone(&reached) });
     let outbox = ShardOutbox {
@@ -252,7 +248,7 @@ fn start_shard(
         sink,
         appends: Vec::new(),
     };
-    let worker = Worker { owner, outbox, receiver, callers: Arc::clone(&shard.callers), reached };
+    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new(), reached };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
         .spawn(move || worker.run())
@@ -265,7 +261,7 @@ struct Worker {
     owner: Owner,
     outbox: ShardOutbox,
     receiver: Receiver<Signal>,
-    callers: Arc<AtomicUsize>,
+    inbox: Inbox,
     reached: Arc<Reached>,
 }
 
@@ -278,30 +274,26 @@ impl Worker {
         self.owner.resume(&class, ports.clock.now(), &mut self.outbox);
         loop {
             self.outbox.flush();
-            let Some(first) = self.wait(ports.clock.now()) else { return };
-            let mut next = first;
+            let mut goes_on = true;
+            if !self.inbox.is_ready(self.has_room()) {
+                goes_on = self.wait(ports.clock.now());
+            }
+            while goes_on && let Ok(signal) = self.receiver.try_recv() {
+                goes_on = self.sort(signal);
+            }
+            if !goes_on {
+                return self.end(ports.clock.now());
+            }
             let now = ports.clock.now();
             for _ in 0..BATCH_MAX {
-                match next {
-                    Some(Signal::Message(message, from)) => self.take(message, from, now),
-                    Some(Signal::Stop) => return self.outbox.flush(),
-                    Some(Signal::Wake) => {}
-                    None => break,
-                }
-                next = self.receiver.try_recv().ok();
-            }
-            // The last one taken out of the queue is not to be lost when the batch is full.
-            if let Some(Signal::Message(message, from)) = next {
-                self.take(message, from, now);
+                let Some(message) = self.inbox.pop(self.has_room()) else { break };
+                self.take(message, now);
             }
             self.owner.tick(ports.clock.now(), &mut self.outbox);
         }
     }
 
-    fn take(&mut self, message: Message, from: From, now: Timestamp) {
-        if from == From::Caller {
-            self.callers.fetch_sub(1, Ordering::SeqCst);
-        }
+    fn take(&mut self, message: Message, now: Timestamp) {
         let published = match &message {
             Message::Committed(outcomes) => last_of(outcomes),
             _ => None,
@@ -312,16 +304,42 @@ impl Worker {
         }
     }
 
-    /// Waits for a signal or the next timer; the outer none ends the thread.
-    fn wait(&mut self, now: Timestamp) -> Option<Option<Signal>> {
-        let Some(wake) = self.owner.next_wake() else {
-            return self.receiver.recv().ok().map(Some);
+    /// Takes what still waits, and lets go.
+    fn end(&mut self, now: Timestamp) {
+        while let Some(message) = self.inbox.pop(true) {
+            self.take(message, now);
+        }
+        self.outbox.flush();
+    }
+
+    /// Says whether callers' work can be begun.
+    fn has_room(&self) -> bool {
+        self.owner.in_flight() < IN_FLIGHT_MAX
+    }
+
+    /// Puts a signal where it waits; false when it ends the thread.
+    fn sort(&mut self, signal: Signal) -> bool {
+        match signal {
+            Signal::Message(message, caller) => self.inbox.push(message, caller),
+            Signal::Wake => {}
+            Signal::Stop => return false,
+        }
+        true
+    }
+
+    /// Waits for a signal or the next timer; false ends the thread.
+    fn wait(&mut self, now: Timestamp) -> bool {
+        let received = match self.owner.next_wake() {
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wake) => {
+                let micros = u64::try_from(wake.since(now).0).unwrap_or(0);
+                self.receiver.recv_timeout(Duration::from_micros(micros))
+            }
         };
-        let micros = u64::try_from(wake.since(now).0).unwrap_or(0);
-        match self.receiver.recv_timeout(Duration::from_micros(micros)) {
-            Ok(signal) => Some(Some(signal)),
-            Err(RecvTimeoutError::Timeout) => Some(None),
-            Err(RecvTimeoutError::Disconnected) => None,
+        match received {
+            Ok(signal) => self.sort(signal),
+            Err(RecvTimeoutError::Timeout) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
         }
     }
 }
@@ -339,7 +357,7 @@ impl CommitSink for ShardSink {
             self.reached.told.store(position, Ordering::SeqCst);
         }
         // A shard that has ended needs no answer.
-        let _ = self.signals.send(Signal::Message(Message::Committed(outcomes), From::Runtime));
+        let _ = self.signals.send(Signal::Message(Message::Committed(outcomes), None));
     }
 }
 
@@ -387,7 +405,7 @@ impl Outbox for ShardOutbox {
         let done = Box::new(move |outcome: Outcome| {
             let message = Message::Outcome { tenant, call: id, outcome };
             // A shard that has ended learns it from the log at the next start.
-            let _ = signals.send(Signal::Message(message, From::Runtime));
+            let _ = signals.send(Signal::Message(message, None));
         });
         self.shared.ports.connector.perform(ctx, call, done);
     }

@@ -77,7 +77,7 @@ impl Children {
 }
 
 /// Compiles a document of the library with its components.
-fn compile_entry(entry: &Entry, library: &Library) -> Result<Machine, String> {
+pub fn compile_entry(entry: &Entry, library: &Library) -> Result<Machine, String> {
     let read = expand::read(&entry.tree.to_value().to_json(), Format::Json, library);
     let first = |found: &[Diagnostic]| found.first().map(ToString::to_string).unwrap_or_default();
     let definition = read.definition.ok_or_else(|| first(&read.diagnostics))?;

@@ -22,6 +22,7 @@ pub mod replay;
 pub mod resolve;
 pub mod retry;
 pub mod run;
+pub mod schedules;
 pub mod schema;
 pub mod send;
 pub mod show;

@@ -125,12 +125,14 @@ impl Trace {
             }
             Body::EventDeferred { event, .. } => format!("⇢ event {event} kept for later"),
             Body::EventRecalled { event } => format!("⇢ event {event} offered again"),
-            Body::Transition { from, to, event, guards, .. } => {
-                let mut text = String::new();
-                if !from.is_empty() {
-                    text = format!("{} ", states(from));
-                }
-                text += &format!("→ {}", style.paint(Ink::Name, &states(to)));
+            Body::Transition { from, to, event, guards, exited, entered, .. } => {
+                let stays = !from.is_empty() && exited.is_empty() && entered.is_empty();
+                let to = style.paint(Ink::Name, &states(to));
+                let mut text = match (stays, from.is_empty()) {
+                    (true, _) => format!("{to} stays"),
+                    (false, true) => format!("→ {to}"),
+                    (false, false) => format!("{} → {to}", states(from)),
+                };
                 if let Some(event) = event {
                     text += &style.paint(Ink::Dim, &format!("  on {event}"));
                 }

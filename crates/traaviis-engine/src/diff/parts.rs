@@ -9,7 +9,7 @@ use super::{Change, Difference, Matching, Part, matching::States};
 use crate::machine::StateId;
 
 /// Keys of the document that are compared as they are.
-const WHOLE: [&str; 8] = [
+const WHOLE: [&str; 9] = [
     "name",
     "unhandled",
     "output",
@@ -18,6 +18,7 @@ const WHOLE: [&str; 8] = [
     "defaults",
     "correlation",
     "migrations",
+    "triggers",
 ];
 /// Keys of an event that say what it is.
 const OF_EVENT: [&str; 3] = ["schema", "source", "merge"];

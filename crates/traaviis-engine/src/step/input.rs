@@ -375,10 +375,12 @@ impl<'m> Run<'m> {
                 Ok(true) => {}
                 Ok(false) => {
                     let message = self.render(&validation.message).unwrap_or_default();
+                    let code = validation.code.as_ref();
+                    let with_code = code.map(|it| format!(" with `{it}`")).unwrap_or_default();
                     return Err(Rejection::new(
                         "validation_failed",
                         format!(
-                            "validation `{}` refuses event `{}`: {}",
+                            "validation `{}` refuses event `{}`{with_code}: {}",
                             validation.name,
                             event.name,
                             super::actions::text_of(&message)

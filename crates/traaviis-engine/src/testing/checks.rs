@@ -51,15 +51,18 @@ impl Checks<'_> {
 
     fn state(&self) -> Option<Finding> {
         let snapshot = self.run.snapshot();
+        let whole = snapshot.state();
         let is_active = |path: &Text| {
-            snapshot.configuration.iter().any(|leaf| {
-                leaf.strip_prefix(&**path)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
+            // The whole configuration, in the words in which it is told.
+            **path == *whole
+                || snapshot.configuration.iter().any(|leaf| {
+                    leaf.strip_prefix(&**path)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                })
         };
         let missing: Vec<&Text> = self.expect.state.iter().filter(|it| !is_active(it)).collect();
         (!missing.is_empty()).then(|| {
-            let found = format!("state `{}`", snapshot.state());
+            let found = format!("state `{whole}`");
             Finding::new(self.at("state"), format!("state {}", list(missing)), found)
         })
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use traaviis_model::{
-    Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
-    call::is_between_instances,
+    Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value, builtin,
+    call::{default_timeout, is_between_instances},
     definition::{IncidentAnswer, Mock, TestCase},
     record::{Operation, TaskAct},
     snapshot::{Incident, Node},
@@ -20,9 +20,6 @@ use crate::{
 const ROUNDS_MAX: usize = 10_000;
 /// Records of one test; more fills the memory rather than shows anything.
 const RECORDS_MAX: usize = 1_000_000;
-/// Time of an attempt that sets none, by the kind of its effect.
-const CALL_TIMEOUT: Span = Span::secs(5);
-const CALL_API_TIMEOUT: Span = Span::secs(30);
 
 /// A call that has begun.
 struct Pending {
@@ -235,9 +232,17 @@ impl<'m> World<'m> {
         let mocks = &self.test.mocks;
         let found = names.iter().find_map(|name| mocks.iter().find(|it| it.name == *name));
         let Some(mock) = found else {
+            if &*call.kind == "call" && builtin::is_builtin(&call.input) {
+                let outcome = builtin::answer(&call.input, 0);
+                let (due, answer) = (self.run.now(), (call.id.path.clone(), 0));
+                self.pending.push(Pending { due, call, outcome, answer });
+                return Ok(());
+            }
             let what = describe(&call, &names);
             let expected = format!("a mock for {what}");
-            let name = names.last().unwrap_or(&call.id.path);
+            // The place in a list names every first child in the document.
+            let is_name = |it: &&Text| it.parse::<usize>().is_err();
+            let name = names.iter().rfind(is_name).unwrap_or(&call.id.path);
             let found = format!("none; add `{name}` under `mocks`");
             return Err(Finding::new(self.test.pointer.clone(), expected, found));
         };
@@ -253,8 +258,7 @@ impl<'m> World<'m> {
         let limit = call.timeout.unwrap_or(match &*call.kind {
             // Its limit, if any, is a node around it.
             kind if is_between_instances(kind) => Span(i64::MAX),
-            "call" => CALL_TIMEOUT,
-            _ => CALL_API_TIMEOUT,
+            kind => default_timeout(kind),
         });
         let outcome = match answer.delay < limit {
             true => answer.outcome.clone(),
@@ -279,10 +283,10 @@ fn describe(call: &Call, names: &[Text]) -> String {
     match (&*call.kind, names.last()) {
         ("call", Some(function)) => format!("function `{function}` at `{path}`"),
         _ if is_between_instances(&call.kind) => format!("`{}` at `{path}`", call.kind),
-        _ => {
-            let url = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
-            format!("`{}` to `{url}` at `{path}`", call.kind)
-        }
+        _ => match call.input.get("url").and_then(Value::as_str) {
+            Some(url) => format!("`{}` to `{url}` at `{path}`", call.kind),
+            None => format!("`{}` at `{path}`", call.kind),
+        },
     }
 }
 

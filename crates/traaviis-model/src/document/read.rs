@@ -24,6 +24,7 @@ mod retry;
 mod migration;
 
 mod test_case;
+mod trigger;
 
 mod waive;
 
@@ -543,6 +544,7 @@ mod tests {
             ("/$defs/use_of_component", component::USE_KNOWN),
             ("/$defs/retry", retry::KNOWN),
             ("/$defs/migration", migration::KNOWN),
+            ("/$defs/schedule", trigger::KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {

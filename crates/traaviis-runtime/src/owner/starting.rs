@@ -41,6 +41,11 @@ pub(super) struct Definitions {
 }
 
 impl Definitions {
+    /// Returns how many wait.
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
     /// Takes out all who wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Needs> {
         mem::take(&mut self.waiting).into_values().flatten().collect()

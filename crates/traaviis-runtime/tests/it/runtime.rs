@@ -12,7 +12,10 @@ use std::{
 use traaviis_engine::Resolution;
 use traaviis_model::{DeliveryClass, Span, TenantCtx, Timestamp, Value, record::Status};
 use traaviis_ports::{LogError, LogStore};
-use traaviis_runtime::{Command, Filter, Handle, Options, Ports, RecoveryReport, Runtime};
+use traaviis_runtime::{
+    Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
+    limits::{IN_FLIGHT_MAX, TURN},
+};
 use traaviis_testkit::{
     clock::{SimClock, SimIds},
     connector::{Reaction, ScriptedConnector},
@@ -102,6 +105,47 @@ fn strangers_see_nothing() {
     handle.send(&ctx(), started.id, "bump", Value::Null, None).unwrap();
     handle.get(&ctx(), started.id).unwrap();
     assert!(watch.try_next().is_none());
+}
+
+/// Starts instances without waiting; counts those that are durable.
+fn start_many(handle: &Handle, ctx: &TenantCtx, count: usize) -> Arc<AtomicUsize> {
+    let (counter, done) = (machine(COUNTER), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..count {
+        let done = Arc::clone(&done);
+        let reply = Box::new(move |it: Result<Started, Error>| {
+            it.unwrap();
+            done.fetch_add(1, Ordering::SeqCst);
+        });
+        handle.start_instance_then(ctx, &counter, None, Value::empty_map(), reply);
+    }
+    done
+}
+
+#[test]
+fn a_quiet_tenant_is_served_while_a_loud_one_has_much_waiting() {
+    let bench = Bench { log: Arc::new(MemoryLog::manual()), ..Bench::new(Reaction::Hang) };
+    let (handle, _) = bench.start_with(Options { shards: 1, ..Options::default() });
+    let begun = std::time::Instant::now();
+    let settle = |of: &AtomicUsize, count: usize, step: usize| {
+        while of.load(Ordering::SeqCst) < count {
+            assert!(begun.elapsed() < PATIENCE, "a tenant waits for ever");
+            bench.log.pump(step);
+            // Whoever asks is answered while the log stands still.
+            handle.list(&ctx(), &Filter::default()).unwrap();
+        }
+    };
+    let [loud, quiet] = [1, 2].map(TenantCtx::for_test);
+    for tenant in [&loud, &quiet] {
+        // Its definition is stored before the first instance.
+        settle(&start_many(&handle, tenant, 1), 1, 1);
+    }
+    let loud = start_many(&handle, &loud, 30_000);
+    let quiet = start_many(&handle, &quiet, 10);
+    settle(&quiet, 10, 64);
+    let ahead = loud.load(Ordering::SeqCst);
+    let most = IN_FLIGHT_MAX + 4 * TURN as usize;
+    assert!(ahead <= most, "{ahead} of the loud tenant came first, at most {most} may");
+    settle(&loud, 30_000, 1_024);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod events;
 mod identity;
 mod notes;
+pub mod triggers;
 
 use std::{
     path::PathBuf,
@@ -65,6 +66,9 @@ pub struct Args {
     /// Keep waiting for events or decisions without a terminal.
     #[arg(long)]
     wait: bool,
+    /// Begin no run now: start runs at the times of the file's `triggers`, until stopped.
+    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait"])]
+    triggers: bool,
     #[command(flatten)]
     connectors: ConnectorArgs,
     /// Stop after this time, such as 30s or 5m; the run can be continued.
@@ -105,7 +109,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let notes = Notes::listen(&data)?;
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
     let server = run.serve();
-    let result = run.go(start_input, events, &notes);
+    let result = match args.triggers {
+        true => run.keep_schedules(&notes),
+        false => run.go(start_input, events, &notes),
+    };
     drop(server);
     // The checkpoint is only a faster next start; what was acknowledged is durable without it.
     let closed = data.close();

@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &str)] = &[
     file!("workflows/ResearchPipeline.yaml"),
     file!("workflows/Review.yaml"),
     file!("workflows/Saga.yaml"),
+    file!("workflows/Schedule.yaml"),
     file!("workflows/SecuritySystem.yaml"),
     file!("workflows/SmartDoor.yaml"),
     file!("workflows/TaskRouter.yaml"),

@@ -117,6 +117,8 @@ fn calls_and_mocks_keep_to_the_contracts() {
         for key in ["states", "effects"] {
             find_calls(&document[key], &mut calls);
         }
+        // What every process offers needs no contract: a wrong argument fails the tests.
+        calls.retain(|(function, _)| !function.starts_with("traaviis."));
         for (function, args) in calls {
             let Some(contract) = contracts.get(function) else {
                 panic!("{name}: `{function}` is not in catalogue/functions.yaml");

@@ -19,6 +19,7 @@ mod new;
 mod operate;
 mod output;
 mod run;
+mod schedules;
 mod simulate;
 mod socket;
 mod tasks;

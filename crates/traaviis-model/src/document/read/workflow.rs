@@ -39,14 +39,14 @@ pub(super) const KNOWN: &[&str] = &[
     "correlation",
     "retention",
     "migrations",
+    "triggers",
     "tests",
     "layout",
     "components",
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] =
-    &["triggers", "subscribe", "plugins", "budgets", "permissions"];
+pub(super) const UNAVAILABLE: &[&str] = &["subscribe", "plugins", "budgets", "permissions"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -79,6 +79,7 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
+        let schedules = fields.get("triggers").map_or_else(Vec::new, |it| self.triggers(&it));
         let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
@@ -107,6 +108,7 @@ impl Reader {
             defaults,
             correlation,
             migrations,
+            schedules,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })

@@ -64,16 +64,18 @@ fn nameless(lost: &Damaged) -> Failure {
     Failure { message, ..failure }
 }
 
-struct Identity {
+/// What makes a start the start of this run.
+pub struct Identity {
     workflow: Text,
     key: Option<Text>,
-    input: Value,
+    /// With defaults filled in.
+    pub input: Value,
 }
 
 impl Identity {
     /// Asks the engine what a start would record: defaults filled in, key computed. It decides
     /// only; nothing is begun.
-    fn of_start(machine: &Machine, input: &Value) -> Result<Identity, Failure> {
+    pub fn of_start(machine: &Machine, input: &Value) -> Result<Identity, Failure> {
         let context = StepContext {
             now: clock::now(),
             start_slots: 0,
