@@ -293,6 +293,14 @@ impl Worker {
         }
     }
 
+    /// Takes what still waits, and lets go.
+    fn end(&mut self, now: Timestamp) {
+        while let Some(message) = self.inbox.pop(true) {
+            self.take(message, now);
+        }
+        self.outbox.flush();
+    }
+
     fn take(&mut self, message: Message, now: Timestamp) {
         let published = match &message {
             Message::Committed(outcomes) => last_of(outcomes),
@@ -302,14 +310,6 @@ impl Worker {
         if let Some(position) = published {
             self.reached.published.store(position, Ordering::SeqCst);
         }
-    }
-
-    /// Takes what still waits, and lets go.
-    fn end(&mut self, now: Timestamp) {
-        while let Some(message) = self.inbox.pop(true) {
-            self.take(message, now);
-        }
-        self.outbox.flush();
     }
 
     /// Says whether callers' work can be begun.

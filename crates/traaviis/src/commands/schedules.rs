@@ -5,13 +5,15 @@ use traaviis_model::Value;
 
 use super::run::triggers::{WORKFLOW, times, upcoming};
 use crate::{
-    control::protocol::{Ask, Filter, LIST_MAX},
+    control::protocol::{Ask, Filter},
     exit::{Exit, Failure},
     operations::{self, DataArgs},
     output::Output,
     terminal::table,
 };
 
+/// Schedules listed; more belong into a calendar of their own.
+const SCHEDULES_MAX: usize = 1_000;
 /// Times shown of each schedule unless told otherwise.
 const NEXT: usize = 3;
 /// Most times shown of each; who wants more writes a calendar.
@@ -19,8 +21,8 @@ const NEXT_MAX: usize = 1_000;
 
 /// Lists schedules with their next times.
 ///
-/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume` lets
-/// it go on, `cancel` ends it, `logs` tells every run.
+/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume`
+/// lets it go on, `cancel` ends it, `logs` tells every run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -36,9 +38,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         let message = format!("`--next` shows at most {NEXT_MAX} times");
         return Err(Failure::new(Exit::Usage, "usage", message).into());
     }
+    let filter =
+        Filter { workflow: Some(WORKFLOW.into()), limit: SCHEDULES_MAX, ..Filter::default() };
     let mut schedules = Vec::new();
-    let workflow = Some(WORKFLOW.into());
-    let filter = Filter { workflow, limit: LIST_MAX, ..Filter::default() };
     let listed = operations::ask(&args.data, Ask::Ps { all: false, filter })?;
     for item in listed["instances"].as_array().into_iter().flatten() {
         if item["workflow"] == WORKFLOW

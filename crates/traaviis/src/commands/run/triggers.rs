@@ -9,12 +9,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 use traaviis_engine::Machine;
 use traaviis_model::{Body, InstanceId, Record, Snapshot, Value, cron::Cron, definition::Schedule};
 
-use super::{LINES_MAX, Note, Notes, Run, identity::Identity};
+use super::{Note, Notes, Run, identity::Identity};
 use crate::{
     children::compile_entry,
     clock,
     exit::{Exit, Failure},
-    histories::{Place, read_record},
+    histories::Place,
     library::Library,
     trace::ink_of,
 };
@@ -48,7 +48,7 @@ impl Run<'_> {
     }
 
     /// Starts the schedules that are not open yet and cancels those that are no longer wanted.
-    /// Returns each with the place behind what needs no telling.
+    /// Returns each with the place of the first record that is to be told.
     fn set_up(&self) -> Result<BTreeMap<InstanceId, Place>, Failure> {
         let definition = self.machine.definition();
         if definition.schedules.is_empty() {
@@ -129,8 +129,8 @@ impl Run<'_> {
 
     /// Prints what happened to a schedule since it was last looked at.
     fn show(&self, id: InstanceId, place: &mut Place) -> Result<(), Failure> {
-        for line in self.data.histories.lines(id, place, LINES_MAX)? {
-            let record = read_record(&line)?;
+        for line in self.data.histories.lines(id, place, 1_000)? {
+            let record = crate::histories::read_record(&line)?;
             if self.output.is_json() {
                 let line = line.strip_suffix(b"\n").unwrap_or(&line);
                 self.output.bytes(&[line, b"\n"].concat());
