@@ -204,9 +204,10 @@ impl Run<'_> {
             match status {
                 NodeStatus::Started if is_gate => self.ask_gate_again(tree, &path),
                 NodeStatus::Scheduled | NodeStatus::Started | NodeStatus::Waiting => {
-                    self.cancel_timers(
-                        |it| matches!(it, TimerKind::Retry { tree: of, path: at } if *of == tree && *at == path),
-                    );
+                    self.cancel_timers(|it| match it {
+                        TimerKind::Retry { tree: of, path: at } => *of == tree && *at == path,
+                        _ => false,
+                    });
                     let key = match key.strip_prefix(&*from.to_string()) {
                         Some(rest) => format!("{}{rest}", self.snapshot.id).into(),
                         None => key,

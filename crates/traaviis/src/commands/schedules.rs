@@ -21,8 +21,8 @@ const NEXT_MAX: usize = 1_000;
 
 /// Lists schedules with their next times.
 ///
-/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume` lets
-/// it go on, `cancel` ends it, `logs` tells every run.
+/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume`
+/// lets it go on, `cancel` ends it, `logs` tells every run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
