@@ -1,8 +1,9 @@
 //! An instance that failed goes on where it failed.
 //!
 //! [`plan_retry`] reads off the history where that is: the step that failed is taken away, the
-//! state before it comes back with everything that is known to have happened. [`Run::reopen`] goes
-//! on from there: a call that failed is made again, an outcome that could not be used is used again.
+//! state before it comes back with everything that is known to have happened. [`Run::reopen`]
+//! goes on from there: a call that failed is made again, an outcome that could not be used is
+//! used again.
 //!
 //! Invariants: a recorded result is never asked for again; what was undone is never taken for done;
 //! a call of which nobody knows how it ended follows its policy for unknown outcomes.

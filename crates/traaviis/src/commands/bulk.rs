@@ -30,9 +30,10 @@ const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Does one thing to every instance that a filter takes.
 ///
-/// Who is meant is found once, at the beginning; `--dry-run` only names them. Instances are done
-/// one after the other, those that refuse are told with the reason, and after too many of them the job
-/// stops. A job that stopped, or whose process died, goes on with `bulk continue JOB`.
+/// Who is meant is found once, at the beginning; `--dry-run` only names them. Instances are
+/// done one after the other, those that refuse are told with the reason, and after too many of
+/// them the job stops. A job that stopped, or whose process died, goes on with `bulk continue
+/// JOB`.
 /// The exit code is 1 when an instance refused or is left.
 #[derive(Debug, clap::Args)]
 pub struct Args {
