@@ -28,6 +28,7 @@ mod undo;
 
 pub(crate) use budget::BUDGET_WARNING;
 pub(crate) use call::unknown_outcome;
+pub(crate) use child::{child_id, child_of};
 pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
 use traaviis_model::{

@@ -73,8 +73,10 @@ pub fn replay_versions(
     versions: &[&Machine],
     records: &[Record],
 ) -> Result<Option<Snapshot>, ReplayError> {
-    let mut state: Option<Snapshot> = None;
-    let mut rest = records;
+    // What a fork shares with its original was decided there, with another id; it is only folded.
+    let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_))).unwrap_or(0);
+    let (copied, mut rest) = records.split_at(shared);
+    let mut state = Snapshot::fold(copied)?;
     while let Some(first) = rest.first() {
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
         let (taken, later) = rest.split_at(count);
@@ -185,7 +187,7 @@ fn telling(taken: &[Record]) -> impl Iterator<Item = &Body> {
 }
 
 /// Reads the input of a step off its records.
-fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
+pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
     let started = |tree: u64, path: &Text| {
         state
             .node(tree, path)
@@ -268,15 +270,19 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
                 _ => DeliveryClass::KeyedWrite,
             },
         },
-        Body::IncidentResolved { tree, path, resolution, .. } => {
-            let resolution = match (&**resolution, told.next()) {
-                ("happened", Some(Body::EffectCompleted { value, .. })) => {
-                    Resolution::Happened(value.clone())
-                }
-                ("retry", _) => Resolution::Retry,
+        Body::IncidentResolved { tree, path, resolution, reason, .. } => {
+            let value = match told.find(|it| it.node() == Some((*tree, path))) {
+                Some(Body::EffectCompleted { value, .. }) => value.clone(),
+                _ => Value::Null,
+            };
+            let resolution = match &**resolution {
+                "happened" => Resolution::Happened(value),
+                "skip" => Resolution::Skip(value),
+                "retry" => Resolution::Retry,
                 _ => Resolution::Fail,
             };
-            Input::Resolve { tree: *tree, path: path.clone(), resolution }
+            let (path, reason) = (path.clone(), reason.clone());
+            Input::Resolve { tree: *tree, path, resolution, reason }
         }
         Body::CancelRequested { terminate, reason } => {
             Input::Cancel { terminate: *terminate, reason: reason.clone() }
@@ -292,6 +298,8 @@ fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
             };
             task(*tree, path, act)
         }
+        Body::Forked(forked) => Input::Fork(forked.clone()),
+        Body::Retried(retried) => Input::Reopen(retried.clone()),
         Body::InputHeld { held } => crate::step::input_of(held.clone()),
         Body::Paused { reason } => Input::Operate(Operation::Pause { reason: reason.clone() }),
         Body::Resumed { reason } => Input::Operate(Operation::Resume { reason: reason.clone() }),

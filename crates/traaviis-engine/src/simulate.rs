@@ -109,7 +109,7 @@ impl<'m> Simulation<'m> {
         resolution: Resolution,
     ) -> Result<(), Rejection> {
         self.fire_until(self.now)?;
-        self.feed(Input::Resolve { tree, path, resolution })
+        self.feed(Input::Resolve { tree, path, resolution, reason: None })
     }
 
     /// Lets time pass; timers fire in due order, each at its time. Also no time at all can pass:

@@ -3,7 +3,7 @@
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
-    record::{Ending, Lineage, Operation},
+    record::{Ending, Forked, Lineage, Operation, Retried},
 };
 
 use crate::{gates::Left, machine::Machine};
@@ -78,7 +78,13 @@ pub enum Input {
         path: Text,
         /// The decision.
         resolution: Resolution,
+        /// Why.
+        reason: Option<Text>,
     },
+    /// An instance that failed goes on; only one that has ended takes it.
+    Reopen(Box<Retried>),
+    /// A fork parts from its original.
+    Fork(Box<Forked>),
     /// An operator does something by hand.
     Operate(Operation),
 }
@@ -88,6 +94,8 @@ pub enum Input {
 pub enum Resolution {
     /// It happened, and gave this value.
     Happened(Value),
+    /// It is left out; go on with this value.
+    Skip(Value),
     /// It did not; try again.
     Retry,
     /// Treat it as failed.
@@ -170,19 +178,23 @@ pub struct Rejection {
 
 mod actions;
 mod env;
+mod fork;
 mod incident;
 mod input;
 mod microstep;
 mod operate;
 mod recover;
+mod reopen;
 mod run;
 mod select;
 
 pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
+pub use fork::{Branch, Fork, plan_fork};
 pub(crate) use incident::input_of;
 pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};
+pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.

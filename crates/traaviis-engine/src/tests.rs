@@ -2,7 +2,9 @@
 //!
 //! Script lines: `send EVENT [JSON]`, `+5s` (virtual time, due timers fire in order),
 //! `ok PATH JSON` / `fail PATH CODE [retryable]` (outcome of a running call), `unknown PATH CLASS`,
-//! `cancel`, `terminate`, `happened PATH JSON`, `retry PATH`, `give-up PATH` (answers),
+//! `cancel`, `terminate`, `happened PATH JSON`, `skip PATH JSON`, `retry PATH`,
+//! `give-up PATH` (answers), `again [new|paused]`, `leave-out PATH JSON` (an instance that failed
+//! goes on), `fork|fork-live|fork-paused [SEQ]` (the script goes on with the fork),
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
 //! `decide PATH OUTCOME [FORM]`, `ended PATH STATUS [JSON]` (the child of a node).
 //! Every script is replayed at its end and must give the same bytes.
@@ -12,12 +14,14 @@ mod budget;
 pub(crate) mod chart;
 mod children;
 mod control;
+mod fork;
 mod gates;
 mod incident;
 mod interpreter;
 mod operate;
 mod people;
 pub(crate) mod reference;
+mod reopen;
 mod retry;
 mod saga;
 mod statechart;
@@ -30,12 +34,12 @@ use traaviis_model::{
     Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
     Timestamp, Value,
     document::{self, Format},
-    record::{Ending, Operation, Status, TaskAct},
+    record::{Ending, Operation, Results, Status, TaskAct},
 };
 
 use crate::{
     Machine,
-    step::{Input, Request, Resolution, Step, StepContext, start, step},
+    step::{Branch, Fork, Input, Request, Resolution, Retry, Step, StepContext, start, step},
 };
 
 pub(crate) fn machine(document: &str) -> Machine {
@@ -110,6 +114,10 @@ impl<'m> World<'m> {
         let scheduled = self.snapshot.node(tree, path).map_or(0, |node| node.scheduled);
         let outcome =
             |outcome| Input::Outcome { tree, path: path.into(), scheduled, attempt, outcome };
+        let answer = |resolution| {
+            let reason = Some("why not".into());
+            Input::Resolve { tree, path: path.into(), resolution, reason }
+        };
         let task = |act| Input::Operate(Operation::Task { tree, path: path.into(), act });
         let input = match word {
             "send" => Input::Event { event: path.into(), data: json(tail), id: None },
@@ -147,10 +155,30 @@ impl<'m> World<'m> {
             },
             "happened" => {
                 let resolution = Resolution::Happened(json(tail));
-                Input::Resolve { tree, path: path.into(), resolution }
+                answer(resolution)
             }
-            "retry" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Retry },
-            "give-up" => Input::Resolve { tree, path: path.into(), resolution: Resolution::Fail },
+            "skip" => answer(Resolution::Skip(json(tail))),
+            "retry" => answer(Resolution::Retry),
+            "give-up" => answer(Resolution::Fail),
+            "again" | "leave-out" => {
+                let retry = Retry {
+                    reason: Some("why not".into()),
+                    as_new: rest == "new",
+                    paused: rest == "paused",
+                    skip: (word == "leave-out").then(|| (path.into(), json(tail))),
+                };
+                let class = |_: &str, _: &Value| DeliveryClass::OtherWrite;
+                writeln!(self.out, "> {line}").unwrap();
+                match crate::plan_retry(&self.records, retry, class) {
+                    Ok(retried) => self.feed(Input::Reopen(retried)),
+                    Err(why) => writeln!(self.out, "  refused {}: {why}", why.code).unwrap(),
+                }
+                return;
+            }
+            "fork" | "fork-live" | "fork-paused" => {
+                writeln!(self.out, "> {line}").unwrap();
+                return self.fork(word, rest);
+            }
             "pause" => Input::Operate(Operation::Pause { reason: None }),
             "resume" => Input::Operate(Operation::Resume { reason: None }),
             "edit" => Input::Operate(Operation::EditData {
@@ -177,6 +205,26 @@ impl<'m> World<'m> {
         };
         writeln!(self.out, "> {line}").unwrap();
         self.feed(input);
+    }
+
+    /// Goes on as a fork of what it was.
+    fn fork(&mut self, word: &str, at: &str) {
+        let fork = Fork {
+            id: InstanceId(uuid::Uuid::from_u128(8)),
+            at: (!at.is_empty()).then(|| at.parse().expect(at)),
+            reason: None,
+            results: if word == "fork-live" { Results::Live } else { Results::Recorded },
+            patch: Vec::new(),
+            paused: word == "fork-paused",
+        };
+        match crate::plan_fork(&self.records, fork) {
+            Ok(Branch { copied, base, forked }) => {
+                (self.records, self.snapshot) = (copied, base);
+                self.requests.clear();
+                self.feed(Input::Fork(forked));
+            }
+            Err(why) => writeln!(self.out, "  refused {}: {why}", why.code).unwrap(),
+        }
     }
 
     fn advance(&mut self, span: Span) {
@@ -218,6 +266,10 @@ impl<'m> World<'m> {
 
     fn took(&mut self, step: Step) {
         for record in &step.records {
+            let mut line = Vec::new();
+            record.write_line(&mut line);
+            let line = line.strip_suffix(b"\n").unwrap();
+            assert_eq!(Record::read_line(line).unwrap(), *record, "another record is read back");
             if let Some(line) = show(&record.body) {
                 writeln!(self.out, "  {line}").unwrap();
             }
@@ -247,6 +299,14 @@ fn show(body: &Body) -> Option<String> {
         }
         Body::DataChanged { patch, .. } => {
             patch.iter().map(|op| serde_json::to_string(op).unwrap()).collect::<Vec<_>>().join(" ")
+        }
+        Body::Forked(it) => format!("fork from {}, {} recorded", it.shared, it.told.len()),
+        Body::EffectRecalled { path, attempt, from, .. } => {
+            format!("recall {path}#{attempt} from {from}")
+        }
+        Body::Retried(it) => format!("goes on after {}", it.to),
+        Body::EffectScheduled { path, key: Some(key), .. } if !key.ends_with(&**path) => {
+            format!("key {}", key.trim_start_matches("00000000-0000-0000-0000-000000000007"))
         }
         Body::EffectStarted { path, attempt, .. } => format!("start {path}#{attempt}"),
         Body::EffectAttemptFailed { path, attempt, error, next_due, .. } => {

@@ -59,7 +59,8 @@ pub struct Call {
 
 /// Kinds of effects that ask another instance, and nobody outside. The receiver knows the key, so
 /// asking again is harmless: after a crash they are simply asked again.
-pub const BETWEEN_INSTANCES: &[&str] = &["send_event", "spawn_fsm", "query_fsm"];
+pub const BETWEEN_INSTANCES: &[&str] =
+    &["send_event", "spawn_fsm", "invoke_fsm", "broadcast_event", "query_fsm"];
 
 /// Says whether an effect of this kind asks another instance.
 pub fn is_between_instances(kind: &str) -> bool {

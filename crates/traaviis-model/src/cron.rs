@@ -82,7 +82,8 @@ impl Cron {
         };
         let parsed = parser.parse(pattern).map_err(|it| wrong(in_words(&it.to_string())))?;
         let cron = Cron { pattern: parsed, zone };
-        // Leap days come at least every eight years; what does not come within a century never does.
+        // Leap days come at least every eight years; what does not come within a century never
+        // does.
         match cron.next(Timestamp(0)) {
             Some(_) => Ok(cron),
             None => Err(format!("`{pattern}` never comes: no date fits its day and month")),

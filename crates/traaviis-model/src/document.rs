@@ -478,10 +478,6 @@ tests:
              8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
-            "{type: invoke_fsm, instance_id: k}",
-            "5:48: E190 feature_unavailable: effect `invoke_fsm` is part of the language but not available in this release (at /states/s/invoke/0/effect/type)",
-        );
-        check_effect(
             "{type: value, value: 1, redact: {}}",
             "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
         );

@@ -70,6 +70,10 @@ pub const CACHE_VALUE_BYTES_MAX: usize = 1 << 20;
 pub const AGENTS_MAX: usize = 16;
 /// Items of one `batch`.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+/// Receivers of one broadcast: one less than a list can name, so that more are noticed.
+pub const BROADCAST_RECEIVERS_MAX: usize = 9_999;
+/// Bytes of the history that a fork begins with; it is committed at once, as one step is.
+pub const FORK_BYTES_MAX: usize = 16 << 20;
 /// Children of one instance that have not ended; they are held in memory with it.
 pub const CHILDREN_MAX: usize = 10_000;
 /// How many stand above a child; deeper is a workflow that starts itself without end.

@@ -5,7 +5,9 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod budget;
+mod forked;
 mod line;
+mod retried;
 mod upgraded;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,9 @@ use crate::{
 };
 
 pub use budget::{BudgetExceeded, BudgetReserved};
+pub use forked::{Forked, Results, Told};
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use retried::{Again, Retried};
 pub use upgraded::{TreePlace, Upgraded};
 
 /// Version of the record schema written by this release.
@@ -238,6 +242,17 @@ pub enum TimerKind {
 }
 
 impl TimerKind {
+    /// Returns the tree that the timer belongs to.
+    pub fn tree(&self) -> Option<Seq> {
+        match self {
+            TimerKind::Delay { tree, .. }
+            | TimerKind::Retry { tree, .. }
+            | TimerKind::Deadline { tree, .. }
+            | TimerKind::Cleanup { tree } => Some(*tree),
+            TimerKind::After { .. } | TimerKind::Raise { .. } => None,
+        }
+    }
+
     /// Says whether the timer belongs to a node of a tree.
     pub fn is_of(&self, of: Seq, node: &str) -> bool {
         match self {
@@ -860,9 +875,12 @@ pub enum Body {
         /// Node.
         #[serde(default, skip_serializing_if = "str::is_empty")]
         path: Text,
-        /// What was decided: `happened`, `retry` or `fail`; `cancelled` when nothing is left to
-        /// decide.
+        /// What was decided: `happened`, `skip`, `retry` or `fail`; `cancelled` when nothing is
+        /// left to decide.
         resolution: Text,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
     },
     /// No new steps and no new attempts until it is resumed.
     Paused {
@@ -899,6 +917,22 @@ pub enum Body {
     },
     /// The instance goes on with another version.
     Upgraded(Box<Upgraded>),
+    /// The instance goes on from the history of another one, of which the records before this one
+    /// are a copy.
+    Forked(Box<Forked>),
+    /// An attempt is not made: it gives what the original of a fork was told.
+    EffectRecalled {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// From 1.
+        attempt: u32,
+        /// Record of the original.
+        from: Seq,
+    },
+    /// An instance that failed goes on where it failed.
+    Retried(Box<Retried>),
     /// The end was asked for.
     CancelRequested {
         /// Skips exit actions and compensation.
@@ -951,6 +985,7 @@ impl Body {
         match self {
             Body::EffectScheduled { tree, path, .. }
             | Body::EffectStarted { tree, path, .. }
+            | Body::EffectRecalled { tree, path, .. }
             | Body::EffectAttemptFailed { tree, path, .. }
             | Body::EffectCompleted { tree, path, .. }
             | Body::EffectSkipped { tree, path }
@@ -1027,6 +1062,9 @@ impl Body {
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
             Body::Upgraded(_) => "upgraded",
+            Body::Forked(_) => "forked",
+            Body::EffectRecalled { .. } => "effect_recalled",
+            Body::Retried(_) => "retried",
             Body::IncidentOpened { .. } => "incident_opened",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",

@@ -20,8 +20,10 @@ use crate::{
     value::Value,
 };
 
+mod fork;
 mod patch;
 mod upgrade;
+pub use fork::Origin;
 pub use patch::{NoSuchPlace, apply_patch};
 
 /// State of an instance after its record `seq`.
@@ -64,6 +66,9 @@ pub struct Snapshot {
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// Where it comes from, when it is a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Box<Origin>>,
     /// Children that have not ended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub children: BTreeMap<InstanceId, Child>,
@@ -336,6 +341,15 @@ pub enum ApplyError {
 }
 
 impl Snapshot {
+    /// Returns the state of an instance that had ended, after the record by which it goes on;
+    /// needs no other record.
+    pub fn reopen(record: &Record) -> Option<Snapshot> {
+        let header = &record.header;
+        let Body::Retried(retried) = &record.body else { return None };
+        let (id, seq, step) = (header.instance_id, header.seq, header.step);
+        Some(Snapshot { id, seq, step, updated_at: header.at, ..(*retried.state).clone() })
+    }
+
     /// Returns the state after the first record, which must be `created`.
     pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
         let header = &record.header;
@@ -367,6 +381,7 @@ impl Snapshot {
             ending: None,
             correlation: correlation.clone(),
             lineage: lineage.clone(),
+            forked_from: None,
             children: BTreeMap::new(),
             history: BTreeMap::new(),
             timers: Vec::new(),
@@ -574,6 +589,11 @@ impl Snapshot {
                     return Err(format!("a budget of {}", of.words()));
                 }
             }
+            Body::Forked(forked) => self.fork(forked)?,
+            Body::Retried(retried) => {
+                let (id, seq, step) = (self.id, self.seq, self.step);
+                *self = Snapshot { id, seq, step, updated_at: at, ..(*retried.state).clone() };
+            }
             Body::Paused { .. } => self.status = Status::Paused,
             Body::Resumed { .. } => self.status = self.status_when_open(),
             Body::InputHeld { held } => self.held.push(held.clone()),
@@ -699,6 +719,13 @@ impl Snapshot {
                 tree.open(path, Node { scheduled: seq, ..Node::opened(effect, input, key) })
             }
             Body::EffectStarted { tree, path, attempt } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = NodeStatus::Started;
+                node.attempt = *attempt;
+                Ok(())
+            }
+            Body::EffectRecalled { tree, path, attempt, from } => {
+                self.recall(*from)?;
                 let node = self.node_mut(*tree, path)?;
                 node.status = NodeStatus::Started;
                 node.attempt = *attempt;
@@ -843,10 +870,14 @@ impl Snapshot {
 
 impl Tree {
     fn open(&mut self, path: &Text, node: Node) -> Result<(), String> {
+        let is_new = !self.nodes.contains_key(path);
         if let Some((parent, segment)) = self.parent_of(path) {
             let parent = self.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;
-            parent.opened += 1;
-            parent.running.push(segment);
+            // One that runs already is only scheduled anew.
+            if is_new || !parent.running.contains(&segment) {
+                parent.opened += 1;
+                parent.running.push(segment);
+            }
         }
         self.nodes.insert(path.clone(), node);
         Ok(())

@@ -1,9 +1,9 @@
 //! Turns between tenants: deficit round robin.
 //!
-//! What waits is kept in one queue per tenant. Each tenant in turn is given its quantum and may take
-//! what that pays for; what it has left over it keeps for the next round, and a tenant with nothing
-//! waiting keeps nothing. So however much one tenant sends, another waits for one round at most, and
-//! over time each gets a share by its weight.
+//! What waits is kept in one queue per tenant. Each tenant in turn is given its quantum and may
+//! take what that pays for; what it has left over it keeps for the next round, and a tenant with
+//! nothing waiting keeps nothing. So however much one tenant sends, another waits for one round at
+//! most, and over time each gets a share by its weight.
 
 use std::{
     collections::{HashMap, VecDeque},

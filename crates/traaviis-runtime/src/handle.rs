@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_engine::{Birth, Machine, Resolution};
+use traaviis_engine::{
+    Birth, Branch, Fork, Input, Machine, Resolution, Retry, plan_fork, plan_retry,
+};
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
@@ -30,7 +32,7 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    owner::{Command, Found, Key, Message, Reply, Start, StartOutcome, Upgrade},
+    owner::{Command, EventIds, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
@@ -242,7 +244,7 @@ impl Handle {
         self.command(ctx, id, Command::Cancel { terminate, reason })
     }
 
-    /// Decides an unknown outcome.
+    /// Answers an incident.
     pub fn resolve(
         &self,
         ctx: &TenantCtx,
@@ -250,8 +252,9 @@ impl Handle {
         tree: Seq,
         path: impl Into<Text>,
         resolution: Resolution,
+        reason: Option<Text>,
     ) -> Result<Accepted, Error> {
-        self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution })
+        self.command(ctx, id, Command::Resolve { tree, path: path.into(), resolution, reason })
     }
 
     /// Pauses, resumes, edits or moves an instance by hand.
@@ -272,6 +275,54 @@ impl Handle {
         machine: &Arc<Machine>,
     ) -> Result<Accepted, Error> {
         wait(|reply| self.upgrade_then(ctx, id, machine, reply))
+    }
+
+    /// Lets an instance that has failed go on where it failed.
+    pub fn retry(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        retry: Retry,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let records = self.history(ctx, id)?;
+        let folded = Snapshot::fold(&records);
+        let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
+        let base = base.ok_or(Error::NotFound { id })?;
+        let connector = &self.inner.shared.ports.connector;
+        let class = |kind: &str, input: &Value| connector.delivery_class(ctx, kind, input);
+        let retried = plan_retry(&records, retry, class).map_err(Error::Rejected)?;
+        let mut event_ids = None;
+        records.iter().for_each(|it| EventIds::note(&mut event_ids, it));
+        self.reopen(ctx, base, Vec::new(), Input::Reopen(retried), event_ids)
+    }
+
+    /// Starts a fork of an instance; it is durable when this returns.
+    pub fn fork(
+        &self,
+        ctx: &TenantCtx,
+        of: InstanceId,
+        fork: impl FnOnce(InstanceId) -> Fork,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let records = self.history(ctx, of)?;
+        let fork = fork(self.inner.shared.ports.ids.instance_id());
+        let Branch { copied, base, forked } = plan_fork(&records, fork).map_err(Error::Rejected)?;
+        self.reopen(ctx, base, copied, Input::Fork(forked), None)
+    }
+
+    fn reopen(
+        &self,
+        ctx: &TenantCtx,
+        base: Snapshot,
+        copied: Vec<Record>,
+        input: Input,
+        event_ids: Option<Box<EventIds>>,
+    ) -> Result<Arc<Snapshot>, Error> {
+        let (ctx, key) = (ctx.clone(), Key::of(&base));
+        let outcome: StartOutcome = wait(|reply| {
+            let reopen = Reopen { ctx: ctx.clone(), base, copied, input, event_ids, reply };
+            self.send_message(&ctx, key.id, Message::Reopen(Box::new(reopen)));
+        })?;
+        self.whole(&ctx, outcome.found)
     }
 
     /// Does something to an instance and waits until it is durable.
@@ -501,11 +552,14 @@ fn refuse(message: Message, error: Error) {
     match message {
         Message::Start(start) => (start.reply)(Err(error)),
         Message::Upgrade(upgrade) => (upgrade.reply)(Err(error)),
+        Message::Reopen(reopen) => (reopen.reply)(Err(error)),
         Message::Command { reply, .. } => reply(Err(error)),
         Message::Find { reply, .. } => reply(Err(error)),
         // The reply is dropped, which its receiver sees.
         Message::List { .. }
         | Message::Deliver { .. }
+        | Message::Invoke(_)
+        | Message::Settle { .. }
         | Message::Outcome { .. }
         | Message::Yield { .. }
         | Message::Attend { .. }

@@ -11,13 +11,16 @@
 //! - A timer is fed only when the time is at or past its due time, the earliest first.
 //! - A definition is durable before the first instance that it decides is offered to the log.
 
+mod awaiting;
 mod between;
+mod broadcast;
 mod dedup;
 mod family;
 mod gated;
 mod mailbox;
 mod message;
 mod permit;
+mod reopening;
 mod slots;
 mod starting;
 mod upgrading;
@@ -58,7 +61,8 @@ pub use gated::SharedGates;
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
-    Collected, Command, Committed, Found, Message, Outbox, Reply, Start, StartOutcome, Upgrade,
+    Collected, Command, Committed, Found, Message, Outbox, Reopen, Reply, Start, StartOutcome,
+    Upgrade,
 };
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -186,6 +190,8 @@ pub struct Owner {
     full: BTreeSet<(Timestamp, Key)>,
     /// Children whose start waits for space.
     unborn: HashMap<Key, Start, FixedHasher>,
+    /// Who waits for an instance to come somewhere.
+    awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
     /// Who is told when an instance ends.
     attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
     /// Instances that may take a step now.
@@ -215,6 +221,7 @@ impl Owner {
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
             unborn: HashMap::default(),
+            awaiting: HashMap::default(),
             attending: HashMap::default(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
@@ -323,6 +330,17 @@ impl Owner {
                 Some(error) => reply(Err(error)),
                 None => self.command(id, command, Origin::Caller(ctx, reply), now),
             },
+            Message::Reopen(reopen) => match self.refusal() {
+                Some(error) => (reopen.reply)(Err(error)),
+                None => self.reopen(*reopen, now, outbox),
+            },
+            Message::Invoke(invoke) => match &self.dead {
+                Some(_) => {}
+                None => self.take_invoke(*invoke, now),
+            },
+            Message::Settle { tenant, of, call, how } => {
+                self.settle_wait(Key { tenant, id: of }, &call, how);
+            }
             // What an instance asked is part of its work, which goes on while nothing new is taken.
             Message::Deliver { ctx, id, command, reply } => match &self.dead {
                 Some(error) => reply(Err(Error::Log(error.clone()))),
@@ -700,6 +718,7 @@ impl Owner {
         for record in &records {
             EventIds::note(&mut instance.event_ids, record);
         }
+        self.tell_waiting(key, &records, &snapshot);
         if snapshot.status.is_finished() {
             self.finish(key, &snapshot);
         } else {
@@ -910,6 +929,7 @@ impl Owner {
         let Pending { key, requests, origin, .. } = pending;
         self.release(key.tenant, &requests);
         let Some(instance) = self.instances.remove(&key) else { return };
+        self.awaiting.remove(&key);
         if let Some(armed) = instance.armed {
             self.timers.remove(&(armed, key));
         }

@@ -28,6 +28,11 @@ impl Past {
         Past { log, feeder }
     }
 
+    /// Returns the log.
+    pub(crate) fn log(&self) -> &dyn LogStore {
+        &*self.log
+    }
+
     /// Returns the last state of an instance; none when there is none in this tenant.
     pub(crate) fn state(
         &self,
@@ -80,33 +85,56 @@ impl Past {
         }
     }
 
-    /// Visits the records of an instance, a part of them in memory at a time.
     fn each(
         &self,
         ctx: &TenantCtx,
         id: InstanceId,
-        mut within: Range<Position>,
+        within: Range<Position>,
         visit: &mut dyn FnMut(Record) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut from = 1;
-        loop {
-            let part = self.log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
-            let count = part.lines.len();
-            for line in part.lines {
-                let record =
-                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
-                if record.header.tenant_id != ctx.tenant() {
-                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
-                    return Err(Error::TenantMismatch { id, expected, found });
-                }
-                from = record.header.seq + 1;
-                visit(record)?;
+        each(&*self.log, ctx, id, within, visit)
+    }
+}
+
+/// Returns the whole history of an instance from a log alone.
+pub(crate) fn history(
+    log: &dyn LogStore,
+    ctx: &TenantCtx,
+    id: InstanceId,
+) -> Result<Vec<Record>, Error> {
+    let mut records = Vec::new();
+    each(log, ctx, id, EVERYWHERE, &mut |record| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Visits the records of an instance, a part of them in memory at a time.
+fn each(
+    log: &dyn LogStore,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    mut within: Range<Position>,
+    visit: &mut dyn FnMut(Record) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut from = 1;
+    loop {
+        let part = log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
+        let count = part.lines.len();
+        for line in part.lines {
+            let record = Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
+            if record.header.tenant_id != ctx.tenant() {
+                let (expected, found) = (ctx.tenant(), record.header.tenant_id);
+                return Err(Error::TenantMismatch { id, expected, found });
             }
-            if count < READ_RECORDS_MAX {
-                return Ok(());
-            }
-            within.start = part.next;
+            from = record.header.seq + 1;
+            visit(record)?;
         }
+        if count < READ_RECORDS_MAX {
+            return Ok(());
+        }
+        within.start = part.next;
     }
 }
 

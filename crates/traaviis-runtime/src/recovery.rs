@@ -26,6 +26,7 @@ use crate::{
     index::catchup::Catchup,
     limits::INTERNED_MAX,
     owner::{EventIds, FixedHasher, Key},
+    past,
     summary::Summary,
 };
 
@@ -105,6 +106,8 @@ pub struct Recovery {
     definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
     faults: HashMap<Key, Fault, FixedHasher>,
+    /// Instances that had ended and went on after the checkpoint.
+    reopened: HashSet<Key, FixedHasher>,
     contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
     texts: HashSet<Text, FixedHasher>,
     report: RecoveryReport,
@@ -121,6 +124,7 @@ impl Recovery {
             definitions: HashMap::default(),
             machines: HashMap::default(),
             faults: HashMap::default(),
+            reopened: HashSet::default(),
             contexts: HashMap::default(),
             texts: HashSet::default(),
             report: RecoveryReport::default(),
@@ -180,6 +184,7 @@ impl Recovery {
             let finished = catchup.finish(&recovery, recovery.report.position);
             recovery.report.index_failed = finished.err();
         }
+        recovery.remember_events(log);
         for (tenant, id) in damaged {
             let key = Key { tenant: *tenant, id: *id };
             // An ended one is whole in memory; its history says for itself what is lost.
@@ -383,6 +388,16 @@ impl Recovery {
     }
 
     fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {
+        if let Some(snapshot) = Snapshot::reopen(record) {
+            if self.finished.remove(&key).is_some() {
+                self.finished_order.retain(|it| *it != key);
+            }
+            let contexts = self.contexts.entry(key.tenant);
+            contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
+            self.put_instance(snapshot, None);
+            self.reopened.insert(key);
+            return Ok(());
+        }
         match Snapshot::create(record) {
             Ok(snapshot) => {
                 let contexts = self.contexts.entry(key.tenant);
@@ -399,6 +414,18 @@ impl Recovery {
                 self.damage(key, record.header.seq.saturating_sub(1), &error.to_string());
                 Ok(())
             }
+        }
+    }
+
+    /// Reads the deduplication ids of instances that went on: their end had dropped them.
+    fn remember_events(&mut self, log: &dyn LogStore) {
+        for key in std::mem::take(&mut self.reopened) {
+            let Some((_, event_ids)) = self.instances.get_mut(&key) else { continue };
+            let Some(ctx) = self.contexts.get(&key.tenant) else { continue };
+            // A history that cannot be read is damaged, which is told elsewhere.
+            let Ok(records) = past::history(log, ctx, key.id) else { continue };
+            *event_ids = None;
+            records.iter().for_each(|it| EventIds::note(event_ids, it));
         }
     }
 

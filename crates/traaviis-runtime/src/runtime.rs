@@ -230,6 +230,14 @@ impl Post for Senders {
         // A shard that has ended learns it at the next start: the call has no outcome.
         let _ = self.0[shard_of(&to, self.0.len())].send(Signal::Message(message, None));
     }
+
+    fn post_each(&self, make: &mut dyn FnMut() -> Message) -> usize {
+        for shard in &self.0 {
+            // As above.
+            let _ = shard.send(Signal::Message(make(), None));
+        }
+        self.0.len()
+    }
 }
 
 fn start_shard(

@@ -97,8 +97,9 @@ fn shorten(error: &EffectError) -> EffectError {
     short
 }
 
-/// Which instances a list shows. Everything given must hold.
-#[derive(Clone, Debug, Default)]
+/// Which instances a list shows, or a job is about. Everything given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// Workflow name, without regard to case.
     pub workflow: Option<Text>,
@@ -108,6 +109,10 @@ pub struct Filter {
     pub state: Option<Text>,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Kind of an open incident.
+    pub incident: Option<Text>,
+    /// Code of the error that it ended with, or that an open incident is about.
+    pub error: Option<Text>,
     /// Open or ended ones only.
     pub ended: Option<bool>,
     /// How many at most, the newest first; 0 and more than `LIST_MAX` mean `LIST_MAX`.
@@ -115,6 +120,14 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Says whether an instance belongs to the list.
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        match snapshot.status.is_finished() {
+            true => self.takes_ended(&Summary::of(snapshot)),
+            false => self.takes(snapshot),
+        }
+    }
+
     /// Says whether an open instance belongs to the list, without making its summary.
     pub(crate) fn takes(&self, snapshot: &Snapshot) -> bool {
         self.ended != Some(true)
@@ -122,6 +135,7 @@ impl Filter {
             && self.workflow.as_ref().is_none_or(|it| same_name(it, &snapshot.workflow))
             && (self.correlation.is_none() || self.correlation == snapshot.correlation)
             && self.state.as_ref().is_none_or(|state| **state == *snapshot.state())
+            && self.takes_incident(snapshot)
     }
 
     /// Says whether an ended instance belongs to the list.
@@ -131,6 +145,22 @@ impl Filter {
             && self.workflow.as_ref().is_none_or(|it| same_name(it, &summary.workflow))
             && (self.correlation.is_none() || self.correlation == summary.correlation)
             && self.state.as_ref().is_none_or(|state| *state == summary.state)
+            && self.incident.is_none()
+            && self
+                .error
+                .as_ref()
+                .is_none_or(|code| summary.error.as_ref().is_some_and(|error| error.code == *code))
+    }
+
+    fn takes_incident(&self, snapshot: &Snapshot) -> bool {
+        if self.incident.is_none() && self.error.is_none() {
+            return true;
+        }
+        snapshot.incidents.iter().any(|it| {
+            let code = it.error.as_ref().map(|error| &error.code);
+            self.incident.as_ref().is_none_or(|kind| *kind == it.kind)
+                && self.error.as_ref().is_none_or(|wanted| Some(wanted) == code)
+        })
     }
 
     pub(crate) fn limit(&self) -> usize {

@@ -2,13 +2,16 @@
 
 pub mod audit;
 pub mod bench;
+pub mod bulk;
 pub mod cancel;
 pub mod compare;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod edit;
+pub mod export;
 pub mod fmt;
+pub mod fork;
 pub mod graph;
 pub mod import;
 pub mod incidents;
@@ -29,6 +32,7 @@ pub mod schema;
 pub mod send;
 pub mod show;
 pub mod simulate;
+pub mod skip;
 pub mod tasks;
 pub mod test;
 pub mod upgrade;

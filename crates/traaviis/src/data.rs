@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use traaviis_engine::{Machine, Resolution};
+use traaviis_engine::{Fork, Machine, Resolution, Retry};
 use traaviis_model::{
     InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
 };
 use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
-    Started,
+    Started, Summary,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -190,7 +190,18 @@ impl Data {
 
     /// Sends an event; returns the state after it.
     pub fn send(&self, id: InstanceId, event: &str, data: Value) -> Result<Snapshot, Failure> {
-        self.handle.send(&self.ctx, id, event, data, None).map_err(refused)?;
+        self.send_once(id, event, data, None)
+    }
+
+    /// As [`Data::send`]; an event with a deduplication id that was taken is not taken again.
+    pub fn send_once(
+        &self,
+        id: InstanceId,
+        event: &str,
+        data: Value,
+        event_id: Option<Text>,
+    ) -> Result<Snapshot, Failure> {
+        self.handle.send(&self.ctx, id, event, data, event_id).map_err(refused)?;
         self.after(id)
     }
 
@@ -219,15 +230,32 @@ impl Data {
         self.after(id)
     }
 
-    /// Decides an unknown outcome; returns the state after it.
+    /// Lets an instance that has failed go on; returns the state after it.
+    pub fn retry(&self, id: InstanceId, retry: Retry) -> Result<Snapshot, Failure> {
+        let found = self.handle.retry(&self.ctx, id, retry).map_err(refused)?;
+        Ok((*found).clone())
+    }
+
+    /// Starts a fork of an instance; returns its state.
+    pub fn fork(
+        &self,
+        of: InstanceId,
+        fork: impl FnOnce(InstanceId) -> Fork,
+    ) -> Result<Snapshot, Failure> {
+        let found = self.handle.fork(&self.ctx, of, fork).map_err(refused)?;
+        Ok((*found).clone())
+    }
+
+    /// Answers an incident; returns the state after it.
     pub fn resolve(
         &self,
         id: InstanceId,
         tree: Seq,
         path: &str,
         resolution: Resolution,
+        reason: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.resolve(&self.ctx, id, tree, path, resolution).map_err(refused)?;
+        self.handle.resolve(&self.ctx, id, tree, path, resolution, reason).map_err(refused)?;
         self.after(id)
     }
 
@@ -271,6 +299,11 @@ impl Data {
     /// Returns the state of an instance if it is at hand.
     pub fn snapshot(&self, id: InstanceId) -> Option<Snapshot> {
         self.state(id).ok().flatten()
+    }
+
+    /// Returns instances in short, the newest first.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Failure> {
+        self.handle.list(&self.ctx, filter).map_err(refused)
     }
 
     /// Returns the open instances, oldest first.

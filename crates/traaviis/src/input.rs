@@ -2,7 +2,7 @@
 
 use std::{fs, io::Read as _, path::Path};
 
-use traaviis_model::{Value, limits::PAYLOAD_BYTES_MAX};
+use traaviis_model::{Value, limits::PAYLOAD_BYTES_MAX, record::PatchOp};
 
 use crate::exit::Failure;
 
@@ -62,4 +62,14 @@ fn check_size(bytes: usize, what: &str) -> Result<(), Failure> {
          reference"
     );
     Err(Failure::finding("payload_too_large", message))
+}
+
+/// Reads a JSON Patch: a JSON file, `-` for standard input, or JSON text.
+pub fn patch(text: &str) -> Result<Vec<PatchOp>, Failure> {
+    let patch = value(text)?.to_json();
+    serde_json::from_str(&patch).map_err(|error| {
+        let rule = "write a list of `add`, `replace` (with `path` and `value`) and `remove` (with \
+                    `path`)";
+        Failure::usage(format!("the patch cannot be read: {error}; {rule}"))
+    })
 }

@@ -18,6 +18,7 @@ mod document;
 mod exit;
 mod histories;
 mod input;
+mod jobs;
 mod library;
 mod lookup;
 mod operations;
@@ -32,10 +33,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, bench as bench_command, cancel, compare, completions, diff, doctor, edit, fmt,
-        graph, import, incidents, log, logs, metrics, move_to, new, pause, ps, rebuild, replay,
-        resolve, retry, run, schedules, schema, send, show, simulate, tasks, test, upgrade,
-        validate, version,
+        audit, bench as bench_command, bulk, cancel, compare, completions, diff, doctor, edit,
+        export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause, ps,
+        rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip, tasks,
+        test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -75,6 +76,8 @@ enum Command {
     Send(send::Args),
     Resolve(resolve::Args),
     Retry(retry::Args),
+    Skip(skip::Args),
+    Fork(fork::Args),
     Tasks(tasks::Args),
     Incidents(incidents::Args),
     /// Stops an instance between two steps.
@@ -84,11 +87,13 @@ enum Command {
     Edit(edit::Args),
     Move(move_to::Args),
     Upgrade(upgrade::Args),
+    Bulk(bulk::Args),
     Cancel(cancel::Args),
     Logs(logs::Args),
     Audit(audit::Args),
     Metrics(metrics::Args),
     Log(log::Args),
+    Export(export::Args),
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
     Bench(bench_command::Args),
@@ -121,12 +126,16 @@ fn main() -> ExitCode {
         Command::Resolve(args) => resolve::run(args, &output),
         Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),
+        Command::Skip(args) => skip::run(args, &output),
+        Command::Fork(args) => fork::run(args, &output),
         Command::Incidents(args) => incidents::run(args, &output),
         Command::Pause(args) => pause::pause(args, &output),
         Command::Resume(args) => pause::resume(args, &output),
         Command::Edit(args) => edit::run(args, &output),
         Command::Move(args) => move_to::run(args, &output),
         Command::Upgrade(args) => upgrade::run(args, &output),
+        Command::Bulk(args) => bulk::run(args, &output),
+        Command::Export(args) => export::run(args, &output),
         Command::Cancel(args) => cancel::run(args, &output),
         Command::Logs(args) => logs::run(args, &output),
         Command::Audit(args) => audit::run(args, &output),

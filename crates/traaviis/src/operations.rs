@@ -1,6 +1,8 @@
 //! Questions about a data directory, answered by whoever can: the running process through its
 //! socket, or this one by opening the directory. The answers are the same.
 
+mod again;
+mod fork;
 pub mod tasks;
 
 use std::{
@@ -9,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value as Json, json};
-use traaviis_engine::Resolution;
+use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
     Seq, Snapshot, Text,
     permission::Role,
@@ -19,11 +21,13 @@ use traaviis_model::{
 use traaviis_ports::index::{Query, Row};
 use traaviis_runtime::index::overlay::row_of;
 
+use traaviis_runtime::{Filter, Summary};
+
 use crate::{
     clock,
     control::{
         client::Client,
-        protocol::{Ask, By, Decision, Filter, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX},
+        protocol::{Ask, By, Decision, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter},
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
@@ -200,6 +204,7 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
         Ask::Ps { all, filter } => list(histories, all, filter),
+        Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
             Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
@@ -218,15 +223,15 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(json!({ "lines": lines, "next": place.position }))
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
-        Ask::Send { id, event, data: payload } => {
+        Ask::Send { id, event, data: payload, event_id } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
-            Ok(changed(&data.send(snapshot.id, &event, payload)?))
+            Ok(changed(&data.send_once(snapshot.id, &event, payload, event_id)?))
         }
         Ask::Cancel { id, terminate, reason } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.cancel(snapshot.id, terminate, reason.as_deref())?))
         }
-        Ask::Resolve { id, path, decision } => {
+        Ask::Resolve { id, path, decision, reason } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let tree = tree_of(&snapshot, &path)?;
             let resolution = match decision {
@@ -234,7 +239,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 Decision::Retry => Resolution::Retry,
                 Decision::Fail => Resolution::Fail,
             };
-            Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution)?))
+            Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution, reason)?))
         }
         Ask::Operate { id, operation } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -245,10 +250,14 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.upgrade(snapshot.id, &machine)?))
         }
-        Ask::Retry { id } => {
-            let (data, snapshot) = open_one(histories, data, &id)?;
-            Ok(changed(&retry(data, snapshot)?))
+        Ask::Retry { id, reason, as_new, paused } => {
+            let retry = Retry { reason, as_new, paused, skip: None };
+            Ok(changed(&again::retry(histories, data, &id, retry)?))
         }
+        Ask::Skip { id, path, value, reason } => {
+            Ok(changed(&again::skip(histories, data, &id, (path, value), reason)?))
+        }
+        Ask::Fork { id, fork } => fork::answer(histories, data, &id, fork),
         Ask::Task { id, path, act } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
@@ -258,18 +267,6 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
         Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
     }
-}
-
-/// Answers the incidents that stand open now, one after the other.
-fn retry(data: &Data, mut snapshot: Snapshot) -> Result<Snapshot, Failure> {
-    if snapshot.incidents.is_empty() {
-        let message = format!("instance `{}` has no incident to try again", snapshot.id);
-        return Err(Failure::finding("invalid_state", message));
-    }
-    for incident in snapshot.incidents.clone() {
-        snapshot = data.resolve(snapshot.id, incident.tree, &incident.path, Resolution::Retry)?;
-    }
-    Ok(snapshot)
 }
 
 fn incidents_of(open: &[Snapshot]) -> Json {
@@ -299,8 +296,8 @@ fn incidents_of(open: &[Snapshot]) -> Json {
 }
 
 /// Returns a page of instances, shown oldest first.
-fn list(histories: &Histories, all: bool, filter: Filter) -> Result<Json, Failure> {
-    let Filter { workflow, status, state, correlation, limit, cursor } = filter;
+fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Failure> {
+    let ListFilter { workflow, status, state, correlation, limit, cursor } = filter;
     let is_narrowed =
         workflow.is_some() || status.is_some() || state.is_some() || correlation.is_some();
     let query = Query {
@@ -350,6 +347,28 @@ fn list(histories: &Histories, all: bool, filter: Filter) -> Result<Json, Failur
     Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
 }
 
+/// Names the instances that a filter takes.
+fn list_by(histories: &Histories, data: Option<&Data>, filter: &Filter) -> Result<Json, Failure> {
+    let mut found: Vec<Summary> = match data {
+        Some(data) => data.list(filter)?,
+        None => {
+            let whole = histories.list()?.whole;
+            whole.iter().filter(|it| filter.matches(it)).map(Summary::of).collect()
+        }
+    };
+    found.sort_by_key(|it| it.id);
+    let items = found.iter().map(|it| {
+        json!({
+            "id": it.id,
+            "workflow": it.workflow,
+            "version": it.version,
+            "status": it.status,
+            "state": it.state,
+        })
+    });
+    Ok(json!({ "instances": items.collect::<Vec<_>>() }))
+}
+
 fn changed(snapshot: &Snapshot) -> Json {
     json!({
         "instance": snapshot.id,
@@ -374,7 +393,8 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
     }
 }
 
-fn open_one<'a>(
+/// Finds the instance that a change is about, open or ended.
+fn known_one<'a>(
     histories: &Histories,
     data: Option<&'a Data>,
     id: &str,
@@ -382,7 +402,15 @@ fn open_one<'a>(
     let Some(data) = data else {
         return Err(Failure::new(Exit::Internal, "internal", "a change needs a runtime"));
     };
-    let snapshot = snapshot_of(histories, Some(data), id)?;
+    Ok((data, snapshot_of(histories, Some(data), id)?))
+}
+
+fn open_one<'a>(
+    histories: &Histories,
+    data: Option<&'a Data>,
+    id: &str,
+) -> Result<(&'a Data, Snapshot), Failure> {
+    let (data, snapshot) = known_one(histories, data, id)?;
     if snapshot.status.is_finished() {
         let message = format!(
             "instance `{}` has ended as {}; it takes nothing more",

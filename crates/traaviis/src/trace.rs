@@ -100,6 +100,8 @@ impl Trace {
             | Body::DataEdited { .. }
             | Body::Moved { .. }
             | Body::Upgraded(_)
+            | Body::Forked(_)
+            | Body::Retried(_)
             | Body::Completing { .. }
             | Body::Finished { .. }
             | Body::DocumentPut { .. } => Some((0, self.machine(&record.body)?)),
@@ -165,8 +167,9 @@ impl Trace {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Bad, &format!("! incident {incident} at {path}: {message}"))
             }
-            Body::IncidentResolved { incident, path, resolution, .. } => {
-                format!("! incident {incident} at {path} resolved: {resolution}")
+            Body::IncidentResolved { incident, path, resolution, reason, .. } => {
+                let why = because(reason.as_ref());
+                format!("! incident {incident} at {path} resolved: {resolution}{why}")
             }
             Body::CancelRequested { terminate, reason } => {
                 let how = if *terminate { "termination" } else { "cancellation" };
@@ -185,6 +188,14 @@ impl Trace {
             Body::Upgraded(it) => {
                 let how = if it.rollback { "back to" } else { "goes on with" };
                 format!("✎ {how} version {} (was {})", it.to_version, it.from_version)
+            }
+            Body::Forked(it) => {
+                let why = because(it.reason.as_ref());
+                format!("⑂ fork of {} from record {}{why}", it.from, it.shared)
+            }
+            Body::Retried(it) => {
+                let why = because(it.reason.as_ref());
+                format!("✎ goes on from record {}{why}", it.to)
             }
             Body::Completing { status, .. } => {
                 style.paint(Ink::Dim, &format!("ending as {}, cleaning up", status.as_str()))
@@ -219,6 +230,10 @@ impl Trace {
                 let again =
                     if *attempt > 1 { format!("  attempt {attempt}") } else { String::new() };
                 format!("→ {name}  {what}{again}")
+            }
+            Body::EffectRecalled { from, .. } => {
+                let what = note.map_or("", |it| &it.what);
+                format!("⑂ {name}  {what}  as record {from} of the original")
             }
             Body::EffectAttemptFailed { attempt, error, next_due, .. } => {
                 let wait = relative(next_due.since(at));
@@ -455,7 +470,8 @@ fn call_text(kind: &str, input: &Value) -> String {
             text("workflow"),
             input.get("input").map(suffix).unwrap_or_default()
         ),
-        "send_event" => format!("{} to {}", text("event"), receiver(input)),
+        "send_event" | "invoke_fsm" => format!("{} to {}", text("event"), receiver(input)),
+        "broadcast_event" => format!("{} to {}", text("event"), everybody(input)),
         "call_api" => {
             let method = match text("method") {
                 "" => "GET".to_string(),
@@ -465,6 +481,14 @@ fn call_text(kind: &str, input: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Returns whom a broadcast is for.
+fn everybody(input: &Value) -> String {
+    let text = |key: &str| input.get("match")?.get(key)?.as_str().map(str::to_string);
+    let workflow = text("workflow").map_or("every instance".into(), |it| format!("every {it}"));
+    let state = text("state").map_or(String::new(), |it| format!(" in {it}"));
+    format!("{workflow}{state}")
 }
 
 /// Returns the instance that a message is for, as it was named.

@@ -84,7 +84,7 @@ fn effect(it: &Effect) -> String {
         }),
         "query_fsm" => param("select").map(value),
         "spawn_fsm" => param("workflow").map(value),
-        "send_event" => param("event").map(value),
+        "send_event" | "invoke_fsm" | "broadcast_event" => param("event").map(value),
         "delay" => param("duration").map(delay),
         "saga" => it.children.iter().find_map(|(_, children)| match children {
             Children::Saga(steps) => {

@@ -96,7 +96,7 @@ impl<'m> Run<'m> {
     }
 
     /// Settles what the attempt that ends now has cost.
-    pub(super) fn settle_attempt(&mut self, tree: Seq, path: &Text) {
+    pub(crate) fn settle_attempt(&mut self, tree: Seq, path: &Text) {
         let Some(reservation) = self.node(tree, path).and_then(|it| it.reserved.clone()) else {
             return;
         };

@@ -87,6 +87,9 @@ impl<'m> Run<'m> {
         if self.snapshot.status == Status::Paused {
             return;
         }
+        if self.is_recalled(tree, path) {
+            return;
+        }
         // Who asks a gate may wait long, for somebody who needs a slot.
         if self.node(tree, path).is_some_and(|it| &*it.kind == GATE) {
             return self.start_attempt(tree, path, params);
@@ -183,6 +186,21 @@ impl<'m> Run<'m> {
             Err(error) => self.attempt_failed(tree, path, def, params, attempt, error),
         }
         self.advance_tree(tree);
+    }
+
+    /// An attempt of a fork ends as one of its original did; who polls the node goes on by itself.
+    pub(crate) fn call_told(
+        &mut self,
+        tree: Seq,
+        path: &Text,
+        attempt: u32,
+        outcome: Result<Value, EffectError>,
+    ) {
+        let Some((def, params)) = self.params_of(tree, path) else { return };
+        match outcome {
+            Ok(value) => self.finish_node(tree, path, def, End::Completed(value)),
+            Err(error) => self.attempt_failed(tree, path, def, params, attempt, error),
+        }
     }
 
     fn attempt_failed(

@@ -24,7 +24,7 @@ use crate::{
 
 /// Returns the id of the child that a key stands for: the time of its parent and a hash, so that
 /// ids still sort by creation.
-pub(super) fn child_id(parent: &Snapshot, key: &str) -> InstanceId {
+pub(crate) fn child_id(parent: &Snapshot, key: &str) -> InstanceId {
     let mut hash = Sha256::new();
     hash.update(parent.id.0.as_bytes());
     hash.update(key.as_bytes());
@@ -36,7 +36,7 @@ pub(super) fn child_id(parent: &Snapshot, key: &str) -> InstanceId {
 }
 
 /// Returns the child that a node asks for.
-pub(super) fn child_of(input: &Value) -> Option<InstanceId> {
+pub(crate) fn child_of(input: &Value) -> Option<InstanceId> {
     input.get("instance_id").and_then(Value::as_str).and_then(|it| it.parse().ok())
 }
 

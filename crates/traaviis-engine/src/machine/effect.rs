@@ -466,8 +466,9 @@ impl Build<'_> {
             kind,
         };
         let pointer = effect.pointer.to_string();
-        let week = Value::from("7d");
+        let (week, hour) = (Value::from("7d"), Value::from("1h"));
         let timeout = match kind_name {
+            "invoke_fsm" => effect.timeout.as_ref().or(Some(&hour)),
             "wait_signal" => effect.timeout.as_ref().or(Some(&week)),
             _ => effect.timeout.as_ref(),
         };
@@ -803,6 +804,23 @@ impl Build<'_> {
         if &*effect.kind == "query_fsm" {
             // It is evaluated over the state of the other one; here it is only text.
             self.params(effect, scope).expr("select", crate::query::SCOPE);
+        }
+        if let Some(Value::Map(known)) = effect.param("match") {
+            for (name, _) in known.iter() {
+                let pointer = format!("{}/match/{name}", effect.pointer);
+                match &**name {
+                    "workflow" | "state" => {}
+                    "tag" => {
+                        let message = "feature_unavailable: instances have no tags in this release";
+                        self.compiler.error("E190", &pointer, message.to_string());
+                    }
+                    other => {
+                        let message =
+                            format!("`match` knows `workflow` and `state`, not `{other}`");
+                        self.compiler.error("E140", &pointer, message);
+                    }
+                }
+            }
         }
         let pointer = effect.pointer.to_string();
         let input = effect

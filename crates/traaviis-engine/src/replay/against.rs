@@ -173,9 +173,11 @@ fn readdressed(
         Input::Unknown { tree, path, class } => {
             Input::Unknown { tree: tree_of(tree)?, path, class }
         }
-        Input::Resolve { tree, path, resolution } => {
-            Input::Resolve { tree: tree_of(tree)?, path, resolution }
+        Input::Resolve { tree, path, resolution, reason } => {
+            Input::Resolve { tree: tree_of(tree)?, path, resolution, reason }
         }
+        // They stand for states of the other version.
+        Input::Reopen(_) | Input::Fork(_) => return None,
         Input::Operate(Operation::Task { tree, path, act }) => {
             let tree = tree_of(tree)?;
             Input::Operate(Operation::Task { tree, path, act })

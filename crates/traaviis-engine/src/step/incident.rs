@@ -9,6 +9,7 @@ use traaviis_model::{
     snapshot::{Incident, NodeStatus},
 };
 
+use super::operate::check_reason;
 use crate::{
     effects::{CLEANUP_TIMEOUT, End},
     machine::EffectKind,
@@ -21,9 +22,12 @@ const CONTINUE: &str = "continue";
 /// Returns what is kept of an input that cannot be taken; nothing of a caller's, who is told.
 pub(super) fn held_of(input: &Input) -> Option<Held> {
     Some(match input {
-        Input::Event { .. } | Input::Cancel { .. } | Input::Resolve { .. } | Input::Operate(_) => {
-            return None;
-        }
+        Input::Event { .. }
+        | Input::Cancel { .. }
+        | Input::Resolve { .. }
+        | Input::Operate(_)
+        | Input::Reopen(_)
+        | Input::Fork(_) => return None,
         Input::Timer { timer } => Held::Timer { timer: timer.clone() },
         Input::Starting { tree, path } => Held::Starting { tree: *tree, path: path.clone() },
         Input::Outcome { tree, path, scheduled, attempt, outcome } => Held::Outcome {
@@ -120,7 +124,7 @@ impl Run<'_> {
     pub(super) fn release_continue(&mut self) {
         let held = |it: &Incident| matches!(it.held.as_deref(), Some(Held::Continue));
         if let Some(incident) = self.snapshot.incidents.iter().find(|it| held(it)).cloned() {
-            self.close(&incident, "retry");
+            self.close(&incident, "retry", None);
         }
     }
 
@@ -130,6 +134,7 @@ impl Run<'_> {
         tree: Seq,
         path: &Text,
         resolution: Resolution,
+        reason: Option<Text>,
     ) -> Result<(), Rejection> {
         let found = self.snapshot.incidents.iter().find(|it| it.tree == tree && it.path == *path);
         let Some(incident) = found.cloned() else {
@@ -141,14 +146,16 @@ impl Run<'_> {
         if self.snapshot.status == Status::Paused {
             return Err(paused());
         }
-        self.close(
-            &incident,
-            match &resolution {
-                Resolution::Happened(_) => "happened",
-                Resolution::Retry => "retry",
-                Resolution::Fail => "fail",
-            },
-        );
+        let word = match &resolution {
+            Resolution::Happened(_) => "happened",
+            Resolution::Skip(_) => "skip",
+            Resolution::Retry => "retry",
+            Resolution::Fail => "fail",
+        };
+        if word == "skip" {
+            check_reason(reason.as_deref().unwrap_or_default())?;
+        }
+        self.close(&incident, word, reason);
         match (incident.held.as_deref(), tree) {
             (Some(held), _) => self.answer_held(&incident, held.clone(), resolution),
             (None, 0) => self.answer_unhandled(&incident, &resolution),
@@ -176,18 +183,18 @@ impl Run<'_> {
         };
         match (resolution, of_node) {
             (Resolution::Retry, _) => self.take(input_of(held)),
-            (Resolution::Happened(value), Some((tree, path))) => {
+            (Resolution::Happened(value) | Resolution::Skip(value), Some((tree, path))) => {
                 self.end_node(tree, &path, End::Completed(value));
                 Ok(())
             }
-            (Resolution::Happened(_), None) => Err(Rejection::new(
-                "validation_failed",
-                format!(
-                    "incident `{}` at `{}` is not about a call, so nothing can have happened; \
-                     answer `retry` or `fail`",
-                    incident.kind, incident.path
-                ),
-            )),
+            (Resolution::Happened(_) | Resolution::Skip(_), None) => {
+                let (kind, path) = (&incident.kind, &incident.path);
+                let message = format!(
+                    "incident `{kind}` at `{path}` is not about a call, so nothing can have \
+                     happened or be skipped; answer `retry` or `fail`"
+                );
+                Err(Rejection::new("validation_failed", message))
+            }
             (Resolution::Fail, Some((tree, path))) => {
                 self.end_node(tree, &path, End::Failed(cause_of(incident)));
                 Ok(())
@@ -209,7 +216,7 @@ impl Run<'_> {
         }
     }
 
-    fn end_node(&mut self, tree: Seq, path: &Text, end: End) {
+    pub(super) fn end_node(&mut self, tree: Seq, path: &Text, end: End) {
         let Some(def) = self.def_of(tree, path) else { return };
         self.cancel_node_timers(tree, path);
         self.finish_node(tree, path, def, end);
@@ -241,7 +248,7 @@ impl Run<'_> {
         let Some(def) = self.def_of(tree, path) else { return };
         let is_undo = path.rsplit('/').next().is_some_and(|it| it.starts_with("undo:"));
         match (resolution, is_undo) {
-            (Resolution::Happened(value), _) => {
+            (Resolution::Happened(value) | Resolution::Skip(value), _) => {
                 self.finish_node(tree, path, def, End::Completed(value));
             }
             (Resolution::Retry, false) => {
@@ -271,7 +278,7 @@ impl Run<'_> {
         let moot: Vec<Incident> =
             self.snapshot.incidents.iter().filter(|it| self.is_moot(it)).cloned().collect();
         for incident in moot {
-            self.close(&incident, "cancelled");
+            self.close(&incident, "cancelled", None);
         }
     }
 
@@ -293,12 +300,13 @@ impl Run<'_> {
         }
     }
 
-    fn close(&mut self, incident: &Incident, resolution: &str) {
+    fn close(&mut self, incident: &Incident, resolution: &str, reason: Option<Text>) {
         self.emit(Body::IncidentResolved {
             incident: incident.kind.clone(),
             tree: incident.tree,
             path: incident.path.clone(),
             resolution: resolution.into(),
+            reason,
         });
     }
 }

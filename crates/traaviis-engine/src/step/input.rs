@@ -181,7 +181,7 @@ pub(super) fn step(
     context: &StepContext,
     watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
-    if snapshot.status.is_finished() {
+    if snapshot.status.is_finished() && !matches!(input, Input::Reopen(_)) {
         return match input {
             Input::Event { .. }
             | Input::Cancel { .. }
@@ -254,13 +254,15 @@ impl<'m> Run<'m> {
                 self.advance_trees();
             }
             Input::Cancel { terminate, reason } => self.cancel_instance(terminate, reason),
-            Input::Resolve { tree, path, resolution } => {
-                if let Resolution::Happened(value) = &resolution {
+            Input::Resolve { tree, path, resolution, reason } => {
+                if let Resolution::Happened(value) | Resolution::Skip(value) = &resolution {
                     check_payload("the value", "validation_failed", value)?;
                 }
-                self.resolve(tree, &path, resolution)?;
+                self.resolve(tree, &path, resolution, reason)?;
             }
             Input::Operate(operation) => self.operate(operation)?,
+            Input::Reopen(retried) => self.reopen(retried)?,
+            Input::Fork(forked) => self.fork(forked)?,
         }
         if !self.is_ended() && self.snapshot.status != Status::Paused {
             self.settle();
@@ -634,7 +636,7 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn begin_invoke(&mut self, state: StateId, invoke: usize) {
+    pub(super) fn begin_invoke(&mut self, state: StateId, invoke: usize) {
         let def = &self.machine.states[state].invoke[invoke];
         if let Some(when) = &def.when {
             match when.eval_bool(&self.env()) {

@@ -85,6 +85,8 @@ impl Run<'_> {
             Input::Event { .. }
             | Input::Cancel { .. }
             | Input::Resolve { .. }
+            | Input::Reopen(_)
+            | Input::Fork(_)
             | Input::Operate(_) => false,
         }
     }
@@ -102,8 +104,18 @@ impl Run<'_> {
     /// Asks for a slot for every call that waits for one.
     pub(crate) fn queue_waiting_calls(&mut self) {
         let waiting = |(tree, path, _): &(Seq, &Text, _)| self.snapshot.waits_for_slot(*tree, path);
-        let queue = |(tree, path, _): (Seq, &Text, _)| Request::Queue { tree, path: path.clone() };
-        self.requests.extend(self.snapshot.calls().filter(waiting).map(queue));
+        let waiting: Vec<(Seq, Text)> = self
+            .snapshot
+            .calls()
+            .filter(waiting)
+            .map(|(tree, path, _)| (tree, path.clone()))
+            .collect();
+        for (tree, path) in waiting {
+            match self.is_recalled(tree, &path) {
+                true => self.yielded = true,
+                false => self.requests.push(Request::Queue { tree, path }),
+            }
+        }
     }
 
     fn edit_data(&mut self, patch: Vec<PatchOp>, reason: Text) -> Result<(), Rejection> {
@@ -111,25 +123,7 @@ impl Run<'_> {
         if patch.is_empty() {
             return Err(Rejection::new("validation_failed", "the patch changes nothing"));
         }
-        let mut data = self.snapshot.data.clone();
-        for op in &patch {
-            let (path, value) = match op {
-                PatchOp::Add { path, value } | PatchOp::Replace { path, value } => {
-                    (path, Some(value))
-                }
-                PatchOp::Remove { path } => (path, None),
-            };
-            if let Some(value) = value {
-                check_payload("the value", "validation_failed", value)?;
-            }
-            apply_patch(&mut data, op).map_err(|_| {
-                let message = format!("the data hold nothing at `{path}` that could be changed");
-                Rejection::new("validation_failed", message)
-            })?;
-        }
-        if !matches!(data, Value::Map(_)) {
-            return Err(Rejection::new("validation_failed", "the data must stay a map"));
-        }
+        check_patch(&self.snapshot.data, &patch)?;
         self.emit(Body::DataEdited { patch, reason });
         Ok(())
     }
@@ -187,7 +181,29 @@ impl Run<'_> {
     }
 }
 
-fn check_reason(reason: &Text) -> Result<(), Rejection> {
+/// Refuses a patch that does not fit the data.
+pub(super) fn check_patch(data: &Value, patch: &[PatchOp]) -> Result<(), Rejection> {
+    let mut data = data.clone();
+    for op in patch {
+        let (path, value) = match op {
+            PatchOp::Add { path, value } | PatchOp::Replace { path, value } => (path, Some(value)),
+            PatchOp::Remove { path } => (path, None),
+        };
+        if let Some(value) = value {
+            check_payload("the value", "validation_failed", value)?;
+        }
+        apply_patch(&mut data, op).map_err(|_| {
+            let message = format!("the data hold nothing at `{path}` that could be changed");
+            Rejection::new("validation_failed", message)
+        })?;
+    }
+    if !matches!(data, Value::Map(_)) {
+        return Err(Rejection::new("validation_failed", "the data must stay a map"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_reason(reason: &str) -> Result<(), Rejection> {
     if reason.trim().is_empty() {
         return Err(Rejection::new(
             "validation_failed",

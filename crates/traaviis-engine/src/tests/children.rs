@@ -157,6 +157,7 @@ states:
         expect![[r#"
             > start
               - -> working
+              key .3.ask/body.5
               start ask/body#1
               child ask/body Offer
             > ended ask/body failed
@@ -164,6 +165,7 @@ states:
               failed ask/body: child_failed <- no_luck
               ask#1 failed: child_failed, next at 1s
             > at 1s
+              key .3.ask/body.14
               start ask/body#1
               child ask/body Offer
             > ended ask/body completed 1

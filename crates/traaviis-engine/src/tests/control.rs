@@ -320,23 +320,25 @@ fn an_outcome_of_a_former_round_is_not_taken_for_this_one() {
         body,
         "+5s\nstale w/body/0 1\nok w/body/0 2",
         expect![[r#"
-        > start
-          - -> a
-          start w/body/0#1
-        > at 5s
-          done w/body/1 = null
-          cancelled w/body/0: lost_race
-          done w/body = null
-          start w/body/0#1
-        > stale w/body/0 1
-          late w/body/0
-        > ok w/body/0 2
-          done w/body/0 = 2
-          cancelled w/body/1: lost_race
-          done w/body = 2
-          failed w: max_iterations_exceeded
-          finished failed null
-    "#]],
+            > start
+              - -> a
+              key .3.w/body/0.7
+              start w/body/0#1
+            > at 5s
+              done w/body/1 = null
+              cancelled w/body/0: lost_race
+              done w/body = null
+              key .3.w/body/0.18
+              start w/body/0#1
+            > stale w/body/0 1
+              late w/body/0
+            > ok w/body/0 2
+              done w/body/0 = 2
+              cancelled w/body/1: lost_race
+              done w/body = 2
+              failed w: max_iterations_exceeded
+              finished failed null
+        "#]],
     );
 }
 

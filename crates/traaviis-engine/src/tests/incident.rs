@@ -32,7 +32,7 @@ fn a_timer_that_cannot_be_taken_waits_and_others_fire() {
             > at 1s
               incident macrostep_overrun t3
             > happened t3 1
-              refused validation_failed: incident `macrostep_overrun` at `t3` is not about a call, so nothing can have happened; answer `retry` or `fail`
+              refused validation_failed: incident `macrostep_overrun` at `t3` is not about a call, so nothing can have happened or be skipped; answer `retry` or `fail`
             > retry t3
               refused macrostep_overrun: the step did not come to rest within 1000 microsteps
             > at 3s
@@ -327,5 +327,39 @@ states:
           cancelled mail: cancelled
           finished cancelled null
     "#]],
+    );
+}
+
+#[test]
+fn an_effect_is_left_out_with_a_value() {
+    check(
+        r#"
+initial: work
+states:
+  work:
+    invoke:
+      - id: w
+        effect:
+          type: sequence
+          effects:
+            - {type: call, function: a, args: {}}
+            - {type: call, function: b, args: {}}
+"#,
+        "unknown w/0 other\nskip w/0 5\nok w/1 6",
+        expect![[r#"
+            > start
+              - -> work
+              start w/0#1
+            > unknown w/0 other
+              unknown w/0: ask
+              incident unknown_outcome w/0
+            > skip w/0 5
+              resolved unknown_outcome: skip
+              done w/0 = 5
+              start w/1#1
+            > ok w/1 6
+              done w/1 = 6
+              done w = [5,6]
+        "#]],
     );
 }

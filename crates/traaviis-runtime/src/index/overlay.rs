@@ -225,7 +225,8 @@ pub fn row_of(snapshot: &Snapshot, first: Option<Position>, last: Position) -> R
     row
 }
 
-fn summary_row(snapshot: &Snapshot, first: Option<Position>, last: Position) -> Row {
+/// Returns the short row of a state, as lists show it.
+pub fn summary_row(snapshot: &Snapshot, first: Option<Position>, last: Position) -> Row {
     Row {
         tenant: snapshot.tenant_id,
         id: snapshot.id,

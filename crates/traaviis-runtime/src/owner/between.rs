@@ -23,6 +23,9 @@ pub trait Post: Send + Sync {
     /// Sends a message to the owner of an instance. A message that is lost is sent again by the
     /// next process, because its call has no outcome.
     fn post(&self, to: Key, message: Message);
+
+    /// Sends a message to every owner of the process; returns how many there are.
+    fn post_each(&self, make: &mut dyn FnMut() -> Message) -> usize;
 }
 
 /// Delivers nothing: for owners that are alone.
@@ -31,6 +34,10 @@ pub struct NoPost;
 
 impl Post for NoPost {
     fn post(&self, _: Key, _: Message) {}
+
+    fn post_each(&self, _: &mut dyn FnMut() -> Message) -> usize {
+        0
+    }
 }
 
 impl Owner {
@@ -41,6 +48,8 @@ impl Owner {
             "send_event" => self.send_event(ctx, &call),
             "spawn_fsm" => self.spawn(ctx, &call),
             "query_fsm" => self.query(ctx, &call),
+            "invoke_fsm" => self.invoke(ctx, &call),
+            "broadcast_event" => self.broadcast(ctx, &call),
             other => Err(unknown_kind(other)),
         };
         match asked {
@@ -51,7 +60,7 @@ impl Owner {
     }
 
     /// Tells the instance that asked.
-    fn answer(&self, ctx: &TenantCtx, call: Call, outcome: Outcome) {
+    pub(super) fn answer(&self, ctx: &TenantCtx, call: Call, outcome: Outcome) {
         let to = Key { tenant: ctx.tenant(), id: call.id.instance };
         self.settings.post.post(to, Message::Outcome { tenant: to.tenant, call: call.id, outcome });
     }
@@ -129,7 +138,11 @@ impl Owner {
     }
 
     /// Finds the instance that a call names, by its id or its business key.
-    fn receiver(&self, ctx: &TenantCtx, input: &Value) -> Result<InstanceId, EffectError> {
+    pub(super) fn receiver(
+        &self,
+        ctx: &TenantCtx,
+        input: &Value,
+    ) -> Result<InstanceId, EffectError> {
         if input.get("instance_id").is_some() {
             let id = text(input, "instance_id")?;
             return id.parse().map_err(|_| {
@@ -173,7 +186,7 @@ pub(super) fn text(input: &Value, name: &str) -> Result<Text, EffectError> {
 }
 
 /// Returns what a refusal means for whoever asked; none when it says nothing about the receiver.
-fn refusal(error: &Error) -> Option<EffectError> {
+pub(super) fn refusal(error: &Error) -> Option<EffectError> {
     let details = match error {
         Error::NotFound { .. } => return Some(EffectError::new("not_found", error.to_string())),
         Error::Rejected(rejection) => rejection.details.clone(),

@@ -77,6 +77,8 @@ impl Class {
             Input::Cancel { .. }
             | Input::Resolve { .. }
             | Input::Operate(_)
+            | Input::Reopen(_)
+            | Input::Fork(_)
             | Input::Continue
             | Input::Starting { .. } => Class::Command,
             Input::Outcome { .. }

@@ -10,7 +10,10 @@ use traaviis_model::{
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
-use super::{Accepted, EventIds, Relation};
+use super::{
+    Accepted, EventIds, Relation,
+    awaiting::{Invoke, Settled},
+};
 use crate::{
     error::Error,
     recovery::Fault,
@@ -26,6 +29,8 @@ pub enum Message {
     Start(Start),
     /// A caller takes an instance over to another version.
     Upgrade(Upgrade),
+    /// A caller lets an instance begin from a history.
+    Reopen(Box<Reopen>),
     /// A caller does something to an instance.
     Command {
         /// Tenant and actor.
@@ -47,6 +52,19 @@ pub enum Message {
         command: Command,
         /// Told after the commit.
         reply: Reply<Accepted>,
+    },
+    /// Another instance sends an event and waits for what follows.
+    Invoke(Box<Invoke>),
+    /// What became of an event for which somebody waits, when no step tells it.
+    Settle {
+        /// Tenant.
+        tenant: TenantId,
+        /// Who took the event.
+        of: InstanceId,
+        /// Who waits.
+        call: CallId,
+        /// What became of it.
+        how: Settled,
     },
     /// An attempt ended.
     Outcome {
@@ -140,6 +158,22 @@ pub struct Upgrade {
     pub reply: Reply<Accepted>,
 }
 
+/// An instance that begins from a history: one that failed goes on, or a fork of another.
+pub struct Reopen {
+    /// Tenant and actor.
+    pub ctx: TenantCtx,
+    /// State before its first step from now on.
+    pub base: Snapshot,
+    /// Records that a fork begins with; none of an instance that goes on.
+    pub copied: Vec<Record>,
+    /// That step.
+    pub input: Input,
+    /// Deduplication ids in its history so far, besides the copied records.
+    pub event_ids: Option<Box<EventIds>>,
+    /// Told after the commit.
+    pub reply: Reply<StartOutcome>,
+}
+
 /// What a start gave.
 #[derive(Clone, Debug)]
 pub struct StartOutcome {
@@ -185,6 +219,8 @@ pub enum Command {
         path: Text,
         /// The decision.
         resolution: Resolution,
+        /// Why.
+        reason: Option<Text>,
     },
     /// Pauses, resumes, edits or moves it by hand.
     Operate(Operation),
@@ -195,8 +231,8 @@ impl From<Command> for Input {
         match command {
             Command::Event { event, data, id } => Input::Event { event, data, id },
             Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
-            Command::Resolve { tree, path, resolution } => {
-                Input::Resolve { tree, path, resolution }
+            Command::Resolve { tree, path, resolution, reason } => {
+                Input::Resolve { tree, path, resolution, reason }
             }
             Command::Operate(operation) => Input::Operate(operation),
         }

@@ -97,12 +97,14 @@ impl Stored {
 
 /// A first step on its way to the log.
 pub(super) struct Begun {
-    ctx: TenantCtx,
-    key: Key,
-    machine: Arc<Machine>,
-    snapshot: Snapshot,
-    records: Vec<Record>,
-    requests: Vec<Request>,
+    pub(super) ctx: TenantCtx,
+    pub(super) key: Key,
+    pub(super) machine: Arc<Machine>,
+    pub(super) snapshot: Snapshot,
+    pub(super) records: Vec<Record>,
+    pub(super) requests: Vec<Request>,
+    /// It begins from a history, with these deduplication ids.
+    pub(super) reopened: Option<Option<Box<EventIds>>>,
     pub(super) reply: Reply<StartOutcome>,
 }
 
@@ -195,11 +197,17 @@ impl Owner {
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
-        let begun = Begun { ctx: ctx.clone(), key, machine, snapshot, records, requests, reply };
+        let (reopened, ctx_of) = (None, ctx.clone());
+        let begun =
+            Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
     }
 
-    fn note_correlation(&self, machine: &Machine, snapshot: &Snapshot) -> Result<(), Rejection> {
+    pub(super) fn note_correlation(
+        &self,
+        machine: &Machine,
+        snapshot: &Snapshot,
+    ) -> Result<(), Rejection> {
         let Some(key) = &snapshot.correlation else { return Ok(()) };
         let unique = match &machine.definition().correlation {
             Some(it) if it.unique => Unique::Yes,
@@ -255,9 +263,13 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let Begun { ctx, key, machine, snapshot, records, requests, reply } = begun;
+        let Begun { ctx, key, machine, snapshot, records, requests, reopened, reply } = begun;
         let snapshot = Arc::new(snapshot);
-        let mut event_ids = None;
+        let is_reopened = reopened.is_some();
+        if is_reopened {
+            self.reopened(key, &snapshot);
+        }
+        let mut event_ids = reopened.flatten();
         for record in &records {
             EventIds::note(&mut event_ids, record);
         }
@@ -270,7 +282,10 @@ impl Owner {
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
-        self.attend_parent(&ctx, &snapshot);
+        match is_reopened {
+            true => self.meet_family(&ctx, &snapshot),
+            false => self.attend_parent(&ctx, &snapshot),
+        }
         self.request(key, snapshot.seq, requests, now, outbox);
         self.start_again(key, now, outbox);
     }
@@ -283,8 +298,13 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let Begun { ctx, key, machine, snapshot, requests, reply, .. } = begun;
+        let Begun { ctx, key, machine, snapshot, requests, reopened, reply, .. } = begun;
         self.release(key.tenant, &requests);
+        if reopened.is_some() {
+            self.not_reopened(key, &snapshot);
+            reply(Err(Error::Log(error)));
+            return self.start_again(key, now, outbox);
+        }
         if let Some(correlation) = &snapshot.correlation {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use traaviis_engine::{Input, Machine, Rejection, Step, StepContext};
-use traaviis_model::{DefinitionHash, Snapshot, TenantId, Timestamp, record::Operation};
+use traaviis_model::{
+    Body, DefinitionHash, Record, Snapshot, TenantId, Timestamp, record::Operation,
+};
 
-use super::{Command, Key, Origin, Outbox, Owner, Upgrade, starting::Needs};
+use super::{Command, Key, Origin, Outbox, Owner, Upgrade, definition_stream, starting::Needs};
 use crate::recovery;
 
 impl Owner {
@@ -60,12 +62,28 @@ impl Owner {
     }
 
     /// Returns the machine of a definition in the log.
-    fn version(&mut self, tenant: TenantId, hash: DefinitionHash) -> Option<Arc<Machine>> {
+    pub(super) fn version(
+        &mut self,
+        tenant: TenantId,
+        hash: DefinitionHash,
+    ) -> Option<Arc<Machine>> {
         if let Some(found) = self.definitions.machines.get(&hash) {
             return Some(Arc::clone(found));
         }
-        let machine = self.definitions.stored.get(&(tenant, hash)).and_then(recovery::compile)?;
+        let machine = match self.definitions.stored.get(&(tenant, hash)) {
+            Some(body) => recovery::compile(body)?,
+            None => self.version_in_log(tenant, hash)?,
+        };
         self.definitions.machines.insert(hash, Arc::clone(&machine));
         Some(machine)
+    }
+
+    /// Returns the machine of a definition that only another shard has met.
+    fn version_in_log(&self, tenant: TenantId, hash: DefinitionHash) -> Option<Arc<Machine>> {
+        let (log, ctx) = (self.settings.past.as_ref()?.log(), &self.tenants.get(&tenant)?.ctx);
+        let lines = log.read(ctx, definition_stream(&hash), 1, 1).ok()?;
+        let record = Record::read_line(lines.first()?).ok()?;
+        let Body::DocumentPut { body, .. } = record.body else { return None };
+        recovery::compile(&body)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use traaviis_engine::Machine;
 use traaviis_model::{
     Actor, Body, InstanceId, Record, Value,
+    limits::BROADCAST_RECEIVERS_MAX,
     record::{Header, Status},
 };
 use traaviis_ports::LogError;
@@ -306,4 +307,114 @@ fn a_start_of_a_child_waits_for_space() {
     town.world.pass(FULL_RETRY);
     town.rest();
     assert_eq!(&*town.world.snapshot(town.child()).workflow, "Child");
+}
+
+/// Sends an event and waits for what follows.
+const INVOKER: &str = r#"
+traaviis: "1"
+name: Invoker
+version: 1.0.0
+initial: asking
+states:
+  asking:
+    invoke:
+      - id: ask
+        effect: {type: invoke_fsm, instance_id: "${input.peer}", event: EVENT, until: UNTIL}
+        onDone: {target: done}
+        onError: {target: bad}
+  done: {type: final, output: "${event.data.state + ' ' + event.data.status}"}
+  bad: {type: final, output: "${event.data.code}"}
+"#;
+
+fn invoker(event: &str, until: &str) -> Arc<Machine> {
+    machine(&INVOKER.replace("EVENT", event).replace("UNTIL", until))
+}
+
+#[test]
+fn who_invokes_another_one_waits_until_it_is_there() {
+    for (sent, until, then, expected) in [
+        ("bump", "step", None, Some("open running")),
+        ("wait", "waiting", None, Some("waiting running")),
+        ("wait", "done", None, None),
+        ("wait", "done", Some("close"), Some("done completed")),
+        ("close", "final", None, Some("done completed")),
+        ("bump", "final", None, None),
+        ("bump", "final", Some("close"), Some("done completed")),
+        ("dance", "final", None, Some("event_rejected")),
+    ] {
+        let mut town = Town::new(&[]);
+        town.start(&machine(COUNTER), id(2), id(2));
+        town.start(&invoker(sent, until), id(1), id(2));
+        if let Some(event_sent) = then {
+            town.world.command(id(2), event(event_sent));
+            town.rest();
+        }
+        let found = town.end(id(1)).map(|it| it.1.trim_matches('"').to_string());
+        assert_eq!(found.as_deref(), expected, "{sent} until {until}");
+    }
+    let mut town = Town::new(&[]);
+    town.start(&invoker("bump", "step"), id(1), id(9));
+    assert_eq!(town.end(id(1)).map(|it| it.1), Some(r#""not_found""#.into()));
+}
+
+#[test]
+fn a_broadcast_reaches_every_open_instance_that_fits_once() {
+    let caller = r#"
+traaviis: "1"
+name: Crier
+version: 1.0.0
+initial: crying
+events: {bump: {}}
+states:
+  crying:
+    invoke:
+      - id: cry
+        effect: {type: broadcast_event, event: bump, match: MATCH}
+        onDone: {target: done}
+  done: {type: final, output: "${event.data.count}"}
+"#;
+    for (to, expected) in [
+        ("{workflow: counter}", "2"),
+        ("{workflow: Counter, state: waiting}", "1"),
+        ("{workflow: Absent}", "0"),
+        ("{}", "2"),
+    ] {
+        let mut town = Town::new(&[]);
+        let crier = machine(&caller.replace("MATCH", to));
+        for number in 2..5 {
+            town.start(&machine(COUNTER), id(number), id(number));
+        }
+        town.world.command(id(3), event("wait"));
+        town.world.command(id(4), event("close"));
+        town.rest();
+        town.start(&crier, id(1), id(1));
+        assert_eq!(town.end(id(1)), Some((Status::Completed, expected.into())), "{to}");
+    }
+}
+
+#[test]
+fn a_broadcast_to_too_many_reaches_nobody() {
+    let mut town = Town::new(&[]);
+    let counter = machine(COUNTER);
+    for number in 0..=BROADCAST_RECEIVERS_MAX as u128 {
+        town.world.start_as(&ctx(), &counter, id(10 + number), Value::empty_map());
+    }
+    town.rest();
+    let crier = r#"
+traaviis: "1"
+name: Crier
+version: 1.0.0
+initial: crying
+events: {bump: {}}
+states:
+  crying:
+    invoke:
+      - id: cry
+        effect: {type: broadcast_event, event: bump, match: {workflow: Counter}}
+        onError: {target: bad}
+  bad: {type: final, output: "${event.data.code}"}
+"#;
+    town.start(&machine(crier), id(1), id(1));
+    assert_eq!(town.end(id(1)).map(|it| it.1), Some(r#""too_many_receivers""#.into()));
+    assert_eq!(town.world.snapshot(id(10)).data.to_json(), r#"{"fired":0,"n":0}"#);
 }

@@ -236,7 +236,7 @@ fn a_refused_outcome_is_kept_for_a_person() {
     let incident = &snapshot.incidents[0];
     assert_eq!((&*incident.kind, &*incident.path), ("step_rejected", "pay"));
     let (tree, path) = (incident.tree, incident.path.clone());
-    let retry = Command::Resolve { tree, path, resolution: Resolution::Retry };
+    let retry = Command::Resolve { tree, path, resolution: Resolution::Retry, reason: None };
     let answer = world.command(id(1), retry);
     world.commit_all();
     assert_eq!(code(&answer), "ok");

@@ -9,8 +9,12 @@ use std::{
     time::Duration,
 };
 
-use traaviis_engine::Resolution;
-use traaviis_model::{DeliveryClass, Span, TenantCtx, Timestamp, Value, record::Status};
+use traaviis_engine::{Fork, Resolution, Retry};
+use traaviis_model::{
+    DeliveryClass, Span, TenantCtx, Timestamp, Value,
+    limits::FORK_BYTES_MAX,
+    record::{Results, Status},
+};
 use traaviis_ports::{LogError, LogStore};
 use traaviis_runtime::{
     Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
@@ -248,7 +252,7 @@ fn a_restart_goes_on_where_the_last_process_stopped() {
         handle.wait_for(&ctx(), payment, |it| !it.incidents.is_empty(), PATIENCE).unwrap().unwrap();
     let incident = &asks.incidents[0];
     let happened = Resolution::Happened(Value::Int(9));
-    handle.resolve(&ctx(), payment, incident.tree, incident.path.clone(), happened).unwrap();
+    handle.resolve(&ctx(), payment, incident.tree, incident.path.clone(), happened, None).unwrap();
     let ended = handle.wait_for(&ctx(), payment, |it| it.status.is_finished(), PATIENCE).unwrap();
     assert_eq!(ended.unwrap().output.as_i64(), Some(9));
     assert_eq!(bench.connector.ledger().entries().len(), 0);
@@ -385,4 +389,84 @@ fn nothing_new_is_taken_after_a_shutdown() {
     handle.clone().shutdown(Duration::from_secs(1)).unwrap();
     let sent = handle.send(&ctx(), id, "bump", Value::Null, None);
     assert_eq!(sent.unwrap_err().code(), "stopping");
+}
+
+#[test]
+fn an_instance_that_failed_goes_on_after_a_restart() {
+    let mut bench = Bench::new(Reaction::Hang);
+    bench.connector.set_class(DeliveryClass::OtherWrite);
+    let (handle, _) = bench.start();
+    let payment =
+        handle.start_instance(&ctx(), &machine(PAYMENT), None, Value::empty_map()).unwrap().id;
+    handle.send(&ctx(), payment, "ask", Value::Null, Some("e1".into())).unwrap();
+    handle.shutdown(Duration::ZERO).unwrap();
+    let (handle, _) = bench.start();
+    let asks =
+        handle.wait_for(&ctx(), payment, |it| !it.incidents.is_empty(), PATIENCE).unwrap().unwrap();
+    let incident = &asks.incidents[0];
+    let (tree, path) = (incident.tree, incident.path.clone());
+    handle.resolve(&ctx(), payment, tree, path.clone(), Resolution::Fail, None).unwrap();
+    let failed = handle.get(&ctx(), payment).unwrap().unwrap();
+    assert_eq!(failed.status, Status::Failed);
+    handle.shutdown(Duration::ZERO).unwrap();
+    // The checkpoint knows it in short only.
+    let (handle, report) = bench.start();
+    assert_eq!((report.instances, report.finished), (0, 1));
+    let open = handle.retry(&ctx(), payment, Retry::default()).unwrap();
+    assert_eq!(open.status, Status::Incident, "the question is open again");
+    let again = handle.retry(&ctx(), payment, Retry::default()).unwrap_err();
+    assert_eq!(again.code(), "invalid_state");
+    let filter = |ended| Filter { ended: Some(ended), ..Filter::default() };
+    assert_eq!(handle.list(&ctx(), &filter(true)).unwrap().len(), 0);
+    assert_eq!(handle.list(&ctx(), &filter(false)).unwrap().len(), 1);
+    // Recovery finds it from the record alone: the checkpoint has only the end.
+    bench.log = Arc::new(bench.log.after_crash());
+    let (handle, report) = bench.start();
+    assert_eq!((report.instances, report.finished), (1, 0));
+    let known = handle.send(&ctx(), payment, "ask", Value::Null, Some("e1".into())).unwrap();
+    assert!(known.replayed);
+    let happened = Resolution::Happened(Value::Int(9));
+    handle.resolve(&ctx(), payment, tree, path, happened, None).unwrap();
+    let ended = handle.wait_for(&ctx(), payment, |it| it.status.is_finished(), PATIENCE).unwrap();
+    assert_eq!(ended.unwrap().output.as_i64(), Some(9));
+}
+
+#[test]
+fn a_fork_is_an_instance_like_any_other_and_begins_with_a_limited_history() {
+    let mut bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let counter =
+        handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    handle.send(&ctx(), counter, "bump", Value::Null, Some("e1".into())).unwrap();
+    let fork = |id| Fork {
+        id,
+        at: None,
+        reason: None,
+        results: Results::Recorded,
+        patch: Vec::new(),
+        paused: false,
+    };
+    let forked = handle.fork(&ctx(), counter, fork).unwrap();
+    assert_eq!(
+        (number(&forked), number(&handle.get(&ctx(), counter).unwrap().unwrap())),
+        (Some(1), Some(1))
+    );
+    // What the original has taken, the fork has taken.
+    let accepted = handle.send(&ctx(), forked.id, "bump", Value::Null, Some("e1".into())).unwrap();
+    assert!(accepted.replayed);
+    handle.send(&ctx(), forked.id, "bump", Value::Null, Some("e2".into())).unwrap();
+    bench.log = Arc::new(bench.log.after_crash());
+    let (handle, report) = bench.start();
+    assert_eq!(report.instances, 2);
+    let found = handle.get(&ctx(), forked.id).unwrap().unwrap();
+    assert_eq!(
+        (number(&found), found.forked_from.as_ref().map(|it| it.id)),
+        (Some(2), Some(counter))
+    );
+    let large = Value::from("x".repeat(1_000_000));
+    for _ in 0..FORK_BYTES_MAX / 1_000_000 + 1 {
+        handle.send(&ctx(), counter, "bump", large.clone(), None).unwrap();
+    }
+    let refused = handle.fork(&ctx(), counter, fork).unwrap_err();
+    assert_eq!(refused.code(), "payload_too_large");
 }

@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Birth, Machine, Resolution, replay_versions};
+use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry, replay_versions};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
@@ -26,7 +26,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Settings, Start, Upgrade},
+    owner::{EventIds, Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
     summary::Summary,
@@ -42,8 +42,8 @@ use traaviis_testkit::{
 use crate::{
     simulated_index::SimulatedIndex,
     support::{
-        CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT, PICKY,
-        TALKER, TRIP, ctx, id, lines, machine,
+        CALLER, CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT,
+        PICKY, TALKER, TRIP, ctx, id, lines, machine,
     },
 };
 
@@ -54,7 +54,7 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED];
+    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED, CALLER];
     let machines: Vec<Arc<Machine>> =
         documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
@@ -90,7 +90,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.held > 0
                 && total.told > 0
                 && total.raised > 0
-                && total.upgraded > 0),
+                && total.upgraded > 0
+                && total.retried > 0),
         "{total:?}"
     );
 }
@@ -112,6 +113,8 @@ struct Facts {
     raised: u64,
     /// Instances that went on with another version, or back.
     upgraded: u64,
+    /// Instances that had failed and went on.
+    retried: u64,
     ended: usize,
 }
 
@@ -140,6 +143,7 @@ impl Facts {
         self.told += one.told;
         self.raised += one.raised;
         self.upgraded += one.upgraded;
+        self.retried += one.retried;
         self.ended += one.ended;
     }
 }
@@ -161,6 +165,8 @@ enum What {
     Resolve(Seq, Text, Resolution),
     /// To this machine.
     Upgrade(usize),
+    /// Of an instance that failed.
+    Retry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -316,6 +322,7 @@ impl<'m> Sim<'m> {
             94..95 => self.squeeze(),
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
+            98 if self.rng.chance(1, 2) => self.retry_failed(),
             98 => {
                 self.resolve_incidents();
                 self.resume_paused();
@@ -388,6 +395,20 @@ impl<'m> Sim<'m> {
         let (id, what) = (op.id, op.what.clone());
         let answers = Arc::clone(&self.answers);
         let message = match what {
+            What::Retry => {
+                let planned = plan_retry(&self.histories[&id], Retry::default(), class);
+                let Ok(retried) = planned else {
+                    op.state = OpState::Refused;
+                    return;
+                };
+                let (base, input) = (self.folds[&id].clone(), Input::Reopen(retried));
+                let (ctx, copied, mut event_ids) = (ctx(), Vec::new(), None);
+                self.histories[&id].iter().for_each(|it| EventIds::note(&mut event_ids, it));
+                let reply = Box::new(move |answer: Result<StartOutcome, Error>| {
+                    answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
+                });
+                Message::Reopen(Box::new(Reopen { ctx, base, copied, input, event_ids, reply }))
+            }
             What::Start(number, peer) => Message::Start(Start {
                 ctx: ctx(),
                 machine: Arc::clone(&self.machines[number]),
@@ -413,7 +434,7 @@ impl<'m> Sim<'m> {
                     }
                     What::Operate(operation) => Command::Operate(operation),
                     What::Resolve(tree, path, resolution) => {
-                        Command::Resolve { tree, path, resolution }
+                        Command::Resolve { tree, path, resolution, reason: None }
                     }
                     _ => Command::Cancel { terminate: false, reason: None },
                 };
@@ -496,7 +517,6 @@ impl<'m> Sim<'m> {
 
     /// The index catches up with what the owners published: everything in the log.
     fn drain(&mut self) {
-        self.index.check_list(&self.folds);
         self.index.drain(self.log.tail());
         self.index.check_list(&self.folds);
     }
@@ -593,6 +613,7 @@ impl<'m> Sim<'m> {
             }
             Body::InputHeld { held } => self.note_held(instance, held),
             Body::Upgraded(_) => self.facts.upgraded += 1,
+            Body::Retried(_) => self.facts.retried += 1,
             Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
             _ => {}
         }
@@ -730,6 +751,18 @@ impl<'m> Sim<'m> {
         }
     }
 
+    /// Some instances that failed go on where they failed.
+    fn retry_failed(&mut self) {
+        let failed = self.folds.values().filter(|it| it.status == Status::Failed);
+        let failed: Vec<InstanceId> = failed.map(|it| it.id).collect();
+        for id in failed {
+            if self.rng.chance(1, 4) {
+                self.ops.push(Op { id, what: What::Retry, state: OpState::Ready });
+                self.send(self.ops.len() - 1);
+            }
+        }
+    }
+
     fn resume_paused(&mut self) {
         let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
         let paused = open.filter(|it| it.status == Status::Paused);
@@ -813,6 +846,7 @@ impl<'m> Sim<'m> {
         let library = Arc::new(Known(self.machines.to_vec()));
         let settings = Settings { slots: 4, post, library, past, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
+        self.letters.1.store(count, std::sync::atomic::Ordering::SeqCst);
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
@@ -825,13 +859,7 @@ impl<'m> Sim<'m> {
             .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
             .collect();
         self.check_state();
-        let class = |_: &TenantCtx, _: &str, input: &Value| match input
-            .get("function")
-            .and_then(Value::as_str)
-        {
-            Some("charge") => DeliveryClass::OtherWrite,
-            _ => DeliveryClass::KeyedWrite,
-        };
+        let class = |_: &TenantCtx, kind: &str, input: &Value| class(kind, input);
         for (owner, outside) in &mut self.shards {
             owner.resume(&class, self.now, outside);
         }
@@ -887,7 +915,11 @@ impl<'m> Sim<'m> {
                     let exists = self.histories.contains_key(&op.id);
                     assert!(!acknowledged || exists, "start {at} is lost");
                 }
-                What::Cancel | What::Operate(_) | What::Resolve(..) | What::Upgrade(_) => {}
+                What::Cancel
+                | What::Operate(_)
+                | What::Resolve(..)
+                | What::Upgrade(_)
+                | What::Retry => {}
             }
         }
     }
@@ -979,6 +1011,8 @@ impl<'m> Sim<'m> {
             for record in records {
                 match &record.body {
                     Body::ChildStarted { tree, path, child, .. } => {
+                        // Another one for a child that failed.
+                        started.retain(|_, it| *it != (*tree, path));
                         assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
                     }
                     Body::ChildFinished { child, status, .. } => {
@@ -1073,9 +1107,10 @@ impl<'m> Sim<'m> {
 /// Returns a call that moves without anybody's answer.
 fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
     for tree in &snapshot.trees {
-        // Who asks a gate or waits for a child moves when somebody else does.
-        let is_call =
-            |node: &Node| node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm");
+        // Who asks a gate or waits for another instance moves when somebody else does.
+        let is_call = |node: &Node| {
+            node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm" | "invoke_fsm")
+        };
         for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
             let moves = match node.status {
                 NodeStatus::Scheduled => true,
@@ -1093,6 +1128,14 @@ fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
         }
     }
     None
+}
+
+/// Says what may be promised about a call.
+fn class(_: &str, input: &Value) -> DeliveryClass {
+    match input.get("function").and_then(Value::as_str) {
+        Some("charge") => DeliveryClass::OtherWrite,
+        _ => DeliveryClass::KeyedWrite,
+    }
 }
 
 fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use traaviis_engine::{Birth, Machine};
@@ -347,13 +350,46 @@ impl Outbox for Outside {
     }
 }
 
+/// Tells all counters, then another one, and waits for it.
+pub const CALLER: &str = r#"
+traaviis: "1"
+name: Caller
+version: 1.0.0
+initial: all
+events: {bump: {}, close: {}, hello: {}, stop: {}}
+states:
+  all:
+    on: {close: done}
+    invoke:
+      - id: all
+        effect: {type: broadcast_event, event: bump, match: {workflow: Counter}}
+        onDone: {target: one}
+  one:
+    on: {close: done}
+    invoke:
+      - id: one
+        effect: {type: invoke_fsm, instance_id: "${input.peer}", event: close, timeout: 30s}
+        onDone: {target: done}
+        onError: {target: done}
+  done: {type: final}
+"#;
+
 /// What owners post to each other, in order.
 #[derive(Clone, Default)]
-pub struct Letters(Arc<Mutex<VecDeque<(Key, Message)>>>);
+pub struct Letters(Arc<Mutex<VecDeque<(Key, Message)>>>, pub Arc<AtomicUsize>);
 
 impl Post for Letters {
     fn post(&self, to: Key, message: Message) {
         self.0.lock().unwrap().push_back((to, message));
+    }
+
+    /// There is one owner, or as many as `id` of the letters tells apart.
+    fn post_each(&self, make: &mut dyn FnMut() -> Message) -> usize {
+        let owners = self.1.load(Ordering::SeqCst).max(1);
+        for owner in 0..owners {
+            self.post(Key { tenant: ctx().tenant(), id: id(owner as u128) }, make());
+        }
+        owners
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     connectors::ConnectorArgs,
     control::client::Client,
-    control::protocol::{Ask, By, Filter},
+    control::protocol::{Ask, By, LIST_MAX, ListFilter},
     disk::{RawFile, percentile, space},
     exit::Exit,
     operations::DataArgs,
@@ -180,14 +180,21 @@ fn directory(dir: &Path) -> Check {
     }
 }
 
+/// Asks for as many instances as one list may hold.
+fn most() -> ListFilter {
+    ListFilter { limit: LIST_MAX, ..ListFilter::default() }
+}
+
 fn holder(dir: &Path) -> Check {
     let name = "holder";
     match Client::connect(dir, &By::default()) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
-        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: Filter::default() }) {
+        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: most() }) {
             Ok(answer) => {
                 let count = answer["instances"].as_array().map_or(0, Vec::len);
-                Check::ok(name, format!("a process holds it and answers ({count} open instances)"))
+                let more = if answer["next"].is_null() { "" } else { " or more" };
+                let what = format!("a process holds it and answers ({count}{more} open instances)");
+                Check::ok(name, what)
             }
             Err(failure) => Check::bad(
                 name,

@@ -1,10 +1,10 @@
 //! `traaviis edit`: changes the data of an instance by hand.
 
-use traaviis_model::record::{Operation, PatchOp};
+use traaviis_model::record::Operation;
 
 use crate::{
     control::protocol::Ask,
-    exit::{Exit, Failure},
+    exit::Exit,
     input,
     operations::{self, DataArgs},
     output::Output,
@@ -31,12 +31,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let patch = input::value(&args.patch)?.to_json();
-    let patch: Vec<PatchOp> = serde_json::from_str(&patch).map_err(|error| {
-        let rule = "write a list of `add`, `replace` (with `path` and `value`) and `remove` (with \
-                    `path`)";
-        Failure::usage(format!("the patch cannot be read: {error}; {rule}"))
-    })?;
+    let patch = input::patch(&args.patch)?;
     let operation = Operation::EditData { patch, reason: args.reason.as_str().into() };
     let ask = Ask::Operate { id: args.id.clone(), operation };
     operations::change(&args.data, ask, "data changed", output)

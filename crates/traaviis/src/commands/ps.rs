@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use traaviis_model::{InstanceId, record::Status};
 
 use crate::{
-    control::protocol::{Ask, Filter, LIST_DEFAULT, LIST_MAX},
+    control::protocol::{Ask, LIST_DEFAULT, LIST_MAX, ListFilter},
     exit::Exit,
     operations::{self, DataArgs},
     output::{self, Output},
@@ -58,9 +58,9 @@ const STATUSES: [&str; 8] = [
 ];
 
 impl Args {
-    fn filter(&self) -> Filter {
+    fn filter(&self) -> ListFilter {
         let status = self.status.as_deref();
-        Filter {
+        ListFilter {
             workflow: self.workflow.clone(),
             status: status.and_then(|word| Status::ALL.into_iter().find(|it| it.as_str() == word)),
             state: self.state.clone(),

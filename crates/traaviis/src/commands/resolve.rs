@@ -17,6 +17,9 @@ pub struct Args {
     path: String,
     #[command(flatten)]
     decision: DecisionArgs,
+    /// Why; kept in the history.
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     data: DataArgs,
 }
@@ -44,6 +47,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         DecisionArgs { retry: true, .. } => (Decision::Retry, "to be tried again"),
         _ => (Decision::Fail, "recorded as failed"),
     };
-    let ask = Ask::Resolve { id: args.id.clone(), path: args.path.clone(), decision };
+    let reason = args.reason.as_deref().map(Into::into);
+    let ask = Ask::Resolve { id: args.id.clone(), path: args.path.clone(), decision, reason };
     operations::change(&args.data, ask, &format!("`{}` {what}", args.path), output)
 }

@@ -5,7 +5,7 @@ use traaviis_model::Value;
 
 use super::run::triggers::{WORKFLOW, times, upcoming};
 use crate::{
-    control::protocol::{Ask, Filter},
+    control::protocol::{Ask, ListFilter},
     exit::{Exit, Failure},
     operations::{self, DataArgs},
     output::Output,
@@ -21,8 +21,8 @@ const NEXT_MAX: usize = 1_000;
 
 /// Lists schedules with their next times.
 ///
-/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume` lets
-/// it go on, `cancel` ends it, `logs` tells every run.
+/// A schedule is an instance of the workflow `Schedule`: `traaviis pause ID` stops it, `resume`
+/// lets it go on, `cancel` ends it, `logs` tells every run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -38,8 +38,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         let message = format!("`--next` shows at most {NEXT_MAX} times");
         return Err(Failure::new(Exit::Usage, "usage", message).into());
     }
-    let filter =
-        Filter { workflow: Some(WORKFLOW.into()), limit: SCHEDULES_MAX, ..Filter::default() };
+    let filter = ListFilter {
+        workflow: Some(WORKFLOW.into()),
+        limit: SCHEDULES_MAX,
+        ..ListFilter::default()
+    };
     let mut schedules = Vec::new();
     let listed = operations::ask(&args.data, Ask::Ps { all: false, filter })?;
     for item in listed["instances"].as_array().into_iter().flatten() {

@@ -27,6 +27,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         Some(text) => input::json(text, "the payload")?,
         None => traaviis_model::Value::Null,
     };
-    let ask = Ask::Send { id: args.id.clone(), event: args.event.clone(), data };
+    let ask = Ask::Send { id: args.id.clone(), event: args.event.clone(), data, event_id: None };
     operations::change(&args.source, ask, &format!("event `{}` taken", args.event), output)
 }

@@ -66,6 +66,9 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         };
         row("parent", &format!("{}{root}", lineage.parent_id));
     }
+    if let Some(origin) = &snapshot.forked_from {
+        row("fork of", &format!("{} from record {}", origin.id, origin.seq));
+    }
     let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
     let age = relative(now.since(snapshot.created_at));
     row("status", &format!("{status}, record {}, created {age} ago", snapshot.seq));

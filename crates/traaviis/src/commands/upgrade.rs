@@ -11,7 +11,7 @@ use traaviis_model::{DefinitionHash, Snapshot, Value, record::Operation};
 
 use crate::{
     commands::replay,
-    control::protocol::{Ask, Filter, LIST_MAX},
+    control::protocol::{Ask, LIST_MAX, ListFilter},
     document,
     exit::{Exit, Failure},
     histories::compile_document,
@@ -180,7 +180,7 @@ fn open_of(
     workflow: &str,
     ask: &mut dyn FnMut(Ask) -> Result<Json, Failure>,
 ) -> Result<Vec<String>, Failure> {
-    let mut filter = Filter { limit: LIST_MAX, ..Filter::default() };
+    let mut filter = ListFilter { limit: LIST_MAX, ..ListFilter::default() };
     let mut ids = Vec::new();
     loop {
         let answer = ask(Ask::Ps { all: false, filter: filter.clone() })?;

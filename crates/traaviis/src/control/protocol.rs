@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
-    DefinitionHash, InstanceId, Seq, TenantCtx, Value,
+    DefinitionHash, InstanceId, Seq, TenantCtx, Text, Value,
     permission::Role,
-    record::{Operation, Status, TaskAct},
+    record::{Operation, PatchOp, Results, Status, TaskAct},
 };
 use traaviis_ports::Position;
 
@@ -68,7 +68,12 @@ pub enum Ask {
         all: bool,
         /// Which of them.
         #[serde(flatten)]
-        filter: Filter,
+        filter: ListFilter,
+    },
+    /// Names the instances that a filter takes, the newest first.
+    List {
+        /// Which ones.
+        filter: traaviis_runtime::Filter,
     },
     /// Shows one instance: its snapshot.
     Show {
@@ -83,6 +88,9 @@ pub enum Ask {
         event: String,
         /// Payload.
         data: Value,
+        /// Deduplication id.
+        #[serde(default)]
+        event_id: Option<Text>,
     },
     /// Decides an unknown outcome.
     Resolve {
@@ -92,6 +100,9 @@ pub enum Ask {
         path: String,
         /// The decision.
         decision: Decision,
+        /// Why.
+        #[serde(default)]
+        reason: Option<Text>,
     },
     /// Asks for the end.
     Cancel {
@@ -116,10 +127,37 @@ pub enum Ask {
         /// Document of the version.
         definition: Value,
     },
-    /// Answers every incident with another try.
+    /// Answers every incident with another try; lets an instance that failed go on.
     Retry {
         /// Instance.
         id: String,
+        /// Why.
+        #[serde(default)]
+        reason: Option<Text>,
+        /// With other idempotency keys.
+        #[serde(default)]
+        as_new: bool,
+        /// Pause it where it failed.
+        #[serde(default)]
+        paused: bool,
+    },
+    /// Leaves an effect out that failed or waits for a person.
+    Skip {
+        /// Instance.
+        id: String,
+        /// Node, as the incident or the error names it.
+        path: Text,
+        /// What it gives.
+        value: Value,
+        /// Why.
+        reason: Text,
+    },
+    /// Starts a fork.
+    Fork {
+        /// Original.
+        id: String,
+        /// What it shall be.
+        fork: ForkAsk,
     },
     /// Does something about a task.
     Task {
@@ -156,7 +194,7 @@ pub enum Ask {
 /// Which instances a list shows; everything given must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Filter {
+pub struct ListFilter {
     /// Workflow name.
     pub workflow: Option<String>,
     /// How it stands.
@@ -176,15 +214,34 @@ impl Ask {
     pub fn is_change(&self) -> bool {
         matches!(
             self,
-            Ask::Send { .. }
+            Ask::Fork { fork: ForkAsk { dry_run: false, .. }, .. }
+                | Ask::Send { .. }
                 | Ask::Resolve { .. }
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
                 | Ask::Upgrade { .. }
                 | Ask::Retry { .. }
+                | Ask::Skip { .. }
                 | Ask::Task { .. }
         )
     }
+}
+
+/// A fork on the wire.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForkAsk {
+    /// Last record of the original that counts; none means the last of all.
+    pub at: Option<Seq>,
+    /// Why.
+    pub reason: Option<Text>,
+    /// Who answers its calls.
+    pub results: Results,
+    /// What is changed in the data.
+    pub patch: Vec<PatchOp>,
+    /// It begins paused.
+    pub paused: bool,
+    /// Only say what it would be.
+    pub dry_run: bool,
 }
 
 /// A person's decision on the wire.

@@ -1,6 +1,8 @@
 //! Whole commands: what a person types, what they see, and how the process ends.
 
+mod again;
 mod bench;
+mod bulk;
 mod catalogue;
 mod cli;
 mod components;

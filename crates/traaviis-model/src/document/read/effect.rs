@@ -9,7 +9,7 @@ use crate::{
             At, Fields, Keys, Reader,
             kinds::{
                 COMMON, COMMON_UNAVAILABLE, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role,
-                Shape, UNAVAILABLE,
+                Shape,
             },
             nearest, retry,
         },
@@ -94,15 +94,7 @@ impl Reader {
             self.report(at.error("W190", message).as_warning());
             return Some(kind);
         }
-        if UNAVAILABLE.contains(&&*name) {
-            let message = format!(
-                "feature_unavailable: effect `{name}` is part of the language but not available \
-                 in this release"
-            );
-            self.report(at.error("E190", message));
-            return None;
-        }
-        let words = KINDS.iter().chain(MOCKED).map(|it| it.name).chain(UNAVAILABLE.iter().copied());
+        let words = KINDS.iter().chain(MOCKED).map(|it| it.name);
         let diagnostic = at.error("E140", format!("unknown effect kind `{name}`"));
         self.report(match nearest(&name, words) {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
@@ -477,7 +469,9 @@ impl Reader {
             }
             "while_loop" => self.loop_bound(fields),
             "wait_signal" => self.exactly_one(fields, kind, &["event", "events"]),
-            "send_event" => self.exactly_one(fields, kind, &["instance_id", "correlation"]),
+            "send_event" | "invoke_fsm" => {
+                self.exactly_one(fields, kind, &["instance_id", "correlation"])
+            }
             "call_llm" => self.exactly_one(fields, kind, &["prompt", "messages", "prompt_ref"]),
             "embed_text" => self.exactly_one(fields, kind, &["text", "texts"]),
             "coordinate_agents" => self.agents(fields),

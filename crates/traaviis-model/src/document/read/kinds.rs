@@ -371,6 +371,22 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
     Kind {
+        name: "invoke_fsm",
+        params: &[
+            param("instance_id", Text, May),
+            param("correlation", Map, May),
+            param("event", Text, Must),
+            param("data", Any, May),
+            param("until", Text, May),
+        ],
+        roles: &[],
+    },
+    Kind {
+        name: "broadcast_event",
+        params: &[param("event", Text, Must), param("data", Any, May), param("match", Map, May)],
+        roles: &[],
+    },
+    Kind {
         name: "query_fsm",
         params: &[param("instance_id", Text, Must), param("select", Cel, Must)],
         roles: &[],
@@ -413,9 +429,6 @@ pub(super) const KINDS: &[Kind] = &[
         roles: &[],
     },
 ];
-
-/// Kinds of the language that this release does not carry out.
-pub(super) const UNAVAILABLE: &[&str] = &["broadcast_event", "invoke_fsm"];
 
 /// Keys that every effect may have.
 pub(super) const COMMON: &[&str] = &[

@@ -1,5 +1,5 @@
-//! How late timers fire when a thousand are due each second, beside how late a sleeping thread wakes
-//! up.
+//! How late timers fire when a thousand are due each second, beside how late a sleeping thread
+//! wakes up.
 
 use std::{
     path::Path,

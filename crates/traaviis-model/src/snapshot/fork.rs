@@ -1,0 +1,52 @@
+//! Applies `forked`, and what a fork recalls of its original.
+
+use serde::{Deserialize, Serialize};
+
+use super::Snapshot;
+use crate::{
+    ids::{InstanceId, Seq},
+    record::{Forked, Results, Told},
+};
+
+/// Where a fork comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The original.
+    pub id: InstanceId,
+    /// Last record that both share.
+    pub seq: Seq,
+    /// Who answers its calls.
+    pub results: Results,
+    /// What the original was told and the fork was not told yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Told>,
+}
+
+impl Snapshot {
+    pub(super) fn fork(&mut self, forked: &Forked) -> Result<(), String> {
+        self.forked_from = Some(Box::new(Origin {
+            id: forked.from,
+            seq: forked.shared,
+            results: forked.results,
+            told: forked.told.clone(),
+        }));
+        self.lineage = None;
+        self.correlation = None;
+        self.children.clear();
+        self.undo = None;
+        for (id, due) in &forked.timers {
+            let timer = self.timers.iter_mut().find(|it| it.id == *id);
+            timer.ok_or_else(|| id.to_string())?.due = *due;
+        }
+        Ok(())
+    }
+
+    /// Drops what the fork was told now.
+    pub(super) fn recall(&mut self, from: Seq) -> Result<(), String> {
+        let told = self.forked_from.as_mut().map(|it| &mut it.told);
+        let told = told.ok_or_else(|| "an original".to_string())?;
+        let at = told.iter().position(|it| it.seq == from);
+        told.remove(at.ok_or_else(|| format!("record {from} of the original"))?);
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Instances that begin from a history: one that failed goes on, a fork begins as a copy.
+//!
+//! Whoever asks has read the history and planned from it; the owner checks that this is still how
+//! things stand, decides the first step, and takes the instance in once that is durable.
+
+use std::sync::Arc;
+
+use traaviis_engine::StepContext;
+use traaviis_model::{Snapshot, Timestamp, Value};
+
+use super::{Commitment, Found, Key, Outbox, Owner, Reopen, starting::Begun, to_append};
+use crate::error::Error;
+
+impl Owner {
+    pub(super) fn reopen(&mut self, reopen: Reopen, now: Timestamp, outbox: &mut dyn Outbox) {
+        let Reopen { ctx, base, copied, input, event_ids, reply } = reopen;
+        let key = Key { tenant: ctx.tenant(), id: base.id };
+        self.tenant(&ctx);
+        if let Err(error) = self.may_reopen(key, &base) {
+            return reply(Err(error));
+        }
+        let Some(machine) = self.version(key.tenant, base.definition_hash) else {
+            return reply(Err(super::definition_missing(&base)));
+        };
+        let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
+        let context = StepContext {
+            now,
+            start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            actor: ctx.actor().clone(),
+            causation: None,
+        };
+        let step = match traaviis_engine::step(&machine, &base, input, &context) {
+            Ok(step) => step,
+            Err(rejection) => return reply(Err(Error::Rejected(rejection))),
+        };
+        if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
+            return reply(Err(Error::Rejected(rejection)));
+        }
+        let (snapshot, requests) = (step.snapshot, step.requests);
+        let records = [copied, step.records].concat();
+        self.reserve(key.tenant, &requests);
+        self.starting.insert(key, Vec::new());
+        let append = to_append(key, &records, &snapshot);
+        let (reopened, ctx_of) = (Some(event_ids), ctx.clone());
+        let begun =
+            Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
+        self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
+    }
+
+    /// Says whether an instance still stands as its history was read.
+    fn may_reopen(&self, key: Key, base: &Snapshot) -> Result<(), Error> {
+        if self.starting.contains_key(&key) {
+            return Err(Error::Busy);
+        }
+        let open = |snapshot: &Snapshot| {
+            let message = format!("instance `{}` is {}", key.id, snapshot.status.as_str());
+            Err(Error::rejected("invalid_state", message, Value::Null))
+        };
+        match self.find(key.tenant, key.id) {
+            Ok(Found::Open(snapshot)) => open(&snapshot),
+            // It has gone on and ended again since.
+            Ok(Found::Ended(summary)) if summary.seq != base.seq => Err(Error::Busy),
+            Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An instance that had ended is open again.
+    pub(super) fn reopened(&mut self, key: Key, snapshot: &Arc<Snapshot>) {
+        if self.finished.remove(&key).is_some() {
+            self.finished_order.retain(|it| *it != key);
+        }
+        self.settings.gates.restore(snapshot);
+    }
+
+    /// An instance does not go on after all.
+    pub(super) fn not_reopened(&self, key: Key, snapshot: &Snapshot) {
+        if let Some(correlation) = &snapshot.correlation {
+            let correlations = &self.settings.correlations;
+            correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
+        }
+    }
+}
