@@ -162,7 +162,7 @@ impl Recovery {
         }
         let mut catchup = index.map(|index| Catchup::new(index, 0));
         if let Some(it) = &mut catchup {
-            match it.begin(log, from) {
+            match it.begin(log, recovery.report.checkpoint) {
                 Ok(rebuilt) => recovery.report.index_rebuilt = rebuilt,
                 Err(Error::Index(error)) => {
                     recovery.report.index_failed = Some(error);

@@ -90,12 +90,14 @@ impl<'a> Catchup<'a> {
     pub(crate) fn begin(
         &mut self,
         log: &dyn LogStore,
-        checkpoint: Position,
+        checkpoint: Option<Position>,
     ) -> Result<Option<&'static str>, Error> {
         let position = self.index.position().map_err(Error::Index)?;
         let why = if position > log.tail() {
             "it is ahead of the log"
-        } else if position < checkpoint {
+        } else if checkpoint.is_some_and(|it| position < it || (position == 0 && log.tail() > 0)) {
+            // Also when it stands at the very beginning: a checkpoint may hold more than its
+            // position says.
             "it is missing, of another release, or behind the checkpoint"
         } else {
             self.from = position;

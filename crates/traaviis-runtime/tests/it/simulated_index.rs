@@ -56,7 +56,7 @@ impl SimulatedIndex {
         if power {
             self.index.cut_power();
         }
-        match rng.below(16) {
+        match rng.below(48) {
             0 => self.index.clear().unwrap(),
             1 => self.index.put(&mut std::iter::empty(), Position::MAX).unwrap(),
             _ => {}
@@ -68,7 +68,8 @@ impl SimulatedIndex {
         let all = Query { limit: folds.len() + 1, ..Query::default() };
         let rows = self.overlay.recent(ctx().tenant()).list(&self.index, &ctx(), &all).unwrap();
         let ids: Vec<InstanceId> = rows.iter().map(|it| it.id).collect();
-        assert!(ids.iter().eq(folds.keys().rev()), "listed are {ids:?}");
+        let missing = folds.values().find(|it| !ids.contains(&it.id));
+        assert!(ids.iter().eq(folds.keys().rev()), "listed are {ids:?}, not {missing:?}");
         for (row, folded) in rows.iter().zip(folds.values().rev()) {
             assert_eq!(*row, summary_row(folded, row.first, row.last));
         }

@@ -210,7 +210,7 @@ impl Run<'_> {
                 let record = read_record(line)?;
                 left = left_after(left, &record);
                 if !self.output.is_json() {
-                    show.record(&record, line);
+                    show.record(&record, &[]);
                 }
             }
             if lines.len() < LINES_MAX {

@@ -19,28 +19,116 @@ fn doors(count: usize) -> World {
 #[test]
 fn a_job_is_planned_stopped_and_gone_on_with() {
     let world = doors(3);
-    world.check("bulk pause --data d", expect![[""]]);
-    world.check("bulk pause --status dancing --data d", expect![[""]]);
-    world.check("bulk send open --workflow door --dry-run --data d", expect![[""]]);
-    world.check("bulk send lock --workflow door --max-failures 2 --data d", expect![[""]]);
+    world.check("bulk pause --data d", expect![[r#"
+        exit 2
+        error: name the instances by `--workflow`, `--status`, `--state`, `--incident` or `--error`, or all with `--all` (usage)
+    "#]]);
+    world.check("bulk pause --status dancing --data d", expect![[r#"
+        exit 2
+        error: `dancing` is no status; write `running`, `paused`, `incident`, `completing` or `failed` (usage)
+    "#]]);
+    world.check(
+        "bulk send open --workflow door --dry-run --data d",
+        expect![[r#"
+        exit 0
+        send is about 3 instances
+          3 Door 1.0.0 running in `closed`
+    "#]],
+    );
+    world.check("bulk send lock --workflow door --max-failures 2 --data d", expect![[r#"
+        exit 1
+        send: 0 of 3 done, 2 refused, 1 left (job ID)
+          2 refused, such as ID: the payload of `lock` does not fit its schema: /: "by" is a required property (event_payload_invalid)
+        go on with: traaviis bulk continue ID --data d
+    "#]]);
     let jobs: Vec<_> = std::fs::read_dir(world.path("d/jobs")).unwrap().collect();
     let job = jobs[0].as_ref().unwrap().path();
     let job = job.file_stem().unwrap().to_str().unwrap();
-    world.check(&format!("bulk continue {job} --data d"), expect![[""]]);
-    world.check("bulk continue absent --data d", expect![[""]]);
-    world.check("bulk send open --all --data d", expect![[""]]);
-    world.check("bulk cancel --state opened --dry-run --data d", expect![[""]]);
-    world.check("bulk pause --state closed --data d", expect![[""]]);
-    world.check("bulk retry --all --data d", expect![[""]]);
-    world.check("bulk cancel --all --rate 1000 --data d", expect![[""]]);
+    world.check(&format!("bulk continue {job} --data d"), expect![[r#"
+        exit 1
+        send: 0 of 3 done, 3 refused, 0 left (job ID)
+          3 refused, such as ID: the payload of `lock` does not fit its schema: /: "by" is a required property (event_payload_invalid)
+    "#]]);
+    world.check(
+        "bulk continue absent --data d",
+        expect![[r#"
+        exit 1
+        error: no job `absent` in `d/jobs`: No such file or directory (os error 2) (not_found)
+    "#]],
+    );
+    world.check(
+        "bulk send open --all --data d",
+        expect![[r#"
+        exit 0
+        send: 3 of 3 done, 0 refused, 0 left (job ID)
+    "#]],
+    );
+    world.check(
+        "bulk cancel --state opened --dry-run --data d",
+        expect![[r#"
+        exit 0
+        cancel is about 3 instances
+          3 Door 1.0.0 running in `opened`
+    "#]],
+    );
+    world.check(
+        "bulk pause --state closed --data d",
+        expect![[r#"
+        exit 0
+        pause is about 0 instances
+    "#]],
+    );
+    world.check(
+        "bulk retry --all --data d",
+        expect![[r#"
+        exit 0
+        retry is about 0 instances
+    "#]],
+    );
+    world.check(
+        "bulk cancel --all --rate 1000 --data d",
+        expect![[r#"
+        exit 0
+        cancel: 3 of 3 done, 0 refused, 0 left (job ID)
+    "#]],
+    );
 }
 
 #[test]
 fn histories_are_exported_and_decided_again_elsewhere() {
     let world = doors(2);
-    world.check("export --workflow Door --out e.jsonl --data d", expect![[""]]);
-    world.check("export --all --out e.jsonl --data d", expect![[""]]);
-    world.check("replay e.jsonl", expect![[""]]);
+    world.check(
+        "export --workflow Door --out e.jsonl --data d",
+        expect![[r#"
+        exit 0
+        4 records of 2 instances in `e.jsonl`
+    "#]],
+    );
+    world.check(
+        "export --all --out e.jsonl --data d",
+        expect![[r#"
+        exit 1
+        error: `e.jsonl` exists; name another file (file_exists)
+    "#]],
+    );
+    world.check(
+        "replay e.jsonl",
+        expect![[r#"
+        exit 0
+        instance  ID
+        record    2
+        status    running
+        state     closed
+        data      {"opened":0}
+        2 records, 1 steps: byte-identical
+        instance  ID
+        record    2
+        status    running
+        state     closed
+        data      {"opened":0}
+        2 records, 1 steps: byte-identical
+    "#]],
+    );
     let events = world.run(&["export", "--all", "--format", "cloudevents", "--data", "d"]);
     let text = String::from_utf8(events.stdout).unwrap();
     let first: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();

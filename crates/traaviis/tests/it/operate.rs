@@ -201,8 +201,8 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     world.check(
         "retry 0 --data d",
         expect![[r#"
-        exit 1
-        error: instance `ID` has ended as completed; it takes nothing more (invalid_state)
-    "#]],
+            exit 1
+            error: instance `ID` has not failed, and has no incident to try again (invalid_state)
+        "#]],
     );
 }
