@@ -151,14 +151,19 @@ fn a_fork_goes_its_own_way() {
     let id = run("ps --all --json --data d")["instances"][0]["id"].as_str().unwrap().to_string();
     let fork = run(&format!("fork {id} --at 6 --reason try --json --data d"));
     let fork = fork["instance"].as_str().unwrap();
-    world.check(&format!("fork {id} --at 6 --dry-run --live --data d"), expect![[r#"
+    world.check(
+        &format!("fork {id} --at 6 --dry-run --live --data d"),
+        expect![[r#"
         exit 0
         from record 6
         status    running in `work`
         data      {"n":0}
         calls     w/0 (call) with key ID.3.w/0
-    "#]]);
-    world.check(&format!("logs {fork} --data d"), expect![[r#"
+    "#]],
+    );
+    world.check(
+        &format!("logs {fork} --data d"),
+        expect![[r#"
         exit 0
         T  ● Work 1.0.0
         T  → work
@@ -169,8 +174,11 @@ fn a_fork_goes_its_own_way() {
         T      ✗ 0  unknown_function: function `missing` is not known: there is no connectors file
         T    ✗ w  unknown_function: function `missing` is not known: there is no connectors file
         T  ■ failed
-    "#]]);
-    world.check(&format!("replay {fork} --data d"), expect![[r#"
+    "#]],
+    );
+    world.check(
+        &format!("replay {fork} --data d"),
+        expect![[r#"
         exit 0
         instance  ID
         record    12
@@ -178,8 +186,11 @@ fn a_fork_goes_its_own_way() {
         state     work
         data      {"n":0}
         12 records, 3 steps: byte-identical
-    "#]]);
-    world.check(&format!("compare {id} {fork} --data d"), expect![[r#"
+    "#]],
+    );
+    world.check(
+        &format!("compare {id} {fork} --data d"),
+        expect![[r#"
         exit 0
                      ID  ID
            workflow  Work 1.0.0                            Work 1.0.0
@@ -189,7 +200,8 @@ fn a_fork_goes_its_own_way() {
            data n    0                                     0
            output    null                                  null
            error     unknown_function                      unknown_function
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

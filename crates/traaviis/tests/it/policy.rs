@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::cli::{Process, World, wait_for_socket};
+use crate::cli::{Process, World, wait_for_socket, wait_until};
 
 const ORDER: &str = r#"
 traaviis: "1"
@@ -101,6 +101,11 @@ fn the_running_process_asks_for_permissions_too() {
     let mut command = world.command(&["run", "order.yaml", "--data", "d", "--wait"]);
     let _running = Process(command.stdout(std::process::Stdio::null()).spawn().unwrap());
     wait_for_socket(&world.path("d"));
+    // The socket is there before the run is.
+    wait_until("the run has begun", || {
+        let listed = world.run(&["ps", "--json", "--data", "d"]);
+        String::from_utf8_lossy(&listed.stdout).contains("\"Order\"")
+    });
     world.check("pause 0 --data d --as vera --role viewer", expect![[r#"
         exit 4
         error: `vera` may not operate: the role `viewer` has no `workflow_execute` (permission_denied)
