@@ -390,7 +390,12 @@ impl<'m> Run<'m> {
         }
     }
 
+    /// Enters what stands between a target and the domain. A source that targets itself and stays
+    /// (`reenter: false`) is its own domain: nothing stands between, and nothing above is entered.
     fn add_ancestors(&self, state: StateId, domain: StateId, entry: &mut Entry) {
+        if state == domain {
+            return;
+        }
         let mut at = self.machine.states[state].parent;
         while at != domain && at != 0 {
             entry.is_entered[at] = true;

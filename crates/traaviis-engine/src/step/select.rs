@@ -154,7 +154,8 @@ impl<'m> Run<'m> {
         }
     }
 
-    /// Returns the state below which a candidate changes the configuration; none without targets.
+    /// Returns the state below which a candidate changes the configuration; none without targets,
+    /// or when a state without children targets itself and stays: nothing would be left or entered.
     pub(crate) fn domain(&self, candidate: &Candidate) -> Option<StateId> {
         let targets = self.effective_targets(candidate.targets.as_ref()?);
         let source = candidate.source;
@@ -163,7 +164,8 @@ impl<'m> Run<'m> {
             below || targets.iter().all(|it| *it == source || self.machine.is_below(*it, source));
         let reenter = candidate.reenter.unwrap_or(!below);
         if within && !reenter {
-            return Some(source);
+            let has_children = !self.machine.states[source].children.is_empty();
+            return has_children.then_some(source);
         }
         let holds = |at: StateId| {
             matches!(self.machine.states[at].kind, Kind::Compound { .. })

@@ -307,6 +307,10 @@ impl<'c> Interpreter<'c> {
     }
 
     fn add_ancestor_states_to_enter(&self, state: usize, ancestor: usize, entry: &mut Entry) {
+        // `getProperAncestors(state1, state2)` is empty when both are the same.
+        if state == ancestor {
+            return;
+        }
         let mut at = self.chart.states[state].parent;
         while at != ancestor && at != 0 {
             entry.states.insert(at);
@@ -332,7 +336,7 @@ impl<'c> Interpreter<'c> {
     }
 
     /// The least common compound ancestor, unless the source stays: by `reenter`, and without it
-    /// when all targets stand below the source.
+    /// when all targets stand below the source. An atomic source that stays changes nothing.
     fn transition_domain(&self, (source, transition): Taken<'c>) -> Option<usize> {
         let targets = self.effective_targets(&transition.targets);
         if targets.is_empty() {
@@ -343,7 +347,8 @@ impl<'c> Interpreter<'c> {
         let is_inside = below
             || targets.iter().all(|it| *it == source || self.chart.is_descendant(*it, source));
         if is_inside && !transition.reenter.unwrap_or(!below) {
-            return Some(source);
+            let has_children = self.chart.states[source].kind != Kind::Atomic;
+            return has_children.then_some(source);
         }
         let mut at = self.chart.states[source].parent;
         loop {

@@ -327,3 +327,57 @@ states:
         "#]],
     );
 }
+
+/// A state that targets itself and stays is left alone, and so are the regions beside it.
+#[test]
+fn a_state_that_stays_enters_nothing_beside_it() {
+    check(
+        r#"
+initial: p
+events: {stay: {}, go: {}}
+states:
+  p:
+    type: parallel
+    states:
+      r: {on: {stay: {target: r, reenter: false}}}
+      q:
+        initial: a
+        states: {a: {on: {go: b}}, b: {}}
+"#,
+        "send go\nsend stay",
+        expect![[r#"
+            > start
+              - -> p.r p.q.a
+            > send go
+              go -> p.r p.q.b
+            > send stay
+              stay -> p.r p.q.b
+        "#]],
+    );
+}
+
+/// It would be entered again without having been left, beside states that exclude it.
+#[test]
+fn a_state_that_stays_does_not_outlive_what_its_neighbour_leaves() {
+    check(
+        r#"
+initial: p
+events: {go: {}}
+states:
+  p:
+    type: parallel
+    states:
+      q: {on: {go: '#away'}}
+      r: {on: {go: {target: r, reenter: false, actions: [{log: {message: stays}}]}}}
+  away: {}
+"#,
+        "send go",
+        expect![[r#"
+            > start
+              - -> p.q p.r
+            > send go
+              go -> away
+              log info stays
+        "#]],
+    );
+}

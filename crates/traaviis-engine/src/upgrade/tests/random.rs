@@ -22,6 +22,7 @@ fn send(machine: &Machine, state: &mut Snapshot, records: &mut Vec<Record>, even
             let warned = step.records.iter().find(|it| matches!(it.body, Body::Warning { .. }));
             assert!(warned.is_none(), "{warned:?}");
             *state = step.snapshot;
+            assert_eq!(machine.misfit(&machine.active_in(state), 0), None, "{}", state.state());
             records.extend(step.records);
         }
         Err(why) => {
