@@ -12,6 +12,7 @@ pub mod definition;
 pub mod diagnostic;
 pub mod document;
 pub mod effect_error;
+pub mod grant;
 pub mod ids;
 pub mod limits;
 pub mod permission;

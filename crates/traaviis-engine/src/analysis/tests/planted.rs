@@ -93,6 +93,13 @@ fn every_defect_planted_in_the_order_is_found() {
             ("E140", "on_cancel: compensate", "budget: {calls: -1}"),
             ("E153", "on_cancel: compensate", "budget: {wall_time: 19s}"),
             ("E190", "on_cancel: compensate", "redact: {in: mask}"),
+            ("E151", "  fulfilling:\n", "  fulfilling:\n    permissions: {hosts: [a.org]}\n"),
+            (
+                "E152",
+                "  fulfilling:\n",
+                "  fulfilling:\n    permissions: {tools: ['shipping.*', 'inventory.*']}\n",
+            ),
+            ("E152", "function: shipping.book", "function: '${data.order.card}'"),
             ("W201", "{target: rejected}", "{target: failed}"),
             (
                 "W202",
