@@ -10,6 +10,7 @@ mod effect;
 mod grant;
 mod migration;
 mod places;
+mod raise;
 mod schema;
 
 use std::{
@@ -34,6 +35,7 @@ pub use grant::Granted;
 pub(crate) use grant::reached;
 pub(crate) use migration::MigrationDef;
 pub use places::Places;
+pub(crate) use raise::fitted;
 pub use schema::Schema;
 
 /// Position of a state in document order; 0 is the root.

@@ -24,7 +24,8 @@ use crate::{
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
 pub use test_case::{
-    Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+    Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
+    TestStep, TestStepKind,
 };
 
 /// JSON pointer into the document as written.

@@ -14,7 +14,7 @@ use traaviis_model::{
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    budget, effect, grant, is_reserved, migration, span_of,
+    budget, effect, grant, is_reserved, migration, raise, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -60,6 +60,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     }
     compiler.multi_targets(&definition, &states);
     compiler.found.extend(always::cycles(&states));
+    raise::check(&states, &events, &mut compiler.found);
     compiler.found.extend(budget::check(&definition));
     let granted = grant::check(&definition, &mut compiler.found);
     if !compiler.found.is_empty() {
