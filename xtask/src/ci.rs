@@ -45,9 +45,9 @@ pub fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// Seeds that CI simulates: what fits into a quarter of an hour on two cores. `cargo xtask test`
-/// takes 50 of 500 operations; a release is worth 2,000 (docs/guides/testing.md).
-const SIM_SEEDS: &str = "200";
+/// Seeds that CI simulates. `cargo xtask test` takes 50 of 500 operations
+/// (docs/guides/testing.md).
+const SIM_SEEDS: &str = "2000";
 /// Operations of each of them.
 const SIM_OPS: &str = "5000";
 

@@ -1,5 +1,7 @@
 //! Every limit of the domain in one place, each with the reason for its value.
 
+use crate::time::Span;
+
 /// Bytes of a definition document; one fits a request and a review.
 pub const DOCUMENT_BYTES_MAX: usize = 1 << 20;
 /// Nesting of a document's YAML or JSON; deeper is an attack, no person writes it.
@@ -22,6 +24,10 @@ pub const TRIGGERS_MAX: usize = 100;
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
+/// Deduplication ids remembered per instance; 32 bytes each.
+pub const EVENT_IDS_MAX: usize = 1_000;
+/// How long a deduplication id is remembered.
+pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
 /// Migrations of one workflow; older versions than these can go through one between.
 pub const MIGRATIONS_MAX: usize = 100;
 /// Actions of one block.

@@ -40,6 +40,9 @@ pub struct Append {
     pub lines: Vec<u8>,
     /// The stream ends with these records, so nothing needs to be remembered about it.
     pub ends_stream: bool,
+    /// Of the stream the caller knows everything before this position, so a log that remembers
+    /// nothing of it (it had ended) looks only at what follows.
+    pub known_to: Position,
 }
 
 /// Why the log refuses.

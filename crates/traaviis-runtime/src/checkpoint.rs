@@ -6,11 +6,11 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-use traaviis_model::{DefinitionHash, Snapshot, TenantId, Value};
+use traaviis_model::{DefinitionHash, EventIds, Snapshot, TenantId, Value};
 
 use crate::{
     error::Error,
-    owner::{Collected, EventIds},
+    owner::Collected,
     recovery::{Fault, Recovery},
     summary::Summary,
 };

@@ -32,7 +32,7 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    owner::{Command, EventIds, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
+    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     watch::Watch,
@@ -284,16 +284,14 @@ impl Handle {
         id: InstanceId,
         retry: Retry,
     ) -> Result<Arc<Snapshot>, Error> {
-        let records = self.history(ctx, id)?;
+        let (records, read_to) = self.inner.shared.past.history_to(ctx, id)?;
         let folded = Snapshot::fold(&records);
         let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
         let base = base.ok_or(Error::NotFound { id })?;
         let connector = &self.inner.shared.ports.connector;
         let class = |kind: &str, input: &Value| connector.delivery_class(ctx, kind, input);
         let retried = plan_retry(&records, retry, class).map_err(Error::Rejected)?;
-        let mut event_ids = None;
-        records.iter().for_each(|it| EventIds::note(&mut event_ids, it));
-        self.reopen(ctx, base, Vec::new(), Input::Reopen(retried), event_ids)
+        self.reopen(ctx, base, Vec::new(), Input::Reopen(retried), read_to)
     }
 
     /// Starts a fork of an instance; it is durable when this returns.
@@ -306,7 +304,7 @@ impl Handle {
         let records = self.history(ctx, of)?;
         let fork = fork(self.inner.shared.ports.ids.instance_id());
         let Branch { copied, base, forked } = plan_fork(&records, fork).map_err(Error::Rejected)?;
-        self.reopen(ctx, base, copied, Input::Fork(forked), None)
+        self.reopen(ctx, base, copied, Input::Fork(forked), 0)
     }
 
     fn reopen(
@@ -315,11 +313,11 @@ impl Handle {
         base: Snapshot,
         copied: Vec<Record>,
         input: Input,
-        event_ids: Option<Box<EventIds>>,
+        read_to: Position,
     ) -> Result<Arc<Snapshot>, Error> {
         let (ctx, key) = (ctx.clone(), Key::of(&base));
         let outcome: StartOutcome = wait(|reply| {
-            let reopen = Reopen { ctx: ctx.clone(), base, copied, input, event_ids, reply };
+            let reopen = Reopen { ctx: ctx.clone(), base, copied, input, read_to, reply };
             self.send_message(&ctx, key.id, Message::Reopen(Box::new(reopen)));
         })?;
         self.whole(&ctx, outcome.found)

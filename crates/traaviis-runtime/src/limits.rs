@@ -11,10 +11,6 @@ pub const FINISHED_SUMMARIES_MAX: usize = 100_000;
 pub const FINISHED_INDEXED_MAX: usize = 20_000;
 /// Bytes of an output or error kept in a summary; larger ones are read from the log.
 pub const SUMMARY_VALUE_BYTES_MAX: usize = 1_024;
-/// Deduplication ids remembered per instance; 32 bytes each.
-pub const EVENT_IDS_MAX: usize = 1_000;
-/// How long a deduplication id is remembered.
-pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
 /// Wait before an input that met a full disk is tried again; half of it is lost on average.
 pub const FULL_RETRY: Span = Span::millis(500);
 /// Requests of callers on their way to one shard; beyond it callers get `busy` instead of a queue.

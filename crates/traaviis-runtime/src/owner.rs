@@ -14,7 +14,6 @@
 mod awaiting;
 mod between;
 mod broadcast;
-mod dedup;
 mod family;
 mod gated;
 mod mailbox;
@@ -37,8 +36,8 @@ use std::{
 
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
 use traaviis_model::{
-    Actor, Call, CallId, DefinitionHash, DeliveryClass, InstanceId, Record, Seq, Snapshot,
-    TenantCtx, TenantId, Text, Timestamp, Value,
+    Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
+    Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
@@ -55,7 +54,6 @@ use crate::{
     summary::{Filter, Summary, newest},
 };
 pub use between::{NoPost, Post};
-pub use dedup::EventIds;
 pub use family::Relation;
 pub use gated::SharedGates;
 pub use mailbox::Accepted;
@@ -1085,6 +1083,7 @@ fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
         count: u32::try_from(records.len()).unwrap_or(u32::MAX),
         lines,
         ends_stream: snapshot.status.is_finished(),
+        known_to: 0,
     }
 }
 

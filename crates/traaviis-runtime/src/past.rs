@@ -61,13 +61,22 @@ impl Past {
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.
     pub(crate) fn history(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Vec<Record>, Error> {
+        self.history_to(ctx, id).map(|(records, _)| records)
+    }
+
+    /// The same, and the position up to which it was read.
+    pub(crate) fn history_to(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+    ) -> Result<(Vec<Record>, Position), Error> {
         let row = self.row(ctx, id).ok().flatten();
         let mut records = Vec::new();
-        self.each(ctx, id, places(row.as_ref()), &mut |record| {
+        let read_to = self.each(ctx, id, places(row.as_ref()), &mut |record| {
             records.push(record);
             Ok(())
         })?;
-        Ok(records)
+        Ok((records, read_to))
     }
 
     /// Says whether there ever was such an instance.
@@ -85,56 +94,34 @@ impl Past {
         }
     }
 
+    /// Visits the records of an instance, a part of them in memory at a time; returns the position
+    /// up to which it looked.
     fn each(
         &self,
         ctx: &TenantCtx,
         id: InstanceId,
-        within: Range<Position>,
+        mut within: Range<Position>,
         visit: &mut dyn FnMut(Record) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        each(&*self.log, ctx, id, within, visit)
-    }
-}
-
-/// Returns the whole history of an instance from a log alone.
-pub(crate) fn history(
-    log: &dyn LogStore,
-    ctx: &TenantCtx,
-    id: InstanceId,
-) -> Result<Vec<Record>, Error> {
-    let mut records = Vec::new();
-    each(log, ctx, id, EVERYWHERE, &mut |record| {
-        records.push(record);
-        Ok(())
-    })?;
-    Ok(records)
-}
-
-/// Visits the records of an instance, a part of them in memory at a time.
-fn each(
-    log: &dyn LogStore,
-    ctx: &TenantCtx,
-    id: InstanceId,
-    mut within: Range<Position>,
-    visit: &mut dyn FnMut(Record) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut from = 1;
-    loop {
-        let part = log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
-        let count = part.lines.len();
-        for line in part.lines {
-            let record = Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
-            if record.header.tenant_id != ctx.tenant() {
-                let (expected, found) = (ctx.tenant(), record.header.tenant_id);
-                return Err(Error::TenantMismatch { id, expected, found });
+    ) -> Result<Position, Error> {
+        let mut from = 1;
+        loop {
+            let part = self.log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
+            let count = part.lines.len();
+            for line in part.lines {
+                let record =
+                    Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
+                if record.header.tenant_id != ctx.tenant() {
+                    let (expected, found) = (ctx.tenant(), record.header.tenant_id);
+                    return Err(Error::TenantMismatch { id, expected, found });
+                }
+                from = record.header.seq + 1;
+                visit(record)?;
             }
-            from = record.header.seq + 1;
-            visit(record)?;
+            if count < READ_RECORDS_MAX {
+                return Ok(part.next);
+            }
+            within.start = part.next;
         }
-        if count < READ_RECORDS_MAX {
-            return Ok(());
-        }
-        within.start = part.next;
     }
 }
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Actor, Body, DefinitionHash, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId,
-    Text, Timestamp, Value, document,
+    Actor, Body, DefinitionHash, EventIds, Header, InstanceId, Record, Seq, Snapshot, TenantCtx,
+    TenantId, Text, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION, peek_line},
 };
 use traaviis_ports::{Index, IndexError, Line, LogStore, Position};
@@ -25,8 +25,7 @@ use crate::{
     error::Error,
     index::catchup::Catchup,
     limits::INTERNED_MAX,
-    owner::{EventIds, FixedHasher, Key},
-    past,
+    owner::{FixedHasher, Key},
     summary::Summary,
 };
 
@@ -106,8 +105,6 @@ pub struct Recovery {
     definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
     faults: HashMap<Key, Fault, FixedHasher>,
-    /// Instances that had ended and went on after the checkpoint.
-    reopened: HashSet<Key, FixedHasher>,
     contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
     texts: HashSet<Text, FixedHasher>,
     report: RecoveryReport,
@@ -124,7 +121,6 @@ impl Recovery {
             definitions: HashMap::default(),
             machines: HashMap::default(),
             faults: HashMap::default(),
-            reopened: HashSet::default(),
             contexts: HashMap::default(),
             texts: HashSet::default(),
             report: RecoveryReport::default(),
@@ -184,7 +180,6 @@ impl Recovery {
             let finished = catchup.finish(&recovery, recovery.report.position);
             recovery.report.index_failed = finished.err();
         }
-        recovery.remember_events(log);
         for (tenant, id) in damaged {
             let key = Key { tenant: *tenant, id: *id };
             // An ended one is whole in memory; its history says for itself what is lost.
@@ -394,8 +389,9 @@ impl Recovery {
             }
             let contexts = self.contexts.entry(key.tenant);
             contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
-            self.put_instance(snapshot, None);
-            self.reopened.insert(key);
+            let mut event_ids = None;
+            EventIds::note(&mut event_ids, record);
+            self.put_instance(snapshot, event_ids);
             return Ok(());
         }
         match Snapshot::create(record) {
@@ -414,18 +410,6 @@ impl Recovery {
                 self.damage(key, record.header.seq.saturating_sub(1), &error.to_string());
                 Ok(())
             }
-        }
-    }
-
-    /// Reads the deduplication ids of instances that went on: their end had dropped them.
-    fn remember_events(&mut self, log: &dyn LogStore) {
-        for key in std::mem::take(&mut self.reopened) {
-            let Some((_, event_ids)) = self.instances.get_mut(&key) else { continue };
-            let Some(ctx) = self.contexts.get(&key.tenant) else { continue };
-            // A history that cannot be read is damaged, which is told elsewhere.
-            let Ok(records) = past::history(log, ctx, key.id) else { continue };
-            *event_ids = None;
-            records.iter().for_each(|it| EventIds::note(event_ids, it));
         }
     }
 

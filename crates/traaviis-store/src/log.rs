@@ -303,7 +303,7 @@ impl<D: Disk> LogCore<D> {
         let last = match self.streams.last(key) {
             Some(last) => last,
             None if append.first_seq == 1 => 0,
-            None => self.reader.last_seq(key)?,
+            None => self.reader.last_seq(key, append.first_seq - 1, append.known_to)?,
         };
         if append.first_seq != last + 1 {
             let (stream, first) = (append.stream, append.first_seq);

@@ -218,9 +218,16 @@ impl<D: Disk> Reader<D> {
         Ok(part)
     }
 
-    /// Returns the number of the last record of a stream, 0 when there is none.
-    pub(crate) fn last_seq(&self, key: StreamKey) -> Result<Seq, LogError> {
-        Ok(self.history(key, 0, EVERYWHERE, &mut |_, _| Visit::On)?.last)
+    /// Returns the number of the last record of a stream, 0 when there is none. It is known to be
+    /// `before` at position `known_to`.
+    pub(crate) fn last_seq(
+        &self,
+        key: StreamKey,
+        before: Seq,
+        known_to: Position,
+    ) -> Result<Seq, LogError> {
+        let before = if known_to == 0 { 0 } else { before };
+        Ok(self.history(key, before, known_to..Position::MAX, &mut |_, _| Visit::On)?.last)
     }
 
     /// Visits a stream's records in `within`, which must be dense: the first one is number 1 or

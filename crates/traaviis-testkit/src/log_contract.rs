@@ -69,7 +69,7 @@ pub fn lines(ctx: &TenantCtx, stream: InstanceId, first: Seq, count: u32, text: 
 /// Returns an append of `count` records.
 pub fn append(ctx: &TenantCtx, stream: InstanceId, first_seq: Seq, count: u32) -> Append {
     let lines = lines(ctx, stream, first_seq, count, "record");
-    Append { stream, first_seq, count, lines, ends_stream: false }
+    Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0 }
 }
 
 /// Appends and waits for the outcome.
@@ -122,6 +122,7 @@ pub fn run(make: Make<'_>) {
     tenants_do_not_see_each_other(&*make());
     everything_survives_reopening(make());
     ended_and_seeded_streams_are_known(make());
+    ended_streams_go_on_after_what_the_caller_knows(make());
 }
 
 fn an_append_is_all_or_nothing(test: &dyn LogStoreUnderTest) {
@@ -298,4 +299,21 @@ fn ended_and_seeded_streams_are_known(test: Box<dyn LogStoreUnderTest>) {
     let refused = commit(log, &ctx, append(&ctx, stream(2), 1, 1));
     assert!(matches!(refused, Err(LogError::SeqMismatch { last: 8, .. })), "{refused:?}");
     commit(log, &ctx, append(&ctx, stream(2), 9, 1)).expect("commit");
+}
+
+fn ended_streams_go_on_after_what_the_caller_knows(test: Box<dyn LogStoreUnderTest>) {
+    let (log, ctx) = (test.log(), TenantCtx::for_test(1));
+    let part = |first, known_to| Append {
+        ends_stream: true,
+        known_to,
+        ..append(&ctx, stream(1), first, 1)
+    };
+    let one = commit(log, &ctx, part(1, 0)).expect("commit");
+    commit(log, &ctx, append(&ctx, stream(2), 1, 1)).expect("commit");
+    commit(log, &ctx, part(2, one)).expect("commit");
+    // Whoever read before that is late.
+    let refused = commit(log, &ctx, part(2, one));
+    assert!(matches!(refused, Err(LogError::SeqMismatch { last: 2, .. })), "{refused:?}");
+    commit(log, &ctx, part(3, log.tail())).expect("commit");
+    assert_eq!(seqs(log, &ctx, stream(1), 1, 100), [1, 2, 3]);
 }

@@ -9,7 +9,7 @@
 //! a call of which nobody knows how it ended follows its policy for unknown outcomes.
 
 use traaviis_model::{
-    Body, DeliveryClass, Record, Seq, Snapshot, Span, Text, Value,
+    Body, DeliveryClass, EventIds, Record, Seq, Snapshot, Span, Text, Value,
     call::{GATE, is_between_instances},
     record::{Again, Held, Retried, Status, TimerKind},
     snapshot::{NodeStatus, Tree},
@@ -100,7 +100,14 @@ pub fn plan_retry(
     };
     forget_attempts(&mut state, &again, class);
     let Retry { reason, paused, .. } = retry;
-    Ok(Box::new(Retried { reason, to: state.seq, again, paused, state: Box::new(state) }))
+    Ok(Box::new(Retried {
+        reason,
+        to: state.seq,
+        again,
+        paused,
+        state: Box::new(state),
+        event_ids: EventIds::of(records),
+    }))
 }
 
 /// Returns the records of the step that decided the end.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    event_ids::EventIds,
     ids::{Seq, Text},
     snapshot::Snapshot,
     time::Span,
@@ -11,8 +12,8 @@ use crate::{
 
 /// An instance that failed goes on where it failed.
 ///
-/// It holds the state to go on from, because the end of the instance has dropped it; so applying it
-/// needs no other record.
+/// It holds what to go on from, because the end of the instance has dropped it; so applying it
+/// needs no other record, and a restart reads nothing before the checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retried {
     /// Why.
@@ -27,6 +28,9 @@ pub struct Retried {
     pub paused: bool,
     /// State after record `to`.
     pub state: Box<Snapshot>,
+    /// Deduplication ids of the events that it took before its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_ids: Option<Box<EventIds>>,
 }
 
 /// What an instance that goes on does first.

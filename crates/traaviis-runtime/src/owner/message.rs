@@ -4,14 +4,14 @@ use std::sync::{Arc, mpsc::Sender};
 
 use traaviis_engine::{Birth, Input, Machine, Resolution};
 use traaviis_model::{
-    Call, CallId, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Value,
+    Call, CallId, DefinitionHash, EventIds, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId,
+    Text, Value,
     record::{Ending, Operation},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{
-    Accepted, EventIds, Relation,
+    Accepted, Relation,
     awaiting::{Invoke, Settled},
 };
 use crate::{
@@ -168,8 +168,8 @@ pub struct Reopen {
     pub copied: Vec<Record>,
     /// That step.
     pub input: Input,
-    /// Deduplication ids in its history so far, besides the copied records.
-    pub event_ids: Option<Box<EventIds>>,
+    /// Position up to which the history was read.
+    pub read_to: Position,
     /// Told after the commit.
     pub reply: Reply<StartOutcome>,
 }

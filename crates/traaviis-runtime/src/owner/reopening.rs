@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use traaviis_engine::StepContext;
 use traaviis_model::{Snapshot, Timestamp, Value};
+use traaviis_ports::Append;
 
 use super::{Commitment, Found, Key, Outbox, Owner, Reopen, starting::Begun, to_append};
 use crate::error::Error;
 
 impl Owner {
     pub(super) fn reopen(&mut self, reopen: Reopen, now: Timestamp, outbox: &mut dyn Outbox) {
-        let Reopen { ctx, base, copied, input, event_ids, reply } = reopen;
+        let Reopen { ctx, base, copied, input, read_to, reply } = reopen;
         let key = Key { tenant: ctx.tenant(), id: base.id };
         self.tenant(&ctx);
         if let Err(error) = self.may_reopen(key, &base) {
@@ -40,8 +41,8 @@ impl Owner {
         let records = [copied, step.records].concat();
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
-        let append = to_append(key, &records, &snapshot);
-        let (reopened, ctx_of) = (Some(event_ids), ctx.clone());
+        let append = Append { known_to: read_to, ..to_append(key, &records, &snapshot) };
+        let (reopened, ctx_of) = (true, ctx.clone());
         let begun =
             Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);

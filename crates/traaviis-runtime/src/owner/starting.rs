@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use traaviis_engine::{Birth, Machine, Rejection, Request, StepContext};
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId, Text,
-    Timestamp, Value, record::RECORD_VERSION,
+    Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId,
+    Text, Timestamp, Value, record::RECORD_VERSION,
 };
 use traaviis_ports::{Append, Commit, LogError, Position};
 
@@ -25,7 +25,7 @@ use crate::{
     correlation::Unique,
     error::Error,
     limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
-    owner::{Committed, EventIds, to_append},
+    owner::{Committed, to_append},
     summary::hash_value,
 };
 
@@ -103,8 +103,8 @@ pub(super) struct Begun {
     pub(super) snapshot: Snapshot,
     pub(super) records: Vec<Record>,
     pub(super) requests: Vec<Request>,
-    /// It begins from a history, with these deduplication ids.
-    pub(super) reopened: Option<Option<Box<EventIds>>>,
+    /// It begins from a history.
+    pub(super) reopened: bool,
     pub(super) reply: Reply<StartOutcome>,
 }
 
@@ -197,7 +197,7 @@ impl Owner {
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
-        let (reopened, ctx_of) = (None, ctx.clone());
+        let (reopened, ctx_of) = (false, ctx.clone());
         let begun =
             Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
@@ -265,15 +265,10 @@ impl Owner {
     ) {
         let Begun { ctx, key, machine, snapshot, records, requests, reopened, reply } = begun;
         let snapshot = Arc::new(snapshot);
-        let is_reopened = reopened.is_some();
-        if is_reopened {
+        if reopened {
             self.reopened(key, &snapshot);
         }
-        let mut event_ids = reopened.flatten();
-        for record in &records {
-            EventIds::note(&mut event_ids, record);
-        }
-        self.open(Arc::clone(&snapshot), Some(machine), event_ids);
+        self.open(Arc::clone(&snapshot), Some(machine), EventIds::of(&records));
         if snapshot.status.is_finished() {
             self.finish(key, &snapshot);
         } else {
@@ -282,7 +277,7 @@ impl Owner {
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
-        match is_reopened {
+        match reopened {
             true => self.meet_family(&ctx, &snapshot),
             false => self.attend_parent(&ctx, &snapshot),
         }
@@ -300,7 +295,7 @@ impl Owner {
     ) {
         let Begun { ctx, key, machine, snapshot, requests, reopened, reply, .. } = begun;
         self.release(key.tenant, &requests);
-        if reopened.is_some() {
+        if reopened {
             self.not_reopened(key, &snapshot);
             reply(Err(Error::Log(error)));
             return self.start_again(key, now, outbox);
@@ -365,7 +360,8 @@ impl Owner {
         let mut lines = Vec::new();
         record.write_line(&mut lines);
         let stream = record.header.instance_id;
-        let append = Append { stream, first_seq: 1, count: 1, lines, ends_stream: false };
+        let append =
+            Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 };
         self.append(&ctx, append, Commitment::Definition(tenant_id, hash), outbox);
     }
 

@@ -39,7 +39,7 @@ fn write(log: &MemoryLog, ctx: &TenantCtx, records: &[Record]) {
         let first_seq = record.header.seq;
         log.append(
             ctx,
-            Append { stream, first_seq, count: 1, lines, ends_stream: false },
+            Append { stream, first_seq, count: 1, lines, ends_stream: false, known_to: 0 },
             &sink,
             0,
         );
@@ -182,7 +182,14 @@ fn a_damaged_history_does_not_stop_the_others() {
             record.write_line(&mut lines);
             record.header.seq = at - 1;
             let sink: Arc<dyn CommitSink> = Arc::new(Told::default());
-            let append = Append { stream, first_seq: at - 1, count: 1, lines, ends_stream: false };
+            let append = Append {
+                stream,
+                first_seq: at - 1,
+                count: 1,
+                lines,
+                ends_stream: false,
+                known_to: 0,
+            };
             log.append(&ctx(), append, &sink, 0);
             continue;
         }

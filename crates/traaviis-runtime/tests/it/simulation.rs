@@ -26,7 +26,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{EventIds, Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
+    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
     summary::Summary,
@@ -230,7 +230,8 @@ struct Sim<'m> {
     shards: Vec<(Owner, Outside)>,
     network: Network<Delivery>,
     ledger: Ledger,
-    index: SimulatedIndex,
+    /// One seed in four has an index; the others run as a directory without one does.
+    index: Option<SimulatedIndex>,
     now: Timestamp,
     life: u64,
     ops: Vec<Op>,
@@ -269,7 +270,7 @@ impl<'m> Sim<'m> {
             shards: Vec::new(),
             network,
             ledger: Ledger::default(),
-            index: SimulatedIndex::default(),
+            index: seed.is_multiple_of(4).then(SimulatedIndex::default),
             now: Timestamp(1_700_000_000_000_000),
             life: 0,
             ops: Vec::new(),
@@ -318,8 +319,9 @@ impl<'m> Sim<'m> {
                 let span = Span(self.rng.below(span.0 as u64) as i64);
                 self.pass(span);
             }
-            92..94 => self.plan_fault(),
-            94..95 => self.squeeze(),
+            92 => self.plan_fault(),
+            93 => self.squeeze(),
+            94 => {}
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
             98 if self.rng.chance(1, 2) => self.retry_failed(),
@@ -402,12 +404,12 @@ impl<'m> Sim<'m> {
                     return;
                 };
                 let (base, input) = (self.folds[&id].clone(), Input::Reopen(retried));
-                let (ctx, copied, mut event_ids) = (ctx(), Vec::new(), None);
-                self.histories[&id].iter().for_each(|it| EventIds::note(&mut event_ids, it));
+                let (ctx, copied, read_to) =
+                    (ctx(), Vec::new(), self.acknowledged.len() as Position);
                 let reply = Box::new(move |answer: Result<StartOutcome, Error>| {
                     answers.lock().unwrap().push((at, answer.map(|it| it.existing)));
                 });
-                Message::Reopen(Box::new(Reopen { ctx, base, copied, input, event_ids, reply }))
+                Message::Reopen(Box::new(Reopen { ctx, base, copied, input, read_to, reply }))
             }
             What::Start(number, peer) => Message::Start(Start {
                 ctx: ctx(),
@@ -517,8 +519,9 @@ impl<'m> Sim<'m> {
 
     /// The index catches up with what the owners published: everything in the log.
     fn drain(&mut self) {
-        self.index.drain(self.log.tail());
-        self.index.check_list(&self.folds);
+        let Some(index) = &mut self.index else { return };
+        index.drain(self.log.tail());
+        index.check_list(&self.folds);
     }
 
     fn checkpoint(&mut self) {
@@ -533,7 +536,9 @@ impl<'m> Sim<'m> {
         }
         drop(sender);
         let body = checkpoint::write(&receiver.iter().collect::<Vec<_>>(), false);
-        self.index.sync(self.log.tail());
+        if let Some(index) = &mut self.index {
+            index.sync(self.log.tail());
+        }
         let written = self.log.put_checkpoint(position, &body);
         self.trace.add([u8::from(written.is_ok())]);
         if self.disk.is_crashed() {
@@ -653,7 +658,9 @@ impl<'m> Sim<'m> {
                 self.perform(call);
             }
             for committed in self.shards[at].1.published.drain(..) {
-                self.index.take(&committed);
+                if let Some(index) = &mut self.index {
+                    index.take(&committed);
+                }
             }
         }
         self.take_answers();
@@ -794,7 +801,9 @@ impl<'m> Sim<'m> {
             }
         }
         let power = power || self.disk.is_crashed();
-        self.index.crash(power, &mut self.rng);
+        if let Some(index) = &mut self.index {
+            index.crash(power, &mut self.rng);
+        }
         if power {
             self.disk.restart();
         } else {
@@ -839,8 +848,9 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
-        let recovery = Recovery::read_indexed(&*self.log, 1_000, &[], &[], Some(self.index.port()))
-            .expect("recovery works");
+        let index = self.index.as_ref().map(SimulatedIndex::port);
+        let recovery =
+            Recovery::read_indexed(&*self.log, 1_000, &[], &[], index).expect("recovery works");
         let post = Arc::new(self.letters.clone());
         let past = Some(Past::of(Arc::clone(&self.log) as _));
         let library = Arc::new(Known(self.machines.to_vec()));
@@ -851,8 +861,10 @@ impl<'m> Sim<'m> {
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
         assert_eq!(report.index_failed, None);
-        if self.calm || self.rng.chance(1, 32) {
-            self.index.check_rebuild(&*self.log);
+        if (self.calm || self.rng.chance(1, 32))
+            && let Some(index) = &self.index
+        {
+            index.check_rebuild(&*self.log);
         }
         self.shards = parts
             .into_iter()
@@ -885,7 +897,9 @@ impl<'m> Sim<'m> {
         self.folds = folds;
         let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
         assert_eq!(held, open, "an instance without history");
-        self.index.check_list(&self.folds);
+        if let Some(index) = &self.index {
+            index.check_list(&self.folds);
+        }
         self.check_ops();
     }
 

@@ -97,6 +97,7 @@ pub fn bare_log(
             count: weight.records,
             lines: Vec::with_capacity(weight.lines.len() + 64),
             ends_stream: false,
+            known_to: 0,
         };
         for tail in &tails {
             let lines = &mut append.lines;

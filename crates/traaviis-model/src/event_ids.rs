@@ -7,9 +7,12 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use traaviis_model::{Body, Record, Seq, Timestamp};
-
-use crate::limits::{EVENT_ID_WINDOW, EVENT_IDS_MAX};
+use crate::{
+    ids::Seq,
+    limits::{EVENT_ID_WINDOW, EVENT_IDS_MAX},
+    record::{Body, Record},
+    time::Timestamp,
+};
 
 /// Ids taken lately, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +42,19 @@ impl EventIds {
         (now.since(taken.at) < EVENT_ID_WINDOW).then_some(taken.seq)
     }
 
+    /// Returns what is remembered after a history.
+    pub fn of(records: &[Record]) -> Option<Box<EventIds>> {
+        let mut ids = None;
+        records.iter().for_each(|it| EventIds::note(&mut ids, it));
+        ids
+    }
+
     /// Follows a record.
     pub fn note(ids: &mut Option<Box<EventIds>>, record: &Record) {
         let header = &record.header;
+        if let Body::Retried(retried) = &record.body {
+            *ids = retried.event_ids.clone();
+        }
         if let Some(it) = ids
             && let Some(last) = it.0.back_mut()
             && last.step == header.step
