@@ -357,7 +357,10 @@ states:
       later: {actions: [{raise: {event: told, delay: 1s, data: {n: "${event.data}"}}}]}
       told: {actions: [{log: {message: "told ${event.data.n}"}}]}
 "#;
-    check(body, "send go 1\nsend go \"x\"", expect![[r#"
+    check(
+        body,
+        "send go 1\nsend go \"x\"",
+        expect![[r#"
         > start
           - -> a
         > send go 1
@@ -369,9 +372,13 @@ states:
           go -> a
           warning event_payload_invalid: cannot raise `told`: its payload does not fit its schema: /n: "x" is not of type "integer"
           finished failed null
-    "#]]);
+    "#]],
+    );
     let taken = body.replace("      told: {", "      error.expression: {actions: [{log: {message: \"${event.data.code}\"}}]}\n      told: {");
-    check(&taken, "send later \"x\"", expect![[r#"
+    check(
+        &taken,
+        "send later \"x\"",
+        expect![[r#"
         > start
           - -> a
         > send later "x"
@@ -379,5 +386,6 @@ states:
           warning event_payload_invalid: cannot raise `told`: its payload does not fit its schema: /n: "x" is not of type "integer"
           error.expression -> a
           log info event_payload_invalid
-    "#]]);
+    "#]],
+    );
 }

@@ -116,11 +116,14 @@ fn workflow_and_states_must_all_grant() {
         (["models: ['openai/gpt-*']", "", ""], model, "o3", Some("workflow")),
     ] {
         let told = outcome(grants, effect, it, "");
-        let by = told.contains("start work").then_some(None).unwrap_or_else(|| {
-            assert!(told.contains("failed work: permission_denied"), "{told}");
-            let state = told.split("of state `").nth(1).and_then(|it| it.split('`').next());
-            Some(state.unwrap_or("workflow").to_string())
-        });
+        let by = match told.contains("start work") {
+            true => None,
+            false => {
+                assert!(told.contains("failed work: permission_denied"), "{told}");
+                let state = told.split("of state `").nth(1).and_then(|it| it.split('`').next());
+                Some(state.unwrap_or("workflow").to_string())
+            }
+        };
         assert_eq!(by.as_deref(), refused, "{grants:?} {effect} {it}\n{told}");
     }
 }
