@@ -288,13 +288,16 @@ fn a_run_sends_its_events_in_the_name_of_somebody() {
         T  → open
         error: `ada` may not send event `pay`: the role `developer` has no `tenant_billing` (permission_denied)
     "#]]);
-    world.check(&run("owner", "pay"), expect![[r#"
+    world.check(
+        &run("owner", "pay"),
+        expect![[r#"
         exit 0
         continuing ID from record 2 (state open)
         T  ⇢ event pay
         T  open → paid  on pay
         completed in state paid after T
-    "#]]);
+    "#]],
+    );
     let records = world.shown(&world.run(&["log", "cat", "d"]));
     assert!(records.contains(r#""id":"ada""#), "{records}");
     let alone = world.run(&["run", "order.yaml", "--as", "ada"]);
