@@ -127,7 +127,7 @@ pub(crate) async fn call_function(
 ) -> Outcome {
     let (name, function) = functions.find(&call.input)?;
     let request = function.request(name, call, vault)?;
-    let reply = client.send(request, &Expect::success()).await?;
+    let reply = client.send(request, &Expect::success(), &call.hosts).await?;
     if !reply.status.is_success() {
         return Err(function.refused(name, &reply));
     }

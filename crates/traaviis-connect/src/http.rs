@@ -17,7 +17,11 @@ use reqwest::{
     Method, StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use traaviis_model::{Call, EffectError, Map, Value, value::base64};
+use traaviis_model::{
+    Call, EffectError, Map, Text, Value,
+    grant::{fits_any, host_name},
+    value::base64,
+};
 use traaviis_ports::Outcome;
 use url::Url;
 
@@ -112,16 +116,19 @@ impl Client {
         Ok(Client { policy, http })
     }
 
-    /// Sends a request, follows redirects, and reads the response within its bounds.
+    /// Sends a request, follows redirects, and reads the response within its bounds; each target
+    /// must stand in every list of hosts.
     pub(crate) async fn send(
         &self,
         mut request: Request,
         expect: &Expect,
+        hosts: &[Vec<Text>],
     ) -> Result<Reply, EffectError> {
         let started = Instant::now();
         let mut hops = 0;
         loop {
             self.policy.check(&request.url).map_err(|denied| egress_denied(&denied))?;
+            is_granted(&request.url, hosts)?;
             let response = self.send_once(&request).await?;
             let next = redirect_target(&request, &response);
             let Some(next) = next.filter(|_| request.redirects > 0) else {
@@ -149,6 +156,19 @@ impl Client {
         }
         builder.send().await.map_err(|error| send_error(error, request))
     }
+}
+
+/// Refuses a target that a state around the effect does not list.
+fn is_granted(url: &Url, hosts: &[Vec<Text>]) -> Result<(), EffectError> {
+    let host = url.host_str().unwrap_or_default();
+    let name = host_name(host, url.port_or_known_default().unwrap_or_default());
+    if hosts.iter().all(|it| fits_any(it, &name)) {
+        return Ok(());
+    }
+    let message =
+        format!("`permissions.hosts` of a state around the effect does not list `{name}`");
+    let details = Value::map([("kind", Value::from("host")), ("name", Value::String(name))]);
+    Err(EffectError::new("permission_denied", message).with_details(details))
 }
 
 /// Returns where a response redirects to; none if it does not.
@@ -363,7 +383,7 @@ struct Plan {
 pub(crate) async fn call_api(client: &Client, call: &Call, vault: &mut Vault<'_>) -> Outcome {
     let Plan { request, expect, shape } = Plan::read(client, call, vault)?;
     let place = place(&request);
-    let reply = client.send(request, &expect).await?;
+    let reply = client.send(request, &expect, &call.hosts).await?;
     let status = reply.status.as_u16();
     if !expect.accepts(status) {
         let body = Value::from(String::from_utf8_lossy(&reply.body).into_owned());
@@ -853,7 +873,7 @@ mod tests {
             redirects: 0,
             response_bytes_max: 1,
         };
-        let error = client.send(request, &Expect::success()).await.unwrap_err();
+        let error = client.send(request, &Expect::success(), &[]).await.unwrap_err();
         assert_eq!((&*error.code, error.retryable), ("egress_denied", false), "{error:?}");
     }
 }

@@ -280,7 +280,7 @@ impl Channel {
                     redirects: 0,
                     response_bytes_max: RESPONSE_BYTES_DEFAULT,
                 };
-                let reply = client.send(request, &Expect::success()).await?;
+                let reply = client.send(request, &Expect::success(), &call.hosts).await?;
                 let status = reply.status.as_u16();
                 if reply.status.is_success() {
                     return Ok(());

@@ -20,6 +20,7 @@ mod child;
 mod cleanup;
 mod control;
 mod gate;
+mod grant;
 mod instant;
 pub(crate) mod scope;
 pub(crate) mod signal;

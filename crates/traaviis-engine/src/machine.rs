@@ -7,8 +7,10 @@ mod always;
 mod budget;
 mod compile;
 mod effect;
+mod grant;
 mod migration;
 mod places;
+mod raise;
 mod schema;
 
 use std::{
@@ -20,6 +22,7 @@ use traaviis_model::{
     Diagnostic, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
+    grant::Grant,
     permission::Permission,
 };
 
@@ -28,8 +31,11 @@ pub(crate) use compile::nearest;
 pub use effect::{
     CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, SpawnDef, TaskDef,
 };
+pub use grant::Granted;
+pub(crate) use grant::reached;
 pub(crate) use migration::MigrationDef;
 pub use places::Places;
+pub(crate) use raise::fitted;
 pub use schema::Schema;
 
 /// Position of a state in document order; 0 is the root.
@@ -49,6 +55,7 @@ pub struct Machine {
     pub(crate) output: Option<Template>,
     pub(crate) correlation: Option<Expr>,
     pub(crate) effects: BTreeMap<Text, EffectPlace>,
+    pub(crate) granted: Granted,
     pub(crate) migrations: Vec<MigrationDef>,
 }
 
@@ -79,6 +86,7 @@ pub(crate) struct StateDef {
     pub on_error: Vec<Candidate>,
     pub unhandled: Option<Unhandled>,
     pub budgets: Option<Budgets>,
+    pub grant: Grant,
 }
 
 /// Kind of a compiled state.
@@ -215,6 +223,11 @@ impl Machine {
     /// Returns the definition this was compiled from.
     pub fn definition(&self) -> &Arc<Definition> {
         &self.definition
+    }
+
+    /// Returns what the workflow may reach.
+    pub fn granted(&self) -> &Granted {
+        &self.granted
     }
 
     /// Returns the declared external events that some active state names, sorted; of a family

@@ -16,6 +16,7 @@ mod children;
 mod control;
 mod fork;
 mod gates;
+mod grant;
 mod incident;
 mod interpreter;
 mod operate;

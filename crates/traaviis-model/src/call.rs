@@ -55,6 +55,8 @@ pub struct Call {
     pub key: Text,
     /// Time of this attempt; none means the kind's default.
     pub timeout: Option<Span>,
+    /// Lists of hosts of the states around it; whatever it connects to must stand in each.
+    pub hosts: Vec<Vec<Text>>,
 }
 
 /// Kinds of effects that ask another instance, and nobody outside. The receiver knows the key, so

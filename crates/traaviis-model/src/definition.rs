@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::Limits,
+    grant::Grant,
     ids::{DefinitionHash, Text},
     permission::Permission,
     value::{Map, Value},
@@ -23,7 +24,8 @@ use crate::{
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
 pub use test_case::{
-    Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep, TestStepKind,
+    Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
+    TestStep, TestStepKind,
 };
 
 /// JSON pointer into the document as written.
@@ -68,6 +70,8 @@ pub struct Definition {
     pub defaults: EffectDefaults,
     /// What one run may spend.
     pub budgets: Option<Budgets>,
+    /// What may be reached beside the names that the document spells out: `permissions`.
+    pub grant: Grant,
     /// Who watches what was decided.
     pub plugins: Vec<Plugin>,
     /// Business key: CEL over `input`.
@@ -246,6 +250,8 @@ pub struct State {
     pub unhandled: Option<Unhandled>,
     /// What one activation may spend.
     pub budgets: Option<Budgets>,
+    /// What alone may be reached inside this state, of what the workflow may: `permissions`.
+    pub grant: Grant,
     /// Place.
     pub pointer: Pointer,
 }

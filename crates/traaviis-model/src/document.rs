@@ -471,15 +471,53 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {permissions: {}}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
-            "5:14: E190 feature_unavailable: `permissions` is part of the language but not available in this release (at /states/s/permissions)\n\
-             6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
              7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
              8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
             "{type: value, value: 1, redact: {}}",
             "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+        );
+    }
+
+    #[test]
+    fn permissions_list_names_and_patterns() {
+        check_rest(
+            "initial: s\nstates: {s: {permissions: {hosts: [], tools: ['mcp:crm/*']}}}\npermissions: {models: ['openai/gpt-*'], hosts: [api.example.com], secrets: [key], workflows: [Billing], approve_untrusted: true}",
+            "6:116: W190 feature_unavailable: `approve_untrusted` is kept but not applied in this release (at /permissions/approve_untrusted)",
+        );
+        for (permissions, finding) in [
+            (
+                "{host: []}",
+                "6:15: E101 unknown key `host` in `permissions` (at /permissions/host); did you mean `hosts`?",
+            ),
+            ("{hosts: a}", "6:22: E101 `hosts` must be a list, found text (at /permissions/hosts)"),
+            (
+                "{hosts: ['https://a/']}",
+                "6:23: E101 `https://a/` is not a host (at /permissions/hosts/0); write host and port without a path, such as api.example.com:443",
+            ),
+            (
+                "{tools: ['${input.f}']}",
+                "6:23: E101 item 0 of `tools` must not be computed (at /permissions/tools/0); write the name, or a pattern in which `*` stands for any characters",
+            ),
+            (
+                "{tools: ['']}",
+                "6:23: E101 item 0 of `tools` must not be empty (at /permissions/tools/0)",
+            ),
+        ] {
+            let rest = format!("initial: s\nstates: {{s: {{}}}}\npermissions: {permissions}");
+            check_rest(&rest, finding);
+        }
+        check_state(
+            "{type: final, permissions: {}}",
+            "5:27: E104 `permissions` does not belong to a final state (at /states/s/permissions); a final state ends its parent; leave it out",
+        );
+        let names = vec!["a"; crate::limits::GRANT_NAMES_MAX + 1].join(", ");
+        check_rest(
+            &format!("initial: s\nstates: {{s: {{}}}}\npermissions: {{tools: [{names}]}}"),
+            "6:15: E160 201 names; at most 200 are allowed (at /permissions/tools)",
         );
     }
 

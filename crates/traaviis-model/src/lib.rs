@@ -13,6 +13,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod effect_error;
 pub mod event_ids;
+pub mod grant;
 pub mod ids;
 pub mod limits;
 pub mod permission;

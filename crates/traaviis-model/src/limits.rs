@@ -54,6 +54,8 @@ pub const TASK_QUORUM_MAX: u64 = 100;
 pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Money of one budget, in millionths of a US dollar: a million dollars.
 pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
+/// Names and patterns of one list of `permissions`; more is no list that anybody reviews.
+pub const GRANT_NAMES_MAX: usize = 200;
 /// Plugins of one document: each stands once.
 pub const PLUGINS_MAX: usize = 10;
 /// Labels that a document adds to its metrics; each multiplies what must be kept.

@@ -493,6 +493,7 @@ impl Snapshot {
             input: node.input.clone(),
             key: node.key.clone().unwrap_or_default(),
             timeout: None,
+            hosts: Vec::new(),
         }
     }
 

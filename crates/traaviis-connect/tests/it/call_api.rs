@@ -291,3 +291,24 @@ fn a_peer_cannot_forge_a_reference_to_a_secret() {
     let error = api_error(start(), r#"{"url": "PEER/forged"}"#);
     assert_eq!(&*error.code, "output_invalid");
 }
+
+#[test]
+fn a_redirect_leads_only_where_every_state_around_allows() {
+    let peer = start();
+    let connector = connector(&[peer]);
+    let get = |path: &str, hosts: &[&[&str]]| {
+        let mut call = call("call_api", &format!(r#"{{"url": "http://{peer}/{path}"}}"#));
+        let list = |it: &&[&str]| it.iter().map(|it| (*it).into()).collect();
+        call.hosts = hosts.iter().map(list).collect();
+        perform(&connector, call).map_err(|it| format!("{}: {}", it.code, it.message))
+    };
+    let here = peer.to_string();
+    assert!(get("text", &[&["*:*"], &[&here]]).is_ok());
+    let denied = "`permissions.hosts` of a state around the effect does not list";
+    for hosts in [&[&[] as &[&str]] as &[&[&str]], &[&["*:*"], &["127.0.0.1:1"]]] {
+        assert_eq!(
+            get("text", hosts).unwrap_err(),
+            format!("permission_denied: {denied} `{here}`")
+        );
+    }
+}

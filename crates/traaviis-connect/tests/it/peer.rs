@@ -147,6 +147,7 @@ pub fn call(kind: &str, input: &str) -> Call {
         input: serde_json::from_str(input).unwrap(),
         key: "01890a5d.1.0".into(),
         timeout: None,
+        hosts: Vec::new(),
     }
 }
 

@@ -94,6 +94,9 @@ impl<'m> Run<'m> {
         if self.node(tree, path).is_some_and(|it| &*it.kind == GATE) {
             return self.start_attempt(tree, path, params);
         }
+        if self.is_denied(tree, path) {
+            return;
+        }
         let timeout = self.time_limit(tree, path, params);
         if self.is_refused(tree, path, timeout) {
             return;
@@ -113,7 +116,8 @@ impl<'m> Run<'m> {
         let timeout = self.reserve(tree, path, timeout);
         self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
         let Some(node) = self.node(tree, path) else { return };
-        let call = Call { timeout, ..self.snapshot.call_of(tree, path, node) };
+        let hosts = self.hosts_around(tree);
+        let call = Call { timeout, hosts, ..self.snapshot.call_of(tree, path, node) };
         if let Some(spawn) = &params.spawn
             && let Err(error) = self.note_child((tree, path), &call.input, spawn)
         {
@@ -145,7 +149,7 @@ impl<'m> Run<'m> {
         }
         if let Some((_, params)) = self.params_of(tree, path) {
             let timeout = self.time_limit(tree, path, params);
-            if !self.is_refused(tree, path, timeout) {
+            if !self.is_denied(tree, path) && !self.is_refused(tree, path, timeout) {
                 self.start_attempt(tree, path, params);
             }
             if self.is_over(tree, path) {

@@ -871,6 +871,18 @@ fn mismatch(verb: &str, left: &Value, sign: &str, right: &Value) -> Fault {
     let hint = match (left, right) {
         (Value::String(_), Value::Null | Value::Secret(_))
         | (Value::Null | Value::Secret(_), Value::String(_)) => "",
+        (Value::Time(_) | Value::Span(_), Value::String(text))
+        | (Value::String(text), Value::Time(_) | Value::Span(_))
+            if text.parse::<Span>().is_ok() =>
+        {
+            "; `data` holds durations as text, read it with duration(x)"
+        }
+        (Value::Time(_) | Value::Span(_), Value::String(text))
+        | (Value::String(text), Value::Time(_) | Value::Span(_))
+            if text.parse::<Timestamp>().is_ok() =>
+        {
+            "; `data` holds times as text, read it with timestamp(x)"
+        }
         (Value::String(_), _) | (_, Value::String(_)) if sign == "+" => {
             "; turn it into text with string(x)"
         }
@@ -979,6 +991,9 @@ fn subtract(left: &Value, right: &Value) -> Result<Value, Fault> {
             a.0.checked_sub(b.0).map(|it| Value::Span(Span(it))).ok_or_else(range)
         }
         (Value::Time(_), Value::String(text)) => {
+            if text.parse::<Span>().is_ok() {
+                return Err(mismatch("compute", left, "-", right));
+            }
             let other = functions::read_time(text)?;
             subtract(left, &Value::Time(other))
         }

@@ -131,6 +131,22 @@ fn operators() {
         ("1.0 / 0.0 > 1e300", "true"),
         ("1.5 % 1.0", "! cannot compute double % double"),
         ("'a' + 'b'", r#""ab""#),
+        (
+            "now - duration('1h') - '10m'",
+            "! cannot compute timestamp - string; `data` holds durations as text, read it with duration(x)",
+        ),
+        (
+            "now - '2026-01-01T00:00:00Z' - '10m'",
+            "! cannot compute duration - string; `data` holds durations as text, read it with duration(x)",
+        ),
+        (
+            "now + '10m'",
+            "! cannot compute timestamp + string; `data` holds durations as text, read it with duration(x)",
+        ),
+        (
+            "'2026-01-01T00:00:00Z' + duration('1h')",
+            "! cannot compute string + duration; `data` holds times as text, read it with timestamp(x)",
+        ),
         ("'a' + 1", "! cannot compute string + int; turn it into text with string(x)"),
         ("[1] + [2]", "[1,2]"),
         ("1 == 1.0 && 1u == 1 && 2 > 1.5 && 1u < 1.5", "true"),

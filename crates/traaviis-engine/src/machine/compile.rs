@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use traaviis_model::{
     Diagnostic, Text, Value,
     definition::{self, Definition, State, StateKind},
+    grant::Grant,
 };
 
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    budget, effect, is_reserved, migration, span_of,
+    budget, effect, grant, is_reserved, migration, raise, span_of,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -59,7 +60,9 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     }
     compiler.multi_targets(&definition, &states);
     compiler.found.extend(always::cycles(&states));
+    raise::check(&states, &events, &mut compiler.found);
     compiler.found.extend(budget::check(&definition));
+    let granted = grant::check(&definition, &mut compiler.found);
     if !compiler.found.is_empty() {
         // A named effect is compiled at each use and tells the same each time.
         let mut told = Vec::new();
@@ -84,6 +87,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         output,
         correlation,
         effects,
+        granted,
         migrations,
     })
 }
@@ -282,6 +286,7 @@ impl Compiler {
             on_error: Vec::new(),
             unhandled: None,
             budgets: None,
+            grant: Grant::default(),
         }
     }
 
@@ -382,6 +387,7 @@ impl Compiler {
             on_error: self.candidates(at, &state.on_error),
             unhandled: state.unhandled,
             budgets: state.budgets,
+            grant: state.grant.clone(),
         }
     }
 

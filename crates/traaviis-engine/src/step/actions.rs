@@ -6,7 +6,7 @@ use traaviis_model::{Body, Text, Value, limits, record::PatchOp, record::TimerKi
 
 use crate::{
     expr::{EvalError, Template},
-    machine::{ActionDef, ActionKind, BranchDef, EventName, StateId},
+    machine::{ActionDef, ActionKind, BranchDef, EventName, StateId, fitted},
     step::{InternalEvent, Origin, Rejection, Run},
 };
 
@@ -120,7 +120,7 @@ impl Run<'_> {
             }
             ActionKind::Raise { event, data, delay, id } => {
                 let event = self.event_name(event)?;
-                let data = self.render_or_null(data.as_ref())?;
+                let data = self.raised_data(&event, data.as_ref())?;
                 let id = match id {
                     Some(id) => Some(text_of(&self.render(id)?)),
                     None => None,
@@ -159,6 +159,19 @@ impl Run<'_> {
             ActionKind::Choose(_) | ActionKind::ForEach { .. } | ActionKind::Block(_) => {}
         }
         Ok(())
+    }
+
+    /// Returns the payload to raise, which must fit what is declared like one from outside.
+    fn raised_data(&self, event: &Text, data: Option<&Template>) -> Result<Value, EvalError> {
+        let data = self.render_or_null(data)?;
+        let Some((_, declared)) = self.machine.declaration(event) else { return Ok(data) };
+        fitted(declared, data).map_err(|errors| EvalError {
+            code: "event_payload_invalid",
+            message: format!(
+                "cannot raise `{event}`: its payload does not fit its schema: {}",
+                errors.join("; ")
+            ),
+        })
     }
 
     /// Returns the event to raise; a computed name follows the rule of written ones.

@@ -11,7 +11,7 @@ use traaviis_model::{
 use crate::{
     effects::signal::Takers,
     expr::{Env, Var},
-    machine::{Machine, StateId, is_reserved},
+    machine::{Machine, StateId, fitted, is_reserved},
     step::{
         Birth, GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step,
         StepContext,
@@ -299,25 +299,12 @@ impl<'m> Run<'m> {
             )
             .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
         };
-        let mut data = data;
-        if let Some(schema) = &declared.schema {
-            let mut errors = schema.errors(&data);
-            // Who sends nothing means an empty payload, unless the schema takes null as it is.
-            if data.is_null() && !errors.is_empty() {
-                data = Value::empty_map();
-                errors = schema.errors(&data);
-            }
-            if !errors.is_empty() {
-                return Err(Rejection::new(
-                    "event_payload_invalid",
-                    format!(
-                        "the payload of `{name}` does not fit its schema: {}",
-                        errors.join("; ")
-                    ),
-                )
-                .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))])));
-            }
-        }
+        let data = fitted(declared, data).map_err(|errors| {
+            let message =
+                format!("the payload of `{name}` does not fit its schema: {}", errors.join("; "));
+            Rejection::new("event_payload_invalid", message)
+                .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))]))
+        })?;
         let event = InternalEvent { name, data, id, external: true, origin: Origin::None };
         self.event = Some(event.clone());
         self.validate(&event)?;

@@ -2,6 +2,7 @@
 
 use traaviis_model::{
     Body, Text, Value,
+    budget::{Amounts, BudgetScope},
     definition::{Expectations, ExpectedEvent},
     snapshot::NodeStatus,
 };
@@ -18,7 +19,7 @@ pub(super) fn check(
     run: &Simulation<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    let checks = Checks { expect, run, activities: activities(machine, run.records()) };
+    let checks = Checks { machine, expect, run, activities: activities(machine, run.records()) };
     findings.extend(checks.state());
     findings.extend(checks.status());
     let snapshot = run.snapshot();
@@ -36,9 +37,11 @@ pub(super) fn check(
     findings.extend(checks.overlap());
     findings.extend(checks.min_virtual_delay());
     findings.extend(checks.emitted());
+    findings.extend(checks.budgets());
 }
 
 struct Checks<'a> {
+    machine: &'a Machine,
     expect: &'a Expectations,
     run: &'a Simulation<'a>,
     activities: Vec<Activity>,
@@ -120,6 +123,43 @@ impl Checks<'_> {
             let expected = format!("no call of `{name}`");
             (found > 0).then(|| Finding::new(self.at("not_called"), expected, calls(found)))
         })
+    }
+
+    fn budgets(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for wanted in &self.expect.budgets {
+            let place = &wanted.place;
+            let Some((spent, reserved)) = self.budget(place) else {
+                let expected = format!("a budget of `{place}`");
+                findings.push(Finding::new(wanted.pointer.clone(), expected, "none"));
+                continue;
+            };
+            let parts = [("spent", &wanted.spent, spent), ("reserved", &wanted.reserved, reserved)];
+            for (part, amounts, found) in parts {
+                for (kind, amount) in amounts.iter().filter(|(kind, it)| found.of(*kind) != *it) {
+                    let (name, amount) = (kind.as_str(), kind.text(*amount));
+                    let expected = format!("{part} `{name}: {amount}` of `{place}`");
+                    let pointer = format!("{}/{part}/{name}", wanted.pointer);
+                    findings.push(Finding::new(pointer, expected, kind.text(found.of(*kind))));
+                }
+            }
+        }
+        findings
+    }
+
+    /// Returns what was spent and is reserved of a budget; none when there is no such budget. One
+    /// from which nothing was taken is not kept.
+    fn budget(&self, place: &str) -> Option<(Amounts, Amounts)> {
+        let is_run = place == "run";
+        let found = self.run.snapshot().budgets.iter().find(|it| match &it.scope {
+            BudgetScope::Run => is_run,
+            other => other.place() == place,
+        });
+        let state = self.machine.by_path.get(place).map(|it| &self.machine.states[*it]);
+        let has_budget = state.is_some_and(|it| it.budgets.is_some())
+            || is_run && self.machine.definition().budgets.is_some();
+        let amounts = found.map(|it| (it.spent, it.reserved));
+        amounts.or_else(|| has_budget.then(Default::default))
     }
 
     fn order(&self) -> Option<Finding> {

@@ -343,3 +343,49 @@ states:
         "#]],
     );
 }
+
+#[test]
+fn a_computed_payload_must_fit_its_event() {
+    let body = r#"
+initial: a
+data: {initial: {n: 0}}
+events: {go: {}, later: {}, told: {source: internal, schema: {type: object, properties: {n: {type: integer}}}}}
+states:
+  a:
+    on:
+      go: {actions: [{raise: {event: told, data: {n: "${event.data}"}}}, {log: {message: after}}]}
+      later: {actions: [{raise: {event: told, delay: 1s, data: {n: "${event.data}"}}}]}
+      told: {actions: [{log: {message: "told ${event.data.n}"}}]}
+"#;
+    check(
+        body,
+        "send go 1\nsend go \"x\"",
+        expect![[r#"
+        > start
+          - -> a
+        > send go 1
+          go -> a
+          log info after
+          told -> a
+          log info told 1
+        > send go "x"
+          go -> a
+          warning event_payload_invalid: cannot raise `told`: its payload does not fit its schema: /n: "x" is not of type "integer"
+          finished failed null
+    "#]],
+    );
+    let taken = body.replace("      told: {", "      error.expression: {actions: [{log: {message: \"${event.data.code}\"}}]}\n      told: {");
+    check(
+        &taken,
+        "send later \"x\"",
+        expect![[r#"
+        > start
+          - -> a
+        > send later "x"
+          later -> a
+          warning event_payload_invalid: cannot raise `told`: its payload does not fit its schema: /n: "x" is not of type "integer"
+          error.expression -> a
+          log info event_payload_invalid
+    "#]],
+    );
+}

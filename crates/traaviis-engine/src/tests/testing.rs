@@ -419,3 +419,41 @@ tests:
     assert_eq!((transitions.covered, transitions.total, transitions.percent()), (1, 3, 33));
     assert_eq!((guards.covered, guards.total, guards.percent()), (4, 6, 66));
 }
+
+#[test]
+fn what_budgets_came_to_is_compared() {
+    let body = |budgets: &str| {
+        format!(
+            "budgets: {{calls: 5, wall_time: 1m}}
+initial: a
+states:
+  a:
+    budgets: {{calls: 4}}
+    invoke: [{{id: w, effect: {{type: sequence, effects: [{{type: call, function: f}}, {{type: call, function: g, timeout: 9s}}]}}, onDone: b, onError: b}}]
+  b: {{type: final}}
+tests:
+  - name: t
+    mocks: {{f: {{value: 1, delay: 2s}}, g: {{value: 1, delay: 1h}}}}
+    steps: [{{advance: 3s}}]
+    expect: {{budgets: {{{budgets}}}}}
+"
+        )
+    };
+    check(
+        &body(
+            "run: {spent: {calls: 1, wall_time: 2s}, reserved: {calls: 1, wall_time: 9s}}, a: {spent: {calls: 1}}",
+        ),
+        expect![[r#"
+            t: passed after 2s
+        "#]],
+    );
+    check(
+        &body("run: {spent: {calls: 2}, reserved: {wall_time: 8s}}, w: {spent: {calls: 0}}"),
+        expect![[r#"
+            t: failed after 2s
+              /tests/0/expect/budgets/run/spent/calls: expected spent `calls: 2` of `run`, found 1
+              /tests/0/expect/budgets/run/reserved/wall_time: expected reserved `wall_time: 8s` of `run`, found 9s
+              /tests/0/expect/budgets/w: expected a budget of `w`, found none
+        "#]],
+    );
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use traaviis_model::{
     Snapshot, Text, Value,
     definition::{Budgets, EffectsPolicy, State, TimersPolicy},
+    grant::{GrantKind, fits_any as covers},
     limits,
     record::{Status, TimerKind, TreePlace, Upgraded},
     snapshot::{Timer, Tree},
@@ -60,6 +61,7 @@ pub(super) fn classify(old: &Machine, new: &Machine, snapshot: &Snapshot) -> Cla
         },
     };
     fit.budgets();
+    fit.grants();
     fit.data();
     fit.configuration();
     fit.history();
@@ -156,6 +158,57 @@ impl<'m> Fit<'m> {
                  migration from version {version} must be there to say that this is meant"
             ));
         }
+    }
+
+    /// What may be reached is not widened in passing either. Names that a version spells out are
+    /// seen by whoever reads it; what is only listed, or no longer narrowed, is not.
+    fn grants(&mut self) {
+        if self.mapping.migration.is_some() {
+            return;
+        }
+        let (old, new) = (self.old, self.mapping.new);
+        for kind in GrantKind::ALL {
+            let list = new.definition().grant.list(kind).unwrap_or_default();
+            for name in list.iter().filter(|it| !covers(&old.granted.names(kind), it)) {
+                self.widened("the workflow", kind, &format!("`{name}`"));
+            }
+        }
+        if old.definition().grant.approve_untrusted && !new.definition().grant.approve_untrusted {
+            let version = &self.snapshot.version;
+            self.block(format!(
+                "`permissions.approve_untrusted` would be lifted; a migration from version \
+                 {version} must be there to say that this is meant"
+            ));
+        }
+        let active = old.active_in(self.snapshot);
+        for state in (1..active.len()).filter(|it| active[*it]) {
+            let was = &old.states[state];
+            let Some(is) = self.mapping.state(&was.path).map(|it| &new.states[it]) else {
+                continue;
+            };
+            let name = format!("state `{}`", is.path);
+            for kind in GrantKind::ALL {
+                match (was.grant.list(kind), is.grant.list(kind)) {
+                    (Some(_), None) => {
+                        self.widened(&name, kind, "everything that the workflow may")
+                    }
+                    (Some(was), Some(is)) => {
+                        for it in is.iter().filter(|it| !covers(was, it)) {
+                            self.widened(&name, kind, &format!("`{it}`"));
+                        }
+                    }
+                    (None, _) => {}
+                }
+            }
+        }
+    }
+
+    fn widened(&mut self, who: &str, kind: GrantKind, by: &str) {
+        let (list, version) = (kind.as_str(), &self.snapshot.version);
+        self.block(format!(
+            "`permissions.{list}` of {who} would be widened by {by}; a migration from version \
+             {version} must be there to say that this is meant"
+        ));
     }
 
     fn data(&mut self) {

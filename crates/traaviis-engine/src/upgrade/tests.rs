@@ -355,3 +355,110 @@ fn contradictory_migrations_are_findings() {
         E130 /migrations/0/defer_when: `1` gives int, not true or false
     "#]].assert_eq(&text);
 }
+
+const LIMITED: &str = r#"
+initial: a
+PERMISSIONS
+BUDGETS
+MIGRATIONS
+data: {initial: {f: x}}
+events: {e: {}}
+states:
+  a: {STATE on: {e: b}}
+  b: {invoke: [{id: w, effect: {type: call, function: "${data.f}"}, onError: c}], on: {e: c}}
+  c: {type: final}
+"#;
+
+/// Says what becomes of an instance in state `a` when what limits it changes.
+fn check_limits(key: &str, pairs: &[(&str, &str, &str)]) {
+    let document = |value: &str, migration: &str| {
+        let all = "permissions: {tools: ['*']}";
+        let value = if value.is_empty() { String::new() } else { format!("{key}: {value}") };
+        let (workflow, state) = match (key, value.strip_prefix("permissions: state ")) {
+            ("permissions", Some(own)) => (all, format!("permissions: {own}, ")),
+            ("budgets", _) if value.starts_with("budgets: state ") => {
+                (all, format!("budgets: {}, ", &value["budgets: state ".len()..]))
+            }
+            ("permissions", None) => (&*value, String::new()),
+            _ => (all, String::new()),
+        };
+        let budgets = if key == "budgets" && state.is_empty() { &*value } else { "" };
+        LIMITED
+            .replace("PERMISSIONS", workflow)
+            .replace("BUDGETS", budgets)
+            .replace("STATE", &state)
+            .replace("MIGRATIONS", migration)
+    };
+    for (old, new, expected) in pairs {
+        let before = machine(&with_head(&document(old, "")));
+        let (snapshot, ..) = begun(&before, &[]);
+        let told = |migration: &str| match classify(
+            &before,
+            &next(&document(new, migration)),
+            &snapshot,
+        ) {
+            Class::Blocked(reasons) => reasons.join("\n"),
+            class => class.as_str().to_string(),
+        };
+        let end = "; a migration from version 1.0.0 must be there to say that this is meant";
+        assert_eq!(told("").replace(end, ""), *expected, "{old} -> {new}");
+        assert_eq!(told("migrations: [{from: '1.0.0'}]"), "safe", "{old} -> {new}");
+    }
+}
+
+#[test]
+fn permissions_are_not_widened_in_passing() {
+    let widened =
+        |who: &str, by: &str| format!("`permissions.tools` of {who} would be widened by {by}");
+    check_limits(
+        "permissions",
+        &[
+            ("{tools: [a*]}", "{tools: [ab, ac*]}", "safe"),
+            ("{tools: [a*]}", "{tools: [b]}", &widened("the workflow", "`b`")),
+            ("{tools: [a*]}", "{tools: ['*']}", &widened("the workflow", "`*`")),
+            (
+                "{tools: [a]}",
+                "{tools: [a], hosts: [h]}",
+                "`permissions.hosts` of the workflow would be widened by `h:*`",
+            ),
+            (
+                "{tools: [a], approve_untrusted: true}",
+                "{tools: [a]}",
+                "`permissions.approve_untrusted` would be lifted",
+            ),
+            ("{tools: [a]}", "{tools: [a], approve_untrusted: true}", "safe"),
+            ("state {tools: [a]}", "state {tools: []}", "safe"),
+            ("state {tools: [a]}", "state {tools: [b]}", &widened("state `a`", "`b`")),
+            (
+                "state {tools: [a]}",
+                "state {}",
+                &widened("state `a`", "everything that the workflow may"),
+            ),
+            ("state {}", "state {tools: [a]}", "safe"),
+        ],
+    );
+}
+
+#[test]
+fn budgets_are_not_widened_in_passing() {
+    let widened = |who: &str, from: &str, to: &str| {
+        format!("the budget of {who} would be widened from `{from}` to `{to}`")
+    };
+    check_limits(
+        "budgets",
+        &[
+            ("{calls: 3}", "{calls: 2}", "safe"),
+            ("{calls: 3}", "{calls: 3, wall_time: 1m}", "safe"),
+            ("", "{calls: 3}", "safe"),
+            ("{calls: 3}", "{calls: 4}", &widened("the run", "calls: 3", "calls: 4")),
+            ("{calls: 3}", "", &widened("the run", "calls: 3", "calls: no limit")),
+            (
+                "{wall_time: 1m}",
+                "{calls: 1}",
+                &widened("the run", "wall_time: 1m", "wall_time: no limit"),
+            ),
+            ("state {calls: 1}", "state {calls: 2}", &widened("state `a`", "calls: 1", "calls: 2")),
+            ("state {calls: 2}", "state {calls: 1}", "safe"),
+        ],
+    );
+}

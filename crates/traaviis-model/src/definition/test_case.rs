@@ -3,7 +3,10 @@
 //! They decide nothing at run time, but are part of the document and so of its hash.
 
 use super::Pointer;
-use crate::{effect_error::EffectError, ids::Text, record::Status, time::Span, value::Value};
+use crate::{
+    budget::BudgetKind, effect_error::EffectError, ids::Text, record::Status, time::Span,
+    value::Value,
+};
 
 /// One test case of a workflow.
 #[derive(Clone, Debug)]
@@ -127,6 +130,21 @@ pub struct Expectations {
     pub min_virtual_delay: Option<Span>,
     /// Events emitted in this order, with anything between.
     pub emitted: Vec<ExpectedEvent>,
+    /// What budgets must have come to.
+    pub budgets: Vec<ExpectedBudget>,
+    /// Place.
+    pub pointer: Pointer,
+}
+
+/// What a budget must have come to.
+#[derive(Clone, Debug)]
+pub struct ExpectedBudget {
+    /// `run`, the path of a state, or the path of an effect.
+    pub place: Text,
+    /// Amounts that were spent; only those that are named count.
+    pub spent: Vec<(BudgetKind, u64)>,
+    /// Amounts that running attempts hold.
+    pub reserved: Vec<(BudgetKind, u64)>,
     /// Place.
     pub pointer: Pointer,
 }

@@ -21,6 +21,8 @@ mod kinds;
 
 mod budget;
 
+mod grant;
+
 mod plugin;
 
 mod retry;
@@ -550,6 +552,7 @@ mod tests {
             ("/$defs/plugin", plugin::KNOWN),
             ("/$defs/budgets", budget::BUDGETS_KNOWN),
             ("/$defs/budget", budget::BUDGET_KNOWN),
+            ("/$defs/permissions", grant::KNOWN),
             ("/$defs/migration", migration::KNOWN),
             ("/$defs/schedule", trigger::KNOWN),
             ("/$defs/test", test_case::KNOWN),

@@ -22,13 +22,17 @@ use traaviis_engine::Machine;
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
     definition::Definition,
+    permission::Role,
     record::{Held, Status},
     snapshot::{Node, NodeStatus},
 };
 
 use crate::{
     connectors::ConnectorArgs,
-    control::{protocol::Request, server::Server},
+    control::{
+        protocol::{By, Request},
+        server::Server,
+    },
     data::{Data, Scratch},
     document,
     exit::{Exit, Failure},
@@ -59,6 +63,12 @@ pub struct Args {
     /// given again does not send it again. Exit code 1 when the run ends before it took all.
     #[arg(long = "event", value_name = "NAME[=JSON]")]
     events: Vec<String>,
+    /// Send the events as somebody else; the name stands in the history.
+    #[arg(long = "as", value_name = "NAME", requires = "events")]
+    name: Option<String>,
+    /// Send the events with the rights of a role: owner, admin, developer, viewer.
+    #[arg(long, value_name = "ROLE", requires = "events")]
+    role: Option<Role>,
     /// Keep the run in this directory, continue what is there, and serve its control socket.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -262,6 +272,8 @@ impl Run<'_> {
         begun: Instant,
     ) -> anyhow::Result<Exit> {
         let mut told = Told::default();
+        let sender =
+            self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role });
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
         loop {
             let Some(snapshot) = self.data.state(id)? else {
@@ -283,7 +295,7 @@ impl Run<'_> {
                 && (is_at_rest || self.accepts(&snapshot, &event.name))
                 && let Some(Event { name, data, id: event_id }) = events.next()
             {
-                self.data.send_once(id, &name, data, Some(event_id))?;
+                sender.send_once(id, &name, data, Some(event_id))?;
                 continue;
             }
             self.tell_wait(&snapshot, is_at_rest, &mut told)?;

@@ -1,13 +1,15 @@
 //! `traaviis validate`: everything that reading and analysis say about workflow files.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde_json::json;
 use traaviis_design::{format::format, tree::Tree};
-use traaviis_engine::analysis;
+use traaviis_engine::{Machine, analysis};
 use traaviis_model::{
+    Text,
     definition::{Definition, Effect, State, StateKind},
     document::{Format, read_tree},
+    grant::GrantKind,
 };
 
 use crate::{
@@ -25,7 +27,8 @@ pub struct Args {
     /// Make errors of the warnings W201, W202, W205, W207 and W209.
     #[arg(long)]
     strict: bool,
-    /// Print each document with its components merged into it, as it is hashed and run.
+    /// Print each document with its components merged into it, as it is hashed and run, and what it
+    /// may reach.
     #[arg(long)]
     expand: bool,
     /// Exit with 1 when there are warnings.
@@ -58,6 +61,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             if let (true, Some(definition)) = (args.expand, &checked.definition) {
                 let text = definition.document.as_str().unwrap_or_default();
                 value["document"] = serde_json::from_str(text).unwrap_or_default();
+                let grant: BTreeMap<&str, Vec<Text>> = granted(definition).into_iter().collect();
+                value["grant"] = json!(grant);
             }
             output.json(&value);
             continue;
@@ -80,7 +85,17 @@ fn expanded(checked: &Checked) -> String {
     let json = definition.document.as_str().unwrap_or_default();
     let Ok(tree) = read_tree(json, Format::Json) else { return String::new() };
     let yaml = Tree::of(&tree).to_yaml();
-    format(&yaml, Format::Yaml).unwrap_or(yaml)
+    let grant = granted(definition);
+    let grant =
+        grant.iter().map(|(kind, names)| format!("# may reach {kind}: {}\n", names.join(", ")));
+    grant.collect::<String>() + &format(&yaml, Format::Yaml).unwrap_or(yaml)
+}
+
+/// Returns what a document may reach: the names that it spells out, and those that it lists.
+fn granted(definition: &Arc<Definition>) -> Vec<(&'static str, Vec<Text>)> {
+    let Ok(machine) = Machine::compile(Arc::clone(definition)) else { return Vec::new() };
+    let kinds = GrantKind::ALL.into_iter().map(|it| (it.as_str(), machine.granted().names(it)));
+    kinds.filter(|(_, names)| !names.is_empty()).collect()
 }
 
 fn summary(checked: &Checked, counts: &Counts, denied: usize) -> String {

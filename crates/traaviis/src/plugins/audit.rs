@@ -1,4 +1,4 @@
-//! `audit`: an entry for each transition, chained by hashes.
+//! `audit`: an entry for each transition and each refusal of a permission, chained by hashes.
 //!
 //! The chain is that of one instance: each entry carries the hash of the one before, so whoever
 //! keeps the last hash of an export can tell whether an earlier entry was changed since.
@@ -19,21 +19,38 @@ pub fn entries(definition: &Definition, records: &[Record]) -> Option<Vec<Json>>
     let mut entries = Vec::new();
     let mut before = "0".repeat(64);
     for record in records {
-        let Body::Transition { from, to, event, .. } = &record.body else { continue };
-        if !super::fits(events, event.as_ref()) {
-            continue;
-        }
+        let (action, outcome, metadata) = match &record.body {
+            Body::Transition { from, to, event, .. } if super::fits(events, event.as_ref()) => {
+                let metadata =
+                    json!({ "workflow": definition.name, "from": from, "to": to, "event": event });
+                ("transition", "ok", metadata)
+            }
+            // What is around the node that was refused fails with the same error.
+            Body::EffectFailed { path, error, .. }
+                if &*error.code == "permission_denied" && error.path == *path =>
+            {
+                let metadata = json!({
+                    "workflow": definition.name,
+                    "effect": path,
+                    "kind": error.kind,
+                    "message": error.message,
+                    "details": error.details,
+                });
+                ("effect", "denied", metadata)
+            }
+            _ => continue,
+        };
         let header = &record.header;
         let mut entry = json!({
             "seq": header.seq,
             "timestamp": header.at,
             "tenant_id": header.tenant_id,
             "actor": header.actor,
-            "action": "transition",
+            "action": action,
             "resource_type": "instance",
             "resource_id": header.instance_id,
-            "outcome": "ok",
-            "metadata": { "workflow": definition.name, "from": from, "to": to, "event": event },
+            "outcome": outcome,
+            "metadata": metadata,
             "prev_hash": before,
         });
         before = hash(&entry);

@@ -230,3 +230,76 @@ fn each_audit_entry_holds_the_hash_of_the_one_before() {
     assert!(refused.contains("asks for no audit"), "{refused}");
     assert!(refused.contains("(not_audited)"), "{refused}");
 }
+
+const REACHING: &str = r#"
+traaviis: "1"
+name: Reaching
+version: 1.0.0
+plugins: [{use: audit}]
+permissions: {workflows: ["Bill*"], hosts: []}
+input: {schema: {type: object, required: [who], properties: {who: {type: string}}}}
+initial: asking
+states:
+  asking:
+    invoke:
+      - {id: bill, effect: {type: spawn_fsm, workflow: "${input.who}"}, onDone: done, onError: failed}
+  done: {type: final}
+  failed: {type: final, status: failed, output: "${event.data.details}"}
+"#;
+
+#[test]
+fn what_is_not_granted_is_refused_told_and_audited() {
+    let world = World::new().file("reaching.yaml", REACHING);
+    world.check(r#"run reaching.yaml --data d --input {"who":"Payout"}"#, expect![[r#"
+        exit 1
+        T  ● Reaching 1.0.0
+        T  → asking
+        T    ✗ bill  permission_denied: the workflow `Payout` was computed, and `permissions.workflows` of the workflow does not list it
+        T  asking → failed  on error.invoke.bill
+        failed in state failed after T  output {"by":"workflow","kind":"workflow","name":"Payout"}
+    "#]]);
+    world.check("audit 0 --data d", expect![[r#"
+        exit 0
+        {"action":"transition","actor":{"id":"local","type":"user"},"hash":"HASH","metadata":{"event":null,"from":[],"to":["asking"],"workflow":"Reaching"},"outcome":"ok","prev_hash":"HASH","resource_id":"ID","resource_type":"instance","seq":2,"tenant_id":"ID","timestamp":"TIME"}
+        {"action":"effect","actor":{"id":"local","type":"user"},"hash":"HASH","metadata":{"details":{"by":"workflow","kind":"workflow","name":"Payout"},"effect":"bill","kind":"spawn_fsm","message":"the workflow `Payout` was computed, and `permissions.workflows` of the workflow does not list it","workflow":"Reaching"},"outcome":"denied","prev_hash":"HASH","resource_id":"ID","resource_type":"instance","seq":5,"tenant_id":"ID","timestamp":"TIME"}
+        {"action":"transition","actor":{"id":"local","type":"user"},"hash":"HASH","metadata":{"event":"error.invoke.bill","from":["asking"],"to":["failed"],"workflow":"Reaching"},"outcome":"ok","prev_hash":"HASH","resource_id":"ID","resource_type":"instance","seq":6,"tenant_id":"ID","timestamp":"TIME"}
+    "#]]);
+    let expanded = world.shown(&world.run(&["validate", "reaching.yaml", "--expand"]));
+    assert!(expanded.contains("# may reach workflows: Bill*\ntraaviis:"), "{expanded}");
+    let json = world.shown(&world.run(&["validate", "reaching.yaml", "--expand", "--json"]));
+    assert!(json.contains(r#""grant":{"workflows":["Bill*"]}"#), "{json}");
+    let computed = REACHING.replace("permissions:", "x-permissions:");
+    World::new().file("reaching.yaml", &computed).check("validate reaching.yaml", expect![[r#"
+        exit 1
+        reaching.yaml:12:56: E152 the workflow that this `spawn_fsm` reaches is computed, and the workflow has no `permissions.workflows` that could grant it
+          hint: list what it may be: `permissions: {workflows: [...]}`
+    "#]]);
+}
+
+#[test]
+fn a_run_sends_its_events_in_the_name_of_somebody() {
+    let world = World::new().file("order.yaml", ORDER);
+    let run = |who: &str, event: &str| {
+        format!("run order.yaml --data d --event {event} --as ada --role {who}")
+    };
+    world.check(&run("developer", "pay"), expect![[r#"
+        exit 4
+        T  ● Order 1.0.0
+        T  → open
+        error: `ada` may not send event `pay`: the role `developer` has no `tenant_billing` (permission_denied)
+    "#]]);
+    world.check(
+        &run("owner", "pay"),
+        expect![[r#"
+        exit 0
+        continuing ID from record 2 (state open)
+        T  ⇢ event pay
+        T  open → paid  on pay
+        completed in state paid after T
+    "#]],
+    );
+    let records = world.shown(&world.run(&["log", "cat", "d"]));
+    assert!(records.contains(r#""id":"ada""#), "{records}");
+    let alone = world.run(&["run", "order.yaml", "--as", "ada"]);
+    assert_eq!(alone.status.code(), Some(2), "without events nobody acts");
+}

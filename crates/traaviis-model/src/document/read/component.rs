@@ -22,6 +22,7 @@ const WORKFLOW_ONLY: &[&str] = &[
     "defaults",
     "correlation",
     "budgets",
+    "permissions",
     "plugins",
     "retention",
 ];

@@ -37,8 +37,9 @@ pub(super) const KNOWN: &[&str] = &[
     "status",
     "output",
     "budgets",
+    "permissions",
 ];
-const KEYS: Keys<'_> = Keys::new("a state", KNOWN).without(&["permissions"]);
+const KEYS: Keys<'_> = Keys::new("a state", KNOWN);
 pub(super) const INVOKE_KNOWN: &[&str] =
     &["id", "effect", "when", "onDone", "onError", "onProgress", "on_exit"];
 const INVOKE_KEYS: Keys<'_> = Keys::new("an invoke", INVOKE_KNOWN);
@@ -75,7 +76,8 @@ impl Type {
             "history" | "target" | "actions" => self == History,
             "status" | "output" => self == Final,
             "onDone" => matches!(self, Compound | Parallel),
-            "on" | "always" | "after" | "invoke" | "onError" | "unhandled" | "budgets" => {
+            "on" | "always" | "after" | "invoke" | "onError" | "unhandled" | "budgets"
+            | "permissions" => {
                 matches!(self, Atomic | Compound | Parallel)
             }
             "entry" | "exit" => self != History,
@@ -142,6 +144,7 @@ impl Reader {
             on_error: get("onError").map_or_else(Vec::new, |it| self.candidates(&it)),
             unhandled: get("unhandled").and_then(|it| self.choice(&it, "E101", UNHANDLED)),
             budgets: get("budgets").and_then(|it| self.budgets(&it)),
+            grant: get("permissions").map(|it| self.grant(&it)).unwrap_or_default(),
             pointer: at.pointer.clone(),
         })
     }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    budget::BudgetKind,
     definition::{
-        Expectations, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase, TestStep,
-        TestStepKind,
+        Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
+        TestStep, TestStepKind,
     },
     document::{
         read::{At, Fields, Keys, Reader, join},
@@ -32,6 +33,7 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "overlap",
     "min_virtual_delay",
     "emitted",
+    "budgets",
 ];
 const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN).without(&["max_usd"]);
 const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "resolve", "crash"];
@@ -48,6 +50,8 @@ const STEP_EXTRAS: &[(&str, &[&str])] = &[
     ("refused", &["send", "complete_task", "resolve"]),
 ];
 const INCIDENT_ANSWERS: &[(&str, bool)] = &[("retry", true), ("fail", false)];
+const BUDGET_KEYS: Keys<'_> = Keys::new("an expected budget", &["spent", "reserved"]);
+const AMOUNT_KEYS: Keys<'_> = Keys::new("what a budget came to", &["calls", "wall_time"]);
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
@@ -260,6 +264,7 @@ impl Reader {
             overlap,
             min_virtual_delay: delay.and_then(|it| self.span(&it)),
             emitted: fields.get("emitted").map_or_else(Vec::new, |it| self.emitted(&it)),
+            budgets: fields.get("budgets").map_or_else(Vec::new, |it| self.expected_budgets(&it)),
             pointer: at.pointer.clone(),
         })
     }
@@ -297,6 +302,37 @@ impl Reader {
             found.push(names);
         }
         found
+    }
+
+    fn expected_budgets(&mut self, at: &At<'_>) -> Vec<ExpectedBudget> {
+        let mut budgets = Vec::new();
+        for (key, entry) in self.map(at) {
+            let Some(fields) = self.fields(&entry, &BUDGET_KEYS) else { continue };
+            let mut amounts =
+                |key: &str| fields.get(key).map_or_else(Vec::new, |it| self.amounts(&it));
+            budgets.push(ExpectedBudget {
+                place: key.text.clone(),
+                spent: amounts("spent"),
+                reserved: amounts("reserved"),
+                pointer: entry.pointer.clone(),
+            });
+        }
+        budgets
+    }
+
+    fn amounts(&mut self, at: &At<'_>) -> Vec<(BudgetKind, u64)> {
+        let Some(fields) = self.fields(at, &AMOUNT_KEYS) else { return Vec::new() };
+        let mut amounts = Vec::new();
+        if let Some(it) = fields.get("calls") {
+            match it.node.kind {
+                NodeKind::Int(count @ 0..) => amounts.push((BudgetKind::Calls, count as u64)),
+                _ => self.expected(&it, "E101", "a whole number from 0"),
+            }
+        }
+        let time = fields.get("wall_time").and_then(|it| self.span(&it));
+        let micros = time.and_then(|it| u64::try_from(it.0).ok());
+        amounts.extend(micros.map(|it| (BudgetKind::WallTime, it)));
+        amounts
     }
 
     fn emitted(&mut self, at: &At<'_>) -> Vec<ExpectedEvent> {

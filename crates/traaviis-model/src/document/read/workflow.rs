@@ -38,6 +38,7 @@ pub(super) const KNOWN: &[&str] = &[
     "defaults",
     "correlation",
     "budgets",
+    "permissions",
     "plugins",
     "retention",
     "migrations",
@@ -48,7 +49,7 @@ pub(super) const KNOWN: &[&str] = &[
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] = &["subscribe", "permissions"];
+pub(super) const UNAVAILABLE: &[&str] = &["subscribe"];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
 
 const TAGS_MAX: usize = 20;
@@ -75,6 +76,7 @@ impl Reader {
         let correlation = fields.get("correlation").and_then(|it| self.correlation(&it));
         let plugins = fields.get("plugins").map_or_else(Vec::new, |it| self.plugins(&it));
         let budgets = fields.get("budgets").and_then(|it| self.budgets(&it));
+        let grant = fields.get("permissions").map(|it| self.grant(&it)).unwrap_or_default();
         let validations =
             fields.get("validations").map_or_else(Vec::new, |it| self.validations(&it));
         let effects = fields.get("effects").map_or_else(Vec::new, |it| self.named_effects(&it));
@@ -111,6 +113,7 @@ impl Reader {
             errors_unhandled: errors.unwrap_or(ErrorsUnhandled::Fail),
             defaults,
             budgets,
+            grant,
             plugins,
             correlation,
             migrations,
