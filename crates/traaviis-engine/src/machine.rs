@@ -10,6 +10,7 @@ mod effect;
 mod migration;
 mod places;
 mod schema;
+mod subscription;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,7 @@ pub use effect::{
 pub(crate) use migration::MigrationDef;
 pub use places::Places;
 pub use schema::Schema;
+pub(crate) use subscription::SubscriptionDef;
 
 /// Position of a state in document order; 0 is the root.
 pub type StateId = usize;
@@ -50,6 +52,7 @@ pub struct Machine {
     pub(crate) correlation: Option<Expr>,
     pub(crate) effects: BTreeMap<Text, EffectPlace>,
     pub(crate) migrations: Vec<MigrationDef>,
+    pub(crate) subscriptions: Vec<SubscriptionDef>,
 }
 
 /// Where an effect tree stands: state, and position among its invokes.

@@ -13,7 +13,7 @@ use traaviis_model::{
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    budget, effect, is_reserved, migration, span_of,
+    budget, effect, is_reserved, migration, span_of, subscription,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -46,6 +46,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     compiler.states(&definition, &definition.states, 0, &mut states);
     effect::check_named(&mut compiler, &definition);
     let migrations = migration::compile(&mut compiler, &definition);
+    let subscriptions = subscription::compile(&mut compiler, &definition, &events);
     for at in (1..states.len()).rev() {
         let (parent, last) = (states[at].parent, states[at].last.max(at));
         states[at].last = last;
@@ -85,6 +86,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         correlation,
         effects,
         migrations,
+        subscriptions,
     })
 }
 

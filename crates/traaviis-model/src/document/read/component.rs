@@ -24,6 +24,7 @@ const WORKFLOW_ONLY: &[&str] = &[
     "budgets",
     "plugins",
     "retention",
+    "subscribe",
 ];
 
 impl Reader {
