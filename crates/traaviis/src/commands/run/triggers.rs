@@ -138,7 +138,8 @@ impl Run<'_> {
         let status = self.output.style().paint(ink_of(snapshot.status), snapshot.status.as_str());
         if &*snapshot.workflow == listener::WORKFLOW {
             let event = listener::event_of(snapshot, machine);
-            return drop(self.output.line(&format!("{} {event}  {status}", snapshot.id)));
+            self.output.line(&format!("{} {event}  {status}", snapshot.id));
+            return;
         }
         let next = match next_of(&snapshot.input) {
             Some(next) => format!("next {next}"),
