@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Actor, Body, DefinitionHash, EventIds, Header, InstanceId, Record, Seq, Snapshot, TenantCtx,
-    TenantId, Text, Timestamp, Value, document,
+    Actor, Body, DefinitionHash, EventIds, Header, InstanceId, Record, Seq, Snapshot, Span,
+    TenantCtx, TenantId, Text, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION, peek_line},
 };
 use traaviis_ports::{Index, IndexError, Line, LogStore, Position};
@@ -72,6 +72,8 @@ pub struct RecoveryReport {
     pub faults: Vec<Fault>,
     /// Instances whose definition is not in the log, or does not compile any more.
     pub definitions_missing: Vec<InstanceId>,
+    /// How far the wall clock is behind the last commit, from which time goes on, or zero.
+    pub clock_behind: Span,
     /// Why the index was made again, if it was.
     pub index_rebuilt: Option<&'static str>,
     /// Why there is no index, if it failed.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use traaviis_model::{
-    Call, CallId, InstanceId, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
+    Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
@@ -142,13 +142,15 @@ impl Runtime {
             &options.lost,
             options.index.as_deref(),
         )?;
+        let clock_behind = Span(recovery.last_commit().since(ports.clock.now()).0.max(0));
         let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
         let ports = Ports { clock, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
         let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
             (0..count).map(|_| channel()).collect();
-        let (parts, report) = recovery.divide(count, &|key| shard_of(key, count));
+        let (parts, mut report) = recovery.divide(count, &|key| shard_of(key, count));
+        report.clock_behind = clock_behind;
         let reached: Vec<Arc<Reached>> = (0..count).map(|_| Arc::default()).collect();
         let feeder = match (options.index, &report.index_failed) {
             (Some(index), None) => Some(Feeder::start(

@@ -179,8 +179,8 @@ pub(crate) fn newest(mut summaries: Vec<Summary>, limit: usize) -> Vec<Summary> 
     summaries
 }
 
-/// Returns FNV-1a of a value's JSON; written to checkpoints, so it never changes.
-pub(crate) fn hash_value(value: &Value) -> u64 {
+/// Returns FNV-1a of a value's JSON; written to checkpoints and histories, so it never changes.
+pub fn hash_value(value: &Value) -> u64 {
     value.to_json().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

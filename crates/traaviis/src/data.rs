@@ -28,7 +28,7 @@ use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
 use crate::{
     children::Children,
-    clock::{RandomIds, SystemClock},
+    clock::{self, RandomIds, SystemClock},
     connectors::ConnectorArgs,
     control::protocol::By,
     exit::{Exit, Failure},
@@ -114,9 +114,11 @@ impl Data {
             shards: thread::available_parallelism().map_or(1, usize::from),
             ..Options::default()
         };
+        let clock = SystemClock::start();
+        clock::tell_jumps(clock);
         let ports = Ports {
             log: Arc::clone(&log) as Arc<dyn LogStore>,
-            clock: Arc::new(SystemClock::start()),
+            clock: Arc::new(clock),
             ids: Arc::new(RandomIds),
             connector,
         };
@@ -419,6 +421,7 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
     if let Some(why) = report.index_rebuilt {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
+    clock::tell_behind(report.clock_behind);
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
         output::warn(format_args!(

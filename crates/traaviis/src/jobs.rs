@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{InstanceId, Text, Value};
+use traaviis_model::{InstanceId, Span, Text, Value};
 use traaviis_runtime::Filter;
 
 use crate::{
@@ -71,6 +71,17 @@ impl Action {
     }
 }
 
+/// The first instances of a job, which are watched before the others follow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Canary {
+    /// How many.
+    pub count: usize,
+    /// How long.
+    pub hold: Span,
+    /// Instances of the job that were in trouble before it began.
+    pub troubled: BTreeSet<InstanceId>,
+}
+
 /// What a job is about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -85,6 +96,9 @@ pub struct Plan {
     pub filter: Filter,
     /// Who was found then.
     pub instances: Vec<InstanceId>,
+    /// Some go first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
 /// What became of one instance.
@@ -97,6 +111,17 @@ pub struct Done {
     pub error: Option<Problem>,
 }
 
+/// A line of the file, after the plan.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Done(Done),
+    Passed {
+        #[serde(rename = "canaries_passed")]
+        _at: usize,
+    },
+}
+
 /// A job and how far it has come.
 #[derive(Debug)]
 pub struct Job {
@@ -104,6 +129,8 @@ pub struct Job {
     pub plan: Plan,
     /// Who is done.
     pub done: Vec<Done>,
+    /// The canaries have done no worse than the others.
+    pub passed: bool,
     file: File,
     path: PathBuf,
 }
@@ -115,7 +142,7 @@ impl Job {
         let denied = |error: std::io::Error| unwritable(&path, &error);
         fs::create_dir_all(dir.join("jobs")).map_err(denied)?;
         let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(denied)?;
-        let mut job = Job { plan, done: Vec::new(), file, path };
+        let mut job = Job { plan, done: Vec::new(), passed: false, file, path };
         job.lock()?;
         job.write(&serde_json::json!(job.plan))?;
         Ok(job)
@@ -136,15 +163,19 @@ impl Job {
         let mut lines = text.split_inclusive('\n').filter(|it| it.ends_with('\n'));
         let first = lines.next().ok_or_else(|| absent("its file is empty".into()))?;
         let plan = serde_json::from_str(first).map_err(|it| absent(it.to_string()))?;
-        let done = lines
-            .map(|line| serde_json::from_str(line).map_err(|it| absent(it.to_string())))
-            .collect::<Result<_, _>>()?;
+        let (mut done, mut passed) = (Vec::new(), false);
+        for line in lines {
+            match serde_json::from_str(line).map_err(|it| absent(it.to_string()))? {
+                Line::Done(it) => done.push(it),
+                Line::Passed { .. } => passed = true,
+            }
+        }
         let denied = |error: std::io::Error| unwritable(&path, &error);
         let mut file = OpenOptions::new().append(true).open(&path).map_err(denied)?;
         if !text.ends_with('\n') {
             file.write_all(b"\n").map_err(denied)?;
         }
-        let job = Job { plan, done, file, path };
+        let job = Job { plan, done, passed, file, path };
         job.lock()?;
         Ok(job)
     }
@@ -165,6 +196,13 @@ impl Job {
         let done = Done { instance, error };
         self.write(&serde_json::json!(done))?;
         self.done.push(done);
+        Ok(())
+    }
+
+    /// Notes that the others may follow the canaries.
+    pub fn pass(&mut self) -> Result<(), Failure> {
+        self.write(&serde_json::json!({"canaries_passed": self.done.len()}))?;
+        self.passed = true;
         Ok(())
     }
 

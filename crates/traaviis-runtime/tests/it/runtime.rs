@@ -199,7 +199,8 @@ fn a_wall_clock_that_was_set_back_makes_no_timer_late() {
     drop(handle);
     let set_back = Arc::new(SimClock::new(Timestamp(0)));
     let bench = Bench { clock: set_back, ..bench };
-    let (handle, _) = bench.start();
+    let (handle, report) = bench.start();
+    assert_eq!(report.clock_behind, Span(1_000_000_000_000_000));
     bench.pass(&handle, Span(Span::secs(10).0 - 1));
     assert_eq!(handle.get(&ctx(), id).unwrap().unwrap().state(), "waiting");
     bench.pass(&handle, Span(1));

@@ -1,5 +1,7 @@
 //! `traaviis bulk`: one operation on every instance that a filter takes, as a job.
 
+mod canary;
+
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
@@ -14,6 +16,8 @@ use traaviis_model::{
     record::{Operation, Status},
 };
 use traaviis_runtime::Filter;
+
+use canary::CanaryArgs;
 
 use crate::{
     control::protocol::Ask,
@@ -79,12 +83,17 @@ enum Command {
         /// Workflow file to go on with.
         file: PathBuf,
         #[command(flatten)]
+        canary: CanaryArgs,
+        #[command(flatten)]
         job: JobArgs,
     },
     /// Goes on with a job.
     Continue {
         /// Name of the job.
         job: String,
+        /// Go on although those that went first do worse than the others.
+        #[arg(long)]
+        anyway: bool,
         #[command(flatten)]
         pace: PaceArgs,
         #[command(flatten)]
@@ -135,8 +144,8 @@ struct PaceArgs {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let (action, args) = match &args.command {
+pub fn run(command: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let (action, args) = match &command.command {
         Command::Cancel { terminate, job } => (Action::Cancel { terminate: *terminate }, job),
         Command::Pause(job) => (Action::Pause, job),
         Command::Resume(job) => (Action::Resume, job),
@@ -154,13 +163,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             };
             (Action::Send { event: event.clone(), data }, job)
         }
-        Command::Upgrade { file, job } => {
+        Command::Upgrade { file, job, .. } => {
             let machine = document::compile(&document::check(file)?)?;
             (Action::Upgrade { definition: machine.definition().document.clone() }, job)
         }
-        Command::Continue { job, pace, data } => {
+        Command::Continue { job, anyway, pace, data } => {
             let changer = Changer::open(data)?;
-            let job = Job::find(data.dir(), job)?;
+            let mut job = Job::find(data.dir(), job)?;
+            if *anyway {
+                job.pass()?;
+            }
             return go(job, pace, &changer, data, output);
         }
     };
@@ -177,12 +189,19 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         tell_plan(&action, &found, output);
         return Ok(Exit::Ok);
     }
+    let canary = match &command.command {
+        Command::Upgrade { canary, .. } => {
+            canary.of(found.len(), &filter, &mut |ask| changer.ask(ask))?
+        }
+        _ => None,
+    };
     let plan = Plan {
         job: uuid::Uuid::now_v7().to_string().into(),
         action,
         reason: args.reason.as_deref().map(Into::into),
         filter,
         instances: found.iter().map(Found::id).collect::<Result<_, _>>()?,
+        canary,
     };
     let job = Job::begin(args.data.dir(), plan)?;
     go(job, &args.pace, &changer, &args.data, output)
@@ -264,7 +283,7 @@ fn tell_plan(action: &Action, found: &[Found], output: &Output) {
         }));
         return;
     }
-    output.line(&format!("{} is about {} instances", action.word(), found.len()));
+    output.line(&format!("{} is about {}", action.word(), counted(found.len())));
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for it in found {
         let text = |key: &str| it.text(key);
@@ -292,7 +311,18 @@ fn go(
 ) -> anyhow::Result<Exit> {
     let (mut failed, mut told) = (0, Instant::now());
     let total = job.plan.instances.len();
+    let mut held = None;
     for id in job.left() {
+        if let Some(canary) = &job.plan.canary
+            && job.done.len() >= canary.count
+            && !job.passed
+        {
+            held = canary::watch(&job, canary, &mut |ask| changer.ask(ask))?;
+            match &held {
+                Some(_) => break,
+                None => job.pass()?,
+            }
+        }
         let begun = Instant::now();
         let error = perform(&job.plan, id, changer).err();
         // The process that runs the directory is gone: nothing can be said about the instance.
@@ -316,7 +346,7 @@ fn go(
         }
     }
     changer.close()?;
-    Ok(report(&job, data, output))
+    Ok(report(&job, held, data, output))
 }
 
 /// Does it to one instance.
@@ -367,7 +397,7 @@ fn places(plan: &Plan, id: &str, changer: &Changer) -> Result<Vec<Text>, Failure
     Ok(meant.map(|it| it.path.clone()).collect())
 }
 
-fn report(job: &Job, data: &DataArgs, output: &Output) -> Exit {
+fn report(job: &Job, held: Option<String>, data: &DataArgs, output: &Output) -> Exit {
     let refused: Vec<_> = job.done.iter().filter(|it| it.error.is_some()).collect();
     let (done, left) = (job.done.len() - refused.len(), job.left().len());
     let word = job.plan.action.word();
@@ -380,6 +410,7 @@ fn report(job: &Job, data: &DataArgs, output: &Output) -> Exit {
             "done": done,
             "refused": refused.len(),
             "left": left,
+            "held": held,
             "instances": job.done,
         }));
     } else {
@@ -398,10 +429,19 @@ fn report(job: &Job, data: &DataArgs, output: &Output) -> Exit {
         for (why, ids) in groups {
             output.line(&format!("  {} refused, such as {}: {why}", ids.len(), ids[0]));
         }
-        if left > 0 {
-            let dir = data.dir().display();
+        let dir = data.dir().display();
+        if let Some(held) = held {
+            output.line(&format!(
+                "held: {held}; take one back with `traaviis upgrade --rollback ID --data {dir}`, or \
+                 go on all the same with: traaviis bulk continue {name} --anyway --data {dir}"
+            ));
+        } else if left > 0 {
             output.line(&format!("go on with: traaviis bulk continue {name} --data {dir}"));
         }
     }
     if done == job.plan.instances.len() { Exit::Ok } else { Exit::Finding }
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 instance".into() } else { format!("{count} instances") }
 }

@@ -41,7 +41,7 @@ use crate::{
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
 };
-use events::{Event, declared, event, left_after, unsent_text};
+use events::{Event, declared, sent_before_text, take_away, unsent_text};
 use identity::Found;
 use notes::{Note, Notes};
 
@@ -57,8 +57,8 @@ pub struct Args {
     /// `manual` if there is none.
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
-    /// Event to send once the instance accepts it; may be repeated, sent in order. Exit code 1 when
-    /// the run ends before it took all of them.
+    /// Event to send once the instance accepts it; may be repeated, sent in order. The same command
+    /// given again does not send it again. Exit code 1 when the run ends before it took all.
     #[arg(long = "event", value_name = "NAME[=JSON]")]
     events: Vec<String>,
     /// Keep the run in this directory, continue what is there, and serve its control socket.
@@ -104,7 +104,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             None => Value::empty_map(),
         },
     };
-    let events = args.events.iter().map(|it| event(it)).collect::<Result<Vec<_>, _>>()?;
+    let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
     let connector = args.connectors.connector(args.file.parent())?;
     let scratch = Scratch::unless(args.data.as_deref())?;
@@ -158,7 +158,7 @@ impl Run<'_> {
         }
     }
 
-    fn go(&self, start: Value, events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
+    fn go(&self, start: Value, mut events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
         let found = identity::find(&self.data, &self.machine, &start)?;
         let mut show = Show {
@@ -170,11 +170,11 @@ impl Run<'_> {
         };
         let id = match found {
             Found::Open(snapshot) => {
-                self.resume(&snapshot, &mut show)?;
+                self.resume(&snapshot, &mut events, &mut show)?;
                 snapshot.id
             }
             Found::Finished(snapshot) if !self.args.new => {
-                return self.report(&snapshot, &events, &mut show);
+                return self.report(&snapshot, events, &mut show);
             }
             Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
             _ => self.data.start(&self.machine, start)?.id,
@@ -182,8 +182,15 @@ impl Run<'_> {
         self.follow(id, events, notes, &mut show, begun)
     }
 
-    /// Tells where an open run stands before it goes on.
-    fn resume(&self, snapshot: &Snapshot, show: &mut Show) -> Result<(), Failure> {
+    /// Tells where an open run stands before it goes on. Events that an earlier call of the same
+    /// command line sent are not sent again.
+    fn resume(
+        &self,
+        snapshot: &Snapshot,
+        events: &mut Vec<Event>,
+        show: &mut Show,
+    ) -> Result<(), Failure> {
+        let mut sent = Vec::new();
         while show.place.seq <= snapshot.seq {
             let left = snapshot.seq + 1 - show.place.seq;
             let limit = LINES_MAX.min(usize::try_from(left).unwrap_or(LINES_MAX));
@@ -192,11 +199,16 @@ impl Run<'_> {
                 break;
             }
             for line in &lines {
-                show.trace.skip(&read_record(line)?);
+                let record = read_record(line)?;
+                sent.extend(take_away(events, &record));
+                show.trace.skip(&record);
             }
         }
         let (id, seq, state) = (snapshot.id, show.place.seq - 1, snapshot.state());
         self.output.note(&format!("continuing {id} from record {seq} (state {state})"));
+        if !sent.is_empty() {
+            self.output.note(&sent_before_text(id, &sent));
+        }
         Ok(())
     }
 
@@ -204,16 +216,16 @@ impl Run<'_> {
     fn report(
         &self,
         snapshot: &Snapshot,
-        events: &[Event],
+        mut left: Vec<Event>,
         show: &mut Show,
     ) -> anyhow::Result<Exit> {
-        let (id, mut left) = (snapshot.id, events);
+        let id = snapshot.id;
         self.output.note(&format!("{id} has finished before; `--new` runs it again"));
         loop {
             let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
             for line in &lines {
                 let record = read_record(line)?;
-                left = left_after(left, &record);
+                take_away(&mut left, &record);
                 if !self.output.is_json() {
                     show.record(&record, &[]);
                 }
@@ -274,9 +286,9 @@ impl Run<'_> {
             let is_at_rest = is_at_rest(&snapshot);
             if let Some(event) = events.as_slice().first()
                 && (is_at_rest || self.accepts(&snapshot, &event.name))
-                && let Some(Event { name, data }) = events.next()
+                && let Some(Event { name, data, id: event_id }) = events.next()
             {
-                self.data.send(id, &name, data)?;
+                self.data.send_once(id, &name, data, Some(event_id))?;
                 continue;
             }
             self.tell_wait(&snapshot, is_at_rest, &mut told)?;

@@ -1,8 +1,10 @@
 //! One operation on many instances.
 
+use std::process::Stdio;
+
 use expect_test::expect;
 
-use crate::cli::World;
+use crate::cli::{Process, World, wait_for_socket, wait_until};
 
 const DOOR: &str = crate::cli::DOOR;
 
@@ -134,4 +136,90 @@ fn histories_are_exported_and_decided_again_elsewhere() {
     let first: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
     assert_eq!(first["type"], "traaviis.created");
     assert_eq!(first["data"]["kind"], "created");
+}
+
+const ORDER: &str = r#"
+traaviis: "1"
+name: Order
+version: 1.0.0
+initial: new
+events: {pay: {}}
+states:
+  new: {on: {pay: paid}}
+  paid: {type: final}
+"#;
+
+#[test]
+fn a_version_whose_first_instances_fail_is_held() {
+    let broken = ORDER.replace("1.0.0", "2.0.0").replace("final}", "final, status: failed}");
+    let world = World::new().file("one.yaml", ORDER).file("two.yaml", &broken);
+    for at in 0..3 {
+        world.run(&["run", "one.yaml", "--input", &format!(r#"{{"at": {at}}}"#), "--data", "d"]);
+    }
+    let mut serving = world.command(&["run", "one.yaml", "--data", "d", "--wait"]);
+    let _process = Process(serving.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_for_socket(&world.path("d"));
+    std::thread::scope(|scope| {
+        // The one that went first takes the event on which the new version fails.
+        scope.spawn(|| {
+            let mut first = None;
+            wait_until("one is upgraded", || {
+                let listed = world.run(&["ps", "--data", "d", "--json"]);
+                let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+                let all = listed["instances"].as_array().unwrap();
+                first = all.iter().find(|it| it["version"] == "2.0.0").map(|it| it["id"].clone());
+                first.is_some()
+            });
+            let first = first.unwrap();
+            world.run(&["send", first.as_str().unwrap(), "pay", "--data", "d"]);
+        });
+        world.check(
+            "bulk upgrade two.yaml --workflow order --canary 20 --hold 5m --data d",
+            expect![[r#"
+                exit 1
+                upgrade: 1 of 4 done, 0 refused, 3 left (job ID)
+                held: 1 of 1 that went first have failed or have an incident, 0 of 3 others; take one back with `traaviis upgrade --rollback ID --data d`, or go on all the same with: traaviis bulk continue ID --anyway --data d
+            "#]],
+        );
+    });
+    let jobs: Vec<_> = std::fs::read_dir(world.path("d/jobs")).unwrap().collect();
+    let job = jobs[0].as_ref().unwrap().path();
+    let job = job.file_stem().unwrap().to_str().unwrap();
+    world.check(&format!("bulk continue {job} --data d"), expect![[r#"
+        exit 1
+        upgrade: 1 of 4 done, 0 refused, 3 left (job ID)
+        held: 1 of 1 that went first have failed or have an incident, 0 of 3 others; take one back with `traaviis upgrade --rollback ID --data d`, or go on all the same with: traaviis bulk continue ID --anyway --data d
+    "#]]);
+    world.check(
+        &format!("bulk continue {job} --anyway --data d"),
+        expect![[r#"
+        exit 0
+        upgrade: 4 of 4 done, 0 refused, 0 left (job ID)
+    "#]],
+    );
+}
+
+#[test]
+fn a_version_that_does_no_worse_is_for_all() {
+    let next = ORDER.replace("1.0.0", "2.0.0");
+    let world = World::new().file("one.yaml", ORDER).file("two.yaml", &next);
+    for at in 0..3 {
+        world.run(&["run", "one.yaml", "--input", &format!(r#"{{"at": {at}}}"#), "--data", "d"]);
+    }
+    world.check(
+        "bulk upgrade two.yaml --all --canary 20 --hold 1s --data d",
+        expect![[r#"
+        exit 0
+        upgrade: 3 of 3 done, 0 refused, 0 left (job ID)
+    "#]],
+    );
+    world.check(
+        "bulk upgrade two.yaml --all --canary 0 --data d",
+        expect![[r#"
+            exit 2
+            error: invalid value '0' for '--canary <PERCENT>': 0 is not in 1..=50
+
+            For more information, try '--help'.
+        "#]],
+    );
 }

@@ -100,6 +100,13 @@ fn an_open_run_goes_on_where_it_was() {
         ID  Door      1.0.0    running  opened  T  5
     "#]],
     );
+    // As after a crash: the same command line sends only what was not taken.
+    world.check("run door.yaml --data d --event open", expect![[r#"
+        exit 1
+        continuing ID from record 5 (state opened)
+        not sent again: `open`, which this run has taken; another goes by `traaviis send ID NAME`
+        error: the instance waits in state `opened` for `close`; `traaviis send ID NAME JSON --data d`, then run again; `--wait` stays (waiting_for_event)
+    "#]]);
     world.check(
         r#"run door.yaml --data d --event close --event lock={"by":"x"}"#,
         expect![[r#"

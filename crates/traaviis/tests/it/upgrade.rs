@@ -176,10 +176,10 @@ fn wrong_words_are_usage() {
         error: name an instance and a file, `--all` and a file, or `--rollback` and an instance (usage)
     "#]]);
     world.check(
-        "upgrade 9 two.yaml --data d",
+        "upgrade nobody two.yaml --data d",
         expect![[r#"
         exit 1
-        error: no instance has id `9`; `traaviis ps --all` lists them (not_found)
+        error: no instance has id `nobody`; `traaviis ps --all` lists them (not_found)
     "#]],
     );
 }

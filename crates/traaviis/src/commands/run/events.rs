@@ -1,7 +1,8 @@
 //! Events of the command line: read, refused, and those that a run did not take.
 
 use traaviis_engine::Machine;
-use traaviis_model::{Body, Record, Value, record::EventSource};
+use traaviis_model::{Body, InstanceId, Record, Text, Value, record::EventSource};
+use traaviis_runtime::summary::hash_value;
 
 use crate::{
     exit::{Exit, Failure},
@@ -15,15 +16,22 @@ pub(super) struct Event {
     pub name: String,
     /// Payload.
     pub data: Value,
+    /// Deduplication id: the same command line, given again, does not send it again.
+    pub id: Text,
 }
 
-/// Reads `NAME` or `NAME=JSON`.
-pub(super) fn event(text: &str) -> Result<Event, Failure> {
+/// Reads the events of a command line, each `NAME` or `NAME=JSON`.
+pub(super) fn events(texts: &[String]) -> Result<Vec<Event>, Failure> {
+    texts.iter().enumerate().map(|(at, text)| event(at + 1, text)).collect()
+}
+
+fn event(number: usize, text: &str) -> Result<Event, Failure> {
     let (name, data) = match text.split_once('=') {
         Some((name, data)) => (name, input::json(data, &format!("the payload of `{name}`"))?),
         None => (text, Value::Null),
     };
-    Ok(Event { name: name.to_string(), data })
+    let id = format!("run-{number}-{name}-{:016x}", hash_value(&data)).into();
+    Ok(Event { name: name.to_string(), data, id })
 }
 
 /// Refuses an event that the workflow never takes, before anything is begun.
@@ -49,18 +57,25 @@ pub(super) fn declared(machine: &Machine, event: &Event) -> Result<(), Failure> 
     Err(Failure::new(Exit::Usage, "unknown_event", message))
 }
 
-/// Returns the events that are still to be received after a record of a finished run.
-pub(super) fn left_after<'a>(left: &'a [Event], record: &Record) -> &'a [Event] {
-    let (Body::EventReceived { event, source: EventSource::External, .. }
-    | Body::EventIgnored { event, .. }
-    | Body::EventDeferred { event, .. }) = &record.body
+/// Takes away the event that a record has taken; returns its name.
+pub(super) fn take_away(left: &mut Vec<Event>, record: &Record) -> Option<String> {
+    let (Body::EventReceived { id: Some(id), source: EventSource::External, .. }
+    | Body::EventIgnored { id: Some(id), .. }
+    | Body::EventDeferred { id: Some(id), .. }) = &record.body
     else {
-        return left;
+        return None;
     };
-    match left {
-        [first, rest @ ..] if first.name == **event => rest,
-        _ => left,
-    }
+    let at = left.iter().position(|it| it.id == *id)?;
+    Some(left.remove(at).name)
+}
+
+/// Tells which events an earlier call of the same command line sent.
+pub(super) fn sent_before_text(id: InstanceId, names: &[String]) -> String {
+    let all: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    format!(
+        "not sent again: {}, which this run has taken; another goes by `traaviis send {id} NAME`",
+        all.join(", ")
+    )
 }
 
 /// Tells which events were not taken.
@@ -75,8 +90,8 @@ mod tests {
 
     #[test]
     fn events_carry_json_or_nothing() {
-        assert_eq!(event("go").unwrap().data, Value::Null);
-        assert_eq!(event(r#"go={"a":1}"#).unwrap().data.to_json(), r#"{"a":1}"#);
-        assert_eq!(event("go={").err().unwrap().exit, Exit::Usage);
+        assert_eq!(event(1, "go").unwrap().data, Value::Null);
+        assert_eq!(event(1, r#"go={"a":1}"#).unwrap().data.to_json(), r#"{"a":1}"#);
+        assert_eq!(event(1, "go={").err().unwrap().exit, Exit::Usage);
     }
 }
