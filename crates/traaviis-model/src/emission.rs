@@ -45,7 +45,8 @@ impl Emission {
         })
     }
 
-    /// Returns its name as subscribers know it: the deduplication id, and the cause of what follows.
+    /// Returns its name as subscribers know it: the deduplication id, and the cause of what
+    /// follows.
     pub fn id(&self) -> Text {
         format!("{}:{}", self.publisher, self.seq).into()
     }

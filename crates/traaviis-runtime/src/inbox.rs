@@ -1,6 +1,7 @@
 //! What waits for a shard: first what the runtime has to say, then callers, in turns by tenant.
 //!
-//! A caller holds a place from the moment it asks until its message is taken. Places are counted by
+//! A caller holds a place from the moment it asks until its message is taken. Places are
+//! counted by
 //! tenant, so one that fills the queue is told `busy` while others still find room.
 
 use std::{

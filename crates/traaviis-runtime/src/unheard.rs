@@ -1,7 +1,9 @@
 //! What a restart sends again: emissions that not all subscribers are known to be done with.
 //!
-//! Those that the checkpoint lists, and those that stand after it. Who is done with one shows in the
-//! log: the records of its step name the emission as their cause. Nothing else of the log is needed,
+//! Those that the checkpoint lists, and those that stand after it. Who is done with one shows
+//! in the
+//! log: the records of its step name the emission as their cause. Nothing else of the log is
+//! needed,
 //! so emitting costs no record beside the event itself.
 
 use std::{

@@ -326,7 +326,8 @@ impl<'m> Run<'m> {
         self.event = Some(event.clone());
         self.validate(&event)?;
         let merge = declared.merge && event.data.as_map().is_some();
-        // Selection sees the merged data, so the merge comes first; a refusal drops the whole step.
+        // Selection sees the merged data, so the merge comes first; a refusal drops the whole
+        // step.
         let seq_before = self.snapshot.seq;
         if merge {
             self.emit(received(&event));

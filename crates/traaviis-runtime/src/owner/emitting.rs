@@ -5,7 +5,8 @@
 //! process posts it again. Each subscriber looks at it when its turn comes, by the state and the
 //! version of that moment.
 //!
-//! Invariants: a subscriber hears the emissions of one publisher in their order; it is done with one
+//! Invariants: a subscriber hears the emissions of one publisher in their order; it is done
+//! with one
 //! only when what it decided is durable; whoever cannot take an event records why and holds up
 //! nobody else.
 
@@ -120,7 +121,8 @@ impl Owner {
 }
 
 impl Job {
-    /// Makes an emission the event that it is for this instance; gives the job back when it is none.
+    /// Makes an emission the event that it is for this instance; gives the job back when it is
+    /// none.
     pub(super) fn arrived(mut self, machine: &Machine, snapshot: &Snapshot) -> Result<Job, Job> {
         let Origin::Emission(_, emission, _) = &self.origin else { return Ok(self) };
         let Some(event) = machine.arrives_as(snapshot, emission) else { return Err(self) };

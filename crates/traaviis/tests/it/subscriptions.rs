@@ -161,7 +161,9 @@ states:
   done: {type: final}
 "#,
     );
-    world.check("validate wrong.yaml", expect![[r#"
+    world.check(
+        "validate wrong.yaml",
+        expect![[r#"
         exit 1
         wrong.yaml:7:5: E106 event `tick` is not declared
           hint: declare it: `events: {tick: {}}`, or let it arrive `as` a declared one
@@ -171,7 +173,8 @@ states:
           hint: remove `source: internal`, or let it arrive `as` another event
         wrong.yaml:10:37: E131 variable `input` is not available here; available are `data`, `event`
         wrong.yaml:11:35: E130 expected a field name but found the end
-    "#]]);
+    "#]],
+    );
     let never = LEDGER.replace(
         "subscribe: [",
         "subscribe: [{event: tick, as: heard, match: false}, {from: {workflow: source}, event: tick, as: heard}, ",

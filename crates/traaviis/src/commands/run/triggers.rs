@@ -1,7 +1,9 @@
 //! `run --triggers`: keeps the triggers of a workflow file going until somebody stops it.
 //!
-//! Each trigger is carried out by an instance: a schedule by one of the built-in workflow `Schedule`,
-//! an event by one of a workflow made for it ([`super::listener`]). Both are durable like any other:
+//! Each trigger is carried out by an instance: a schedule by one of the built-in workflow
+//! `Schedule`,
+//! an event by one of a workflow made for it ([`super::listener`]). Both are durable like any
+//! other:
 //! a process that comes back goes on where the last one stopped. An open one whose words are no
 //! longer in the file is cancelled; its runs go on.
 
@@ -72,7 +74,8 @@ impl Run<'_> {
         let open = self.data.open_instances().into_iter().filter(|it| carries_out(it, definition));
         let mut kept = BTreeMap::new();
         for snapshot in open {
-            // A later release may bring another `Schedule`; what a listener hears is its definition.
+            // A later release may bring another `Schedule`; what a listener hears is its
+            // definition.
             let fits = |(machine, input): &(Arc<Machine>, Value)| {
                 let definition = machine.definition();
                 definition.name == snapshot.workflow
