@@ -609,18 +609,14 @@ impl<'m> Sim<'m> {
     /// Takes a durable record into what the owners are compared with.
     fn note(&mut self, record: Record) {
         let instance = record.header.instance_id;
-        if self.hearing.note(&record) {
-            self.facts.heard += 1;
-        }
+        self.facts.heard += u64::from(self.hearing.note(&record));
         match &record.body {
             Body::DocumentPut { .. } => return,
             Body::EventReceived { id: Some(id), .. }
             | Body::EventIgnored { id: Some(id), .. }
             | Body::EventDeferred { id: Some(id), .. }
-                if is_emission(id) => {}
-            Body::EventReceived { id: Some(id), .. }
-            | Body::EventIgnored { id: Some(id), .. }
-            | Body::EventDeferred { id: Some(id), .. } => {
+                if !is_emission(id) =>
+            {
                 *self.taken.entry(id.clone()).or_default() += 1;
             }
             Body::EffectStarted { tree, path, attempt } => {
