@@ -12,6 +12,7 @@ mod migration;
 mod places;
 mod raise;
 mod schema;
+mod subscription;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,7 @@ pub(crate) use migration::MigrationDef;
 pub use places::Places;
 pub(crate) use raise::fitted;
 pub use schema::Schema;
+pub(crate) use subscription::SubscriptionDef;
 
 /// Position of a state in document order; 0 is the root.
 pub type StateId = usize;
@@ -57,6 +59,7 @@ pub struct Machine {
     pub(crate) effects: BTreeMap<Text, EffectPlace>,
     pub(crate) granted: Granted,
     pub(crate) migrations: Vec<MigrationDef>,
+    pub(crate) subscriptions: Vec<SubscriptionDef>,
 }
 
 /// Where an effect tree stands: state, and position among its invokes.

@@ -197,8 +197,12 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
     let mut told = telling(taken);
     let Some(first) = told.next() else { return Input::Continue };
     match first {
+        Body::EventIgnored { event, data, id: Some(id), refused: Some(refused) } => {
+            let (event, data, id) = (event.clone(), data.clone(), id.clone());
+            Input::Delivered { event, data, id, refused: Some(refused.clone()) }
+        }
         Body::EventReceived { event, data, id, source: EventSource::External }
-        | Body::EventIgnored { event, data, id }
+        | Body::EventIgnored { event, data, id, .. }
         | Body::EventDeferred { event, data, id } => {
             Input::Event { event: event.clone(), data: data.clone(), id: id.clone() }
         }

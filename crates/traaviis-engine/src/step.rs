@@ -20,6 +20,18 @@ pub enum Input {
         /// Deduplication id.
         id: Option<Text>,
     },
+    /// An event of another instance that this one subscribes to. It is always recorded: taken,
+    /// kept, or refused.
+    Delivered {
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+        /// The emission, as `INSTANCE:SEQ`.
+        id: Text,
+        /// Why it cannot be taken, when that is known already.
+        refused: Option<Box<EffectError>>,
+    },
     /// A timer is due. Ignored when it is gone.
     Timer {
         /// Timer.

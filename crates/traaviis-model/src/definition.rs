@@ -6,6 +6,7 @@
 
 mod migration;
 mod plugin;
+mod subscription;
 mod test_case;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::{
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
+pub use subscription::{Listener, Manual, Publisher, Subscription};
 pub use test_case::{
     Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
     TestStep, TestStepKind,
@@ -80,6 +82,12 @@ pub struct Definition {
     pub migrations: Vec<Migration>,
     /// Times at which instances start by themselves.
     pub schedules: Vec<Schedule>,
+    /// Events of others that start instances.
+    pub listeners: Vec<Listener>,
+    /// What a run begins with that somebody begins without an input.
+    pub manual: Option<Manual>,
+    /// Events of others that arrive at open instances.
+    pub subscriptions: Vec<Subscription>,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.
@@ -103,7 +111,7 @@ pub struct Waivers(BTreeMap<(Pointer, Text), Text>);
 impl Waivers {
     /// Codes that can be waived: those that this release finds.
     pub const CODES: &[&str] =
-        &["W190", "W201", "W202", "W203", "W204", "W205", "W207", "W208", "W209"];
+        &["W190", "W201", "W202", "W203", "W204", "W205", "W207", "W208", "W209", "W210"];
 
     /// Keeps a waiver for everything at and below `scope`.
     pub fn insert(&mut self, scope: Pointer, code: Text, reason: Text) {

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::Seq,
+    ids::{Seq, Text},
     limits::{EVENT_ID_WINDOW, EVENT_IDS_MAX},
-    record::{Body, Record},
+    record::{Body, Held, Record},
     time::Timestamp,
 };
 
@@ -61,10 +61,7 @@ impl EventIds {
         {
             last.seq = header.seq;
         }
-        if let Body::EventReceived { id: Some(id), .. }
-        | Body::EventIgnored { id: Some(id), .. }
-        | Body::EventDeferred { id: Some(id), .. } = &record.body
-        {
+        if let Some(id) = event_id(&record.body) {
             let it = &mut ids.get_or_insert_default().0;
             if it.len() == EVENT_IDS_MAX {
                 it.pop_front();
@@ -75,6 +72,22 @@ impl EventIds {
             let (seq, step, at) = (header.seq, header.step, header.at);
             it.push_back(Taken { hash: hash(id), seq, step, at });
         }
+    }
+}
+
+/// Returns the deduplication id of the event that a record tells of; of an emission also while it
+/// is kept for later.
+fn event_id(body: &Body) -> Option<&Text> {
+    match body {
+        Body::EventReceived { id, .. }
+        | Body::EventIgnored { id, .. }
+        | Body::EventDeferred { id, .. } => id.as_ref(),
+        Body::InputHeld { held: Held::Event { id, .. } } => Some(id),
+        Body::IncidentOpened { held: Some(held), .. } => match &**held {
+            Held::Event { id, .. } => Some(id),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

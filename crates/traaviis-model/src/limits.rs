@@ -20,6 +20,8 @@ pub const COMPONENT_DEPTH_MAX: usize = 8;
 pub const CRON_RUNS_MAX: usize = 1_000;
 /// Triggers of one workflow.
 pub const TRIGGERS_MAX: usize = 100;
+/// Subscriptions of one workflow; each that names an event is tried when it is emitted.
+pub const SUBSCRIPTIONS_MAX: usize = 100;
 /// Declared events of one workflow.
 pub const EVENTS_MAX: usize = 500;
 /// Characters of an event name.

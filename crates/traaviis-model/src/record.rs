@@ -314,6 +314,16 @@ pub enum Held {
         /// How.
         ending: Ending,
     },
+    /// An event of another instance that this one subscribes to.
+    Event {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
+        /// The emission, as `INSTANCE:SEQ`.
+        id: Text,
+    },
     /// Work that did not fit the step before.
     Continue,
 }
@@ -325,7 +335,7 @@ impl Held {
             Held::Outcome { tree, path, .. }
             | Held::Starting { tree, path }
             | Held::Unknown { tree, path, .. } => Some((*tree, path)),
-            Held::Timer { .. } | Held::Ended { .. } | Held::Continue => None,
+            Held::Timer { .. } | Held::Ended { .. } | Held::Event { .. } | Held::Continue => None,
         }
     }
 }
@@ -489,7 +499,8 @@ pub enum Body {
         /// Where it came from.
         source: EventSource,
     },
-    /// A declared event found no candidate and the policy is `ignore`.
+    /// A declared event found no candidate and the policy is `ignore`, or one that the workflow
+    /// subscribes to could not be taken.
     EventIgnored {
         /// Name.
         event: Text,
@@ -499,6 +510,9 @@ pub enum Body {
         /// Deduplication id of the caller.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<Text>,
+        /// Why an event that the workflow subscribes to could not be taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Box<EffectError>>,
     },
     /// A declared event found no candidate and the policy is `defer`.
     EventDeferred {

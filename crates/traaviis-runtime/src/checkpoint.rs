@@ -4,13 +4,13 @@
 //! recovery skips records that a snapshot already has, and never less.
 
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use traaviis_model::{DefinitionHash, EventIds, Snapshot, TenantId, Value};
+use traaviis_model::{DefinitionHash, Emission, EventIds, InstanceId, Snapshot, TenantId, Value};
 
 use crate::{
     error::Error,
-    owner::Collected,
+    owner::{Collected, Outgoing},
     recovery::{Fault, Recovery},
     summary::Summary,
 };
@@ -30,6 +30,11 @@ enum Out<'a> {
     },
     Finished(&'a Summary),
     Fault(&'a Fault),
+    Emission {
+        tenant: TenantId,
+        emission: &'a Emission,
+        left: &'a BTreeSet<InstanceId>,
+    },
     Instance {
         snapshot: &'a Snapshot,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +54,11 @@ enum In {
     },
     Finished(Box<Summary>),
     Fault(Fault),
+    Emission {
+        tenant: TenantId,
+        emission: Arc<Emission>,
+        left: BTreeSet<InstanceId>,
+    },
     Instance {
         snapshot: Box<Snapshot>,
         #[serde(default)]
@@ -80,6 +90,9 @@ pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
     for part in collected {
         for fault in &part.faults {
             put(&mut body, &Out::Fault(fault));
+        }
+        for Outgoing { tenant, emission, left } in &part.emissions {
+            put(&mut body, &Out::Emission { tenant: *tenant, emission, left });
         }
         for (snapshot, event_ids) in &part.instances {
             put(&mut body, &Out::Instance { snapshot, event_ids: event_ids.as_deref() });
@@ -119,6 +132,9 @@ pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<(), Error> {
             In::Definition { tenant, hash, body } => recovery.put_definition(tenant, hash, body),
             In::Finished(summary) => recovery.put_finished(*summary),
             In::Fault(fault) => recovery.put_fault(fault),
+            In::Emission { tenant, emission, left } => {
+                recovery.put_emission(Outgoing { tenant, emission, left });
+            }
             In::Instance { snapshot, event_ids } => recovery.put_instance(*snapshot, event_ids),
         }
     }

@@ -556,6 +556,8 @@ fn refuse(message: Message, error: Error) {
         // The reply is dropped, which its receiver sees.
         Message::List { .. }
         | Message::Deliver { .. }
+        | Message::Emission { .. }
+        | Message::Heard { .. }
         | Message::Invoke(_)
         | Message::Settle { .. }
         | Message::Outcome { .. }

@@ -1,6 +1,7 @@
 //! What waits for a shard: first what the runtime has to say, then callers, in turns by tenant.
 //!
-//! A caller holds a place from the moment it asks until its message is taken. Places are counted by
+//! A caller holds a place from the moment it asks until its message is taken. Places are
+//! counted by
 //! tenant, so one that fills the queue is told `busy` while others still find room.
 
 use std::{
@@ -66,7 +67,9 @@ pub(crate) struct Inbox {
     first: VecDeque<Message>,
     /// Questions; they need no room in the log, so a disk that stands still does not hold them up.
     questions: FairQueue<TenantId, (Message, Place)>,
-    work: FairQueue<TenantId, (Message, Place)>,
+    /// What callers want done, and what instances hear of each other: a circle of instances that
+    /// answer events with events takes the turns of its tenant only.
+    work: FairQueue<TenantId, (Message, Option<Place>)>,
     /// Whose turn it is when both wait.
     is_turn_of_work: bool,
 }
@@ -83,15 +86,15 @@ impl Inbox {
 
     /// Puts in a message; a caller's comes with its place.
     pub(crate) fn push(&mut self, message: Message, caller: Option<(TenantId, Place)>) {
-        match caller {
-            Some((tenant, place)) => {
-                let queue = match message {
-                    Message::Find { .. } | Message::List { .. } => &mut self.questions,
-                    _ => &mut self.work,
-                };
-                queue.push(tenant, 1, (message, place));
+        match (caller, &message) {
+            (Some((tenant, place)), Message::Find { .. } | Message::List { .. }) => {
+                self.questions.push(tenant, 1, (message, place));
             }
-            None => {
+            (Some((tenant, place)), _) => self.work.push(tenant, 1, (message, Some(place))),
+            (None, Message::Emission { tenant, .. }) => {
+                self.work.push(*tenant, 1, (message, None));
+            }
+            (None, _) => {
                 if matches!(message, Message::Drain(_)) {
                     // Whoever asked before the end began is still served.
                     while let Some(message) = self.pop_caller(true) {
@@ -112,9 +115,11 @@ impl Inbox {
         let has_work = room && !self.work.is_empty();
         let takes_work = has_work && (self.is_turn_of_work || self.questions.is_empty());
         self.is_turn_of_work = !takes_work;
-        let queue = if takes_work { &mut self.work } else { &mut self.questions };
         // The place is free once the message is taken.
-        queue.pop().map(|(message, _)| message)
+        match takes_work {
+            true => self.work.pop().map(|(message, _)| message),
+            false => self.questions.pop().map(|(message, _)| message),
+        }
     }
 
     /// Says whether a message can be taken.

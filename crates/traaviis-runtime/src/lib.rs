@@ -25,7 +25,9 @@ pub mod owner;
 pub mod past;
 pub mod recovery;
 pub mod runtime;
+pub mod subscribers;
 pub mod summary;
+mod unheard;
 pub mod watch;
 
 pub use error::Error;

@@ -14,6 +14,7 @@
 mod awaiting;
 mod between;
 mod broadcast;
+mod emitting;
 mod family;
 mod gated;
 mod mailbox;
@@ -25,7 +26,7 @@ mod starting;
 mod upgrading;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
     hash::BuildHasherDefault,
     mem,
     sync::{
@@ -51,9 +52,11 @@ use crate::{
     limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
     past::Past,
     recovery::{Fault, Part},
+    subscribers::Subscribers,
     summary::{Filter, Summary, newest},
 };
 pub use between::{NoPost, Post};
+pub use emitting::Outgoing;
 pub use family::Relation;
 pub use gated::SharedGates;
 pub use mailbox::Accepted;
@@ -96,6 +99,8 @@ pub struct Settings {
     pub gates: Arc<SharedGates>,
     /// Business keys of the process.
     pub correlations: Arc<Correlations>,
+    /// Who hears emitted events.
+    pub subscribers: Arc<Subscribers>,
     /// Definitions of the process that are durable.
     pub definitions: Arc<Stored>,
     /// Set when an ended instance was forgotten, so that its id is looked up in the log.
@@ -115,6 +120,7 @@ impl Default for Settings {
             finished_max: FINISHED_SUMMARIES_MAX,
             gates: Arc::default(),
             correlations: Arc::default(),
+            subscribers: Arc::default(),
             definitions: Arc::default(),
             forgets: Arc::default(),
             post: Arc::new(NoPost),
@@ -188,6 +194,8 @@ pub struct Owner {
     full: BTreeSet<(Timestamp, Key)>,
     /// Children whose start waits for space.
     unborn: HashMap<Key, Start, FixedHasher>,
+    /// What was emitted here and is not heard by all yet; sent again by the next process.
+    emissions: BTreeMap<(Key, Seq), Outgoing>,
     /// Who waits for an instance to come somewhere.
     awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
     /// Who is told when an instance ends.
@@ -219,6 +227,7 @@ impl Owner {
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
             unborn: HashMap::default(),
+            emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
             attending: HashMap::default(),
             ready: VecDeque::new(),
@@ -244,6 +253,7 @@ impl Owner {
         for fault in part.faults {
             self.faults.insert(Key { tenant: fault.tenant, id: fault.id }, fault);
         }
+        self.emissions = part.emissions.into_iter().map(|it| (it.name(), it)).collect();
         self.instances.reserve(part.instances.len());
         for (ctx, snapshot, event_ids) in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
@@ -270,6 +280,9 @@ impl Owner {
         keys.sort_unstable();
         for key in keys {
             self.resume_instance(key, class, now);
+        }
+        for outgoing in mem::take(&mut self.emissions).into_values() {
+            self.send_emission(outgoing);
         }
         self.freed.extend(self.tenants.keys());
         self.tick(now, outbox);
@@ -332,6 +345,12 @@ impl Owner {
                 Some(error) => (reopen.reply)(Err(error)),
                 None => self.reopen(*reopen, now, outbox),
             },
+            // Nothing new is taken while the process ends; the next one sends it again.
+            Message::Emission { tenant, to, emission } => match self.refusal() {
+                Some(_) => {}
+                None => self.hear(Key { tenant, id: to }, emission),
+            },
+            Message::Heard { publisher, seq, by } => self.heard(publisher, seq, by),
             Message::Invoke(invoke) => match &self.dead {
                 Some(_) => {}
                 None => self.take_invoke(*invoke, now),
@@ -558,7 +577,11 @@ impl Owner {
         let Some(instance) = self.instances.get(&key) else { return };
         let Some(machine) = instance.machine.clone() else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        if let Input::Event { id: Some(id), .. } = &job.input
+        let job = match job.arrived(&machine, &snapshot) {
+            Ok(job) => job,
+            Err(job) => return job.answer(Ok(Accepted { seq: snapshot.seq, replayed: false })),
+        };
+        if let Input::Event { id: Some(id), .. } | Input::Delivered { id, .. } = &job.input
             && let Some(seq) = instance.event_ids.as_ref().and_then(|it| it.find(id, now))
         {
             return job.answer(Ok(Accepted { seq, replayed: true }));
@@ -567,7 +590,7 @@ impl Owner {
         let Job { input, origin } = job;
         let again = match origin {
             Origin::Caller(..) => None,
-            Origin::Instance(..) | Origin::Runtime => Some(input.clone()),
+            Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => Some(input.clone()),
         };
         let decided = match self.change_version(&machine, &snapshot, &input, &context) {
             Some(decided) => decided,
@@ -711,7 +734,10 @@ impl Owner {
             .as_ref()
             .is_some_and(|it| it.definition().hash != snapshot.definition_hash)
         {
+            let subscribers = &self.settings.subscribers;
+            instance.machine.iter().for_each(|it| subscribers.remove(key, it));
             instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
+            instance.machine.iter().for_each(|it| subscribers.add(key, it));
         }
         for record in &records {
             EventIds::note(&mut instance.event_ids, record);
@@ -722,6 +748,7 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
+        self.send_emitted(key, &snapshot.workflow, &records);
         let seq = snapshot.seq;
         outbox.publish(Committed { position, records, snapshot });
         origin.answer(Ok(Accepted { seq, replayed: false }));
@@ -820,7 +847,7 @@ impl Owner {
     /// Undoes a step whose records the log does not take: a caller learns it; an input of the
     /// instance's own is kept in an incident.
     fn refused(&mut self, pending: Pending, why: &str, now: Timestamp, outbox: &mut dyn Outbox) {
-        let is_told = !matches!(pending.origin, Origin::Runtime);
+        let is_told = !matches!(pending.origin, Origin::Emission(..) | Origin::Runtime);
         if pending.again.is_none() && !is_told {
             // Even the incident was refused; there is no third try.
             return self.set_aside(pending, why);
@@ -886,6 +913,7 @@ impl Owner {
     ) {
         let key = Key::of(&snapshot);
         let hold = Hold::Idle;
+        machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let instance = Instance { snapshot, machine, mailbox: None, event_ids, armed: None, hold };
         self.instances.insert(key, Box::new(instance));
         self.arm(key, Timestamp(i64::MIN));
@@ -911,6 +939,7 @@ impl Owner {
     /// Takes an ended instance out of memory and keeps it in short.
     fn finish(&mut self, key: Key, snapshot: &Snapshot) {
         let Some(instance) = self.instances.remove(&key) else { return };
+        instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         if let Some(armed) = instance.armed {
             self.timers.remove(&(armed, key));
         }
@@ -928,6 +957,7 @@ impl Owner {
         self.release(key.tenant, &requests);
         let Some(instance) = self.instances.remove(&key) else { return };
         self.awaiting.remove(&key);
+        instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         if let Some(armed) = instance.armed {
             self.timers.remove(&(armed, key));
         }
@@ -1034,6 +1064,7 @@ impl Owner {
                 .map(|((tenant, hash), body)| (*tenant, *hash, body.clone()))
                 .collect(),
             faults: self.faults.values().cloned().collect(),
+            emissions: self.emissions.values().cloned().collect(),
         }
     }
 }

@@ -25,8 +25,9 @@ use crate::{
     error::Error,
     index::catchup::Catchup,
     limits::INTERNED_MAX,
-    owner::{FixedHasher, Key},
+    owner::{FixedHasher, Key, Outgoing},
     summary::Summary,
+    unheard::Unheard,
 };
 
 /// An instance that cannot be worked on.
@@ -95,6 +96,8 @@ pub struct Part {
     pub machines: Vec<(DefinitionHash, Arc<Machine>)>,
     /// Instances that cannot be worked on.
     pub faults: Vec<Fault>,
+    /// What its instances emitted and not all subscribers are done with.
+    pub emissions: Vec<Outgoing>,
 }
 
 /// Everything that the log says.
@@ -107,6 +110,7 @@ pub struct Recovery {
     definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
     machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
     faults: HashMap<Key, Fault, FixedHasher>,
+    unheard: Unheard,
     contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
     texts: HashSet<Text, FixedHasher>,
     report: RecoveryReport,
@@ -123,6 +127,7 @@ impl Recovery {
             definitions: HashMap::default(),
             machines: HashMap::default(),
             faults: HashMap::default(),
+            unheard: Unheard::default(),
             contexts: HashMap::default(),
             texts: HashSet::default(),
             report: RecoveryReport::default(),
@@ -224,6 +229,10 @@ impl Recovery {
         shard: &dyn Fn(&Key) -> usize,
     ) -> (Vec<Part>, RecoveryReport) {
         let mut parts: Vec<Part> = (0..count).map(|_| Part::default()).collect();
+        for outgoing in self.unsent() {
+            let (tenant, id) = (outgoing.tenant, outgoing.emission.publisher);
+            parts[shard(&Key { tenant, id })].emissions.push(outgoing);
+        }
         for (key, (snapshot, event_ids)) in self.instances.drain() {
             let ctx = context(&mut self.contexts, &snapshot);
             parts[shard(&key)].instances.push((ctx, snapshot, event_ids));
@@ -242,6 +251,14 @@ impl Recovery {
             part.machines.extend(self.machines.iter().map(|(hash, it)| (*hash, Arc::clone(it))));
         }
         (parts, self.report)
+    }
+
+    /// Takes out what is to be sent again.
+    fn unsent(&mut self) -> Vec<Outgoing> {
+        let (instances, machines) = (&self.instances, &self.machines);
+        let snapshots = instances.values().map(|(snapshot, _)| snapshot);
+        let open = snapshots.filter_map(|it| Some((it, machines.get(&it.definition_hash)?)));
+        self.unheard.take(open)
     }
 
     // --- Checkpoint -------------------------------------------------------------------------
@@ -265,11 +282,16 @@ impl Recovery {
     }
 
     pub(crate) fn put_definition(&mut self, tenant: TenantId, hash: DefinitionHash, body: Value) {
+        self.unheard.definition(tenant, &body);
         self.definitions.insert((tenant, hash), body);
     }
 
     pub(crate) fn put_fault(&mut self, fault: Fault) {
         self.faults.insert(Key { tenant: fault.tenant, id: fault.id }, fault);
+    }
+
+    pub(crate) fn put_emission(&mut self, outgoing: Outgoing) {
+        self.unheard.put(outgoing);
     }
 
     pub(crate) fn set_forgets(&mut self) {
@@ -336,7 +358,15 @@ impl Recovery {
         if let Some(it) = &mut catchup {
             it.record(key, header.seq, position);
         }
+        if let Some(cause) = &header.causation_id {
+            self.unheard.cause(key, cause);
+        }
         if self.is_known(&key, header.seq) {
+            let open = self.instances.get(&key).map(|it| &it.0.workflow);
+            let workflow = open.or_else(|| self.finished.get(&key).map(|it| &it.workflow));
+            if let Some(workflow) = workflow {
+                self.unheard.known(key, &header, line, workflow);
+            }
             return Ok(());
         }
         match serde_json::from_slice::<Body>(line) {
@@ -375,6 +405,7 @@ impl Recovery {
             return Ok(None);
         }
         EventIds::note(event_ids, &record);
+        self.unheard.record(key, &record, &snapshot.workflow);
         if !snapshot.status.is_finished() {
             return Ok(None);
         }

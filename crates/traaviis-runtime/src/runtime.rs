@@ -170,6 +170,7 @@ impl Runtime {
             finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),
+            subscribers: Arc::default(),
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
             library: Arc::clone(&options.library),

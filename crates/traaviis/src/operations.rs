@@ -450,7 +450,9 @@ pub fn accepted(machine: &traaviis_engine::Machine, snapshot: &Snapshot) -> Stri
 /// Returns the command that answers an incident.
 pub fn answer_line(snapshot: &Snapshot, incident: &Incident) -> String {
     let answers = match incident.held.as_deref() {
-        Some(Held::Timer { .. } | Held::Ended { .. } | Held::Continue) => "--retry|--fail",
+        Some(Held::Timer { .. } | Held::Ended { .. } | Held::Event { .. } | Held::Continue) => {
+            "--retry|--fail"
+        }
         None if incident.tree == 0 => "--fail",
         None if &*incident.kind == "cleanup_timeout" => "--retry|--fail",
         _ => "--happened JSON|--retry|--fail",

@@ -123,6 +123,10 @@ impl Trace {
             Body::EventReceived { event, data, .. } => {
                 style.paint(Ink::Dim, &format!("⇢ {event}{}", suffix(data)))
             }
+            Body::EventIgnored { event, refused: Some(why), .. } => style.paint(
+                Ink::Care,
+                &format!("⇢ event {event} not taken: {} ({})", why.message, why.code),
+            ),
             Body::EventIgnored { event, .. } => {
                 style.paint(Ink::Care, &format!("⇢ event {event} ignored"))
             }

@@ -1,4 +1,4 @@
-//! W208: declared events that nothing uses.
+//! W208: declared events that nothing uses; W210: subscriptions that deliver nothing.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,13 @@ use super::{chart::Chart, warning};
 use crate::machine::{ActionKind, Descriptor, EventName};
 
 pub(super) fn check(chart: &Chart<'_>, found: &mut Vec<Diagnostic>) {
+    let subscriptions = &chart.machine.subscriptions;
+    for (at, subscription) in subscriptions.iter().enumerate() {
+        if let Some((pointer, message)) = subscription.never(&subscriptions[..at]) {
+            let hint = "an event arrives by the first subscription that fits; remove this one";
+            found.push(warning("W210", pointer, message, hint));
+        }
+    }
     let takers = Takers::of(chart);
     let raised = raised(chart);
     let emitted = emitted(chart);

@@ -9,7 +9,7 @@ use super::{Change, Difference, Matching, Part, matching::States};
 use crate::machine::StateId;
 
 /// Keys of the document that are compared as they are.
-const WHOLE: [&str; 11] = [
+const WHOLE: [&str; 12] = [
     "name",
     "unhandled",
     "output",
@@ -21,6 +21,7 @@ const WHOLE: [&str; 11] = [
     "correlation",
     "migrations",
     "triggers",
+    "subscribe",
 ];
 /// Keys of an event that say what it is.
 const OF_EVENT: [&str; 4] = ["schema", "source", "merge", "requires"];

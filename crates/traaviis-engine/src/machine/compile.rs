@@ -13,8 +13,8 @@ use traaviis_model::{
 
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
-    EventName, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef, always,
-    budget, effect, grant, is_reserved, migration, raise, span_of,
+    EventName, Granted, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef,
+    always, budget, effect, grant, is_reserved, migration, raise, span_of, subscription,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -47,6 +47,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     compiler.states(&definition, &definition.states, 0, &mut states);
     effect::check_named(&mut compiler, &definition);
     let migrations = migration::compile(&mut compiler, &definition);
+    let subscriptions = subscription::compile(&mut compiler, &definition, &events);
     for at in (1..states.len()).rev() {
         let (parent, last) = (states[at].parent, states[at].last.max(at));
         states[at].last = last;
@@ -61,8 +62,12 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     compiler.multi_targets(&definition, &states);
     compiler.found.extend(always::cycles(&states));
     raise::check(&states, &events, &mut compiler.found);
-    compiler.found.extend(budget::check(&definition));
-    let granted = grant::check(&definition, &mut compiler.found);
+    // What follows named effects wherever they are used needs them without cycles, and few.
+    let mut granted = Granted::default();
+    if compiler.found.iter().all(|it| it.code != "E141") {
+        compiler.found.extend(budget::check(&definition));
+        granted = grant::check(&definition, &mut compiler.found);
+    }
     if !compiler.found.is_empty() {
         // A named effect is compiled at each use and tells the same each time.
         let mut told = Vec::new();
@@ -89,6 +94,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         effects,
         granted,
         migrations,
+        subscriptions,
     })
 }
 

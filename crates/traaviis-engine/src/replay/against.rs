@@ -183,6 +183,7 @@ fn readdressed(
             Input::Operate(Operation::Task { tree, path, act })
         }
         Input::Event { .. }
+        | Input::Delivered { .. }
         | Input::Ended { .. }
         | Input::Continue
         | Input::Cancel { .. }

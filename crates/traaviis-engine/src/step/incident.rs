@@ -23,6 +23,7 @@ const CONTINUE: &str = "continue";
 pub(super) fn held_of(input: &Input) -> Option<Held> {
     Some(match input {
         Input::Event { .. }
+        | Input::Delivered { refused: Some(_), .. }
         | Input::Cancel { .. }
         | Input::Resolve { .. }
         | Input::Operate(_)
@@ -44,6 +45,9 @@ pub(super) fn held_of(input: &Input) -> Option<Held> {
         Input::Ended { instance, ending } => {
             Held::Ended { instance: *instance, ending: ending.clone() }
         }
+        Input::Delivered { event, data, id, refused: None } => {
+            Held::Event { event: event.clone(), data: data.clone(), id: id.clone() }
+        }
         Input::Continue => Held::Continue,
     })
 }
@@ -59,6 +63,7 @@ pub(crate) fn input_of(held: Held) -> Input {
         }
         Held::Unknown { tree, path, class } => Input::Unknown { tree, path, class },
         Held::Ended { instance, ending } => Input::Ended { instance, ending },
+        Held::Event { event, data, id } => Input::Delivered { event, data, id, refused: None },
         Held::Continue => Input::Continue,
     }
 }
@@ -107,6 +112,7 @@ impl Run<'_> {
         match (held.node(), held) {
             (Some((tree, path)), _) => (tree, path.clone()),
             (None, Held::Timer { timer }) => (0, timer.clone()),
+            (None, Held::Event { id, .. }) => (0, id.clone()),
             (None, Held::Ended { instance, .. }) => (0, instance.to_string().into()),
             (None, _) => (0, CONTINUE.into()),
         }
@@ -287,6 +293,7 @@ impl Run<'_> {
         match incident.held.as_deref() {
             Some(Held::Timer { timer }) => !self.snapshot.timers.iter().any(|it| it.id == *timer),
             Some(Held::Continue) => self.snapshot.trees.is_empty(),
+            Some(Held::Event { .. }) => false,
             Some(Held::Ended { instance, .. }) => !self.snapshot.children.contains_key(instance),
             Some(Held::Outcome { scheduled, .. }) => !self.node(*tree, path).is_some_and(|node| {
                 node.status == NodeStatus::Started && node.scheduled == *scheduled

@@ -239,6 +239,10 @@ impl<'m> Run<'m> {
         }
         match input {
             Input::Event { event, data, id } => return self.external(event, data, id),
+            Input::Delivered { event, data, id, refused } => {
+                self.delivered(event, data, id, refused);
+                return Ok(());
+            }
             Input::Timer { timer } => self.timer(&timer),
             Input::Starting { tree, path } => self.call_starting(tree, &path),
             Input::Outcome { tree, path, scheduled, attempt, outcome } => {
@@ -309,7 +313,8 @@ impl<'m> Run<'m> {
         self.event = Some(event.clone());
         self.validate(&event)?;
         let merge = declared.merge && event.data.as_map().is_some();
-        // Selection sees the merged data, so the merge comes first; a refusal drops the whole step.
+        // Selection sees the merged data, so the merge comes first; a refusal drops the whole
+        // step.
         let seq_before = self.snapshot.seq;
         if merge {
             self.emit(received(&event));
@@ -327,6 +332,30 @@ impl<'m> Run<'m> {
         self.settle();
         self.end_if_clean();
         Ok(())
+    }
+
+    /// Takes an event that the workflow subscribes to. Nobody waits for an answer, so a refusal is
+    /// recorded.
+    fn delivered(&mut self, event: Text, data: Value, id: Text, refused: Option<Box<EffectError>>) {
+        let (before, count) = (self.snapshot.clone(), self.records.len());
+        let taken = match &refused {
+            None => self.external(event.clone(), data.clone(), Some(id.clone())),
+            Some(_) => Ok(()),
+        };
+        let refused = match taken {
+            Ok(()) => refused,
+            // What the attempt merged is undone with it.
+            Err(why) => {
+                self.snapshot = before;
+                self.records.truncate(count);
+                self.event = None;
+                self.data_changed = false;
+                Some(Box::new(EffectError::new(why.code, why.message).with_details(why.details)))
+            }
+        };
+        if refused.is_some() {
+            self.emit(Body::EventIgnored { event, data, id: Some(id), refused });
+        }
     }
 
     /// Finds who takes an event: exclusive waits alone, else transitions and then other waits.
@@ -419,7 +448,7 @@ impl<'m> Run<'m> {
             // A merge has already recorded the event.
             Unhandled::Ignore if self.snapshot.seq > seq_before => Ok(()),
             Unhandled::Ignore => {
-                self.emit(Body::EventIgnored { event: name, data, id });
+                self.emit(Body::EventIgnored { event: name, data, id, refused: None });
                 Ok(())
             }
             Unhandled::Defer => {

@@ -4,7 +4,7 @@
 //! attempts are kept as records ([`Body::InputHeld`]), to be taken one by one when it goes on.
 
 use traaviis_model::{
-    Body, Seq, Text, Value,
+    Body, EffectError, Seq, Text, Value, limits,
     record::{Held, Operation, PatchOp, Status},
     snapshot::apply_patch,
 };
@@ -82,7 +82,25 @@ impl Run<'_> {
                 }
                 is_child
             }
+            Input::Delivered { event, data, id, refused: None } => {
+                let is_event = |it: &&Held| matches!(it, Held::Event { .. });
+                let body = match self.snapshot.held.iter().filter(is_event).count() {
+                    0..limits::DEFERRED_MAX => {
+                        Body::InputHeld { held: held_of(input).unwrap_or(Held::Continue) }
+                    }
+                    count => {
+                        let message = format!("{count} events already wait for the end of a pause");
+                        let refused =
+                            Some(Box::new(EffectError::new("deferred_queue_full", message)));
+                        let (event, data, id) = (event.clone(), data.clone(), Some(id.clone()));
+                        Body::EventIgnored { event, data, id, refused }
+                    }
+                };
+                self.emit(body);
+                true
+            }
             Input::Event { .. }
+            | Input::Delivered { .. }
             | Input::Cancel { .. }
             | Input::Resolve { .. }
             | Input::Reopen(_)

@@ -101,6 +101,7 @@ fn bytes_of(body: &Body) -> usize {
         Body::EffectScheduled { input, .. } => input.json_len(),
         Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
         Body::InputHeld { held: Held::Ended { ending, .. } } => ending.output.json_len(),
+        Body::InputHeld { held: Held::Event { data, .. } } => data.json_len(),
         Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
             .iter()
             .map(|op| match op {

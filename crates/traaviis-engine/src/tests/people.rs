@@ -303,6 +303,7 @@ states:
         "{type: use, effect: wronk}",
         "{type: wait_signal, event: gone}",
         "{type: human_task, title: T, form: {type: 7}}",
+        "{type: use, effect: ping}",
     ]);
     expect![[r#"
         E131 unknown variable `nothing`; available are `data`, `input`, `result`, `steps`, `tenant`, `workflow`, `now`, `param` (at /effects/wrong/value); fields of the data are `data.nothing`

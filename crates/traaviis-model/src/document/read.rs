@@ -29,6 +29,7 @@ mod retry;
 
 mod migration;
 
+mod subscription;
 mod test_case;
 mod trigger;
 
@@ -555,6 +556,10 @@ mod tests {
             ("/$defs/permissions", grant::KNOWN),
             ("/$defs/migration", migration::KNOWN),
             ("/$defs/schedule", trigger::KNOWN),
+            ("/$defs/event_trigger", trigger::EVENT_KNOWN),
+            ("/$defs/manual_trigger", trigger::MANUAL_KNOWN),
+            ("/$defs/subscription", subscription::KNOWN),
+            ("/$defs/publisher", subscription::FROM_KNOWN),
             ("/$defs/test", test_case::KNOWN),
             ("/$defs/expectations", test_case::EXPECT_KNOWN),
         ] {

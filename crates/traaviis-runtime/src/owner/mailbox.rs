@@ -4,10 +4,10 @@
 //! Timers stand in the snapshot, not here. A mailbox exists only while something is in it, so that
 //! a parked instance stays small.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_engine::Input;
-use traaviis_model::{Seq, TenantCtx};
+use traaviis_model::{Emission, Seq, TenantCtx};
 
 use crate::{error::Error, owner::Reply};
 
@@ -32,6 +32,8 @@ pub(crate) enum Origin {
     Caller(TenantCtx, Reply<Accepted>),
     /// Another instance: answered like a caller, and waits for space like the runtime.
     Instance(TenantCtx, Reply<Accepted>),
+    /// An emission that the instance may subscribe to; told when it is done with it.
+    Emission(TenantCtx, Arc<Emission>, Reply<Accepted>),
     /// The runtime, which tries again after a full disk.
     Runtime,
 }
@@ -49,7 +51,10 @@ impl Job {
 
 impl Origin {
     pub(crate) fn answer(self, answer: Result<Accepted, Error>) {
-        if let Origin::Caller(_, reply) | Origin::Instance(_, reply) = self {
+        if let Origin::Caller(_, reply)
+        | Origin::Instance(_, reply)
+        | Origin::Emission(_, _, reply) = self
+        {
             reply(answer);
         }
     }
@@ -57,7 +62,9 @@ impl Origin {
     /// Returns who asks; none when it is the runtime.
     pub(crate) fn ctx(&self) -> Option<&TenantCtx> {
         match self {
-            Origin::Caller(ctx, _) | Origin::Instance(ctx, _) => Some(ctx),
+            Origin::Caller(ctx, _) | Origin::Instance(ctx, _) | Origin::Emission(ctx, ..) => {
+                Some(ctx)
+            }
             Origin::Runtime => None,
         }
     }
@@ -85,7 +92,7 @@ impl Class {
             | Input::Unknown { .. }
             | Input::Ended { .. }
             | Input::Timer { .. } => Class::Outcome,
-            Input::Event { .. } => Class::Event,
+            Input::Event { .. } | Input::Delivered { .. } => Class::Event,
         }
     }
 }
@@ -113,6 +120,16 @@ impl Mailbox {
 
     pub(crate) fn pop(&mut self, class: Class) -> Option<Job> {
         self.queue(class).pop_front()
+    }
+
+    /// Returns the input that would be taken last among events.
+    pub(crate) fn last_event(&self) -> Option<&Input> {
+        self.events.back().map(|it| &it.input)
+    }
+
+    /// Takes out the input that would be taken last among events.
+    pub(crate) fn drop_last_event(&mut self) {
+        self.events.pop_back();
     }
 
     /// Takes out what callers wait for; other instances wait on.

@@ -4,14 +4,14 @@ use std::sync::{Arc, mpsc::Sender};
 
 use traaviis_engine::{Birth, Input, Machine, Resolution};
 use traaviis_model::{
-    Call, CallId, DefinitionHash, EventIds, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId,
-    Text, Value,
+    Call, CallId, DefinitionHash, Emission, EventIds, InstanceId, Record, Seq, Snapshot, TenantCtx,
+    TenantId, Text, Value,
     record::{Ending, Operation},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{
-    Accepted, Relation,
+    Accepted, Key, Outgoing, Relation,
     awaiting::{Invoke, Settled},
 };
 use crate::{
@@ -52,6 +52,24 @@ pub enum Message {
         command: Command,
         /// Told after the commit.
         reply: Reply<Accepted>,
+    },
+    /// Another instance emitted an event that an instance subscribes to.
+    Emission {
+        /// Tenant.
+        tenant: TenantId,
+        /// The subscriber.
+        to: InstanceId,
+        /// What was emitted.
+        emission: Arc<Emission>,
+    },
+    /// A subscriber is done with an emission.
+    Heard {
+        /// Who emitted it.
+        publisher: Key,
+        /// With which record.
+        seq: Seq,
+        /// The subscriber.
+        by: InstanceId,
     },
     /// Another instance sends an event and waits for what follows.
     Invoke(Box<Invoke>),
@@ -261,6 +279,8 @@ pub struct Collected {
     pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
     /// Instances that cannot be worked on.
     pub faults: Vec<Fault>,
+    /// Emissions that not all subscribers are done with.
+    pub emissions: Vec<Outgoing>,
 }
 
 /// Where an owner leaves what must happen outside.

@@ -7,7 +7,8 @@
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
 //! never fire early; replay gives the same bytes; lists show what is durable; in the end every
-//! instance ends.
+//! instance ends. Each emission reaches each subscriber that was open before it and still is, once,
+//! and those of one publisher in their order.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -40,10 +41,11 @@ use traaviis_testkit::{
 };
 
 use crate::{
+    simulated_hearing::{Hearing, is_emission},
     simulated_index::SimulatedIndex,
     support::{
-        CALLER, CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, Outside, PARENT, PAYMENT,
-        PICKY, TALKER, TRIP, ctx, id, lines, machine,
+        CALLER, CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, NEWS, Outside, PARENT,
+        PAYMENT, PICKY, READER, TALKER, TRIP, ctx, id, lines, machine,
     },
 };
 
@@ -54,7 +56,8 @@ const CALL_TIMEOUT: Span = Span::secs(5);
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
     let plan = Plan::from_env(50, 500);
-    let documents = [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED, CALLER];
+    let documents =
+        [COUNTER, PAYMENT, TRIP, FAN, PICKY, TALKER, PARENT, CHILD, GATED, CALLER, NEWS, READER];
     let machines: Vec<Arc<Machine>> =
         documents.iter().map(|it| machine(it)).chain(documents.iter().map(|it| next(it))).collect();
     let seeds = Mutex::new(plan.seeds());
@@ -90,6 +93,7 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.held > 0
                 && total.told > 0
                 && total.raised > 0
+                && total.heard > 0
                 && total.upgraded > 0
                 && total.retried > 0),
         "{total:?}"
@@ -111,6 +115,8 @@ struct Facts {
     told: u64,
     /// Children that completed for a parent which waited.
     raised: u64,
+    /// Emissions that subscribers heard.
+    heard: u64,
     /// Instances that went on with another version, or back.
     upgraded: u64,
     /// Instances that had failed and went on.
@@ -142,6 +148,7 @@ impl Facts {
         self.letters += one.letters;
         self.told += one.told;
         self.raised += one.raised;
+        self.heard += one.heard;
         self.upgraded += one.upgraded;
         self.retried += one.retried;
         self.ended += one.ended;
@@ -244,6 +251,7 @@ struct Sim<'m> {
     folds: BTreeMap<InstanceId, Snapshot>,
     /// How often each event id is in a history.
     taken: HashMap<Text, usize>,
+    hearing: Hearing,
     /// Attempts and values that are durable.
     started: BTreeSet<CallId>,
     completed: BTreeSet<(InstanceId, Seq, Text)>,
@@ -280,6 +288,7 @@ impl<'m> Sim<'m> {
             histories: BTreeMap::new(),
             folds: BTreeMap::new(),
             taken: HashMap::new(),
+            hearing: Hearing::default(),
             started: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: HashMap::new(),
@@ -560,6 +569,7 @@ impl<'m> Sim<'m> {
         if entries.is_empty() {
             return;
         }
+        self.hearing.round += 1;
         let mut outcomes: Vec<Commit> = Vec::new();
         self.log.0.lock().unwrap().commit(&entries, &mut outcomes);
         assert_eq!(outcomes.len(), entries.len());
@@ -599,11 +609,14 @@ impl<'m> Sim<'m> {
     /// Takes a durable record into what the owners are compared with.
     fn note(&mut self, record: Record) {
         let instance = record.header.instance_id;
+        self.facts.heard += u64::from(self.hearing.note(&record));
         match &record.body {
             Body::DocumentPut { .. } => return,
             Body::EventReceived { id: Some(id), .. }
             | Body::EventIgnored { id: Some(id), .. }
-            | Body::EventDeferred { id: Some(id), .. } => {
+            | Body::EventDeferred { id: Some(id), .. }
+                if !is_emission(id) =>
+            {
                 *self.taken.entry(id.clone()).or_default() += 1;
             }
             Body::EffectStarted { tree, path, attempt } => {
@@ -843,6 +856,7 @@ impl<'m> Sim<'m> {
             assert!(*line == found[at - from], "record {at} is another one than was acknowledged");
         }
         // What was written and not acknowledged is true from now on.
+        self.hearing.round += 1;
         for line in found.split_off(held - from) {
             self.note(Record::read_line(&line).unwrap());
             self.trace.add(&line);
@@ -956,6 +970,7 @@ impl<'m> Sim<'m> {
         self.rest();
         self.check_state();
         self.check_orphans();
+        self.hearing.check(&self.folds);
         for round in 0..50 {
             self.resolve_incidents();
             self.rest();

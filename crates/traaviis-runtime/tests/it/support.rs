@@ -172,6 +172,47 @@ states:
   off: {type: final}
 "#;
 
+/// Emits what it is told to.
+pub const NEWS: &str = r#"
+traaviis: "1"
+name: News
+version: 1.0.0
+initial: open
+events: {more: {}, bump: {}, stop: {}}
+data: {initial: {n: 0}}
+states:
+  open:
+    on:
+      more: {actions: [{assign: {n: "${data.n + 1}"}}, {emit: {event: news, data: {n: "${data.n}"}, subject: north}}]}
+      bump: {actions: [{emit: {event: unheard}}]}
+      stop: off
+    after: {4m: off}
+  off: {type: final}
+"#;
+
+/// Hears [`NEWS`], and keeps what it cannot take now.
+pub const READER: &str = r#"
+traaviis: "1"
+name: Reader
+version: 1.0.0
+initial: open
+unhandled: defer
+events: {hello: {}, more: {}, wait: {}, stop: {}}
+data: {initial: {heard: 0}}
+subscribe: [{from: {workflow: News}, event: news, match: event.data.n > 0, as: hello}]
+states:
+  open:
+    on:
+      hello: {actions: [{assign: {heard: "${data.heard + 1}"}}]}
+      more: {actions: []}
+      wait: busy
+      stop: off
+    after: {6m: off}
+  busy:
+    after: {10s: open, 6m: off}
+  off: {type: final}
+"#;
+
 /// Starts children: waits for some, lets one go on alone.
 pub const PARENT: &str = r#"
 traaviis: "1"

@@ -8,6 +8,7 @@
 
 mod events;
 mod identity;
+mod listener;
 mod notes;
 pub mod triggers;
 
@@ -56,7 +57,8 @@ const LINES_MAX: usize = 1_000;
 pub struct Args {
     /// Workflow file, YAML or JSON.
     file: PathBuf,
-    /// Start input: a JSON file, `-` for standard input, or JSON text.
+    /// Start input: a JSON file, `-` for standard input, or JSON text; that of the trigger of type
+    /// `manual` if there is none.
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
     /// Event to send once the instance accepts it; may be repeated, sent in order. The same command
@@ -78,7 +80,7 @@ pub struct Args {
     /// Keep waiting for events or decisions without a terminal.
     #[arg(long)]
     wait: bool,
-    /// Begin no run now: start runs at the times of the file's `triggers`, until stopped.
+    /// Begin no run now: start runs as the file's `triggers` say, until stopped.
     #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait"])]
     triggers: bool,
     #[command(flatten)]
@@ -107,7 +109,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let machine = Arc::new(document::compile(&checked)?);
     let start_input = match &args.input {
         Some(source) => input::value(source)?,
-        None => Value::empty_map(),
+        None => match &machine.definition().manual {
+            Some(manual) => manual.input.clone(),
+            None => Value::empty_map(),
+        },
     };
     let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
@@ -122,7 +127,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
     let server = run.serve();
     let result = match args.triggers {
-        true => run.keep_schedules(&notes),
+        true => run.keep_triggers(&notes),
         false => run.go(start_input, events, &notes),
     };
     drop(server);

@@ -25,6 +25,7 @@ mod run;
 mod schedules;
 mod simulate;
 mod socket;
+mod subscriptions;
 mod tasks;
 mod test;
 mod upgrade;

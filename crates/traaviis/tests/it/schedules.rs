@@ -119,7 +119,7 @@ fn what_could_not_run_is_told_before_anything_begins() {
     "#]]);
     world.check("run none.yaml --data d --triggers", expect![[r#"
         exit 2
-        error: workflow `Report` has no `triggers`; write for example `triggers: [{type: schedule, cron: "0 7 * * *"}]` (no_triggers)
+        error: workflow `Report` has no `triggers` that start it by themselves; write for example `triggers: [{type: schedule, cron: "0 7 * * *"}]` (no_triggers)
     "#]]);
     world.check(
         "run report.yaml --triggers",

@@ -25,6 +25,7 @@ const WORKFLOW_ONLY: &[&str] = &[
     "permissions",
     "plugins",
     "retention",
+    "subscribe",
 ];
 
 impl Reader {

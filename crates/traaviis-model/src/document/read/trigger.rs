@@ -2,9 +2,9 @@
 
 use crate::{
     cron::Cron,
-    definition::Schedule,
+    definition::{Listener, Manual, Schedule},
     document::{
-        read::{At, Keys, Reader},
+        read::{At, Keys, Reader, subscription},
         tree::NodeKind,
     },
     limits::TRIGGERS_MAX,
@@ -24,15 +24,35 @@ pub(super) const KNOWN: &[&str] = &[
     "jitter",
     "description",
 ];
+pub(super) const EVENT_KNOWN: &[&str] = &["type", "from", "event", "match", "input", "description"];
+pub(super) const MANUAL_KNOWN: &[&str] = &["type", "input", "description"];
 const KEYS: Keys<'_> = Keys::new("a schedule", KNOWN);
+const EVENT_KEYS: Keys<'_> = Keys::new("an event trigger", EVENT_KNOWN);
+const MANUAL_KEYS: Keys<'_> = Keys::new("a manual trigger", MANUAL_KNOWN);
 /// Types of triggers; those that only a server can hear are part of the language already.
-const TYPES: &[(&str, bool)] = &[
-    ("schedule", true),
-    ("webhook", false),
-    ("event", false),
-    ("email", false),
-    ("manual", false),
+const TYPES: &[(&str, Option<Type>)] = &[
+    ("schedule", Some(Type::Schedule)),
+    ("webhook", None),
+    ("event", Some(Type::Event)),
+    ("email", None),
+    ("manual", Some(Type::Manual)),
 ];
+
+#[derive(Clone, Copy)]
+enum Type {
+    Schedule,
+    Event,
+    Manual,
+}
+
+/// The triggers of a workflow by their type.
+#[derive(Default)]
+pub(super) struct Triggers {
+    pub(super) schedules: Vec<Schedule>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) manual: Option<Manual>,
+}
+
 const OVERLAP: &[(&str, &str)] = &[
     ("skip", "skip"),
     ("queue", "queue"),
@@ -42,13 +62,27 @@ const OVERLAP: &[(&str, &str)] = &[
 const CATCH_UP: &[(&str, &str)] = &[("latest", "latest"), ("all", "all"), ("none", "none")];
 
 impl Reader {
-    pub(super) fn triggers(&mut self, at: &At<'_>) -> Vec<Schedule> {
+    pub(super) fn triggers(&mut self, at: &At<'_>) -> Triggers {
         let items = self.list(at);
         self.at_most(at, items.len(), TRIGGERS_MAX, "triggers");
-        items.iter().filter_map(|it| self.trigger(it)).collect()
+        let mut triggers = Triggers::default();
+        for item in &items {
+            match self.trigger_type(item) {
+                Some(Type::Schedule) => triggers.schedules.extend(self.schedule(item)),
+                Some(Type::Event) => triggers.listeners.extend(self.listener(item)),
+                Some(Type::Manual) if triggers.manual.is_some() => {
+                    let message = "a workflow has one trigger of type `manual`";
+                    self.report(item.error("E107", message));
+                }
+                Some(Type::Manual) => triggers.manual = self.manual(item),
+                None => {}
+            }
+        }
+        triggers
     }
 
-    fn trigger(&mut self, at: &At<'_>) -> Option<Schedule> {
+    /// Returns the type of a trigger; none when it can be no trigger.
+    fn trigger_type(&mut self, at: &At<'_>) -> Option<Type> {
         // Keys of other types are not looked at before their type is known.
         let entries = match &at.node.kind {
             NodeKind::Map(entries) => entries,
@@ -57,17 +91,66 @@ impl Reader {
                 return None;
             }
         };
-        if let Some((key, node)) = entries.iter().find(|(key, _)| &*key.text == "type") {
-            let of = at.child(key, node);
-            let is_available = self.choice(&of, "E101", TYPES)?;
-            if !is_available {
-                let name = of.text().map(|it| &**it).unwrap_or_default();
-                self.unavailable(&of, name);
+        let Some((key, node)) = entries.iter().find(|(key, _)| &*key.text == "type") else {
+            let fields = self.fields(at, &KEYS)?;
+            self.required(&fields, "type", "the trigger");
+            return None;
+        };
+        let of = at.child(key, node);
+        let found = self.choice(&of, "E101", TYPES)?;
+        if found.is_none() {
+            let name = of.text().map(|it| &**it).unwrap_or_default();
+            self.unavailable(&of, name);
+        }
+        found
+    }
+
+    fn listener(&mut self, at: &At<'_>) -> Option<Listener> {
+        let fields = self.fields(at, &EVENT_KEYS)?;
+        if let Some(it) = fields.get("description") {
+            self.text(&it);
+        }
+        let from = self.publisher(&fields);
+        let mut is_fixed = true;
+        if let Some(Value::String(text)) = &from.instance
+            && text.contains("${")
+        {
+            is_fixed = false;
+            let message = "`from.instance` of a trigger is fixed, there are no `data` to read";
+            self.report(fields.get("from").as_ref().unwrap_or(at).error("E101", message));
+        }
+        let event =
+            self.required(&fields, "event", "the event trigger").and_then(|it| self.heard(&it));
+        let condition = fields.get("match").and_then(|it| self.cel(&it));
+        let input = match fields.get("input") {
+            Some(it) if it.is_map() || it.text().is_some_and(|text| text.contains("${")) => {
+                it.value()
+            }
+            Some(it) => {
+                self.expected(&it, "E101", "a map or a template");
                 return None;
             }
+            None => Value::empty_map(),
+        };
+        let (subscription, pointer) = (subscription::written(&fields), at.pointer.clone());
+        let event = event.filter(|_| is_fixed)?;
+        Some(Listener { subscription, event, condition, input, pointer })
+    }
+
+    fn manual(&mut self, at: &At<'_>) -> Option<Manual> {
+        let fields = self.fields(at, &MANUAL_KEYS)?;
+        if let Some(it) = fields.get("description") {
+            self.text(&it);
         }
+        let input = match fields.get("input") {
+            Some(it) => self.fixed_input(&it, "a manual trigger", None)?,
+            None => Value::empty_map(),
+        };
+        Some(Manual { input, pointer: at.pointer.clone() })
+    }
+
+    fn schedule(&mut self, at: &At<'_>) -> Option<Schedule> {
         let fields = self.fields(at, &KEYS)?;
-        self.required(&fields, "type", "the trigger")?;
         if let Some(it) = fields.get("description") {
             self.text(&it);
         }
@@ -99,7 +182,10 @@ impl Reader {
         if let Some(key) = fields.get("time_as").and_then(|it| self.words(&it)) {
             input.insert("time_as", Value::String(key));
         }
-        if let Some(it) = fields.get("input").and_then(|it| self.fixed_input(&it)) {
+        if let Some(it) = fields.get("input").and_then(|it| {
+            let hint = "`time_as: NAME` gives each run the time it is for under that key";
+            self.fixed_input(&it, "a schedule", Some(hint))
+        }) {
             input.insert("input", it);
         }
         Some(Schedule { input, pointer: at.pointer.clone() })
@@ -121,16 +207,19 @@ impl Reader {
         }
     }
 
-    fn fixed_input(&mut self, at: &At<'_>) -> Option<Value> {
+    fn fixed_input(&mut self, at: &At<'_>, of: &str, hint: Option<&str>) -> Option<Value> {
         if !at.is_map() {
             self.expected(at, "E101", "a map");
             return None;
         }
         let value = at.value();
         if value.to_json().contains("${") {
-            let message = "`input` of a schedule is fixed, an expression would stay text";
-            let hint = "`time_as: NAME` gives each run the time it is for under that key";
-            self.report(at.error("E101", message).hint(hint));
+            let message = format!("`input` of {of} is fixed, an expression would stay text");
+            let told = at.error("E101", message);
+            self.report(match hint {
+                Some(hint) => told.hint(hint),
+                None => told,
+            });
         }
         Some(value)
     }
@@ -156,7 +245,10 @@ mod tests {
     fn what_can_be_read_says_nothing() {
         let all = "[{type: schedule, cron: '30 7 * * MON-FRI', timezone: Europe/Berlin, \
                    input: {a: 1}, time_as: day, overlap: queue, catch_up: all, \
-                   catch_up_window: 2d, jitter: 30s}, {type: schedule, cron: '@hourly'}]";
+                   catch_up_window: 2d, jitter: 30s}, {type: schedule, cron: '@hourly'}, \
+                   {type: event, from: {workflow: B}, event: paid, match: 'event.data.n > 1', \
+                   input: {n: '${event.data.n}'}}, {type: event, event: e, input: '${event.data}'}, \
+                   {type: manual, input: {a: 1}}]";
         assert_eq!(found(all), "");
     }
 
@@ -174,6 +266,11 @@ mod tests {
             "[{type: schedule, cron: '@daily', input: {day: '${now}'}}]",
             "[{type: schedule, cron: '@daily', every: day}]",
             "[daily]",
+            "[{type: event}]",
+            "[{type: event, event: e, cron: '@daily', input: 1}]",
+            "[{type: event, event: e, from: {instance: '${data.id}'}}]",
+            "[{type: manual}, {type: manual}]",
+            "[{type: manual, input: {a: '${now}'}}]",
         ];
         let all: String = wrong.iter().map(|it| found(it)).collect();
         expect![[r#"
@@ -190,6 +287,12 @@ mod tests {
             E101 /triggers/0/input: `input` of a schedule is fixed, an expression would stay text
             E101 /triggers/0/every: unknown key `every` in a schedule
             E101 /triggers/0: item 0 of `triggers` must be a schedule written as a map, found text
+            E101 /triggers/0: `event` is missing in the event trigger
+            E101 /triggers/0/cron: unknown key `cron` in an event trigger
+            E101 /triggers/0/input: `input` must be a map or a template, found a number
+            E101 /triggers/0/from: `from.instance` of a trigger is fixed, there are no `data` to read
+            E107 /triggers/1: a workflow has one trigger of type `manual`
+            E101 /triggers/0/input: `input` of a manual trigger is fixed, an expression would stay text
         "#]].assert_eq(&all);
     }
 

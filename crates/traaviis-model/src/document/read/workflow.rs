@@ -43,14 +43,14 @@ pub(super) const KNOWN: &[&str] = &[
     "retention",
     "migrations",
     "triggers",
+    "subscribe",
     "tests",
     "layout",
     "components",
     "parameters",
     "exits",
 ];
-pub(super) const UNAVAILABLE: &[&str] = &["subscribe"];
-const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN).without(UNAVAILABLE);
+const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN);
 
 const TAGS_MAX: usize = 20;
 const LABELS_MAX: usize = 64;
@@ -85,7 +85,9 @@ impl Reader {
             None => Vec::new(),
         };
         let initial = self.initial(&fields, "the workflow");
-        let schedules = fields.get("triggers").map_or_else(Vec::new, |it| self.triggers(&it));
+        let triggers = fields.get("triggers").map(|it| self.triggers(&it)).unwrap_or_default();
+        let subscriptions =
+            fields.get("subscribe").map_or_else(Vec::new, |it| self.subscriptions(&it));
         let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
@@ -117,7 +119,10 @@ impl Reader {
             plugins,
             correlation,
             migrations,
-            schedules,
+            schedules: triggers.schedules,
+            listeners: triggers.listeners,
+            manual: triggers.manual,
+            subscriptions,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })

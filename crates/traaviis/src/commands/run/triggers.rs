@@ -1,15 +1,18 @@
-//! `run --triggers`: keeps the schedules of a workflow file going until somebody stops it.
+//! `run --triggers`: keeps the triggers of a workflow file going until somebody stops it.
 //!
-//! Each trigger is carried out by an instance of the built-in workflow `Schedule`, which is durable
-//! like any other: a process that comes back goes on where the last one stopped. An open schedule
-//! whose words are no longer in the file is cancelled; its runs go on.
+//! Each trigger is carried out by an instance: a schedule by one of the built-in workflow
+//! `Schedule`,
+//! an event by one of a workflow made for it ([`super::listener`]). Both are durable like any
+//! other:
+//! a process that comes back goes on where the last one stopped. An open one whose words are no
+//! longer in the file is cancelled; its runs go on.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
 use traaviis_engine::Machine;
 use traaviis_model::{Body, InstanceId, Record, Snapshot, Value, cron::Cron, definition::Schedule};
 
-use super::{Note, Notes, Run, identity::Identity};
+use super::{Note, Notes, Run, identity::Identity, listener};
 use crate::{
     children::compile_entry,
     clock,
@@ -23,7 +26,7 @@ use crate::{
 pub const WORKFLOW: &str = "Schedule";
 
 impl Run<'_> {
-    pub(super) fn keep_schedules(&self, notes: &Notes) -> anyhow::Result<Exit> {
+    pub(super) fn keep_triggers(&self, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
         let mut shown = self.set_up()?;
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
@@ -37,7 +40,7 @@ impl Run<'_> {
                 Note::Stop | Note::TimeIsUp => {
                     let dir = self.dir.display();
                     self.output.note(&format!(
-                        "stopped; the schedules are kept in `{dir}` and go on with the next \
+                        "stopped; the triggers are kept in `{dir}` and go on with the next \
                          `traaviis run ... --triggers`, or end with `traaviis cancel ID`"
                     ));
                     return Ok(Exit::Ok);
@@ -51,10 +54,10 @@ impl Run<'_> {
     /// Returns each with the place of the first record that is to be told.
     fn set_up(&self) -> Result<BTreeMap<InstanceId, Place>, Failure> {
         let definition = self.machine.definition();
-        if definition.schedules.is_empty() {
+        if definition.schedules.is_empty() && definition.listeners.is_empty() {
             let message = format!(
-                "workflow `{}` has no `triggers`; write for example `triggers: [{{type: schedule, \
-                 cron: \"0 7 * * *\"}}]`",
+                "workflow `{}` has no `triggers` that start it by themselves; write for example \
+                 `triggers: [{{type: schedule, cron: \"0 7 * * *\"}}]`",
                 definition.name
             );
             return Err(Failure::new(Exit::Usage, "no_triggers", message));
@@ -62,37 +65,53 @@ impl Run<'_> {
         let schedule = carrier()?;
         let mut wanted = Vec::new();
         for trigger in &definition.schedules {
-            wanted.push(self.input_of(trigger, &schedule)?);
+            wanted.push((Arc::clone(&schedule), self.input_of(trigger, &schedule)?));
         }
-        let open = self.data.open_instances().into_iter().filter(|it| is_schedule(it, definition));
+        for trigger in &definition.listeners {
+            let name = Value::String(definition.name.clone());
+            wanted.push((listener::carrier(trigger)?, Value::map([("workflow", name)])));
+        }
+        let open = self.data.open_instances().into_iter().filter(|it| carries_out(it, definition));
         let mut kept = BTreeMap::new();
         for snapshot in open {
-            match wanted.iter().position(|it| *it == snapshot.input) {
+            // A later release may bring another `Schedule`; what a listener hears is its
+            // definition.
+            let fits = |(machine, input): &(Arc<Machine>, Value)| {
+                let definition = machine.definition();
+                definition.name == snapshot.workflow
+                    && *input == snapshot.input
+                    && (&*definition.name == WORKFLOW
+                        || definition.hash == snapshot.definition_hash)
+            };
+            match wanted.iter().position(fits) {
                 Some(at) => {
-                    wanted.remove(at);
-                    kept.insert(snapshot.id, Place::before(snapshot.seq + 1));
+                    let (machine, _) = wanted.remove(at);
+                    let place = Place::before(snapshot.seq + 1);
+                    kept.insert(snapshot.id, (machine, place));
                 }
                 None => {
                     let reason =
                         format!("no longer in the triggers of {}", self.args.file.display());
                     self.data.cancel(snapshot.id, false, Some(&reason))?;
-                    let times = times(&snapshot.input);
-                    self.output.note(&format!(
-                        "{times}: no longer in the file, {} cancelled",
-                        snapshot.id
-                    ));
+                    let what = match &*snapshot.workflow {
+                        WORKFLOW => times(&snapshot.input),
+                        _ => "an event".to_string(),
+                    };
+                    self.output
+                        .note(&format!("{what}: no longer in the file, {} cancelled", snapshot.id));
                 }
             }
         }
-        for input in wanted {
-            kept.insert(self.data.start(&schedule, input)?.id, Place::before(1));
+        for (machine, input) in wanted {
+            let id = self.data.start(&machine, input)?.id;
+            kept.insert(id, (machine, Place::before(1)));
         }
-        for id in kept.keys() {
+        for (id, (machine, _)) in &kept {
             if let Some(snapshot) = self.data.snapshot(*id) {
-                self.introduce(&snapshot);
+                self.introduce(&snapshot, machine);
             }
         }
-        Ok(kept)
+        Ok(kept.into_iter().map(|(id, (_, place))| (id, place)).collect())
     }
 
     /// Returns the start input of the instance that carries out a trigger. What a run would be
@@ -115,15 +134,20 @@ impl Run<'_> {
         Ok(Identity::of_start(schedule, &Value::Map(input.into()))?.input)
     }
 
-    fn introduce(&self, snapshot: &Snapshot) {
+    fn introduce(&self, snapshot: &Snapshot, machine: &Machine) {
         if self.output.is_json() {
+            return;
+        }
+        let status = self.output.style().paint(ink_of(snapshot.status), snapshot.status.as_str());
+        if &*snapshot.workflow == listener::WORKFLOW {
+            let event = listener::event_of(snapshot, machine);
+            self.output.line(&format!("{} {event}  {status}", snapshot.id));
             return;
         }
         let next = match next_of(&snapshot.input) {
             Some(next) => format!("next {next}"),
             None => "no time left".to_string(),
         };
-        let status = self.output.style().paint(ink_of(snapshot.status), snapshot.status.as_str());
         self.output.line(&format!("{} {}  {status}  {next}", snapshot.id, times(&snapshot.input)));
     }
 
@@ -152,9 +176,9 @@ fn told(record: &Record) -> Option<String> {
         Body::EffectFailed { error, .. } => {
             Some(format!("a run did not complete: {} ({})", error.message, error.code))
         }
-        Body::Paused { .. } => Some(format!("schedule {id} paused")),
-        Body::Resumed { .. } => Some(format!("schedule {id} resumed")),
-        Body::Finished { status, .. } => Some(format!("schedule {id} {}", status.as_str())),
+        Body::Paused { .. } => Some(format!("trigger {id} paused")),
+        Body::Resumed { .. } => Some(format!("trigger {id} resumed")),
+        Body::Finished { status, .. } => Some(format!("trigger {id} {}", status.as_str())),
         _ => None,
     }
 }
@@ -166,8 +190,9 @@ fn carrier() -> Result<Arc<Machine>, Failure> {
     compiled.map(Arc::new).map_err(|it| Failure::new(Exit::Internal, "internal", it))
 }
 
-fn is_schedule(snapshot: &Snapshot, of: &traaviis_model::definition::Definition) -> bool {
-    &*snapshot.workflow == WORKFLOW
+/// Says whether an instance carries out a trigger of a workflow.
+fn carries_out(snapshot: &Snapshot, of: &traaviis_model::definition::Definition) -> bool {
+    [WORKFLOW, listener::WORKFLOW].contains(&&*snapshot.workflow)
         && snapshot.input.get("workflow").and_then(Value::as_str) == Some(&*of.name)
 }
 

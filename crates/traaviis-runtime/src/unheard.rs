@@ -1,0 +1,137 @@
+//! What a restart sends again: emissions that not all subscribers are known to be done with.
+//!
+//! Those that the checkpoint lists, and those that stand after it. Who is done with one shows
+//! in the
+//! log: the records of its step name the emission as their cause. Nothing else of the log is
+//! needed,
+//! so emitting costs no record beside the event itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use traaviis_engine::Machine;
+use traaviis_model::{
+    Body, Emission, Header, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, Value,
+};
+
+use crate::owner::{FixedHasher, Key, Outgoing};
+
+/// Emissions, while the log is read.
+#[derive(Default)]
+pub(crate) struct Unheard {
+    /// Events to which a definition of the tenant subscribes; others concern nobody.
+    names: HashSet<(TenantId, Text), FixedHasher>,
+    emissions: BTreeMap<(Key, Seq), Unsent>,
+}
+
+struct Unsent {
+    emission: Arc<Emission>,
+    /// Who was not done with it at the checkpoint; none when it was emitted later.
+    left: Option<BTreeSet<InstanceId>>,
+    /// Who has recorded since then what came of it.
+    heard: BTreeSet<InstanceId>,
+}
+
+impl Unheard {
+    /// Learns which events a definition hears.
+    pub(crate) fn definition(&mut self, tenant: TenantId, body: &Value) {
+        // A definition rests as the text of its canonical JSON.
+        let Some(text) = body.as_str().filter(|it| it.contains("\"subscribe\"")) else { return };
+        let document: Value = serde_json::from_str(text).unwrap_or_default();
+        let items = document.get("subscribe").and_then(Value::as_list).unwrap_or_default();
+        for event in items.iter().filter_map(|it| it.get("event")).filter_map(Value::as_str) {
+            self.names.insert((tenant, event.into()));
+        }
+    }
+
+    /// Takes an emission that the checkpoint lists.
+    pub(crate) fn put(&mut self, Outgoing { tenant, emission, left }: Outgoing) {
+        let name = (Key { tenant, id: emission.publisher }, emission.seq);
+        let unsent = Unsent { emission, left: Some(left), heard: BTreeSet::new() };
+        self.emissions.insert(name, unsent);
+    }
+
+    /// Follows the cause of a record.
+    pub(crate) fn cause(&mut self, by: Key, cause: &str) {
+        if self.emissions.is_empty() {
+            return;
+        }
+        let Some((publisher, seq)) = cause.rsplit_once(':') else { return };
+        let (Ok(id), Ok(seq)) = (publisher.parse::<InstanceId>(), seq.parse::<Seq>()) else {
+            return;
+        };
+        let publisher = Key { tenant: by.tenant, id };
+        if let Some(unsent) = self.emissions.get_mut(&(publisher, seq)) {
+            unsent.heard.insert(by.id);
+        }
+    }
+
+    /// Follows a record of an instance of `workflow`.
+    pub(crate) fn record(&mut self, key: Key, record: &Record, workflow: &Text) {
+        match &record.body {
+            Body::Emitted { event, .. } if self.names.contains(&(key.tenant, event.clone())) => {
+                let Some(emission) = Emission::of(record, workflow) else { return };
+                self.emissions.entry((key, emission.seq)).or_insert_with(|| Unsent {
+                    emission: emission.into(),
+                    left: None,
+                    heard: BTreeSet::new(),
+                });
+            }
+            // What it has in common with its original was sent when that emitted it.
+            Body::Forked(_) => {
+                let of_fork = (key, 0)..(key, record.header.seq);
+                let copied: Vec<_> = self.emissions.range(of_fork).map(|it| *it.0).collect();
+                copied.iter().for_each(|it| drop(self.emissions.remove(it)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Follows a line whose record is in the checkpoint already.
+    pub(crate) fn known(&mut self, key: Key, header: &Header, line: &[u8], workflow: &Text) {
+        let names = |kind: &[u8]| line.windows(kind.len()).any(|it| it == kind);
+        if self.names.is_empty() || !(names(b"\"emitted\"") || names(b"\"forked\"")) {
+            return;
+        }
+        if let Ok(body) = serde_json::from_slice::<Body>(line) {
+            self.record(key, &Record { header: header.clone(), body }, workflow);
+        }
+    }
+
+    /// Returns what is to be sent again, and to whom: open instances that were there when it was
+    /// emitted and run a version that hears it.
+    pub(crate) fn take<'a>(
+        &mut self,
+        open: impl Iterator<Item = (&'a Snapshot, &'a Arc<Machine>)>,
+    ) -> Vec<Outgoing> {
+        let emissions = std::mem::take(&mut self.emissions);
+        if emissions.is_empty() {
+            return Vec::new();
+        }
+        type Subscriber = (InstanceId, Timestamp);
+        let mut subscribers: HashMap<(TenantId, &Text), Vec<Subscriber>, FixedHasher> =
+            HashMap::default();
+        for (snapshot, machine) in open {
+            for event in machine.hears() {
+                let of = subscribers.entry((snapshot.tenant_id, event)).or_default();
+                of.push((snapshot.id, snapshot.created_at));
+            }
+        }
+        let mut again = Vec::new();
+        for ((publisher, _), Unsent { emission, left, heard }) in emissions {
+            let tenant = publisher.tenant;
+            let of = || subscribers.get(&(tenant, &emission.event)).into_iter().flatten();
+            let mut left = left.unwrap_or_else(|| {
+                let was_there = of().filter(|(_, created)| *created <= emission.at);
+                was_there.map(|it| it.0).filter(|it| *it != publisher.id).collect()
+            });
+            left.retain(|it| !heard.contains(it));
+            if !left.is_empty() {
+                again.push(Outgoing { tenant, emission, left });
+            }
+        }
+        again
+    }
+}
