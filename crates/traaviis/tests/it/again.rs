@@ -225,7 +225,7 @@ fn a_job_leaves_out_what_failed() {
         "bulk retry --status failed --dry-run --data d",
         expect![[r#"
         exit 0
-        retry is about 1 instances
+        retry is about 1 instance
           1 Work 1.0.0 failed in `work`
     "#]],
     );

@@ -1,8 +1,7 @@
 //! Triggers of type `event`: each is carried out by an instance of a workflow made for it.
 //!
 //! That workflow subscribes to the event and starts a run for each that arrives. It is a document
-//! like any other, so what makes subscriptions durable makes triggers durable; a run has an id
-//! that
+//! like any other, so what makes subscriptions durable makes triggers durable; a run has an id that
 //! follows from the listener and its effect, so no event starts two.
 
 use std::sync::Arc;
