@@ -119,19 +119,59 @@ impl Unheard {
                 of.push((snapshot.id, snapshot.created_at));
             }
         }
+        // Who has recorded what came of one is done with all that its publisher emitted before it,
+        // also where it took nothing and recorded nothing.
+        let mut heard_to: HashMap<(Key, InstanceId), Seq, FixedHasher> = HashMap::default();
+        for ((publisher, seq), unsent) in &emissions {
+            heard_to.extend(unsent.heard.iter().map(|by| ((*publisher, *by), *seq)));
+        }
         let mut again = Vec::new();
-        for ((publisher, _), Unsent { emission, left, heard }) in emissions {
+        for ((publisher, seq), Unsent { emission, left, .. }) in emissions {
             let tenant = publisher.tenant;
             let of = || subscribers.get(&(tenant, &emission.event)).into_iter().flatten();
             let mut left = left.unwrap_or_else(|| {
                 let was_there = of().filter(|(_, created)| *created <= emission.at);
                 was_there.map(|it| it.0).filter(|it| *it != publisher.id).collect()
             });
-            left.retain(|it| !heard.contains(it));
+            left.retain(|it| heard_to.get(&(publisher, *it)).is_none_or(|to| *to < seq));
             if !left.is_empty() {
                 again.push(Outgoing { tenant, emission, left });
             }
         }
         again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// One that began while an event was on its way has heard a later one: the order of the
+    /// publisher would be broken if it got the first now.
+    #[test]
+    fn what_stands_before_something_heard_is_not_sent_again() {
+        let id = |it| InstanceId(Uuid::from_u128(it));
+        let (tenant, publisher) = (TenantId(Uuid::nil()), id(9));
+        let mut unheard = Unheard::default();
+        for seq in [7, 11, 15] {
+            let emission = Emission {
+                publisher,
+                workflow: "News".into(),
+                seq,
+                at: Timestamp(0),
+                event: "news".into(),
+                data: Value::Null,
+                subject: None,
+            };
+            let left = BTreeSet::from([id(1), id(2)]);
+            unheard.put(Outgoing { tenant, emission: emission.into(), left });
+        }
+        unheard.cause(Key { tenant, id: id(1) }, &format!("{publisher}:11"));
+        let again = unheard.take(std::iter::empty());
+        let again: Vec<_> = again.into_iter().map(|it| (it.emission.seq, it.left)).collect();
+        let (one, both) = (BTreeSet::from([id(2)]), BTreeSet::from([id(1), id(2)]));
+        assert_eq!(again, [(7, one.clone()), (11, one), (15, both)]);
     }
 }
