@@ -486,7 +486,7 @@ tests:
     fn permissions_list_names_and_patterns() {
         check_rest(
             "initial: s\nstates: {s: {permissions: {hosts: [], tools: ['mcp:crm/*']}}}\npermissions: {models: ['openai/gpt-*'], hosts: [api.example.com], secrets: [key], workflows: [Billing], approve_untrusted: true}",
-            "6:116: W190 feature_unavailable: `approve_untrusted` is kept but not applied in this release (at /permissions/approve_untrusted)",
+            "6:105: W190 feature_unavailable: `approve_untrusted` is kept but not applied in this release (at /permissions/approve_untrusted)",
         );
         for (permissions, finding) in [
             (
@@ -853,7 +853,7 @@ tests:
              6:20: E101 `E102` is not a warning that can be waived (at /x-waive/E102); errors must be repaired\n\
              6:36: E101 `W201` must not be empty (at /x-waive/W201)\n\
              6:46: E101 `W209` must be text, found a number (at /x-waive/W209); write it in quotes: \"5\"\n\
-             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W207`, `W208`, `W209`",
+             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W207`, `W208`, `W209`, `W210`",
         );
     }
 
