@@ -30,12 +30,26 @@ pub const CALL_KINDS: &[&str] = &[
     "query_documents",
 ];
 
+/// Kinds of effects that models are paid for.
+pub const PAID_KINDS: &[&str] = &[
+    "call_llm",
+    "embed_text",
+    "vector_search",
+    "rag_pipeline",
+    "invoke_agent",
+    "coordinate_agents",
+    "quality_gate",
+    "classify",
+    "extract",
+    "store_document",
+];
+
 /// Returns the time of an attempt for which neither the workflow nor a function sets one: what a
 /// person would wait for an answer of this kind.
 pub fn default_timeout(kind: &str) -> Span {
     Span::secs(match kind {
         "call" => 5,
-        "call_llm" => 60,
+        "call_llm" | "mcp_call" => 60,
         "invoke_agent" | "spawn_agent" => 180,
         "coordinate_agents" => 300,
         _ => 30,

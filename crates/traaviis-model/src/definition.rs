@@ -111,7 +111,7 @@ pub struct Waivers(BTreeMap<(Pointer, Text), Text>);
 impl Waivers {
     /// Codes that can be waived: those that this release finds.
     pub const CODES: &[&str] =
-        &["W190", "W201", "W202", "W203", "W204", "W205", "W207", "W208", "W209", "W210"];
+        &["W190", "W201", "W202", "W203", "W204", "W205", "W206", "W207", "W208", "W209", "W210"];
 
     /// Keeps a waiver for everything at and below `scope`.
     pub fn insert(&mut self, scope: Pointer, code: Text, reason: Text) {
@@ -464,6 +464,8 @@ pub struct Effect {
     pub waive: Option<Text>,
     /// What it and everything below it may spend.
     pub budget: Option<Limits>,
+    /// Who of the tenant's effects that wait for a slot goes first: the highest.
+    pub priority: Option<i8>,
     /// Gates that it must pass, the innermost first.
     pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).
@@ -644,4 +646,6 @@ pub struct EffectDefaults {
     pub timeout: Option<Value>,
     /// Policy for unknown outcomes.
     pub on_unknown: Option<OnUnknown>,
+    /// Who goes first, as in [`Effect::priority`].
+    pub priority: Option<i8>,
 }

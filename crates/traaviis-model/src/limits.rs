@@ -56,6 +56,11 @@ pub const TASK_QUORUM_MAX: u64 = 100;
 pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Money of one budget, in millionths of a US dollar: a million dollars.
 pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
+/// Tokens that a call is left with when its `max_tokens` is cut down to what a budget leaves; fewer
+/// are no answer.
+pub const BUDGET_TOKENS_LEAST: u64 = 64;
+/// Priority of an effect, up and down; more steps than that nobody keeps apart.
+pub const PRIORITY_MAX: i8 = 10;
 /// Names and patterns of one list of `permissions`; more is no list that anybody reviews.
 pub const GRANT_NAMES_MAX: usize = 200;
 /// Plugins of one document: each stands once.

@@ -132,6 +132,10 @@ pub struct Expectations {
     pub emitted: Vec<ExpectedEvent>,
     /// What budgets must have come to.
     pub budgets: Vec<ExpectedBudget>,
+    /// Kinds of the incidents that are open, each as often as it is named.
+    pub incidents: Option<Vec<Text>>,
+    /// What the run may have cost at most, in millionths of a US dollar.
+    pub max_usd_micros: Option<u64>,
     /// Place.
     pub pointer: Pointer,
 }

@@ -16,7 +16,7 @@ use crate::{
         tree::NodeKind,
     },
     ids::Text,
-    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
+    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX, PRIORITY_MAX},
     value::Value,
 };
 
@@ -126,9 +126,6 @@ impl Reader {
         tree: &mut Tree,
         depth: usize,
     ) -> Effect {
-        if let Some(it) = fields.get("priority") {
-            self.not_applied(&it, "priority");
-        }
         let is_child = kind.roles.iter().any(|it| it.name == "compensation");
         let compensation = fields
             .get("compensation")
@@ -166,11 +163,27 @@ impl Reader {
             }),
             waive: fields.get("waive").and_then(|it| self.words(&it)),
             budget: fields.get("budget").and_then(|it| self.budget(&it)),
+            priority: fields.get("priority").and_then(|it| self.priority(&it, "E140")),
             gates: self.gates(fields, kind),
             params: Vec::new(),
             children: Vec::new(),
             pointer: fields.at.pointer.clone(),
         }
+    }
+
+    /// Reads who goes first: a whole number, not computed, so that it is known before anything runs.
+    pub(super) fn priority(&mut self, at: &At<'_>, code: &'static str) -> Option<i8> {
+        let priority = match at.node.kind {
+            NodeKind::Int(it) => i8::try_from(it).ok(),
+            _ => None,
+        };
+        let priority = priority.filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it));
+        if priority.is_none() {
+            let wanted = format!("a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}");
+            let message = format!("`priority` must be {wanted}, found {}", found(at));
+            self.report(at.error(code, message));
+        }
+        priority
     }
 
     /// Reads the common keys that put the effect behind a gate.

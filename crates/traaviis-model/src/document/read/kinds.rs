@@ -150,7 +150,7 @@ const CACHE: &[Param] = &[
     param("key", Text, Must),
     param("ttl", Duration, May),
     param("namespace", Text, May),
-    param("invalidate_on", Later, May),
+    param("invalidate_on", Texts, May),
 ];
 
 /// Common keys that put an effect behind a gate, the innermost first.

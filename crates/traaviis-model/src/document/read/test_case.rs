@@ -9,7 +9,7 @@ use crate::{
         TestStep, TestStepKind,
     },
     document::{
-        read::{At, Fields, Keys, Reader, join},
+        read::{At, Fields, Keys, Reader, budget, join},
         tree::NodeKind,
     },
     effect_error::EffectError,
@@ -34,8 +34,10 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "min_virtual_delay",
     "emitted",
     "budgets",
+    "incidents",
+    "max_usd",
 ];
-const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN).without(&["max_usd"]);
+const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN);
 const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "resolve", "crash"];
 const STEP_KEYS: Keys<'_> = Keys::new(
     "a step of a test",
@@ -51,7 +53,7 @@ const STEP_EXTRAS: &[(&str, &[&str])] = &[
 ];
 const INCIDENT_ANSWERS: &[(&str, bool)] = &[("retry", true), ("fail", false)];
 const BUDGET_KEYS: Keys<'_> = Keys::new("an expected budget", &["spent", "reserved"]);
-const AMOUNT_KEYS: Keys<'_> = Keys::new("what a budget came to", &["calls", "wall_time"]);
+const AMOUNT_KEYS: Keys<'_> = Keys::new("what a budget came to", &["usd", "tokens", "calls", "wall_time"]);
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
@@ -265,6 +267,8 @@ impl Reader {
             min_virtual_delay: delay.and_then(|it| self.span(&it)),
             emitted: fields.get("emitted").map_or_else(Vec::new, |it| self.emitted(&it)),
             budgets: fields.get("budgets").map_or_else(Vec::new, |it| self.expected_budgets(&it)),
+            incidents: fields.get("incidents").map(|it| self.texts(&it)),
+            max_usd_micros: fields.get("max_usd").and_then(|it| self.dollars(&it)),
             pointer: at.pointer.clone(),
         })
     }
@@ -323,9 +327,12 @@ impl Reader {
     fn amounts(&mut self, at: &At<'_>) -> Vec<(BudgetKind, u64)> {
         let Some(fields) = self.fields(at, &AMOUNT_KEYS) else { return Vec::new() };
         let mut amounts = Vec::new();
-        if let Some(it) = fields.get("calls") {
+        let usd = fields.get("usd").and_then(|it| self.dollars(&it));
+        amounts.extend(usd.map(|it| (BudgetKind::Usd, it)));
+        for kind in [BudgetKind::Tokens, BudgetKind::Calls] {
+            let Some(it) = fields.get(kind.as_str()) else { continue };
             match it.node.kind {
-                NodeKind::Int(count @ 0..) => amounts.push((BudgetKind::Calls, count as u64)),
+                NodeKind::Int(count @ 0..) => amounts.push((kind, count as u64)),
                 _ => self.expected(&it, "E101", "a whole number from 0"),
             }
         }
@@ -333,6 +340,14 @@ impl Reader {
         let micros = time.and_then(|it| u64::try_from(it.0).ok());
         amounts.extend(micros.map(|it| (BudgetKind::WallTime, it)));
         amounts
+    }
+
+    fn dollars(&mut self, at: &At<'_>) -> Option<u64> {
+        let micros = budget::dollars(at);
+        if micros.is_none() {
+            self.expected(at, "E101", budget::MONEY);
+        }
+        micros
     }
 
     fn emitted(&mut self, at: &At<'_>) -> Vec<ExpectedEvent> {

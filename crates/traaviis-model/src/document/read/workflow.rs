@@ -283,13 +283,11 @@ impl Reader {
     fn defaults(&mut self, at: &At<'_>) -> EffectDefaults {
         let keys = Keys::new("`defaults`", &["retry", "timeout", "priority", "on_unknown"]);
         let Some(fields) = self.fields(at, &keys) else { return EffectDefaults::default() };
-        if let Some(it) = fields.get("priority") {
-            self.not_applied(&it, "priority");
-        }
         EffectDefaults {
             retry: fields.get("retry").and_then(|it| self.retry(&it)),
             timeout: fields.get("timeout").and_then(|it| self.duration(&it)),
             on_unknown: fields.get("on_unknown").and_then(|it| self.on_unknown(&it)),
+            priority: fields.get("priority").and_then(|it| self.priority(&it, "E101")),
         }
     }
 
