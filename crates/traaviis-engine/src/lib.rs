@@ -11,6 +11,7 @@
 //! [`upgrade`](mod@upgrade) (open instances go on with another version).
 
 pub mod analysis;
+mod cost;
 pub mod diff;
 pub mod effects;
 pub mod expand;
@@ -25,6 +26,7 @@ pub mod testing;
 pub mod upgrade;
 
 pub use diff::diff;
+pub use effects::priority_of;
 pub use machine::Machine;
 pub use query::{QueryError, query};
 pub use replay::{Divergence, ReplayError, replay, replay_against, replay_versions};

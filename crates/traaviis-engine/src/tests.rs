@@ -11,6 +11,7 @@
 
 mod actions;
 mod budget;
+mod budget_random;
 pub(crate) mod chart;
 mod children;
 mod control;
@@ -329,7 +330,12 @@ fn show(body: &Body) -> Option<String> {
         Body::EffectLate { path, .. } => format!("late {path}"),
         Body::CompensationStarted { path, .. } => format!("undo {path}"),
         Body::CompensationFailed { path, .. } => format!("undo failed {path}"),
-        Body::BudgetReserved(it) => format!("reserve {} {}", it.path, amounts(&it.amounts)),
+        Body::BudgetReserved(it) => {
+            let cut = it.max_tokens.map_or(String::new(), |it| format!("; max_tokens {it}"));
+            let unpriced =
+                it.unpriced.as_ref().map_or(String::new(), |it| format!("; no price of {it}"));
+            format!("reserve {} {}{cut}{unpriced}", it.path, amounts(&it.amounts))
+        }
         Body::BudgetSettled { path, cost, .. } => format!("settle {path} {}", amounts(cost)),
         Body::BudgetExceeded(it) => format!("exceeded {} by {}", it.of.words(), it.path),
         Body::BudgetGranted { of } => format!("granted {}", of.words()),

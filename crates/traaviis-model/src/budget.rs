@@ -286,6 +286,12 @@ impl Budget {
         self.limits.of(kind).map(|it| it.saturating_mul(self.granted.saturating_add(1)))
     }
 
+    /// Returns what is neither spent nor reserved of one kind; none when it is not limited.
+    pub fn left(&self, kind: BudgetKind) -> Option<u64> {
+        let taken = self.spent.of(kind).saturating_add(self.reserved.of(kind));
+        self.limit(kind).map(|it| it.saturating_sub(taken))
+    }
+
     /// Returns the kind of which there is not enough left.
     pub fn lacks(&self, wanted: &Amounts) -> Option<BudgetKind> {
         let all = self.spent.plus(self.reserved).plus(*wanted);

@@ -30,20 +30,6 @@ pub const CALL_KINDS: &[&str] = &[
     "query_documents",
 ];
 
-/// Kinds of effects that models are paid for.
-pub const PAID_KINDS: &[&str] = &[
-    "call_llm",
-    "embed_text",
-    "vector_search",
-    "rag_pipeline",
-    "invoke_agent",
-    "coordinate_agents",
-    "quality_gate",
-    "classify",
-    "extract",
-    "store_document",
-];
-
 /// Returns the time of an attempt for which neither the workflow nor a function sets one: what a
 /// person would wait for an answer of this kind.
 pub fn default_timeout(kind: &str) -> Span {

@@ -94,8 +94,7 @@ mod tests {
             serde_json::from_str(include_str!("price/prices.json")).unwrap();
         let rows = file["models"].as_array().unwrap();
         assert_eq!(TABLE.len(), rows.len(), "a price cannot be read");
-        let names: Vec<(&str, &str)> =
-            TABLE.iter().map(|it| (&*it.provider, &*it.model)).collect();
+        let names: Vec<(&str, &str)> = TABLE.iter().map(|it| (&*it.provider, &*it.model)).collect();
         assert!(names.is_sorted() && names.windows(2).all(|it| it[0] != it[1]));
         let sources = file["sources"].as_array().unwrap();
         for row in TABLE.iter() {

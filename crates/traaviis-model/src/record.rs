@@ -994,6 +994,14 @@ fn is_zero(seq: &Seq) -> bool {
 }
 
 impl Body {
+    /// Returns the event that an instance took or emitted with this.
+    pub fn heard(&self) -> Option<&Text> {
+        match self {
+            Body::EventReceived { event, .. } | Body::Emitted { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
     /// Returns the node of an effect tree that the record is about: tree and path.
     pub fn node(&self) -> Option<(Seq, &Text)> {
         match self {

@@ -35,7 +35,7 @@ use std::{
     },
 };
 
-use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
+use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, priority_of, recover};
 use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
     Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
@@ -296,9 +296,7 @@ impl Owner {
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        if instance.machine.is_none() {
-            return;
-        }
+        let Some(machine) = instance.machine.clone() else { return };
         let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
         let ctx = tenant.ctx.clone();
         let Recovery { inputs, queued, asked } =
@@ -307,7 +305,8 @@ impl Owner {
             asked.into_iter().partition(|it| &*it.kind == GATE);
         asked.iter().for_each(|call| tenant.slots.take(&call.id));
         for (tree, path) in queued {
-            tenant.slots.wait(Waiting { key, tree, path });
+            let priority = priority_of(&machine, &snapshot, tree, &path);
+            tenant.slots.wait(Waiting { key, tree, path, priority });
         }
         asked.into_iter().for_each(|call| self.ask_instance(&ctx, call));
         gates.into_iter().for_each(|call| self.ask_gate(key.tenant, call, now));
@@ -540,7 +539,7 @@ impl Owner {
             return;
         }
         let Some(it) = self.tenants.get_mut(&tenant) else { return };
-        while let Some(Waiting { key, tree, path }) = it.slots.promise_next() {
+        while let Some(Waiting { key, tree, path, .. }) = it.slots.promise_next() {
             let Some(instance) = self.instances.get_mut(&key) else {
                 it.slots.end_promise();
                 continue;
@@ -748,6 +747,7 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
+        self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let seq = snapshot.seq;
         outbox.publish(Committed { position, records, snapshot });
@@ -789,7 +789,11 @@ impl Owner {
                     self.close_child(&ctx, child);
                 }
                 Request::Queue { tree, path } => {
-                    tenant.slots.wait(Waiting { key, tree, path });
+                    let found = self.instances.get(&key);
+                    let priority = found
+                        .and_then(|it| Some((it.machine.as_ref()?, &it.snapshot)))
+                        .map_or(0, |(it, snapshot)| priority_of(it, snapshot, tree, &path));
+                    tenant.slots.wait(Waiting { key, tree, path, priority });
                     self.freed.push_back(key.tenant);
                 }
                 Request::Continue => {

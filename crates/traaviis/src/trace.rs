@@ -291,6 +291,14 @@ impl Trace {
                 let error = error_text(error);
                 format!("{} {name}  cannot be undone: {error}", style.paint(Ink::Bad, "↩"))
             }
+            Body::BudgetReserved(it) if it.max_tokens.is_some() || it.unpriced.is_some() => {
+                let cut = it.max_tokens.map(|it| format!("max_tokens cut to {it}"));
+                let unpriced = it.unpriced.as_ref().map(|model| {
+                    format!("model `{model}` has no known price and counts as nothing in `usd`")
+                });
+                let notes: Vec<String> = cut.into_iter().chain(unpriced).collect();
+                style.paint(Ink::Care, &format!("! {name}  {}", notes.join("; ")))
+            }
             Body::BudgetExceeded(it) => {
                 let limit = it.limits.of(it.lacks).map(|limit| it.lacks.text(limit));
                 let limit = format!("{}: {}", it.lacks.as_str(), limit.unwrap_or_default());

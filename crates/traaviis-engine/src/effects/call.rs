@@ -9,7 +9,11 @@ use traaviis_model::{
     time::Span,
 };
 
-use super::{End, child::child_id};
+use super::{
+    End,
+    budget::{Ended, Grant},
+    child::child_id,
+};
 use crate::{
     expr::EvalError,
     machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
@@ -113,11 +117,16 @@ impl<'m> Run<'m> {
         let Some(node) = self.node(tree, path) else { return };
         let attempt = node.attempt + 1;
         let timeout = self.time_limit(tree, path, params);
-        let timeout = self.reserve(tree, path, timeout);
+        let Grant { timeout, max_tokens } = self.reserve(tree, path, timeout);
         self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
         let Some(node) = self.node(tree, path) else { return };
         let hosts = self.hosts_around(tree);
-        let call = Call { timeout, hosts, ..self.snapshot.call_of(tree, path, node) };
+        let mut call = Call { timeout, hosts, ..self.snapshot.call_of(tree, path, node) };
+        if let Some(max_tokens) = max_tokens {
+            let mut input = call.input.as_map().cloned().unwrap_or_default();
+            input.insert("max_tokens", Value::Int(i64::try_from(max_tokens).unwrap_or(i64::MAX)));
+            call.input = Value::Map(input.into());
+        }
         if let Some(spawn) = &params.spawn
             && let Err(error) = self.note_child((tree, path), &call.input, spawn)
         {
@@ -229,7 +238,7 @@ impl<'m> Run<'m> {
             return self.finish_node(tree, path, def, End::Failed(exhausted(retry, error)));
         }
         let delay = self.retry_delay(tree, path, retry, attempt, &error);
-        self.settle_attempt(tree, path);
+        self.settle_attempt(tree, path, Ended::Failed(&error));
         self.emit(Body::EffectAttemptFailed {
             tree,
             path: path.clone(),

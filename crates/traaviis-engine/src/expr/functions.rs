@@ -26,7 +26,8 @@ use super::{
     eval::{Budget, Evaluation, Fault, arithmetic, measure, moved},
     parser::Operator,
 };
-use encoding::{approx_tokens, base64_decode, similarity};
+pub(crate) use encoding::approx_tokens;
+use encoding::{base64_decode, similarity};
 
 /// Functions that are called like others; macros and lazy ones are in `compile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,8 @@ pub struct CallParams {
     pub key: Option<Template>,
     /// Set for a call that starts a child.
     pub spawn: Option<SpawnDef>,
+    /// Who goes first of those that wait for a slot: the highest.
+    pub priority: i8,
 }
 
 /// How a child is started.
@@ -410,7 +412,8 @@ pub(super) fn compile_tree(
     definition: &Definition,
     segment: &Text,
 ) -> EffectDef {
-    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new() };
+    let priority = definition.defaults.priority.unwrap_or(0);
+    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new(), priority };
     build.node(effect, segment, TREE, 1)
 }
 
@@ -418,7 +421,7 @@ pub(super) fn compile_tree(
 pub(super) fn check_named(compiler: &mut Compiler, definition: &Definition) {
     for named in &definition.effects {
         let inside = vec![&*named.name];
-        let mut build = Build { compiler, definition, nodes: 0, inside };
+        let mut build = Build { compiler, definition, nodes: 0, inside, priority: 0 };
         build.node(&named.effect, &named.name, TREE.union(Scope::PARAM), 1);
     }
 }
@@ -432,6 +435,8 @@ struct Build<'c> {
     nodes: usize,
     /// Named effects around this place.
     inside: Vec<&'c str>,
+    /// What the effects around this place, or the defaults, give to what is below them.
+    priority: i8,
 }
 
 impl Build<'_> {
@@ -450,6 +455,8 @@ impl Build<'_> {
             return self.leaf(segment, EffectKind::Value(Template::null()));
         }
         let kind_name: &str = &effect.kind;
+        let around = self.priority;
+        self.priority = effect.priority.unwrap_or(around);
         let kind = self.kind(effect, scope, depth);
         // The keys of a call to the outside are about its attempts. What goes to an instance has
         // one attempt only, so its keys are wrapped around it like those of a control node.
@@ -501,6 +508,7 @@ impl Build<'_> {
             def.compensation = Some(Box::new(self.node(compensation, &undo, scope, depth + 1)));
             def.undoes = true;
         }
+        self.priority = around;
         def
     }
 
@@ -780,6 +788,7 @@ impl Build<'_> {
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
             spawn: None,
+            priority: self.priority,
         }))
     }
 
@@ -847,6 +856,7 @@ impl Build<'_> {
             on_unknown: Some(OnUnknown::Retry),
             key,
             spawn,
+            priority: self.priority,
         }))
     }
 
@@ -881,6 +891,7 @@ impl Build<'_> {
             on_unknown: None,
             key: None,
             spawn: None,
+            priority: self.priority,
         };
         let kind = EffectKind::Call(Box::new(params));
         Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })

@@ -242,8 +242,15 @@ impl<'m> World<'m> {
             let expected = format!("a mock for {what}");
             // The place in a list names every first child in the document.
             let is_name = |it: &&Text| it.parse::<usize>().is_err();
-            let name = names.iter().rfind(is_name).unwrap_or(&call.id.path);
-            let found = format!("none; add `{name}` under `mocks`");
+            let is_known = |it: &&Text| is_name(it) && !matches!(&***it, "" | "body");
+            let found = match names.iter().rfind(is_known) {
+                Some(name) if !name.contains('/') => format!("none; add `{name}` under `mocks`"),
+                // A path changes with the tree around it.
+                _ => {
+                    let path = &call.id.path;
+                    format!("none; give the effect an `id` and add it, or `{path}`, under `mocks`")
+                }
+            };
             return Err(Finding::new(self.test.pointer.clone(), expected, found));
         };
         let at = self.given.get(&mock.name).copied().unwrap_or(0);

@@ -274,6 +274,7 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
+        self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });

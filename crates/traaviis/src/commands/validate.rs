@@ -24,7 +24,7 @@ pub struct Args {
     /// Workflow files, YAML or JSON.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Make errors of the warnings W201, W202, W205, W207 and W209.
+    /// Make errors of the warnings W201, W202, W205, W206, W207 and W209.
     #[arg(long)]
     strict: bool,
     /// Print each document with its components merged into it, as it is hashed and run, and what it

@@ -17,6 +17,7 @@ const DOOR: &str = include_str!("../../../../../catalogue/workflows/SmartDoor.ya
 const ORDER: &str = include_str!("../../../../../examples/order-saga/workflow.yaml");
 const TOUR: &str = include_str!("../../../../../examples/delivery-tour/workflow.yaml");
 const INVOICE: &str = include_str!("../../../../../examples/reminders/workflow.yaml");
+const CHAT: &str = include_str!("../../../../../catalogue/workflows/AICustomerService.yaml");
 const REMINDER: &str = include_str!("../../../../../examples/reminders/components/reminder.yaml");
 const CODES: &str = include_str!("../../../../../docs/errors/README.md");
 
@@ -49,7 +50,7 @@ fn mutations(pairs: &[(&'static str, &'static str, &str)]) -> Vec<Mutation> {
 
 #[test]
 fn the_examples_are_free_of_findings() {
-    for document in [DOOR, ORDER, TOUR, INVOICE] {
+    for document in [DOOR, ORDER, TOUR, INVOICE, CHAT] {
         let found: Vec<String> = findings(document).iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "{found:#?}");
     }
@@ -210,6 +211,20 @@ fn invoice() -> Vec<Mutation> {
 }
 
 #[test]
+fn every_defect_planted_in_the_conversation_is_found() {
+    plant(CHAT, &chat());
+}
+
+fn chat() -> Vec<Mutation> {
+    let budgets = "budgets: {usd: \"0.50\", tokens: 40000}\n";
+    mutations(&[
+        ("W206", budgets, ""),
+        // The price of a tier is not known, so money alone limits nothing.
+        ("W206", budgets, "budgets: {usd: \"0.50\"}\n"),
+    ])
+}
+
+#[test]
 fn what_is_too_much_is_found() {
     plant(ORDER, &too_much());
 }
@@ -230,7 +245,7 @@ fn every_code_of_the_list_is_planted_somewhere() {
     let is_code = |it: &&str| it.starts_with(['E', 'W']) && it[1..].parse::<u16>().is_ok();
     let rows = CODES.lines().filter_map(|it| it.strip_prefix("| [")?.split(']').next());
     let listed: BTreeSet<&str> = rows.filter(is_code).collect();
-    let planted = [door(), order(), tour(), invoice(), too_much()];
+    let planted = [door(), order(), tour(), invoice(), chat(), too_much()];
     let planted: BTreeSet<&str> = planted.iter().flatten().map(|it| it.0).collect();
     assert!(listed.len() > 30, "{listed:?}");
     assert_eq!(listed, planted);
@@ -239,12 +254,13 @@ fn every_code_of_the_list_is_planted_somewhere() {
 /// The page of each warning holds a document with the finding, and one without.
 #[test]
 fn the_pages_of_the_warnings_show_what_they_say() {
-    const PAGES: [(&str, &str); 9] = [
+    const PAGES: [(&str, &str); 10] = [
         ("W201", include_str!("../../../../../docs/errors/W201.md")),
         ("W202", include_str!("../../../../../docs/errors/W202.md")),
         ("W203", include_str!("../../../../../docs/errors/W203.md")),
         ("W204", include_str!("../../../../../docs/errors/W204.md")),
         ("W205", include_str!("../../../../../docs/errors/W205.md")),
+        ("W206", include_str!("../../../../../docs/errors/W206.md")),
         ("W207", include_str!("../../../../../docs/errors/W207.md")),
         ("W208", include_str!("../../../../../docs/errors/W208.md")),
         ("W209", include_str!("../../../../../docs/errors/W209.md")),

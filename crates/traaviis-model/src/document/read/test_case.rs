@@ -53,7 +53,8 @@ const STEP_EXTRAS: &[(&str, &[&str])] = &[
 ];
 const INCIDENT_ANSWERS: &[(&str, bool)] = &[("retry", true), ("fail", false)];
 const BUDGET_KEYS: Keys<'_> = Keys::new("an expected budget", &["spent", "reserved"]);
-const AMOUNT_KEYS: Keys<'_> = Keys::new("what a budget came to", &["usd", "tokens", "calls", "wall_time"]);
+const AMOUNT_KEYS: Keys<'_> =
+    Keys::new("what a budget came to", &["usd", "tokens", "calls", "wall_time"]);
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
