@@ -567,11 +567,7 @@ tests:
             "initial: s\nstates: {s: {budgets: {calls: 2, on_exceeded: pause}}}\nbudgets: {calls: 3, wall_time: 1h30m}",
             "",
         );
-        check_rest(
-            "initial: s\nstates: {s: {}}\nbudgets: {usd: \"0.50\", tokens: 100}",
-            "6:11: W190 feature_unavailable: `usd` is kept but not applied in this release (at /budgets/usd)\n\
-             6:24: W190 feature_unavailable: `tokens` is kept but not applied in this release (at /budgets/tokens)",
-        );
+        check_rest("initial: s\nstates: {s: {}}\nbudgets: {usd: \"0.50\", tokens: 100}", "");
         for (budgets, finding) in [
             (
                 "{}",
@@ -588,6 +584,14 @@ tests:
             (
                 "{calls: 1.5}",
                 "6:18: E101 `calls` must be a whole number from 1 to 1000000000000, not `1.5` (at /budgets/calls)",
+            ),
+            (
+                "{usd: 0}",
+                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0` (at /budgets/usd)",
+            ),
+            (
+                "{usd: 0.0000001}",
+                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0.0000001` (at /budgets/usd)",
             ),
             (
                 "{wall_time: 0s}",
@@ -611,6 +615,26 @@ tests:
         check_state(
             "{type: final, budgets: {calls: 1}}",
             "5:27: E104 `budgets` does not belong to a final state (at /states/s/budgets); a final state ends its parent; leave it out",
+        );
+    }
+
+    #[test]
+    fn priorities_are_written_out_and_small() {
+        check_effect("{type: call, function: f, priority: -10}", "");
+        check_rest("initial: s\nstates: {s: {}}\ndefaults: {priority: 10}", "");
+        for (priority, found) in
+            [("11", "`11`"), ("-11", "`-11`"), ("1.5", "`1.5`"), ("high", "text")]
+        {
+            check_rest(
+                &format!("initial: s\nstates: {{s: {{}}}}\ndefaults: {{priority: {priority}}}"),
+                &format!(
+                    "6:22: E101 `priority` must be a whole number from -10 to 10, found {found} (at /defaults/priority)"
+                ),
+            );
+        }
+        check_effect(
+            "{type: value, value: 1, priority: 300}",
+            "5:75: E140 `priority` must be a whole number from -10 to 10, found `300` (at /states/s/invoke/0/effect/priority)",
         );
     }
 
@@ -853,7 +877,7 @@ tests:
              6:20: E101 `E102` is not a warning that can be waived (at /x-waive/E102); errors must be repaired\n\
              6:36: E101 `W201` must not be empty (at /x-waive/W201)\n\
              6:46: E101 `W209` must be text, found a number (at /x-waive/W209); write it in quotes: \"5\"\n\
-             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W207`, `W208`, `W209`, `W210`",
+             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W206`, `W207`, `W208`, `W209`, `W210`",
         );
     }
 

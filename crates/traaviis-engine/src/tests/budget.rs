@@ -646,7 +646,12 @@ fn what_nobody_knows_counts_as_all_that_was_reserved() {
 #[test]
 fn a_model_without_price_counts_as_nothing_in_money_and_is_named() {
     let effect = "{type: call_llm, tier: small, prompt: hi}";
-    check_run("usd: 1", BROKE, effect, "ok work {\"cost_usd\": 0.9}", expect![[r#"
+    check_run(
+        "usd: 1",
+        BROKE,
+        effect,
+        "ok work {\"cost_usd\": 0.9}",
+        expect![[r#"
         > start
           - -> a
           reserve work calls 1; no price of tier small
@@ -657,10 +662,16 @@ fn a_model_without_price_counts_as_nothing_in_money_and_is_named() {
           done work = {"cost_usd":0.9}
           done.invoke.work -> ok
           finished completed {"cost_usd":0.9}
-    "#]]);
+    "#]],
+    );
     // Other calls have no price, whatever they answer.
     let call = "{type: call, function: f}";
-    check_run("usd: 1", BROKE, call, "ok work {\"cost_usd\": 0.9}", expect![[r#"
+    check_run(
+        "usd: 1",
+        BROKE,
+        call,
+        "ok work {\"cost_usd\": 0.9}",
+        expect![[r#"
         > start
           - -> a
           reserve work calls 1
@@ -670,7 +681,8 @@ fn a_model_without_price_counts_as_nothing_in_money_and_is_named() {
           done work = {"cost_usd":0.9}
           done.invoke.work -> ok
           finished completed {"cost_usd":0.9}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -574,22 +574,34 @@ fn a_missing_mock_is_named_so_that_it_can_be_added() {
         )
     };
     let ask = "{type: call_llm, prompt: a}";
-    check(&body(ask), expect![[r#"
+    check(
+        &body(ask),
+        expect![[r#"
         t: failed after 0s
           /tests/0: expected a mock for `call_llm` at `w`, found none; add `w` under `mocks`
-    "#]]);
-    check(&body(&format!("{{type: sequence, effects: [{ask}]}}")), expect![[r#"
+    "#]],
+    );
+    check(
+        &body(&format!("{{type: sequence, effects: [{ask}]}}")),
+        expect![[r#"
         t: failed after 0s
           /tests/0: expected a mock for `call_llm` at `w/0`, found none; give the effect an `id` and add it, or `w/0`, under `mocks`
-    "#]]);
-    check(&body(&format!("{{type: timeout, duration: 1s, effect: {ask}}}")), expect![[r#"
+    "#]],
+    );
+    check(
+        &body(&format!("{{type: timeout, duration: 1s, effect: {ask}}}")),
+        expect![[r#"
         t: failed after 0s
           /tests/0: expected a mock for `call_llm` at `w/body`, found none; give the effect an `id` and add it, or `w/body`, under `mocks`
-    "#]]);
-    check(&body("{type: parallel, effects: {mood: {type: call_llm, prompt: a}}}"), expect![[r#"
+    "#]],
+    );
+    check(
+        &body("{type: parallel, effects: {mood: {type: call_llm, prompt: a}}}"),
+        expect![[r#"
         t: failed after 0s
           /tests/0: expected a mock for `call_llm` at `w/mood`, found none; add `mood` under `mocks`
-    "#]]);
+    "#]],
+    );
     check(
         &body("{type: sequence, effects: [{id: ask, type: call_llm, prompt: a}]}"),
         expect![[r#"

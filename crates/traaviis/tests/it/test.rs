@@ -187,7 +187,7 @@ fn what_cannot_be_tested_is_a_finding_and_the_others_are_tested() {
         .file("pure.yaml", PURE)
         .file("shop.yaml", SHOP)
         .file("bad.yaml", &SHOP.replace("mocks", "moks"))
-        .file("task.yaml", &SHOP.replace("{status: failed, ", "{max_usd: 1, status: failed, "));
+        .file("task.yaml", &SHOP.replace("{status: failed, ", "{max_usd: much, status: failed, "));
     world.check("test pure.yaml bad.yaml task.yaml shop.yaml", expect![[r#"
         exit 1
         bad.yaml:21:18: E101 unknown key `moks` in a test

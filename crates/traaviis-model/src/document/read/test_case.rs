@@ -468,8 +468,21 @@ mod tests {
                 7:42: E101 `outcome` is missing in the answer (at /tests/0/steps/0/with)
                 7:53: E101 `with` is missing in the step (at /tests/0/steps/1)
                 7:87: E101 `with` belongs to `complete_task`, not to `crash` (at /tests/0/steps/2/with)
-                7:107: E190 feature_unavailable: `max_usd` is part of the language but not available in this release (at /tests/0/expect/max_usd)
             "#]],
+        );
+    }
+
+    #[test]
+    fn money_and_incidents_are_read() {
+        let test = good("{name: a, expect: {max_usd: 0, incidents: unknown_outcome}}");
+        assert_eq!(test.expect.max_usd_micros, Some(0));
+        assert_eq!(test.expect.incidents, Some(vec!["unknown_outcome".into()]));
+        let test = good("{name: a, expect: {max_usd: \"0.25\", incidents: []}}");
+        assert_eq!(test.expect.max_usd_micros, Some(250_000));
+        assert_eq!(test.expect.incidents, Some(Vec::new()));
+        check(
+            "  - {name: a, expect: {max_usd: much, budgets: {run: {spent: {usd: -1, tokens: 1.5}}}}}",
+            expect![[""]],
         );
     }
 
