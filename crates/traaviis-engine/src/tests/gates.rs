@@ -133,7 +133,7 @@ fn an_event_makes_cached_values_stale() {
     check(
         &running,
         r#"
-  - {name: what was asked before the event is not kept, mocks: {ask: [{value: 1, delay: 5s}, 2]}, steps: [{advance: 6s}], expect: {status: completed, called: {ask: 2}, output: 2}}
+  - {name: what was asked before the event is not kept, mocks: {ask: [{value: 1, delay: 3s}, 2]}, steps: [{advance: 6s}], expect: {status: completed, called: {ask: 2}, output: 2}}
 "#,
     );
 }

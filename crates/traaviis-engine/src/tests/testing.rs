@@ -505,7 +505,8 @@ fn max_usd_is_what_outcomes_say_and_the_most_where_they_say_nothing() {
             every try: failed after 1s
               /tests/4/expect/max_usd: expected a cost of at most $1.00, found $1.000993
             refusals are free: passed after 0s
-            a crash: passed after 0s
+            a crash: failed after 0s
+              /tests/6/expect/max_usd: expected a cost of at most $0.00, found $0.000993
         "#]],
     );
     check(

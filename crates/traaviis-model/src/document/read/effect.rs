@@ -171,7 +171,7 @@ impl Reader {
         }
     }
 
-    /// Reads who goes first: a whole number, not computed, so that it is known before anything runs.
+    /// Reads who goes first: a whole number and not computed, so it is known before anything runs.
     pub(super) fn priority(&mut self, at: &At<'_>, code: &'static str) -> Option<i8> {
         let priority = match at.node.kind {
             NodeKind::Int(it) => i8::try_from(it).ok(),
