@@ -317,7 +317,7 @@ fn calls_wait_for_a_slot_and_start_in_order() {
 }
 
 /// A payment whose call goes before or behind others.
-fn ranked(priority: i8) -> Arc<Machine> {
+fn ranked(priority: i8) -> std::sync::Arc<traaviis_engine::Machine> {
     machine(&PAYMENT.replacen(
         "initial:",
         &format!("defaults: {{priority: {priority}}}\ninitial:"),
