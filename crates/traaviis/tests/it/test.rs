@@ -194,7 +194,7 @@ fn what_cannot_be_tested_is_a_finding_and_the_others_are_tested() {
           hint: did you mean `mocks`?
         bad.yaml:22:24: E101 unknown key `moks` in a test
           hint: did you mean `mocks`?
-        task.yaml:22:70: E190 feature_unavailable: `max_usd` is part of the language but not available in this release
+        task.yaml:22:79: E101 `max_usd` must be dollars with at most 6 decimals, such as 0.50, found text
         shop.yaml: Shop 1.0.0
           ✓ pays
           ✓ is refused

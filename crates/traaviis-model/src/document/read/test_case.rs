@@ -482,7 +482,11 @@ mod tests {
         assert_eq!(test.expect.incidents, Some(Vec::new()));
         check(
             "  - {name: a, expect: {max_usd: much, budgets: {run: {spent: {usd: -1, tokens: 1.5}}}}}",
-            expect![[""]],
+            expect![[r#"
+                7:33: E101 `max_usd` must be dollars with at most 6 decimals, such as 0.50, found text (at /tests/0/expect/max_usd)
+                7:68: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, found a number (at /tests/0/expect/budgets/run/spent/usd)
+                7:80: E101 `tokens` must be a whole number from 0, found a number (at /tests/0/expect/budgets/run/spent/tokens)
+            "#]],
         );
     }
 
