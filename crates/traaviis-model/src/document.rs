@@ -590,8 +590,8 @@ tests:
                 "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0` (at /budgets/usd)",
             ),
             (
-                "{usd: 0.0000001}",
-                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0.0000001` (at /budgets/usd)",
+                "{usd: 0.5000001}",
+                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0.5000001` (at /budgets/usd)",
             ),
             (
                 "{wall_time: 0s}",
