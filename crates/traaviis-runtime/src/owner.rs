@@ -26,8 +26,7 @@ mod starting;
 mod upgrading;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::BuildHasherDefault,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
     sync::{
         Arc,
@@ -45,6 +44,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
+pub use crate::hasher::FixedHasher;
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
@@ -68,9 +68,6 @@ pub use message::{
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
-
-/// Hasher with fixed keys: the same run twice takes the same steps in the same order.
-pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
 
 /// Names an instance across tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
