@@ -151,7 +151,8 @@ enum Hold {
 /// A step on its way to the log.
 struct Pending {
     key: Key,
-    snapshot: Snapshot,
+    /// Shared from the beginning, so that it is not moved about.
+    snapshot: Arc<Snapshot>,
     records: Vec<Record>,
     requests: Vec<Request>,
     origin: Origin,
@@ -613,7 +614,8 @@ impl Owner {
         again: Option<Input>,
         outbox: &mut dyn Outbox,
     ) {
-        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        let Step { snapshot, records, requests } = step;
+        let snapshot = Arc::new(snapshot);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
@@ -722,7 +724,6 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
-        let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         instance.snapshot = Arc::clone(&snapshot);
