@@ -2,7 +2,7 @@
 //! that counted instructions can be compared where time cannot.
 //!
 //! `valgrind --tool=callgrind target/release/examples/transitions plain 20000`, and once more with
-//! a number of `0`; the difference is what the transitions cost.
+//! a number of `0`; the difference is what the transitions cost. The other kind is `guarded`.
 
 use std::{
     collections::HashMap,
