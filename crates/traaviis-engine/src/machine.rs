@@ -294,14 +294,15 @@ impl Machine {
 
     /// Returns which states are active in an instance.
     pub(crate) fn active_in(&self, snapshot: &traaviis_model::Snapshot) -> Vec<bool> {
-        let leaves = snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied());
-        self.active_with(&leaves.collect::<Vec<_>>())
+        self.active_with(
+            snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied()),
+        )
     }
 
     /// Returns which states are active when these and what is around them are.
-    pub(crate) fn active_with(&self, leaves: &[StateId]) -> Vec<bool> {
+    pub(crate) fn active_with(&self, leaves: impl Iterator<Item = StateId>) -> Vec<bool> {
         let mut active = vec![false; self.states.len()];
-        leaves.iter().flat_map(|it| self.ancestors(*it)).for_each(|it| active[it] = true);
+        leaves.flat_map(|it| self.ancestors(it)).for_each(|it| active[it] = true);
         active
     }
 
@@ -338,13 +339,14 @@ pub(crate) fn declaration<'e, T>(
     if is_reserved(name) || !is_event_name(name) {
         return None;
     }
+    // Nearly always it is declared by its own name.
+    if let Some(found) = events.get_key_value(name) {
+        return Some(found);
+    }
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     let ends: Vec<usize> = ends.collect();
     let families = ends.iter().rev().map(|end| format!("{}.*", &name[..*end]));
-    std::iter::once(name.to_string())
-        .chain(families)
-        .chain(["*".to_string()])
-        .find_map(|it| events.get_key_value(it.as_str()))
+    families.chain(["*".to_string()]).find_map(|it| events.get_key_value(it.as_str()))
 }
 
 impl Descriptor {

@@ -16,6 +16,7 @@ pub mod emission;
 pub mod event_ids;
 pub mod grant;
 pub mod ids;
+mod json;
 pub mod limits;
 pub mod permission;
 pub mod price;

@@ -17,6 +17,7 @@ pub mod correlation;
 pub mod error;
 mod fair;
 pub mod handle;
+mod hasher;
 mod inbox;
 pub mod index;
 pub mod library;

@@ -26,8 +26,7 @@ mod starting;
 mod upgrading;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::BuildHasherDefault,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
     sync::{
         Arc,
@@ -45,6 +44,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
+pub use crate::hasher::FixedHasher;
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
@@ -68,9 +68,6 @@ pub use message::{
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
-
-/// Hasher with fixed keys: the same run twice takes the same steps in the same order.
-pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
 
 /// Names an instance across tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,7 +151,8 @@ enum Hold {
 /// A step on its way to the log.
 struct Pending {
     key: Key,
-    snapshot: Snapshot,
+    /// Shared from the beginning, so that it is not moved about.
+    snapshot: Arc<Snapshot>,
     records: Vec<Record>,
     requests: Vec<Request>,
     origin: Origin,
@@ -615,7 +613,8 @@ impl Owner {
         again: Option<Input>,
         outbox: &mut dyn Outbox,
     ) {
-        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        let Step { snapshot, records, requests } = step;
+        let snapshot = Arc::new(snapshot);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
@@ -724,7 +723,6 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
-        let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         instance.snapshot = Arc::clone(&snapshot);
