@@ -1,6 +1,6 @@
 //! A stranger's first minutes: a project that runs, and what goes wrong on the way.
 
-use expect_test::expect;
+use expect_test::{Expect, expect};
 
 use crate::cli::World;
 
@@ -45,6 +45,51 @@ fn a_new_project_runs() {
         error: `demo-shop/workflow.yaml` is there already; it was not changed (file_exists)
     "#]],
     );
+}
+
+/// Runs a command in the project with one mistake planted in its workflow.
+fn planted(world: &World, from: &str, to: &str, line: &str, expected: Expect) {
+    let file = world.path("demo/workflow.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(good.matches(from).count(), 1, "`{from}` must stand once");
+    std::fs::write(&file, good.replacen(from, to, 1)).unwrap();
+    here(world, line, expected);
+    std::fs::write(&file, good).unwrap();
+}
+
+fn here(world: &World, line: &str, expected: Expect) {
+    let arguments: Vec<&str> = line.split(' ').collect();
+    let output = world.command(&arguments).current_dir(world.path("demo")).output().unwrap();
+    expected.assert_eq(&world.shown(&output));
+}
+
+/// Each message names the place and says how to go on.
+#[test]
+fn a_stranger_finds_the_way_back_from_five_mistakes() {
+    let world = World::new();
+    world.run(&["init", "demo"]);
+    here(&world, "test", expect![[r#""#]]);
+    let run = "run workflow.yaml --input input.json --event pay";
+    here(&world, run, expect![[r#""#]]);
+
+    planted(&world, "title: Demo", "titel: Demo", "test", expect![[r#""#]]);
+    planted(&world, "{target: paid,", "{target: payed,", "test", expect![[r#""#]]);
+    planted(&world, "\"${now}\"", "\"${now +}\"", "test", expect![[r#""#]]);
+    planted(
+        &world,
+        "paid_at: \"${now}\"",
+        "paid_at: \"${order.amount}\"",
+        "test",
+        expect![[r#""#]],
+    );
+    let call = "  waiting:\n    invoke: [{id: tell, effect: {type: call, function: mail.send}, onError: expired}]\n";
+    planted(&world, "  waiting:\n", call, "test --filter cancelled", expect![[r#""#]]);
+    planted(&world, "  waiting:\n", call, run, expect![[r#""#]]);
+    planted(&world, "[{send: pay}]", "[{send: pya}]", "test --filter paid", expect![[r#""#]]);
+    here(&world, "run workflow.yaml --input input.json --event pya", expect![[r#""#]]);
+    here(&world, "run workflow.yaml --input {}", expect![[r#""#]]);
+    // Outside of a project there is nothing to take.
+    world.check("test", expect![[r#""#]]);
 }
 
 #[test]
