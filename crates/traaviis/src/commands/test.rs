@@ -164,6 +164,7 @@ impl File<'_> {
                 .map(|it| {
                     let place = self.position(&it.pointer);
                     json!({
+                        "file": self.file(&it.pointer),
                         "path": it.pointer,
                         "line": place.map(|(line, _)| line),
                         "column": place.map(|(_, column)| column),
@@ -228,6 +229,7 @@ impl File<'_> {
                 .map(|(pointer, text)| {
                     let place = self.position(pointer);
                     json!({
+                        "file": self.file(pointer),
                         "path": pointer,
                         "line": place.map(|(line, _)| line),
                         "column": place.map(|(_, column)| column),
@@ -285,10 +287,16 @@ impl File<'_> {
         self.checked.positions.find(pointer)
     }
 
+    /// Returns the file of a pointer: this one, or that of a component.
+    fn file(&self, pointer: &str) -> &str {
+        self.checked.positions.file(pointer).unwrap_or(&self.checked.file)
+    }
+
     fn place(&self, pointer: &str) -> String {
+        let file = self.file(pointer);
         match self.position(pointer) {
-            Some((line, column)) => format!("{}:{line}:{column}", self.checked.file),
-            None => self.checked.file.clone(),
+            Some((line, column)) => format!("{file}:{line}:{column}"),
+            None => file.into(),
         }
     }
 }

@@ -146,6 +146,38 @@ fn findings_name_the_file_they_are_in() {
     "#]]);
 }
 
+/// A timer of the catalogue beside states that know nothing of it; its tests hold there too.
+#[test]
+fn a_component_of_the_catalogue_runs_beside_states() {
+    let world = World::new().file(
+        "cook.yaml",
+        r#"
+traaviis: "1"
+name: Cook
+version: 1.0.0
+components: [{use: Timer, as: alarm, at: cooking, mode: region, with: {duration: 5m}}]
+initial: cooking
+events: {done: {}}
+states:
+  cooking:
+    initial: mixing
+    onDone: served
+    states:
+      mixing: {on: {done: baking}}
+      baking: {on: {done: ready, alarm.timeout: ready}}
+      ready: {type: final}
+  served: {type: final}
+tests:
+  - name: the alarm ends the baking
+    steps: [{send: done}, {send: alarm.start}, {advance: 4m}, {crash: true}, {advance: 1m}]
+    expect: {status: completed, min_virtual_delay: 5m, max_virtual_delay: 5m}
+  - {name: starts in the middle, start: cooking.baking, steps: [{send: done}], expect: {state: served}}
+"#,
+    );
+    world.check("test cook.yaml", expect![[r#""#]]);
+    world.check("run cook.yaml --event done --event done", expect![[r#""#]]);
+}
+
 /// Each change to the component is a defect that some test of the example finds.
 #[test]
 fn planted_defects_of_the_component_are_found() {
