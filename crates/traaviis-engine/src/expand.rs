@@ -8,8 +8,8 @@
 //! 2. a state that is to take it as a region and has none yet gets regions (`wrap`);
 //! 3. its parameters get the values of `with` and its names those of the workflow (`rename`, and
 //!    `expression` for what stands in expressions);
-//! 4. its states, events, effects, validations, triggers, data and tests (`cases`) are added; a name
-//!    that is taken is E120.
+//! 4. its states, events, effects, validations, triggers, data and tests (`cases`) are added; a
+//!    name that is taken is E120.
 //!
 //! A component on its own is read as if an empty workflow used it: its exits are final states, its
 //! parameters have the first of their `examples`. So it can be checked and tested, but not run.

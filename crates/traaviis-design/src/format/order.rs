@@ -1,6 +1,6 @@
 //! The order of keys, taken from the JSON Schema of the language: what stands first there stands
-//! first here. `x-` keys and keys that the schema does not know come last, as they were; those of the
-//! document itself come after its labels.
+//! first here. `x-` keys and keys that the schema does not know come last, as they were; those of
+//! the document itself come after its labels.
 
 use std::sync::LazyLock;
 
