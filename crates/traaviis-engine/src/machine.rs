@@ -23,7 +23,7 @@ use traaviis_model::{
     Diagnostic, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
-    grant::Grant,
+    grant::{Grant, GrantKind},
     permission::Permission,
 };
 
@@ -226,6 +226,11 @@ impl Machine {
     /// Returns the definition this was compiled from.
     pub fn definition(&self) -> &Arc<Definition> {
         &self.definition
+    }
+
+    /// Returns the functions that the document calls by names it spells out.
+    pub fn written_functions(&self) -> impl Iterator<Item = &Text> {
+        self.granted.written(GrantKind::Tools)
     }
 
     /// Returns what the workflow may reach.

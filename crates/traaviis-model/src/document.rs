@@ -88,6 +88,11 @@ impl Positions {
         self.walk(pointer).map(|(place, _)| place)
     }
 
+    /// Returns the file of a JSON pointer, when it is not the document itself.
+    pub fn file(&self, pointer: &str) -> Option<&str> {
+        self.walk(pointer).and_then(|(_, file)| file).map(String::as_str)
+    }
+
     /// Returns the place of a pointer, and the file when it is not the document itself.
     fn walk(&self, pointer: &str) -> Option<((u32, u32), Option<&String>)> {
         let mut node = self.root.as_ref()?;

@@ -446,7 +446,11 @@ fn refused(error: Error) -> Failure {
         "permission_denied" => Exit::Denied,
         _ => Exit::Finding,
     };
-    Failure::new(exit, error.code(), error.to_string())
+    let failure = Failure::new(exit, error.code(), error.to_string());
+    match &error {
+        Error::Rejected(why) => failure.with_details(serde_json::Value::from(&why.details)),
+        _ => failure,
+    }
 }
 
 /// A data directory opened for reading.

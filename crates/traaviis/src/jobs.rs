@@ -192,6 +192,7 @@ impl Job {
             denied: it.exit == Exit::Denied,
             code: it.code,
             message: it.message,
+            details: it.details,
         });
         let done = Done { instance, error };
         self.write(&serde_json::json!(done))?;

@@ -46,6 +46,7 @@ impl Env for StartEnv<'_> {
                 ("instance_id", Value::from(self.id.to_string())),
                 ("parent_id", parent_value(self.lineage)),
                 ("started_at", Value::Time(self.now)),
+                ("attempt", Value::Int(1)),
             ])),
             _ => None,
         }

@@ -41,7 +41,7 @@ pub(super) fn check(
     findings.extend(checks.not_called());
     findings.extend(checks.order());
     findings.extend(checks.overlap());
-    findings.extend(checks.min_virtual_delay());
+    findings.extend(checks.virtual_delay());
     findings.extend(checks.emitted());
     findings.extend(checks.budgets());
     findings.extend(checks.incidents());
@@ -245,13 +245,18 @@ impl Checks<'_> {
         })
     }
 
-    fn min_virtual_delay(&self) -> Option<Finding> {
+    fn virtual_delay(&self) -> Option<Finding> {
         let snapshot = self.run.snapshot();
         let found = snapshot.updated_at.since(snapshot.created_at);
-        let wanted = self.expect.min_virtual_delay.filter(|it| found < *it)?;
-        let (expected, found) =
-            (format!("at least {wanted} from start to end"), format!("{found}"));
-        Some(Finding::new(self.at("min_virtual_delay"), expected, found))
+        let least = self.expect.min_virtual_delay.filter(|it| found < *it);
+        let most = self.expect.max_virtual_delay.filter(|it| found > *it);
+        let (key, words, wanted) = match (least, most) {
+            (Some(least), _) => ("min_virtual_delay", "at least", least),
+            (None, Some(most)) => ("max_virtual_delay", "at most", most),
+            (None, None) => return None,
+        };
+        let expected = format!("{words} {wanted} from start to end");
+        Some(Finding::new(self.at(key), expected, found.to_string()))
     }
 
     fn emitted(&self) -> Option<Finding> {

@@ -117,6 +117,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
     let connector = args.connectors.connector(args.file.parent())?;
+    let unbound = args.connectors.unbound(args.file.parent(), machine.written_functions())?;
+    unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
     let data = Arc::new(Data::open(dir, connector, Some(&args.file))?);
@@ -137,6 +139,21 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let exit = result?;
     closed?;
     Ok(exit)
+}
+
+/// Says which functions of the document a call will not find, before it is too late to bind them.
+fn unbound_text(names: &[&Text]) -> Option<String> {
+    let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    let (what, them) = match names.len() {
+        0 => return None,
+        1 => ("the function", "it"),
+        _ => ("the functions", "one of them"),
+    };
+    let names = quoted.join(", ");
+    Some(format!(
+        "nobody binds {what} {names}: a call of {them} fails with unknown_function; \
+         name an endpoint in `connectors.yaml` beside the workflow, or give `--connectors FILE`"
+    ))
 }
 
 /// One call of the command.
@@ -277,6 +294,8 @@ impl Run<'_> {
         begun: Instant,
     ) -> anyhow::Result<Exit> {
         let mut told = Told::default();
+        // An event that came too late, because the run ended meanwhile.
+        let mut late = Vec::new();
         let sender =
             self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role });
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
@@ -292,7 +311,8 @@ impl Run<'_> {
                 return Err(broken(&snapshot, show.place.seq).into());
             }
             if snapshot.status.is_finished() {
-                let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
+                let left = events.as_slice().iter().map(|it| &it.name);
+                let unsent: Vec<&str> = late.iter().chain(left).map(|it: &String| &**it).collect();
                 return Ok(self.finish(&snapshot, begun.elapsed(), &unsent));
             }
             let is_at_rest = is_at_rest(&snapshot);
@@ -300,7 +320,10 @@ impl Run<'_> {
                 && (is_at_rest || self.accepts(&snapshot, &event.name))
                 && let Some(Event { name, data, id: event_id }) = events.next()
             {
-                sender.send_once(id, &name, data, Some(event_id))?;
+                match sender.send_once(id, &name, data, Some(event_id)) {
+                    Err(_) if self.has_ended(id)? => late.push(name),
+                    sent => drop(sent?),
+                }
                 continue;
             }
             self.tell_wait(&snapshot, is_at_rest, &mut told)?;
@@ -312,6 +335,10 @@ impl Run<'_> {
                 Note::Failed(failure) => return Err(failure.into()),
             }
         }
+    }
+
+    fn has_ended(&self, id: InstanceId) -> Result<bool, Failure> {
+        Ok(self.data.state(id)?.is_some_and(|it| it.status.is_finished()))
     }
 
     fn catch_up(&self, id: InstanceId, show: &mut Show) -> Result<(), Failure> {

@@ -276,6 +276,9 @@ pub struct Problem {
     pub code: String,
     /// For the person.
     pub message: String,
+    /// Facts for programs.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
     /// Refused rather than wrong.
     #[serde(default)]
     pub denied: bool,
@@ -293,6 +296,7 @@ impl Reply {
                     denied: failure.exit == Exit::Denied,
                     code: failure.code,
                     message: failure.message,
+                    details: failure.details,
                 }),
             },
         }
@@ -305,6 +309,7 @@ impl Reply {
                 exit: if problem.denied { Exit::Denied } else { Exit::Finding },
                 code: problem.code,
                 message: problem.message,
+                details: problem.details,
             }),
             None => Ok(self.ok.unwrap_or_default()),
         }

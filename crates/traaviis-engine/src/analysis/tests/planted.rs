@@ -138,15 +138,15 @@ fn order() -> Vec<Mutation> {
         ("E140", "type: saga", "type: sage"),
         ("E140", "on_cancel: compensate", "budget: {calls: -1}"),
         ("E153", "on_cancel: compensate", "budget: {wall_time: 19s}"),
-        ("E150", "initial: validating", "migrations: [{from: '>=1.0.0'}]\ninitial: validating"),
+        ("E152", "initial: validating", "migrations: [{from: '>=1.0.0'}]\ninitial: validating"),
         ("E190", "on_cancel: compensate", "redact: {in: mask}"),
         ("E151", "  fulfilling:\n", "  fulfilling:\n    permissions: {hosts: [a.org]}\n"),
         (
-            "E152",
+            "E150",
             "  fulfilling:\n",
             "  fulfilling:\n    permissions: {tools: ['shipping.*', 'inventory.*']}\n",
         ),
-        ("E152", "function: shipping.book", "function: '${data.order.card}'"),
+        ("E150", "function: shipping.book", "function: '${data.order.card}'"),
         ("W201", "{target: rejected}", "{target: failed}"),
         ("W202", "after: {15m: failed}\n", "after: {15m: asked}\n  asked: {after: {1d: asked}}\n"),
         ("W203", "guard: event.data.compensated}, {target: failed}", "}, {target: failed}"),
@@ -205,7 +205,7 @@ fn every_defect_planted_in_the_use_of_a_component_is_found() {
 
 fn invoice() -> Vec<Mutation> {
     mutations(&[
-        ("E120", "    at: unpaid\n", "    at: unpaid\n    mode: region\n"),
+        ("E120", "data: {initial: {number", "data: {initial: {reminder: 1, number"),
         ("E121", "use: Reminder@1", "use: Remainder@1"),
     ])
 }

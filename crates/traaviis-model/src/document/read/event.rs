@@ -152,7 +152,12 @@ impl Reader {
 /// Returns whom a reserved name belongs to; none for a free one.
 fn reserved(name: &str) -> Option<String> {
     let segment = name.split('.').next().unwrap_or_default();
-    is_reserved(segment).then(|| format!("names starting with `{segment}` belong to the engine"))
+    let own = match segment {
+        "error" => "; errors of your own are raised without being declared",
+        _ => "",
+    };
+    is_reserved(segment)
+        .then(|| format!("names starting with `{segment}` belong to the engine{own}"))
 }
 
 /// Says whether events whose name starts with this segment belong to the engine.

@@ -20,7 +20,8 @@ use crate::{
     value::Value,
 };
 
-pub(super) const KNOWN: &[&str] = &["name", "description", "input", "mocks", "steps", "expect"];
+pub(super) const KNOWN: &[&str] =
+    &["name", "description", "start", "input", "mocks", "steps", "expect"];
 const KEYS: Keys<'_> = Keys::new("a test", KNOWN);
 pub(super) const EXPECT_KNOWN: &[&str] = &[
     "state",
@@ -32,6 +33,7 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "order",
     "overlap",
     "min_virtual_delay",
+    "max_virtual_delay",
     "emitted",
     "budgets",
     "incidents",
@@ -104,6 +106,7 @@ impl Reader {
         }
         let expect = self.required(&fields, "expect", "the test");
         Some(TestCase {
+            start: self.texts_of(&fields, "start"),
             input: fields.get("input").map_or_else(Value::empty_map, |it| it.value()),
             mocks: fields.get("mocks").map_or_else(Vec::new, |it| self.mocks(&it)),
             steps: fields.get("steps").map_or_else(Vec::new, |it| self.test_steps(&it)),
@@ -255,7 +258,8 @@ impl Reader {
             self.report(at.error("E101", "`expect` is empty").hint(hint));
         }
         let overlap = fields.get("overlap").map_or_else(Vec::new, |it| self.groups(&it));
-        let delay = fields.get("min_virtual_delay");
+        let mut delay = |key: &str| fields.get(key).and_then(|it| self.span(&it));
+        let (at_least, at_most) = (delay("min_virtual_delay"), delay("max_virtual_delay"));
         Some(Expectations {
             state: self.texts_of(&fields, "state"),
             status: fields.get("status").and_then(|it| self.choice(&it, "E101", STATUSES)),
@@ -265,7 +269,8 @@ impl Reader {
             not_called: self.texts_of(&fields, "not_called"),
             order: self.texts_of(&fields, "order"),
             overlap,
-            min_virtual_delay: delay.and_then(|it| self.span(&it)),
+            min_virtual_delay: at_least,
+            max_virtual_delay: at_most,
             emitted: fields.get("emitted").map_or_else(Vec::new, |it| self.emitted(&it)),
             budgets: fields.get("budgets").map_or_else(Vec::new, |it| self.expected_budgets(&it)),
             incidents: fields.get("incidents").map(|it| self.texts(&it)),
