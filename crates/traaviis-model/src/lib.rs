@@ -18,6 +18,7 @@ pub mod grant;
 pub mod ids;
 pub mod limits;
 pub mod permission;
+pub mod privacy;
 pub mod record;
 pub mod snapshot;
 pub mod tenant;

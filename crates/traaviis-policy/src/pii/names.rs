@@ -1,0 +1,301 @@
+//! People, places, companies and addresses, by words and by what stands beside them.
+//!
+//! Lists of given names, places and everyday words are the gazetteer; the rest is told by form.
+//! Without a model this stays guessing, so every finding says how sure it is.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use regex::Regex;
+use traaviis_model::privacy::PiiType;
+
+use super::claims::Claims;
+
+static GIVEN: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/given.txt")));
+static PLACES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/places.txt")));
+static COMMON: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/common.txt")));
+
+fn list(words: &'static str) -> BTreeSet<&'static str> {
+    words.split_ascii_whitespace().collect()
+}
+
+/// Words before the name of a person.
+const TITLES: &[&str] = &[
+    "mr", "mrs", "ms", "miss", "dr", "prof", "professor", "sir", "madam", "mme", "herr", "frau",
+    "señor", "señora", "signor", "signora", "doctor",
+];
+/// Words after which a capitalised name is the name of a person.
+const CUES: &[&str] = &[
+    "customer", "name", "named", "attention", "attn", "contact", "call", "dear", "hi", "hello",
+    "user", "by", "client", "patient", "employee", "colleague", "i'm", "im", "under", "add",
+    "starring", "features", "driver", "sincerely", "regards", "cc", "mother", "father", "brother",
+    "sister", "wife", "husband", "friend", "partner", "manager", "recipient", "sender", "signed",
+    "assigned", "approved", "author", "guest", "passenger", "why is", "me", "assistant", "producer",
+    "says", "cheers", "thanks", "beneficiary", "not by", "on the",
+];
+/// Words that stand inside a name in lower case.
+const PARTICLES: &[&str] =
+    &["van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "el", "bin", "al", "ten", "ter", "zu", "du"];
+/// Last words of companies and institutions.
+const COMPANIES: &[&str] = &[
+    "inc", "llc", "ltd", "limited", "gmbh", "ag", "corp", "corporation", "co", "plc", "sa", "spa",
+    "srl", "bv", "nv", "oy", "ab", "kg", "bank", "group", "holdings", "university", "hospital",
+    "orchestra", "foundation", "institute", "partners", "associates", "labs", "technologies",
+    "capital", "insurance", "airlines", "industries", "solutions", "systems",
+];
+/// Words after which a place is named.
+const PLACE_CUES: &[&str] = &["from", "in", "to", "live", "lives", "near", "visit", "southern", "northern", "eastern", "western"];
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the pattern is constant")
+}
+
+/// One capitalised word.
+const CAP: &str = r"\p{Lu}[\p{L}'’-]*";
+/// The end of a street's name.
+const ROAD: &str = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Sq|Terrace|Way|Parkway|Pkwy|Highway|Hwy|Crescent|Close|Alley|Strasse|Straße|Allee|Platz|Gasse|Weg|Gatan|utca|út|tér|straat|laan";
+/// The beginning of a street's name.
+const RUE: &str = "Rue|Via|Viale|Calle|Avenida|Avenue|Av|Plaza|Piazza|Boulevard|Rua|Place|Chemin|Corso|Carrer|Largo|Ulica|ul";
+
+static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
+    let word = format!(r"(?:{CAP}|[dD]e|du|des|la|le|del|della)");
+    let number = r"[0-9]{1,5}[A-Za-z]?";
+    let road = format!(r"(?:{CAP} ){{1,4}}(?:{ROAD})\b\.?|\p{{Lu}}\p{{L}}+(?:stra(?:ß|ss)e|str\.|gasse|weg|platz|allee|gatan|gata|vägen|straat|laan|vej|gade|veien)\b|(?:{RUE})\.? (?:{word} ?){{1,4}}");
+    let tail = format!(
+        r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|#)\.? ?[0-9A-Za-z-]{{1,6}})?(?:[,\s]{{1,3}}(?:[0-9]{{4,6}} {CAP}(?: {CAP})?|(?:{CAP}[ ,]{{1,2}}){{1,3}}(?:[A-Z]{{2}},? )?[0-9]{{4,6}}))?"
+    );
+    let boxes = r"(?:P\.? ?O\.? Box|PSC|Box|Postfach|Suite|Apt\.?) [0-9]{1,6}(?:, Box [0-9]{1,6})?(?:\s(?:APO|FPO|DPO) A[AEP] [0-9]{5})?";
+    pattern(&format!(r"(?:{number},? (?:{road})|(?:{road}),? ?{number}\b){tail}|\b(?:{boxes})\b"))
+});
+
+/// Words after which an address follows, whatever its form.
+static ADDRESS_CUE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i-u:\b(?:address(?: of [a-z ,]{1,40})? is|address:|address to|my address|lives? (?:at|on)|meet you at|returns? to|office is at|sent to|ship to|deliver to|station is on|enter on|reside at|located at|it is|credit card to|following\?|user:)\s+)",
+    )
+});
+
+/// Takes addresses: streets with a number, boxes, and what follows a word for them.
+pub(super) fn addresses(text: &str, claims: &mut Claims) {
+    for it in ADDRESS.find_iter(text) {
+        let end = it.start() + it.as_str().trim_end_matches([',', ' ', '\n']).len();
+        claims.take((it.start(), end), PiiType::Address, 0.8, "street");
+    }
+    for it in ADDRESS_CUE.find_iter(text) {
+        let end = address_end(text, it.end());
+        let part = &text[it.end()..end];
+        let has = |is: fn(char) -> bool| part.chars().any(is);
+        if has(|it| it.is_ascii_digit()) && has(char::is_alphabetic) {
+            claims.take((it.end(), end), PiiType::Address, 0.7, "address_by_word");
+        }
+    }
+}
+
+/// Returns where an address ends that begins at a byte: at the first everyday word.
+fn address_end(text: &str, start: usize) -> usize {
+    /// Words of one address.
+    const WORDS: usize = 16;
+    let mut end = start;
+    let mut at = start;
+    for word in text[start..].split_inclusive(char::is_whitespace).take(WORDS) {
+        let bare = word.trim();
+        let first = bare.chars().next();
+        let is_part = first.is_some_and(|it| it.is_uppercase() || it.is_ascii_digit())
+            || PARTICLES.contains(&bare)
+            || bare.chars().count() <= 4 && bare.ends_with(['.', ','])
+            || matches!(bare, "u." | "utca" | "út" | "tér" | "str" | "and" | "na");
+        if !bare.is_empty() && !is_part {
+            break;
+        }
+        at += word.len();
+        if !bare.is_empty() {
+            end = at - (word.len() - word.trim_end().len());
+        }
+        if bare.ends_with(['?', '!']) {
+            break;
+        }
+    }
+    start + text[start..end].trim_end_matches(['?', '!', '.', ',']).len()
+}
+
+/// A word of a text.
+#[derive(Clone, Copy)]
+struct Word<'t> {
+    text: &'t str,
+    start: usize,
+    end: usize,
+    is_capital: bool,
+    /// Stands at the beginning of a sentence or line.
+    is_first: bool,
+}
+
+impl Word<'_> {
+    fn lower(&self) -> String {
+        self.text.to_lowercase()
+    }
+}
+
+/// Takes names of people, places and companies: runs of capitalised words.
+pub(super) fn find(text: &str, claims: &mut Claims) {
+    let words = words(text);
+    let mut at = 0;
+    while at < words.len() {
+        if !words[at].is_capital || claims.overlaps(words[at].start, words[at].end) {
+            at += 1;
+            continue;
+        }
+        let mut end = at + 1;
+        while end < words.len() && joins(text, &words, end, claims) {
+            end += 1;
+        }
+        while !words[end - 1].is_capital {
+            end -= 1;
+        }
+        Run { text, words: &words, at, end }.take(claims);
+        at = end;
+    }
+}
+
+/// Says whether a word goes on with the name before it.
+fn joins(text: &str, words: &[Word<'_>], at: usize, claims: &Claims) -> bool {
+    let (before, word) = (words[at - 1], words[at]);
+    let gap = &text[before.end..word.start];
+    let is_initial = before.text.chars().count() <= 2 && before.is_capital;
+    let is_title = TITLES.contains(&before.lower().as_str());
+    let is_near = gap == " " || gap == ". " && (is_initial || is_title);
+    is_near
+        && !claims.overlaps(word.start, word.end)
+        && (word.is_capital
+            || PARTICLES.contains(&word.text)
+                && words.get(at + 1).is_some_and(|it| it.is_capital || PARTICLES.contains(&it.text)))
+}
+
+fn words(text: &str) -> Vec<Word<'_>> {
+    let mut words: Vec<Word<'_>> = Vec::new();
+    let mut start = None;
+    for (at, letter) in text.char_indices().chain([(text.len(), ' ')]) {
+        let inner = start.is_some() && matches!(letter, '\'' | '’' | '-');
+        match (start, letter.is_alphabetic() || inner) {
+            (None, true) => start = Some(at),
+            (Some(from), false) => {
+                start = None;
+                let part = text[from..at].trim_end_matches(['\'', '’', '-']);
+                let part = part.strip_suffix("'s").or(part.strip_suffix("’s")).unwrap_or(part);
+                let gap = words.last().map_or("\n", |it: &Word<'_>| &text[it.end..from]);
+                // Letters inside a token of digits are no word.
+                let is_token = |it: Option<char>| it.is_some_and(|it| it.is_ascii_digit() || it == '_' || it == '@');
+                if is_token(text[..from].chars().next_back()) || is_token(text[at..].chars().next()) {
+                    continue;
+                }
+                words.push(Word {
+                    text: part,
+                    start: from,
+                    end: from + part.len(),
+                    is_capital: part.starts_with(char::is_uppercase),
+                    is_first: gap.contains(['.', '!', '?', '\n']) && !gap.ends_with(". ") || gap.contains("? "),
+                });
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+/// Words that stand together and are capitalised.
+struct Run<'a, 't> {
+    text: &'t str,
+    words: &'a [Word<'t>],
+    at: usize,
+    end: usize,
+}
+
+impl Run<'_, '_> {
+    /// Cuts the run at everyday words, and takes what is left.
+    fn take(&self, claims: &mut Claims) {
+        let all = &self.words[self.at..self.end];
+        let last = all[all.len() - 1].lower();
+        if all.len() >= 2 && COMPANIES.contains(&last.as_str()) {
+            let first = all.iter().position(|it| !is_common(it) || !it.is_first).unwrap_or(0);
+            let part = (all[first].start, all[all.len() - 1].end);
+            if all.len() - first >= 2 {
+                claims.take(part, PiiType::Organization, 0.7, "company_by_word");
+            }
+            return;
+        }
+        let mut from = self.at;
+        let mut titled = false;
+        // Everyday words beside the run's names make them a title or a heading.
+        let everyday = all.iter().skip(1).filter(|it| is_common(it)).count();
+        for at in self.at..=self.end {
+            let is_cut = at == self.end || is_common(&self.words[at]) || is_title(&self.words[at]);
+            if !is_cut {
+                continue;
+            }
+            if from < at {
+                self.name(from, at, titled, everyday > 0, claims);
+            }
+            titled = at < self.end && is_title(&self.words[at]);
+            from = at + 1;
+        }
+    }
+
+    fn name(&self, mut from: usize, mut to: usize, titled: bool, heading: bool, claims: &mut Claims) {
+        while from < to && PARTICLES.contains(&self.words[from].text) {
+            from += 1;
+        }
+        while from < to && !self.words[to - 1].is_capital {
+            to -= 1;
+        }
+        if from == to {
+            return;
+        }
+        let words = &self.words[from..to];
+        let lower: Vec<String> = words.iter().map(Word::lower).collect();
+        let part = (words[0].start, words[words.len() - 1].end);
+        let long = words.iter().filter(|it| it.text.chars().count() > 1).count();
+        let is_place = |it: &String| PLACES.contains(it.as_str());
+        let is_given = GIVEN.contains(lower[0].split('-').next().unwrap_or_default());
+        let cued = self.cued(from);
+        if titled && words.len() <= 4 {
+            return claims.take(part, PiiType::Person, 0.85, "name_by_title");
+        }
+        if lower.iter().all(is_place) && !(is_given && cued) {
+            return claims.take(part, PiiType::Location, 0.75, "place");
+        }
+        if words.len() == 1 && self.before(from).is_some_and(|it| PLACE_CUES.contains(&it.as_str())) && !is_given {
+            return claims.take(part, PiiType::Location, 0.5, "place_by_word");
+        }
+        let is_shouted = part.1 - part.0 > 3 && words.iter().all(|it| it.text.chars().all(char::is_uppercase));
+        let is_name = words.len() <= 4 && !lower.iter().any(is_place);
+        let confidence = match (words.len(), is_given) {
+            (2..=4, true) => 0.85,
+            (1, true) if !is_shouted => 0.65,
+            (1..=4, false) if cued && is_name && !is_shouted => 0.6,
+            (2..=3, false) if is_name && long >= 1 && !heading && !is_shouted => 0.5,
+            _ => return,
+        };
+        claims.take(part, PiiType::Person, confidence, "name");
+    }
+
+    /// Returns the word before in the same sentence.
+    fn before(&self, at: usize) -> Option<String> {
+        let word = &self.words[at];
+        let before = at.checked_sub(1).map(|it| self.words[it])?;
+        let gap = &self.text[before.end..word.start];
+        (gap.len() <= 6 && !gap.contains(['!', '?', '.'])).then(|| before.lower())
+    }
+
+    fn cued(&self, at: usize) -> bool {
+        let Some(before) = self.before(at) else { return false };
+        let two = at.checked_sub(2).map(|it| format!("{} {before}", self.words[it].lower()));
+        let is_is = |it: &String| matches!(it.as_str(), "name is" | "to" | "i am" | "is called");
+        CUES.contains(&before.as_str()) || two.as_ref().is_some_and(is_is)
+    }
+}
+
+fn is_title(word: &Word<'_>) -> bool {
+    TITLES.contains(&word.lower().as_str())
+}
+
+fn is_common(word: &Word<'_>) -> bool {
+    !is_title(word) && word.is_capital && COMMON.contains(word.lower().trim_end_matches("n't"))
+}
