@@ -1,7 +1,7 @@
-//! What a workflow that compiles probably gets wrong: the warnings W201 to W209.
+//! What a workflow that compiles probably gets wrong: the warnings W201 to W211.
 //!
 //! Each group of findings is a file: states ([`reach`], [`waiting`]), candidates ([`choice`] over
-//! the sets of [`guard`]), effects ([`effects`]) and events ([`events`]). All of them read one
+//! the sets of [`guard`]), effects ([`effects`]), events ([`events`]) and personal data ([`personal`]). All of them read one
 //! [`Chart`], the compiled states beside the states as written.
 //!
 //! Invariants: a finding is reported only where the document alone proves it, so nothing that data
@@ -22,6 +22,8 @@ mod effects;
 
 mod events;
 
+mod personal;
+
 use traaviis_model::{Diagnostic, Severity};
 
 use crate::machine::Machine;
@@ -38,6 +40,7 @@ pub(crate) fn analyse(machine: &Machine) -> Vec<Diagnostic> {
     choice::check(&chart, &mut found);
     effects::check(&chart, &mut found);
     events::check(&chart, &mut found);
+    personal::check(&chart, &mut found);
     waiting::check(&chart, &mut found);
     let waivers = &machine.definition().waivers;
     found.retain(|it| waivers.reason(it.code, &it.path).is_none());

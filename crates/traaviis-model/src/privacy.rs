@@ -101,6 +101,8 @@ words! {
 pub struct Redact {
     /// Of what goes out; none leaves it as it is.
     pub input: Option<PiiMode>,
+    /// The author has said what is done with what goes out, also when that is nothing.
+    pub is_input_said: bool,
     /// Of what comes back; none leaves it as it is.
     pub output: Option<PiiMode>,
 }

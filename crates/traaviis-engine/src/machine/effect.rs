@@ -10,6 +10,7 @@ use traaviis_model::{
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
+    privacy::Redact,
     record::ParentClose,
 };
 
@@ -55,6 +56,8 @@ pub struct CallParams {
     pub key: Option<Template>,
     /// Set for a call that starts a child.
     pub spawn: Option<SpawnDef>,
+    /// What is done with personal data that goes out and comes back.
+    pub redact: Redact,
 }
 
 /// How a child is started.
@@ -780,6 +783,7 @@ impl Build<'_> {
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
             spawn: None,
+            redact: effect.redact.unwrap_or_default(),
         }))
     }
 
@@ -847,6 +851,7 @@ impl Build<'_> {
             on_unknown: Some(OnUnknown::Retry),
             key,
             spawn,
+            redact: Redact::default(),
         }))
     }
 
@@ -881,6 +886,7 @@ impl Build<'_> {
             on_unknown: None,
             key: None,
             spawn: None,
+            redact: Redact::default(),
         };
         let kind = EffectKind::Call(Box::new(params));
         Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })

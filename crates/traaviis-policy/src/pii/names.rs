@@ -32,6 +32,14 @@ const CUES: &[&str] = &[
     "assigned", "approved", "author", "guest", "passenger", "why is", "me", "assistant", "producer",
     "says", "cheers", "thanks", "beneficiary", "not by", "on the",
 ];
+/// What people do, and little else.
+const ACTS: &[&str] = &[
+    "lives", "lived", "said", "says", "shouted", "asked", "asks", "told", "wrote", "writes",
+    "works", "worked", "spent", "thinks", "wants", "wanted", "replied", "agreed", "married",
+    "called", "calls", "reported", "complained", "ordered", "bought",
+];
+/// How a sentence goes on that speaks to somebody.
+const ASKS: &[&str] = &["can", "could", "please", "would", "will", "do", "did", "are", "you", "we", "what"];
 /// Words that stand inside a name in lower case.
 const PARTICLES: &[&str] =
     &["van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "el", "bin", "al", "ten", "ter", "zu", "du"];
@@ -153,6 +161,24 @@ pub(super) fn find(text: &str, claims: &mut Claims) {
         Run { text, words: &words, at, end }.take(claims);
         at = end;
     }
+    mentions(&words, claims);
+}
+
+/// Takes a last name that stands alone where the full name stands, too.
+fn mentions(words: &[Word<'_>], claims: &mut Claims) {
+    let is_person = |it: &&Word<'_>| {
+        claims.at(it.start).is_some_and(|it| it.kind == Some(PiiType::Person))
+    };
+    let known: BTreeSet<&str> = words
+        .iter()
+        .filter(is_person)
+        .filter(|it| it.is_capital && it.text.chars().count() > 2 && !is_common(it))
+        .map(|it| it.text)
+        .collect();
+    let again = words.iter().filter(|it| known.contains(it.text) && claims.at(it.start).is_none());
+    for word in again.copied().collect::<Vec<_>>() {
+        claims.take((word.start, word.end), PiiType::Person, 0.6, "name_again");
+    }
 }
 
 /// Says whether a word goes on with the name before it.
@@ -254,7 +280,8 @@ impl Run<'_, '_> {
         let long = words.iter().filter(|it| it.text.chars().count() > 1).count();
         let is_place = |it: &String| PLACES.contains(it.as_str());
         let is_given = GIVEN.contains(lower[0].split('-').next().unwrap_or_default());
-        let cued = self.cued(from);
+        let cued = self.cued(from) || self.acts(from, to) || self.speaks(from, to);
+        let titled = titled || self.before(from).is_some_and(|it| TITLES.contains(&it.as_str()));
         if titled && words.len() <= 4 {
             return claims.take(part, PiiType::Person, 0.85, "name_by_title");
         }
@@ -281,13 +308,38 @@ impl Run<'_, '_> {
         let word = &self.words[at];
         let before = at.checked_sub(1).map(|it| self.words[it])?;
         let gap = &self.text[before.end..word.start];
+        if gap == ". " && is_title(&before) {
+            return Some(before.lower());
+        }
         (gap.len() <= 6 && !gap.contains(['!', '?', '.'])).then(|| before.lower())
+    }
+
+    /// Says whether what follows is what people do.
+    fn acts(&self, from: usize, to: usize) -> bool {
+        let Some(next) = self.words.get(to).filter(|_| self.words[from].is_first) else {
+            return false;
+        };
+        let gap = &self.text[self.words[to - 1].end..next.start];
+        match gap {
+            " " => ACTS.contains(&next.text),
+            ", " => ASKS.contains(&next.text),
+            _ => false,
+        }
+    }
+
+    /// Says whether a line begins with who speaks.
+    fn speaks(&self, from: usize, to: usize) -> bool {
+        let before = &self.text[..self.words[from].start];
+        let after = &self.text[self.words[to - 1].end..];
+        (before.is_empty() || before.ends_with('\n')) && after.starts_with(": ")
     }
 
     fn cued(&self, at: usize) -> bool {
         let Some(before) = self.before(at) else { return false };
         let two = at.checked_sub(2).map(|it| format!("{} {before}", self.words[it].lower()));
-        let is_is = |it: &String| matches!(it.as_str(), "name is" | "to" | "i am" | "is called");
+        let is_is = |it: &String| {
+            matches!(it.as_str(), "name is" | "i am" | "is called" | "it to" | "why is" | "who is")
+        };
         CUES.contains(&before.as_str()) || two.as_ref().is_some_and(is_is)
     }
 }
@@ -297,5 +349,11 @@ fn is_title(word: &Word<'_>) -> bool {
 }
 
 fn is_common(word: &Word<'_>) -> bool {
-    !is_title(word) && word.is_capital && COMMON.contains(word.lower().trim_end_matches("n't"))
+    let lower = word.lower();
+    let stem = lower.split(['\'', '’']).next().unwrap_or_default().trim_end_matches('n');
+    let is_initial = word.text.len() == 1 && word.text != "I" && word.text != "A";
+    !is_title(word)
+        && word.is_capital
+        && !is_initial
+        && (COMMON.contains(lower.as_str()) || stem.len() < lower.len() && COMMON.contains(stem))
 }

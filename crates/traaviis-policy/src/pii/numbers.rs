@@ -261,7 +261,8 @@ impl Window<'_> {
         if whole.starts_with('+') {
             return (7..=15).contains(&count).then_some(0.95).filter(|_| digits[0] != b'0');
         }
-        if whole.contains('+') || hint == Some(Hint::Other) {
+        // A social security number that nobody gives out is no telephone number.
+        if whole.contains('+') || hint == Some(Hint::Other) || self.is(&[3, 2, 4], "-") {
             return None;
         }
         let sizes: Vec<usize> = self.sizes().collect();
