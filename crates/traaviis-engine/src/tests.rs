@@ -21,6 +21,7 @@ mod incident;
 mod interpreter;
 mod operate;
 mod people;
+mod privacy;
 pub(crate) mod reference;
 mod reopen;
 mod retry;

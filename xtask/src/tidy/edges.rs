@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "traaviis",
         &[
             "traaviis-model",
+            "traaviis-policy",
             "traaviis-engine",
             "traaviis-design",
             "traaviis-ports",

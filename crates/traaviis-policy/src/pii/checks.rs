@@ -25,7 +25,7 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
 pub(super) enum Card {
     /// Length and prefix are those of one network.
     Certain,
-    /// Short numbers that other things have, too; words around it must tell.
+    /// Only the check digit fits, which one number in ten does by chance; words around it must tell.
     Doubtful,
 }
 
@@ -51,10 +51,12 @@ pub(super) fn card(digits: &[u8]) -> Option<Card> {
             Some(Card::Certain)
         }
         (_, _, 2131 | 1800) if count == 15 => Some(Card::Certain),
-        (50 | 56..=58, _, _) | (_, _, 6304 | 6390 | 6759 | 6761..=6763 | 6706 | 6771) => {
-            Some(if count >= 16 { Card::Certain } else { Card::Doubtful })
+        (50 | 56..=58, _, _) | (_, _, 6304 | 6390 | 6759 | 6761..=6763 | 6706 | 6771)
+            if count >= 16 =>
+        {
+            Some(Card::Certain)
         }
-        _ => None,
+        _ => Some(Card::Doubtful),
     }
 }
 

@@ -45,10 +45,25 @@ const PARTICLES: &[&str] =
     &["van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "el", "bin", "al", "ten", "ter", "zu", "du"];
 /// Last words of companies and institutions.
 const COMPANIES: &[&str] = &[
+    "incorporated", "consulting", "analytics", "agency", "company", "media", "networks", "software",
+    "logistics", "energy", "motors", "foods", "ventures", "securities", "tv", "studios", "services",
     "inc", "llc", "ltd", "limited", "gmbh", "ag", "corp", "corporation", "co", "plc", "sa", "spa",
     "srl", "bv", "nv", "oy", "ab", "kg", "bank", "group", "holdings", "university", "hospital",
     "orchestra", "foundation", "institute", "partners", "associates", "labs", "technologies",
     "capital", "insurance", "airlines", "industries", "solutions", "systems",
+];
+/// Places of two words, of which one alone says little.
+const PLACES_OF_TWO: &[&str] = &[
+    "united kingdom", "united states", "south africa", "south korea", "north korea", "new zealand",
+    "new york", "new jersey", "new mexico", "new hampshire", "new delhi", "new orleans",
+    "czech republic", "dominican republic", "saudi arabia", "sri lanka", "costa rica",
+    "puerto rico", "el salvador", "sierra leone", "ivory coast", "burkina faso", "los angeles",
+    "san francisco", "san diego", "san jose", "san antonio", "san juan", "las vegas", "hong kong",
+    "kuala lumpur", "cape town", "tel aviv", "abu dhabi", "buenos aires", "rio grande",
+    "sao paulo", "são paulo", "mexico city", "ho chi", "saint petersburg", "st petersburg",
+    "north carolina", "south carolina", "north dakota", "south dakota", "west virginia",
+    "rhode island", "british columbia", "nova scotia", "south wales", "great britain",
+    "northern ireland", "the hague", "santa barbara", "santa monica", "salt lake",
 ];
 /// Words after which a place is named.
 const PLACE_CUES: &[&str] = &["from", "in", "to", "live", "lives", "near", "visit", "southern", "northern", "eastern", "western"];
@@ -60,7 +75,7 @@ fn pattern(text: &str) -> Regex {
 /// One capitalised word.
 const CAP: &str = r"\p{Lu}[\p{L}'’-]*";
 /// The end of a street's name.
-const ROAD: &str = "Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Sq|Terrace|Way|Parkway|Pkwy|Highway|Hwy|Crescent|Close|Alley|Strasse|Straße|Allee|Platz|Gasse|Weg|Gatan|utca|út|tér|straat|laan";
+const ROAD: &str = "Bypass|Summit|Pass|Trail|Mill|Harbor|Pike|Route|Row|Walk|Grove|Gardens|Hill|Ridge|Loop|Circle|Path|Mews|Quay|str|Str|Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Square|Sq|Terrace|Way|Parkway|Pkwy|Highway|Hwy|Crescent|Close|Alley|Strasse|Straße|Allee|Platz|Gasse|Weg|Gatan|utca|út|tér|straat|laan";
 /// The beginning of a street's name.
 const RUE: &str = "Rue|Via|Viale|Calle|Avenida|Avenue|Av|Plaza|Piazza|Boulevard|Rua|Place|Chemin|Corso|Carrer|Largo|Ulica|ul";
 
@@ -78,15 +93,14 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
 /// Words after which an address follows, whatever its form.
 static ADDRESS_CUE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i-u:\b(?:address(?: of [a-z ,]{1,40})? is|address:|address to|my address|lives? (?:at|on)|meet you at|returns? to|office is at|sent to|ship to|deliver to|station is on|enter on|reside at|located at|it is|credit card to|following\?|user:)\s+)",
+        r"(?i-u:\b(?:address(?: of [a-z ,]{1,40})? is|address:|address to|address\? it is|lives? (?:at|on)|meet (?:you|me|us) at|returns? to|is at|is on|sent to|ship to|deliver(?:ed)? to|resides? at|located at|moved to)\s+)",
     )
 });
 
 /// Takes addresses: streets with a number, boxes, and what follows a word for them.
 pub(super) fn addresses(text: &str, claims: &mut Claims) {
-    for it in ADDRESS.find_iter(text) {
-        let end = it.start() + it.as_str().trim_end_matches([',', ' ', '\n']).len();
-        claims.take((it.start(), end), PiiType::Address, 0.8, "street");
+    for it in POSTCODE.captures_iter(text).filter_map(|it| it.get(1)) {
+        claims.take((it.start(), it.end()), PiiType::Address, 0.8, "postcode_by_word");
     }
     for it in ADDRESS_CUE.find_iter(text) {
         let end = address_end(text, it.end());
@@ -96,7 +110,66 @@ pub(super) fn addresses(text: &str, claims: &mut Claims) {
             claims.take((it.end(), end), PiiType::Address, 0.7, "address_by_word");
         }
     }
+    let mut is_block = false;
+    for it in ADDRESS.find_iter(text) {
+        let end = it.start() + it.as_str().trim_end_matches([',', ' ', '\n']).len();
+        claims.take((it.start(), end), PiiType::Address, 0.8, "street");
+        is_block = true;
+    }
+    if is_block && text.contains('\n') {
+        block(text, claims);
+    }
 }
+
+/// Takes the lines beside a street as the rest of a postal address.
+fn block(text: &str, claims: &mut Claims) {
+    let mut at = 0;
+    // Whether the line before belongs to the address.
+    let mut inside = false;
+    for line in text.split_inclusive('\n') {
+        let start = at + line.len() - line.trim_start_matches([' ', ',']).len();
+        let end = at + line.trim_end().len();
+        at += line.len();
+        if start >= end {
+            continue;
+        }
+        if claims.overlaps(start, end) {
+            let before = text[start..].find(|it: char| !it.is_ascii_digit()).unwrap_or(0);
+            if before > 0 && text[start + before..].starts_with(' ') {
+                claims.take((start, start + before), PiiType::Address, 0.6, "address_line");
+            }
+            inside = true;
+            continue;
+        }
+        let is_numbered = text[start..end].starts_with(|it: char| it.is_ascii_digit());
+        if let Some(town) = TOWN.captures(&text[start..end]).filter(|_| inside) {
+            let part = |at: usize| town.get(at).map(|it| (start + it.start(), start + it.end()));
+            if let Some(words) = part(1) {
+                claims.take(words, PiiType::Location, 0.6, "address_line");
+            }
+            if let Some(postcode) = part(2) {
+                claims.take(postcode, PiiType::Address, 0.6, "address_line");
+            }
+        } else if is_numbered && text[start..end].contains(char::is_uppercase) {
+            claims.take((start, end), PiiType::Address, 0.6, "address_line");
+            inside = true;
+        } else {
+            inside = false;
+        }
+    }
+}
+
+/// A town or country on a line of its own, perhaps with its postcode.
+static TOWN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(r"^({CAP}(?: {CAP}){{0,3}}),?(?: ([0-9]{{4,6}}(?:-[0-9]{{3,4}})?))?$"))
+});
+
+/// A postcode that says that it is one.
+static POSTCODE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i-u:\b(?:zip|zip code|zipcode|postcode|postal code|post code|plz)\b)(?:\s*[:=]\s*| is | )([0-9][0-9A-Za-z-]{2,9}(?: [0-9A-Z]{2,4}\b)?)",
+    )
+});
 
 /// Returns where an address ends that begins at a byte: at the first everyday word.
 fn address_end(text: &str, start: usize) -> usize {
@@ -247,12 +320,21 @@ impl Run<'_, '_> {
             }
             return;
         }
+        for pair in all.windows(2) {
+            let both = format!("{} {}", pair[0].lower(), pair[1].lower());
+            if PLACES_OF_TWO.contains(&both.as_str()) {
+                claims.take((pair[0].start, pair[1].end), PiiType::Location, 0.8, "place");
+            }
+        }
         let mut from = self.at;
         let mut titled = false;
         // Everyday words beside the run's names make them a title or a heading.
         let everyday = all.iter().skip(1).filter(|it| is_common(it)).count();
         for at in self.at..=self.end {
-            let is_cut = at == self.end || is_common(&self.words[at]) || is_title(&self.words[at]);
+            let is_cut = at == self.end
+                || is_common(&self.words[at])
+                || is_title(&self.words[at])
+                || claims.overlaps(self.words[at].start, self.words[at].end);
             if !is_cut {
                 continue;
             }
@@ -291,7 +373,7 @@ impl Run<'_, '_> {
         if words.len() == 1 && self.before(from).is_some_and(|it| PLACE_CUES.contains(&it.as_str())) && !is_given {
             return claims.take(part, PiiType::Location, 0.5, "place_by_word");
         }
-        let is_shouted = part.1 - part.0 > 3 && words.iter().all(|it| it.text.chars().all(char::is_uppercase));
+        let is_shouted = part.1 - part.0 > 2 && words.iter().all(|it| it.text.chars().all(char::is_uppercase));
         let is_name = words.len() <= 4 && !lower.iter().any(is_place);
         let confidence = match (words.len(), is_given) {
             (2..=4, true) => 0.85,

@@ -37,6 +37,10 @@ static DATE_WORDS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&text).expect("the pattern is constant")
 });
 
+static EXTENSION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^ ?(?:x|ext\.? ?)[0-9]{1,6}\b").expect("the pattern is constant")
+});
+
 static AGE: LazyLock<Regex> = LazyLock::new(|| {
     let text = concat!(
         r"(?i-u:\b(?:(?:aged?|age of|age is|turns?|turned|turning|i'm|i am|age:) ([0-9]{1,3})\b",
@@ -122,6 +126,8 @@ fn take_run(
             let end = groups[*to - 1].end;
             let is_end = match bytes.get(end) {
                 None => true,
+                // The extension of a telephone.
+                Some(b'x') => bytes.get(end + 1).is_some_and(u8::is_ascii_digit),
                 Some(b'-' | b'.' | b'/') => !bytes.get(end + 1).is_some_and(u8::is_ascii_digit),
                 Some(byte) => !byte.is_ascii_alphanumeric() && *byte != b'_',
             };
@@ -221,7 +227,8 @@ impl Window<'_> {
             }
         }
         let Some(confidence) = self.phone(&digits, before, hint) else { return false };
-        claims.take((self.start(), self.end()), PiiType::Phone, confidence, "phone");
+        let extension = EXTENSION.find(&self.text[self.end()..]).map_or(0, |it| it.end());
+        claims.take((self.start(), self.end() + extension), PiiType::Phone, confidence, "phone");
         true
     }
 

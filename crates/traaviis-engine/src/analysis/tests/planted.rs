@@ -159,6 +159,7 @@ fn order() -> Vec<Mutation> {
             reserve,
             "action: {type: call_api, method: post, url: 'https://stock.example/'}\n",
         ),
+        ("W210", "events:\n", "events:\n  changed: {merge: true, pii: {/order: auto}}\n"),
         ("W208", "events:\n", "events:\n  order_paid: {source: internal}\n"),
     ])
 }
