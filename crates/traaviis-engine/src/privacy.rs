@@ -179,9 +179,8 @@ impl Run<'_> {
             Err(why) if why.code == BLOCKED => (Value::Null, Some(why)),
             Err(why) => (masked(&data), Some(why)),
         };
-        let why = why.map(|it| {
-            Box::new(EffectError::new(it.code, it.message).with_details(it.details))
-        });
+        let why =
+            why.map(|it| Box::new(EffectError::new(it.code, it.message).with_details(it.details)));
         let refused = refused.or(why).map(|it| Box::new(masked_error(*it)));
         Input::Delivered { event, data, id, refused }
     }

@@ -33,8 +33,21 @@ pub const CALL_KINDS: &[&str] = &[
 /// Parameters of a call that carry what is told to the other side, rather than where it is and how
 /// it is asked: what `redact` is about.
 pub const REDACTED_PARAMS: &[&str] = &[
-    "args", "body", "query", "prompt", "messages", "system", "text", "texts", "task", "context",
-    "subject", "value", "filters", "documents", "agents",
+    "args",
+    "body",
+    "query",
+    "prompt",
+    "messages",
+    "system",
+    "text",
+    "texts",
+    "task",
+    "context",
+    "subject",
+    "value",
+    "filters",
+    "documents",
+    "agents",
 ];
 
 /// Says whether a kind of effect takes `redact`.

@@ -511,7 +511,9 @@ tests:
         }
         let fields = vec!["/a"; crate::limits::PII_FIELDS_MAX + 1].join(", ");
         check_rest(
-            &format!("initial: s\nstates: {{s: {{}}}}\nplugins: [{{use: redaction, with: {{fields: [{fields}]}}}}]"),
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nplugins: [{{use: redaction, with: {{fields: [{fields}]}}}}]"
+            ),
             "6:43: E160 101 fields; at most 100 are allowed (at /plugins/0/with/fields)",
         );
     }

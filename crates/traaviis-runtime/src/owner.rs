@@ -862,7 +862,8 @@ impl Owner {
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let actor = self.engine.clone();
-        let context = StepContext { now, start_slots: 0, actor, causation: None, is_recorded: false };
+        let context =
+            StepContext { now, start_slots: 0, actor, causation: None, is_recorded: false };
         if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
             self.offer(key, step, Origin::Runtime, None, outbox);
         }

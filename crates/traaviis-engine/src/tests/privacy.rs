@@ -44,11 +44,7 @@ fn guards_and_records_see_the_redacted_payload_of_a_checked_event() {
 
 #[test]
 fn a_payload_that_does_not_fit_is_refused_as_it_was_sent() {
-    check(
-        &ASKED.replace("WITH", ""),
-        r#"send asked {"mail": "nobody"}"#,
-        expect![[""]],
-    );
+    check(&ASKED.replace("WITH", ""), r#"send asked {"mail": "nobody"}"#, expect![[""]]);
 }
 
 #[test]
@@ -148,11 +144,7 @@ fn a_call_sends_and_brings_back_what_is_redacted() {
     });
     assert_eq!(asked.unwrap().to_json(), r#"{"note":"[EMAIL], [IP]"}"#);
 
-    check(
-        &body,
-        r#"ok work {"answer": "ask bob@example.com"}"#,
-        expect![[""]],
-    );
+    check(&body, r#"ok work {"answer": "ask bob@example.com"}"#, expect![[""]]);
     check(&CALL.replace("REDACT", "{out: none}"), r#"ok work "bob@example.com""#, expect![[""]]);
 }
 

@@ -91,7 +91,8 @@ impl Score {
 
     /// Returns the counts as a table.
     pub fn table(&self) -> String {
-        let mut text = String::from("| type | marks | precision | recall | F1 |\n|---|---|---|---|---|\n");
+        let mut text =
+            String::from("| type | marks | precision | recall | F1 |\n|---|---|---|---|---|\n");
         let mut row = |name: &str, it: &Count| {
             let _ = writeln!(
                 text,
@@ -253,9 +254,10 @@ pub fn vectors() -> Score {
     for row in rows(VECTORS) {
         let kind = row["type"].as_str().unwrap_or_default();
         let values: Vec<&str> = match kind {
-            "PHONE" => {
-                ["e164", "international", "national"].iter().filter_map(|it| row[*it].as_str()).collect()
-            }
+            "PHONE" => ["e164", "international", "national"]
+                .iter()
+                .filter_map(|it| row[*it].as_str())
+                .collect(),
             _ => row["value"].as_str().or(row["iban"].as_str()).into_iter().collect(),
         };
         for value in values {

@@ -25,7 +25,7 @@ pub(super) fn luhn(digits: &[u8]) -> bool {
 pub(super) enum Card {
     /// Length and prefix are those of one network.
     Certain,
-    /// Only the check digit fits, which one number in ten does by chance; words around it must tell.
+    /// Only the check digit fits, as of one number in ten by chance; words around it must tell.
     Doubtful,
 }
 
@@ -34,7 +34,8 @@ pub(super) fn card(digits: &[u8]) -> Option<Card> {
     if !(12..=19).contains(&digits.len()) || !luhn(digits) {
         return None;
     }
-    let prefix = |count: usize| digits[..count].iter().fold(0, |n, it| n * 10 + u32::from(it - b'0'));
+    let prefix =
+        |count: usize| digits[..count].iter().fold(0, |n, it| n * 10 + u32::from(it - b'0'));
     let (two, three, four) = (prefix(2), prefix(3), prefix(4));
     let count = digits.len();
     match (two, three, four) {
@@ -42,9 +43,7 @@ pub(super) fn card(digits: &[u8]) -> Option<Card> {
         (40..=49, _, _) if count == 13 => Some(Card::Doubtful),
         (51..=55, _, _) | (_, _, 2221..=2720) if count == 16 => Some(Card::Certain),
         (34 | 37, _, _) if count == 15 => Some(Card::Certain),
-        (_, _, 3528..=3589) | (65 | 62, _, _) | (_, 644..=649, _) | (_, _, 6011)
-            if count >= 16 =>
-        {
+        (_, _, 3528..=3589) | (65 | 62, _, _) | (_, 644..=649, _) | (_, _, 6011) if count >= 16 => {
             Some(Card::Certain)
         }
         (_, 300..=305, _) | (36 | 38 | 39, _, _) if count == 14 || count == 16 => {

@@ -17,11 +17,47 @@ pub(super) enum Hint {
 
 /// Keys of people, under which `name` is the name of a person.
 const PEOPLE: &[&str] = &[
-    "customer", "user", "person", "contact", "patient", "employee", "owner", "recipient", "sender",
-    "client", "member", "driver", "guest", "applicant", "beneficiary", "payee", "payer", "author",
-    "holder", "buyer", "seller", "tenant", "student", "teacher", "doctor", "manager", "assignee",
-    "requester", "reporter", "passenger", "traveler", "traveller", "subscriber", "borrower",
-    "insured", "claimant", "cardholder", "shipping", "billing", "shipto", "billto",
+    "customer",
+    "user",
+    "person",
+    "contact",
+    "patient",
+    "employee",
+    "owner",
+    "recipient",
+    "sender",
+    "client",
+    "member",
+    "driver",
+    "guest",
+    "applicant",
+    "beneficiary",
+    "payee",
+    "payer",
+    "author",
+    "holder",
+    "buyer",
+    "seller",
+    "tenant",
+    "student",
+    "teacher",
+    "doctor",
+    "manager",
+    "assignee",
+    "requester",
+    "reporter",
+    "passenger",
+    "traveler",
+    "traveller",
+    "subscriber",
+    "borrower",
+    "insured",
+    "claimant",
+    "cardholder",
+    "shipping",
+    "billing",
+    "shipto",
+    "billto",
 ];
 
 /// Returns what the keys from the root to a text say.
@@ -48,19 +84,29 @@ pub(super) fn hint(path: &[&str]) -> Option<Hint> {
         "card" | "cardnumber" | "creditcard" | "creditcardnumber" | "pan" | "cc" | "ccnumber" => {
             of(CreditCard)
         }
-        "address" | "streetaddress" | "street" | "addressline" | "addressline1" | "addressline2"
-        | "address1" | "address2" | "homeaddress" | "shippingaddress" | "billingaddress"
-        | "postaladdress" => of(Address),
+        "address" | "streetaddress" | "street" | "addressline" | "addressline1"
+        | "addressline2" | "address1" | "address2" | "homeaddress" | "shippingaddress"
+        | "billingaddress" | "postaladdress" => of(Address),
         "zip" | "zipcode" | "postcode" | "postalcode" => of(Address),
         "city" | "town" | "birthplace" | "placeofbirth" => of(Location),
-        "company" | "companyname" | "organization" | "organisation" | "employer" => of(Organization),
+        "company" | "companyname" | "organization" | "organisation" | "employer" => {
+            of(Organization)
+        }
         "accountnumber" | "bankaccount" | "bankaccountnumber" => of(BankAccount),
         "passport" | "passportnumber" | "passportno" => of(Passport),
-        "driverlicense" | "driverslicense" | "driverlicence" | "driverslicensenumber"
-        | "licensenumber" | "driverlicensenumber" => of(DriverLicense),
+        "driverlicense"
+        | "driverslicense"
+        | "driverlicence"
+        | "driverslicensenumber"
+        | "licensenumber"
+        | "driverlicensenumber" => of(DriverLicense),
         "taxid" | "taxnumber" | "tin" | "vatid" | "vatnumber" => of(TaxId),
         "nationalid" | "nationalidnumber" | "idcard" | "identitynumber" => of(NationalId),
-        "medicalid" | "mrn" | "medicalrecord" | "medicalrecordnumber" | "patientid"
+        "medicalid"
+        | "mrn"
+        | "medicalrecord"
+        | "medicalrecordnumber"
+        | "patientid"
         | "healthinsurancenumber" => of(MedicalId),
         "username" | "login" | "loginname" | "userhandle" => of(Username),
         "password" | "passwd" | "pwd" | "passphrase" | "secret" | "apikey" | "clientsecret"

@@ -14,59 +14,187 @@ static GIVEN: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("wor
 static PLACES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/places.txt")));
 static COMMON: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/common.txt")));
 
+/// Places of two words, of which one alone says little.
+static PAIRS: LazyLock<BTreeSet<&str>> =
+    LazyLock::new(|| include_str!("words/pairs.txt").lines().collect());
+
 fn list(words: &'static str) -> BTreeSet<&'static str> {
     words.split_ascii_whitespace().collect()
 }
 
 /// Words before the name of a person.
 const TITLES: &[&str] = &[
-    "mr", "mrs", "ms", "miss", "dr", "prof", "professor", "sir", "madam", "mme", "herr", "frau",
-    "señor", "señora", "signor", "signora", "doctor",
+    "mr",
+    "mrs",
+    "ms",
+    "miss",
+    "dr",
+    "prof",
+    "professor",
+    "sir",
+    "madam",
+    "mme",
+    "herr",
+    "frau",
+    "señor",
+    "señora",
+    "signor",
+    "signora",
+    "doctor",
 ];
 /// Words after which a capitalised name is the name of a person.
 const CUES: &[&str] = &[
-    "customer", "name", "named", "attention", "attn", "contact", "call", "dear", "hi", "hello",
-    "user", "by", "client", "patient", "employee", "colleague", "i'm", "im", "under", "add",
-    "starring", "features", "driver", "sincerely", "regards", "cc", "mother", "father", "brother",
-    "sister", "wife", "husband", "friend", "partner", "manager", "recipient", "sender", "signed",
-    "assigned", "approved", "author", "guest", "passenger", "why is", "me", "assistant", "producer",
-    "says", "cheers", "thanks", "beneficiary", "not by", "on the",
+    "customer",
+    "name",
+    "named",
+    "attention",
+    "attn",
+    "contact",
+    "call",
+    "dear",
+    "hi",
+    "hello",
+    "user",
+    "by",
+    "client",
+    "patient",
+    "employee",
+    "colleague",
+    "i'm",
+    "im",
+    "under",
+    "add",
+    "starring",
+    "features",
+    "driver",
+    "sincerely",
+    "regards",
+    "cc",
+    "mother",
+    "father",
+    "brother",
+    "sister",
+    "wife",
+    "husband",
+    "friend",
+    "partner",
+    "manager",
+    "recipient",
+    "sender",
+    "signed",
+    "assigned",
+    "approved",
+    "author",
+    "guest",
+    "passenger",
+    "why is",
+    "me",
+    "assistant",
+    "producer",
+    "says",
+    "cheers",
+    "thanks",
+    "beneficiary",
+    "not by",
+    "on the",
 ];
 /// What people do, and little else.
 const ACTS: &[&str] = &[
-    "lives", "lived", "said", "says", "shouted", "asked", "asks", "told", "wrote", "writes",
-    "works", "worked", "spent", "thinks", "wants", "wanted", "replied", "agreed", "married",
-    "called", "calls", "reported", "complained", "ordered", "bought",
+    "lives",
+    "lived",
+    "said",
+    "says",
+    "shouted",
+    "asked",
+    "asks",
+    "told",
+    "wrote",
+    "writes",
+    "works",
+    "worked",
+    "spent",
+    "thinks",
+    "wants",
+    "wanted",
+    "replied",
+    "agreed",
+    "married",
+    "called",
+    "calls",
+    "reported",
+    "complained",
+    "ordered",
+    "bought",
 ];
 /// How a sentence goes on that speaks to somebody.
-const ASKS: &[&str] = &["can", "could", "please", "would", "will", "do", "did", "are", "you", "we", "what"];
+const ASKS: &[&str] =
+    &["can", "could", "please", "would", "will", "do", "did", "are", "you", "we", "what"];
 /// Words that stand inside a name in lower case.
-const PARTICLES: &[&str] =
-    &["van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "el", "bin", "al", "ten", "ter", "zu", "du"];
+const PARTICLES: &[&str] = &[
+    "van", "von", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "el", "bin",
+    "al", "ten", "ter", "zu", "du",
+];
 /// Last words of companies and institutions.
 const COMPANIES: &[&str] = &[
-    "incorporated", "consulting", "analytics", "agency", "company", "media", "networks", "software",
-    "logistics", "energy", "motors", "foods", "ventures", "securities", "tv", "studios", "services",
-    "inc", "llc", "ltd", "limited", "gmbh", "ag", "corp", "corporation", "co", "plc", "sa", "spa",
-    "srl", "bv", "nv", "oy", "ab", "kg", "bank", "group", "holdings", "university", "hospital",
-    "orchestra", "foundation", "institute", "partners", "associates", "labs", "technologies",
-    "capital", "insurance", "airlines", "industries", "solutions", "systems",
-];
-/// Places of two words, of which one alone says little.
-const PLACES_OF_TWO: &[&str] = &[
-    "united kingdom", "united states", "south africa", "south korea", "north korea", "new zealand",
-    "new york", "new jersey", "new mexico", "new hampshire", "new delhi", "new orleans",
-    "czech republic", "dominican republic", "saudi arabia", "sri lanka", "costa rica",
-    "puerto rico", "el salvador", "sierra leone", "ivory coast", "burkina faso", "los angeles",
-    "san francisco", "san diego", "san jose", "san antonio", "san juan", "las vegas", "hong kong",
-    "kuala lumpur", "cape town", "tel aviv", "abu dhabi", "buenos aires", "rio grande",
-    "sao paulo", "são paulo", "mexico city", "ho chi", "saint petersburg", "st petersburg",
-    "north carolina", "south carolina", "north dakota", "south dakota", "west virginia",
-    "rhode island", "british columbia", "nova scotia", "south wales", "great britain",
-    "northern ireland", "the hague", "santa barbara", "santa monica", "salt lake",
+    "incorporated",
+    "consulting",
+    "analytics",
+    "agency",
+    "company",
+    "media",
+    "networks",
+    "software",
+    "logistics",
+    "energy",
+    "motors",
+    "foods",
+    "ventures",
+    "securities",
+    "tv",
+    "studios",
+    "services",
+    "inc",
+    "llc",
+    "ltd",
+    "limited",
+    "gmbh",
+    "ag",
+    "corp",
+    "corporation",
+    "co",
+    "plc",
+    "sa",
+    "spa",
+    "srl",
+    "bv",
+    "nv",
+    "oy",
+    "ab",
+    "kg",
+    "bank",
+    "group",
+    "holdings",
+    "university",
+    "hospital",
+    "orchestra",
+    "foundation",
+    "institute",
+    "partners",
+    "associates",
+    "labs",
+    "technologies",
+    "capital",
+    "insurance",
+    "airlines",
+    "industries",
+    "solutions",
+    "systems",
 ];
 /// Words after which a place is named.
-const PLACE_CUES: &[&str] = &["from", "in", "to", "live", "lives", "near", "visit", "southern", "northern", "eastern", "western"];
+const PLACE_CUES: &[&str] = &[
+    "from", "in", "to", "live", "lives", "near", "visit", "southern", "northern", "eastern",
+    "western",
+];
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is constant")
@@ -82,7 +210,9 @@ const RUE: &str = "Rue|Via|Viale|Calle|Avenida|Avenue|Av|Plaza|Piazza|Boulevard|
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
     let word = format!(r"(?:{CAP}|[dD]e|du|des|la|le|del|della)");
     let number = r"[0-9]{1,5}[A-Za-z]?";
-    let road = format!(r"(?:{CAP} ){{1,4}}(?:{ROAD})\b\.?|\p{{Lu}}\p{{L}}+(?:stra(?:ß|ss)e|str\.|gasse|weg|platz|allee|gatan|gata|vägen|straat|laan|vej|gade|veien)\b|(?:{RUE})\.? (?:{word} ?){{1,4}}");
+    let road = format!(
+        r"(?:{CAP} ){{1,4}}(?:{ROAD})\b\.?|\p{{Lu}}\p{{L}}+(?:stra(?:ß|ss)e|str\.|gasse|weg|platz|allee|gatan|gata|vägen|straat|laan|vej|gade|veien)\b|(?:{RUE})\.? (?:{word} ?){{1,4}}"
+    );
     let tail = format!(
         r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Flat|#)\.? ?[0-9A-Za-z-]{{1,6}})?(?:[,\s]{{1,3}}(?:[0-9]{{4,6}} {CAP}(?: {CAP})?|(?:{CAP}[ ,]{{1,2}}){{1,3}}(?:[A-Z]{{2}},? )?[0-9]{{4,6}}))?"
     );
@@ -93,7 +223,7 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
 /// Words after which an address follows, whatever its form.
 static ADDRESS_CUE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i-u:\b(?:address(?: of [a-z ,]{1,40})? is|address:|address to|address\? it is|lives? (?:at|on)|meet (?:you|me|us) at|returns? to|is at|is on|sent to|ship to|deliver(?:ed)? to|resides? at|located at|moved to)\s+)",
+        r"(?i-u:\b(?:address(?: of [a-z ,]{1,40})? is|address:|address to|address\? it is|lives? (?:at|on)|meet (?:you|me|us) at|returns? to|office is at|sent to|ship to|deliver(?:ed)? to|resides? at|located at|moved to)\s+)",
     )
 });
 
@@ -105,8 +235,10 @@ pub(super) fn addresses(text: &str, claims: &mut Claims) {
     for it in ADDRESS_CUE.find_iter(text) {
         let end = address_end(text, it.end());
         let part = &text[it.end()..end];
-        let has = |is: fn(char) -> bool| part.chars().any(is);
-        if has(|it| it.is_ascii_digit()) && has(char::is_alphabetic) {
+        // `Step 2` and `10 May` are no addresses.
+        let word = words(part).into_iter().find(|it| it.is_capital);
+        let is_named = word.is_some_and(|it| !is_common(&it));
+        if is_named && part.contains(|it: char| it.is_ascii_digit()) {
             claims.take((it.end(), end), PiiType::Address, 0.7, "address_by_word");
         }
     }
@@ -239,9 +371,8 @@ pub(super) fn find(text: &str, claims: &mut Claims) {
 
 /// Takes a last name that stands alone where the full name stands, too.
 fn mentions(words: &[Word<'_>], claims: &mut Claims) {
-    let is_person = |it: &&Word<'_>| {
-        claims.at(it.start).is_some_and(|it| it.kind == Some(PiiType::Person))
-    };
+    let is_person =
+        |it: &&Word<'_>| claims.at(it.start).is_some_and(|it| it.kind == Some(PiiType::Person));
     let known: BTreeSet<&str> = words
         .iter()
         .filter(is_person)
@@ -265,7 +396,9 @@ fn joins(text: &str, words: &[Word<'_>], at: usize, claims: &Claims) -> bool {
         && !claims.overlaps(word.start, word.end)
         && (word.is_capital
             || PARTICLES.contains(&word.text)
-                && words.get(at + 1).is_some_and(|it| it.is_capital || PARTICLES.contains(&it.text)))
+                && words
+                    .get(at + 1)
+                    .is_some_and(|it| it.is_capital || PARTICLES.contains(&it.text)))
 }
 
 fn words(text: &str) -> Vec<Word<'_>> {
@@ -281,8 +414,11 @@ fn words(text: &str) -> Vec<Word<'_>> {
                 let part = part.strip_suffix("'s").or(part.strip_suffix("’s")).unwrap_or(part);
                 let gap = words.last().map_or("\n", |it: &Word<'_>| &text[it.end..from]);
                 // Letters inside a token of digits are no word.
-                let is_token = |it: Option<char>| it.is_some_and(|it| it.is_ascii_digit() || it == '_' || it == '@');
-                if is_token(text[..from].chars().next_back()) || is_token(text[at..].chars().next()) {
+                let is_token = |it: Option<char>| {
+                    it.is_some_and(|it| it.is_ascii_digit() || it == '_' || it == '@')
+                };
+                if is_token(text[..from].chars().next_back()) || is_token(text[at..].chars().next())
+                {
                     continue;
                 }
                 words.push(Word {
@@ -290,7 +426,8 @@ fn words(text: &str) -> Vec<Word<'_>> {
                     start: from,
                     end: from + part.len(),
                     is_capital: part.starts_with(char::is_uppercase),
-                    is_first: gap.contains(['.', '!', '?', '\n']) && !gap.ends_with(". ") || gap.contains("? "),
+                    is_first: gap.contains(['.', '!', '?', '\n']) && !gap.ends_with(". ")
+                        || gap.contains("? "),
                 });
             }
             _ => {}
@@ -322,7 +459,7 @@ impl Run<'_, '_> {
         }
         for pair in all.windows(2) {
             let both = format!("{} {}", pair[0].lower(), pair[1].lower());
-            if PLACES_OF_TWO.contains(&both.as_str()) {
+            if PAIRS.contains(both.as_str()) {
                 claims.take((pair[0].start, pair[1].end), PiiType::Location, 0.8, "place");
             }
         }
@@ -346,7 +483,14 @@ impl Run<'_, '_> {
         }
     }
 
-    fn name(&self, mut from: usize, mut to: usize, titled: bool, heading: bool, claims: &mut Claims) {
+    fn name(
+        &self,
+        mut from: usize,
+        mut to: usize,
+        titled: bool,
+        heading: bool,
+        claims: &mut Claims,
+    ) {
         while from < to && PARTICLES.contains(&self.words[from].text) {
             from += 1;
         }
@@ -370,10 +514,14 @@ impl Run<'_, '_> {
         if lower.iter().all(is_place) && !(is_given && cued) {
             return claims.take(part, PiiType::Location, 0.75, "place");
         }
-        if words.len() == 1 && self.before(from).is_some_and(|it| PLACE_CUES.contains(&it.as_str())) && !is_given {
+        if words.len() == 1
+            && self.before(from).is_some_and(|it| PLACE_CUES.contains(&it.as_str()))
+            && !is_given
+        {
             return claims.take(part, PiiType::Location, 0.5, "place_by_word");
         }
-        let is_shouted = part.1 - part.0 > 2 && words.iter().all(|it| it.text.chars().all(char::is_uppercase));
+        let is_shouted =
+            part.1 - part.0 > 2 && words.iter().all(|it| it.text.chars().all(char::is_uppercase));
         let is_name = words.len() <= 4 && !lower.iter().any(is_place);
         let confidence = match (words.len(), is_given) {
             (2..=4, true) => 0.85,

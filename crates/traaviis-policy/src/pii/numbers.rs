@@ -1,4 +1,4 @@
-//! What is recognised by its digits: cards, telephone and social security numbers, IPs, dates, ages.
+//! What is recognised by its digits: cards, telephones, social security, IPs, dates, ages.
 //!
 //! A text is cut into runs of digit groups; the groups of a run are tried together from the left,
 //! the longest first. A group is looked at a bounded number of times.
@@ -79,7 +79,8 @@ pub(super) fn find(text: &str, hint: Option<Hint>, claims: &mut Claims) {
         at = end.max(at + 1);
     }
     for it in AGE.captures_iter(text) {
-        let years = it.get(1).or(it.get(2)).filter(|it| it.as_str().parse().is_ok_and(|it: u8| it < 121));
+        let years =
+            it.get(1).or(it.get(2)).filter(|it| it.as_str().parse().is_ok_and(|it: u8| it < 121));
         if let Some(years) = years {
             claims.take((years.start(), years.end()), PiiType::Age, 0.7, "age");
         }
@@ -93,7 +94,10 @@ fn run(bytes: &[u8], start: usize, groups: &mut Vec<Group>) -> usize {
     loop {
         let from = at;
         // Between two groups stand few separators.
-        while at < bytes.len() && at - from < 3 && matches!(bytes[at], b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'+') {
+        while at < bytes.len()
+            && at - from < 3
+            && matches!(bytes[at], b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'+')
+        {
             at += 1;
         }
         if at == bytes.len() || !bytes[at].is_ascii_digit() {
@@ -207,7 +211,8 @@ impl Window<'_> {
         }
         let digits = self.digits();
         let before = before(self.text, part.0);
-        let by_word = says(before, &["ssn", "social", "security"]) || hint == Some(Hint::Type(PiiType::Ssn));
+        let by_word =
+            says(before, &["ssn", "social", "security"]) || hint == Some(Hint::Type(PiiType::Ssn));
         let is_ssn = self.is(&[3, 2, 4], "-")
             || by_word && (self.is(&[3, 2, 4], " ") || self.groups.len() == 1);
         if is_ssn && checks::ssn(&digits) {
@@ -243,7 +248,8 @@ impl Window<'_> {
             self.text[group.start..group.end].parse::<u32>().unwrap_or(u32::MAX)
         };
         let is_year = |it: u32| (1900..=2100).contains(&it);
-        let is_day = |a: u32, b: u32| (1..=31).contains(&a) && (1..=31).contains(&b) && a.min(b) <= 12;
+        let is_day =
+            |a: u32, b: u32| (1..=31).contains(&a) && (1..=31).contains(&b) && a.min(b) <= 12;
         match sizes[..] {
             [4, 1..=2, 1..=2] => is_year(number(0)) && is_day(number(1), number(2)),
             [1..=2, 1..=2, 4] => is_year(number(2)) && is_day(number(0), number(1)),
@@ -300,9 +306,34 @@ impl Window<'_> {
 }
 
 const PHONE_WORDS: &[&str] = &[
-    "phone", "telephone", "tel", "mobile", "cell", "cellphone", "call", "calling", "fax", "desk",
-    "office", "whatsapp", "sms", "text", "dial", "ring", "reach", "contact", "registered",
-    "answering", "hotline", "landline", "phones", "telefon", "handy", "gsm", "msisdn", "pager",
+    "phone",
+    "telephone",
+    "tel",
+    "mobile",
+    "cell",
+    "cellphone",
+    "call",
+    "calling",
+    "fax",
+    "desk",
+    "office",
+    "whatsapp",
+    "sms",
+    "text",
+    "dial",
+    "ring",
+    "reach",
+    "contact",
+    "registered",
+    "answering",
+    "hotline",
+    "landline",
+    "phones",
+    "telefon",
+    "handy",
+    "gsm",
+    "msisdn",
+    "pager",
 ];
 
 /// Returns what stands before a byte in the same sentence or line.

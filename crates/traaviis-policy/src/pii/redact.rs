@@ -152,9 +152,7 @@ impl Work<'_> {
             Value::Int(_) | Value::Uint(_) | Value::Float(_) => {
                 self.replacement(&value.to_json(), kind).into()
             }
-            Value::List(items) => {
-                Value::list(items.iter().map(|it| self.whole(it.clone(), kind)))
-            }
+            Value::List(items) => Value::list(items.iter().map(|it| self.whole(it.clone(), kind))),
             Value::Map(map) => {
                 let items = map.iter().map(|(key, it)| (key.clone(), self.whole(it.clone(), kind)));
                 Value::Map(items.collect::<Map>().into())
@@ -163,12 +161,7 @@ impl Work<'_> {
         }
     }
 
-    fn value<'v>(
-        &mut self,
-        value: &'v Value,
-        path: &mut Vec<&'v str>,
-        types: &[PiiType],
-    ) -> Value {
+    fn value<'v>(&mut self, value: &'v Value, path: &mut Vec<&'v str>, types: &[PiiType]) -> Value {
         match value {
             Value::String(text) => match self.text(text, path, types) {
                 Some(text) => text.into(),
@@ -182,9 +175,7 @@ impl Work<'_> {
                     None => value.clone(),
                 }
             }
-            Value::List(items) => {
-                Value::list(items.iter().map(|it| self.value(it, path, types)))
-            }
+            Value::List(items) => Value::list(items.iter().map(|it| self.value(it, path, types))),
             Value::Map(map) => {
                 let mut redacted = Map::new();
                 for (key, item) in map.iter() {
@@ -246,7 +237,15 @@ fn partial(text: &str, kind: PiiType) -> Option<String> {
     use PiiType::*;
     let is_number = matches!(
         kind,
-        CreditCard | Iban | BankAccount | Phone | Ssn | Passport | NationalId | TaxId | DriverLicense
+        CreditCard
+            | Iban
+            | BankAccount
+            | Phone
+            | Ssn
+            | Passport
+            | NationalId
+            | TaxId
+            | DriverLicense
     );
     let letters: Vec<char> = text.chars().filter(char::is_ascii_alphanumeric).collect();
     (is_number && letters.len() >= 8)
@@ -257,7 +256,8 @@ fn partial(text: &str, kind: PiiType) -> Option<String> {
 fn is_redacted(text: &str) -> bool {
     let inner = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
     let word = inner.map(|it| it.split(['#', ':']).next().unwrap_or_default());
-    text.starts_with("****") || word.is_some_and(|it| PiiType::ALL.iter().any(|kind| kind.as_str() == it))
+    text.starts_with("****")
+        || word.is_some_and(|it| PiiType::ALL.iter().any(|kind| kind.as_str() == it))
 }
 
 /// Returns a text without what writers of the same thing do differently.

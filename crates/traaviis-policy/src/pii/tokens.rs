@@ -17,7 +17,8 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// What this module has put in the place of personal data.
-static REDACTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\[[A-Z_]{2,14}(?:[#:][0-9a-f]{16})?\]"));
+static REDACTED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\[[A-Z_]{2,14}(?:[#:][0-9a-f]{16})?\]"));
 
 /// Ids, digests and times of the platform.
 static TECHNICAL: LazyLock<Regex> = LazyLock::new(|| {
@@ -70,7 +71,8 @@ static IPV6: LazyLock<Regex> =
 
 static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)https?://[^\s\x22'<>\\]+"));
 
-static IBAN: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?-u:\b)[A-Za-z]{2}[0-9]{2}[ -]?[A-Z0-9a-z]"));
+static IBAN: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?-u:\b)[A-Za-z]{2}[0-9]{2}[ -]?[A-Z0-9a-z]"));
 
 /// A word for a document that carries a number, and the number behind it.
 static NUMBERED: LazyLock<Regex> = LazyLock::new(|| {
@@ -134,7 +136,8 @@ pub(super) fn find(text: &str, seen: &Seen, claims: &mut Claims) {
     ibans(text, claims);
     for it in NUMBERED.captures_iter(text) {
         let kind = (1..=6).find(|at| it.get(*at).is_some()).map(|at| NUMBERED_TYPES[at - 1]);
-        let number = it.get(7).filter(|it| it.as_str().bytes().filter(u8::is_ascii_digit).count() > 3);
+        let number =
+            it.get(7).filter(|it| it.as_str().bytes().filter(u8::is_ascii_digit).count() > 3);
         if let (Some(kind), Some(number)) = (kind, number)
             && !(kind == PiiType::BankAccount && number.as_str().bytes().any(|it| it == b'-'))
         {
@@ -150,7 +153,8 @@ fn emails(text: &str, claims: &mut Claims) {
         let before = &text[..at];
         let local = before.chars().rev().take(LOCAL_BYTES_MAX).take_while(|it| is_local(*it));
         let mut start = at - local.map(char::len_utf8).sum::<usize>();
-        start += text[start..at].len() - text[start..at].trim_start_matches(['.', '-', '\'', '%']).len();
+        start +=
+            text[start..at].len() - text[start..at].trim_start_matches(['.', '-', '\'', '%']).len();
         let domain: usize = text[at + 1..]
             .chars()
             .take(DOMAIN_BYTES_MAX)
@@ -171,7 +175,8 @@ fn urls(text: &str, claims: &mut Claims) {
         return;
     }
     for it in URL.find_iter(text) {
-        let end = it.start() + it.as_str().trim_end_matches(['.', ',', ';', ')', ']', '?', '!']).len();
+        let end =
+            it.start() + it.as_str().trim_end_matches(['.', ',', ';', ')', ']', '?', '!']).len();
         claims.take((it.start(), end), PiiType::Url, 0.9, "url");
     }
 }
@@ -181,7 +186,8 @@ fn ipv6(text: &str, claims: &mut Claims) {
         let found = it.as_str().trim_end_matches('.');
         let bytes = text.as_bytes();
         let is_alone = |at: Option<usize>| {
-            at.and_then(|it| bytes.get(it)).is_none_or(|it| !it.is_ascii_alphanumeric() && *it != b':')
+            at.and_then(|it| bytes.get(it))
+                .is_none_or(|it| !it.is_ascii_alphanumeric() && *it != b':')
         };
         let (start, end) = (it.start(), it.start() + found.len());
         let fits = found.len() > 2 && found.bytes().any(|it| it.is_ascii_hexdigit());
@@ -212,7 +218,9 @@ fn ibans(text: &str, claims: &mut Claims) {
     let mut from = 0;
     while let Some(found) = IBAN.find_at(text, from) {
         from = found.start() + 4;
-        let Some(count) = checks::iban_len(&bytes[found.start()..found.start() + 2]) else { continue };
+        let Some(count) = checks::iban_len(&bytes[found.start()..found.start() + 2]) else {
+            continue;
+        };
         let mut letters = [0u8; 34];
         let (mut have, mut at) = (0, found.start());
         while have < count && at < bytes.len() {

@@ -93,7 +93,8 @@ fn simulate_and_test_redact_as_a_run_does() {
 
 #[test]
 fn a_blocked_event_is_refused() {
-    let desk = DESK.replace("{use: redaction}", "{use: redaction, with: {mode: block, types: [IBAN]}}");
+    let desk =
+        DESK.replace("{use: redaction}", "{use: redaction, with: {mode: block, types: [IBAN]}}");
     let world = World::new().file("desk.yaml", &desk);
     let output = world.run(&[
         "run",

@@ -3,19 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    call::redacts,
     definition::{Children, Effect, GateKey, SagaStep},
     document::{
         read::{
             At, Fields, Keys, Reader,
-            kinds::{
-                COMMON, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role,
-                Shape,
-            },
+            kinds::{COMMON, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role, Shape},
             nearest, retry,
         },
         tree::NodeKind,
     },
-    call::redacts,
     ids::Text,
     limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
     privacy::{PiiMode, Redact},

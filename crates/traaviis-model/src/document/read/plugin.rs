@@ -131,7 +131,10 @@ impl Reader {
     fn pointers(&mut self, at: &At<'_>) -> Vec<Text> {
         let items = self.list(at);
         self.at_most(at, items.len(), PII_FIELDS_MAX, "fields");
-        items.iter().filter_map(|it| self.text(it).filter(|text| self.is_pointer(text, it))).collect()
+        items
+            .iter()
+            .filter_map(|it| self.text(it).filter(|text| self.is_pointer(text, it)))
+            .collect()
     }
 
     /// Refuses what is no JSON pointer, or points at the whole.
