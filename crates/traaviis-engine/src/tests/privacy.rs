@@ -6,7 +6,7 @@ use traaviis_model::{Body, Record, Text, Value, definition::Plugin};
 use super::{World, check, context, machine, with_head};
 use crate::{
     replay,
-    step::{Input, Request, Step, step},
+    step::{Input, Step, step},
 };
 
 const ASKED: &str = r#"
@@ -33,18 +33,37 @@ fn guards_and_records_see_the_redacted_payload_of_a_checked_event() {
         &ASKED.replace("WITH", ""),
         r#"send asked {"mail": "ann@example.com", "who": "xq", "note": "card 4111111111111111", "n": 3}
         "#,
-        expect![[""]],
+        expect![[r#"
+            > start
+              - -> waiting
+            > send asked {"mail": "ann@example.com", "who": "xq", "note": "card 4111111111111111", "n": 3}
+              asked -> seen
+              {"op":"add","path":"/got","value":{"mail":"[EMAIL]","n":3,"note":"card [CREDIT_CARD]","who":"[PERSON]"}}
+              finished completed {"mail":"[EMAIL]","n":3,"note":"card [CREDIT_CARD]","who":"[PERSON]"}
+        "#]],
     );
     check(
         &ASKED.replace("WITH", "types: [CREDIT_CARD], fields: [/mail]"),
         r#"send asked {"mail": "ann@example.com", "note": "ann@example.com 4111111111111111"}"#,
-        expect![[""]],
+        expect![[r#"
+            > start
+              - -> waiting
+            > send asked {"mail": "ann@example.com", "note": "ann@example.com 4111111111111111"}
+              asked -> raw
+              {"op":"add","path":"/got","value":{"mail":"[CUSTOM]","note":"[EMAIL] [CREDIT_CARD]"}}
+              finished completed {"mail":"[CUSTOM]","note":"[EMAIL] [CREDIT_CARD]"}
+        "#]],
     );
 }
 
 #[test]
 fn a_payload_that_does_not_fit_is_refused_as_it_was_sent() {
-    check(&ASKED.replace("WITH", ""), r#"send asked {"mail": "nobody"}"#, expect![[""]]);
+    check(&ASKED.replace("WITH", ""), r#"send asked {"mail": "nobody"}"#, expect![[r#"
+        > start
+          - -> waiting
+        > send asked {"mail": "nobody"}
+          refused event_payload_invalid: the payload of `asked` does not fit its schema: /mail: "nobody" does not match "@"
+    "#]]);
 }
 
 #[test]
@@ -53,7 +72,16 @@ fn a_payload_with_what_is_blocked_is_refused() {
         &ASKED.replace("WITH", "mode: block, types: [SECRET]"),
         r#"send asked {"mail": "a@b.example", "note": "AKIAIOSFODNN7EXAMPLE"}
            send asked {"mail": "a@b.example"}"#,
-        expect![[""]],
+        expect![[r#"
+            > start
+              - -> waiting
+            > send asked {"mail": "a@b.example", "note": "AKIAIOSFODNN7EXAMPLE"}
+              refused guardrail_blocked: the payload of `asked` is refused: personal data of type `SECRET` must not be here
+            > send asked {"mail": "a@b.example"}
+              asked -> raw
+              {"op":"add","path":"/got","value":{"mail":"a@b.example"}}
+              finished completed {"mail":"a@b.example"}
+        "#]],
     );
 }
 
@@ -138,8 +166,8 @@ fn a_call_sends_and_brings_back_what_is_redacted() {
     let body = CALL.replace("REDACT", "{in: mask, out: mask}");
     let machine = machine(&with_head(&body));
     let world = World::new(&machine, Value::empty_map());
-    let asked = world.requests.iter().find_map(|it| match it {
-        Request::Perform(call) => call.input.get("args"),
+    let asked = world.records.iter().find_map(|it| match &it.body {
+        Body::EffectScheduled { input, .. } => input.get("args"),
         _ => None,
     });
     assert_eq!(asked.unwrap().to_json(), r#"{"note":"[EMAIL], [IP]"}"#);
@@ -150,8 +178,22 @@ fn a_call_sends_and_brings_back_what_is_redacted() {
 
 #[test]
 fn a_call_with_what_is_blocked_is_not_begun() {
-    check(&CALL.replace("REDACT", "{in: block}"), "", expect![[""]]);
-    check(&CALL.replace("REDACT", "{out: block}"), r#"ok work "bob@example.com""#, expect![[""]]);
+    check(&CALL.replace("REDACT", "{in: block}"), "", expect![[r#"
+        > start
+          - -> calling
+          failed work: guardrail_blocked
+          error.invoke.work -> bad
+          finished failed "the call is refused: personal data of type `EMAIL`, `IP` must not be here"
+    "#]]);
+    check(&CALL.replace("REDACT", "{out: block}"), r#"ok work "bob@example.com""#, expect![[r#"
+        > start
+          - -> calling
+          start work#1
+        > ok work "bob@example.com"
+          failed work: guardrail_blocked
+          error.invoke.work -> bad
+          finished failed "the value is refused: personal data of type `EMAIL` must not be here"
+    "#]]);
 }
 
 const LOG: &str = r#"
