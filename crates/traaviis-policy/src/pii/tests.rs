@@ -186,11 +186,15 @@ mod laws {
 
     proptest! {
         #[test]
-        fn redacting_twice_is_redacting_once(text in text(), key in "email|phone|name|card|note|x") {
-            for mode in [PiiMode::Mask, PiiMode::Partial, PiiMode::Hash, PiiMode::Tokenise, PiiMode::Drop] {
-                let value = Value::map([("customer", Value::map([(key.as_str(), Value::from(text.as_str()))]))]);
-                let once = redact(&value, &policy(mode)).unwrap().value;
-                let twice = redact(&once, &policy(mode)).unwrap().value;
+        fn redacting_twice_is_redacting_once(
+            text in text(),
+            key in "email|phone|name|card|note|x",
+        ) {
+            let inner = Value::map([(key.as_str(), Value::from(text.as_str()))]);
+            let value = Value::map([("customer", inner)]);
+            for mode in PiiMode::ALL.iter().filter(|it| **it != PiiMode::Block) {
+                let once = redact(&value, &policy(*mode)).unwrap().value;
+                let twice = redact(&once, &policy(*mode)).unwrap().value;
                 prop_assert_eq!(&twice, &once, "{:?} of {:?}", mode, text);
                 prop_assert_eq!(shape(&once), shape(&value));
             }
