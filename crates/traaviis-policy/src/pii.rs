@@ -141,7 +141,7 @@ pub(crate) fn spans(text: &str, path: &[&str]) -> Vec<Span> {
         names::addresses(text, &mut claims);
     }
     if seen.capital {
-        names::find(text, &mut claims);
+        names::find(text, hint, &mut claims);
     }
     claims.found()
 }

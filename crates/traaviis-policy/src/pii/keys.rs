@@ -60,6 +60,27 @@ const PEOPLE: &[&str] = &[
     "billto",
 ];
 
+/// Keys of things, under which `name` is no name of a person.
+const THINGS: &[&str] = &[
+    "product",
+    "item",
+    "plan",
+    "event",
+    "file",
+    "workflow",
+    "template",
+    "category",
+    "project",
+    "service",
+    "device",
+    "department",
+    "queue",
+    "state",
+    "currency",
+    "campaign",
+    "course",
+];
+
 /// Returns what the keys from the root to a text say.
 pub(super) fn hint(path: &[&str]) -> Option<Hint> {
     use PiiType::*;
@@ -76,7 +97,11 @@ pub(super) fn hint(path: &[&str]) -> Option<Hint> {
         | "nameoncard" | "recipientname" | "displayname" => of(Person),
         "name" => {
             let above = path.iter().rev().nth(1).map(|it| plain(it))?;
-            PEOPLE.contains(&above.trim_end_matches('s')).then_some(Hint::Type(Person))
+            match above.trim_end_matches('s') {
+                it if PEOPLE.contains(&it) => of(Person),
+                it if THINGS.contains(&it) => Some(Hint::Other),
+                _ => None,
+            }
         }
         "dob" | "dateofbirth" | "birthdate" | "birthday" | "birthdayon" | "born" => of(Dob),
         "age" => of(Age),
@@ -112,9 +137,10 @@ pub(super) fn hint(path: &[&str]) -> Option<Hint> {
         "password" | "passwd" | "pwd" | "passphrase" | "secret" | "apikey" | "clientsecret"
         | "privatekey" | "accesstoken" | "refreshtoken" | "authtoken" => of(Secret),
         "version" | "release" | "firmware" | "semver" => Some(Hint::Version),
-        "ean" | "sku" | "gtin" | "upc" | "isbn" | "counter" | "sequence" | "tracking"
-        | "trackingnumber" | "order" | "orderid" | "ordernumber" | "barcode" | "checksum"
-        | "timestamp" => Some(Hint::Other),
+        "product" | "productname" | "title" | "model" | "brand" | "category" | "status"
+        | "state" | "template" | "plan" | "ean" | "sku" | "gtin" | "upc" | "isbn" | "counter"
+        | "sequence" | "tracking" | "trackingnumber" | "order" | "orderid" | "ordernumber"
+        | "barcode" | "checksum" | "timestamp" => Some(Hint::Other),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use regex::Regex;
 use traaviis_model::privacy::PiiType;
 
-use super::claims::Claims;
+use super::{claims::Claims, keys::Hint};
 
 static GIVEN: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/given.txt")));
 static PLACES: LazyLock<BTreeSet<&str>> = LazyLock::new(|| list(include_str!("words/places.txt")));
@@ -348,7 +348,7 @@ impl Word<'_> {
 }
 
 /// Takes names of people, places and companies: runs of capitalised words.
-pub(super) fn find(text: &str, claims: &mut Claims) {
+pub(super) fn find(text: &str, hint: Option<Hint>, claims: &mut Claims) {
     let words = words(text);
     let mut at = 0;
     while at < words.len() {
@@ -363,7 +363,7 @@ pub(super) fn find(text: &str, claims: &mut Claims) {
         while !words[end - 1].is_capital {
             end -= 1;
         }
-        Run { text, words: &words, at, end }.take(claims);
+        Run { text, words: &words, at, end, hint }.take(claims);
         at = end;
     }
     mentions(&words, claims);
@@ -442,6 +442,7 @@ struct Run<'a, 't> {
     words: &'a [Word<'t>],
     at: usize,
     end: usize,
+    hint: Option<Hint>,
 }
 
 impl Run<'_, '_> {
@@ -527,6 +528,8 @@ impl Run<'_, '_> {
             (2..=4, true) => 0.85,
             (1, true) if !is_shouted => 0.65,
             (1..=4, false) if cued && is_name && !is_shouted => 0.6,
+            // Under the key of a product or title, unknown words are its name.
+            (2..=3, false) if self.hint == Some(Hint::Other) => return,
             (2..=3, false) if is_name && long >= 1 && !heading && !is_shouted => 0.5,
             _ => return,
         };

@@ -34,7 +34,19 @@ fn patterns_and_check_digits_find_what_has_them() {
          nic 00:1B:44:11:3A:B7\n\
          key AKIAICPHKQDLMTTNS4LR, postgres://svc:hJOUVf7zQjtA@db.internal:5432/app\n\
          born 10 July 1958, started 2026-05-28T00:08:02Z, due 2026-05-28",
-        expect![[""]],
+        expect![[r#"
+            EMAIL jürgen.o'neil+x@bücher.example (email)
+            EMAIL a@b.example (email)
+            CREDIT_CARD 4111 1111 1111 1111 (luhn)
+            IBAN GB82 WEST 1234 5698 7654 32 (iban)
+            SSN 458-93-5727 (ssn)
+            IP 10.20.30.40 (ipv4)
+            IP fe80::1ff:fe23:4567:890a (ipv6)
+            MAC 00:1B:44:11:3A:B7 (mac)
+            SECRET AKIAICPHKQDLMTTNS4LR (secret_shape)
+            SECRET postgres://svc:hJOUVf7zQjtA@db.internal:5432/app (secret_shape)
+            DOB 10 July 1958 (date_by_word)
+        "#]],
     );
 }
 
@@ -45,7 +57,16 @@ fn words_and_forms_find_people_places_and_companies() {
          Ship to Hauptstraße 187, 74911 Vienna, attention Maria Fischer.\n\
          ms. Yilmaz of Acme Logistics lives in New Zealand, she is 42 years old.\n\
          Will Call Pickup, Payment Service, Error in Order Service",
-        expect![[""]],
+        expect![[r#"
+            PERSON Anna Fischer (name)
+            PHONE (684) 555-0143 (phone)
+            ADDRESS Hauptstraße 187, 74911 Vienna (address_by_word)
+            PERSON Maria Fischer (name)
+            PERSON Yilmaz (name_by_title)
+            ORGANIZATION Acme Logistics (company_by_word)
+            LOCATION New Zealand (place)
+            AGE 42 (age)
+        "#]],
     );
     check("The Quick Start Guide says: Press Start. Total Amount 31117.55 EUR", expect![[""]]);
 }
@@ -61,7 +82,16 @@ fn keys_tell_what_stands_under_them() {
     for it in find(&value) {
         shown.push_str(&format!("{} {}\n", it.pointer, it.kind.as_str()));
     }
-    expect![[""]].assert_eq(&shown);
+    expect![[r#"
+        /card CREDIT_CARD
+        /customer/age AGE
+        /customer/name PERSON
+        /customer/password SECRET
+        /customer/phone PHONE
+        /dob DOB
+        /product/age AGE
+    "#]]
+    .assert_eq(&shown);
 }
 
 #[test]
@@ -89,7 +119,14 @@ fn each_mode_replaces_in_its_way() {
     for mode in PiiMode::ALL {
         shown.push_str(&format!("{}: {}\n", mode.as_str(), redact_text(NOTE, &policy(*mode))));
     }
-    expect![[""]].assert_eq(&shown);
+    expect![[r#"
+        mask: [PERSON], card [CREDIT_CARD], [EMAIL]
+        partial: [PERSON], card ****1111, [EMAIL]
+        hash: [PERSON#e33db40056ab2a18], card [CREDIT_CARD#e71d27398b2d47a3], [EMAIL#48008b4183d84dea]
+        tokenise: [PERSON:ffbdc0da912dec5b], card [CREDIT_CARD:ff0e064ac5864987], [EMAIL:e6a6816e2aedd19b]
+        drop: , card , 
+        block: [PERSON], card [CREDIT_CARD], [EMAIL]
+    "#]].assert_eq(&shown);
     let blocked = redact(&Value::from(NOTE), &policy(PiiMode::Block)).unwrap_err();
     assert_eq!(
         blocked.to_string(),
@@ -127,7 +164,7 @@ fn named_places_are_replaced_whole_or_looked_through() {
         r#"{"a/b": [{"x": [1, "y", true, null, ""]}, 2], "who": "q", "note": "hi a@b.example", "other": "a@b.example"}"#,
     );
     let redacted = redact(&value, &policy).unwrap();
-    expect![[""]].assert_eq(&redacted.value.to_json());
+    expect![[r#"{"a/b":[{"x":["[CUSTOM]","[CUSTOM]",true,null,""]},2],"note":"hi [EMAIL]","other":"a@b.example","who":"[PERSON]"}"#]].assert_eq(&redacted.value.to_json());
     assert_eq!(redact(&redacted.value, &policy).unwrap().value, redacted.value);
 }
 
