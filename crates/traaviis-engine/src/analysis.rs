@@ -2,7 +2,7 @@
 //!
 //! Each group of findings is a file: states ([`reach`], [`waiting`]), candidates ([`choice`] over
 //! the sets of [`guard`]), effects ([`effects`]), events ([`events`]) and personal data
-//! ([`personal`]). All of them read one [`Chart`], the compiled states beside the states as written.
+//! ([`personal`]). All of them read one [`Chart`], the compiled states beside those as written.
 //!
 //! Invariants: a finding is reported only where the document alone proves it, so nothing that data
 //! or a peer decides is guessed; one cause gives one finding; the work grows with the length of the
