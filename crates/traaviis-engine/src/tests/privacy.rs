@@ -58,12 +58,16 @@ fn guards_and_records_see_the_redacted_payload_of_a_checked_event() {
 
 #[test]
 fn a_payload_that_does_not_fit_is_refused_as_it_was_sent() {
-    check(&ASKED.replace("WITH", ""), r#"send asked {"mail": "nobody"}"#, expect![[r#"
+    check(
+        &ASKED.replace("WITH", ""),
+        r#"send asked {"mail": "nobody"}"#,
+        expect![[r#"
         > start
           - -> waiting
         > send asked {"mail": "nobody"}
           refused event_payload_invalid: the payload of `asked` does not fit its schema: /mail: "nobody" does not match "@"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -178,14 +182,21 @@ fn a_call_sends_and_brings_back_what_is_redacted() {
 
 #[test]
 fn a_call_with_what_is_blocked_is_not_begun() {
-    check(&CALL.replace("REDACT", "{in: block}"), "", expect![[r#"
+    check(
+        &CALL.replace("REDACT", "{in: block}"),
+        "",
+        expect![[r#"
         > start
           - -> calling
           failed work: guardrail_blocked
           error.invoke.work -> bad
           finished failed "the call is refused: personal data of type `EMAIL`, `IP` must not be here"
-    "#]]);
-    check(&CALL.replace("REDACT", "{out: block}"), r#"ok work "bob@example.com""#, expect![[r#"
+    "#]],
+    );
+    check(
+        &CALL.replace("REDACT", "{out: block}"),
+        r#"ok work "bob@example.com""#,
+        expect![[r#"
         > start
           - -> calling
           start work#1
@@ -193,7 +204,8 @@ fn a_call_with_what_is_blocked_is_not_begun() {
           failed work: guardrail_blocked
           error.invoke.work -> bad
           finished failed "the value is refused: personal data of type `EMAIL` must not be here"
-    "#]]);
+    "#]],
+    );
 }
 
 const LOG: &str = r#"

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use expect_test::expect;
-
 use crate::cli::World;
 
 const DESK: &str = r#"
@@ -87,8 +85,11 @@ fn simulate_and_test_redact_as_a_run_does() {
         "events.jsonl",
         "{\"event\": \"asked\", \"data\": {\"mail\": \"nobody\"}}\n{\"event\": \"asked\", \"data\": {\"mail\": \"ann@example.com\"}}\n",
     );
-    world.check("simulate desk.yaml --events events.jsonl", expect![[""]]);
-    world.check("test desk.yaml", expect![[""]]);
+    let shown = world.shown(&world.run(&["simulate", "desk.yaml", "--events", "events.jsonl"]));
+    assert!(shown.contains(r#"/mail: "nobody" does not match"#), "{shown}");
+    assert!(shown.contains(r#""mail":"[EMAIL]""#) && !shown.contains("ann@"), "{shown}");
+    let output = world.run(&["test", "desk.yaml"]);
+    assert!(output.status.success(), "{}", world.shown(&output));
 }
 
 #[test]
@@ -104,7 +105,8 @@ fn a_blocked_event_is_refused() {
         "--event",
         r#"asked={"note":"GB82 WEST 1234 5698 7654 32"}"#,
     ]);
-    expect![[""]].assert_eq(&world.shown(&output));
+    let shown = world.shown(&output);
+    assert!(shown.contains("guardrail_blocked") && !shown.contains("GB82"), "{shown}");
 }
 
 #[test]
@@ -112,5 +114,7 @@ fn labelled_data_that_leaves_is_warned_about() {
     let page = include_str!("../../../../docs/errors/W210.md");
     let bad = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let world = World::new().file("support.yaml", bad);
-    world.check("validate support.yaml", expect![[""]]);
+    let shown = world.shown(&world.run(&["validate", "support.yaml"]));
+    let told = "W210 `call` sends `data.text`, which event `asked` brings as personal data";
+    assert!(shown.contains(told), "{shown}");
 }
