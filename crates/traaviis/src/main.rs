@@ -33,10 +33,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, bench as bench_command, bulk, cancel, compare, completions, diff, doctor, edit,
-        export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause, ps,
-        rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip, tasks,
-        test, upgrade, validate, version,
+        audit, backup, bench as bench_command, bulk, cancel, compare, completions, diff, doctor,
+        edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause,
+        ps, rebuild, replay, resolve, restore, retry, run, schedules, schema, send, show, simulate,
+        skip, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -96,6 +96,8 @@ enum Command {
     Export(export::Args),
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -143,6 +145,8 @@ fn main() -> ExitCode {
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Rebuild(args) => rebuild::run(args, &output),
+        Command::Backup(args) => backup::run(args, &output),
+        Command::Restore(args) => restore::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),
