@@ -1,8 +1,8 @@
-//! What a workflow that compiles probably gets wrong: the warnings W201 to W209.
+//! What a workflow that compiles probably gets wrong: the warnings W201 to W211.
 //!
 //! Each group of findings is a file: states ([`reach`], [`waiting`]), candidates ([`choice`] over
-//! the sets of [`guard`]), effects ([`effects`], [`paid`]) and events ([`events`]). Most of them
-//! read one [`Chart`], the compiled states beside the states as written.
+//! the sets of [`guard`]), effects ([`effects`], [`paid`]), events ([`events`]) and personal data
+//! ([`personal`]). Most of them read one [`Chart`], the compiled states beside those as written.
 //!
 //! Invariants: a finding is reported only where the document alone proves it, so nothing that data
 //! or a peer decides is guessed; one cause gives one finding; the work grows with the length of the
@@ -24,6 +24,8 @@ mod paid;
 
 mod events;
 
+mod personal;
+
 use traaviis_model::{Diagnostic, Severity};
 
 use crate::machine::Machine;
@@ -41,6 +43,7 @@ pub(crate) fn analyse(machine: &Machine) -> Vec<Diagnostic> {
     effects::check(&chart, &mut found);
     paid::check(machine.definition(), &mut found);
     events::check(&chart, &mut found);
+    personal::check(&chart, &mut found);
     waiting::check(&chart, &mut found);
     let waivers = &machine.definition().waivers;
     found.retain(|it| waivers.reason(it.code, &it.path).is_none());

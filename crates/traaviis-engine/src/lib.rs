@@ -18,6 +18,7 @@ pub mod expand;
 pub mod expr;
 pub mod gates;
 pub mod machine;
+mod privacy;
 pub mod query;
 pub mod replay;
 pub mod simulate;

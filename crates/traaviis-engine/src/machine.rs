@@ -25,6 +25,7 @@ use traaviis_model::{
     document::is_event_name,
     grant::{Grant, GrantKind},
     permission::Permission,
+    privacy::PiiType,
 };
 
 use crate::expr::{Expr, Template};
@@ -197,6 +198,8 @@ pub(crate) struct EventDef {
     pub internal: bool,
     pub merge: bool,
     pub requires: Vec<Permission>,
+    /// Personal data in the payload, by JSON pointer.
+    pub pii: Vec<(Text, Option<PiiType>)>,
 }
 
 #[derive(Debug)]

@@ -125,6 +125,8 @@ pub struct StepContext {
     pub actor: Actor,
     /// Record that caused it, when it was another instance's.
     pub causation: Option<Text>,
+    /// The input is read off records: it was checked and redacted when it was taken.
+    pub is_recorded: bool,
 }
 
 /// What an instance is born with besides its input.
@@ -293,7 +295,7 @@ pub fn hold(
     context: &StepContext,
 ) -> Result<Step, Rejection> {
     let why = Rejection::new("append_refused", why);
-    match incident::held_of(input) {
+    match incident::held_of(&input::redacted(machine, snapshot, input.clone(), context)) {
         Some(held) => input::hold(machine, snapshot, held, why, context),
         None => Err(why),
     }

@@ -22,6 +22,7 @@ mod incident;
 mod interpreter;
 mod operate;
 mod people;
+mod privacy;
 pub(crate) mod reference;
 mod reopen;
 mod retry;
@@ -283,7 +284,13 @@ impl<'m> World<'m> {
 }
 
 pub(crate) fn context(now: Timestamp) -> StepContext {
-    StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
+    StepContext {
+        now,
+        start_slots: 100,
+        actor: Actor::local(),
+        causation: None,
+        is_recorded: false,
+    }
 }
 
 fn amounts(amounts: &traaviis_model::budget::Amounts) -> String {

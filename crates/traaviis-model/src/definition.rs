@@ -19,6 +19,7 @@ use crate::{
     grant::Grant,
     ids::{DefinitionHash, Text},
     permission::Permission,
+    privacy::{PiiType, Redact},
     value::{Map, Value},
 };
 
@@ -110,8 +111,10 @@ pub struct Waivers(BTreeMap<(Pointer, Text), Text>);
 
 impl Waivers {
     /// Codes that can be waived: those that this release finds.
-    pub const CODES: &[&str] =
-        &["W190", "W201", "W202", "W203", "W204", "W205", "W206", "W207", "W208", "W209", "W210"];
+    pub const CODES: &[&str] = &[
+        "W190", "W201", "W202", "W203", "W204", "W205", "W206", "W207", "W208", "W209", "W210",
+        "W211",
+    ];
 
     /// Keeps a waiver for everything at and below `scope`.
     pub fn insert(&mut self, scope: Pointer, code: Text, reason: Text) {
@@ -206,6 +209,8 @@ pub struct EventDeclaration {
     pub internal: bool,
     /// The payload is shallow-merged into `data` before selection.
     pub merge: bool,
+    /// Personal data in the payload, by JSON pointer; none stands for `auto`.
+    pub pii: Vec<(Text, Option<PiiType>)>,
     /// What a caller needs to send it, beside the right to send events at all.
     pub requires: Vec<Permission>,
     /// Place.
@@ -466,6 +471,8 @@ pub struct Effect {
     pub budget: Option<Limits>,
     /// Who of the tenant's effects that wait for a slot goes first: the highest.
     pub priority: Option<i8>,
+    /// What is done with personal data that goes out and comes back.
+    pub redact: Option<Redact>,
     /// Gates that it must pass, the innermost first.
     pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).

@@ -476,14 +476,50 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
-            "6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: hash}}]\nretention: {completed: 30d}\nevents: {a: {dedup_window: 1d}}",
+            "6:35: E190 feature_unavailable: `hash` is part of the language but not available in this release (at /plugins/0/with/mode)\n\
              7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
+             8:14: E190 feature_unavailable: `dedup_window` is part of the language but not available in this release (at /events/a/dedup_window)",
         );
         check_effect(
             "{type: value, value: 1, redact: {}}",
-            "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+            "5:65: E190 feature_unavailable: `redact of value` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+        );
+        check_effect(
+            "{type: call, function: f, redact: {in: tokenise}}",
+            "5:80: E190 feature_unavailable: `tokenise` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact/in)",
+        );
+    }
+
+    #[test]
+    fn personal_data_is_named_by_type_and_place() {
+        check_rest(
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: block, types: [EMAIL, IBAN], fields: [/a/b]}, phase: before}]\nevents: {a: {pii: {/mail: EMAIL, /note: auto}}}",
+            "",
+        );
+        check_effect("{type: call, function: f, redact: {in: mask, out: none}}", "");
+        for (rest, finding) in [
+            (
+                "plugins: [{use: redaction, phase: after}]",
+                "6:35: E101 `redaction` has the phase `before`: what is taken is redacted (at /plugins/0/phase); leave out `phase`",
+            ),
+            (
+                "plugins: [{use: redaction, with: {fields: [mail]}}]",
+                "6:44: E101 `mail` is no JSON pointer into the payload (at /plugins/0/with/fields/0); write it as `/customer/email`",
+            ),
+            (
+                "events: {a: {pii: {/: auto}}}",
+                "6:20: E101 `/` is no JSON pointer into the payload (at /events/a/pii/~1); write it as `/customer/email`",
+            ),
+        ] {
+            check_rest(&format!("initial: s\nstates: {{s: {{}}}}\n{rest}"), finding);
+        }
+        let fields = vec!["/a"; crate::limits::PII_FIELDS_MAX + 1].join(", ");
+        check_rest(
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nplugins: [{{use: redaction, with: {{fields: [{fields}]}}}}]"
+            ),
+            "6:43: E160 101 fields; at most 100 are allowed (at /plugins/0/with/fields)",
         );
     }
 
@@ -882,7 +918,7 @@ tests:
              6:20: E101 `E102` is not a warning that can be waived (at /x-waive/E102); errors must be repaired\n\
              6:36: E101 `W201` must not be empty (at /x-waive/W201)\n\
              6:46: E101 `W209` must be text, found a number (at /x-waive/W209); write it in quotes: \"5\"\n\
-             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W206`, `W207`, `W208`, `W209`, `W210`",
+             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W206`, `W207`, `W208`, `W209`, `W210`, `W211`",
         );
     }
 

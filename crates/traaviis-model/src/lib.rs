@@ -20,6 +20,7 @@ mod json;
 pub mod limits;
 pub mod permission;
 pub mod price;
+pub mod privacy;
 pub mod record;
 pub mod snapshot;
 pub mod tenant;

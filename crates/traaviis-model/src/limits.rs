@@ -137,3 +137,5 @@ pub const STEP_BYTES_MAX: usize = 16 << 20;
 /// Bytes of values after which effects go on in the next step, so that loops and batches over large
 /// values never come near [`STEP_BYTES_MAX`].
 pub const STEP_BYTES_YIELD: usize = 4 << 20;
+/// Places of a payload that one event or plugin names as personal; each is followed on every event.
+pub const PII_FIELDS_MAX: usize = 100;

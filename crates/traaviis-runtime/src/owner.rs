@@ -639,7 +639,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation }
+        StepContext { now, start_slots, actor, causation, is_recorded: false }
     }
 
     fn append(
@@ -864,7 +864,8 @@ impl Owner {
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let actor = self.engine.clone();
-        let context = StepContext { now, start_slots: 0, actor, causation: None };
+        let context =
+            StepContext { now, start_slots: 0, actor, causation: None, is_recorded: false };
         if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
             self.offer(key, step, Origin::Runtime, None, outbox);
         }

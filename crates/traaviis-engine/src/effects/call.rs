@@ -1,9 +1,10 @@
 //! Calls to the outside: schedule, start, outcome, retry, unknown outcomes.
 
 use traaviis_model::{
-    Body, Call, DeliveryClass, EffectError, Seq, Text, Value,
+    Body, Call, DeliveryClass, EffectError, Map, Seq, Text, Value,
     call::GATE,
     definition::{Backoff, Jitter, OnUnknown},
+    privacy::PiiMode,
     record::{Status, TimerKind},
     snapshot::NodeStatus,
     time::Span,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     expr::EvalError,
     machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
+    privacy::redacted_call,
     step::{Request, Run},
 };
 
@@ -28,10 +30,16 @@ impl<'m> Run<'m> {
         def: &'m EffectDef,
         params: &'m CallParams,
     ) {
-        let (input, key) = match self.call_input(tree, path, params) {
+        let (mut input, key) = match self.call_input(tree, path, params) {
             Ok(found) => found,
             Err(error) => return self.fail_expression(tree, path, def, &error),
         };
+        if let Some(mode) = params.redact.input
+            && let Err(error) = redacted_call(mode, &mut input)
+        {
+            return self.finish_node(tree, path, def, End::Failed(error));
+        }
+        let input = Value::Map(input.into());
         self.emit(Body::EffectScheduled {
             tree,
             path: path.clone(),
@@ -47,9 +55,9 @@ impl<'m> Run<'m> {
         tree: Seq,
         path: &Text,
         params: &CallParams,
-    ) -> Result<(Value, Text), EvalError> {
+    ) -> Result<(Map, Text), EvalError> {
         let env = self.node_env(tree, path, None);
-        let mut input = traaviis_model::Map::new();
+        let mut input = Map::new();
         for (name, template) in &params.input {
             input.insert(name.clone(), template.render(&env)?);
         }
@@ -68,7 +76,7 @@ impl<'m> Run<'m> {
             let child = child_id(&self.snapshot, &key).to_string();
             input.insert("instance_id", Value::from(child));
         }
-        Ok((Value::Map(input.into()), key))
+        Ok((input, key))
     }
 
     /// Says whether a node above `path` can run its body more than once. A child that failed is
@@ -149,6 +157,11 @@ impl<'m> Run<'m> {
             EffectKind::Call(params) => Some((def, params)),
             _ => None,
         }
+    }
+
+    /// Returns what is done with personal data that comes back from a call.
+    pub(crate) fn redacted_out(&self, tree: Seq, path: &str) -> Option<PiiMode> {
+        self.params_of(tree, path)?.1.redact.output
     }
 
     /// A slot is free for a call that waits.

@@ -204,7 +204,8 @@ impl Compiler {
             let pointer = format!("{}/schema", event.pointer);
             let schema = self.schema(event.schema.as_ref(), &pointer);
             let requires = event.requires.clone();
-            let def = EventDef { schema, internal: event.internal, merge: event.merge, requires };
+            let (internal, merge, pii) = (event.internal, event.merge, event.pii.clone());
+            let def = EventDef { schema, internal, merge, requires, pii };
             events.insert(event.name.clone(), def);
         }
         events

@@ -10,6 +10,7 @@ use traaviis_model::{
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
+    privacy::Redact,
     record::ParentClose,
 };
 
@@ -57,6 +58,8 @@ pub struct CallParams {
     pub spawn: Option<SpawnDef>,
     /// Who goes first of those that wait for a slot: the highest.
     pub priority: i8,
+    /// What is done with personal data that goes out and comes back.
+    pub redact: Redact,
 }
 
 /// How a child is started.
@@ -789,6 +792,7 @@ impl Build<'_> {
             }),
             spawn: None,
             priority: self.priority,
+            redact: effect.redact.unwrap_or_default(),
         }))
     }
 
@@ -857,6 +861,7 @@ impl Build<'_> {
             key,
             spawn,
             priority: self.priority,
+            redact: Redact::default(),
         }))
     }
 
@@ -892,6 +897,7 @@ impl Build<'_> {
             key: None,
             spawn: None,
             priority: self.priority,
+            redact: Redact::default(),
         };
         let kind = EffectKind::Call(Box::new(params));
         Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })

@@ -29,6 +29,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: None,
+            is_recorded: false,
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {
             Ok(step) => step,

@@ -185,6 +185,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: ctx.cause().cloned(),
+            is_recorded: false,
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
@@ -243,8 +244,13 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         // Starting once more, for nobody, fills in the same defaults.
-        let context =
-            StepContext { now, start_slots: 0, actor: ctx.actor().clone(), causation: None };
+        let context = StepContext {
+            now,
+            start_slots: 0,
+            actor: ctx.actor().clone(),
+            causation: None,
+            is_recorded: false,
+        };
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);

@@ -183,9 +183,9 @@ states:
     let world = World::new().file("never.yaml", &never);
     world.check("validate never.yaml", expect![[r#"
         exit 0
-        never.yaml:7:45: warning W210 `match` is always false, so nothing arrives
+        never.yaml:7:45: warning W211 `match` is always false, so nothing arrives
           hint: an event arrives by the first subscription that fits; remove this one
-        never.yaml:7:105: warning W210 `tick` is taken by `/subscribe/1` before, so nothing arrives by this one
+        never.yaml:7:105: warning W211 `tick` is taken by `/subscribe/1` before, so nothing arrives by this one
           hint: an event arrives by the first subscription that fits; remove this one
         never.yaml:9:1: warning W202 no top state is final, so an instance never ends
           hint: add a state with `type: final`; if it is meant to run for ever, say why: `x-waive: {W202: REASON}`

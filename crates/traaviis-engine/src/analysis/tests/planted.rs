@@ -108,7 +108,7 @@ fn door() -> Vec<Mutation> {
             "opening: {invoke: [{id: motor, effect: {type: call, function: open}}], on: {fully_open: open, obstruction: closed}, ",
         ),
         ("W208", "  hold: {schema", "  knock: {}\n  hold: {schema"),
-        ("W210", "event.data.location == data.location", "'false'"),
+        ("W211", "event.data.location == data.location", "'false'"),
         ("W209", ", x-waive: {W209: nobody has to come in}", ""),
         (
             "W209",
@@ -160,6 +160,7 @@ fn order() -> Vec<Mutation> {
             reserve,
             "action: {type: call_api, method: post, url: 'https://stock.example/'}\n",
         ),
+        ("W210", "events:\n", "events:\n  changed: {merge: true, pii: {/order: auto}}\n"),
         ("W208", "events:\n", "events:\n  order_paid: {source: internal}\n"),
     ])
 }
@@ -265,6 +266,7 @@ fn the_pages_of_the_warnings_show_what_they_say() {
         ("W208", include_str!("../../../../../docs/errors/W208.md")),
         ("W209", include_str!("../../../../../docs/errors/W209.md")),
         ("W210", include_str!("../../../../../docs/errors/W210.md")),
+        ("W211", include_str!("../../../../../docs/errors/W211.md")),
     ];
     for (code, page) in PAGES {
         let documents: Vec<&str> =

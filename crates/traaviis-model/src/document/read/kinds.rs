@@ -448,7 +448,5 @@ pub(super) const COMMON: &[&str] = &[
     "concurrency",
     "cache",
     "budget",
+    "redact",
 ];
-
-/// Common keys of the language that this release does not carry out.
-pub(super) const COMMON_UNAVAILABLE: &[&str] = &["redact"];
