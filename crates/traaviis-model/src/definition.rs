@@ -9,7 +9,7 @@ mod plugin;
 mod subscription;
 mod test_case;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::{
     grant::Grant,
     ids::{DefinitionHash, Text},
     permission::Permission,
+    time::Span,
     value::{Map, Value},
 };
 
@@ -46,6 +47,10 @@ pub struct Definition {
     pub version: Version,
     /// Title for people.
     pub title: Option<Text>,
+    /// Words that instances are found by.
+    pub tags: BTreeSet<Text>,
+    /// Facts about its instances for people, by name.
+    pub labels: BTreeMap<Text, Value>,
     /// JSON Schema of the start input.
     pub input_schema: Option<Value>,
     /// JSON Schema of the instance data, checked after every step.
@@ -208,6 +213,8 @@ pub struct EventDeclaration {
     pub merge: bool,
     /// What a caller needs to send it, beside the right to send events at all.
     pub requires: Vec<Permission>,
+    /// How long its deduplication ids are remembered.
+    pub dedup_window: Option<Span>,
     /// Place.
     pub pointer: Pointer,
 }

@@ -200,8 +200,13 @@ impl Compiler {
         for event in &definition.events {
             let pointer = format!("{}/schema", event.pointer);
             let schema = self.schema(event.schema.as_ref(), &pointer);
-            let requires = event.requires.clone();
-            let def = EventDef { schema, internal: event.internal, merge: event.merge, requires };
+            let def = EventDef {
+                schema,
+                internal: event.internal,
+                merge: event.merge,
+                requires: event.requires.clone(),
+                dedup_window: event.dedup_window,
+            };
             events.insert(event.name.clone(), def);
         }
         events

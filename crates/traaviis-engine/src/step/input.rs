@@ -13,7 +13,7 @@ use crate::{
     expr::{Env, Var},
     machine::{Machine, StateId, fitted, is_reserved},
     step::{
-        Birth, GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step,
+        Birth, GuardWatch, Input, InternalEvent, Marks, Origin, Rejection, Resolution, Run, Step,
         StepContext,
     },
 };
@@ -143,6 +143,7 @@ pub(super) fn start(
         )
     })?;
     let definition = machine.definition();
+    let marks = birth.marks.unwrap_or_else(|| Marks::of(definition));
     let record = Record {
         header: Header {
             tenant_id: ctx.tenant(),
@@ -163,6 +164,8 @@ pub(super) fn start(
             data,
             correlation,
             lineage: birth.lineage,
+            tags: marks.tags,
+            labels: marks.labels,
         },
     };
     let mut run = Run::created(machine, record, context)?;

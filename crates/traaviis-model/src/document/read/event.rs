@@ -6,13 +6,14 @@ use crate::{
     definition::{EventDeclaration, Unhandled, Validation},
     document::read::{At, Keys, Reader, is_name},
     ids::Text,
-    limits::{EVENT_NAME_CHARS_MAX, EVENTS_MAX},
+    limits::{EVENT_ID_WINDOW_MAX, EVENT_NAME_CHARS_MAX, EVENTS_MAX},
     permission::Permission,
+    time::Span,
 };
 
 pub(super) const KNOWN: &[&str] =
-    &["schema", "description", "examples", "source", "merge", "requires"];
-const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window", "pii"]);
+    &["schema", "description", "examples", "source", "merge", "requires", "dedup_window"];
+const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["pii"]);
 const VALIDATION_KEYS: Keys<'_> =
     Keys::new("a validation", &["name", "events", "check", "message", "code"]);
 
@@ -58,8 +59,20 @@ impl Reader {
             internal: internal.unwrap_or(false),
             requires: fields.get("requires").map_or_else(Vec::new, |it| self.permissions_of(&it)),
             merge: fields.get("merge").and_then(|it| self.flag(&it)).unwrap_or(false),
+            dedup_window: fields.get("dedup_window").and_then(|it| self.dedup_window(&it)),
             pointer: at.pointer.clone(),
         })
+    }
+
+    fn dedup_window(&mut self, at: &At<'_>) -> Option<Span> {
+        let span = self.span(at)?;
+        if span.0 > 0 && span <= EVENT_ID_WINDOW_MAX {
+            return Some(span);
+        }
+        let message =
+            format!("`dedup_window` is `{span}`; at least 1ms, at most `{EVENT_ID_WINDOW_MAX}`");
+        self.report(at.error("E101", message));
+        None
     }
 
     /// Reads permissions that a caller needs.
