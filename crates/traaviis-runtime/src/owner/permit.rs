@@ -19,6 +19,7 @@ pub(super) fn refusal(ctx: &TenantCtx, command: &Command, machine: &Machine) -> 
             }
             (format!("send event `{event}`"), &[WorkflowExecute])
         }
+        Command::If { command, .. } => return refusal(ctx, command, machine),
         Command::Cancel { .. } => ("cancel".into(), &[WorkflowExecute]),
         Command::Resolve { .. } => ("answer incidents".into(), &[WorkflowExecute]),
         Command::Operate(operation) => match operation {
