@@ -22,6 +22,7 @@ mod new;
 mod operate;
 mod output;
 mod policy;
+mod registry;
 mod run;
 mod schedules;
 mod simulate;
