@@ -32,8 +32,8 @@ pub use machine::Machine;
 pub use query::{QueryError, query};
 pub use replay::{Divergence, ReplayError, replay, replay_against, replay_versions};
 pub use step::{
-    Birth, Branch, Fork, GuardWatch, Input, Recovery, Rejection, Request, Resolution, Retry, Step,
-    StepContext, checked_input, correlation_key, hold, plan_fork, plan_retry, recover, start,
+    Birth, Branch, Fork, GuardWatch, Input, Marks, Recovery, Rejection, Request, Resolution, Retry,
+    Step, StepContext, checked_input, correlation_key, hold, plan_fork, plan_retry, recover, start,
     start_born, start_watched, step, step_watched,
 };
 pub use upgrade::{Class, Gap, classify, roll_back, upgrade};

@@ -20,10 +20,11 @@ use std::{
 };
 
 use traaviis_model::{
-    Diagnostic, Text, Value,
+    Diagnostic, Span, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
     grant::{Grant, GrantKind},
+    limits::EVENT_ID_WINDOW,
     permission::Permission,
     privacy::PiiType,
 };
@@ -200,6 +201,7 @@ pub(crate) struct EventDef {
     pub requires: Vec<Permission>,
     /// Personal data in the payload, by JSON pointer.
     pub pii: Vec<(Text, Option<PiiType>)>,
+    pub dedup_window: Option<Span>,
 }
 
 #[derive(Debug)]
@@ -267,9 +269,20 @@ impl Machine {
         self.declaration(name).is_some_and(|(_, event)| !event.internal)
     }
 
+    /// Says whether there is such a state, by its path.
+    pub fn has_state(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
     /// Returns what a caller needs to send an event, beside the right to send events at all.
     pub fn requires(&self, name: &str) -> &[Permission] {
         self.declaration(name).map_or(&[], |(_, event)| &event.requires)
+    }
+
+    /// Returns how long deduplication ids of an event are remembered.
+    pub fn dedup_window(&self, name: &str) -> Span {
+        let declared = self.declaration(name).and_then(|(_, event)| event.dedup_window);
+        declared.unwrap_or(EVENT_ID_WINDOW)
     }
 
     /// Returns what the active states wait for.
@@ -429,17 +442,17 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 /// Returns the duration that a rendered template stands for: text, or milliseconds as a number.
-pub(crate) fn span_of(value: &Value) -> Result<traaviis_model::Span, String> {
+pub(crate) fn span_of(value: &Value) -> Result<Span, String> {
     let span = match value {
         Value::String(text) => text.parse()?,
         Value::Span(span) => *span,
         number => match number.as_f64() {
-            Some(millis) if millis.abs() < 9e15 => traaviis_model::Span((millis * 1e3) as i64),
+            Some(millis) if millis.abs() < 9e15 => Span((millis * 1e3) as i64),
             _ => return Err(format!("`{value}` is not a duration")),
         },
     };
-    let most = traaviis_model::Span::secs(traaviis_model::limits::DELAY_SECS_MAX);
-    if span < traaviis_model::Span(0) || span > most {
+    let most = Span::secs(traaviis_model::limits::DELAY_SECS_MAX);
+    if span < Span(0) || span > most {
         return Err(format!("duration `{span}` is outside 0s to `{most}`"));
     }
     Ok(span)

@@ -50,10 +50,7 @@ impl Env for QueryEnv<'_> {
     }
 
     fn in_state(&self, path: &str) -> bool {
-        let is_in = |it: &Text| {
-            it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.snapshot.configuration.iter().any(is_in)
+        self.snapshot.is_in(path)
     }
 
     fn random_seed(&self) -> (u64, u64) {

@@ -15,7 +15,7 @@ use crate::{
     Machine,
     effects::BUDGET_WARNING,
     privacy::as_logged_now,
-    step::{Birth, Input, Rejection, Resolution, Step, StepContext, start_born, step},
+    step::{Birth, Input, Marks, Rejection, Resolution, Step, StepContext, start_born, step},
     upgrade::{roll_back, upgrade},
 };
 
@@ -155,9 +155,12 @@ fn begin(
     first: &Record,
     context: &StepContext,
 ) -> Option<Result<Step, Rejection>> {
-    let Body::Created { input, correlation, lineage, .. } = &first.body else { return None };
+    let Body::Created { input, correlation, lineage, tags, labels, .. } = &first.body else {
+        return None;
+    };
     let ctx = TenantCtx::of_record(&first.header);
-    let birth = Birth { lineage: lineage.clone(), correlation: correlation.clone() };
+    let marks = Some(Marks { tags: tags.clone(), labels: labels.clone() });
+    let birth = Birth { lineage: lineage.clone(), correlation: correlation.clone(), marks };
     Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
 }
 
@@ -320,6 +323,9 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         }
         Body::Moved { to, reason } => {
             Input::Operate(Operation::Move { to: to.clone(), reason: reason.clone() })
+        }
+        Body::Tagged { add, remove } => {
+            Input::Operate(Operation::Tag { add: add.clone(), remove: remove.clone() })
         }
         Body::IncidentOpened { held: Some(held), .. } => crate::step::input_of((**held).clone()),
         _ => Input::Continue,

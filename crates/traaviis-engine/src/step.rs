@@ -136,6 +136,8 @@ pub struct Birth {
     pub lineage: Option<Box<Lineage>>,
     /// Business key; none means that the workflow computes it.
     pub correlation: Option<Text>,
+    /// Tags and labels; none means those of the workflow.
+    pub marks: Option<Marks>,
 }
 
 /// What a step decided.
@@ -201,6 +203,7 @@ mod recover;
 mod reopen;
 mod run;
 mod select;
+mod tags;
 
 pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
@@ -210,6 +213,7 @@ pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};
 pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
+pub use tags::Marks;
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.
 ///

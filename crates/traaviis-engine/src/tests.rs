@@ -20,6 +20,7 @@ mod gates;
 mod grant;
 mod incident;
 mod interpreter;
+mod limits;
 mod operate;
 mod people;
 mod privacy;
@@ -34,7 +35,7 @@ use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 use expect_test::Expect;
 use traaviis_model::{
-    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
+    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx, Text,
     Timestamp, Value,
     document::{self, Format},
     record::{Ending, Operation, Results, Status, TaskAct},
@@ -199,6 +200,11 @@ impl<'m> World<'m> {
                 to: rest.split_whitespace().map(Into::into).collect(),
                 reason: "mend".into(),
             }),
+            "tag" => {
+                let of = |sign| rest.split_whitespace().filter_map(move |it| it.strip_prefix(sign));
+                let (add, remove) = (of('+').map(Text::from), of('-').map(Text::from));
+                Input::Operate(Operation::Tag { add: add.collect(), remove: remove.collect() })
+            }
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
             time => {
@@ -373,6 +379,7 @@ fn show(body: &Body) -> Option<String> {
             format!("edited {}", serde_json::to_string(patch).unwrap())
         }
         Body::Moved { to, .. } => format!("moved to {}", to.join(" ")),
+        Body::Tagged { add, remove } => format!("tagged {add:?}, no longer {remove:?}"),
         Body::Completing { status, .. } => format!("completing {}", status.as_str()),
         Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),
         _ => return None,

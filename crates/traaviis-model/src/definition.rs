@@ -9,7 +9,7 @@ mod plugin;
 mod subscription;
 mod test_case;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::{
     ids::{DefinitionHash, Text},
     permission::Permission,
     privacy::{PiiType, Redact},
+    time::Span,
     value::{Map, Value},
 };
 
@@ -47,6 +48,10 @@ pub struct Definition {
     pub version: Version,
     /// Title for people.
     pub title: Option<Text>,
+    /// Words that instances are found by.
+    pub tags: BTreeSet<Text>,
+    /// Facts about its instances for people, by name.
+    pub labels: BTreeMap<Text, Value>,
     /// JSON Schema of the start input.
     pub input_schema: Option<Value>,
     /// JSON Schema of the instance data, checked after every step.
@@ -213,6 +218,8 @@ pub struct EventDeclaration {
     pub pii: Vec<(Text, Option<PiiType>)>,
     /// What a caller needs to send it, beside the right to send events at all.
     pub requires: Vec<Permission>,
+    /// How long its deduplication ids are remembered.
+    pub dedup_window: Option<Span>,
     /// Place.
     pub pointer: Pointer,
 }

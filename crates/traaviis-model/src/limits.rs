@@ -28,8 +28,11 @@ pub const EVENTS_MAX: usize = 500;
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
 /// Deduplication ids remembered per instance; 32 bytes each.
 pub const EVENT_IDS_MAX: usize = 1_000;
-/// How long a deduplication id is remembered.
+/// How long a deduplication id is remembered, unless the event says otherwise.
 pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
+/// Longest time that an event may ask for: whoever sends again after a week has lost more than an
+/// answer.
+pub const EVENT_ID_WINDOW_MAX: Span = Span::secs(7 * 86_400);
 /// Migrations of one workflow; older versions than these can go through one between.
 pub const MIGRATIONS_MAX: usize = 100;
 /// Actions of one block.
@@ -93,6 +96,12 @@ pub const FORK_BYTES_MAX: usize = 16 << 20;
 pub const CHILDREN_MAX: usize = 10_000;
 /// How many stand above a child; deeper is a workflow that starts itself without end.
 pub const CHILD_DEPTH_MAX: u32 = 32;
+/// Tags of one instance: by more than a handful nobody finds anything.
+pub const TAGS_MAX: usize = 20;
+/// Characters of one tag; a word or two, and an entry of the index for each instance.
+pub const TAG_CHARS_MAX: usize = 64;
+/// Labels of one document or instance; they are kept in every snapshot.
+pub const LABELS_MAX: usize = 64;
 /// Bytes of an event payload or start input.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instance's data.
@@ -105,6 +114,9 @@ pub const TIMERS_MAX: usize = 1_000;
 pub const DEFERRED_MAX: usize = 1_000;
 /// Inputs waiting in one instance's mailbox.
 pub const MAILBOX_MAX: usize = 10_000;
+/// Steps that one instance takes in a second; more is a loop, and takes the log from the others. As
+/// many may come at once after a rest.
+pub const STEPS_PER_SECOND_MAX: u32 = 200;
 /// Longest delay: 5 years, in seconds.
 pub const DELAY_SECS_MAX: i64 = 5 * 366 * 86_400;
 /// How long a tree may clean up before a person is asked: 1 hour, in seconds.

@@ -105,7 +105,9 @@ impl Error {
     /// Says whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Rejected(rejection) => rejection.code == "instance_backlog_full",
+            Error::Rejected(rejection) => {
+                matches!(rejection.code, "instance_backlog_full" | "rate_limited")
+            }
             Error::Log(error) => error.is_retryable(),
             Error::Busy | Error::TimedOut => true,
             _ => false,

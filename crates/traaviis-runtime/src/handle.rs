@@ -16,14 +16,14 @@ use std::{
 };
 
 use traaviis_engine::{
-    Birth, Branch, Fork, Input, Machine, Resolution, Retry, plan_fork, plan_retry,
+    Birth, Branch, Fork, Input, Machine, Marks, Resolution, Retry, plan_fork, plan_retry,
 };
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
 use traaviis_ports::{
     IndexError, LogError, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 
 pub use crate::owner::Accepted;
@@ -158,6 +158,18 @@ impl Handle {
         input: Value,
         reply: Reply<Started>,
     ) -> InstanceId {
+        self.start_born_then(ctx, machine, id, input, Birth::default(), reply)
+    }
+
+    fn start_born_then(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+        birth: Birth,
+        reply: Reply<Started>,
+    ) -> InstanceId {
         let inner = &self.inner;
         let named = id.is_some();
         let id = id.unwrap_or_else(|| inner.shared.ports.ids.instance_id());
@@ -175,7 +187,7 @@ impl Handle {
             });
             reply(started);
         });
-        let (machine, birth) = (Arc::clone(machine), Birth::default());
+        let machine = Arc::clone(machine);
         let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
         self.send_message(ctx, id, Message::Start(start));
         id
@@ -218,6 +230,22 @@ impl Handle {
     ) -> Result<Started, Error> {
         wait(|reply| {
             self.start_instance_then(ctx, machine, id, input, reply);
+        })
+    }
+
+    /// As [`Handle::start_instance`], for one that has more tags and labels than its workflow.
+    pub fn start_marked(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+        given: Marks,
+    ) -> Result<Started, Error> {
+        let marks = Marks::of(machine.definition()).with(given).map_err(Error::Rejected)?;
+        let birth = Birth { marks: Some(marks), ..Birth::default() };
+        wait(|reply| {
+            self.start_born_then(ctx, machine, id, input, birth, reply);
         })
     }
 
@@ -373,6 +401,11 @@ impl Handle {
     /// Returns a page of instances from the index, everything committed included.
     pub fn page(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
         self.feeder()?.list(ctx, query)
+    }
+
+    /// Counts instances by workflow, status and state, everything committed included.
+    pub fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        self.feeder()?.count(ctx, query)
     }
 
     /// Returns what the index has of one instance, everything committed included.

@@ -24,7 +24,7 @@ use std::{
 use traaviis_model::{InstanceId, TenantCtx};
 use traaviis_ports::{
     Index, IndexError, LogStore, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 
 pub use catchup::rebuild;
@@ -208,6 +208,13 @@ impl Feeder {
         // The overlay first: what is drained meanwhile is then seen in both, not in neither.
         let recent = self.lock().overlay.recent(ctx.tenant());
         recent.list(&*self.index, ctx, query)
+    }
+
+    /// Counts the rows of a list, what waited included.
+    pub(crate) fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        // Numbers cannot be merged with what waits, so nothing waits any more.
+        self.drain()?;
+        self.index.count(ctx, query)
     }
 
     /// Returns one row, what waits included.

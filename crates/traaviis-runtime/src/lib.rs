@@ -11,6 +11,7 @@
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
+pub mod broadcast;
 pub mod checkpoint;
 mod clock;
 pub mod correlation;
@@ -29,8 +30,10 @@ pub mod runtime;
 pub mod subscribers;
 pub mod summary;
 mod unheard;
+pub mod waiting;
 pub mod watch;
 
+pub use broadcast::Broadcast;
 pub use error::Error;
 pub use handle::{Accepted, Handle, Started};
 pub use library::Library;
@@ -38,4 +41,5 @@ pub use owner::{Command, Committed};
 pub use recovery::{Fault, RecoveryReport, faults};
 pub use runtime::{Options, Ports, Runtime};
 pub use summary::{Filter, Summary};
+pub use waiting::{Until, Waited};
 pub use watch::Watch;

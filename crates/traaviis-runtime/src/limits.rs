@@ -35,6 +35,8 @@ pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 pub const WATCH_MAX: usize = 4_096;
 /// Watchers of one process.
 pub const WATCHERS_MAX: usize = 1_024;
+/// Longest time that a caller waits for what follows an event: longer waits are better asked again.
+pub const CALLER_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Summaries of one list.
 pub const LIST_MAX: usize = 10_000;
 /// Different texts shared between recovered instances.

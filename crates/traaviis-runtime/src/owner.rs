@@ -19,6 +19,7 @@ mod family;
 mod gated;
 mod mailbox;
 mod message;
+mod pace;
 mod permit;
 mod reopening;
 mod slots;
@@ -37,9 +38,9 @@ use std::{
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, priority_of, recover};
 use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
-    Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
+    Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
-    limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
+    limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
     record::{self, Status},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
@@ -65,6 +66,7 @@ pub use message::{
     Collected, Command, Committed, Found, Message, Outbox, Reopen, Reply, Start, StartOutcome,
     Upgrade,
 };
+use pace::Pace;
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
@@ -90,6 +92,8 @@ impl Key {
 pub struct Settings {
     /// Calls of one tenant that run at once.
     pub slots: usize,
+    /// Steps of one instance in a second; none means any number.
+    pub steps_per_second: Option<u32>,
     /// Ended instances to remember.
     pub finished_max: usize,
     /// Gates of the process.
@@ -114,6 +118,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             slots: RUNNING_EFFECTS_MAX,
+            steps_per_second: Some(STEPS_PER_SECOND_MAX),
             finished_max: FINISHED_SUMMARIES_MAX,
             gates: Arc::default(),
             correlations: Arc::default(),
@@ -138,6 +143,7 @@ struct Instance {
     armed: Option<Timestamp>,
     /// An append is on its way, or a full disk is waited for.
     hold: Hold,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +196,8 @@ pub struct Owner {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Instances that wait for space.
     full: BTreeSet<(Timestamp, Key)>,
+    /// Instances that are over their pace and have more to do.
+    paced: BTreeSet<(Timestamp, Key)>,
     /// Children whose start waits for space.
     unborn: HashMap<Key, Start, FixedHasher>,
     /// What was emitted here and is not heard by all yet; sent again by the next process.
@@ -224,6 +232,7 @@ impl Owner {
             token: 0,
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
+            paced: BTreeSet::new(),
             unborn: HashMap::default(),
             emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
@@ -380,6 +389,7 @@ impl Owner {
             Message::Drain(reply) => {
                 self.draining = true;
                 self.drained.push(reply);
+                self.ready.extend(mem::take(&mut self.paced).into_iter().map(|it| it.1));
             }
         }
         self.settle(now, outbox);
@@ -398,6 +408,12 @@ impl Owner {
             if let Some(start) = self.unborn.remove(&key) {
                 self.start(start, now, outbox);
             }
+        }
+        while let Some((at, key)) = self.paced.first().copied()
+            && at <= now
+        {
+            self.paced.pop_first();
+            self.ready.push_back(key);
         }
         while !self.draining
             && let Some((due, key)) = self.timers.first().copied()
@@ -422,8 +438,9 @@ impl Owner {
         }
         let timer = self.timers.first().filter(|_| !self.draining).map(|it| it.0);
         let full = self.full.first().map(|it| it.0);
+        let paced = self.paced.first().map(|it| it.0);
         let gate = self.settings.gates.due().filter(|_| !self.draining);
-        timer.into_iter().chain(full).chain(gate).min()
+        timer.into_iter().chain(full).chain(paced).chain(gate).min()
     }
 
     /// Says whether nothing runs: no append and no call is on its way.
@@ -503,7 +520,8 @@ impl Owner {
             let error = Error::rejected("instance_backlog_full", message, Value::Null);
             return origin.answer(Err(error));
         }
-        mailbox.push(Job { input: command.into(), origin });
+        let (if_seq, input) = command.into_input();
+        mailbox.push(Job { input, origin, if_seq });
         self.ready.push_back(key);
     }
 
@@ -553,19 +571,29 @@ impl Owner {
     /// Takes inputs of one instance until one becomes an append, or nothing waits.
     fn advance(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
         let mut timer_tried = None;
+        let mut floor = now;
         while self.dead.is_none() {
-            let draining = self.draining;
+            let (draining, slow) = (self.draining, self.slow_until(key, now));
             let Some(instance) = self.instances.get_mut(&key) else { return };
             if instance.hold != Hold::Idle || instance.machine.is_none() {
                 return;
             }
-            let Some(job) = instance.next_job(now, draining, timer_tried.as_ref()) else { break };
+            let job = match slow {
+                Some(until) => {
+                    floor = until;
+                    self.urgent_job(key, until, now)
+                }
+                None => instance.next_job(now, draining, timer_tried.as_ref()),
+            };
+            let Some(job) = job else { break };
             if let Input::Timer { timer } = &job.input {
                 timer_tried = Some(timer.clone());
             }
             self.decide(key, job, now, outbox);
         }
-        let floor = if timer_tried.is_some() { now.plus(FULL_RETRY) } else { now };
+        if timer_tried.is_some() {
+            floor = floor.max(now.plus(FULL_RETRY));
+        }
         self.arm(key, floor);
     }
 
@@ -578,13 +606,21 @@ impl Owner {
             Ok(job) => job,
             Err(job) => return job.answer(Ok(Accepted { seq: snapshot.seq, replayed: false })),
         };
-        if let Input::Event { id: Some(id), .. } | Input::Delivered { id, .. } = &job.input
-            && let Some(seq) = instance.event_ids.as_ref().and_then(|it| it.find(id, now))
+        if let Some((event, id)) = job.event_id()
+            && let Some(taken) = &instance.event_ids
+            && let Some(seq) = taken.find(id, now, window_of(&machine, event, &job.origin))
         {
             return job.answer(Ok(Accepted { seq, replayed: true }));
         }
-        let context = self.context(key.tenant, &job, now);
-        let Job { input, origin } = job;
+        if let Some(expected) = job.if_seq.filter(|it| *it != snapshot.seq) {
+            return job.answer(Err(moved_on(&snapshot, expected)));
+        }
+        let mut context = self.context(key.tenant, &job, now);
+        if self.slow_until(key, now).is_some() {
+            // What it begins next waits for its turn.
+            context.start_slots = 0;
+        }
+        let Job { input, origin, .. } = job;
         let again = match origin {
             Origin::Caller(..) => None,
             Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => Some(input.clone()),
@@ -601,6 +637,7 @@ impl Owner {
             debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
             return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
         }
+        self.note_step(key, now);
         self.offer(key, step, origin, again, outbox);
     }
 
@@ -812,7 +849,7 @@ impl Owner {
         // A timer stands in the snapshot and comes again by itself.
         let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
         let again = match again {
-            Some(input) => Some(Job { input, origin }),
+            Some(input) => Some(Job { input, origin, if_seq: None }),
             None => {
                 origin.answer(Err(Error::Log(LogError::Full)));
                 None
@@ -917,7 +954,8 @@ impl Owner {
         let key = Key::of(&snapshot);
         let hold = Hold::Idle;
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
-        let instance = Instance { snapshot, machine, mailbox: None, event_ids, armed: None, hold };
+        let (mailbox, armed, pace) = (None, None, Pace::rested());
+        let instance = Instance { snapshot, machine, mailbox, event_ids, armed, hold, pace };
         self.instances.insert(key, Box::new(instance));
         self.arm(key, Timestamp(i64::MIN));
     }
@@ -1124,6 +1162,28 @@ fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
 fn has_ended(id: InstanceId, status: Status) -> Error {
     let message = format!("instance `{id}` has ended with status `{}`", status.as_str());
     Error::rejected("invalid_state", message, Value::Null)
+}
+
+/// Returns how long an event is known by its id. What instances ask of each other is asked again by
+/// the next process, however late that comes.
+fn window_of(machine: &Machine, event: &str, origin: &Origin) -> Span {
+    let declared = machine.dedup_window(event);
+    match origin {
+        Origin::Caller(..) => declared,
+        Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => {
+            declared.max(EVENT_ID_WINDOW)
+        }
+    }
+}
+
+fn moved_on(snapshot: &Snapshot, expected: Seq) -> Error {
+    let (id, seq) = (snapshot.id, snapshot.seq);
+    let message = format!(
+        "instance `{id}` is at record {seq}, not {expected}; look at it again and decide again"
+    );
+    let number = |it: Seq| Value::Int(it.cast_signed());
+    let details = Value::map([("expected", number(expected)), ("seq", number(seq))]);
+    Error::rejected("seq_mismatch", message, details)
 }
 
 fn definition_missing(snapshot: &Snapshot) -> Error {

@@ -18,7 +18,8 @@ use std::{
 };
 
 use traaviis_model::{
-    Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
+    Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp,
+    limits::{RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
@@ -74,6 +75,8 @@ pub struct Options {
     pub shards: usize,
     /// Calls of one tenant that run at once.
     pub slots: usize,
+    /// Steps of one instance in a second; none means any number.
+    pub steps_per_second: Option<u32>,
     /// Ended instances remembered in memory; with an index `FINISHED_INDEXED_MAX` at most.
     pub finished_max: usize,
     /// Bytes appended between two checkpoints.
@@ -97,6 +100,7 @@ impl Default for Options {
         Options {
             shards: 1,
             slots: RUNNING_EFFECTS_MAX,
+            steps_per_second: Some(STEPS_PER_SECOND_MAX),
             finished_max: FINISHED_SUMMARIES_MAX,
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
@@ -167,6 +171,7 @@ impl Runtime {
         let past = Past::new(Arc::clone(&ports.log), feeder.clone());
         let settings = Settings {
             slots: (options.slots / count).max(1),
+            steps_per_second: options.steps_per_second,
             finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),

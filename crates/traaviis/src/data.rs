@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-use traaviis_engine::{Fork, Machine, Resolution, Retry};
+use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
     InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
 };
 use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
 use traaviis_runtime::{
-    Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
-    Started, Summary,
+    Accepted, Broadcast, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport,
+    Runtime, Started, Summary, Waited,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -30,7 +30,7 @@ use crate::{
     children::Children,
     clock::{self, RandomIds, SystemClock},
     connectors::ConnectorArgs,
-    control::protocol::By,
+    control::protocol::{By, Wait},
     exit::{Exit, Failure},
     histories::Histories,
     lookup::{Aside, Lookup},
@@ -61,6 +61,9 @@ impl Records for ReadOnlyLog {
 /// Told after every commit; with the reason when the log has failed.
 pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
 
+/// Opens the index of a data directory, if it has one.
+type OpenIndex = fn(&Path) -> Option<Arc<SqliteIndex>>;
+
 /// An open data directory whose instances run.
 pub struct Data {
     /// Records as they are in the log.
@@ -80,19 +83,29 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, open_index)
+        let steps_per_second = Options::default().steps_per_second;
+        Data::open_with(dir, connector, file, (open_index, steps_per_second))
+    }
+
+    /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
+    pub fn open_unpaced(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+    ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, (open_index, None))
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, None, |_| None)
+        Data::open_with(dir, connector, None, (|_| None, None))
     }
 
     fn open_with(
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        open_index: fn(&Path) -> Option<Arc<SqliteIndex>>,
+        (open_index, steps_per_second): (OpenIndex, Option<u32>),
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -103,6 +116,7 @@ impl Data {
         let index = open_index(dir);
         let failed = index.clone();
         let options = Options {
+            steps_per_second,
             index: index.map(|it| it as Arc<dyn Index>),
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
@@ -178,6 +192,16 @@ impl Data {
         self.handle.start_instance(&self.ctx, machine, None, input).map_err(refused)
     }
 
+    /// As [`Data::start`], for an instance that has more tags and labels than its workflow.
+    pub fn start_marked(
+        &self,
+        machine: &Arc<Machine>,
+        input: Value,
+        marks: Marks,
+    ) -> Result<Started, Failure> {
+        self.handle.start_marked(&self.ctx, machine, None, input, marks).map_err(refused)
+    }
+
     /// Starts an instance and tells its id when it is durable.
     pub fn start_then(
         &self,
@@ -205,6 +229,39 @@ impl Data {
     ) -> Result<Snapshot, Failure> {
         self.handle.send(&self.ctx, id, event, data, event_id).map_err(refused)?;
         self.after(id)
+    }
+
+    /// Does something to an instance; returns the state after it.
+    pub fn command(
+        &self,
+        id: InstanceId,
+        command: Command,
+    ) -> Result<(Accepted, Snapshot), Failure> {
+        let accepted = self.handle.command(&self.ctx, id, command).map_err(refused)?;
+        Ok((accepted, self.after(id)?))
+    }
+
+    /// Does something to an instance and waits for what follows it.
+    pub fn command_and_wait(
+        &self,
+        id: InstanceId,
+        command: Command,
+        wait: &Wait,
+    ) -> Result<Waited, Failure> {
+        let waited =
+            self.handle.command_and_wait(&self.ctx, id, command, &wait.until, wait.timeout());
+        waited.map_err(refused)
+    }
+
+    /// Sends an event to every open instance that fits.
+    pub fn broadcast(
+        &self,
+        filter: &Filter,
+        event: &Text,
+        data: &Value,
+        key: Option<&str>,
+    ) -> Result<Broadcast, Failure> {
+        self.handle.broadcast(&self.ctx, filter, event, data, key).map_err(refused)
     }
 
     /// Sends an event and tells when it is durable.

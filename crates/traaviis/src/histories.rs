@@ -16,7 +16,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Position,
-    index::{Query, Row},
+    index::{Count, Query, Row, count_rows},
 };
 use traaviis_runtime::{Fault, index::overlay::row_of, owner::definition_stream};
 
@@ -144,6 +144,16 @@ impl Histories {
         let rows: Vec<Row> = rows.filter(|it| query.takes(it)).take(query.limit).collect();
         let next = next_of(&rows, query);
         Ok(Page { rows, damaged, unreadable, next })
+    }
+
+    /// Counts instances by workflow, status and state.
+    pub fn count(&self, query: &Query) -> Result<Vec<Count>, Failure> {
+        if let Some(Ok(counts)) = self.lookup.as_ref().map(|it| it.count(&self.ctx, query)) {
+            return Ok(counts);
+        }
+        let whole = self.list()?.whole;
+        let rows: Vec<Row> = whole.iter().map(|it| row_of(it, None, 0)).collect();
+        Ok(count_rows(rows.iter().filter(|it| query.takes(it))))
     }
 
     /// Returns the states of the open instances that wait for a person, oldest first.

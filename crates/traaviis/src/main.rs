@@ -33,10 +33,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, backup, bench as bench_command, bulk, cancel, compare, completions, diff, doctor,
-        edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause,
-        ps, rebuild, replay, resolve, restore, retry, run, schedules, schema, send, show, simulate,
-        skip, tasks, test, upgrade, validate, version,
+        audit, backup, bench as bench_command, broadcast, bulk, cancel, compare, completions, diff,
+        doctor, edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to,
+        new, pause, ps, query, rebuild, replay, resolve, restore, retry, run, schedules, schema,
+        send, show, simulate, skip, tag, tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -74,6 +74,9 @@ enum Command {
     Schedules(schedules::Args),
     Show(show::Args),
     Send(send::Args),
+    Broadcast(broadcast::Args),
+    Query(query::Args),
+    Tag(tag::Args),
     Resolve(resolve::Args),
     Retry(retry::Args),
     Skip(skip::Args),
@@ -105,7 +108,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(tag::spelled_out(std::env::args_os())) {
         Ok(cli) => cli,
         Err(answer) => return told(&answer),
     };
@@ -125,6 +128,9 @@ fn main() -> ExitCode {
         Command::Schedules(args) => schedules::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
+        Command::Broadcast(args) => broadcast::run(args, &output),
+        Command::Query(args) => query::run(args, &output),
+        Command::Tag(args) => tag::run(args, &output),
         Command::Resolve(args) => resolve::run(args, &output),
         Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),

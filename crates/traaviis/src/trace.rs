@@ -99,6 +99,7 @@ impl Trace {
             | Body::Resumed { .. }
             | Body::DataEdited { .. }
             | Body::Moved { .. }
+            | Body::Tagged { .. }
             | Body::Upgraded(_)
             | Body::Forked(_)
             | Body::Retried(_)
@@ -188,6 +189,12 @@ impl Trace {
             }
             Body::Moved { to, reason } => {
                 format!("✎ moved to {}{}", states(to), because(Some(reason)))
+            }
+            Body::Tagged { add, remove } => {
+                let (add, remove) =
+                    (add.iter().map(|it| ('+', it)), remove.iter().map(|it| ('-', it)));
+                let tags = add.chain(remove).map(|(sign, it)| format!(" {sign}{it}"));
+                format!("✎ tags{}", tags.collect::<String>())
             }
             Body::Upgraded(it) => {
                 let how = if it.rollback { "back to" } else { "goes on with" };

@@ -203,9 +203,14 @@ impl Compiler {
         for event in &definition.events {
             let pointer = format!("{}/schema", event.pointer);
             let schema = self.schema(event.schema.as_ref(), &pointer);
-            let requires = event.requires.clone();
-            let (internal, merge, pii) = (event.internal, event.merge, event.pii.clone());
-            let def = EventDef { schema, internal, merge, requires, pii };
+            let def = EventDef {
+                schema,
+                internal: event.internal,
+                merge: event.merge,
+                requires: event.requires.clone(),
+                pii: event.pii.clone(),
+                dedup_window: event.dedup_window,
+            };
             events.insert(event.name.clone(), def);
         }
         events

@@ -822,14 +822,10 @@ impl Build<'_> {
             for (name, _) in known.iter() {
                 let pointer = format!("{}/match/{name}", effect.pointer);
                 match &**name {
-                    "workflow" | "state" => {}
-                    "tag" => {
-                        let message = "feature_unavailable: instances have no tags in this release";
-                        self.compiler.error("E190", &pointer, message.to_string());
-                    }
+                    "workflow" | "state" | "tag" => {}
                     other => {
                         let message =
-                            format!("`match` knows `workflow` and `state`, not `{other}`");
+                            format!("`match` knows `workflow`, `state` and `tag`, not `{other}`");
                         self.compiler.error("E140", &pointer, message);
                     }
                 }

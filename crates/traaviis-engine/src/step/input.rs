@@ -14,7 +14,7 @@ use crate::{
     machine::{Machine, StateId, is_reserved},
     privacy::{redacts_events, taken},
     step::{
-        Birth, GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step,
+        Birth, GuardWatch, Input, InternalEvent, Marks, Origin, Rejection, Resolution, Run, Step,
         StepContext,
     },
 };
@@ -145,6 +145,7 @@ pub(super) fn start(
         )
     })?;
     let definition = machine.definition();
+    let marks = birth.marks.unwrap_or_else(|| Marks::of(definition));
     let record = Record {
         header: Header {
             tenant_id: ctx.tenant(),
@@ -165,6 +166,8 @@ pub(super) fn start(
             data,
             correlation,
             lineage: birth.lineage,
+            tags: marks.tags,
+            labels: marks.labels,
         },
     };
     let mut run = Run::created(machine, record, context)?;

@@ -242,18 +242,28 @@ pub enum Command {
     },
     /// Pauses, resumes, edits or moves it by hand.
     Operate(Operation),
+    /// Does something only while the instance stands at a record.
+    If {
+        /// Its last record.
+        seq: Seq,
+        /// What to do.
+        command: Box<Command>,
+    },
 }
 
-impl From<Command> for Input {
-    fn from(command: Command) -> Input {
-        match command {
+impl Command {
+    /// Returns the record at which the instance must stand, and the input.
+    pub(crate) fn into_input(self) -> (Option<Seq>, Input) {
+        let input = match self {
+            Command::If { seq, command } => return (Some(seq), command.into_input().1),
             Command::Event { event, data, id } => Input::Event { event, data, id },
             Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
             Command::Resolve { tree, path, resolution, reason } => {
                 Input::Resolve { tree, path, resolution, reason }
             }
             Command::Operate(operation) => Input::Operate(operation),
-        }
+        };
+        (None, input)
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn refusal(ctx: &TenantCtx, command: &Command, machine: &Machine) -> 
             let missing = missing.or_else(|| lacks(ctx, &[WorkflowExecute]))?;
             return Some(denied(ctx, &format!("send event `{event}`"), missing));
         }
+        Command::If { command, .. } => return refusal(ctx, command, machine),
         Command::Cancel { .. } => ("cancel", &[WorkflowExecute]),
         Command::Resolve { .. } => ("answer incidents", &[WorkflowExecute]),
         Command::Operate(operation) => match operation {

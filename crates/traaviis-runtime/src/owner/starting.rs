@@ -11,7 +11,7 @@ use std::{
 
 use uuid::Uuid;
 
-use traaviis_engine::{Birth, Machine, Rejection, Request, StepContext};
+use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
 use traaviis_model::{
     Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId,
     Text, Timestamp, Value, record::RECORD_VERSION,
@@ -312,8 +312,8 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, .. } = snapshot;
-        let birth = Birth { lineage, correlation };
+        let Snapshot { id, input, lineage, correlation, tags, labels, .. } = snapshot;
+        let birth = Birth { lineage, correlation, marks: Some(Marks { tags, labels }) };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }

@@ -2,6 +2,7 @@
 
 mod between;
 mod index;
+mod operating;
 mod owner;
 mod recovery;
 mod runtime;

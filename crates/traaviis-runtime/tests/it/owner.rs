@@ -272,7 +272,9 @@ fn a_timer_that_cannot_be_taken_does_not_hold_up_others() {
 
 #[test]
 fn the_backlog_of_an_instance_is_limited() {
-    let mut world = open_counter();
+    let mut world = World::with(Settings { steps_per_second: None, ..Settings::default() });
+    world.start(&machine(COUNTER), id(1));
+    world.commit_all();
     let mut answers = Vec::new();
     for _ in 0..=MAILBOX_MAX + 1 {
         answers.push(world.command(id(1), event("bump")));

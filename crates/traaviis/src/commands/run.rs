@@ -19,7 +19,7 @@ use std::{
 };
 
 use serde_json::json;
-use traaviis_engine::Machine;
+use traaviis_engine::{Machine, Marks};
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
     definition::Definition,
@@ -80,8 +80,14 @@ pub struct Args {
     /// Keep waiting for events or decisions without a terminal.
     #[arg(long)]
     wait: bool,
+    /// Tag of the run beside those of the workflow; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Label of the run beside those of the workflow; may be repeated.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// Begin no run now: start runs as the file's `triggers` say, until stopped.
-    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait"])]
+    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait", "tags", "labels"])]
     triggers: bool,
     #[command(flatten)]
     connectors: ConnectorArgs,
@@ -156,6 +162,23 @@ fn unbound_text(names: &[&Text]) -> Option<String> {
     ))
 }
 
+impl Args {
+    /// Returns the tags and labels that a run has beside those of its workflow.
+    fn marks(&self) -> Marks {
+        let text = |it: &String| Text::from(it.as_str());
+        let labels = self.labels.iter().map(|(name, it)| (text(name), Value::String(text(it))));
+        Marks { tags: self.tags.iter().map(text).collect(), labels: labels.collect() }
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
 /// One call of the command.
 struct Run<'a> {
     args: &'a Args,
@@ -195,6 +218,15 @@ impl Run<'_> {
             trace: Trace::new(self.output.style()),
             place: Place::before(1),
         };
+        let gives_marks = !self.args.tags.is_empty() || !self.args.labels.is_empty();
+        let has_begun = match &found {
+            Found::Open(_) => true,
+            Found::Finished(_) | Found::Damaged(_) => !self.args.new,
+            Found::Nothing => false,
+        };
+        if gives_marks && has_begun {
+            self.output.note("the run has begun before; `traaviis tag` changes its tags");
+        }
         let id = match found {
             Found::Open(snapshot) => {
                 self.resume(&snapshot, &mut events, &mut show)?;
@@ -204,7 +236,7 @@ impl Run<'_> {
                 return self.report(&snapshot, events, &mut show);
             }
             Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
-            _ => self.data.start(&self.machine, start)?.id,
+            _ => self.data.start_marked(&self.machine, start, self.args.marks())?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
     }

@@ -59,6 +59,14 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     if let Some(key) = &snapshot.correlation {
         row("key", key);
     }
+    if !snapshot.tags.is_empty() {
+        let tags: Vec<&str> = snapshot.tags.iter().map(|it| &**it).collect();
+        row("tags", &clip(&tags.join(", "), 2_000));
+    }
+    for (name, value) in &snapshot.labels {
+        let value = value.as_str().map_or_else(|| value.to_json(), ToString::to_string);
+        row("label", &clip(&format!("{name}={value}"), 400));
+    }
     if let Some(lineage) = &snapshot.lineage {
         let root = match lineage.root_id == lineage.parent_id {
             true => String::new(),

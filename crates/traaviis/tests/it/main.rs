@@ -23,6 +23,7 @@ mod operate;
 mod output;
 mod policy;
 mod privacy;
+mod registry;
 mod run;
 mod schedules;
 mod simulate;

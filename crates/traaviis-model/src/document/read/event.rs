@@ -6,14 +6,15 @@ use crate::{
     definition::{EventDeclaration, Unhandled, Validation},
     document::read::{At, Keys, Reader, is_name},
     ids::Text,
-    limits::{EVENT_NAME_CHARS_MAX, EVENTS_MAX, PII_FIELDS_MAX},
+    limits::{EVENT_ID_WINDOW_MAX, EVENT_NAME_CHARS_MAX, EVENTS_MAX, PII_FIELDS_MAX},
     permission::Permission,
     privacy::PiiType,
+    time::Span,
 };
 
 pub(super) const KNOWN: &[&str] =
-    &["schema", "description", "examples", "source", "merge", "requires", "pii"];
-const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window"]);
+    &["schema", "description", "examples", "source", "merge", "requires", "pii", "dedup_window"];
+const KEYS: Keys<'_> = Keys::new("an event", KNOWN);
 const VALIDATION_KEYS: Keys<'_> =
     Keys::new("a validation", &["name", "events", "check", "message", "code"]);
 
@@ -60,6 +61,7 @@ impl Reader {
             requires: fields.get("requires").map_or_else(Vec::new, |it| self.permissions_of(&it)),
             pii: fields.get("pii").map_or_else(Vec::new, |it| self.pii_labels(&it)),
             merge: fields.get("merge").and_then(|it| self.flag(&it)).unwrap_or(false),
+            dedup_window: fields.get("dedup_window").and_then(|it| self.dedup_window(&it)),
             pointer: at.pointer.clone(),
         })
     }
@@ -78,6 +80,17 @@ impl Reader {
             labels.extend(kind.filter(|_| fits).map(|kind| (key.text.clone(), kind)));
         }
         labels
+    }
+
+    fn dedup_window(&mut self, at: &At<'_>) -> Option<Span> {
+        let span = self.span(at)?;
+        if span.0 > 0 && span <= EVENT_ID_WINDOW_MAX {
+            return Some(span);
+        }
+        let message =
+            format!("`dedup_window` is `{span}`; at least 1ms, at most `{EVENT_ID_WINDOW_MAX}`");
+        self.report(at.error("E101", message));
+        None
     }
 
     /// Reads permissions that a caller needs.

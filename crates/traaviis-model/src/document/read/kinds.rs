@@ -365,6 +365,7 @@ pub(super) const KINDS: &[Kind] = &[
             param("version", Text, May),
             param("input", Any, May),
             param("correlation", Text, May),
+            param("tags", List, May),
             param("wait", Flag, May),
             param("parent_close", Word(&["cancel", "abandon", "request_cancel"]), May),
         ],

@@ -375,7 +375,7 @@ impl Reader {
     }
 
     /// Reads a length of time that is known here and does not go back.
-    fn span(&mut self, at: &At<'_>) -> Option<Span> {
+    pub(super) fn span(&mut self, at: &At<'_>) -> Option<Span> {
         let span = match self.duration(at)? {
             Value::String(text) => text.parse::<Span>(),
             number => match number.as_f64() {
