@@ -471,9 +471,9 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction}]\nretention: {payloads: 30d}\nevents: {a: {pii: {}}}",
             "6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
-             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
+             7:13: W190 feature_unavailable: `payloads` is kept but not applied in this release (at /retention/payloads)\n\
              8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
         );
         check_effect(
@@ -832,9 +832,29 @@ tests:
     }
 
     #[test]
+    fn retention_is_read_and_has_a_limit() {
+        let text = |retention: &str| {
+            format!("{HEAD}initial: s\nstates: {{s: {{}}}}\nretention: {retention}")
+        };
+        let definition = good(&text("{completed: 12h, archive: 3d}"));
+        let hours = |count| crate::time::Span::secs(count * 3_600);
+        assert_eq!(definition.retention.completed, hours(12));
+        assert_eq!(definition.retention.archive, hours(72));
+        let most = crate::limits::RETENTION_MAX;
+        good(&text(&format!("{{completed: {most}}}")));
+        check_rest(
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nretention: {{completed: {most}1s, archive: soon}}"
+            ),
+            "6:24: E101 `completed` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/completed)\n\
+             6:44: E101 `archive` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/archive)",
+        );
+    }
+
+    #[test]
     fn waivers_name_a_warning_and_a_reason() {
         let text = format!(
-            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{completed: 1d}}\n\
+            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{payloads: 1d}}\n\
              initial: s\nstates: {{s: {{x-waive: {{W209: a person}}}}}}"
         );
         let definition = good(&text);
