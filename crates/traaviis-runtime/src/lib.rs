@@ -28,13 +28,15 @@ pub mod runtime;
 pub mod subscribers;
 pub mod summary;
 mod unheard;
+pub mod upkeep;
 pub mod watch;
 
 pub use error::Error;
-pub use handle::{Accepted, Handle, Started};
+pub use handle::{Accepted, Effort, Handle, Started};
 pub use library::Library;
 pub use owner::{Command, Committed};
 pub use recovery::{Fault, RecoveryReport, faults};
-pub use runtime::{Options, Ports, Runtime};
+pub use runtime::{Options, Ports, Runtime, Work};
 pub use summary::{Filter, Summary};
+pub use upkeep::Upkept;
 pub use watch::Watch;

@@ -21,6 +21,7 @@ mod mailbox;
 mod message;
 mod permit;
 mod reopening;
+mod retiring;
 mod slots;
 mod starting;
 mod upgrading;
@@ -40,6 +41,7 @@ use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
     Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
+    definition::Retention,
     limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
     record::{self, Status},
 };
@@ -65,6 +67,7 @@ pub use message::{
     Collected, Command, Committed, Found, Message, Outbox, Reopen, Reply, Start, StartOutcome,
     Upgrade,
 };
+pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
@@ -200,6 +203,8 @@ pub struct Owner {
     awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
     /// Who is told when an instance ends.
     attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
+    /// Instances that leave the log, or have just left it, and since when.
+    retired: BTreeMap<Key, Timestamp>,
     /// Instances that may take a step now.
     ready: VecDeque<Key>,
     /// Tenants of whom a slot may be free.
@@ -230,6 +235,7 @@ impl Owner {
             emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
             attending: HashMap::default(),
+            retired: BTreeMap::new(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
             engine: Actor::engine(),
@@ -243,7 +249,7 @@ impl Owner {
 
     fn restore(&mut self, part: Part) {
         for (tenant, hash, body) in part.definitions {
-            self.settings.definitions.add((tenant, hash));
+            self.settings.definitions.add((tenant, hash), Retention::of_document(&body));
             self.definitions.stored.insert((tenant, hash), body);
         }
         self.definitions.machines.extend(part.machines);
@@ -373,6 +379,15 @@ impl Owner {
                 for (token, commit) in outcomes {
                     self.committed(token, commit, now, outbox);
                 }
+            }
+            Message::Retire { ended, reply } => {
+                // Whoever asked may have given up, and then archives nothing.
+                let _ = reply.send((self.retire(&ended, now), ended));
+            }
+            Message::Retired { archived, kept, reply } => {
+                self.retired(&archived, &kept);
+                // As above.
+                let _ = reply.send(());
             }
             Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
             Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),
