@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bench;
 pub mod bulk;
 pub mod cancel;
+pub mod compact;
 pub mod compare;
 pub mod completions;
 pub mod diff;

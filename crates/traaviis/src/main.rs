@@ -33,10 +33,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, bench as bench_command, bulk, cancel, compare, completions, diff, doctor, edit,
-        export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause, ps,
-        rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip, tasks,
-        test, upgrade, validate, version,
+        audit, bench as bench_command, bulk, cancel, compact, compare, completions, diff, doctor,
+        edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause,
+        ps, rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip,
+        tasks, test, upgrade, validate, version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -96,6 +96,7 @@ enum Command {
     Export(export::Args),
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
+    Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -143,6 +144,7 @@ fn main() -> ExitCode {
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Rebuild(args) => rebuild::run(args, &output),
+        Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),
