@@ -343,6 +343,9 @@ impl Handle {
         id: InstanceId,
         retry: Retry,
     ) -> Result<Arc<Snapshot>, Error> {
+        if self.inner.shared.past.is_archived(ctx, id)? {
+            return Err(Error::archived(id));
+        }
         let (records, read_to) = self.inner.shared.past.history_to(ctx, id)?;
         let folded = Snapshot::fold(&records);
         let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;

@@ -89,7 +89,8 @@ impl Past {
         }
     }
 
-    fn is_archived(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
+    /// Says whether an instance is archived, and so does not go on.
+    pub(crate) fn is_archived(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
         match self.log.archive() {
             Some(archive) => Ok(archive.holds(ctx.tenant(), id)?),
             None => Ok(false),

@@ -1,14 +1,14 @@
 //! Upkeep: instances that ended long ago leave the log for the archive, and the log is compacted.
 //!
 //! What is due shows in the log: the record with which an instance ended says when, and its
-//! definition says how long it stays after that. So upkeep looks through the log once in the life of
-//! a process, and from then on only at what has become due since.
+//! definition says how long it stays after that. So upkeep looks through the log once in the life
+//! of a process, and from then on only at what has become due since.
 //!
 //! The order makes every step safe to end anywhere: the owner lets go, the file is durable, the
 //! index forgets, a checkpoint without the instance is durable, and only then are records dropped.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, PoisonError, Weak,
         mpsc::{Receiver, RecvTimeoutError, channel},
@@ -151,8 +151,9 @@ impl Inner {
         };
         upkept.compacted = log.compact(&mut compaction)?;
         state.has_more = false;
+        let left: HashSet<_> = upkept.compacted.left.iter().copied().collect();
         for (tenant, id) in &expired {
-            if !upkept.compacted.left.contains(&(*tenant, *id)) {
+            if !left.contains(&(*tenant, *id)) {
                 archive.remove(*tenant, *id)?;
                 upkept.deleted += 1;
             }
@@ -248,7 +249,11 @@ impl Inner {
         for it in due {
             let put = match histories.remove(&it.key) {
                 _ if failed.is_some() => Ok(false),
-                Some(Collected::There) => Ok(true),
+                Some(Collected::There) => {
+                    // A process before this one did not come to compact it away.
+                    state.has_more = true;
+                    Ok(true)
+                }
                 Some(Collected::Lines { lines, .. }) => {
                     self.archive_one(&it, lines, archive, upkept)
                 }

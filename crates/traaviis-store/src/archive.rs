@@ -306,9 +306,12 @@ impl<D: Disk> Archive for FileArchive<D> {
         let mut expired = Vec::new();
         for tenant in self.tenants()? {
             let mut candidates = Vec::new();
-            self.each(tenant, &mut |_, _, id| {
-                // An id that was made by time is not older than what it names.
-                if made_at(id).is_none_or(|at| at <= now) {
+            self.each(tenant, &mut |dir, name, id| {
+                let path = dir.join(name);
+                let file = self.disk.open(&path, Access::Read);
+                let told = file.and_then(|it| header_seconds(&it));
+                let told = told.map_err(|error| io_error("read", &path, error))?;
+                if told <= seconds(now) {
                     candidates.push(id);
                 }
                 Ok(())
@@ -386,11 +389,6 @@ fn id_of(name: &str) -> Option<InstanceId> {
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-/// Returns when an id was made, if it says so.
-fn made_at(id: InstanceId) -> Option<Timestamp> {
-    (id.0.get_version_num() == 7).then(|| Timestamp((id.0.as_u128() >> 80) as i64 * 1_000))
-}
-
 fn damaged(id: InstanceId, path: &Path, why: impl ToString) -> LogError {
     LogError::ArchiveDamaged {
         stream: id,
@@ -433,12 +431,26 @@ fn encode(tenant: TenantId, history: &ArchivedHistory) -> io::Result<Vec<u8>> {
     let mut head = serde_json::to_vec(&envelope)?;
     // The brace that ends the envelope comes after the body.
     head.pop();
-    // Neither name nor time in the header: the same history gives the same file.
-    let mut packer = GzBuilder::new().write(Vec::new(), Compression::default());
+    // The time in the header is when the file may be deleted, so that looking for those that may
+    // unpacks none of the others. The same history gives the same file.
+    let mut packer =
+        GzBuilder::new().mtime(seconds(entry.delete_at)).write(Vec::new(), Compression::default());
     for part in [&head, BODY, &body, b"}\n"] {
         packer.write_all(part)?;
     }
     packer.finish()
+}
+
+/// Returns a time in seconds as far as gzip can tell it: the last is February 2106 and all after.
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.0.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX)
+}
+
+/// Reads the time in the header of a file.
+fn header_seconds(file: &impl DiskFile) -> io::Result<u32> {
+    let mut header = [0; 8];
+    file.read_full_at(&mut header, 0)?;
+    Ok(u32::from_le_bytes([header[4], header[5], header[6], header[7]]))
 }
 
 fn unpack(file: &impl DiskFile) -> io::Result<Vec<u8>> {

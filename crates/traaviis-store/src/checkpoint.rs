@@ -65,7 +65,7 @@ pub fn newest<D: Disk>(disk: &D, dir: &Path) -> io::Result<Option<Checkpoint>> {
     Ok(None)
 }
 
-/// Returns the oldest segment that a kept checkpoint goes on from; none when there is no checkpoint.
+/// Returns the oldest segment that a kept checkpoint goes on from; none without a checkpoint.
 pub fn oldest_segment<D: Disk>(disk: &D, dir: &Path) -> io::Result<Option<Position>> {
     let mut oldest = None;
     for position in list(disk, dir)? {

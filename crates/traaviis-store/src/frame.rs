@@ -24,8 +24,8 @@ use traaviis_ports::Position;
 pub const HEADER_BYTES: usize = 84;
 /// Newest version of the frame format.
 pub const FORMAT: u32 = 2;
-/// Version of frames as they are appended. Only frames of compacted segments, where an older release
-/// would take an empty line for damage, are of a newer one.
+/// Version of frames as they are appended. Only frames of compacted segments, where an older
+/// release would take an empty line for damage, are of a newer one.
 const FORMAT_APPENDED: u32 = 1;
 /// Flag: the frame before this one was not synced when this one was written (`relaxed`).
 pub const FLAG_UNSYNCED_BEFORE: u32 = 1;

@@ -130,8 +130,8 @@ impl<'a, D: Disk> Walk<'a, D> {
         Ok((len >= mark.offset).then_some(walk))
     }
 
-    /// Begins at a place met earlier, unless the segment was compacted since: then it may be another
-    /// place, or none.
+    /// Begins at a place met earlier, unless the segment was compacted since: then it may be
+    /// another place, or none.
     pub fn resume_met(
         disk: &'a D,
         dir: &'a Path,

@@ -67,7 +67,7 @@ struct NoCalls;
 
 impl Connector for NoCalls {
     fn perform(&self, _: &TenantCtx, _: Call, done: OnOutcome) {
-        done(Err(EffectError::new("unavailable", "the directory is open for upkeep only")));
+        done(Err(EffectError::new("stopping", "the directory is open for upkeep only")));
     }
 
     fn abandon(&self, _: &TenantCtx, _: &CallId) {}

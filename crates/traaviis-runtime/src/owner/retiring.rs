@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use traaviis_model::{Seq, Span, Timestamp, Value};
+use traaviis_model::{Seq, Span, Timestamp};
 
 use super::{Key, Owner};
 use crate::error::Error;
@@ -83,10 +83,6 @@ impl Owner {
             Some(archive) => archive.holds(key.tenant, key.id)?,
             None => false,
         };
-        if !is_archived {
-            return Ok(());
-        }
-        let message = format!("instance `{}` is archived and does not go on; fork it", key.id);
-        Err(Error::rejected("archived", message, Value::Null))
+        if is_archived { Err(Error::archived(key.id)) } else { Ok(()) }
     }
 }

@@ -25,7 +25,7 @@ fn history(id: InstanceId, count: u32) -> ArchivedHistory {
         id,
         seq: count.into(),
         finished_at: Timestamp(5),
-        delete_at: Timestamp(1_000),
+        delete_at: Timestamp(1_000_000),
         summary: br#"{"workflow":"W","output":{"body":",\"body\":"}}"#.to_vec(),
     };
     let lines = lines.split(|it| *it == b'\n').filter(|it| !it.is_empty());
@@ -64,8 +64,8 @@ fn what_is_put_is_read_back_byte_for_byte() {
     assert_eq!(kept.get(&other, stream(1)).unwrap(), None, "tenants are apart");
     assert_eq!(kept.size().unwrap().instances, 3);
 
-    assert_eq!(kept.expired(Timestamp(999), 9).unwrap(), []);
-    assert_eq!(kept.expired(Timestamp(1_000), 2).unwrap().len(), 2);
+    assert_eq!(kept.expired(Timestamp(999_999), 9).unwrap(), []);
+    assert_eq!(kept.expired(Timestamp(1_000_000), 2).unwrap().len(), 2);
     kept.remove(tenant, stream(1)).unwrap();
     kept.remove(tenant, stream(1)).unwrap();
     assert_eq!(kept.get(&ctx(), stream(1)).unwrap(), None);

@@ -21,6 +21,7 @@ mod new;
 mod operate;
 mod output;
 mod policy;
+mod retention;
 mod run;
 mod schedules;
 mod simulate;
