@@ -23,8 +23,9 @@ fn text(world: &World, arguments: &[&str]) -> String {
 fn world() -> (World, Vec<String>) {
     let brief = format!("{PURE}\nretention: {{completed: 0s, archive: 1d}}\n");
     let world = World::new().file("brief.yaml", &brief).file("door.yaml", DOOR);
-    for _ in 0..2 {
-        text(&world, &["run", "brief.yaml", "--data", "d"]);
+    for to in ["1", "2"] {
+        let input = format!(r#"{{"to":{to}}}"#);
+        text(&world, &["run", "brief.yaml", "--data", "d", "--input", &input]);
     }
     assert_eq!(world.run(&["run", "door.yaml", "--data", "d"]).status.code(), Some(1));
     let all = listed(&world, &["--all"]);
@@ -54,7 +55,8 @@ fn archived_instances_stay_readable() {
     assert_eq!((&shown["archived"], &shown["state"]), (&true.into(), &"done".into()));
     let noted = world.run(&["logs", a, "--data", "d"]);
     assert!(String::from_utf8_lossy(&noted.stderr).contains("is archived"));
-    assert!(world.run(&["compare", a, b, "--data", "d"]).status.success());
+    // They differ, which is what the exit code says.
+    assert_eq!(world.run(&["compare", a, b, "--data", "d"]).status.code(), Some(1));
 
     assert_eq!(listed(&world, &["--all"]).len(), 1);
     text(&world, &["rebuild", "--data", "d"]);
