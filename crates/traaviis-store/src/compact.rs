@@ -3,8 +3,8 @@
 //!
 //! Each segment is replaced by itself, from the oldest on, under its own name: what stays keeps its
 //! position, and a record that is dropped leaves an empty line, so nothing that remembers a
-//! position has to learn a new one. The replacement ends with a frame without records that hands on the hash
-//! of the last frame before; the next segment follows as it did.
+//! position has to learn a new one. The replacement ends with a frame without records that hands on
+//! the hash of the last frame before; the next segment follows as it did.
 //!
 //! Invariants:
 //! - A segment is touched only when every checkpoint that is kept begins reading behind it.
