@@ -6,6 +6,7 @@
 
 mod migration;
 mod plugin;
+mod retention;
 mod subscription;
 mod test_case;
 
@@ -26,6 +27,7 @@ use crate::{
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
+pub use retention::Retention;
 pub use subscription::{Listener, Manual, Publisher, Subscription};
 pub use test_case::{
     Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
@@ -94,6 +96,8 @@ pub struct Definition {
     pub manual: Option<Manual>,
     /// Events of others that arrive at open instances.
     pub subscriptions: Vec<Subscription>,
+    /// How long ended instances stay.
+    pub retention: Retention,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.

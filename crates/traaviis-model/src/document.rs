@@ -476,10 +476,9 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: hash}}]\nretention: {completed: 30d}\nevents: {a: {dedup_window: 1d}}",
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: hash}}]\nretention: {payloads: 30d}",
             "6:35: E190 feature_unavailable: `hash` is part of the language but not available in this release (at /plugins/0/with/mode)\n\
-             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             8:14: E190 feature_unavailable: `dedup_window` is part of the language but not available in this release (at /events/a/dedup_window)",
+             7:13: W190 feature_unavailable: `payloads` is kept but not applied in this release (at /retention/payloads)",
         );
         check_effect(
             "{type: value, value: 1, redact: {}}",
@@ -897,9 +896,29 @@ tests:
     }
 
     #[test]
+    fn retention_is_read_and_has_a_limit() {
+        let text = |retention: &str| {
+            format!("{HEAD}initial: s\nstates: {{s: {{}}}}\nretention: {retention}")
+        };
+        let definition = good(&text("{completed: 12h, archive: 3d}"));
+        let hours = |count: i64| crate::time::Span::secs(count * 3_600);
+        assert_eq!(definition.retention.completed, hours(12));
+        assert_eq!(definition.retention.archive, hours(72));
+        let most = crate::limits::RETENTION_MAX;
+        good(&text(&format!("{{completed: {most}}}")));
+        check_rest(
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nretention: {{completed: {most}1s, archive: soon}}"
+            ),
+            "6:24: E101 `completed` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/completed)\n\
+             6:44: E101 `archive` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/archive)",
+        );
+    }
+
+    #[test]
     fn waivers_name_a_warning_and_a_reason() {
         let text = format!(
-            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{completed: 1d}}\n\
+            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{payloads: 1d}}\n\
              initial: s\nstates: {{s: {{x-waive: {{W209: a person}}}}}}"
         );
         let definition = good(&text);

@@ -151,3 +151,20 @@ pub const STEP_BYTES_MAX: usize = 16 << 20;
 pub const STEP_BYTES_YIELD: usize = 4 << 20;
 /// Places of a payload that one event or plugin names as personal; each is followed on every event.
 pub const PII_FIELDS_MAX: usize = 100;
+/// How long an ended instance stays in the log unless its workflow says otherwise: 30 days, as long
+/// as people look back at what has just happened.
+pub const RETENTION_COMPLETED: Span = Span::secs(30 * 86_400);
+/// How long its archive file is kept after that unless its workflow says otherwise: a year.
+pub const RETENTION_ARCHIVE: Span = Span::secs(365 * 86_400);
+/// Longest retention: a hundred years, more than any law asks for.
+pub const RETENTION_MAX: Span = Span::secs(100 * 366 * 86_400);
+/// Entries of a directory of the archive before its next files go one level down.
+pub const ARCHIVE_DIR_ENTRIES_MAX: usize = 10_000;
+/// Bytes of an archive file when unpacked. It is made and read in memory, so a longer history stays
+/// in the log.
+pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
+/// Percent of a segment's lines that compaction must be able to drop before it writes the rest
+/// again: less is more work than it frees.
+pub const COMPACT_SHARE_MIN: u64 = 5;
+/// Bytes of the log that upkeep reads or writes in a second, so that it never competes with work.
+pub const UPKEEP_BYTES_PER_SEC: u64 = 10 << 20;

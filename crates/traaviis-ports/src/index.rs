@@ -156,6 +156,12 @@ pub trait Index: Send + Sync {
         position: Position,
     ) -> Result<(), IndexError>;
 
+    /// Takes rows out: their instances are archived.
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError>;
+
     /// Returns rows of one tenant, the newest id first, without their snapshots.
     fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError>;
 

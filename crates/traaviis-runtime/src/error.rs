@@ -114,6 +114,11 @@ impl Error {
         }
     }
 
+    pub(crate) fn archived(id: InstanceId) -> Error {
+        let message = format!("instance `{id}` is archived and does not go on; fork it");
+        Error::rejected("archived", message, Value::Null)
+    }
+
     pub(crate) fn rejected(code: &'static str, message: String, details: Value) -> Error {
         Error::Rejected(Rejection { code, message, details })
     }

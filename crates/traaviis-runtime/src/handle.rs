@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
 use traaviis_ports::{
-    IndexError, LogError, Position,
+    Compacted, IndexError, LogError, Position,
     index::{Count, Query, Row},
 };
 
@@ -32,9 +32,10 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
+    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Stored, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
+    upkeep::{Pace, Upkeep, Upkept, When},
     watch::Watch,
 };
 
@@ -54,6 +55,15 @@ pub struct Started {
     pub snapshot: Arc<Snapshot>,
 }
 
+/// How hard upkeep works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// So that it never competes with other work.
+    Gentle,
+    /// As fast as it goes.
+    Full,
+}
+
 /// Handle of a running runtime.
 #[derive(Clone)]
 pub struct Handle {
@@ -62,9 +72,15 @@ pub struct Handle {
 
 pub(crate) struct Inner {
     shards: Vec<Shard>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     correlations: Arc<Correlations>,
     forgets: Arc<AtomicBool>,
+    pub(crate) definitions: Arc<Stored>,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    /// Nothing new is begun any more.
+    ending: AtomicBool,
+    /// Ends the thread that looks after the log, with the handle.
+    _upkeep_ends: Sender<()>,
     /// One checkpoint at a time.
     checkpointing: Mutex<()>,
 }
@@ -75,8 +91,51 @@ impl Inner {
         shared: Arc<Shared>,
         correlations: Arc<Correlations>,
         forgets: Arc<AtomicBool>,
+        definitions: Arc<Stored>,
+        upkeep_ends: Sender<()>,
     ) -> Inner {
-        Inner { shards, shared, correlations, forgets, checkpointing: Mutex::new(()) }
+        Inner {
+            shards,
+            shared,
+            correlations,
+            forgets,
+            definitions,
+            upkeep: Mutex::default(),
+            ending: AtomicBool::new(false),
+            _upkeep_ends: upkeep_ends,
+            checkpointing: Mutex::new(()),
+        }
+    }
+
+    /// Says whether upkeep must come to an end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) || self.shared.dead.load(Ordering::SeqCst)
+    }
+
+    /// Sends each shard what concerns its instances; returns how many were sent something.
+    pub(crate) fn tell_each<T: Clone>(
+        &self,
+        items: &[T],
+        key: impl Fn(&T) -> Key,
+        message: impl Fn(Vec<T>) -> Message,
+    ) -> Result<usize, Error> {
+        let mut parts: Vec<Vec<T>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for item in items {
+            parts[shard_of(&key(item), self.shards.len())].push(item.clone());
+        }
+        let parts = self.shards.iter().zip(parts).filter(|(_, part)| !part.is_empty());
+        let mut count = 0;
+        for (shard, part) in parts {
+            let sent = shard.signals.send(Signal::Message(message(part), None));
+            sent.map_err(|_| Error::Stopping)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Waits for one answer of a shard.
+    pub(crate) fn answer<T>(&self, answers: &Receiver<T>) -> Result<T, Error> {
+        answers.recv_timeout(ANSWER_MAX).map_err(waited)
     }
 
     fn shard(&self, key: &Key) -> &Shard {
@@ -124,7 +183,7 @@ impl Inner {
         }
     }
 
-    fn feeder(&self) -> Option<&Feeder> {
+    pub(crate) fn feeder(&self) -> Option<&Feeder> {
         self.shared.feeder.as_deref()
     }
 }
@@ -312,6 +371,9 @@ impl Handle {
         id: InstanceId,
         retry: Retry,
     ) -> Result<Arc<Snapshot>, Error> {
+        if self.inner.shared.past.is_archived(ctx, id)? {
+            return Err(Error::archived(id));
+        }
         let (records, read_to) = self.inner.shared.past.history_to(ctx, id)?;
         let folded = Snapshot::fold(&records);
         let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
@@ -477,6 +539,16 @@ impl Handle {
         self.inner.checkpoint()
     }
 
+    /// Archives what is due, compacts the log, and deletes archive files that are due for that, as
+    /// the runtime does by itself now and then. `tell` hears of every segment.
+    pub fn upkeep(&self, effort: Effort, tell: &mut dyn FnMut(Compacted)) -> Result<Upkept, Error> {
+        let pace = match effort {
+            Effort::Gentle => &Pace::SLOW,
+            Effort::Full => &Pace::FAST,
+        };
+        self.inner.upkeep(When::Now, pace, tell)
+    }
+
     /// Says whether the log failed; nothing is taken any more.
     pub fn is_dead(&self) -> bool {
         self.inner.shared.dead.load(Ordering::SeqCst)
@@ -493,6 +565,9 @@ impl Handle {
     /// Takes nothing new, waits for running steps and calls at most `drain`, writes a checkpoint
     /// and ends the threads. Calls that still run are unknown to the next start.
     pub fn shutdown(self, drain: Duration) -> Result<(), Error> {
+        self.inner.ending.store(true, Ordering::SeqCst);
+        // Upkeep writes beside the log, which may be let go of when this returns.
+        drop(self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
         let (sender, receiver) = channel();
         for shard in &self.inner.shards {
             let sender = sender.clone();
@@ -598,6 +673,8 @@ fn refuse(message: Message, error: Error) {
         | Message::Attend { .. }
         | Message::Ended { .. }
         | Message::Committed(_)
+        | Message::Retire { .. }
+        | Message::Retired { .. }
         | Message::Collect(_)
         | Message::Drain(_) => {}
     }

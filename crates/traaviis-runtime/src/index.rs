@@ -35,7 +35,7 @@ use crate::{
         INDEX_LAG_AGE_MAX, INDEX_LAG_BYTES_MAX, INDEX_LAG_RECORDS_MAX, INDEX_WINDOW_MAX,
         INDEX_WINDOW_MIN,
     },
-    owner::Committed,
+    owner::{Committed, Key},
 };
 use overlay::{Load, Overlay};
 
@@ -180,6 +180,12 @@ impl Feeder {
         }
         self.room.notify_all();
         put
+    }
+
+    /// Takes out the rows of instances that are archived; their last states were handed over.
+    pub(crate) fn remove(&self, keys: &[Key]) -> Result<(), IndexError> {
+        self.drain()?;
+        self.index.remove(&mut keys.iter().map(|it| (it.tenant, it.id)))
     }
 
     /// Makes what every shard has handed over durable in the index.

@@ -62,3 +62,16 @@ pub const INDEX_LAG_BYTES_MAX: usize = 24 << 20;
 pub const INDEX_LAG_AGE_MAX: Duration = Duration::from_secs(2);
 /// Rows put into the index at once while it is made again.
 pub const INDEX_BATCH_ROWS: usize = 2_000;
+/// Time between two looks for ended instances that are due for the archive.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Least time between two compactions: each keeps a checkpoint first, and replaces a segment for a
+/// small part of it.
+pub const COMPACT_EVERY: Span = Span::secs(3_600);
+/// Instances archived together, with one pass over their part of the log.
+pub const ARCHIVE_BATCH_MAX: usize = 500;
+/// Bytes of their histories; the rest of a batch waits for the next.
+pub const ARCHIVE_BATCH_BYTES_MAX: usize = 64 << 20;
+/// Archive files that one upkeep deletes; more wait for the next.
+pub const EXPIRED_MAX: usize = 10_000;
+/// Instances that are due and cannot leave the log yet; more are found by the next process.
+pub const POSTPONED_MAX: usize = 10_000;

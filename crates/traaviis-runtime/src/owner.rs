@@ -22,6 +22,7 @@ mod message;
 mod pace;
 mod permit;
 mod reopening;
+mod retiring;
 mod slots;
 mod starting;
 mod upgrading;
@@ -40,6 +41,7 @@ use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
     Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
+    definition::Retention,
     limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
     record::{self, Status},
 };
@@ -67,6 +69,7 @@ pub use message::{
     Upgrade,
 };
 use pace::Pace;
+pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
@@ -206,6 +209,8 @@ pub struct Owner {
     awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
     /// Who is told when an instance ends.
     attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
+    /// Instances that leave the log, or have just left it, and since when.
+    retired: BTreeMap<Key, Timestamp>,
     /// Instances that may take a step now.
     ready: VecDeque<Key>,
     /// Tenants of whom a slot may be free.
@@ -237,6 +242,7 @@ impl Owner {
             emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
             attending: HashMap::default(),
+            retired: BTreeMap::new(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
             engine: Actor::engine(),
@@ -250,7 +256,7 @@ impl Owner {
 
     fn restore(&mut self, part: Part) {
         for (tenant, hash, body) in part.definitions {
-            self.settings.definitions.add((tenant, hash));
+            self.settings.definitions.add((tenant, hash), Retention::of_document(&body));
             self.definitions.stored.insert((tenant, hash), body);
         }
         self.definitions.machines.extend(part.machines);
@@ -379,6 +385,15 @@ impl Owner {
                 for (token, commit) in outcomes {
                     self.committed(token, commit, now, outbox);
                 }
+            }
+            Message::Retire { ended, reply } => {
+                // Whoever asked may have given up, and then archives nothing.
+                let _ = reply.send((self.retire(&ended, now), ended));
+            }
+            Message::Retired { archived, kept, reply } => {
+                self.retired(&archived, &kept);
+                // As above.
+                let _ = reply.send(());
             }
             Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
             Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),

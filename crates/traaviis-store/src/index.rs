@@ -16,7 +16,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
-use traaviis_model::{InstanceId, TenantCtx};
+use traaviis_model::{InstanceId, TenantCtx, TenantId};
 use traaviis_ports::{
     Index, IndexError, Position,
     index::{Count, Query, Row},
@@ -201,6 +201,26 @@ impl Index for SqliteIndex {
                 }
                 let sql = "UPDATE progress SET position = MAX(position, ?1)";
                 transaction.prepare_cached(sql)?.execute([position as i64])?;
+            }
+            transaction.commit()
+        })
+    }
+
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError> {
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            {
+                let sql = |table| format!("DELETE FROM {table} WHERE tenant = ?1 AND id = ?2");
+                let mut of_instances = transaction.prepare_cached(&sql("instances"))?;
+                let mut of_snapshots = transaction.prepare_cached(&sql("snapshots"))?;
+                for (tenant, id) in rows {
+                    let (tenant, id) = (tenant.0.as_bytes(), id.0.as_bytes());
+                    of_instances.execute(params![tenant, id])?;
+                    of_snapshots.execute(params![tenant, id])?;
+                }
             }
             transaction.commit()
         })

@@ -374,8 +374,10 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         // Directories are durable at once: the log makes them before it promises anything.
-        if !state.dirs.iter().any(|known| known == dir) {
-            state.dirs.push(dir.to_path_buf());
+        for dir in dir.ancestors() {
+            if !state.dirs.iter().any(|known| known == dir) {
+                state.dirs.push(dir.to_path_buf());
+            }
         }
         Ok(())
     }
@@ -429,9 +431,13 @@ impl Disk for SimDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.check_alive()?;
-        let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
+        let all = state.names.keys().chain(&state.dirs);
+        let inside = all.filter(|path| path.parent() == Some(dir));
         let names = inside.filter_map(|path| path.file_name());
-        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+        let mut names: Vec<String> =
+            names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -130,6 +130,11 @@ pub fn check(index: &dyn Index) {
     assert_eq!(ids(&id(4).0.simple().to_string(), 10), [id(4)]);
     assert_eq!(ids("ff", 10), []);
 
+    index.remove(&mut [(ctx.tenant(), id(4)), (ctx.tenant(), id(99))].into_iter()).unwrap();
+    assert_eq!(index.get(&ctx, id(4)), Ok(None), "taken out");
+    assert_eq!(index.position(), Ok(170), "the position stays");
+    assert!(index.get(&ctx, id(8)).unwrap().is_some());
+
     index.sync().unwrap();
     index.clear().unwrap();
     assert_eq!(index.position(), Ok(0));

@@ -85,6 +85,15 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError> {
+        let mut state = self.working()?;
+        rows.for_each(|key| drop(state.now.rows.remove(&key)));
+        Ok(())
+    }
+
     fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
         let state = self.working()?;
         let own = state.now.rows.values().rev().filter(|it| it.tenant == ctx.tenant());

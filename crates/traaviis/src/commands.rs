@@ -6,6 +6,7 @@ pub mod bench;
 pub mod broadcast;
 pub mod bulk;
 pub mod cancel;
+pub mod compact;
 pub mod compare;
 pub mod completions;
 pub mod diff;

@@ -17,12 +17,16 @@ use std::{
 
 use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
-    InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text,
+    Value, record::Operation,
 };
-use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
+use traaviis_ports::{
+    Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
+    archive::Mode,
+};
 use traaviis_runtime::{
-    Accepted, Broadcast, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport,
-    Runtime, Started, Summary, Waited,
+    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
+    RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -58,6 +62,21 @@ impl Records for ReadOnlyLog {
     }
 }
 
+/// Makes no calls; for a runtime that takes no step.
+struct NoCalls;
+
+impl Connector for NoCalls {
+    fn perform(&self, _: &TenantCtx, _: Call, done: OnOutcome) {
+        done(Err(EffectError::new("stopping", "the directory is open for upkeep only")));
+    }
+
+    fn abandon(&self, _: &TenantCtx, _: &CallId) {}
+
+    fn delivery_class(&self, _: &TenantCtx, _: &str, _: &Value) -> DeliveryClass {
+        DeliveryClass::SafeRead
+    }
+}
+
 /// Told after every commit; with the reason when the log has failed.
 pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
 
@@ -84,7 +103,7 @@ impl Data {
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
         let steps_per_second = Options::default().steps_per_second;
-        Data::open_with(dir, connector, file, (open_index, steps_per_second))
+        Data::open_with(dir, connector, file, (open_index, steps_per_second, Work::All))
     }
 
     /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
@@ -93,19 +112,30 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, (open_index, None))
+        Data::open_with(dir, connector, file, (open_index, None, Work::All))
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, None, (|_| None, None))
+        Data::open_with(dir, connector, None, (|_| None, None, Work::All))
+    }
+
+    /// Opens a directory to look after its log; no instance takes a step and no call goes out.
+    pub fn open_for_upkeep(dir: &Path) -> Result<Data, Failure> {
+        needs_log(dir)?;
+        Data::open_with(dir, Arc::new(NoCalls), None, (open_index, None, Work::Upkeep))
+    }
+
+    /// Archives what is due and compacts the log, as fast as it goes.
+    pub fn upkeep(&self, tell: &mut dyn FnMut(Compacted)) -> Result<Upkept, Failure> {
+        self.handle.upkeep(Effort::Full, tell).map_err(refused)
     }
 
     fn open_with(
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        (open_index, steps_per_second): (OpenIndex, Option<u32>),
+        (open_index, steps_per_second, work): (OpenIndex, Option<u32>, Work),
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -117,6 +147,7 @@ impl Data {
         let failed = index.clone();
         let options = Options {
             steps_per_second,
+            work,
             index: index.map(|it| it as Arc<dyn Index>),
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
@@ -638,7 +669,7 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
     if !dir.join("log").is_dir() {
         return None;
     }
-    let (mut records, mut frames, mut damaged) = (0, 0, Vec::new());
+    let (mut records, mut frames, mut damaged) = (0_usize, 0, Vec::new());
     // Read before the end is looked for: a running process writes in the other order.
     let checkpoint = match ReadOnlyLog::open(dir).and_then(|it| it.checkpoint()) {
         Ok(found) => found.map(|(position, _)| position),
@@ -646,9 +677,10 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
     };
     let read = each_frame(dir, &mut |frame| {
         match frame {
-            Frame::Good { header, .. } => {
+            Frame::Good { lines, .. } => {
                 frames += 1;
-                records += u64::from(header.records);
+                // An empty line stands for a record that compaction dropped.
+                records += lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count();
             }
             Frame::Bad { why } => damaged.push(why),
         }
@@ -674,6 +706,53 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
             Err(Failure::finding("data_directory_damaged", message))
         }
     })
+}
+
+/// Sizes of what a data directory holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of the log's segments.
+    pub log: u64,
+    /// Instances in the archive.
+    pub archived: u64,
+    /// Bytes of their files.
+    pub archive: u64,
+    /// Instances that are due for the archive.
+    pub due: u64,
+    /// Bytes of the log that compaction can free at present.
+    pub free: u64,
+}
+
+/// Finds out sizes without changing anything; nothing when there is no log.
+pub fn sizes(dir: &Path) -> Option<Result<Sizes, Failure>> {
+    dir.join("log").is_dir().then(|| {
+        let log = ReadOnlyLog::open(dir)?;
+        let found = dry_run(&log, &mut |_| ())?;
+        let archive = log.archive().map(|it| it.size()).transpose()?.unwrap_or_default();
+        Ok(Sizes {
+            log: log.bytes()?,
+            archived: archive.instances,
+            archive: archive.bytes,
+            due: traaviis_runtime::upkeep::due_count(&log, clock::now()).map_err(refused)?,
+            free: found.bytes_before.saturating_sub(found.bytes_after),
+        })
+    })
+}
+
+fn dry_run(log: &ReadOnlyLog, tell: &mut dyn FnMut(Compacted)) -> Result<Compacted, Failure> {
+    let pace = &mut |_| true;
+    Ok(log.compact(&mut Compaction { expired: &[], mode: Mode::DryRun, pace, tell })?)
+}
+
+/// Finds out what a compaction would free of what is archived, and how many instances are due.
+pub fn would_compact(
+    dir: &Path,
+    tell: &mut dyn FnMut(Compacted),
+) -> Result<(Compacted, u64), Failure> {
+    needs_log(dir)?;
+    let log = ReadOnlyLog::open(dir)?;
+    let due = traaviis_runtime::upkeep::due_count(&log, clock::now()).map_err(refused)?;
+    Ok((dry_run(&log, tell)?, due))
 }
 
 /// A directory that is removed when it is dropped.

@@ -33,10 +33,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, backup, bench as bench_command, broadcast, bulk, cancel, compare, completions, diff,
-        doctor, edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to,
-        new, pause, ps, query, rebuild, replay, resolve, restore, retry, run, schedules, schema,
-        send, show, simulate, skip, tag, tasks, test, upgrade, validate, version,
+        audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
+        completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, log, logs,
+        metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry, run,
+        schedules, schema, send, show, simulate, skip, tag, tasks, test, upgrade, validate,
+        version,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -101,6 +102,7 @@ enum Command {
     Rebuild(rebuild::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -153,6 +155,7 @@ fn main() -> ExitCode {
         Command::Rebuild(args) => rebuild::run(args, &output),
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
+        Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

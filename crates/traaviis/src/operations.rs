@@ -33,7 +33,7 @@ use crate::{
     data::{Data, Resting},
     exit::{Exit, Failure},
     histories::{Damaged, Histories, Place, absent, compile_document},
-    output::Output,
+    output::{self, Output},
     terminal::{clip, quoted},
 };
 
@@ -117,6 +117,9 @@ impl Asker {
             part.iter().filter_map(|it| it.as_str().map(str::to_string)).collect();
         place.seq += lines.len() as Seq;
         place.position = answer["next"].as_u64().unwrap_or(position);
+        if answer["archived"] == true {
+            output::warn(format_args!("note: instance `{id}` is archived"));
+        }
         Ok(lines)
     }
 }
@@ -228,11 +231,16 @@ fn missed(until: &Until, status: &str) -> String {
 /// Answers a question. Changes need a runtime.
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
-        Ask::Ps { all, filter } => list(histories, all, filter),
+        Ask::Ps { archived: true, filter, .. } => list_archived(histories, filter),
+        Ask::Ps { all, filter, .. } => list(histories, all, filter),
         Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
-            Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
+            let mut answer = json!({ "snapshot": snapshot, "state": snapshot.state() });
+            if histories.is_archived(snapshot.id)? {
+                answer["archived"] = json!(true);
+            }
+            Ok(answer)
         }
         Ask::History { id, from, position } => {
             let id = histories.find(&id)?;
@@ -245,7 +253,11 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
                 .collect();
-            Ok(json!({ "lines": lines, "next": place.position }))
+            let mut answer = json!({ "lines": lines, "next": place.position });
+            if from <= 1 && histories.is_archived(id)? {
+                answer["archived"] = json!(true);
+            }
+            Ok(answer)
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
         Ask::Send { id, event, data: payload, event_id, if_seq, wait } => {
@@ -429,6 +441,60 @@ fn sent(snapshot: &Snapshot, accepted: Accepted) -> Json {
         answer["replayed"] = json!(true);
     }
     answer
+}
+
+/// Returns a page of archived instances, shown oldest first.
+fn list_archived(histories: &Histories, filter: ListFilter) -> Result<Json, Failure> {
+    let limit = if filter.limit == 0 { LIST_DEFAULT } else { filter.limit.min(LIST_MAX) };
+    let takes = |it: &Summary| {
+        filter.workflow.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&it.workflow))
+            && filter.status.is_none_or(|status| status == it.status)
+            && filter.state.as_ref().is_none_or(|state| **state == *it.state)
+            && filter
+                .correlation
+                .as_deref()
+                .is_none_or(|key| it.correlation.as_deref() == Some(key))
+    };
+    let (mut items, mut cursor, now) = (Vec::new(), filter.cursor, clock::now());
+    let next = loop {
+        let page = histories.archived(cursor, limit)?;
+        let is_last = page.len() < limit;
+        for (id, found) in page {
+            if items.len() == limit {
+                break;
+            }
+            cursor = Some(id);
+            match found {
+                Ok(it) if takes(&it) => items.push(json!({
+                    "id": it.id,
+                    "workflow": it.workflow,
+                    "version": it.version,
+                    "status": it.status,
+                    "state": it.state,
+                    "age_ms": now.since(it.created_at).as_millis(),
+                    "seq": it.seq,
+                    "correlation": it.correlation,
+                    "parent_id": it.parent_id,
+                    "archived": true,
+                })),
+                Ok(_) => {}
+                Err(failure) => items.push(json!({
+                    "id": id,
+                    "status": "damaged",
+                    "error": { "code": failure.code, "message": failure.message },
+                    "archived": true,
+                })),
+            }
+        }
+        if items.len() == limit {
+            break cursor;
+        }
+        if is_last {
+            break None;
+        }
+    };
+    items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    Ok(json!({ "instances": items, "unreadable": [], "next": next }))
 }
 
 /// Names the instances that a filter takes.

@@ -11,7 +11,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{
-    Accepted, Key, Outgoing, Relation,
+    Accepted, Key, Leave, Outgoing, Relation,
     awaiting::{Invoke, Settled},
 };
 use crate::{
@@ -124,6 +124,22 @@ pub enum Message {
     },
     /// The log tells what became of appends, in order.
     Committed(Vec<(u64, Commit)>),
+    /// The archive wants instances that have ended.
+    Retire {
+        /// With which record each ended.
+        ended: Vec<(Key, Seq)>,
+        /// Told at once, what may be done with each.
+        reply: Sender<(Vec<Leave>, Vec<(Key, Seq)>)>,
+    },
+    /// The archive says what became of them.
+    Retired {
+        /// They are archived.
+        archived: Vec<Key>,
+        /// They are not.
+        kept: Vec<Key>,
+        /// Told when the owner knows.
+        reply: Sender<()>,
+    },
     /// A caller wants the state.
     Find {
         /// Tenant.

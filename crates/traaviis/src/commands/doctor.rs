@@ -20,7 +20,7 @@ use crate::{
     exit::Exit,
     operations::DataArgs,
     output::Output,
-    terminal::{Ink, table},
+    terminal::{Ink, bytes, table},
 };
 
 /// Checks this machine and a data directory.
@@ -86,6 +86,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
     checks.push(format(dir));
+    checks.extend(sizes(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
     checks.push(wall_clock());
@@ -189,20 +190,23 @@ fn holder(dir: &Path) -> Check {
     let name = "holder";
     match Client::connect(dir, &By::default()) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
-        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: most() }) {
-            Ok(answer) => {
-                let count = answer["instances"].as_array().map_or(0, Vec::len);
-                let more = if answer["next"].is_null() { "" } else { " or more" };
-                let what = format!("a process holds it and answers ({count}{more} open instances)");
-                Check::ok(name, what)
+        Ok(Some(client)) => {
+            match client.ask(Ask::Ps { all: false, archived: false, filter: most() }) {
+                Ok(answer) => {
+                    let count = answer["instances"].as_array().map_or(0, Vec::len);
+                    let more = if answer["next"].is_null() { "" } else { " or more" };
+                    let what =
+                        format!("a process holds it and answers ({count}{more} open instances)");
+                    Check::ok(name, what)
+                }
+                Err(failure) => Check::bad(
+                    name,
+                    Verdict::Fail,
+                    failure.message,
+                    "look at that process; end it if it hangs, nothing acknowledged is lost",
+                ),
             }
-            Err(failure) => Check::bad(
-                name,
-                Verdict::Fail,
-                failure.message,
-                "look at that process; end it if it hangs, nothing acknowledged is lost",
-            ),
-        },
+        }
         Ok(None) => match crate::data::lock_holder(dir) {
             Some(pid) => Check::bad(
                 name,
@@ -228,6 +232,25 @@ fn format(dir: &Path) -> Check {
              lists the instances that are damaged",
         ),
     }
+}
+
+fn sizes(dir: &Path) -> Option<Check> {
+    let name = "sizes";
+    Some(match crate::data::sizes(dir)? {
+        Ok(it) => Check::ok(
+            name,
+            format!(
+                "log {}, of which compaction can free {}; {} instances due for the archive; archive \
+                 {} in {} files",
+                bytes(it.log),
+                bytes(it.free),
+                it.due,
+                bytes(it.archive),
+                it.archived
+            ),
+        ),
+        Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "see the line `log`"),
+    })
 }
 
 fn free_space(place: &Path) -> Check {

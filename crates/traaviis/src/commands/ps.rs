@@ -24,6 +24,9 @@ pub struct Args {
     /// Finished ones too.
     #[arg(long)]
     all: bool,
+    /// Those in the archive instead: they ended long ago.
+    #[arg(long, conflicts_with = "all")]
+    archived: bool,
     /// Only of this workflow.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
@@ -99,7 +102,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if args.count {
         return count(args, output);
     }
-    let answer = operations::ask(&args.data, Ask::Ps { all: args.all, filter: args.filter() })?;
+    let (all, archived) = (args.all, args.archived);
+    let answer = operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?;
     if output.is_json() {
         output.json(&answer);
         return Ok(Exit::Ok);
@@ -108,8 +112,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let items = answer["instances"].as_array().unwrap_or(&empty);
     warn(items, answer["unreadable"].as_array().unwrap_or(&empty));
     if items.is_empty() {
-        let more = if args.all { "" } else { "; `--all` shows finished ones" };
-        output.line(&format!("no instances in `{}`{more}", args.data.dir().display()));
+        let (what, more) = match (args.all, args.archived) {
+            (_, true) => ("archived instances", ""),
+            (true, _) => ("instances", ""),
+            _ => ("instances", "; `--all` shows finished ones"),
+        };
+        output.line(&format!("no {what} in `{}`{more}", args.data.dir().display()));
         return Ok(Exit::Ok);
     }
     let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
@@ -194,7 +202,7 @@ fn row(item: &Json) -> Vec<String> {
         text("id"),
         text("workflow"),
         text("version"),
-        text("status"),
+        text("status") + if item["archived"] == true { ", archived" } else { "" },
         text("state"),
         age.map(relative).unwrap_or_default(),
         item["seq"].to_string(),

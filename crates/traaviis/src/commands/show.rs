@@ -45,6 +45,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     }
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())?;
     output.text(&describe(&snapshot, clock::now(), output.style()));
+    if answer["archived"] == true {
+        output.line("archived: it has left the log and does not go on");
+    }
     output.text(&tail(&mut asker, snapshot.id, args.records, output.style())?);
     Ok(Exit::Ok)
 }

@@ -69,6 +69,9 @@ pub enum Ask {
     Ps {
         /// Finished ones too.
         all: bool,
+        /// Those in the archive instead.
+        #[serde(default)]
+        archived: bool,
         /// Which of them.
         #[serde(flatten)]
         filter: ListFilter,

@@ -24,6 +24,7 @@ mod output;
 mod policy;
 mod privacy;
 mod registry;
+mod retention;
 mod run;
 mod schedules;
 mod simulate;

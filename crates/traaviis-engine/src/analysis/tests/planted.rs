@@ -92,7 +92,7 @@ fn door() -> Vec<Mutation> {
         ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds + 3\""),
         ("E131", "guard: \"data.holds < 3\"", "guard: \"holds < 3\""),
         ("E101", "title: Door", "budgets: {}\ntitle: Door"),
-        ("W190", "title: Door", "retention: {completed: 1d}\ntitle: Door"),
+        ("W190", "title: Door", "retention: {payloads: 1d}\ntitle: Door"),
         ("W201", "  locked: {", "  broken: {}\n  locked: {"),
         ("W202", waiver, ""),
         ("W203", hold, "hold: {target: open, guard: \"data.holds < 3 && false\", "),

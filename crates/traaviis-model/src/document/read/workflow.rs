@@ -90,6 +90,7 @@ impl Reader {
         let subscriptions =
             fields.get("subscribe").map_or_else(Vec::new, |it| self.subscriptions(&it));
         let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
+        let retention = fields.get("retention").map(|it| self.retention(&it)).unwrap_or_default();
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
             let count = self.states;
@@ -126,6 +127,7 @@ impl Reader {
             listeners: triggers.listeners,
             manual: triggers.manual,
             subscriptions,
+            retention,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })
@@ -204,10 +206,6 @@ impl Reader {
             if let Some(it) = fields.get(key) {
                 self.text(&it);
             }
-        }
-        if let Some(at) = fields.get("retention") {
-            self.fields(&at, &Keys::new("`retention`", &["completed", "payloads"]));
-            self.not_applied(&at, "retention");
         }
         fields.get("title").and_then(|it| self.text(&it))
     }
