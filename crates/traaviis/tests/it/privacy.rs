@@ -59,7 +59,7 @@ fn told(world: &World) -> (String, String) {
     let listed = String::from_utf8(listed.stdout).unwrap();
     let id = listed.split('"').find(|it| it.len() == 36).unwrap_or_else(|| panic!("{listed}"));
     assert!(world.run(&["replay", id, "--data", "d"]).status.success());
-    (shown, world.shown(&world.run(&["log", id, "--data", "d", "--json"])))
+    (shown, world.shown(&world.run(&["export", id, "--data", "d"])))
 }
 
 #[test]
