@@ -450,6 +450,8 @@ fn list_archived(histories: &Histories, filter: ListFilter) -> Result<Json, Fail
         filter.workflow.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&it.workflow))
             && filter.status.is_none_or(|status| status == it.status)
             && filter.state.as_ref().is_none_or(|state| **state == *it.state)
+            && filter.version.as_ref().is_none_or(|version| **version == *it.version)
+            && filter.tags.iter().all(|tag| it.tags.contains(tag))
             && filter
                 .correlation
                 .as_deref()
