@@ -31,6 +31,9 @@ use crate::{
 /// Ids that a beginning or an end may fit before it is called ambiguous without counting on.
 const IDS_MAX: usize = 1_000;
 
+/// An archived instance, or why its file cannot be read.
+pub type Archived = (InstanceId, Result<Summary, Failure>);
+
 /// A log and whose records are read from it.
 #[derive(Clone)]
 pub struct Histories {
@@ -202,7 +205,7 @@ impl Histories {
         &self,
         after: Option<InstanceId>,
         limit: usize,
-    ) -> Result<Vec<(InstanceId, Result<Summary, Failure>)>, Failure> {
+    ) -> Result<Vec<Archived>, Failure> {
         let Some(archive) = self.log.archive() else { return Ok(Vec::new()) };
         let ids = archive.ids(&self.ctx, after, limit)?;
         let read = |id| {

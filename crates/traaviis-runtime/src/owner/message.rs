@@ -20,6 +20,9 @@ use crate::{
     summary::{Filter, Summary},
 };
 
+/// Whether each of the instances that were asked for may leave the log, and which they were.
+pub type Leaving = (Vec<Leave>, Vec<(Key, Seq)>);
+
 /// Where an answer goes, once.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
@@ -129,7 +132,7 @@ pub enum Message {
         /// With which record each ended.
         ended: Vec<(Key, Seq)>,
         /// Told at once, what may be done with each.
-        reply: Sender<(Vec<Leave>, Vec<(Key, Seq)>)>,
+        reply: Sender<Leaving>,
     },
     /// The archive says what became of them.
     Retired {
