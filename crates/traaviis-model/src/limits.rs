@@ -132,3 +132,8 @@ pub const STEP_BYTES_MAX: usize = 16 << 20;
 /// Bytes of values after which effects go on in the next step, so that loops and batches over large
 /// values never come near [`STEP_BYTES_MAX`].
 pub const STEP_BYTES_YIELD: usize = 4 << 20;
+/// Entries of one directory of the document tree before it fans out; file systems and people are
+/// slow with more.
+pub const TREE_ENTRIES_MAX: usize = 10_000;
+/// Records in one file of events of the document tree; a file that still opens in an editor.
+pub const TREE_FILE_RECORDS: u64 = 10_000;

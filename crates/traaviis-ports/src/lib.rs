@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod index;
+pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -10,6 +11,7 @@ use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
 };
+pub use tree::{Tree, TreeError};
 
 /// Time that only goes forward while the process lives.
 pub trait Clock: Send + Sync {

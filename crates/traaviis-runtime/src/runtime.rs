@@ -40,6 +40,7 @@ use crate::{
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport},
+    tree::TreeOptions,
     watch::Watchers,
 };
 
@@ -86,6 +87,8 @@ pub struct Options {
     pub index: Option<Arc<dyn Index>>,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
+    /// Document tree for people.
+    pub tree: Option<TreeOptions>,
     /// What children run.
     pub library: Arc<dyn Library>,
     /// Told once when the log failed; the process should end with code 70.
@@ -103,6 +106,7 @@ impl Default for Options {
             lost: Vec::new(),
             index: None,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
+            tree: None,
             library: Arc::new(NoLibrary),
             on_fatal: Arc::new(|_| ()),
         }
@@ -199,6 +203,9 @@ impl Runtime {
         }
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
+        if let Some(tree) = options.tree {
+            inner.follow(tree)?;
+        }
         Ok((Handle::new(inner), report))
     }
 }

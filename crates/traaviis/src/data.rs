@@ -22,7 +22,7 @@ use traaviis_model::{
 use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
 use traaviis_runtime::{
     Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
-    Started, Summary,
+    Started, Summary, tree::TreeStatus,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -35,6 +35,7 @@ use crate::{
     histories::Histories,
     lookup::{Aside, Lookup},
     output,
+    tree::TreeMode,
 };
 
 /// Longest wait for running calls when a command closes the directory.
@@ -80,12 +81,22 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, open_index)
+        Data::open_shown(dir, connector, file, TreeMode::Off)
+    }
+
+    /// The same, and keeps the document tree.
+    pub fn open_shown(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+        tree: TreeMode,
+    ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, open_index, tree)
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, None, |_| None)
+        Data::open_with(dir, connector, None, |_| None, TreeMode::Off)
     }
 
     fn open_with(
@@ -93,6 +104,7 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
         open_index: fn(&Path) -> Option<Arc<SqliteIndex>>,
+        tree: TreeMode,
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -107,6 +119,7 @@ impl Data {
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
+            tree: tree.options(dir),
             library: Arc::new(children),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
@@ -144,7 +157,7 @@ impl Data {
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
-        Data::open(dir, args.connector(None)?, args.workflow())
+        Data::open_shown(dir, args.connector(None)?, args.workflow(), args.tree())
     }
 
     /// Returns the same directory, in which somebody else acts.
@@ -320,6 +333,11 @@ impl Data {
             .collect();
         open.sort_by_key(|it| it.id);
         open
+    }
+
+    /// Returns how the document tree stands, if one is kept.
+    pub fn tree(&self) -> Option<TreeStatus> {
+        self.handle.tree()
     }
 
     /// Returns how many open instances were found at opening.

@@ -26,6 +26,7 @@ mod output;
 mod plugins;
 mod terminal;
 mod trace;
+mod tree;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -36,7 +37,7 @@ use crate::{
         audit, bench as bench_command, bulk, cancel, compare, completions, diff, doctor, edit,
         export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause, ps,
         rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip, tasks,
-        test, upgrade, validate, version,
+        test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -96,6 +97,7 @@ enum Command {
     Export(export::Args),
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
+    View(view::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -143,6 +145,7 @@ fn main() -> ExitCode {
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Rebuild(args) => rebuild::run(args, &output),
+        Command::View(args) => view::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

@@ -34,6 +34,7 @@ use crate::{
     histories::{Damaged, Histories, Place, absent, compile_document},
     output::Output,
     terminal::{clip, quoted},
+    tree,
 };
 
 /// Which data directory a command means.
@@ -203,7 +204,13 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
 /// Answers a question. Changes need a runtime.
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
-        Ask::Ps { all, filter } => list(histories, all, filter),
+        Ask::Ps { all, filter } => {
+            let mut listed = list(histories, all, filter)?;
+            if let Some(status) = data.and_then(Data::tree) {
+                listed["tree"] = tree::status(&status);
+            }
+            Ok(listed)
+        }
         Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;

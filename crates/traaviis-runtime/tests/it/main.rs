@@ -11,3 +11,4 @@ mod simulation;
 mod subscriptions;
 mod support;
 mod throughput;
+mod tree;

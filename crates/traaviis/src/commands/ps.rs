@@ -10,6 +10,7 @@ use crate::{
     output::{self, Output},
     terminal::table,
     trace::relative,
+    tree,
 };
 
 /// Lists instances.
@@ -73,7 +74,13 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let answer = operations::ask(&args.data, Ask::Ps { all: args.all, filter: args.filter() })?;
+    let mut answer = operations::ask(&args.data, Ask::Ps { all: args.all, filter: args.filter() })?;
+    if output.is_json()
+        && answer["tree"].is_null()
+        && let Some(status) = tree::resting(args.data.dir())
+    {
+        answer["tree"] = status;
+    }
     if output.is_json() {
         output.json(&answer);
         return Ok(Exit::Ok);

@@ -1,0 +1,174 @@
+//! What the tree shows: documents of states and records, the same bytes whenever they are made.
+//!
+//! Invariant: everything here comes from the log; no time of writing and no order of writing is in
+//! it, so a tree that is made again is the tree that was lost.
+
+use serde::{Deserialize, Serialize};
+use traaviis_model::{
+    Body, EffectError, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, Value,
+};
+use traaviis_ports::{
+    Position,
+    tree::{Asks, Batch, Document, Place},
+};
+
+use crate::summary::hash_value;
+
+/// What the tree must know of a record before it reads the rest.
+#[derive(Debug, Deserialize)]
+pub(super) struct Peek<'a> {
+    pub tenant_id: TenantId,
+    pub instance_id: InstanceId,
+    pub seq: Seq,
+    #[serde(borrow)]
+    pub kind: std::borrow::Cow<'a, str>,
+}
+
+/// Returns the document of a state.
+pub(super) fn instance(snapshot: &Snapshot) -> Document {
+    let place = Place::Instance { workflow: snapshot.workflow.clone(), id: snapshot.id };
+    of_state(snapshot, place, snapshot.canonical())
+}
+
+/// Returns what an instance asks of people.
+pub(super) fn asks(snapshot: &Snapshot) -> Asks {
+    let documents = match snapshot.status.is_finished() {
+        true => Vec::new(),
+        false => tasks(snapshot).chain(incidents(snapshot)).collect(),
+    };
+    Asks { tenant: snapshot.tenant_id, instance: snapshot.id, documents }
+}
+
+/// Returns what shows some states.
+pub(super) fn batch<'a>(
+    snapshots: impl Iterator<Item = &'a Snapshot>,
+    position: Position,
+) -> Batch {
+    let mut batch = Batch { position, ..Batch::default() };
+    for snapshot in snapshots {
+        batch.documents.push(instance(snapshot));
+        batch.asks.push(asks(snapshot));
+    }
+    batch
+}
+
+#[derive(Serialize)]
+struct Task<'a> {
+    instance_id: InstanceId,
+    workflow: &'a Text,
+    tree: Seq,
+    path: &'a Text,
+    kind: &'a Text,
+    asked: &'a Value,
+    answers: &'a Value,
+}
+
+fn tasks(snapshot: &Snapshot) -> impl Iterator<Item = Document> {
+    snapshot.open_tasks().map(|(tree, path, node)| {
+        let task = Task {
+            instance_id: snapshot.id,
+            workflow: &snapshot.workflow,
+            tree,
+            path,
+            kind: &node.kind,
+            asked: &node.input,
+            answers: &node.value,
+        };
+        let place = Place::Task { instance: snapshot.id, scheduled: node.scheduled };
+        of_state(snapshot, place, json(&task))
+    })
+}
+
+#[derive(Serialize)]
+struct Incident<'a> {
+    instance_id: InstanceId,
+    workflow: &'a Text,
+    #[serde(flatten)]
+    incident: &'a traaviis_model::snapshot::Incident,
+}
+
+fn incidents(snapshot: &Snapshot) -> impl Iterator<Item = Document> {
+    snapshot.incidents.iter().map(|incident| {
+        let (instance, workflow) = (snapshot.id, &snapshot.workflow);
+        let name = format!("{}\n{}\n{}", incident.kind, incident.tree, incident.path);
+        let digits = format!("{:016x}", hash_value(&Value::from(name.as_str()))).into();
+        let shown = Incident { instance_id: instance, workflow, incident };
+        of_state(snapshot, Place::Incident { instance, digits }, json(&shown))
+    })
+}
+
+fn of_state(snapshot: &Snapshot, place: Place, body: Vec<u8>) -> Document {
+    Document {
+        tenant: Some(snapshot.tenant_id),
+        place,
+        version: snapshot.step,
+        seq: snapshot.seq,
+        updated_at: Some(snapshot.updated_at),
+        body,
+    }
+}
+
+#[derive(Serialize)]
+struct Definition<'a> {
+    definition_hash: String,
+    definition: &'a Value,
+}
+
+/// Returns the document of a definition; none of a record about something else.
+pub(super) fn definition(record: &Record) -> Option<Document> {
+    let Body::DocumentPut { document, body, .. } = &record.body else { return None };
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(Text::from);
+    let (name, version) = (text("name")?, text("version")?);
+    let definition_hash = record.header.definition_hash.to_string();
+    (**document == *"definition").then(|| Document {
+        tenant: Some(record.header.tenant_id),
+        place: Place::Definition { name, version },
+        version: record.header.seq,
+        seq: record.header.seq,
+        updated_at: Some(record.header.at),
+        body: json(&Definition { definition_hash, definition: body }),
+    })
+}
+
+/// An effect that ended, as one line.
+#[derive(Serialize)]
+struct Ended<'a> {
+    position: Position,
+    at: Timestamp,
+    instance_id: InstanceId,
+    seq: Seq,
+    tree: Seq,
+    path: &'a Text,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a EffectError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a Text>,
+}
+
+/// Says whether a record of this kind ends an effect.
+pub(super) fn ends_effect(kind: &str) -> bool {
+    matches!(kind, "effect_completed" | "effect_failed" | "effect_cancelled")
+}
+
+/// Returns day and line of an effect that ended.
+pub(super) fn ended(position: Position, record: &Record) -> Option<(Text, Vec<u8>)> {
+    let (outcome, error, reason) = match &record.body {
+        Body::EffectCompleted { .. } => ("completed", None, None),
+        Body::EffectFailed { error, .. } => ("failed", Some(error), None),
+        Body::EffectCancelled { reason, .. } => ("cancelled", None, Some(reason)),
+        _ => return None,
+    };
+    let (tree, path) = record.body.node()?;
+    let (at, instance_id, seq) = (record.header.at, record.header.instance_id, record.header.seq);
+    let ended = Ended { position, at, instance_id, seq, tree, path, outcome, error, reason };
+    let mut line = json(&ended);
+    line.push(b'\n');
+    let day = at.to_string().get(..10)?.into();
+    Some((day, line))
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    // Nothing here has keys other than text.
+    serde_json::to_vec(value).unwrap_or_default()
+}
