@@ -15,7 +15,7 @@ mod path;
 pub mod verify;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -187,7 +187,8 @@ impl<D: Disk> DiskTree<D> {
             other => other,
         }
         .at(&temporary)?;
-        work.renames.push((temporary.clone(), path.to_path_buf()));
+        // The same document twice in a batch is one file: the later one is there.
+        work.renames.insert(temporary.clone(), path.to_path_buf());
         file.write_all_at(bytes, 0).at(&temporary)?;
         work.wrote(file, path);
         Ok(())
@@ -323,7 +324,7 @@ impl<D: Disk> DiskTree<D> {
             }
         }
         work.files.clear();
-        for (from, to) in work.renames.drain(..) {
+        for (from, to) in std::mem::take(&mut work.renames) {
             self.disk.rename(&from, &to).at(&to)?;
         }
         if is_many {
@@ -394,7 +395,7 @@ impl<D: Disk> Tree for DiskTree<D> {
                 state.fans.forget();
                 state.tenants = None;
                 state.asking.clear();
-                for (temporary, _) in &work.renames {
+                for temporary in work.renames.keys() {
                     // Frees space on a full disk; what stays is removed by the next write.
                     let _ = self.disk.remove(temporary);
                 }
@@ -429,14 +430,14 @@ struct Work<D: Disk> {
     /// Files, as long as they are few.
     files: Vec<(D::File, PathBuf)>,
     count: usize,
-    renames: Vec<(PathBuf, PathBuf)>,
+    renames: BTreeMap<PathBuf, PathBuf>,
     dirs: BTreeSet<PathBuf>,
     notices: Vec<Notice>,
 }
 
 impl<D: Disk> Default for Work<D> {
     fn default() -> Self {
-        let (files, renames) = (Vec::new(), Vec::new());
+        let (files, renames) = (Vec::new(), BTreeMap::new());
         Work { files, count: 0, renames, dirs: BTreeSet::new(), notices: Vec::new() }
     }
 }

@@ -21,11 +21,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeMode {
-    /// When they have rested for a second, or ended.
+    // When they have rested for a second, or ended.
     Lazy,
-    /// After every step.
+    // After every step.
     Eager,
-    /// Never: there is no tree, or it stays as it is.
+    // Never: there is no tree, or it stays as it is.
     #[default]
     Off,
 }

@@ -28,7 +28,7 @@ use super::{
     envelope::{Envelope, Wrong},
     fan::list,
     lines::holds,
-    path::{TREE_DIR, is_dir_name},
+    path::{TREE_DIR, digits_of, is_dir_name, is_fan_name},
     progress_document, tenants_document,
 };
 
@@ -261,7 +261,9 @@ impl<D: Disk> Verifier<D> {
 
     /// Writes documents; the position goes back, so that a repair that is ended too soon is made
     /// whole by the next process.
-    fn put(&self, documents: Vec<Document>) -> Io<()> {
+    fn put(&self, mut documents: Vec<Document>) -> Io<()> {
+        // The position follows at the end.
+        documents.retain(|it| it.place != Place::Progress);
         if !documents.is_empty() {
             self.tree.write(&Batch { documents, ..Batch::default() })?;
         }
@@ -346,7 +348,14 @@ impl<D: Disk> Verifier<D> {
     }
 
     fn walk(&self, state: &mut State, dir: &Path, left_out: &HashSet<String>) -> Io<()> {
-        for name in list(&self.tree.disk, dir).at(dir)? {
+        let names = match list(&self.tree.disk, dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                state.found.others += 1;
+                return Ok(());
+            }
+            names => names.at(dir)?,
+        };
+        for name in names {
             let path = dir.join(&name);
             match is_dir_name(&name) {
                 true => self.walk(state, &path, left_out)?,
@@ -451,8 +460,14 @@ impl<D: Disk> fmt::Debug for Verifier<D> {
 /// Names a file in few bytes, wherever its directory has been divided meanwhile.
 fn hash_of(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let parts = path.iter().map(|it| it.to_string_lossy());
-    parts.filter(|it| !super::path::is_fan_name(it)).for_each(|it| it.hash(&mut hasher));
+    let parts: Vec<_> = path.iter().map(|it| it.to_string_lossy()).collect();
+    for (at, part) in parts.iter().enumerate() {
+        let below = parts[at..].iter().find(|it| !is_fan_name(it));
+        let divides = is_fan_name(part) && below.is_some_and(|it| digits_of(it).is_some());
+        if !divides {
+            part.hash(&mut hasher);
+        }
+    }
     hasher.finish()
 }
 
