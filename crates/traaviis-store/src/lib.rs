@@ -3,6 +3,7 @@
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
+//! [`backup`] copies a directory that is in use, and makes one from a copy.
 //!
 //! ```text
 //! DATA/FORMAT  DATA/LOCK
@@ -17,6 +18,7 @@ mod line;
 mod marks;
 mod streams;
 
+pub mod backup;
 pub mod checkpoint;
 pub mod disk;
 pub mod frame;

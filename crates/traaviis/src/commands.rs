@@ -1,6 +1,7 @@
 //! One file per command: its arguments, what it does, what it prints.
 
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod bulk;
 pub mod cancel;
@@ -25,6 +26,7 @@ pub mod ps;
 pub mod rebuild;
 pub mod replay;
 pub mod resolve;
+pub mod restore;
 pub mod retry;
 pub mod run;
 pub mod schedules;

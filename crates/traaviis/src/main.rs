@@ -34,10 +34,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, bench as bench_command, bulk, cancel, compare, completions, diff, doctor, edit,
-        export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause, ps,
-        rebuild, replay, resolve, retry, run, schedules, schema, send, show, simulate, skip, tasks,
-        test, upgrade, validate, version, view,
+        audit, backup, bench as bench_command, bulk, cancel, compare, completions, diff, doctor,
+        edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause,
+        ps, rebuild, replay, resolve, restore, retry, run, schedules, schema, send, show, simulate,
+        skip, tasks, test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -98,6 +98,8 @@ enum Command {
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
     View(view::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -146,6 +148,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Rebuild(args) => rebuild::run(args, &output),
         Command::View(args) => view::run(args, &output),
+        Command::Backup(args) => backup::run(args, &output),
+        Command::Restore(args) => restore::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

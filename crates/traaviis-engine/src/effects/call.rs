@@ -158,6 +158,20 @@ impl<'m> Run<'m> {
         }
     }
 
+    /// Says whether an attempt is the one that runs now.
+    pub(crate) fn is_current(
+        &self,
+        tree: Seq,
+        path: &str,
+        (scheduled, attempt): (Seq, u32),
+    ) -> bool {
+        self.node(tree, path).is_some_and(|node| {
+            node.status == NodeStatus::Started
+                && node.scheduled == scheduled
+                && node.attempt == attempt
+        })
+    }
+
     /// An attempt ended.
     pub(crate) fn call_outcome(
         &mut self,
@@ -166,12 +180,8 @@ impl<'m> Run<'m> {
         (scheduled, attempt): (Seq, u32),
         outcome: Result<Value, EffectError>,
     ) {
-        let current = self.node(tree, path).is_some_and(|node| {
-            node.status == NodeStatus::Started
-                && node.scheduled == scheduled
-                && node.attempt == attempt
-        });
-        let Some((def, params)) = self.params_of(tree, path).filter(|_| current) else {
+        let is_current = self.is_current(tree, path, (scheduled, attempt));
+        let Some((def, params)) = self.params_of(tree, path).filter(|_| is_current) else {
             let outcome = if outcome.is_ok() { "completed" } else { "failed" };
             let known = self.snapshot.seq >= tree;
             if known {

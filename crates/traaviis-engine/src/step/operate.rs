@@ -63,6 +63,12 @@ impl Run<'_> {
         }
         match input {
             Input::Timer { .. } | Input::Starting { .. } | Input::Continue => true,
+            // Nobody waits for it: it is late now, and would be taken for news when it is released.
+            Input::Outcome { tree, path, scheduled, attempt, .. }
+                if !self.is_current(*tree, path, (*scheduled, *attempt)) =>
+            {
+                false
+            }
             Input::Outcome { tree, path, .. } | Input::Unknown { tree, path, .. } => {
                 if !self.snapshot.holds_outcome(*tree, path)
                     && let Some(held) = held_of(input)

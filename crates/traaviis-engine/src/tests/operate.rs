@@ -57,6 +57,39 @@ fn a_paused_instance_keeps_outcomes_and_takes_them_when_it_goes_on() {
     );
 }
 
+/// A peer may answer twice: what was recorded of an attempt stays what became of it.
+#[test]
+fn an_answer_that_nobody_waits_for_is_late_also_while_paused() {
+    let document = r#"
+initial: pay
+states:
+  pay:
+    invoke:
+      - {id: p, effect: {type: call, function: charge, args: {}, retry: {base_delay: 1s, jitter: none}}}
+"#;
+    check(
+        document,
+        "fail p no_luck retryable\npause\nok p 1\nresume\n+1s\nok p 2",
+        expect![[r#"
+            > start
+              - -> pay
+              start p#1
+            > fail p no_luck retryable
+              p#1 failed: no_luck, next at 1s
+            > pause
+              paused
+            > ok p 1
+              late p
+            > resume
+              resumed
+            > at 1s
+              start p#2
+            > ok p 2
+              done p = 2
+        "#]],
+    );
+}
+
 #[test]
 fn timers_that_fall_due_while_paused_fire_at_the_end_of_the_pause() {
     check(

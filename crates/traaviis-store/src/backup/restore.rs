@@ -1,0 +1,237 @@
+//! Checking a backup, and making a data directory from one.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use traaviis_model::Timestamp;
+use traaviis_ports::{
+    Position,
+    disk::{Access, Disk as _, DiskFile as _},
+};
+
+use super::{Error, Manifest, Progress, copy, create, failed, make_dir, object, span, sync_dir};
+use crate::{
+    disk::OsDisk,
+    error::io_error,
+    log::LOG_DIR,
+    segment,
+    walk::{Mark, Step, Walk},
+};
+
+/// How far a restored directory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// To the end of the backup.
+    End,
+    /// Before the record at this position.
+    Position(Position),
+    /// To the last step that was committed by then.
+    Time(Timestamp),
+}
+
+/// A directory that was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// Position that it goes on from.
+    pub position: Position,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Files and segments written.
+    pub files: usize,
+}
+
+/// Reads every object of a backup and compares it with its name; returns what does not fit.
+pub fn check(
+    target: &Path,
+    manifest: &Manifest,
+    progress: Progress<'_>,
+) -> Result<Vec<String>, Error> {
+    let (mut problems, mut done, all) = (Vec::new(), 0, manifest.bytes());
+    for (sha256, bytes, what) in manifest.objects() {
+        let path = object(target, sha256);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                problems.push(format!("{what}: `{}` is missing", path.display()));
+            }
+            Err(error) => return Err(failed("open", &path)(error)),
+            Ok(mut file) => {
+                let found = copy(&mut file, &mut io::sink(), u64::MAX);
+                let found = found.map_err(failed("read", &path))?;
+                if found != (bytes, sha256.to_string()) {
+                    problems.push(format!("{what}: `{}` holds other bytes", path.display()));
+                }
+            }
+        }
+        done += bytes;
+        progress(done, all);
+    }
+    Ok(problems)
+}
+
+/// Makes a data directory from a backup. What is made stands beside it until it is whole.
+pub fn restore(
+    target: &Path,
+    manifest: &Manifest,
+    until: Until,
+    data: &Path,
+    progress: Progress<'_>,
+) -> Result<Restored, Error> {
+    refuse_used(data)?;
+    let beside = beside(data);
+    if beside.exists() {
+        fs::remove_dir_all(&beside).map_err(failed("remove", &beside))?;
+    }
+    make_dir(&beside)?;
+    let (mut done, all) = (0, manifest.bytes());
+    let entries = manifest.files.iter().map(|it| (it.path.clone(), &it.sha256, it.bytes));
+    let segments = manifest.segments.iter();
+    let segments =
+        segments.map(|it| (format!("{LOG_DIR}/{}", segment::name(it.first)), &it.sha256, it.bytes));
+    let mut files = 0;
+    for (path, sha256, bytes) in entries.chain(segments) {
+        place(target, &beside, &path, sha256, bytes)?;
+        done += bytes;
+        files += 1;
+        progress(done, all);
+    }
+    let position = match until {
+        Until::End => manifest.position,
+        until => cut(&beside.join(LOG_DIR), manifest, until)?,
+    };
+    sync_dirs(&beside)?;
+    if data.exists() {
+        fs::remove_dir(data).map_err(failed("replace", data))?;
+    }
+    fs::rename(&beside, data).map_err(failed("rename", &beside))?;
+    sync_dir(above(data))?;
+    Ok(Restored { position, bytes: done, files })
+}
+
+fn refuse_used(data: &Path) -> Result<(), Error> {
+    match fs::read_dir(data) {
+        Ok(entries) => match entries.count() {
+            0 => Ok(()),
+            _ => Err(Error::NotEmpty(data.display().to_string())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("list", data)(error)),
+    }
+}
+
+fn above(data: &Path) -> &Path {
+    data.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where a directory is made before it gets its name.
+fn beside(data: &Path) -> PathBuf {
+    let name = data.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+    above(data).join(format!("{name}.restoring"))
+}
+
+/// Writes one file of a backup, checked while it is copied.
+fn place(target: &Path, dir: &Path, path: &str, sha256: &str, bytes: u64) -> Result<(), Error> {
+    let is_inside =
+        Path::new(path).components().all(|it| matches!(it, std::path::Component::Normal(_)));
+    if !is_inside {
+        return Err(Error::Damaged(format!(
+            "it names `{path}`, which is no file below a directory"
+        )));
+    }
+    let from = object(target, sha256);
+    let mut file = match File::open(&from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::Damaged(format!("`{}` of `{path}` is missing", from.display())));
+        }
+        other => other.map_err(failed("open", &from))?,
+    };
+    let place = dir.join(path);
+    place.parent().map_or(Ok(()), make_dir)?;
+    let mut to = create(&place)?;
+    let found = copy(&mut file, &mut to, u64::MAX).map_err(failed("write", &place))?;
+    if found != (bytes, sha256.to_string()) {
+        return Err(Error::Damaged(format!("`{}` of `{path}` holds other bytes", from.display())));
+    }
+    to.sync_all().map_err(failed("sync", &place))
+}
+
+/// Makes every name under a directory durable.
+fn sync_dirs(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
+        let path = entry.map_err(failed("list", dir))?.path();
+        if path.is_dir() {
+            sync_dirs(&path)?;
+        }
+    }
+    sync_dir(dir)
+}
+
+/// The time of a record, which every line has.
+#[derive(Deserialize)]
+struct Stamp {
+    at: Timestamp,
+}
+
+/// Cuts a log between two commits; returns where.
+fn cut(dir: &Path, manifest: &Manifest, until: Until) -> Result<Position, Error> {
+    let mark = find_cut(dir, manifest, until)?;
+    for entry in manifest.segments.iter().filter(|it| it.first > mark.segment) {
+        let path = dir.join(segment::name(entry.first));
+        fs::remove_file(&path).map_err(failed("remove", &path))?;
+    }
+    let path = dir.join(segment::name(mark.segment));
+    let file = OsDisk.open(&path, Access::Write).map_err(failed("open", &path))?;
+    file.truncate(mark.offset).and_then(|()| file.sync()).map_err(failed("cut", &path))?;
+    Ok(mark.position)
+}
+
+fn find_cut(dir: &Path, manifest: &Manifest, until: Until) -> Result<Mark, Error> {
+    let firsts: Vec<Position> = manifest.segments.iter().map(|it| it.first).collect();
+    let oldest = firsts.first().copied().unwrap_or(0);
+    let held = span(oldest, manifest.position);
+    let outside = |asked: String| {
+        Error::OutOfRange(format!("{asked} lies outside of the backup, which holds {held}"))
+    };
+    if let Until::Position(position) = until
+        && !(oldest..=manifest.position).contains(&position)
+    {
+        return Err(outside(format!("position {position}")));
+    }
+    let disk = OsDisk;
+    let mut walk = Walk::new(&disk, dir, firsts, oldest)?;
+    loop {
+        let mark = walk.mark;
+        match walk.step()? {
+            Step::Frame { at, header } => {
+                let is_behind = match until {
+                    Until::End => false,
+                    Until::Position(position) => header.end() > position,
+                    Until::Time(time) => first_time(&mut walk, dir)? > time,
+                };
+                if is_behind && at.position == oldest && matches!(until, Until::Time(_)) {
+                    return Err(outside("a time before its first record".into()));
+                }
+                if is_behind {
+                    return Ok(at);
+                }
+            }
+            Step::Damage(_) => {}
+            Step::Tail { .. } => return Ok(mark),
+        }
+    }
+}
+
+/// Returns when the first step of the frame at hand was committed.
+fn first_time(walk: &mut Walk<'_, OsDisk>, dir: &Path) -> Result<Timestamp, Error> {
+    let unreadable = |why: String| {
+        let why = io::Error::other(why);
+        Error::Log(io_error("read a time in", dir, why))
+    };
+    let lines = walk.lines().map_err(|error| unreadable(error.to_string()))?;
+    let line = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let stamp: Result<Stamp, _> = serde_json::from_slice(line);
+    stamp.map(|it| it.at).map_err(|error| unreadable(error.to_string()))
+}

@@ -1,0 +1,255 @@
+//! Making a backup.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use traaviis_model::Timestamp;
+use traaviis_ports::{LogError, Position};
+
+use super::{
+    Entry, Error, Manifest, Progress, SegmentEntry, copy, create, failed, list, make_dir, manifest,
+    object, objects, read, settle,
+};
+use crate::{
+    disk::OsDisk,
+    lock::LOCK_FILE,
+    log::{LOG_DIR, read_format},
+    segment,
+    walk::{Step, Walk},
+};
+
+/// Times that a copy begins again because the log was compacted meanwhile.
+const TRIES_MAX: u32 = 5;
+
+/// Directories that are made again from the log.
+const DERIVED: &[&str] = &["index", "quarantine"];
+
+/// A backup that was made.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Where the manifest is.
+    pub path: PathBuf,
+    /// Bytes that no earlier backup had.
+    pub bytes_new: u64,
+}
+
+/// Copies the log up to its present end, and the files beside it, into a target.
+pub fn take(
+    data: &Path,
+    target: &Path,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Taken, Error> {
+    if read_format(&OsDisk, data)?.is_none() {
+        let why = format!("`{}` is no data directory", data.display());
+        return Err(Error::Log(LogError::Damaged(why.into())));
+    }
+    make_dir(&objects(target))?;
+    let before = match list(target)?.last() {
+        Some(path) => read(path).ok(),
+        None => None,
+    };
+    let mut copier = Copier { data, target, bytes_new: 0, bytes_done: 0, bytes_all: 0, progress };
+    for _ in 0..TRIES_MAX {
+        match copier.all(before.as_ref(), now) {
+            Ok(manifest) => {
+                let path = manifest::write(target, &manifest)?;
+                return Ok(Taken { manifest, path, bytes_new: copier.bytes_new });
+            }
+            Err(Copied::Gone) => {}
+            Err(Copied::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Error::Moving(TRIES_MAX))
+}
+
+/// Why copying ends early.
+enum Copied {
+    /// A file of the log is there no more.
+    Gone,
+    Failed(Error),
+}
+
+impl From<Error> for Copied {
+    fn from(error: Error) -> Copied {
+        Copied::Failed(error)
+    }
+}
+
+impl From<LogError> for Copied {
+    fn from(error: LogError) -> Copied {
+        Copied::Failed(error.into())
+    }
+}
+
+struct Copier<'a> {
+    data: &'a Path,
+    target: &'a Path,
+    bytes_new: u64,
+    bytes_done: u64,
+    bytes_all: u64,
+    progress: Progress<'a>,
+}
+
+impl Copier<'_> {
+    fn all(&mut self, before: Option<&Manifest>, now: Timestamp) -> Result<Manifest, Copied> {
+        let dir = self.data.join(LOG_DIR);
+        let firsts = segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?;
+        let known =
+            |first: Position| before?.segments.iter().find(|it| it.first == first && it.is_sealed);
+        // What does not change any more was read through when it was copied.
+        let skip = firsts.iter().take_while(|first| known(**first).is_some()).count();
+        let mut segments: Vec<SegmentEntry> =
+            firsts[..skip].iter().filter_map(|it| known(*it).cloned()).collect();
+        let (lengths, position, damage) = measure(&dir, &firsts[skip..])?;
+        let files = self.files()?;
+        self.bytes_done = 0;
+        self.bytes_all = lengths.iter().map(|it| it.bytes).sum::<u64>()
+            + files.iter().map(|it| it.1.bytes).sum::<u64>();
+        for mut entry in lengths {
+            let path = dir.join(segment::name(entry.first));
+            (entry.bytes, entry.sha256) = self.object(&path, entry.bytes)?;
+            segments.push(entry);
+        }
+        // The log goes on from the first position it has, so a segment that went meanwhile would
+        // leave a hole.
+        if segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?.first() != firsts.first() {
+            return Err(Copied::Gone);
+        }
+        let mut entries = Vec::new();
+        for (path, entry) in files {
+            let held = before.and_then(|it| {
+                let same = |old: &&Entry| {
+                    old.path == entry.path
+                        && old.bytes == entry.bytes
+                        && old.changed_at == entry.changed_at
+                };
+                it.files.iter().find(same)
+            });
+            if let Some(held) = held {
+                self.tell(held.bytes);
+                entries.push(held.clone());
+                continue;
+            }
+            let (bytes, sha256) = self.object(&path, u64::MAX)?;
+            entries.push(Entry { bytes, sha256, ..entry });
+        }
+        let position = position.or(segments.last().map(|it| it.end)).unwrap_or(0);
+        Ok(Manifest { created_at: now, position, damage, segments, files: entries })
+    }
+
+    /// Copies the beginning of a file into the target; returns its length and hash.
+    fn object(&mut self, path: &Path, len: u64) -> Result<(u64, String), Copied> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Copied::Gone),
+            other => other.map_err(failed("open", path))?,
+        };
+        let beside = objects(self.target).join(format!("{}.tmp", std::process::id()));
+        let mut to = create(&beside)?;
+        let (bytes, sha256) = copy(&mut file, &mut to, len).map_err(failed("copy", path))?;
+        self.tell(bytes);
+        let place = object(self.target, &sha256);
+        if place.is_file() {
+            fs::remove_file(&beside).map_err(failed("remove", &beside))?;
+        } else {
+            place.parent().map_or(Ok(()), make_dir)?;
+            settle(to, &beside, &place)?;
+            self.bytes_new += bytes;
+        }
+        Ok((bytes, sha256))
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.bytes_done += bytes;
+        (self.progress)(self.bytes_done, self.bytes_all);
+    }
+
+    /// Finds the files that only this directory has.
+    fn files(&self) -> Result<Vec<(PathBuf, Entry)>, Copied> {
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let dir = self.data.join(&folder);
+            for entry in fs::read_dir(&dir).map_err(failed("list", &dir))? {
+                let entry = entry.map_err(failed("list", &dir))?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let place = folder.join(&name);
+                let meta = match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    other => other.map_err(failed("look at", &entry.path()))?,
+                };
+                if meta.is_dir() && !DERIVED.contains(&&*name) {
+                    folders.push(place);
+                } else if meta.is_file() && is_kept(&place) {
+                    let since =
+                        meta.modified().ok().and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+                    let changed_at = Timestamp(since.map_or(0, |it| it.as_micros() as i64));
+                    let path = place.to_string_lossy().into_owned();
+                    let (bytes, sha256) = (meta.len(), String::new());
+                    found.push((entry.path(), Entry { path, bytes, sha256, changed_at }));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+        Ok(found)
+    }
+}
+
+/// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
+/// made again by reading the log.
+fn is_kept(path: &Path) -> bool {
+    let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+    let is_log = path.starts_with(LOG_DIR);
+    !(name == LOCK_FILE
+        || name.ends_with(".tmp")
+        || is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint")))
+}
+
+/// Segments with their lengths, the end of the log if one was read, and what is damaged.
+type Measured = (Vec<SegmentEntry>, Option<Position>, Vec<String>);
+
+/// Reads segments through: where each ends, and what in them is damaged.
+fn measure(dir: &Path, firsts: &[Position]) -> Result<Measured, Copied> {
+    let entry = |(at, first): (usize, &Position)| SegmentEntry {
+        first: *first,
+        end: *first,
+        bytes: 0,
+        sha256: String::new(),
+        is_sealed: at + 1 < firsts.len(),
+    };
+    let mut entries: Vec<SegmentEntry> = firsts.iter().enumerate().map(entry).collect();
+    let mut damage = Vec::new();
+    let Some(first) = firsts.first() else { return Ok((entries, None, damage)) };
+    let disk = OsDisk;
+    let mut walk = Walk::new(&disk, dir, firsts.to_vec(), *first)?;
+    let mut reach = |segment: Position, bytes: u64, end: Position| {
+        if let Ok(at) = firsts.binary_search(&segment) {
+            entries[at].bytes = entries[at].bytes.max(bytes);
+            entries[at].end = entries[at].end.max(end);
+        }
+    };
+    loop {
+        match walk.step() {
+            Ok(Step::Frame { at, header }) => {
+                reach(at.segment, at.offset + header.frame_bytes(), header.end());
+            }
+            Ok(Step::Damage(it)) => {
+                reach(it.segment, it.offset + it.bytes, it.to);
+                damage.push(it.to_string());
+            }
+            Ok(Step::Tail { .. }) => break,
+            Err(LogError::Io { path, .. }) if !Path::new(&path).exists() => {
+                return Err(Copied::Gone);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let end = walk.mark.position;
+    Ok((entries, Some(end), damage))
+}

@@ -1,0 +1,69 @@
+//! `traaviis restore`: a data directory, made from a backup.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use traaviis_model::Timestamp;
+use traaviis_ports::Position;
+use traaviis_store::backup::{self, Until};
+
+use crate::{
+    commands::backup::{Told, Which, size},
+    exit::{Exit, Failure},
+    output::Output,
+};
+
+/// Makes a data directory from a backup: whole, or up to a position or time.
+///
+/// Nothing runs yet; whoever opens the directory next carries on what is open in it. If the
+/// original still runs, both do the same work from then on.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of backups.
+    target: PathBuf,
+    /// Directory to make; it must not exist, or be empty.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    which: Which,
+    /// Leave out this record of the log and everything after it, by whole commits.
+    #[arg(long, value_name = "POSITION", conflicts_with = "time")]
+    position: Option<Position>,
+    /// Leave out what was committed after this time, such as 2026-01-31T10:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    time: Option<Timestamp>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let (path, manifest) = args.which.find(&args.target)?;
+    let until = match (args.position, args.time) {
+        (Some(position), _) => Until::Position(position),
+        (None, Some(time)) => Until::Time(time),
+        (None, None) => Until::End,
+    };
+    let mut told = Told::new("restored");
+    let restored = backup::restore(&args.target, &manifest, until, &args.data, &mut |done, all| {
+        told.tell(done, all);
+    })
+    .map_err(Failure::from)?;
+    if output.is_json() {
+        output.json(&json!({
+            "manifest": path,
+            "data": args.data,
+            "position": restored.position,
+            "files": restored.files,
+            "bytes": restored.bytes,
+        }));
+    } else {
+        output.line(&format!(
+            "`{}` restored up to position {} of {}: {} files, {}",
+            args.data.display(),
+            restored.position,
+            manifest.position,
+            restored.files,
+            size(restored.bytes),
+        ));
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,267 @@
+//! Backups of a directory, also one that is in use, and directories made from them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use expect_test::expect;
+use serde_json::Value as Json;
+
+use crate::cli::{DOOR, PURE, Process, World, wait_for_socket, wait_until};
+
+fn world() -> World {
+    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    assert!(world.run(&["run", "pure.yaml", "--data", "d"]).status.success());
+    world
+}
+
+fn json(world: &World, line: &str) -> Json {
+    let mut arguments: Vec<&str> = line.split(' ').collect();
+    arguments.push("--json");
+    let output = world.run(&arguments);
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{line}: {}", world.shown(&output)))
+}
+
+/// Returns the objects of a target, the largest first.
+fn objects(world: &World) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(world.path("b/objects")).unwrap() {
+        for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            found.push((fs::metadata(&path).unwrap().len(), path));
+        }
+    }
+    found.sort();
+    found.into_iter().rev().map(|it| it.1).collect()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .map(|it| it.map(|it| it.unwrap().file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_restored_directory_says_what_the_original_says() {
+    let world = world();
+    let taken = json(&world, "backup b --data d");
+    let verified = json(&world, "backup verify b --against d");
+    assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
+    assert_eq!(verified["position"], taken["position"]);
+    let restored = json(&world, "restore b --data r");
+    assert_eq!(restored["position"], taken["position"]);
+    for line in ["ps --all --data", "doctor --data"] {
+        assert!(world.run(&line.split(' ').chain(["r"]).collect::<Vec<_>>()).status.success());
+    }
+    let lines = |dir| world.run(&["log", "cat", dir]).stdout;
+    assert_eq!(lines("d"), lines("r"));
+    // It goes on from there.
+    assert!(world.run(&["run", "pure.yaml", "--data", "r"]).status.success());
+}
+
+#[test]
+fn a_later_backup_writes_only_what_is_new() {
+    let world = world();
+    let first = json(&world, "backup b --data d");
+    let second = json(&world, "backup b --data d");
+    assert!(first["bytes_new"].as_u64() > Some(0), "{first}");
+    assert_eq!(second["bytes_new"], 0, "{second}");
+    assert_eq!(second["bytes"], first["bytes"]);
+    let listed = json(&world, "backup list b");
+    assert_eq!(listed["backups"].as_array().unwrap().len(), 2, "{listed}");
+}
+
+#[test]
+fn a_backup_of_a_busy_directory_is_whole() {
+    let world = World::new().file(
+        "busy.yaml",
+        r#"
+traaviis: "1"
+name: Busy
+version: 1.0.0
+initial: counting
+data: {initial: {at: 0}}
+states:
+  counting:
+    after: {1ms: {target: counting, actions: [{assign: {at: "${data.at + 1}"}}]}}
+"#,
+    );
+    let mut command = world.command(&["run", "busy.yaml", "--data", "d", "--wait"]);
+    let mut process = Process(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_for_socket(&world.path("d"));
+    let mut reached = 0;
+    for _ in 0..5 {
+        wait_until("the log has grown", || {
+            let taken = json(&world, "backup b --data d");
+            let position = taken["position"].as_u64().unwrap();
+            std::mem::replace(&mut reached, position) < position
+        });
+        let verified = json(&world, "backup verify b --against d");
+        assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
+    }
+    process.0.kill().unwrap();
+    process.0.wait().unwrap();
+    // An older backup, and what it held, is still there.
+    let listed = json(&world, "backup list b");
+    let oldest = listed["backups"][0]["position"].to_string();
+    let verified = json(&world, &format!("backup verify b --backup {oldest} --against d"));
+    assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
+}
+
+#[test]
+fn a_directory_can_be_restored_to_an_earlier_commit() {
+    let world = world();
+    // It waits for more events than it gets.
+    world.run(&["run", "door.yaml", "--data", "e", "--event", "open"]);
+    json(&world, "backup b --data e");
+    let whole = world.run(&["log", "cat", "e"]).stdout;
+    let whole: Vec<&[u8]> = whole.split_inclusive(|it| *it == b'\n').collect();
+    let mut reached = Vec::new();
+    for position in 0..=whole.len() {
+        let dir = format!("r{position}");
+        let restored = json(&world, &format!("restore b --data {dir} --position {position}"));
+        let at = restored["position"].as_u64().unwrap() as usize;
+        assert!(at <= position, "{restored}");
+        assert_eq!(world.run(&["log", "cat", &dir]).stdout, whole[..at].concat());
+        reached.push(at);
+    }
+    reached.dedup();
+    assert_eq!(reached.first(), Some(&0));
+    assert_eq!(reached.last(), Some(&whole.len()));
+    assert!(reached.len() > 2, "{reached:?}");
+    // A cut directory is one that can be written.
+    let middle = format!("r{}", whole.len() - 1);
+    assert!(world.run(&["run", "pure.yaml", "--data", &middle]).status.success());
+    let records = world.run(&["log", "cat", &middle]).stdout;
+    assert!(records.len() > whole[..reached[reached.len() - 2]].concat().len());
+}
+
+#[test]
+fn a_directory_can_be_restored_to_a_time() {
+    let world = world();
+    json(&world, "backup b --data d");
+    let line = world.run(&["log", "cat", "d"]).stdout;
+    let first: Json =
+        serde_json::from_slice(line.split(|it| *it == b'\n').next().unwrap()).unwrap();
+    let at = first["at"].as_str().unwrap();
+    let restored = json(&world, &format!("restore b --data r --time {at}"));
+    assert!(restored["position"].as_u64() > Some(0), "{restored}");
+    world.check(
+        "restore b --data s --time 2001-01-01T00:00:00Z",
+        expect![[r#"
+            exit 2
+            error: a time before its first record lies outside of the backup, which holds positions N to M (restore_out_of_range)
+        "#]],
+    );
+    world.check(
+        "restore b --data s --position 1000",
+        expect![[r#"
+            exit 2
+            error: position N lies outside of the backup, which holds positions N to M (restore_out_of_range)
+        "#]],
+    );
+    assert!(!world.path("s").exists());
+}
+
+#[test]
+fn a_changed_bit_is_found_and_nothing_is_restored() {
+    let world = world();
+    json(&world, "backup b --data d");
+    for path in objects(&world) {
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let verified = world.shown(&world.run(&["backup", "verify", "b"]));
+        assert!(verified.starts_with("exit 1\nbad  "), "{verified}");
+        let restored = world.shown(&world.run(&["restore", "b", "--data", "r"]));
+        assert!(restored.contains("(backup_damaged)"), "{restored}");
+        assert!(!world.path("r").exists());
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+    }
+    let manifest = fs::read_dir(world.path("b/manifests")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"position\":", "\"position\":1")).unwrap();
+    let verify = || world.shown(&world.run(&["backup", "verify", "b"]));
+    assert!(verify().contains("its checksum does not fit"), "{}", verify());
+    fs::write(&manifest, text.replace("\"format\":1", "\"format\":2")).unwrap();
+    assert!(verify().contains("is in format `2`, this release reads up to `1`"), "{}", verify());
+    fs::write(&manifest, &text).unwrap();
+    fs::remove_file(&objects(&world)[0]).unwrap();
+    let found = verify();
+    assert!(found.starts_with("exit 1\nbad  ") && found.ends_with("is missing\n"), "{found}");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_changes_nothing() {
+    let world = world();
+    world.check(
+        "backup b --data nowhere",
+        expect![[r#"
+        exit 3
+        error: `nowhere` holds no log; name a data directory (data_directory_absent)
+    "#]],
+    );
+    world.check(
+        "restore b --data r",
+        expect![[r#"
+        exit 3
+        error: `b` holds no backup; `traaviis backup list b` shows what it holds (backup_absent)
+    "#]],
+    );
+    world.check(
+        "backup b --data pure.yaml",
+        expect![[r#"
+        exit 3
+        error: `pure.yaml` holds no log; name a data directory (data_directory_absent)
+    "#]],
+    );
+    json(&world, "backup b --data d");
+    world.check("restore b --data d", expect![[r#"
+        exit 2
+        error: `d` is not empty; restore into a directory that does not exist, then move it (restore_not_empty)
+    "#]]);
+    world.check("restore b --data r --backup 5", expect![[r#"
+        exit 3
+        error: `b` holds no backup that reaches position N; `traaviis backup list b` shows what it holds (backup_absent)
+    "#]]);
+    world.check(
+        "backup pure.yaml --data d",
+        expect![[r#"
+        exit 4
+        error: cannot create `pure.yaml/objects`: Not a directory (os error 20) (storage_failed)
+    "#]],
+    );
+    assert!(!world.path("r").exists());
+}
+
+#[test]
+fn a_backup_that_was_broken_off_is_none() {
+    let world = world();
+    json(&world, "backup b --data d");
+    let manifest = fs::read_dir(world.path("b/manifests")).unwrap().next().unwrap().unwrap().path();
+    fs::rename(&manifest, manifest.with_extension("tmp")).unwrap();
+    // Half an object, and half a directory of a restore that was broken off.
+    fs::write(world.path("b/objects/1.tmp"), b"half").unwrap();
+    fs::create_dir(world.path("r.restoring")).unwrap();
+    fs::write(world.path("r.restoring/FORMAT"), b"9").unwrap();
+    world.check(
+        "backup verify b",
+        expect![[r#"
+        exit 3
+        error: `b` holds no backup; `traaviis backup list b` shows what it holds (backup_absent)
+    "#]],
+    );
+    assert_eq!(json(&world, "backup b --data d")["bytes_new"], 0);
+    json(&world, "restore b --data r");
+    assert_eq!(names(&world.path("r")), ["FORMAT", "log", "run.json"]);
+    assert!(!world.path("r.restoring").exists());
+    let lines = |dir| world.run(&["log", "cat", dir]).stdout;
+    assert_eq!(lines("d"), lines("r"));
+}
