@@ -8,7 +8,7 @@
 //! order of the log.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -190,9 +190,9 @@ impl Projector {
         // What cannot be read is told by recovery; its instance is left out.
         let Ok(peek) = serde_json::from_slice::<documents::Peek<'_>>(line) else { return };
         let key = Key { tenant: peek.tenant_id, id: peek.instance_id };
-        if !self.contexts.contains_key(&key.tenant) {
+        if let Entry::Vacant(context) = self.contexts.entry(key.tenant) {
             let Ok(header) = serde_json::from_slice::<Header>(line) else { return };
-            self.contexts.insert(key.tenant, TenantCtx::of_record(&header));
+            context.insert(TenantCtx::of_record(&header));
         }
         if peek.kind == "document_put" {
             let record = Record::read_line(line).ok();
@@ -286,7 +286,7 @@ impl Projector {
 
     /// Returns the position that holds once some instances do not wait any more.
     fn end_without(&self, keys: &[Key]) -> Position {
-        let done: std::collections::HashSet<&Key> = keys.iter().collect();
+        let done: HashSet<&Key> = keys.iter().collect();
         let left = self.waiting.iter().filter(|(key, _)| !done.contains(key));
         left.map(|(_, it)| it.first).min().unwrap_or(self.read_to)
     }
