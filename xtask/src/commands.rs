@@ -21,7 +21,8 @@ const REFERENCE_HEAD: &str = "\
 This page is written by `cargo xtask gen` from the `--help` of each command.
 
 Every command takes `--json`: the result goes to standard output as JSON, notes go to standard
-error, and a failure is `{\"error\": {\"code\", \"message\"}}`.
+error, and a failure is `{\"error\": {\"code\", \"message\"}}`, with `details` where there are facts
+for programs.
 
 | Exit code | Meaning |
 |---|---|

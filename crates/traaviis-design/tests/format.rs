@@ -163,17 +163,17 @@ fn json_has_two_spaces() {
     expect![[r#"
         {
           "name": "x",
+          "x-n": [
+            1,
+            2.5
+          ],
           "states": {
             "b": {},
             "a": {
               "on": {}
             }
           },
-          "tests": [],
-          "x-n": [
-            1,
-            2.5
-          ]
+          "tests": []
         }
     "#]]
     .assert_eq(

@@ -1,8 +1,8 @@
-//! What a workflow that compiles probably gets wrong: the warnings W201 to W209.
+//! What a workflow that compiles probably gets wrong: the warnings W201 to W211.
 //!
 //! Each group of findings is a file: states ([`reach`], [`waiting`]), candidates ([`choice`] over
-//! the sets of [`guard`]), effects ([`effects`]) and events ([`events`]). All of them read one
-//! [`Chart`], the compiled states beside the states as written.
+//! the sets of [`guard`]), effects ([`effects`], [`paid`]), events ([`events`]) and personal data
+//! ([`personal`]). Most of them read one [`Chart`], the compiled states beside those as written.
 //!
 //! Invariants: a finding is reported only where the document alone proves it, so nothing that data
 //! or a peer decides is guessed; one cause gives one finding; the work grows with the length of the
@@ -20,7 +20,11 @@ mod choice;
 
 mod effects;
 
+mod paid;
+
 mod events;
+
+mod personal;
 
 use traaviis_model::{Diagnostic, Severity};
 
@@ -28,7 +32,7 @@ use crate::machine::Machine;
 use chart::Chart;
 
 /// Warnings that become errors under `--strict`.
-pub const STRICT: &[&str] = &["W201", "W202", "W205", "W207", "W209"];
+pub const STRICT: &[&str] = &["W201", "W202", "W205", "W206", "W207", "W209"];
 
 /// Returns the warnings about a machine that its author has not waived.
 pub(crate) fn analyse(machine: &Machine) -> Vec<Diagnostic> {
@@ -37,7 +41,9 @@ pub(crate) fn analyse(machine: &Machine) -> Vec<Diagnostic> {
     reach::check(&chart, &mut found);
     choice::check(&chart, &mut found);
     effects::check(&chart, &mut found);
+    paid::check(machine.definition(), &mut found);
     events::check(&chart, &mut found);
+    personal::check(&chart, &mut found);
     waiting::check(&chart, &mut found);
     let waivers = &machine.definition().waivers;
     found.retain(|it| waivers.reason(it.code, &it.path).is_none());

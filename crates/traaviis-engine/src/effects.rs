@@ -27,22 +27,34 @@ pub(crate) mod signal;
 mod task;
 mod undo;
 
-pub(crate) use budget::BUDGET_WARNING;
+pub(crate) use budget::{BUDGET_WARNING, Ended};
 pub(crate) use call::unknown_outcome;
 pub(crate) use child::{child_id, child_of};
 pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
 use traaviis_model::{
-    Body, EffectError, Seq, Text, Value, limits,
+    Body, EffectError, Seq, Snapshot, Text, Value, limits,
     snapshot::{Node, NodeStatus},
 };
 
 use crate::{
     expr::EvalError,
     gates::Left,
-    machine::{EffectDef, EffectKind},
+    machine::{EffectDef, EffectKind, Machine},
     step::{InternalEvent, Origin, Run},
 };
+
+/// Returns who goes first of the calls that wait for a slot: the highest, and 0 for what is gone.
+pub fn priority_of(machine: &Machine, snapshot: &Snapshot, tree: Seq, path: &str) -> i8 {
+    let def = snapshot.tree(tree).and_then(|found| {
+        let (_, root) = machine.effect_at(&found.pointer)?;
+        scope::descend(root, path.strip_prefix(&*found.invoke)?)
+    });
+    match def.map(|it| &it.kind) {
+        Some(EffectKind::Call(params)) => params.priority,
+        _ => 0,
+    }
+}
 
 /// How a node ends.
 pub(crate) enum End {
@@ -191,7 +203,12 @@ impl<'m> Run<'m> {
     /// Ends a node: undoes first when it is a failed scope, then records, saves, and tells its
     /// owner.
     pub(crate) fn finish_node(&mut self, tree: Seq, path: &Text, def: &'m EffectDef, end: End) {
-        self.settle_attempt(tree, path);
+        let ended = match &end {
+            End::Completed(value) => Ended::Done(value),
+            End::Failed(error) => Ended::Failed(error),
+            End::Cancelled(_) => Ended::Unknown,
+        };
+        self.settle_attempt(tree, path, ended);
         let root = self.root_of(tree, path);
         let end = match end {
             End::Completed(value) if value.json_len() > limits::RESULT_BYTES_MAX => {

@@ -5,9 +5,11 @@
 //! and run. The stages, for each component, those inside it first:
 //!
 //! 1. it is found, and its form is checked as that of any document;
-//! 2. its parameters get the values of `with` and its names those of the workflow (`rename`, and
+//! 2. a state that is to take it as a region and has none yet gets regions (`wrap`);
+//! 3. its parameters get the values of `with` and its names those of the workflow (`rename`, and
 //!    `expression` for what stands in expressions);
-//! 3. its states, events, effects, validations and data are added; a name that is taken is E120.
+//! 4. its states, events, effects, validations, triggers, data and tests (`cases`) are added; a
+//!    name that is taken is E120.
 //!
 //! A component on its own is read as if an empty workflow used it: its exits are final states, its
 //! parameters have the first of their `examples`. So it can be checked and tested, but not run.
@@ -16,12 +18,16 @@
 //! is merged is bounded by [`DOCUMENT_NODES_MAX`] over the whole expansion; nothing is left of a
 //! component that the rest of the system would have to know.
 
+mod cases;
 mod expression;
 mod merge;
 mod rename;
+mod wrap;
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::VecDeque;
 
 use traaviis_model::{
     Diagnostic, Severity, Text, Value,
@@ -100,12 +106,36 @@ impl Expander<'_> {
     /// Returns a document with its components merged into it.
     fn expand(&mut self, mut tree: Node) -> Node {
         let uses = take(&mut tree, "components");
-        let mut ends = Vec::new();
-        for item in uses.iter().flat_map(Node::items) {
+        let mut uses: VecDeque<Node> = uses.iter().flat_map(Node::items).cloned().collect();
+        let mut ends: Vec<(Text, Node)> = Vec::new();
+        // Whether the states of the document itself are in a region already.
+        let mut is_around = false;
+        while let Some(mut item) = uses.pop_front() {
             // One mistake is enough: everything after it would only follow from it.
-            if self.found.is_empty() {
-                self.one(&mut tree, item, &mut ends);
+            if !self.found.is_empty() {
+                break;
             }
+            let is_whole = merge::is_region(&item) && item.entry("at").is_none();
+            if !(is_whole && is_around) && merge::needs_regions(&tree, &item) {
+                match wrap::wrap(&tree, &item) {
+                    Ok((wrapped, moved)) => {
+                        tree = wrapped;
+                        item = merge::moved_item(&item, &moved);
+                        uses = uses.iter().map(|it| merge::moved_item(it, &moved)).collect();
+                        ends.iter_mut().for_each(|(path, _)| *path = moved.path(path).into());
+                    }
+                    Err(found) => {
+                        self.found.push(found);
+                        break;
+                    }
+                }
+            }
+            if is_whole {
+                is_around = true;
+                let (key, all) = (key_like("at", &item), retext(&item, wrap::ALL.into()));
+                put(&mut item, key, all);
+            }
+            self.one(&mut tree, &item, &mut ends);
         }
         for (path, at) in ends {
             if !merge::has_path(&tree, &path) {
@@ -187,7 +217,10 @@ impl Expander<'_> {
             above: String::new(),
             exits: Default::default(),
             events: Default::default(),
-            params: &params,
+            params: Some(&params),
+            moved: None,
+            here: Vec::new(),
+            tops: merge::tops(&part),
             in_named_effect: false,
             found: Vec::new(),
             met: Default::default(),

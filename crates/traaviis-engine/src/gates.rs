@@ -6,7 +6,8 @@
 //!
 //! Gates live in memory, one [`Gates`] per tenant, and are pure: time is a parameter. After a
 //! crash whoever waited asks again, whoever was inside is put back ([`Gates::restore`]); rates,
-//! breakers and cached values begin anew.
+//! breakers and cached values begin anew. How a breaker changed is told with the answer to the next
+//! ask, because only who asks has a history in which it can stand.
 
 mod breaker;
 mod cache;
@@ -30,11 +31,16 @@ use rate::Rate;
 /// Segment of the child that asks the gate.
 pub const ASK: &str = "ask";
 
+/// Where an answer tells how a breaker has changed since the last one.
+pub(crate) const CHANGES: &str = "changes";
+
 /// What a gate says to an ask.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// The body may begin.
     Pass,
+    /// The body may begin, and a breaker has changed: told to whoever asks first.
+    Changed(Value),
     /// The body is not needed: this is its value.
     Hit(Value),
     /// The body may not begin.
@@ -59,6 +65,7 @@ impl Entry {
     pub fn outcome(self) -> Option<Result<Value, EffectError>> {
         match self {
             Entry::Pass => Some(Ok(Value::empty_map())),
+            Entry::Changed(changes) => Some(Ok(Value::map([(CHANGES, changes)]))),
             Entry::Hit(value) => Some(Ok(Value::map([("value", value)]))),
             Entry::Refuse(error) => Some(Err(error)),
             Entry::Wait => None,
@@ -109,7 +116,7 @@ impl Gates {
             other => Err(wrong("gate", &format!("`{other}` is none"))),
         };
         let entry = entered.unwrap_or_else(Entry::Refuse);
-        if matches!(entry, Entry::Wait | Entry::Pass) {
+        if matches!(entry, Entry::Wait | Entry::Pass | Entry::Changed(_)) {
             self.places.insert(id.clone(), place);
         }
         entry
@@ -130,6 +137,11 @@ impl Gates {
             _ => None,
         };
         self.answered(answers.unwrap_or_default())
+    }
+
+    /// Takes note of an event of the tenant: values that it makes stale no longer hold.
+    pub fn heard(&mut self, event: &str) {
+        self.cache.invalidate(event);
     }
 
     /// Forgets an ask that is given up before it heard the answer; returns whom that lets in.

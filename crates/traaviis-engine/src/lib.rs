@@ -11,12 +11,14 @@
 //! [`upgrade`](mod@upgrade) (open instances go on with another version).
 
 pub mod analysis;
+mod cost;
 pub mod diff;
 pub mod effects;
 pub mod expand;
 pub mod expr;
 pub mod gates;
 pub mod machine;
+mod privacy;
 pub mod query;
 pub mod replay;
 pub mod simulate;
@@ -25,12 +27,13 @@ pub mod testing;
 pub mod upgrade;
 
 pub use diff::diff;
+pub use effects::priority_of;
 pub use machine::Machine;
 pub use query::{QueryError, query};
 pub use replay::{Divergence, ReplayError, replay, replay_against, replay_versions};
 pub use step::{
-    Birth, Branch, Fork, GuardWatch, Input, Recovery, Rejection, Request, Resolution, Retry, Step,
-    StepContext, checked_input, correlation_key, hold, plan_fork, plan_retry, recover, start,
+    Birth, Branch, Fork, GuardWatch, Input, Marks, Recovery, Rejection, Request, Resolution, Retry,
+    Step, StepContext, checked_input, correlation_key, hold, plan_fork, plan_retry, recover, start,
     start_born, start_watched, step, step_watched,
 };
 pub use upgrade::{Class, Gap, classify, roll_back, upgrade};

@@ -20,11 +20,13 @@ use std::{
 };
 
 use traaviis_model::{
-    Diagnostic, Text, Value,
+    Diagnostic, Span, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
-    grant::Grant,
+    grant::{Grant, GrantKind},
+    limits::EVENT_ID_WINDOW,
     permission::Permission,
+    privacy::PiiType,
 };
 
 use crate::expr::{Expr, Template};
@@ -197,6 +199,9 @@ pub(crate) struct EventDef {
     pub internal: bool,
     pub merge: bool,
     pub requires: Vec<Permission>,
+    /// Personal data in the payload, by JSON pointer.
+    pub pii: Vec<(Text, Option<PiiType>)>,
+    pub dedup_window: Option<Span>,
 }
 
 #[derive(Debug)]
@@ -226,6 +231,11 @@ impl Machine {
     /// Returns the definition this was compiled from.
     pub fn definition(&self) -> &Arc<Definition> {
         &self.definition
+    }
+
+    /// Returns the functions that the document calls by names it spells out.
+    pub fn written_functions(&self) -> impl Iterator<Item = &Text> {
+        self.granted.written(GrantKind::Tools)
     }
 
     /// Returns what the workflow may reach.
@@ -259,9 +269,20 @@ impl Machine {
         self.declaration(name).is_some_and(|(_, event)| !event.internal)
     }
 
+    /// Says whether there is such a state, by its path.
+    pub fn has_state(&self, path: &str) -> bool {
+        self.by_path.contains_key(path)
+    }
+
     /// Returns what a caller needs to send an event, beside the right to send events at all.
     pub fn requires(&self, name: &str) -> &[Permission] {
         self.declaration(name).map_or(&[], |(_, event)| &event.requires)
+    }
+
+    /// Returns how long deduplication ids of an event are remembered.
+    pub fn dedup_window(&self, name: &str) -> Span {
+        let declared = self.declaration(name).and_then(|(_, event)| event.dedup_window);
+        declared.unwrap_or(EVENT_ID_WINDOW)
     }
 
     /// Returns what the active states wait for.
@@ -294,14 +315,15 @@ impl Machine {
 
     /// Returns which states are active in an instance.
     pub(crate) fn active_in(&self, snapshot: &traaviis_model::Snapshot) -> Vec<bool> {
-        let leaves = snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied());
-        self.active_with(&leaves.collect::<Vec<_>>())
+        self.active_with(
+            snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied()),
+        )
     }
 
     /// Returns which states are active when these and what is around them are.
-    pub(crate) fn active_with(&self, leaves: &[StateId]) -> Vec<bool> {
+    pub(crate) fn active_with(&self, leaves: impl Iterator<Item = StateId>) -> Vec<bool> {
         let mut active = vec![false; self.states.len()];
-        leaves.iter().flat_map(|it| self.ancestors(*it)).for_each(|it| active[it] = true);
+        leaves.flat_map(|it| self.ancestors(it)).for_each(|it| active[it] = true);
         active
     }
 
@@ -338,13 +360,14 @@ pub(crate) fn declaration<'e, T>(
     if is_reserved(name) || !is_event_name(name) {
         return None;
     }
+    // Nearly always it is declared by its own name.
+    if let Some(found) = events.get_key_value(name) {
+        return Some(found);
+    }
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     let ends: Vec<usize> = ends.collect();
     let families = ends.iter().rev().map(|end| format!("{}.*", &name[..*end]));
-    std::iter::once(name.to_string())
-        .chain(families)
-        .chain(["*".to_string()])
-        .find_map(|it| events.get_key_value(it.as_str()))
+    families.chain(["*".to_string()]).find_map(|it| events.get_key_value(it.as_str()))
 }
 
 impl Descriptor {
@@ -419,17 +442,17 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 /// Returns the duration that a rendered template stands for: text, or milliseconds as a number.
-pub(crate) fn span_of(value: &Value) -> Result<traaviis_model::Span, String> {
+pub(crate) fn span_of(value: &Value) -> Result<Span, String> {
     let span = match value {
         Value::String(text) => text.parse()?,
         Value::Span(span) => *span,
         number => match number.as_f64() {
-            Some(millis) if millis.abs() < 9e15 => traaviis_model::Span((millis * 1e3) as i64),
+            Some(millis) if millis.abs() < 9e15 => Span((millis * 1e3) as i64),
             _ => return Err(format!("`{value}` is not a duration")),
         },
     };
-    let most = traaviis_model::Span::secs(traaviis_model::limits::DELAY_SECS_MAX);
-    if span < traaviis_model::Span(0) || span > most {
+    let most = Span::secs(traaviis_model::limits::DELAY_SECS_MAX);
+    if span < Span(0) || span > most {
         return Err(format!("duration `{span}` is outside 0s to `{most}`"));
     }
     Ok(span)

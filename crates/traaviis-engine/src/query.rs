@@ -50,10 +50,7 @@ impl Env for QueryEnv<'_> {
     }
 
     fn in_state(&self, path: &str) -> bool {
-        let is_in = |it: &Text| {
-            it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
-        self.snapshot.configuration.iter().any(is_in)
+        self.snapshot.is_in(path)
     }
 
     fn random_seed(&self) -> (u64, u64) {
@@ -102,7 +99,8 @@ mod tests {
             "initial: a\ndata: {initial: {n: 2}}\nstates: {a: {initial: b, states: {b: {after: {1h: c}}, c: {}}}}",
         ));
         let (now, actor) = (Timestamp(0), Actor::local());
-        let context = crate::StepContext { now, start_slots: 1, actor, causation: None };
+        let context =
+            crate::StepContext { now, start_slots: 1, actor, causation: None, is_recorded: false };
         let id = InstanceId(uuid::Uuid::from_u128(7));
         let ctx = TenantCtx::for_test(1);
         let step = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();

@@ -267,6 +267,12 @@ impl<'m> Simulation<'m> {
     /// Takes a step, and those that it asks to follow.
     fn took(&mut self, mut taken: Step) -> Result<(), Rejection> {
         for _ in 0..STEPS_MAX {
+            // Before the gates are asked, as after a commit.
+            taken
+                .records
+                .iter()
+                .filter_map(|it| it.body.heard())
+                .for_each(|it| self.gates.heard(it));
             let mut goes_on = false;
             for request in taken.requests {
                 match request {
@@ -305,7 +311,7 @@ fn overrun() -> Rejection {
 
 fn context(now: Timestamp) -> StepContext {
     let start_slots = u32::try_from(limits::RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX);
-    StepContext { now, start_slots, actor: Actor::local(), causation: None }
+    StepContext { now, start_slots, actor: Actor::local(), causation: None, is_recorded: false }
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ pub struct StepContext {
     pub actor: Actor,
     /// Record that caused it, when it was another instance's.
     pub causation: Option<Text>,
+    /// The input is read off records: it was checked and redacted when it was taken.
+    pub is_recorded: bool,
 }
 
 /// What an instance is born with besides its input.
@@ -134,6 +136,8 @@ pub struct Birth {
     pub lineage: Option<Box<Lineage>>,
     /// Business key; none means that the workflow computes it.
     pub correlation: Option<Text>,
+    /// Tags and labels; none means those of the workflow.
+    pub marks: Option<Marks>,
 }
 
 /// What a step decided.
@@ -199,6 +203,7 @@ mod recover;
 mod reopen;
 mod run;
 mod select;
+mod tags;
 
 pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
@@ -208,6 +213,7 @@ pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};
 pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
+pub use tags::Marks;
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.
 ///
@@ -293,7 +299,7 @@ pub fn hold(
     context: &StepContext,
 ) -> Result<Step, Rejection> {
     let why = Rejection::new("append_refused", why);
-    match incident::held_of(input) {
+    match incident::held_of(&input::redacted(machine, snapshot, input.clone(), context)) {
         Some(held) => input::hold(machine, snapshot, held, why, context),
         None => Err(why),
     }

@@ -11,6 +11,7 @@
 //! - Each answer of a list is given once, in the order of the calls; a call beyond them, or without
 //!   a mock, fails the test. An answer lost in a crash is given to the next attempt: a peer that
 //!   honours the key answers the same.
+//! - A test may start in the middle: then its instances have another `initial`, and nothing else.
 //! - After a crash the records, folded again, must give the same state.
 //!
 //! Reading order: [`world`] (the run), [`names`] (what a name stands for), [`activities`] (what ran
@@ -22,11 +23,11 @@ mod coverage;
 mod names;
 mod world;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
 use traaviis_model::{
     Record, Span, TenantCtx, Text,
-    definition::{TestCase, TestStepKind},
+    definition::{Definition, TestCase, TestStepKind},
     record::TaskAct,
 };
 
@@ -108,6 +109,34 @@ impl GuardWatch for Counter {
 
 /// Runs a test case of the machine's document. `class` judges calls that a crash interrupts.
 pub fn run(machine: &Machine, ctx: &TenantCtx, test: &TestCase, class: &ClassOf<'_>) -> TestRun {
+    match begins_at(machine, test) {
+        Ok(Some(other)) => run_in(&other, ctx, test, class),
+        Ok(None) => run_in(machine, ctx, test, class),
+        Err(finding) => TestRun {
+            findings: vec![finding],
+            records: Vec::new(),
+            elapsed: Span(0),
+            guards: BTreeMap::new(),
+        },
+    }
+}
+
+/// Returns the machine whose instances start where the test says; none for that of the document.
+fn begins_at(machine: &Machine, test: &TestCase) -> Result<Option<Machine>, Finding> {
+    if test.start.is_empty() {
+        return Ok(None);
+    }
+    let mut definition = Definition::clone(machine.definition());
+    definition.initial = test.start.clone();
+    Machine::compile(Arc::new(definition)).map(Some).map_err(|found| {
+        // All else was compiled before, so each finding is about where it starts.
+        let found: Vec<String> = found.into_iter().map(|it| it.message).collect();
+        let pointer = format!("{}/start", test.pointer);
+        Finding::new(pointer, "a state to start in", found.join("; "))
+    })
+}
+
+fn run_in(machine: &Machine, ctx: &TenantCtx, test: &TestCase, class: &ClassOf<'_>) -> TestRun {
     let counter = Counter::default();
     let names = Names::of(machine);
     let mut findings = names.unknown_in(test);

@@ -11,6 +11,7 @@
 
 mod actions;
 mod budget;
+mod budget_random;
 pub(crate) mod chart;
 mod children;
 mod control;
@@ -19,8 +20,10 @@ mod gates;
 mod grant;
 mod incident;
 mod interpreter;
+mod limits;
 mod operate;
 mod people;
+mod privacy;
 pub(crate) mod reference;
 mod reopen;
 mod retry;
@@ -32,7 +35,7 @@ use std::{collections::VecDeque, fmt::Write, sync::Arc};
 
 use expect_test::Expect;
 use traaviis_model::{
-    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx,
+    Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx, Text,
     Timestamp, Value,
     document::{self, Format},
     record::{Ending, Operation, Results, Status, TaskAct},
@@ -197,6 +200,11 @@ impl<'m> World<'m> {
                 to: rest.split_whitespace().map(Into::into).collect(),
                 reason: "mend".into(),
             }),
+            "tag" => {
+                let of = |sign| rest.split_whitespace().filter_map(move |it| it.strip_prefix(sign));
+                let (add, remove) = (of('+').map(Text::from), of('-').map(Text::from));
+                Input::Operate(Operation::Tag { add: add.collect(), remove: remove.collect() })
+            }
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
             time => {
@@ -282,7 +290,13 @@ impl<'m> World<'m> {
 }
 
 pub(crate) fn context(now: Timestamp) -> StepContext {
-    StepContext { now, start_slots: 100, actor: Actor::local(), causation: None }
+    StepContext {
+        now,
+        start_slots: 100,
+        actor: Actor::local(),
+        causation: None,
+        is_recorded: false,
+    }
 }
 
 fn amounts(amounts: &traaviis_model::budget::Amounts) -> String {
@@ -329,7 +343,12 @@ fn show(body: &Body) -> Option<String> {
         Body::EffectLate { path, .. } => format!("late {path}"),
         Body::CompensationStarted { path, .. } => format!("undo {path}"),
         Body::CompensationFailed { path, .. } => format!("undo failed {path}"),
-        Body::BudgetReserved(it) => format!("reserve {} {}", it.path, amounts(&it.amounts)),
+        Body::BudgetReserved(it) => {
+            let cut = it.max_tokens.map_or(String::new(), |it| format!("; max_tokens {it}"));
+            let unpriced =
+                it.unpriced.as_ref().map_or(String::new(), |it| format!("; no price of {it}"));
+            format!("reserve {} {}{cut}{unpriced}", it.path, amounts(&it.amounts))
+        }
         Body::BudgetSettled { path, cost, .. } => format!("settle {path} {}", amounts(cost)),
         Body::BudgetExceeded(it) => format!("exceeded {} by {}", it.of.words(), it.path),
         Body::BudgetGranted { of } => format!("granted {}", of.words()),
@@ -360,6 +379,7 @@ fn show(body: &Body) -> Option<String> {
             format!("edited {}", serde_json::to_string(patch).unwrap())
         }
         Body::Moved { to, .. } => format!("moved to {}", to.join(" ")),
+        Body::Tagged { add, remove } => format!("tagged {add:?}, no longer {remove:?}"),
         Body::Completing { status, .. } => format!("completing {}", status.as_str()),
         Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),
         _ => return None,

@@ -2,7 +2,8 @@
 //!
 //! An attempt reserves the most that it can cost from every budget around it before it begins, and
 //! settles what it did cost when it ends. Invariant: `spent + reserved` of a budget stays within
-//! its limits; only what undoes may go beyond, because it must never be refused.
+//! its limits; beyond goes only what undoes, because it must never be refused, and a provider that
+//! takes more than was estimated, because that is spent.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,40 @@ impl BudgetKind {
             }
         }
     }
+}
+
+/// Reads dollars with at most 6 decimals as millionths.
+pub fn micros(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
+    if whole.is_empty() || part.len() > 6 || !is_number(whole) || !is_number(part) {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok()?;
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    whole.checked_mul(1_000_000)?.checked_add(part)
+}
+
+/// Returns dollars as an outcome tells them, a number or text, in millionths and rounded up; none
+/// when it is no amount of money.
+pub fn usd_micros(value: &Value) -> Option<u64> {
+    // A number is written without exponent, so its decimals can be cut.
+    let text = match value {
+        Value::Int(it) => it.to_string(),
+        Value::Float(it) if it.is_finite() => it.to_string(),
+        Value::String(it) => it.to_string(),
+        _ => return None,
+    };
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    if part.len() <= 6 {
+        return micros(&text);
+    }
+    let (kept, cut) = part.split_at_checked(6)?;
+    if !cut.bytes().all(|it| it.is_ascii_digit()) {
+        return None;
+    }
+    let up = u64::from(cut.bytes().any(|it| it != b'0'));
+    micros(&format!("{whole}.{kept}"))?.checked_add(up)
 }
 
 fn dollars(micros: u64) -> String {
@@ -251,6 +286,12 @@ impl Budget {
         self.limits.of(kind).map(|it| it.saturating_mul(self.granted.saturating_add(1)))
     }
 
+    /// Returns what is neither spent nor reserved of one kind; none when it is not limited.
+    pub fn left(&self, kind: BudgetKind) -> Option<u64> {
+        let taken = self.spent.of(kind).saturating_add(self.reserved.of(kind));
+        self.limit(kind).map(|it| it.saturating_sub(taken))
+    }
+
     /// Returns the kind of which there is not enough left.
     pub fn lacks(&self, wanted: &Amounts) -> Option<BudgetKind> {
         let all = self.spent.plus(self.reserved).plus(*wanted);
@@ -274,12 +315,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Returns what the attempt cost when it ends now: the attempt, and its time up to what was
-    /// reserved for it.
+    /// Returns what the attempt cost when it ends now: the attempt, its time up to what was
+    /// reserved for it, and all the money and tokens of which nobody says that they were not spent.
     pub fn cost(&self, now: Timestamp) -> Amounts {
         let elapsed = u64::try_from(now.since(self.at).0).unwrap_or(0);
         let wall_time_us = elapsed.min(self.amounts.wall_time_us);
-        Amounts { calls: self.amounts.calls, wall_time_us, ..Amounts::default() }
+        Amounts { wall_time_us, ..self.amounts }
     }
 }
 
@@ -385,6 +426,45 @@ mod tests {
                 (kind.text(amount), kind.value(amount).to_json()),
                 (text.into(), value.into())
             );
+        }
+    }
+
+    #[test]
+    fn money_is_read_exactly() {
+        for (text, expected) in [
+            ("0.50", Some(500_000)),
+            ("12", Some(12_000_000)),
+            ("0.000001", Some(1)),
+            ("0.0000001", None),
+            ("1e3", None),
+            ("-1", None),
+            (".5", None),
+            ("", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(micros(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_outcome_cost_is_rounded_up() {
+        for (json, expected) in [
+            ("0.1", Some(100_000)),
+            ("2", Some(2_000_000)),
+            ("0.0000001", Some(1)),
+            ("0.00012345678", Some(124)),
+            ("1e-9", Some(1)),
+            ("\"0.25\"", Some(250_000)),
+            ("\"0.2500000000\"", Some(250_000)),
+            ("-1", None),
+            ("-0.5", None),
+            ("\"free\"", None),
+            ("\"0.1234567x\"", None),
+            ("null", None),
+            ("true", None),
+        ] {
+            let value: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(usd_micros(&value), expected, "{json}");
         }
     }
 

@@ -30,12 +30,37 @@ pub const CALL_KINDS: &[&str] = &[
     "query_documents",
 ];
 
+/// Parameters of a call that carry what is told to the other side, rather than where it is and how
+/// it is asked: what `redact` is about.
+pub const REDACTED_PARAMS: &[&str] = &[
+    "args",
+    "body",
+    "query",
+    "prompt",
+    "messages",
+    "system",
+    "text",
+    "texts",
+    "task",
+    "context",
+    "subject",
+    "value",
+    "filters",
+    "documents",
+    "agents",
+];
+
+/// Says whether a kind of effect takes `redact`.
+pub fn redacts(kind: &str) -> bool {
+    CALL_KINDS.contains(&kind) && kind != "notify"
+}
+
 /// Returns the time of an attempt for which neither the workflow nor a function sets one: what a
 /// person would wait for an answer of this kind.
 pub fn default_timeout(kind: &str) -> Span {
     Span::secs(match kind {
         "call" => 5,
-        "call_llm" => 60,
+        "call_llm" | "mcp_call" => 60,
         "invoke_agent" | "spawn_agent" => 180,
         "coordinate_agents" => 300,
         _ => 30,

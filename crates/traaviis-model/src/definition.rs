@@ -6,10 +6,11 @@
 
 mod migration;
 mod plugin;
+mod retention;
 mod subscription;
 mod test_case;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -19,11 +20,14 @@ use crate::{
     grant::Grant,
     ids::{DefinitionHash, Text},
     permission::Permission,
+    privacy::{PiiType, Redact},
+    time::Span,
     value::{Map, Value},
 };
 
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
+pub use retention::Retention;
 pub use subscription::{Listener, Manual, Publisher, Subscription};
 pub use test_case::{
     Expectations, ExpectedBudget, ExpectedEvent, IncidentAnswer, Mock, MockAnswer, TestCase,
@@ -46,6 +50,10 @@ pub struct Definition {
     pub version: Version,
     /// Title for people.
     pub title: Option<Text>,
+    /// Words that instances are found by.
+    pub tags: BTreeSet<Text>,
+    /// Facts about its instances for people, by name.
+    pub labels: BTreeMap<Text, Value>,
     /// JSON Schema of the start input.
     pub input_schema: Option<Value>,
     /// JSON Schema of the instance data, checked after every step.
@@ -88,6 +96,8 @@ pub struct Definition {
     pub manual: Option<Manual>,
     /// Events of others that arrive at open instances.
     pub subscriptions: Vec<Subscription>,
+    /// How long ended instances stay.
+    pub retention: Retention,
     /// Warnings that the author has answered.
     pub waivers: Waivers,
     /// Test cases; nothing at run time.
@@ -110,8 +120,10 @@ pub struct Waivers(BTreeMap<(Pointer, Text), Text>);
 
 impl Waivers {
     /// Codes that can be waived: those that this release finds.
-    pub const CODES: &[&str] =
-        &["W190", "W201", "W202", "W203", "W204", "W205", "W207", "W208", "W209", "W210"];
+    pub const CODES: &[&str] = &[
+        "W190", "W201", "W202", "W203", "W204", "W205", "W206", "W207", "W208", "W209", "W210",
+        "W211",
+    ];
 
     /// Keeps a waiver for everything at and below `scope`.
     pub fn insert(&mut self, scope: Pointer, code: Text, reason: Text) {
@@ -206,8 +218,12 @@ pub struct EventDeclaration {
     pub internal: bool,
     /// The payload is shallow-merged into `data` before selection.
     pub merge: bool,
+    /// Personal data in the payload, by JSON pointer; none stands for `auto`.
+    pub pii: Vec<(Text, Option<PiiType>)>,
     /// What a caller needs to send it, beside the right to send events at all.
     pub requires: Vec<Permission>,
+    /// How long its deduplication ids are remembered.
+    pub dedup_window: Option<Span>,
     /// Place.
     pub pointer: Pointer,
 }
@@ -464,6 +480,10 @@ pub struct Effect {
     pub waive: Option<Text>,
     /// What it and everything below it may spend.
     pub budget: Option<Limits>,
+    /// Who of the tenant's effects that wait for a slot goes first: the highest.
+    pub priority: Option<i8>,
+    /// What is done with personal data that goes out and comes back.
+    pub redact: Option<Redact>,
     /// Gates that it must pass, the innermost first.
     pub gates: Vec<GateKey>,
     /// Parameters of the kind that are no effects, as written (templates).
@@ -644,4 +664,6 @@ pub struct EffectDefaults {
     pub timeout: Option<Value>,
     /// Policy for unknown outcomes.
     pub on_unknown: Option<OnUnknown>,
+    /// Who goes first, as in [`Effect::priority`].
+    pub priority: Option<i8>,
 }

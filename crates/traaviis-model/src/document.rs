@@ -88,6 +88,11 @@ impl Positions {
         self.walk(pointer).map(|(place, _)| place)
     }
 
+    /// Returns the file of a JSON pointer, when it is not the document itself.
+    pub fn file(&self, pointer: &str) -> Option<&str> {
+        self.walk(pointer).and_then(|(_, file)| file).map(String::as_str)
+    }
+
     /// Returns the place of a pointer, and the file when it is not the document itself.
     fn walk(&self, pointer: &str) -> Option<((u32, u32), Option<&String>)> {
         let mut node = self.root.as_ref()?;
@@ -471,14 +476,49 @@ tests:
     #[test]
     fn what_is_not_available_is_said() {
         check_rest(
-            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction}]\nretention: {completed: 30d}\nevents: {a: {pii: {}}}",
-            "6:12: E190 feature_unavailable: `plugin redaction` is part of the language but not available in this release (at /plugins/0/use)\n\
-             7:1: W190 feature_unavailable: `retention` is kept but not applied in this release (at /retention)\n\
-             8:14: E190 feature_unavailable: `pii` is part of the language but not available in this release (at /events/a/pii)",
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: hash}}]\nretention: {payloads: 30d}",
+            "6:35: E190 feature_unavailable: `hash` is part of the language but not available in this release (at /plugins/0/with/mode)\n\
+             7:13: W190 feature_unavailable: `payloads` is kept but not applied in this release (at /retention/payloads)",
         );
         check_effect(
             "{type: value, value: 1, redact: {}}",
-            "5:65: E190 feature_unavailable: `redact` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+            "5:65: E190 feature_unavailable: `redact of value` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact)",
+        );
+        check_effect(
+            "{type: call, function: f, redact: {in: tokenise}}",
+            "5:80: E190 feature_unavailable: `tokenise` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact/in)",
+        );
+    }
+
+    #[test]
+    fn personal_data_is_named_by_type_and_place() {
+        check_rest(
+            "initial: s\nstates: {s: {}}\nplugins: [{use: redaction, with: {mode: block, types: [EMAIL, IBAN], fields: [/a/b]}, phase: before}]\nevents: {a: {pii: {/mail: EMAIL, /note: auto}}}",
+            "",
+        );
+        check_effect("{type: call, function: f, redact: {in: mask, out: none}}", "");
+        for (rest, finding) in [
+            (
+                "plugins: [{use: redaction, phase: after}]",
+                "6:35: E101 `redaction` has the phase `before`: what is taken is redacted (at /plugins/0/phase); leave out `phase`",
+            ),
+            (
+                "plugins: [{use: redaction, with: {fields: [mail]}}]",
+                "6:44: E101 `mail` is no JSON pointer into the payload (at /plugins/0/with/fields/0); write it as `/customer/email`",
+            ),
+            (
+                "events: {a: {pii: {/: auto}}}",
+                "6:20: E101 `/` is no JSON pointer into the payload (at /events/a/pii/~1); write it as `/customer/email`",
+            ),
+        ] {
+            check_rest(&format!("initial: s\nstates: {{s: {{}}}}\n{rest}"), finding);
+        }
+        let fields = vec!["/a"; crate::limits::PII_FIELDS_MAX + 1].join(", ");
+        check_rest(
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nplugins: [{{use: redaction, with: {{fields: [{fields}]}}}}]"
+            ),
+            "6:43: E160 101 fields; at most 100 are allowed (at /plugins/0/with/fields)",
         );
     }
 
@@ -567,11 +607,7 @@ tests:
             "initial: s\nstates: {s: {budgets: {calls: 2, on_exceeded: pause}}}\nbudgets: {calls: 3, wall_time: 1h30m}",
             "",
         );
-        check_rest(
-            "initial: s\nstates: {s: {}}\nbudgets: {usd: \"0.50\", tokens: 100}",
-            "6:11: W190 feature_unavailable: `usd` is kept but not applied in this release (at /budgets/usd)\n\
-             6:24: W190 feature_unavailable: `tokens` is kept but not applied in this release (at /budgets/tokens)",
-        );
+        check_rest("initial: s\nstates: {s: {}}\nbudgets: {usd: \"0.50\", tokens: 100}", "");
         for (budgets, finding) in [
             (
                 "{}",
@@ -588,6 +624,14 @@ tests:
             (
                 "{calls: 1.5}",
                 "6:18: E101 `calls` must be a whole number from 1 to 1000000000000, not `1.5` (at /budgets/calls)",
+            ),
+            (
+                "{usd: 0}",
+                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0` (at /budgets/usd)",
+            ),
+            (
+                "{usd: 0.5000001}",
+                "6:16: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, not `0.5000001` (at /budgets/usd)",
             ),
             (
                 "{wall_time: 0s}",
@@ -611,6 +655,26 @@ tests:
         check_state(
             "{type: final, budgets: {calls: 1}}",
             "5:27: E104 `budgets` does not belong to a final state (at /states/s/budgets); a final state ends its parent; leave it out",
+        );
+    }
+
+    #[test]
+    fn priorities_are_written_out_and_small() {
+        check_effect("{type: call, function: f, priority: -10}", "");
+        check_rest("initial: s\nstates: {s: {}}\ndefaults: {priority: 10}", "");
+        for (priority, found) in
+            [("11", "`11`"), ("-11", "`-11`"), ("1.5", "`1.5`"), ("high", "text")]
+        {
+            check_rest(
+                &format!("initial: s\nstates: {{s: {{}}}}\ndefaults: {{priority: {priority}}}"),
+                &format!(
+                    "6:22: E101 `priority` must be a whole number from -10 to 10, found {found} (at /defaults/priority)"
+                ),
+            );
+        }
+        check_effect(
+            "{type: value, value: 1, priority: 300}",
+            "5:75: E140 `priority` must be a whole number from -10 to 10, found `300` (at /states/s/invoke/0/effect/priority)",
         );
     }
 
@@ -832,9 +896,29 @@ tests:
     }
 
     #[test]
+    fn retention_is_read_and_has_a_limit() {
+        let text = |retention: &str| {
+            format!("{HEAD}initial: s\nstates: {{s: {{}}}}\nretention: {retention}")
+        };
+        let definition = good(&text("{completed: 12h, archive: 3d}"));
+        let hours = |count: i64| crate::time::Span::secs(count * 3_600);
+        assert_eq!(definition.retention.completed, hours(12));
+        assert_eq!(definition.retention.archive, hours(72));
+        let most = crate::limits::RETENTION_MAX;
+        good(&text(&format!("{{completed: {most}}}")));
+        check_rest(
+            &format!(
+                "initial: s\nstates: {{s: {{}}}}\nretention: {{completed: {most}1s, archive: soon}}"
+            ),
+            "6:24: E101 `completed` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/completed)\n\
+             6:44: E101 `archive` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/archive)",
+        );
+    }
+
+    #[test]
     fn waivers_name_a_warning_and_a_reason() {
         let text = format!(
-            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{completed: 1d}}\n\
+            "{HEAD}x-waive: {{W202: it runs for ever, W190: later}}\nretention: {{payloads: 1d}}\n\
              initial: s\nstates: {{s: {{x-waive: {{W209: a person}}}}}}"
         );
         let definition = good(&text);
@@ -853,7 +937,7 @@ tests:
              6:20: E101 `E102` is not a warning that can be waived (at /x-waive/E102); errors must be repaired\n\
              6:36: E101 `W201` must not be empty (at /x-waive/W201)\n\
              6:46: E101 `W209` must be text, found a number (at /x-waive/W209); write it in quotes: \"5\"\n\
-             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W207`, `W208`, `W209`, `W210`",
+             6:49: E101 `W8` is not a warning that can be waived (at /x-waive/W8); warnings are `W190`, `W201`, `W202`, `W203`, `W204`, `W205`, `W206`, `W207`, `W208`, `W209`, `W210`, `W211`",
         );
     }
 

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Seq, Text},
-    limits::{EVENT_ID_WINDOW, EVENT_IDS_MAX},
+    limits::{EVENT_ID_WINDOW_MAX, EVENT_IDS_MAX},
     record::{Body, Held, Record},
-    time::Timestamp,
+    time::{Span, Timestamp},
 };
 
 /// Ids taken lately, oldest first.
@@ -35,11 +35,11 @@ impl EventIds {
         self.0.is_empty()
     }
 
-    /// Returns the last record of the step that took the event with this id.
-    pub fn find(&self, id: &str, now: Timestamp) -> Option<Seq> {
+    /// Returns the last record of the step that took the event with this id, within the window.
+    pub fn find(&self, id: &str, now: Timestamp, window: Span) -> Option<Seq> {
         let hash = hash(id);
         let taken = self.0.iter().rev().find(|it| it.hash == hash)?;
-        (now.since(taken.at) < EVENT_ID_WINDOW).then_some(taken.seq)
+        (now.since(taken.at) < window).then_some(taken.seq)
     }
 
     /// Returns what is remembered after a history.
@@ -66,7 +66,7 @@ impl EventIds {
             if it.len() == EVENT_IDS_MAX {
                 it.pop_front();
             }
-            while it.front().is_some_and(|old| header.at.since(old.at) >= EVENT_ID_WINDOW) {
+            while it.front().is_some_and(|old| header.at.since(old.at) >= EVENT_ID_WINDOW_MAX) {
                 it.pop_front();
             }
             let (seq, step, at) = (header.seq, header.step, header.at);

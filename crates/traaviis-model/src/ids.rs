@@ -47,17 +47,19 @@ uuid_id! {
 pub struct DefinitionHash(pub [u8; 32]);
 
 impl DefinitionHash {
-    /// Hands the 64 hexadecimal digits to `then`, without allocating: each record names its
-    /// definition.
-    fn with_digits<R>(&self, then: impl FnOnce(&str) -> R) -> R {
+    /// Returns the 64 hexadecimal digits, without allocating: each record names its definition.
+    pub(crate) fn digits(&self) -> [u8; 64] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
-        for (at, byte) in self.0.iter().enumerate() {
-            text[at * 2] = DIGITS[usize::from(byte >> 4)];
-            text[at * 2 + 1] = DIGITS[usize::from(byte & 15)];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
+        text
+    }
+
+    fn with_digits<R>(&self, then: impl FnOnce(&str) -> R) -> R {
         // Digits are ASCII.
-        then(std::str::from_utf8(&text).unwrap_or_default())
+        then(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

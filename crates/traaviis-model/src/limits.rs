@@ -28,8 +28,11 @@ pub const EVENTS_MAX: usize = 500;
 pub const EVENT_NAME_CHARS_MAX: usize = 128;
 /// Deduplication ids remembered per instance; 32 bytes each.
 pub const EVENT_IDS_MAX: usize = 1_000;
-/// How long a deduplication id is remembered.
+/// How long a deduplication id is remembered, unless the event says otherwise.
 pub const EVENT_ID_WINDOW: Span = Span::secs(86_400);
+/// Longest time that an event may ask for: whoever sends again after a week has lost more than an
+/// answer.
+pub const EVENT_ID_WINDOW_MAX: Span = Span::secs(7 * 86_400);
 /// Migrations of one workflow; older versions than these can go through one between.
 pub const MIGRATIONS_MAX: usize = 100;
 /// Actions of one block.
@@ -56,6 +59,11 @@ pub const TASK_QUORUM_MAX: u64 = 100;
 pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Money of one budget, in millionths of a US dollar: a million dollars.
 pub const BUDGET_USD_MICROS_MAX: u64 = 1_000_000_000_000;
+/// Tokens that a call is left with when its `max_tokens` is cut down to what a budget leaves; fewer
+/// are no answer.
+pub const BUDGET_TOKENS_LEAST: u64 = 64;
+/// Priority of an effect, up and down; more steps than that nobody keeps apart.
+pub const PRIORITY_MAX: i8 = 10;
 /// Names and patterns of one list of `permissions`; more is no list that anybody reviews.
 pub const GRANT_NAMES_MAX: usize = 200;
 /// Plugins of one document: each stands once.
@@ -88,6 +96,12 @@ pub const FORK_BYTES_MAX: usize = 16 << 20;
 pub const CHILDREN_MAX: usize = 10_000;
 /// How many stand above a child; deeper is a workflow that starts itself without end.
 pub const CHILD_DEPTH_MAX: u32 = 32;
+/// Tags of one instance: by more than a handful nobody finds anything.
+pub const TAGS_MAX: usize = 20;
+/// Characters of one tag; a word or two, and an entry of the index for each instance.
+pub const TAG_CHARS_MAX: usize = 64;
+/// Labels of one document or instance; they are kept in every snapshot.
+pub const LABELS_MAX: usize = 64;
 /// Bytes of an event payload or start input.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an instance's data.
@@ -100,6 +114,9 @@ pub const TIMERS_MAX: usize = 1_000;
 pub const DEFERRED_MAX: usize = 1_000;
 /// Inputs waiting in one instance's mailbox.
 pub const MAILBOX_MAX: usize = 10_000;
+/// Steps that one instance takes in a second; more is a loop, and takes the log from the others. As
+/// many may come at once after a rest.
+pub const STEPS_PER_SECOND_MAX: u32 = 200;
 /// Longest delay: 5 years, in seconds.
 pub const DELAY_SECS_MAX: i64 = 5 * 366 * 86_400;
 /// How long a tree may clean up before a person is asked: 1 hour, in seconds.
@@ -132,6 +149,25 @@ pub const STEP_BYTES_MAX: usize = 16 << 20;
 /// Bytes of values after which effects go on in the next step, so that loops and batches over large
 /// values never come near [`STEP_BYTES_MAX`].
 pub const STEP_BYTES_YIELD: usize = 4 << 20;
+/// Places of a payload that one event or plugin names as personal; each is followed on every event.
+pub const PII_FIELDS_MAX: usize = 100;
+/// How long an ended instance stays in the log unless its workflow says otherwise: 30 days, as long
+/// as people look back at what has just happened.
+pub const RETENTION_COMPLETED: Span = Span::secs(30 * 86_400);
+/// How long its archive file is kept after that unless its workflow says otherwise: a year.
+pub const RETENTION_ARCHIVE: Span = Span::secs(365 * 86_400);
+/// Longest retention: a hundred years, more than any law asks for.
+pub const RETENTION_MAX: Span = Span::secs(100 * 366 * 86_400);
+/// Entries of a directory of the archive before its next files go one level down.
+pub const ARCHIVE_DIR_ENTRIES_MAX: usize = 10_000;
+/// Bytes of an archive file when unpacked. It is made and read in memory, so a longer history stays
+/// in the log.
+pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
+/// Percent of a segment's lines that compaction must be able to drop before it writes the rest
+/// again: less is more work than it frees.
+pub const COMPACT_SHARE_MIN: u64 = 5;
+/// Bytes of the log that upkeep reads or writes in a second, so that it never competes with work.
+pub const UPKEEP_BYTES_PER_SEC: u64 = 10 << 20;
 /// Entries of one directory of the document tree before it fans out; file systems and people are
 /// slow with more.
 pub const TREE_ENTRIES_MAX: usize = 10_000;

@@ -10,6 +10,8 @@ mod line;
 mod retried;
 mod upgraded;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -386,6 +388,15 @@ pub enum Operation {
         /// Why.
         reason: Text,
     },
+    /// Changes the tags.
+    Tag {
+        /// Tags that it shall have.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        add: BTreeSet<Text>,
+        /// Tags that it shall not have.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        remove: BTreeSet<Text>,
+    },
 }
 
 /// What a person does about a task.
@@ -485,6 +496,12 @@ pub enum Body {
         /// Its parent, when another instance started it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lineage: Option<Box<Lineage>>,
+        /// Words that it is found by.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        tags: BTreeSet<Text>,
+        /// Facts about it for people, by name.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<Text, Value>,
     },
     /// An event was taken.
     EventReceived {
@@ -929,6 +946,15 @@ pub enum Body {
         /// Why.
         reason: Text,
     },
+    /// An operator changed the tags.
+    Tagged {
+        /// Tags that it did not have.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        add: BTreeSet<Text>,
+        /// Tags that it had.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        remove: BTreeSet<Text>,
+    },
     /// The instance goes on with another version.
     Upgraded(Box<Upgraded>),
     /// The instance goes on from the history of another one, of which the records before this one
@@ -994,6 +1020,14 @@ fn is_zero(seq: &Seq) -> bool {
 }
 
 impl Body {
+    /// Returns the event that an instance took or emitted with this.
+    pub fn heard(&self) -> Option<&Text> {
+        match self {
+            Body::EventReceived { event, .. } | Body::Emitted { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
     /// Returns the node of an effect tree that the record is about: tree and path.
     pub fn node(&self) -> Option<(Seq, &Text)> {
         match self {
@@ -1075,6 +1109,7 @@ impl Body {
             Body::InputReleased => "input_released",
             Body::DataEdited { .. } => "data_edited",
             Body::Moved { .. } => "moved",
+            Body::Tagged { .. } => "tagged",
             Body::Upgraded(_) => "upgraded",
             Body::Forked(_) => "forked",
             Body::EffectRecalled { .. } => "effect_recalled",

@@ -5,7 +5,7 @@
 //! else changes it, live or in replay. Collections keep a fixed order, so equal states have equal
 //! canonical bytes ([`Snapshot::canonical`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,12 @@ pub struct Snapshot {
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// Words that it is found by.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Text>,
+    /// Facts about it for people, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Text, Value>,
     /// Where it comes from, when it is a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Box<Origin>>,
@@ -353,7 +359,8 @@ impl Snapshot {
     /// Returns the state after the first record, which must be `created`.
     pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
         let header = &record.header;
-        let Body::Created { workflow, version, input, data, correlation, lineage } = &record.body
+        let Body::Created { workflow, version, input, data, correlation, lineage, tags, labels } =
+            &record.body
         else {
             return Err(ApplyError::NoCreated { instance: header.instance_id });
         };
@@ -381,6 +388,8 @@ impl Snapshot {
             ending: None,
             correlation: correlation.clone(),
             lineage: lineage.clone(),
+            tags: tags.clone(),
+            labels: labels.clone(),
             forked_from: None,
             children: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -421,6 +430,13 @@ impl Snapshot {
     /// Returns the common text form of the configuration: `a.b`, or `p.(x|y)` for regions.
     pub fn state(&self) -> String {
         join_paths(&self.configuration)
+    }
+
+    /// Says whether a state is active, by its path.
+    pub fn is_in(&self, path: &str) -> bool {
+        self.configuration.iter().any(|it| {
+            it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 
     /// Returns the timer that fires next; none of a paused instance. One that could not be taken
@@ -589,6 +605,10 @@ impl Snapshot {
                 if !self.budgets.grant(of) {
                     return Err(format!("a budget of {}", of.words()));
                 }
+            }
+            Body::Tagged { add, remove } => {
+                self.tags.retain(|it| !remove.contains(it));
+                self.tags.extend(add.iter().cloned());
             }
             Body::Forked(forked) => self.fork(forked)?,
             Body::Retried(retried) => {

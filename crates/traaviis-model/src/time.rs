@@ -41,9 +41,34 @@ impl Span {
     }
 }
 
-impl fmt::Display for Timestamp {
-    /// Writes RFC 3339 in UTC with six digits, by arithmetic: records are written on the hot path.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Returns RFC 3339 in UTC with six digits, by arithmetic: records are written on the hot path.
+    /// None outside the years 0 to 9999, which have no four digits.
+    pub(crate) fn digits(self) -> Option<[u8; 27]> {
+        let (year, month, day, seconds, micros) = self.civil();
+        if !(0..=9999).contains(&year) {
+            return None;
+        }
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |last: usize, width: usize, number: i64| {
+            let mut number = number as u32;
+            for at in (0..width).map(|it| last - it) {
+                text[at] = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(3, 4, year);
+        put(6, 2, month);
+        put(9, 2, day);
+        put(12, 2, seconds / 3600);
+        put(15, 2, seconds / 60 % 60);
+        put(18, 2, seconds % 60);
+        put(25, 6, micros);
+        Some(text)
+    }
+
+    /// Returns year, month, day, seconds of the day, and microseconds, in UTC.
+    fn civil(self) -> (i64, i64, i64, i64, i64) {
         let seconds = self.0.div_euclid(1_000_000);
         let micros = self.0.rem_euclid(1_000_000);
         let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -58,29 +83,19 @@ impl fmt::Display for Timestamp {
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-        if !(0..=9999).contains(&year) {
-            return write!(
-                f,
-                "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"
-            );
+        (year, month, day, rest, micros)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(digits) = self.digits() {
+            // Digits are ASCII.
+            return f.write_str(std::str::from_utf8(&digits).unwrap_or_default());
         }
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |last: usize, width: usize, mut number: i64| {
-            for at in (0..width).map(|it| last - it) {
-                text[at] = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
-        };
-        put(3, 4, year);
-        put(6, 2, month);
-        put(9, 2, day);
-        put(12, 2, hour);
-        put(15, 2, minute);
-        put(18, 2, second);
-        put(25, 6, micros);
-        // Digits are ASCII.
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        let (year, month, day, seconds, micros) = self.civil();
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
     }
 }
 

@@ -297,9 +297,7 @@ impl Value {
 
     /// Appends the JSON text to `out`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        // Writing to a vector cannot fail and every key is text.
-        let written = serde_json::to_writer(out, self);
-        debug_assert!(written.is_ok());
+        crate::json::value(self, out);
     }
 
     /// Returns the bytes this value takes as JSON, near enough for limits.

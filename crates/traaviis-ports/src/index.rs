@@ -7,7 +7,10 @@
 //! together or not at all; a row never goes back to an earlier record; nothing in it is the only
 //! copy of anything.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId, Text, Timestamp, record::Status};
 
@@ -30,6 +33,8 @@ pub struct Row {
     pub state: Text,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Words that it is found by.
+    pub tags: BTreeSet<Text>,
     /// The instance that started it.
     pub parent: Option<InstanceId>,
     /// It waits for a person: an incident or a task is open.
@@ -59,12 +64,16 @@ pub struct Row {
 pub struct Query {
     /// Workflow name, without regard to the case of ASCII letters.
     pub workflow: Option<Text>,
+    /// Workflow version.
+    pub version: Option<Text>,
     /// How it stands: one of these; empty means any.
     pub statuses: Vec<Status>,
     /// Active states as one text.
     pub state: Option<Text>,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Tags that it has, all of them.
+    pub tags: BTreeSet<Text>,
     /// Only those that wait for a person.
     pub asks: bool,
     /// Only ids before this one: the last of the page before. An id never changes, so pages neither
@@ -80,10 +89,45 @@ impl Query {
         self.after.is_none_or(|after| row.id < after)
             && (self.statuses.is_empty() || self.statuses.contains(&row.status))
             && self.workflow.as_ref().is_none_or(|it| it.eq_ignore_ascii_case(&row.workflow))
+            && self.version.as_ref().is_none_or(|it| *it == row.version)
             && self.state.as_ref().is_none_or(|it| *it == row.state)
+            && self.tags.is_subset(&row.tags)
             && (self.correlation.is_none() || self.correlation == row.correlation)
             && (!self.asks || row.asks)
     }
+}
+
+/// How many instances stand alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Workflow name.
+    pub workflow: Text,
+    /// How they stand.
+    pub status: Status,
+    /// Active states as one text.
+    pub state: Text,
+    /// How many.
+    pub count: u64,
+    /// Commit time of the last step of any of them.
+    pub updated_at: Timestamp,
+}
+
+/// Counts rows by workflow, status and state, in this order.
+pub fn count_rows<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<Count> {
+    let mut counts: BTreeMap<(&Text, &str, &Text), Count> = BTreeMap::new();
+    for row in rows {
+        let key = (&row.workflow, row.status.as_str(), &row.state);
+        let count = counts.entry(key).or_insert_with(|| Count {
+            workflow: row.workflow.clone(),
+            status: row.status,
+            state: row.state.clone(),
+            count: 0,
+            updated_at: row.updated_at,
+        });
+        count.count += 1;
+        count.updated_at = count.updated_at.max(row.updated_at);
+    }
+    counts.into_values().collect()
 }
 
 /// Why the index cannot be used. The log is whole all the same.
@@ -112,8 +156,18 @@ pub trait Index: Send + Sync {
         position: Position,
     ) -> Result<(), IndexError>;
 
+    /// Takes rows out: their instances are archived.
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError>;
+
     /// Returns rows of one tenant, the newest id first, without their snapshots.
     fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError>;
+
+    /// Counts the rows of one tenant that a list without end would show, by workflow, status and
+    /// state, in this order.
+    fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError>;
 
     /// Returns one row, with its snapshot if it has one of the row's last record.
     fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError>;

@@ -1,11 +1,13 @@
 //! Traits for every way out of the process. Adapters implement them; nothing here does anything.
 
+pub mod archive;
 pub mod disk;
 pub mod index;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
 
+pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
@@ -82,6 +84,18 @@ pub enum LogError {
         /// Process that holds it.
         pid: u32,
     },
+    /// The archive file of one instance cannot be trusted.
+    #[error(
+        "instance `{stream}` is archived, and its file `{path}` is damaged: {why}; restore that file from a backup"
+    )]
+    ArchiveDamaged {
+        /// Instance.
+        stream: InstanceId,
+        /// Its file.
+        path: String,
+        /// What is wrong.
+        why: Arc<str>,
+    },
     /// The operating system refused.
     #[error("cannot {what} `{path}`: {why}")]
     Io {
@@ -117,6 +131,7 @@ impl LogError {
             LogError::Full => "storage_full",
             LogError::Failed(_) | LogError::Io { .. } => "storage_failed",
             LogError::Damaged(_) => "data_directory_damaged",
+            LogError::ArchiveDamaged { .. } => "archive_damaged",
             LogError::Refused(_) => "append_refused",
             LogError::Locked { .. } => "data_directory_locked",
             LogError::Newer { .. } => "data_format_newer",
@@ -192,6 +207,28 @@ pub trait LogStore: Send + Sync {
     /// Visits every committed record from `from` on, in order; for recovery and projections, which
     /// see all tenants.
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError>;
+
+    /// Visits committed records from `from` on, in order, until `visit` says that it is enough.
+    fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        let mut goes_on = true;
+        self.scan(from, &mut |line| goes_on = goes_on && visit(line)).map(drop)
+    }
+
+    /// Returns the archive beside the log, when it has one. Histories in it are read through
+    /// [`LogStore::read`] like others.
+    fn archive(&self) -> Option<&dyn Archive> {
+        None
+    }
+
+    /// Drops what the archive has from the oldest segments; positions stay what they are.
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        let left = compaction.expired.to_vec();
+        Ok(Compacted { left, ..Compacted::default() })
+    }
 
     /// Returns the position after the last record whose outcome was told.
     fn tail(&self) -> Position;

@@ -56,11 +56,6 @@ pub enum Place {
         /// File, from 1.
         file: u64,
     },
-    /// Effects that ended on a day.
-    Effects {
-        /// `YYYY-MM-DD`, UTC.
-        day: Text,
-    },
 }
 
 impl Place {
@@ -74,7 +69,6 @@ impl Place {
             Place::Task { .. } => "task",
             Place::Incident { .. } => "incident",
             Place::Events { .. } => "events",
-            Place::Effects { .. } => "effects",
         }
     }
 
@@ -87,7 +81,6 @@ impl Place {
             Place::Task { instance, scheduled } => format!("{instance}-{scheduled}"),
             Place::Incident { instance, digits } => format!("{instance}-{digits}"),
             Place::Events { id, file, .. } => format!("{id}/{file:06}"),
-            Place::Effects { day } => day.to_string(),
         }
     }
 }
@@ -114,10 +107,9 @@ pub struct Document {
 pub struct Lines {
     /// Tenant.
     pub tenant: TenantId,
-    /// Which file: [`Place::Events`] or [`Place::Effects`].
+    /// Which file of [`Place::Events`].
     pub place: Place,
-    /// Number of the first line: the record's number for events, its position for effects. Lines
-    /// that the file has from there on are replaced.
+    /// Number of the first record. Lines that the file has from there on are replaced.
     pub first: u64,
     /// JSON lines, each with its newline.
     pub lines: Vec<u8>,
@@ -240,6 +232,9 @@ pub trait Tree: Send + Sync {
 
     /// Writes a batch, durably, and then its position.
     fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError>;
+
+    /// Removes, durably, everything that shows some instances; what is not there is no error.
+    fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError>;
 
     /// Moves everything aside, so that the tree begins anew; returns where it is.
     fn set_aside(&self) -> Result<String, TreeError>;

@@ -109,11 +109,18 @@ impl Error {
     /// Says whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Rejected(rejection) => rejection.code == "instance_backlog_full",
+            Error::Rejected(rejection) => {
+                matches!(rejection.code, "instance_backlog_full" | "rate_limited")
+            }
             Error::Log(error) => error.is_retryable(),
             Error::Busy | Error::TimedOut => true,
             _ => false,
         }
+    }
+
+    pub(crate) fn archived(id: InstanceId) -> Error {
+        let message = format!("instance `{id}` is archived and does not go on; fork it");
+        Error::rejected("archived", message, Value::Null)
     }
 
     pub(crate) fn rejected(code: &'static str, message: String, details: Value) -> Error {

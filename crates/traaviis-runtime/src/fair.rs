@@ -10,10 +10,12 @@ use std::{
     hash::Hash,
 };
 
+use crate::hasher::FixedHasher;
+
 /// Queues of several tenants that are served in turn.
 #[derive(Debug)]
 pub(crate) struct FairQueue<K, T> {
-    tenants: HashMap<K, Tenant<T>>,
+    tenants: HashMap<K, Tenant<T>, FixedHasher>,
     /// Tenants with something waiting; the first is being served.
     turns: VecDeque<K>,
     quantum: u64,
@@ -31,7 +33,7 @@ struct Tenant<T> {
 impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
     /// Returns an empty queue; `quantum` is what a tenant may take in one turn.
     pub(crate) fn new(quantum: u64) -> FairQueue<K, T> {
-        FairQueue { tenants: HashMap::new(), turns: VecDeque::new(), quantum }
+        FairQueue { tenants: HashMap::default(), turns: VecDeque::new(), quantum }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -10,20 +10,20 @@ use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
 
 use traaviis_engine::{
-    Birth, Branch, Fork, Input, Machine, Resolution, Retry, plan_fork, plan_retry,
+    Birth, Branch, Fork, Input, Machine, Marks, Resolution, Retry, plan_fork, plan_retry,
 };
 use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
 use traaviis_ports::{
-    IndexError, LogError, Position,
-    index::{Query, Row},
+    Compacted, IndexError, LogError, Position,
+    index::{Count, Query, Row},
 };
 
 pub use crate::owner::Accepted;
@@ -32,10 +32,11 @@ use crate::{
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
+    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Stored, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
     tree::{Follower, TreeOptions, TreeStatus},
+    upkeep::{Pace, Upkeep, Upkept, When},
     watch::Watch,
 };
 
@@ -55,6 +56,15 @@ pub struct Started {
     pub snapshot: Arc<Snapshot>,
 }
 
+/// How hard upkeep works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// So that it never competes with other work.
+    Gentle,
+    /// As fast as it goes.
+    Full,
+}
+
 /// Handle of a running runtime.
 #[derive(Clone)]
 pub struct Handle {
@@ -63,12 +73,18 @@ pub struct Handle {
 
 pub(crate) struct Inner {
     shards: Vec<Shard>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     correlations: Arc<Correlations>,
     forgets: Arc<AtomicBool>,
+    pub(crate) definitions: Arc<Stored>,
+    pub(crate) upkeep: Mutex<Upkeep>,
+    /// Nothing new is begun any more.
+    ending: AtomicBool,
+    /// Ends the thread that looks after the log, with the handle.
+    _upkeep_ends: Sender<()>,
     /// One checkpoint at a time.
     checkpointing: Mutex<()>,
-    /// Set once the thread runs.
+    /// Set once it is followed.
     tree: OnceLock<Arc<Follower>>,
 }
 
@@ -78,9 +94,29 @@ impl Inner {
         shared: Arc<Shared>,
         correlations: Arc<Correlations>,
         forgets: Arc<AtomicBool>,
+        definitions: Arc<Stored>,
+        upkeep_ends: Sender<()>,
     ) -> Inner {
-        let (checkpointing, tree) = (Mutex::new(()), OnceLock::new());
-        Inner { shards, shared, correlations, forgets, checkpointing, tree }
+        Inner {
+            shards,
+            shared,
+            correlations,
+            forgets,
+            definitions,
+            upkeep: Mutex::default(),
+            ending: AtomicBool::new(false),
+            _upkeep_ends: upkeep_ends,
+            checkpointing: Mutex::new(()),
+            tree: OnceLock::new(),
+        }
+    }
+
+    /// Takes archived instances out of the document tree.
+    pub(crate) fn leave_tree(&self, keys: &[Key]) -> Result<(), Error> {
+        match self.tree.get() {
+            Some(tree) if !keys.is_empty() => tree.forget(keys),
+            _ => Ok(()),
+        }
     }
 
     /// Feeds a document tree from now on.
@@ -90,6 +126,37 @@ impl Inner {
         // Called once, before anybody has a handle.
         let _ = self.tree.set(follower);
         Ok(())
+    }
+
+    /// Says whether upkeep must come to an end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) || self.shared.dead.load(Ordering::SeqCst)
+    }
+
+    /// Sends each shard what concerns its instances; returns how many were sent something.
+    pub(crate) fn tell_each<T: Clone>(
+        &self,
+        items: &[T],
+        key: impl Fn(&T) -> Key,
+        message: impl Fn(Vec<T>) -> Message,
+    ) -> Result<usize, Error> {
+        let mut parts: Vec<Vec<T>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for item in items {
+            parts[shard_of(&key(item), self.shards.len())].push(item.clone());
+        }
+        let parts = self.shards.iter().zip(parts).filter(|(_, part)| !part.is_empty());
+        let mut count = 0;
+        for (shard, part) in parts {
+            let sent = shard.signals.send(Signal::Message(message(part), None));
+            sent.map_err(|_| Error::Stopping)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Waits for one answer of a shard.
+    pub(crate) fn answer<T>(&self, answers: &Receiver<T>) -> Result<T, Error> {
+        answers.recv_timeout(ANSWER_MAX).map_err(waited)
     }
 
     fn shard(&self, key: &Key) -> &Shard {
@@ -137,7 +204,7 @@ impl Inner {
         }
     }
 
-    fn feeder(&self) -> Option<&Feeder> {
+    pub(crate) fn feeder(&self) -> Option<&Feeder> {
         self.shared.feeder.as_deref()
     }
 }
@@ -174,6 +241,18 @@ impl Handle {
         input: Value,
         reply: Reply<Started>,
     ) -> InstanceId {
+        self.start_born_then(ctx, machine, id, input, Birth::default(), reply)
+    }
+
+    fn start_born_then(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+        birth: Birth,
+        reply: Reply<Started>,
+    ) -> InstanceId {
         let inner = &self.inner;
         let named = id.is_some();
         let id = id.unwrap_or_else(|| inner.shared.ports.ids.instance_id());
@@ -191,7 +270,7 @@ impl Handle {
             });
             reply(started);
         });
-        let (machine, birth) = (Arc::clone(machine), Birth::default());
+        let machine = Arc::clone(machine);
         let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
         self.send_message(ctx, id, Message::Start(start));
         id
@@ -234,6 +313,22 @@ impl Handle {
     ) -> Result<Started, Error> {
         wait(|reply| {
             self.start_instance_then(ctx, machine, id, input, reply);
+        })
+    }
+
+    /// As [`Handle::start_instance`], for one that has more tags and labels than its workflow.
+    pub fn start_marked(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        id: Option<InstanceId>,
+        input: Value,
+        given: Marks,
+    ) -> Result<Started, Error> {
+        let marks = Marks::of(machine.definition()).with(given).map_err(Error::Rejected)?;
+        let birth = Birth { marks: Some(marks), ..Birth::default() };
+        wait(|reply| {
+            self.start_born_then(ctx, machine, id, input, birth, reply);
         })
     }
 
@@ -300,6 +395,9 @@ impl Handle {
         id: InstanceId,
         retry: Retry,
     ) -> Result<Arc<Snapshot>, Error> {
+        if self.inner.shared.past.is_archived(ctx, id)? {
+            return Err(Error::archived(id));
+        }
         let (records, read_to) = self.inner.shared.past.history_to(ctx, id)?;
         let folded = Snapshot::fold(&records);
         let base = folded.map_err(|error| Error::Damaged { id, source: Arc::new(error) })?;
@@ -385,7 +483,7 @@ impl Handle {
 
     /// Returns how the document tree stands, if there is one.
     pub fn tree(&self) -> Option<TreeStatus> {
-        self.inner.tree.get().map(|it| it.status())
+        self.inner.tree.get().and_then(|it| it.status())
     }
 
     /// Returns instances in short, the newest first.
@@ -411,6 +509,11 @@ impl Handle {
     /// Returns a page of instances from the index, everything committed included.
     pub fn page(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
         self.feeder()?.list(ctx, query)
+    }
+
+    /// Counts instances by workflow, status and state, everything committed included.
+    pub fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        self.feeder()?.count(ctx, query)
     }
 
     /// Returns what the index has of one instance, everything committed included.
@@ -482,6 +585,16 @@ impl Handle {
         self.inner.checkpoint()
     }
 
+    /// Archives what is due, compacts the log, and deletes archive files that are due for that, as
+    /// the runtime does by itself now and then. `tell` hears of every segment.
+    pub fn upkeep(&self, effort: Effort, tell: &mut dyn FnMut(Compacted)) -> Result<Upkept, Error> {
+        let pace = match effort {
+            Effort::Gentle => &Pace::SLOW,
+            Effort::Full => &Pace::FAST,
+        };
+        self.inner.upkeep(When::Now, pace, tell)
+    }
+
     /// Says whether the log failed; nothing is taken any more.
     pub fn is_dead(&self) -> bool {
         self.inner.shared.dead.load(Ordering::SeqCst)
@@ -498,6 +611,9 @@ impl Handle {
     /// Takes nothing new, waits for running steps and calls at most `drain`, writes a checkpoint
     /// and ends the threads. Calls that still run are unknown to the next start.
     pub fn shutdown(self, drain: Duration) -> Result<(), Error> {
+        self.inner.ending.store(true, Ordering::SeqCst);
+        // Upkeep writes beside the log, which may be let go of when this returns.
+        drop(self.inner.upkeep.lock().unwrap_or_else(PoisonError::into_inner));
         let (sender, receiver) = channel();
         for shard in &self.inner.shards {
             let sender = sender.clone();
@@ -623,6 +739,8 @@ fn refuse(message: Message, error: Error) {
         | Message::Attend { .. }
         | Message::Ended { .. }
         | Message::Committed(_)
+        | Message::Retire { .. }
+        | Message::Retired { .. }
         | Message::Collect(_)
         | Message::Drain(_) => {}
     }

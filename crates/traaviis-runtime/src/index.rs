@@ -24,7 +24,7 @@ use std::{
 use traaviis_model::{InstanceId, TenantCtx};
 use traaviis_ports::{
     Index, IndexError, LogStore, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 
 pub use catchup::rebuild;
@@ -35,7 +35,7 @@ use crate::{
         INDEX_LAG_AGE_MAX, INDEX_LAG_BYTES_MAX, INDEX_LAG_RECORDS_MAX, INDEX_WINDOW_MAX,
         INDEX_WINDOW_MIN,
     },
-    owner::Committed,
+    owner::{Committed, Key},
 };
 use overlay::{Load, Overlay};
 
@@ -182,6 +182,12 @@ impl Feeder {
         put
     }
 
+    /// Takes out the rows of instances that are archived; their last states were handed over.
+    pub(crate) fn remove(&self, keys: &[Key]) -> Result<(), IndexError> {
+        self.drain()?;
+        self.index.remove(&mut keys.iter().map(|it| (it.tenant, it.id)))
+    }
+
     /// Makes what every shard has handed over durable in the index.
     pub(crate) fn sync(&self) -> Result<(), IndexError> {
         self.drain()?;
@@ -208,6 +214,13 @@ impl Feeder {
         // The overlay first: what is drained meanwhile is then seen in both, not in neither.
         let recent = self.lock().overlay.recent(ctx.tenant());
         recent.list(&*self.index, ctx, query)
+    }
+
+    /// Counts the rows of a list, what waited included.
+    pub(crate) fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        // Numbers cannot be merged with what waits, so nothing waits any more.
+        self.drain()?;
+        self.index.count(ctx, query)
     }
 
     /// Returns one row, what waits included.

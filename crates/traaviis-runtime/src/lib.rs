@@ -11,12 +11,14 @@
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
+pub mod broadcast;
 pub mod checkpoint;
 mod clock;
 pub mod correlation;
 pub mod error;
 mod fair;
 pub mod handle;
+mod hasher;
 mod inbox;
 pub mod index;
 pub mod library;
@@ -29,13 +31,18 @@ pub mod subscribers;
 pub mod summary;
 pub mod tree;
 mod unheard;
+pub mod upkeep;
+pub mod waiting;
 pub mod watch;
 
+pub use broadcast::Broadcast;
 pub use error::Error;
-pub use handle::{Accepted, Handle, Started};
+pub use handle::{Accepted, Effort, Handle, Started};
 pub use library::Library;
 pub use owner::{Command, Committed};
 pub use recovery::{Fault, RecoveryReport, faults};
-pub use runtime::{Options, Ports, Runtime};
+pub use runtime::{Options, Ports, Runtime, Work};
 pub use summary::{Filter, Summary};
+pub use upkeep::Upkept;
+pub use waiting::{Until, Waited};
 pub use watch::Watch;

@@ -35,6 +35,8 @@ pub const CHECKPOINT_BYTES: u64 = 64 << 20;
 pub const WATCH_MAX: usize = 4_096;
 /// Watchers of one process.
 pub const WATCHERS_MAX: usize = 1_024;
+/// Longest time that a caller waits for what follows an event: longer waits are better asked again.
+pub const CALLER_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Summaries of one list.
 pub const LIST_MAX: usize = 10_000;
 /// Different texts shared between recovered instances.
@@ -78,3 +80,16 @@ pub const TREE_BATCH_MAX: usize = 500;
 pub const TREE_RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long an orderly end waits for the tree; what is left is written after the next start.
 pub const TREE_CLOSE_MAX: Duration = Duration::from_secs(10);
+/// Time between two looks for ended instances that are due for the archive.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Least time between two compactions: each keeps a checkpoint first, and replaces a segment for a
+/// small part of it.
+pub const COMPACT_EVERY: Span = Span::secs(3_600);
+/// Instances archived together, with one pass over their part of the log.
+pub const ARCHIVE_BATCH_MAX: usize = 500;
+/// Bytes of their histories; the rest of a batch waits for the next.
+pub const ARCHIVE_BATCH_BYTES_MAX: usize = 64 << 20;
+/// Archive files that one upkeep deletes; more wait for the next.
+pub const EXPIRED_MAX: usize = 10_000;
+/// Instances that are due and cannot leave the log yet; more are found by the next process.
+pub const POSTPONED_MAX: usize = 10_000;

@@ -19,15 +19,16 @@ mod family;
 mod gated;
 mod mailbox;
 mod message;
+mod pace;
 mod permit;
 mod reopening;
+mod retiring;
 mod slots;
 mod starting;
 mod upgrading;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, hash_map::DefaultHasher},
-    hash::BuildHasherDefault,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
     sync::{
         Arc,
@@ -35,16 +36,18 @@ use std::{
     },
 };
 
-use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, recover};
+use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, priority_of, recover};
 use traaviis_model::{
     Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
-    Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
+    Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
-    limits::{MAILBOX_MAX, RUNNING_EFFECTS_MAX},
+    definition::Retention,
+    limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
     record::{self, Status},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
+pub use crate::hasher::FixedHasher;
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
@@ -65,12 +68,11 @@ pub use message::{
     Collected, Command, Committed, Found, Message, Outbox, Reopen, Reply, Start, StartOutcome,
     Upgrade,
 };
+use pace::Pace;
+pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
 pub use starting::{Stored, definition_stream};
-
-/// Hasher with fixed keys: the same run twice takes the same steps in the same order.
-pub type FixedHasher = BuildHasherDefault<DefaultHasher>;
 
 /// Names an instance across tenants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +95,8 @@ impl Key {
 pub struct Settings {
     /// Calls of one tenant that run at once.
     pub slots: usize,
+    /// Steps of one instance in a second; none means any number.
+    pub steps_per_second: Option<u32>,
     /// Ended instances to remember.
     pub finished_max: usize,
     /// Gates of the process.
@@ -117,6 +121,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             slots: RUNNING_EFFECTS_MAX,
+            steps_per_second: Some(STEPS_PER_SECOND_MAX),
             finished_max: FINISHED_SUMMARIES_MAX,
             gates: Arc::default(),
             correlations: Arc::default(),
@@ -141,6 +146,7 @@ struct Instance {
     armed: Option<Timestamp>,
     /// An append is on its way, or a full disk is waited for.
     hold: Hold,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +160,8 @@ enum Hold {
 /// A step on its way to the log.
 struct Pending {
     key: Key,
-    snapshot: Snapshot,
+    /// Shared from the beginning, so that it is not moved about.
+    snapshot: Arc<Snapshot>,
     records: Vec<Record>,
     requests: Vec<Request>,
     origin: Origin,
@@ -192,6 +199,8 @@ pub struct Owner {
     timers: BTreeSet<(Timestamp, Key)>,
     /// Instances that wait for space.
     full: BTreeSet<(Timestamp, Key)>,
+    /// Instances that are over their pace and have more to do.
+    paced: BTreeSet<(Timestamp, Key)>,
     /// Children whose start waits for space.
     unborn: HashMap<Key, Start, FixedHasher>,
     /// What was emitted here and is not heard by all yet; sent again by the next process.
@@ -200,6 +209,8 @@ pub struct Owner {
     awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
     /// Who is told when an instance ends.
     attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
+    /// Instances that leave the log, or have just left it, and since when.
+    retired: BTreeMap<Key, Timestamp>,
     /// Instances that may take a step now.
     ready: VecDeque<Key>,
     /// Tenants of whom a slot may be free.
@@ -226,10 +237,12 @@ impl Owner {
             token: 0,
             timers: BTreeSet::new(),
             full: BTreeSet::new(),
+            paced: BTreeSet::new(),
             unborn: HashMap::default(),
             emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
             attending: HashMap::default(),
+            retired: BTreeMap::new(),
             ready: VecDeque::new(),
             freed: VecDeque::new(),
             engine: Actor::engine(),
@@ -243,7 +256,7 @@ impl Owner {
 
     fn restore(&mut self, part: Part) {
         for (tenant, hash, body) in part.definitions {
-            self.settings.definitions.add((tenant, hash));
+            self.settings.definitions.add((tenant, hash), Retention::of_document(&body));
             self.definitions.stored.insert((tenant, hash), body);
         }
         self.definitions.machines.extend(part.machines);
@@ -296,9 +309,7 @@ impl Owner {
     ) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        if instance.machine.is_none() {
-            return;
-        }
+        let Some(machine) = instance.machine.clone() else { return };
         let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
         let ctx = tenant.ctx.clone();
         let Recovery { inputs, queued, asked } =
@@ -307,7 +318,8 @@ impl Owner {
             asked.into_iter().partition(|it| &*it.kind == GATE);
         asked.iter().for_each(|call| tenant.slots.take(&call.id));
         for (tree, path) in queued {
-            tenant.slots.wait(Waiting { key, tree, path });
+            let priority = priority_of(&machine, &snapshot, tree, &path);
+            tenant.slots.wait(Waiting { key, tree, path, priority });
         }
         asked.into_iter().for_each(|call| self.ask_instance(&ctx, call));
         gates.into_iter().for_each(|call| self.ask_gate(key.tenant, call, now));
@@ -374,6 +386,15 @@ impl Owner {
                     self.committed(token, commit, now, outbox);
                 }
             }
+            Message::Retire { ended, reply } => {
+                // Whoever asked may have given up, and then archives nothing.
+                let _ = reply.send((self.retire(&ended, now), ended));
+            }
+            Message::Retired { archived, kept, reply } => {
+                self.retired(&archived, &kept);
+                // As above.
+                let _ = reply.send(());
+            }
             Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
             Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),
             Message::Collect(to) => {
@@ -383,6 +404,7 @@ impl Owner {
             Message::Drain(reply) => {
                 self.draining = true;
                 self.drained.push(reply);
+                self.ready.extend(mem::take(&mut self.paced).into_iter().map(|it| it.1));
             }
         }
         self.settle(now, outbox);
@@ -401,6 +423,12 @@ impl Owner {
             if let Some(start) = self.unborn.remove(&key) {
                 self.start(start, now, outbox);
             }
+        }
+        while let Some((at, key)) = self.paced.first().copied()
+            && at <= now
+        {
+            self.paced.pop_first();
+            self.ready.push_back(key);
         }
         while !self.draining
             && let Some((due, key)) = self.timers.first().copied()
@@ -425,8 +453,9 @@ impl Owner {
         }
         let timer = self.timers.first().filter(|_| !self.draining).map(|it| it.0);
         let full = self.full.first().map(|it| it.0);
+        let paced = self.paced.first().map(|it| it.0);
         let gate = self.settings.gates.due().filter(|_| !self.draining);
-        timer.into_iter().chain(full).chain(gate).min()
+        timer.into_iter().chain(full).chain(paced).chain(gate).min()
     }
 
     /// Says whether nothing runs: no append and no call is on its way.
@@ -506,7 +535,8 @@ impl Owner {
             let error = Error::rejected("instance_backlog_full", message, Value::Null);
             return origin.answer(Err(error));
         }
-        mailbox.push(Job { input: command.into(), origin });
+        let (if_seq, input) = command.into_input();
+        mailbox.push(Job { input, origin, if_seq });
         self.ready.push_back(key);
     }
 
@@ -540,7 +570,7 @@ impl Owner {
             return;
         }
         let Some(it) = self.tenants.get_mut(&tenant) else { return };
-        while let Some(Waiting { key, tree, path }) = it.slots.promise_next() {
+        while let Some(Waiting { key, tree, path, .. }) = it.slots.promise_next() {
             let Some(instance) = self.instances.get_mut(&key) else {
                 it.slots.end_promise();
                 continue;
@@ -556,19 +586,29 @@ impl Owner {
     /// Takes inputs of one instance until one becomes an append, or nothing waits.
     fn advance(&mut self, key: Key, now: Timestamp, outbox: &mut dyn Outbox) {
         let mut timer_tried = None;
+        let mut floor = now;
         while self.dead.is_none() {
-            let draining = self.draining;
+            let (draining, slow) = (self.draining, self.slow_until(key, now));
             let Some(instance) = self.instances.get_mut(&key) else { return };
             if instance.hold != Hold::Idle || instance.machine.is_none() {
                 return;
             }
-            let Some(job) = instance.next_job(now, draining, timer_tried.as_ref()) else { break };
+            let job = match slow {
+                Some(until) => {
+                    floor = until;
+                    self.urgent_job(key, until, now)
+                }
+                None => instance.next_job(now, draining, timer_tried.as_ref()),
+            };
+            let Some(job) = job else { break };
             if let Input::Timer { timer } = &job.input {
                 timer_tried = Some(timer.clone());
             }
             self.decide(key, job, now, outbox);
         }
-        let floor = if timer_tried.is_some() { now.plus(FULL_RETRY) } else { now };
+        if timer_tried.is_some() {
+            floor = floor.max(now.plus(FULL_RETRY));
+        }
         self.arm(key, floor);
     }
 
@@ -581,13 +621,21 @@ impl Owner {
             Ok(job) => job,
             Err(job) => return job.answer(Ok(Accepted { seq: snapshot.seq, replayed: false })),
         };
-        if let Input::Event { id: Some(id), .. } | Input::Delivered { id, .. } = &job.input
-            && let Some(seq) = instance.event_ids.as_ref().and_then(|it| it.find(id, now))
+        if let Some((event, id)) = job.event_id()
+            && let Some(taken) = &instance.event_ids
+            && let Some(seq) = taken.find(id, now, window_of(&machine, event, &job.origin))
         {
             return job.answer(Ok(Accepted { seq, replayed: true }));
         }
-        let context = self.context(key.tenant, &job, now);
-        let Job { input, origin } = job;
+        if let Some(expected) = job.if_seq.filter(|it| *it != snapshot.seq) {
+            return job.answer(Err(moved_on(&snapshot, expected)));
+        }
+        let mut context = self.context(key.tenant, &job, now);
+        if self.slow_until(key, now).is_some() {
+            // What it begins next waits for its turn.
+            context.start_slots = 0;
+        }
+        let Job { input, origin, .. } = job;
         let again = match origin {
             Origin::Caller(..) => None,
             Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => Some(input.clone()),
@@ -604,6 +652,7 @@ impl Owner {
             debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
             return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
         }
+        self.note_step(key, now);
         self.offer(key, step, origin, again, outbox);
     }
 
@@ -616,7 +665,8 @@ impl Owner {
         again: Option<Input>,
         outbox: &mut dyn Outbox,
     ) {
-        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        let Step { snapshot, records, requests } = step;
+        let snapshot = Arc::new(snapshot);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
@@ -641,7 +691,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation }
+        StepContext { now, start_slots, actor, causation, is_recorded: false }
     }
 
     fn append(
@@ -725,7 +775,6 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
-        let snapshot = Arc::new(snapshot);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         instance.snapshot = Arc::clone(&snapshot);
@@ -748,6 +797,7 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
+        self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let seq = snapshot.seq;
         outbox.publish(Committed { position, records, snapshot });
@@ -789,7 +839,11 @@ impl Owner {
                     self.close_child(&ctx, child);
                 }
                 Request::Queue { tree, path } => {
-                    tenant.slots.wait(Waiting { key, tree, path });
+                    let found = self.instances.get(&key);
+                    let priority = found
+                        .and_then(|it| Some((it.machine.as_ref()?, &it.snapshot)))
+                        .map_or(0, |(it, snapshot)| priority_of(it, snapshot, tree, &path));
+                    tenant.slots.wait(Waiting { key, tree, path, priority });
                     self.freed.push_back(key.tenant);
                 }
                 Request::Continue => {
@@ -810,7 +864,7 @@ impl Owner {
         // A timer stands in the snapshot and comes again by itself.
         let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
         let again = match again {
-            Some(input) => Some(Job { input, origin }),
+            Some(input) => Some(Job { input, origin, if_seq: None }),
             None => {
                 origin.answer(Err(Error::Log(LogError::Full)));
                 None
@@ -862,7 +916,8 @@ impl Owner {
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let actor = self.engine.clone();
-        let context = StepContext { now, start_slots: 0, actor, causation: None };
+        let context =
+            StepContext { now, start_slots: 0, actor, causation: None, is_recorded: false };
         if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
             self.offer(key, step, Origin::Runtime, None, outbox);
         }
@@ -914,7 +969,8 @@ impl Owner {
         let key = Key::of(&snapshot);
         let hold = Hold::Idle;
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
-        let instance = Instance { snapshot, machine, mailbox: None, event_ids, armed: None, hold };
+        let (mailbox, armed, pace) = (None, None, Pace::rested());
+        let instance = Instance { snapshot, machine, mailbox, event_ids, armed, hold, pace };
         self.instances.insert(key, Box::new(instance));
         self.arm(key, Timestamp(i64::MIN));
     }
@@ -1121,6 +1177,28 @@ fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
 fn has_ended(id: InstanceId, status: Status) -> Error {
     let message = format!("instance `{id}` has ended with status `{}`", status.as_str());
     Error::rejected("invalid_state", message, Value::Null)
+}
+
+/// Returns how long an event is known by its id. What instances ask of each other is asked again by
+/// the next process, however late that comes.
+fn window_of(machine: &Machine, event: &str, origin: &Origin) -> Span {
+    let declared = machine.dedup_window(event);
+    match origin {
+        Origin::Caller(..) => declared,
+        Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => {
+            declared.max(EVENT_ID_WINDOW)
+        }
+    }
+}
+
+fn moved_on(snapshot: &Snapshot, expected: Seq) -> Error {
+    let (id, seq) = (snapshot.id, snapshot.seq);
+    let message = format!(
+        "instance `{id}` is at record {seq}, not {expected}; look at it again and decide again"
+    );
+    let number = |it: Seq| Value::Int(it.cast_signed());
+    let details = Value::map([("expected", number(expected)), ("seq", number(seq))]);
+    Error::rejected("seq_mismatch", message, details)
 }
 
 fn definition_missing(snapshot: &Snapshot) -> Error {

@@ -1,5 +1,5 @@
 //! What no owner holds in memory: states and histories of instances, from the index where it knows
-//! them, else from the log.
+//! them, else from the log or its archive.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -40,7 +40,8 @@ impl Past {
         id: InstanceId,
     ) -> Result<Option<Arc<Snapshot>>, Error> {
         let row = match self.row(ctx, id) {
-            Ok(None) => return Ok(None),
+            Ok(None) if !self.is_archived(ctx, id)? => return Ok(None),
+            Ok(None) => None,
             Ok(Some(row)) => Some(row),
             Err(_) => None,
         };
@@ -82,8 +83,17 @@ impl Past {
     /// Says whether there ever was such an instance.
     pub(crate) fn has(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
         match self.row(ctx, id) {
-            Ok(row) => row.is_some(),
+            // What cannot be looked up may be there.
+            Ok(row) => row.is_some() || self.is_archived(ctx, id).unwrap_or(true),
             Err(_) => self.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty()),
+        }
+    }
+
+    /// Says whether an instance is archived, and so does not go on.
+    pub(crate) fn is_archived(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
+        match self.log.archive() {
+            Some(archive) => Ok(archive.holds(ctx.tenant(), id)?),
+            None => Ok(false),
         }
     }
 

@@ -18,7 +18,7 @@ use traaviis_model::{
     TenantCtx, TenantId, Text, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION, peek_line},
 };
-use traaviis_ports::{Index, IndexError, Line, LogStore, Position};
+use traaviis_ports::{Archive, Index, IndexError, Line, LogStore, Position};
 
 use crate::{
     checkpoint,
@@ -163,7 +163,7 @@ impl Recovery {
             recovery.report.checkpoint = Some(position);
             from = position;
         }
-        let mut catchup = index.map(|index| Catchup::new(index, 0));
+        let mut catchup = index.map(|index| Catchup::new(index, log.archive()));
         if let Some(it) = &mut catchup {
             match it.begin(log, recovery.report.checkpoint) {
                 Ok(rebuilt) => recovery.report.index_rebuilt = rebuilt,
@@ -195,9 +195,36 @@ impl Recovery {
                 recovery.damage(key, seq, "records of its history stand in a damaged frame");
             }
         }
+        recovery.pass_over_archived(log.archive())?;
         recovery.compile();
         recovery.seed(log);
         Ok(recovery)
+    }
+
+    /// Sets nothing aside for the remains of an archived instance: compaction takes the oldest
+    /// records first, so that those which are left have no beginning.
+    pub(crate) fn pass_over_archived(
+        &mut self,
+        archive: Option<&dyn Archive>,
+    ) -> Result<(), Error> {
+        let Some(archive) = archive else { return Ok(()) };
+        self.forgets |= !archive.is_empty()?;
+        let faulty: Vec<Key> = self.faults.keys().copied().collect();
+        for key in faulty {
+            if archive.holds(key.tenant, key.id)? {
+                self.faults.remove(&key);
+            }
+        }
+        if self.report.checkpoint.is_none() && self.forgets {
+            // Without a checkpoint everything was read, remains of what had ended too.
+            let open: Vec<Key> = self.instances.keys().copied().collect();
+            for key in open {
+                if archive.holds(key.tenant, key.id)? {
+                    self.instances.remove(&key);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Says whether an ended instance was dropped because there are too many.
@@ -325,7 +352,11 @@ impl Recovery {
         })?;
         for (key, seq) in known {
             let last = held.get(&key).copied().unwrap_or(0);
-            if last < seq {
+            let is_archived = match log.archive() {
+                Some(archive) if last < seq => archive.holds(key.tenant, key.id)?,
+                _ => false,
+            };
+            if last < seq && !is_archived {
                 let first = last + 1;
                 let (from, to) = (gap.start, gap.end - 1);
                 self.finished.remove(&key);

@@ -18,7 +18,8 @@ use std::{
 };
 
 use traaviis_model::{
-    Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp, limits::RUNNING_EFFECTS_MAX,
+    Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp,
+    limits::{RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
@@ -41,6 +42,7 @@ use crate::{
     past::Past,
     recovery::{Recovery, RecoveryReport},
     tree::TreeOptions,
+    upkeep,
     watch::Watchers,
 };
 
@@ -68,13 +70,27 @@ pub struct Ports {
     pub connector: Arc<dyn Connector>,
 }
 
+/// What the runtime does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// It carries on what is there and takes commands.
+    #[default]
+    All,
+    /// It only looks after the log: no instance takes a step by itself.
+    Upkeep,
+}
+
 /// How the runtime runs.
 #[derive(Clone)]
 pub struct Options {
     /// Threads that own instances.
     pub shards: usize,
+    /// What it does.
+    pub work: Work,
     /// Calls of one tenant that run at once.
     pub slots: usize,
+    /// Steps of one instance in a second; none means any number.
+    pub steps_per_second: Option<u32>,
     /// Ended instances remembered in memory; with an index `FINISHED_INDEXED_MAX` at most.
     pub finished_max: usize,
     /// Bytes appended between two checkpoints.
@@ -99,7 +115,9 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             shards: 1,
+            work: Work::All,
             slots: RUNNING_EFFECTS_MAX,
+            steps_per_second: Some(STEPS_PER_SECOND_MAX),
             finished_max: FINISHED_SUMMARIES_MAX,
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
@@ -171,6 +189,7 @@ impl Runtime {
         let past = Past::new(Arc::clone(&ports.log), feeder.clone());
         let settings = Settings {
             slots: (options.slots / count).max(1),
+            steps_per_second: options.steps_per_second,
             finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),
@@ -199,13 +218,17 @@ impl Runtime {
         let mut shards = Vec::with_capacity(count);
         let queues = queues.into_iter().zip(reached);
         for (number, (owner, (queue, reached))) in owners.into_iter().zip(queues).enumerate() {
-            shards.push(start_shard(number, owner, queue, &shared, reached)?);
+            shards.push(start_shard(number, owner, queue, &shared, (options.work, reached))?);
         }
-        let inner = Arc::new(Inner::new(shards, shared, correlations, forgets));
+        let definitions = settings.definitions;
+        let (upkeep_ends, upkeep_ended) = channel();
+        let inner =
+            Inner::new(shards, shared, correlations, forgets, definitions, upkeep_ends).into();
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
         if let Some(tree) = options.tree {
             inner.follow(tree)?;
         }
+        upkeep::start(upkeep_ended, Arc::downgrade(&inner))?;
         Ok((Handle::new(inner), report))
     }
 }
@@ -255,7 +278,7 @@ fn start_shard(
     owner: Owner,
     (signals, receiver): (Sender<Signal>, Receiver<Signal>),
     shared: &Arc<Shared>,
-    reached: Arc<Reached>,
+    (work, reached): (Work, Arc<Reached>),
 ) -> Result<Shard, Error> {
     let shard = Shard { signals, places: Arc::default() };
     let sink: Arc<dyn CommitSink> =
@@ -266,7 +289,7 @@ fn start_shard(
         sink,
         appends: Vec::new(),
     };
-    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new(), reached };
+    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new(), reached, work };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
         .spawn(move || worker.run())
@@ -281,6 +304,7 @@ struct Worker {
     receiver: Receiver<Signal>,
     inbox: Inbox,
     reached: Arc<Reached>,
+    work: Work,
 }
 
 impl Worker {
@@ -289,7 +313,9 @@ impl Worker {
         let class = |ctx: &TenantCtx, kind: &str, input: &_| {
             ports.connector.delivery_class(ctx, kind, input)
         };
-        self.owner.resume(&class, ports.clock.now(), &mut self.outbox);
+        if self.work == Work::All {
+            self.owner.resume(&class, ports.clock.now(), &mut self.outbox);
+        }
         loop {
             self.outbox.flush();
             let mut goes_on = true;
@@ -307,7 +333,9 @@ impl Worker {
                 let Some(message) = self.inbox.pop(self.has_room()) else { break };
                 self.take(message, now);
             }
-            self.owner.tick(ports.clock.now(), &mut self.outbox);
+            if self.work == Work::All {
+                self.owner.tick(ports.clock.now(), &mut self.outbox);
+            }
         }
     }
 
@@ -347,7 +375,7 @@ impl Worker {
 
     /// Waits for a signal or the next timer; false ends the thread.
     fn wait(&mut self, now: Timestamp) -> bool {
-        let received = match self.owner.next_wake() {
+        let received = match self.owner.next_wake().filter(|_| self.work == Work::All) {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wake) => {
                 let micros = u64::try_from(wake.since(now).0).unwrap_or(0);

@@ -1,5 +1,7 @@
 //! What a list shows of an instance, and what is remembered of one that has ended.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use traaviis_model::{
@@ -34,6 +36,9 @@ pub struct Summary {
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
+    /// Words that it is found by.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Text>,
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<InstanceId>,
@@ -77,6 +82,7 @@ impl Summary {
             output,
             error,
             correlation: snapshot.correlation.clone(),
+            tags: snapshot.tags.clone(),
             parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),
             terminated: snapshot.terminated,
             input_hash: hash_value(&snapshot.input),
@@ -103,12 +109,19 @@ fn shorten(error: &EffectError) -> EffectError {
 pub struct Filter {
     /// Workflow name, without regard to case.
     pub workflow: Option<Text>,
+    /// Workflow version.
+    pub version: Option<Text>,
     /// How it stands.
     pub status: Option<Status>,
     /// Active states as one text.
     pub state: Option<Text>,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Tags that it has, all of them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<Text>,
+    /// It was created before this time.
+    pub created_before: Option<Timestamp>,
     /// Kind of an open incident.
     pub incident: Option<Text>,
     /// Code of the error that it ended with, or that an open incident is about.
@@ -133,6 +146,9 @@ impl Filter {
         self.ended != Some(true)
             && self.status.is_none_or(|status| status == snapshot.status)
             && self.workflow.as_ref().is_none_or(|it| same_name(it, &snapshot.workflow))
+            && self.version.as_ref().is_none_or(|it| *it == snapshot.version)
+            && self.tags.is_subset(&snapshot.tags)
+            && self.created_before.is_none_or(|it| snapshot.created_at < it)
             && (self.correlation.is_none() || self.correlation == snapshot.correlation)
             && self.state.as_ref().is_none_or(|state| **state == *snapshot.state())
             && self.takes_incident(snapshot)
@@ -143,6 +159,9 @@ impl Filter {
         self.ended != Some(false)
             && self.status.is_none_or(|status| status == summary.status)
             && self.workflow.as_ref().is_none_or(|it| same_name(it, &summary.workflow))
+            && self.version.as_ref().is_none_or(|it| *it == summary.version)
+            && self.tags.is_subset(&summary.tags)
+            && self.created_before.is_none_or(|it| summary.created_at < it)
             && (self.correlation.is_none() || self.correlation == summary.correlation)
             && self.state.as_ref().is_none_or(|state| *state == summary.state)
             && self.incident.is_none()

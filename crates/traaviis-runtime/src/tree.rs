@@ -4,7 +4,8 @@
 //! Reading order: [`documents`] (what the tree shows), [`states`] (where states come from),
 //! [`projector`] (what is written when; no threads, no clock), then [`Follower`] (the thread).
 //!
-//! Invariants: the log never waits for the tree; a tree that cannot be written is tried again and
+//! Invariants: no step waits for the tree; what is archived leaves the tree before its records
+//! leave the log, whether the tree is fed or not; a tree that cannot be written is tried again and
 //! heals by itself; nothing in the process reads the tree.
 
 mod documents;
@@ -28,6 +29,7 @@ use crate::{
     error::Error,
     handle::{Handle, Inner},
     limits::{TREE_BATCH_MAX, TREE_CLOSE_MAX, TREE_RETRY_MAX, TREE_WINDOW},
+    owner::Key,
 };
 use projector::{Open, Projector, Which, World};
 use states::{Folded, Live};
@@ -73,8 +75,8 @@ pub enum News {
 pub struct TreeOptions {
     /// The tree.
     pub tree: Arc<dyn Tree>,
-    /// When instances are written.
-    pub policy: Policy,
+    /// When instances are written; none when they are not, and only leave it with the archive.
+    pub policy: Option<Policy>,
     /// Told what a person should know.
     pub on_news: Arc<dyn Fn(&News) + Send + Sync>,
 }
@@ -97,6 +99,8 @@ pub(crate) struct Follower {
     position: AtomicU64,
     life: Mutex<Life>,
     changed: Condvar,
+    /// Held by whoever writes or forgets.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -109,17 +113,20 @@ struct Life {
 
 impl Follower {
     pub(crate) fn new(options: TreeOptions, log: Arc<dyn LogStore>) -> Arc<Follower> {
-        let (position, life, changed) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
-        Arc::new(Follower { options, log, position, life, changed })
+        let life = Life { is_done: options.policy.is_none(), ..Life::default() };
+        let (position, changed) = (AtomicU64::new(0), Condvar::new());
+        let (life, writing) = (Mutex::new(life), Mutex::new(()));
+        Arc::new(Follower { options, log, position, life, changed, writing })
     }
 
     /// Begins to feed; the thread ends with the last handle, or when it is finished.
     pub(crate) fn start(self: &Arc<Follower>, inner: Weak<Inner>) -> Result<(), Error> {
+        let Some(policy) = self.options.policy else { return Ok(()) };
         let follower = Arc::clone(self);
         thread::Builder::new()
             .name("traaviis-tree".into())
             .spawn(move || {
-                follower.run(&inner);
+                follower.run(&inner, policy);
                 follower.lock().is_done = true;
                 follower.changed.notify_all();
             })
@@ -127,10 +134,23 @@ impl Follower {
             .map_err(|error| Error::Thread(error.to_string().into()))
     }
 
-    pub(crate) fn status(&self) -> TreeStatus {
+    /// Takes out instances that are archived now.
+    pub(crate) fn forget(&self, keys: &[Key]) -> Result<(), Error> {
+        let instances: Vec<_> = keys.iter().map(|it| (it.tenant, it.id)).collect();
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.options.tree.forget(&instances) {
+            // Its own release will find out.
+            Err(TreeError::Newer { .. }) => Ok(()),
+            other => other.map_err(Error::Tree),
+        }
+    }
+
+    /// Returns how the tree stands; none when it is not fed.
+    pub(crate) fn status(&self) -> Option<TreeStatus> {
+        let policy = self.options.policy?;
         let position = self.position.load(Ordering::SeqCst);
         let lag = self.log.tail().saturating_sub(position);
-        TreeStatus { policy: self.options.policy, lag, failing: self.lock().failing.clone() }
+        Some(TreeStatus { policy, lag, failing: self.lock().failing.clone() })
     }
 
     /// Writes what is left and ends the thread; gives up when that takes too long.
@@ -155,10 +175,10 @@ impl Follower {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, inner: &Weak<Inner>) {
+    fn run(&self, inner: &Weak<Inner>, policy: Policy) {
         let begun = Instant::now();
         let mut wait = TREE_WINDOW;
-        let mut projector = None;
+        let mut projector = (policy, None);
         loop {
             let Some(inner) = inner.upgrade() else { return };
             let is_ending = self.lock().end.is_some();
@@ -180,7 +200,7 @@ impl Follower {
     fn turn(
         &self,
         handle: Handle,
-        projector: &mut Option<Projector>,
+        (policy, projector): &mut (Policy, Option<Projector>),
         is_ending: bool,
         begun: Instant,
     ) -> Result<(), Error> {
@@ -188,7 +208,7 @@ impl Follower {
             Some(it) => it,
             None => {
                 let position = self.begin()?;
-                projector.insert(Projector::new(self.options.policy, Open::Shown, position))
+                projector.insert(Projector::new(*policy, Open::Shown, position))
             }
         };
         let mut states = Live(handle);
@@ -198,6 +218,7 @@ impl Follower {
             states: &mut states,
             now: &|| begun.elapsed(),
             rest: &|took| self.rest(took),
+            writing: &self.writing,
             tell: &|notice| (self.options.on_news)(&News::Met(notice.clone())),
         };
         let mut worked = projector.round(&mut world);
@@ -291,6 +312,7 @@ pub fn show_all(
         states: &mut states,
         now: &|| begun.elapsed(),
         rest: &|_| true,
+        writing: &Mutex::new(()),
         tell: &|_| (),
     };
     projector.show(&mut world, progress)?;
@@ -301,7 +323,10 @@ pub fn show_all(
         let batch = documents::batch(shown.map(|it| &**it), position);
         tree.write(&batch).map_err(Error::Tree)?;
     }
-    let mut damaged: Vec<InstanceId> = states.damaged.iter().map(|it| it.id).collect();
+    // Of an archived one the log may hold remains without a beginning.
+    let damaged: Vec<Key> = states.damaged.into_iter().collect();
+    let (_, damaged) = projector::archived(log, damaged)?;
+    let mut damaged: Vec<InstanceId> = damaged.iter().map(|it| it.id).collect();
     damaged.sort_unstable();
     Ok(Shown { position, damaged })
 }

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! A backup is the log up to one position, and every file beside it that cannot be made again from
-//! the log. Segments that are full never change, so a later backup writes only what is new: the
-//! newest segment, and files that changed. The manifest is written last; without it the objects of
-//! a backup that was broken off are only bytes that the next one may use.
+//! the log. Nothing is appended to segments that are full, so a later backup writes only what is
+//! new: the newest segment, and what changed. The manifest is written last; without it the objects
+//! of a backup that was broken off are only bytes that the next one may use.
 //!
 //! Responsible for copying and checking; when backups are made, and how many are kept, is the
 //! operator's to say. Nothing is locked: a process that writes goes on.

@@ -65,6 +65,18 @@ pub fn newest<D: Disk>(disk: &D, dir: &Path) -> io::Result<Option<Checkpoint>> {
     Ok(None)
 }
 
+/// Returns the oldest segment that a kept checkpoint goes on from; none without a checkpoint.
+pub fn oldest_segment<D: Disk>(disk: &D, dir: &Path) -> io::Result<Option<Position>> {
+    let mut oldest = None;
+    for position in list(disk, dir)? {
+        let file = disk.open(&dir.join(name(position)), Access::Read)?;
+        if let Some(Head { mark, .. }) = decode_head(&file)? {
+            oldest = Some(oldest.map_or(mark.segment, |it: Position| it.min(mark.segment)));
+        }
+    }
+    Ok(oldest)
+}
+
 fn list<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<Position>> {
     let names = disk.list(dir)?;
     let parse = |name: &String| name.strip_suffix(".checkpoint")?.parse().ok();
@@ -89,8 +101,16 @@ fn encode(position: Position, mark: Mark, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads a checkpoint; nothing when it is damaged, so that an older one is tried.
-fn decode<F: DiskFile>(file: &F) -> io::Result<Option<Checkpoint>> {
+/// What the header of a checkpoint says.
+struct Head {
+    position: Position,
+    mark: Mark,
+    body_bytes: u64,
+    body_crc: [u8; 4],
+}
+
+/// Reads the header of a checkpoint; nothing when it is damaged.
+fn decode_head<F: DiskFile>(file: &F) -> io::Result<Option<Head>> {
     let mut header = [0; HEADER_BYTES];
     if file.read_full_at(&mut header, 0)? < HEADER_BYTES || header[..8] != MAGIC {
         return Ok(None);
@@ -106,15 +126,8 @@ fn decode<F: DiskFile>(file: &F) -> io::Result<Option<Checkpoint>> {
     }
     let mut previous = [0; 32];
     previous.copy_from_slice(&header[49..81]);
-    let body_bytes = number(81);
-    if body_bytes > BODY_BYTES_MAX || file.len()? != HEADER_BYTES as u64 + body_bytes {
-        return Ok(None);
-    }
-    let mut body = vec![0; body_bytes as usize];
-    let read = file.read_full_at(&mut body, HEADER_BYTES as u64)?;
-    if read < body.len() || crc32c::crc32c(&body).to_le_bytes() != header[89..93] {
-        return Ok(None);
-    }
+    let mut body_crc = [0; 4];
+    body_crc.copy_from_slice(&header[89..93]);
     let mark = Mark {
         segment: number(16),
         offset: number(24),
@@ -122,7 +135,23 @@ fn decode<F: DiskFile>(file: &F) -> io::Result<Option<Checkpoint>> {
         epoch: number(40),
         previous: (header[48] == 1).then_some(previous),
     };
-    Ok(Some(Checkpoint { position: number(8), mark, body }))
+    Ok(Some(Head { position: number(8), mark, body_bytes: number(81), body_crc }))
+}
+
+/// Reads a checkpoint; nothing when it is damaged, so that an older one is tried.
+fn decode<F: DiskFile>(file: &F) -> io::Result<Option<Checkpoint>> {
+    let Some(Head { position, mark, body_bytes, body_crc }) = decode_head(file)? else {
+        return Ok(None);
+    };
+    if body_bytes > BODY_BYTES_MAX || file.len()? != HEADER_BYTES as u64 + body_bytes {
+        return Ok(None);
+    }
+    let mut body = vec![0; body_bytes as usize];
+    let read = file.read_full_at(&mut body, HEADER_BYTES as u64)?;
+    if read < body.len() || crc32c::crc32c(&body).to_le_bytes() != body_crc {
+        return Ok(None);
+    }
+    Ok(Some(Checkpoint { position, mark, body }))
 }
 
 /// Why a small file could not be replaced.

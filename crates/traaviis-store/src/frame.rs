@@ -22,10 +22,18 @@ use traaviis_ports::Position;
 
 /// Bytes of a header with the eight that make it a skippable frame.
 pub const HEADER_BYTES: usize = 84;
-/// Version of the frame format that this release writes.
-pub const FORMAT: u32 = 1;
+/// Newest version of the frame format.
+pub const FORMAT: u32 = 2;
+/// Version of frames as they are appended. Only frames of compacted segments, where an older
+/// release would take an empty line for damage, are of a newer one.
+const FORMAT_APPENDED: u32 = 1;
 /// Flag: the frame before this one was not synced when this one was written (`relaxed`).
 pub const FLAG_UNSYNCED_BEFORE: u32 = 1;
+/// Flag: compaction wrote the frame; an empty line stands for a record that it dropped.
+pub const FLAG_COMPACTED: u32 = 2;
+/// Flag: the last frame of a compacted segment. It has no records, and its hash of the previous
+/// frame is that of the last frame before compaction, which the next segment follows.
+pub const FLAG_LINK: u32 = 4;
 
 const MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const CRC_AT: usize = HEADER_BYTES - 4;
@@ -88,6 +96,16 @@ impl FrameHeader {
         self.first + u64::from(self.count)
     }
 
+    /// Says whether compaction wrote the frame.
+    pub fn is_compacted(&self) -> bool {
+        self.flags & (FLAG_COMPACTED | FLAG_LINK) != 0
+    }
+
+    /// Says whether the frame only hands on a hash.
+    pub fn is_link(&self) -> bool {
+        self.flags & FLAG_LINK != 0
+    }
+
     /// Returns the bytes of the whole frame.
     pub fn frame_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + u64::from(self.payload_bytes)
@@ -103,7 +121,8 @@ impl FrameHeader {
         };
         put(&MAGIC);
         put(&(HEADER_BYTES as u32 - 8).to_le_bytes());
-        put(&FORMAT.to_le_bytes());
+        let format = if self.is_compacted() { FORMAT } else { FORMAT_APPENDED };
+        put(&format.to_le_bytes());
         put(&self.epoch.to_le_bytes());
         put(&self.first.to_le_bytes());
         put(&self.count.to_le_bytes());
@@ -131,7 +150,7 @@ impl FrameHeader {
             return Err(FrameError::HeaderCrc);
         }
         let format = u32_at(bytes, 8);
-        if format != FORMAT {
+        if !(FORMAT_APPENDED..=FORMAT).contains(&format) {
             return Err(FrameError::Format(format));
         }
         let mut previous = NO_HASH;
@@ -154,7 +173,7 @@ impl FrameHeader {
         let limit = FRAME_BYTES_MAX as u32;
         let fits = self.payload_bytes <= limit
             && self.line_bytes <= limit
-            && self.count >= 1
+            && (self.count >= 1) != self.is_link()
             && self.count <= self.line_bytes
             && self.first.checked_add(u64::from(self.count)).is_some();
         if fits { Ok(()) } else { Err(FrameError::Length) }

@@ -16,10 +16,10 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
-use traaviis_model::{InstanceId, TenantCtx};
+use traaviis_model::{InstanceId, TenantCtx, TenantId};
 use traaviis_ports::{
     Index, IndexError, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 
 /// Directory of the index in a data directory.
@@ -27,7 +27,7 @@ pub const INDEX_DIR: &str = "index";
 /// Name of the database.
 pub const INDEX_FILE: &str = "index.sqlite";
 /// Version of the tables; another one is made again.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 /// KiB of pages that the writer keeps; most of the index's memory.
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// KiB of pages that a reader keeps.
@@ -41,13 +41,13 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
     correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
-    parent) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
+    parent, tags) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
     ON CONFLICT (tenant, id) DO UPDATE SET workflow = excluded.workflow, \
     version = excluded.version, status = excluded.status, state = excluded.state, \
     correlation = excluded.correlation, asks = excluded.asks, seq = excluded.seq, \
     updated_at = excluded.updated_at, finished_at = excluded.finished_at, due = excluded.due, \
-    first = COALESCE(excluded.first, first), last = excluded.last \
+    first = COALESCE(excluded.first, first), last = excluded.last, tags = excluded.tags \
     WHERE excluded.seq >= seq";
 const PUT_SNAPSHOT: &str = "INSERT INTO snapshots (tenant, id, seq, body) VALUES (?1, ?2, ?3, ?4) \
     ON CONFLICT (tenant, id) DO UPDATE SET seq = excluded.seq, body = excluded.body \
@@ -193,6 +193,7 @@ impl Index for SqliteIndex {
                         row.first.map(|it| it as i64),
                         row.last as i64,
                         row.parent.as_ref().map(|it| it.0.as_bytes()),
+                        query::tags_text(&row.tags),
                     ])?;
                     if let Some(body) = &row.snapshot {
                         put_snapshot.execute(params![tenant, id, row.seq as i64, body])?;
@@ -205,8 +206,32 @@ impl Index for SqliteIndex {
         })
     }
 
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError> {
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            {
+                let sql = |table| format!("DELETE FROM {table} WHERE tenant = ?1 AND id = ?2");
+                let mut of_instances = transaction.prepare_cached(&sql("instances"))?;
+                let mut of_snapshots = transaction.prepare_cached(&sql("snapshots"))?;
+                for (tenant, id) in rows {
+                    let (tenant, id) = (tenant.0.as_bytes(), id.0.as_bytes());
+                    of_instances.execute(params![tenant, id])?;
+                    of_snapshots.execute(params![tenant, id])?;
+                }
+            }
+            transaction.commit()
+        })
+    }
+
     fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
         self.read(|connection| query::list(connection, ctx.tenant(), query))
+    }
+
+    fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        self.read(|connection| query::count(connection, ctx.tenant(), query))
     }
 
     fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {
@@ -232,7 +257,7 @@ impl Index for SqliteIndex {
     fn clear(&self) -> Result<(), IndexError> {
         let emptied = self.write(|connection| {
             connection.execute_batch(
-                "BEGIN; DELETE FROM instances; DELETE FROM snapshots; \
+                "BEGIN; DELETE FROM instances; DELETE FROM snapshots; DELETE FROM tags; \
                  UPDATE progress SET position = 0; COMMIT",
             )
         });
@@ -267,7 +292,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
         return connection.query_row("SELECT position FROM progress", [], |_| Ok(()));
     }
     let transaction = connection.transaction()?;
-    for table in ["progress", "instances", "snapshots"] {
+    for table in ["progress", "instances", "snapshots", "tags"] {
         transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
     }
     transaction.execute_batch(include_str!("index/schema.sql"))?;

@@ -11,13 +11,16 @@
 //! DATA/log/00000000000000012345.checkpoint
 //! DATA/log/epoch  DATA/log/quarantine/
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
-//! DATA/tenants/                         documents for people; can be lost and made again
+//! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
+//! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 
+mod compact;
 mod line;
 mod marks;
 mod streams;
 
+pub mod archive;
 pub mod backup;
 pub mod checkpoint;
 pub mod disk;
@@ -34,6 +37,7 @@ pub mod walk;
 
 mod error;
 
+pub use archive::FileArchive;
 pub use frame::fuzz_decode;
 pub use index::{SetAside, SqliteIndex};
 pub use local::LocalLog;

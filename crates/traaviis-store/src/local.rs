@@ -21,9 +21,14 @@ use traaviis_model::{
     InstanceId, Seq, TenantCtx, TenantId,
     limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX},
 };
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Part, Position};
+use traaviis_ports::{
+    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Part,
+    Position,
+};
 
 use crate::{
+    archive::{self, FileArchive},
+    compact,
     disk::OsDisk,
     error::io_error,
     lock::DirLock,
@@ -44,6 +49,7 @@ pub struct LocalLog {
     shared: Arc<Shared>,
     core: Arc<Mutex<LogCore<OsDisk>>>,
     reader: Arc<Reader<OsDisk>>,
+    archive: FileArchive<OsDisk>,
     writer: Mutex<Option<JoinHandle<()>>>,
     durability: Durability,
 }
@@ -104,7 +110,8 @@ impl LocalLog {
         let thread = spawned.map_err(|error| io_error("start the writer of", data, error))?;
         lock(&shared.queue).writer = Some(thread.thread().id());
         let durability = options.durability;
-        let log = LocalLog { shared, core, reader, writer: Mutex::new(Some(thread)), durability };
+        let (archive, writer) = (FileArchive::new(OsDisk, data), Mutex::new(Some(thread)));
+        let log = LocalLog { shared, core, reader, archive, writer, durability };
         Ok((Arc::new(log), recovery))
     }
 
@@ -225,7 +232,7 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
+        Ok(self.read_within(ctx, stream, from, limit, EVERYWHERE)?.lines)
     }
 
     fn read_within(
@@ -236,11 +243,33 @@ impl LogStore for LocalLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
+        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
+            return Ok(part);
+        }
         self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
         self.reader.scan(from, visit)
+    }
+
+    fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        self.reader.scan_while(from, visit)
+    }
+
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        if let Some(why) = self.failed() {
+            return Err(LogError::Failed(why));
+        }
+        compact::compact(&self.reader, &self.archive, compaction)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(&self.archive)
     }
 
     fn tail(&self) -> Position {

@@ -20,12 +20,13 @@ use std::{io, ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantId, limits};
 use traaviis_ports::{
-    Append, Commit, Line, LogError, Position,
+    Append, Archive, Commit, Compacted, Compaction, Line, LogError, Position,
     disk::{Access, Disk, DiskFile, is_full},
 };
 
 use crate::{
     checkpoint::{self, WriteError, write_atomically},
+    compact,
     error::io_error,
     frame::{Encoder, FLAG_UNSYNCED_BEFORE, FrameHeader, NO_HASH},
     line::{self, StreamKey},
@@ -261,6 +262,16 @@ impl<D: Disk> LogCore<D> {
     /// Returns the newest readable checkpoint.
     pub fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
         self.reader.checkpoint()
+    }
+
+    /// Drops what the archive has from the oldest segments.
+    pub fn compact(
+        &self,
+        archive: &dyn Archive,
+        compaction: &mut Compaction<'_>,
+    ) -> Result<Compacted, LogError> {
+        self.check_alive()?;
+        compact::compact(&self.reader, archive, compaction)
     }
 
     fn check_alive(&self) -> Result<(), LogError> {
@@ -649,6 +660,7 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
         streams: Streams::default(),
     };
     let from_start = walk.mark.position == 0;
+    let mut is_compacted = false;
     loop {
         match walk.step()? {
             Step::Frame { at, header } => {
@@ -657,8 +669,10 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
                 if is_proof {
                     recovered.unproven = Some((at.segment, at.offset));
                 }
+                is_compacted |= header.is_compacted();
                 match walk.lines() {
-                    Ok(lines) => recovered.take(lines, from_start),
+                    // Of a compacted log the beginning of a history may be in the archive.
+                    Ok(lines) => recovered.take(lines, from_start && !is_compacted),
                     Err(error) => {
                         recovered.damage.push(walk.damage_of_frame(at, &header, error));
                     }

@@ -5,9 +5,15 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
-use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Part, Position};
+use traaviis_ports::{
+    Append, Archive, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Part, Position,
+    archive::Mode,
+    disk::{Access, Disk, DiskFile},
+};
 
 use crate::{
+    archive::{self, FileArchive},
+    compact,
     disk::OsDisk,
     error::io_error,
     frame::FrameHeader,
@@ -33,6 +39,7 @@ pub struct FrameInfo {
 /// A log opened without its lock.
 pub struct ReadOnlyLog {
     reader: Reader<OsDisk>,
+    archive: FileArchive<OsDisk>,
 }
 
 impl ReadOnlyLog {
@@ -41,7 +48,8 @@ impl ReadOnlyLog {
         read_format(&OsDisk, data)?;
         let dir = data.join(LOG_DIR);
         let start = Mark { segment: 0, offset: 0, position: 0, previous: None, epoch: 0 };
-        let log = ReadOnlyLog { reader: Reader::new(OsDisk, dir, Vec::new(), start) };
+        let reader = Reader::new(OsDisk, dir, Vec::new(), start);
+        let log = ReadOnlyLog { reader, archive: FileArchive::new(OsDisk, data) };
         log.refresh()?;
         Ok(log)
     }
@@ -61,6 +69,17 @@ impl ReadOnlyLog {
         }
         reader.set_end(walk.mark);
         Ok(walk.mark.position)
+    }
+
+    /// Returns the bytes of all segments.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        let reader = &self.reader;
+        let segments = reader.segments.read().map(|held| held.clone()).unwrap_or_default();
+        segments.iter().try_fold(0, |acc, first| {
+            let path = reader.dir.join(segment::name(*first));
+            let file = reader.disk.open(&path, Access::Read).and_then(|file| file.len());
+            file.map(|bytes| acc + bytes).map_err(|error| io_error("measure", &path, error))
+        })
     }
 
     /// Returns the damage met so far.
@@ -86,7 +105,7 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.reader.read((ctx.tenant(), stream), from, limit, EVERYWHERE)?.lines)
+        Ok(self.read_within(ctx, stream, from, limit, EVERYWHERE)?.lines)
     }
 
     fn read_within(
@@ -97,11 +116,34 @@ impl LogStore for ReadOnlyLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
+        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
+            return Ok(part);
+        }
         self.reader.read((ctx.tenant(), stream), from, limit, within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
         self.reader.scan(from, visit)
+    }
+
+    fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        self.reader.scan_while(from, visit)
+    }
+
+    /// Finds out what a compaction would free; only [`Mode::DryRun`] can be asked for.
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        match compaction.mode {
+            Mode::Write => Err(read_only()),
+            Mode::DryRun => compact::compact(&self.reader, &self.archive, compaction),
+        }
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(&self.archive)
     }
 
     /// Returns the end found last.

@@ -156,7 +156,7 @@ impl<D: Disk> Reader<D> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mark = lock(&self.marks).before(from);
         if let Some(mark) = mark
-            && let Some(walk) = Walk::resume(&self.disk, &self.dir, segments.clone(), mark)?
+            && let Some(walk) = Walk::resume_met(&self.disk, &self.dir, segments.clone(), mark)?
         {
             return Ok(walk);
         }
@@ -183,12 +183,29 @@ impl<D: Disk> Reader<D> {
     ) -> Result<Position, LogError> {
         self.visit(from, &mut |first, lines| {
             for (position, bytes) in (first..).zip(line::each(lines)) {
-                if position >= from {
+                if position >= from && !bytes.is_empty() {
                     visit(Line { position, bytes });
                 }
             }
             Visit::On
         })
+    }
+
+    /// Visits durable records from `from` on until told that it is enough.
+    pub fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        let visited = self.visit(from, &mut |first, lines| {
+            for (position, bytes) in (first..).zip(line::each(lines)) {
+                if position >= from && !bytes.is_empty() && !visit(Line { position, bytes }) {
+                    return Visit::Enough;
+                }
+            }
+            Visit::On
+        });
+        visited.map(drop)
     }
 
     /// Reads records of one stream; those from number `from` on stand in `within`.

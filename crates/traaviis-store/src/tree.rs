@@ -206,7 +206,7 @@ impl<D: Disk> DiskTree<D> {
             other => other,
         }
         .at(&path)?;
-        let end = lines::end_before(&file, place, *first).at(&path)?;
+        let end = lines::end_before(&file, *first).at(&path)?;
         if let Place::Events { workflow, id, .. } = place {
             let begins = (first - 1).is_multiple_of(TREE_FILE_RECORDS);
             if !begins && end.last != Some(first - 1) {
@@ -241,12 +241,7 @@ impl<D: Disk> DiskTree<D> {
         let gone = before.iter().filter(|it| !it.file_name().is_some_and(|it| names.contains(&it)));
         for path in gone {
             let path = self.moved(state, path)?;
-            match self.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).at(&path);
-                }
-                _ => work.touched(&path),
-            }
+            self.remove(state, &path, work)?;
         }
         let asking = state.asking.entry(asks.tenant).or_default();
         match now.is_empty() {
@@ -312,10 +307,59 @@ impl<D: Disk> DiskTree<D> {
         Ok(())
     }
 
+    /// Removes an entry, if it is there.
+    fn remove(&self, state: &mut State, path: &Path, work: &mut Work<D>) -> Io<()> {
+        match self.disk.remove(path) {
+            Ok(()) => state.fans.removed(path.parent().unwrap_or(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).at(path),
+        }
+        work.touched(path);
+        Ok(())
+    }
+
+    /// Removes everything that shows an instance of a tenant. The names of workflows are those of
+    /// directories: who asks may not know them any more.
+    fn forget_one(
+        &self,
+        state: &mut State,
+        (tenant, instance): (TenantId, InstanceId),
+        work: &mut Work<D>,
+    ) -> Io<()> {
+        self.ask(state, &Asks { tenant, instance, documents: Vec::new() }, work)?;
+        let digits = instance.0.simple().to_string();
+        let home = self.root().join(tenant.to_string());
+        for base in self.workflow_dirs(&home.join("workflows"))? {
+            let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
+            self.remove(state, &dir.join(format!("{instance}.json")), work)?;
+        }
+        for base in self.workflow_dirs(&home.join("events"))? {
+            let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
+            let entry = dir.join(instance.to_string());
+            for name in list(&self.disk, &entry).at(&entry)? {
+                let file = entry.join(name);
+                self.disk.remove(&file).at(&file)?;
+            }
+            match self.disk.remove_dir(&entry) {
+                Ok(()) => state.fans.removed(&dir),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).at(&entry),
+            }
+            work.touched(&entry);
+        }
+        Ok(())
+    }
+
+    fn workflow_dirs(&self, dir: &Path) -> Io<Vec<PathBuf>> {
+        let names = list(&self.disk, dir).at(dir)?;
+        let is_workflow = |it: &&String| path::is_dir_name(it) && !path::is_reserved(it);
+        Ok(names.iter().filter(is_workflow).map(|it| dir.join(it)).collect())
+    }
+
     /// Makes durable what was written, and gives documents their names.
     fn settle(&self, work: &mut Work<D>) -> Io<()> {
         let root = self.root();
-        let is_many = work.is_many();
+        let is_many = work.is_many() || work.dirs.len() > SINGLY_MAX;
         if is_many {
             self.disk.sync_all(&root).at(&root)?;
         } else {
@@ -402,6 +446,27 @@ impl<D: Disk> Tree for DiskTree<D> {
                 Err(error)
             }
         }
+    }
+
+    fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        // Before anything is touched: a newer release may keep the tree in another way.
+        self.position()?;
+        let state = &mut *self.lock();
+        let mut work = Work::default();
+        let mut all = instances.iter();
+        let forgotten = all.try_for_each(|it| self.forget_one(state, *it, &mut work));
+        let forgotten = match forgotten {
+            Ok(()) if work.has_any() => self.settle(&mut work),
+            other => other,
+        };
+        if forgotten.is_err() {
+            state.fans.forget();
+            state.asking.clear();
+        }
+        forgotten
     }
 
     fn set_aside(&self) -> Result<String, TreeError> {

@@ -130,6 +130,32 @@ impl<'a, D: Disk> Walk<'a, D> {
         Ok((len >= mark.offset).then_some(walk))
     }
 
+    /// Begins at a place met earlier, unless the segment was compacted since: then it may be
+    /// another place, or none.
+    pub fn resume_met(
+        disk: &'a D,
+        dir: &'a Path,
+        segments: Vec<Position>,
+        mark: Mark,
+    ) -> Result<Option<Self>, LogError> {
+        let Some(mut walk) = Walk::resume(disk, dir, segments, mark)? else { return Ok(None) };
+        let next = walk.segments.get(walk.index + 1).copied();
+        let walker = walk.walker()?;
+        let failed = |error| io_error("read", dir, error);
+        let stands = match walker.step().map_err(failed)? {
+            Found::Frame { header, .. } => {
+                let follows = mark.previous.is_none_or(|it| it == header.previous);
+                header.first == mark.position && follows
+            }
+            // Only the last segment goes on to be written, and it is not compacted.
+            Found::End | Found::Bad(_) => next.is_none_or(|next| {
+                next == mark.position && walker.file_bytes().is_ok_and(|bytes| bytes == mark.offset)
+            }),
+        };
+        walker.offset = mark.offset;
+        Ok(stands.then_some(walk))
+    }
+
     fn build(
         disk: &'a D,
         dir: &'a Path,
@@ -227,6 +253,12 @@ impl<'a, D: Disk> Walk<'a, D> {
             let damage = self.missing(header.first);
             self.rewind(offset);
             return Some(Step::Damage(damage));
+        }
+        if header.is_link() {
+            self.mark.offset = behind;
+            self.mark.previous = Some(header.previous);
+            self.mark.epoch = header.epoch;
+            return None;
         }
         if !follows {
             let damage =

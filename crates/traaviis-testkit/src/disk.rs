@@ -374,8 +374,10 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         // Directories are durable at once: the log makes them before it promises anything.
-        if !state.dirs.iter().any(|known| known == dir) {
-            state.dirs.push(dir.to_path_buf());
+        for dir in dir.ancestors() {
+            if !state.dirs.iter().any(|known| known == dir) {
+                state.dirs.push(dir.to_path_buf());
+            }
         }
         Ok(())
     }
@@ -435,6 +437,21 @@ impl Disk for SimDisk {
         state.whole_call()?;
         state.change_name(NameChange::Remove(path.to_path_buf()));
         Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole_call()?;
+        let mut known = state.names.keys().chain(&state.dirs);
+        if known.any(|it| it != dir && it.starts_with(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let before = state.dirs.len();
+        state.dirs.retain(|it| it != dir);
+        match state.dirs.len() < before {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

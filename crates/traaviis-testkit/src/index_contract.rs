@@ -1,9 +1,9 @@
 //! What every index promises, as a test that runs against any of them.
 
-use traaviis_model::{InstanceId, TenantCtx, Timestamp, record::Status};
+use traaviis_model::{InstanceId, TenantCtx, Text, Timestamp, record::Status};
 use traaviis_ports::{
     Index, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 use uuid::Uuid;
 
@@ -22,6 +22,11 @@ pub fn row(ctx: &TenantCtx, number: u128, seq: u64, status: Status) -> Row {
         status,
         state: format!("s{seq}").into(),
         correlation: Some(format!("key-{}", number / 2).into()),
+        tags: [2, 3, 4]
+            .iter()
+            .filter(|it| number.is_multiple_of(**it))
+            .map(|it| format!("by {it}").into())
+            .collect(),
         parent: number.is_multiple_of(3).then(|| id(number - 1)),
         asks: status == Status::Incident,
         seq,
@@ -73,7 +78,33 @@ pub fn check(index: &dyn Index) {
     assert_eq!(list(Query { asks: true, ..all.clone() }), [10, 6, 2]);
     assert_eq!(list(Query { correlation: Some("key-2".into()), ..all.clone() }), [5, 4]);
     assert_eq!(list(Query { state: Some("s9".into()), ..all.clone() }), [] as [u128; 0]);
+    assert_eq!(list(Query { version: Some("2.0.0".into()), ..all.clone() }), [] as [u128; 0]);
+    let tagged = |tags: &[&str]| Query {
+        tags: tags.iter().copied().map(Into::into).collect(),
+        ..all.clone()
+    };
+    assert_eq!(list(tagged(&["by 3"])), [12, 9, 6, 3]);
+    assert_eq!(list(Query { after: Some(id(9)), limit: 1, ..tagged(&["by 3"]) }), [6]);
+    assert_eq!(list(tagged(&["by 2", "by 3"])), [12, 6]);
+    assert_eq!(list(tagged(&["by 2", "by 9"])), [] as [u128; 0]);
+    let open = Query { statuses: vec![Status::Incident], ..tagged(&["by 2"]) };
+    assert_eq!(list(open), [10, 6, 2]);
     assert_eq!(numbers(&index.list(&other, &all).unwrap()), [5], "tenants are apart");
+
+    let counts = |query: Query| -> Vec<(String, u64)> {
+        let found = index.count(&ctx, &Query { limit: 1, ..query }).unwrap();
+        let name = |it: &Count| format!("{} {} {}", it.workflow, it.status.as_str(), it.state);
+        found.iter().map(|it| (name(it), it.count)).collect()
+    };
+    let shown = counts(all.clone());
+    let expected = ["Even completed s1", "Even incident s1", "Odd failed s1", "Odd running s1"]
+        .map(|it| (it.to_string(), 3));
+    assert_eq!(shown, expected);
+    let two = vec![Status::Failed, Status::Incident];
+    let shown = counts(Query { statuses: two, ..tagged(&["by 3"]) });
+    assert_eq!(shown, [("Even incident s1".to_string(), 1), ("Odd failed s1".to_string(), 1)]);
+    let last = index.count(&ctx, &all).unwrap().into_iter().map(|it| it.updated_at).max();
+    assert_eq!(last, Some(Timestamp(1_001)));
 
     // A later record wins, an earlier one does not, and the first position stays.
     index.put(&mut [row(&ctx, 3, 5, Status::Completed)].into_iter(), 150).unwrap();
@@ -83,6 +114,12 @@ pub fn check(index: &dyn Index) {
     assert_eq!(found, expected);
     assert_eq!(index.get(&other, id(3)), Ok(None), "another tenant's instance looks absent");
     assert_eq!(list(Query { statuses: vec![Status::Running], ..all.clone() }), [11, 7]);
+    // Tags that are taken away find it no more.
+    assert_eq!(list(tagged(&["by 3"])), [12, 9, 6, 3]);
+    let other_tags = Row { tags: [Text::from("new")].into(), ..row(&ctx, 3, 5, Status::Completed) };
+    index.put(&mut [other_tags].into_iter(), 165).unwrap();
+    assert_eq!(list(tagged(&["by 3"])), [12, 9, 6]);
+    assert_eq!(list(tagged(&["new"])), [3]);
     // A state that is not the last one's is not shown as if it were.
     index.put(&mut [row(&ctx, 3, 6, Status::Running)].into_iter(), 170).unwrap();
     assert_eq!(index.get(&ctx, id(3)).unwrap().unwrap().snapshot, None);
@@ -93,11 +130,17 @@ pub fn check(index: &dyn Index) {
     assert_eq!(ids(&id(4).0.simple().to_string(), 10), [id(4)]);
     assert_eq!(ids("ff", 10), []);
 
+    index.remove(&mut [(ctx.tenant(), id(4)), (ctx.tenant(), id(99))].into_iter()).unwrap();
+    assert_eq!(index.get(&ctx, id(4)), Ok(None), "taken out");
+    assert_eq!(index.position(), Ok(170), "the position stays");
+    assert!(index.get(&ctx, id(8)).unwrap().is_some());
+
     index.sync().unwrap();
     index.clear().unwrap();
     assert_eq!(index.position(), Ok(0));
     assert_eq!(index.list(&ctx, &all), Ok(Vec::new()));
     assert_eq!(index.get(&ctx, id(4)), Ok(None));
+    assert_eq!(list(tagged(&["by 2"])), [] as [u128; 0]);
 }
 
 #[cfg(test)]

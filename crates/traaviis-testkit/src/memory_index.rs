@@ -8,7 +8,7 @@ use std::{
 use traaviis_model::{InstanceId, TenantCtx, TenantId};
 use traaviis_ports::{
     Index, IndexError, Position,
-    index::{Query, Row},
+    index::{Count, Query, Row, count_rows},
 };
 
 /// The index.
@@ -85,11 +85,26 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
+    fn remove(
+        &self,
+        rows: &mut dyn Iterator<Item = (TenantId, InstanceId)>,
+    ) -> Result<(), IndexError> {
+        let mut state = self.working()?;
+        rows.for_each(|key| drop(state.now.rows.remove(&key)));
+        Ok(())
+    }
+
     fn list(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Row>, IndexError> {
         let state = self.working()?;
         let own = state.now.rows.values().rev().filter(|it| it.tenant == ctx.tenant());
         let found = own.filter(|it| query.takes(it)).take(query.limit);
         Ok(found.map(|it| Row { snapshot: None, ..it.clone() }).collect())
+    }
+
+    fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        let state = self.working()?;
+        let own = state.now.rows.values().filter(|it| it.tenant == ctx.tenant());
+        Ok(count_rows(own.filter(|it| query.takes(it))))
     }
 
     fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Row>, IndexError> {

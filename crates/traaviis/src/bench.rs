@@ -9,7 +9,7 @@ mod alone;
 mod child;
 mod connector;
 mod drive;
-mod facts;
+pub mod facts;
 mod limits;
 mod report;
 mod workflows;
@@ -181,7 +181,8 @@ const EFFECT_INSTANCES: usize = 256;
 impl Bench {
     fn prepare(plan: &Plan, dir: &Path) -> anyhow::Result<Bench> {
         let calls = Arc::new(Nothing::start()?);
-        let engine = Arc::new(Data::open(&dir.join("engine"), Arc::clone(&calls) as _, None)?);
+        let engine =
+            Arc::new(Data::open_unpaced(&dir.join("engine"), Arc::clone(&calls) as _, None)?);
         let most = plan.callers.iter().copied().max().unwrap_or(1);
         let busy = EFFECT_INSTANCES.min(most);
         let herd = |name, text: &str, count, payload| -> anyhow::Result<Herd> {
@@ -271,7 +272,7 @@ impl Bench {
         self.report.add(&name, Unit::PerSecond, Some(Goal::Least(20_000.0)), rate);
         // Calls run by themselves in a directory of their own, and end with it.
         let dir = self.dir.join("calls");
-        let data = Arc::new(Data::open(&dir, Arc::clone(&self.calls) as _, None)?);
+        let data = Arc::new(Data::open_unpaced(&dir, Arc::clone(&self.calls) as _, None)?);
         let machine = machine(workflows::CALLS)?;
         drive::start_many(&data, &machine, ids.len(), |_| Value::empty_map())?;
         let before = self.calls.performed();

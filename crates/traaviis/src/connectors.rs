@@ -13,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use traaviis_connect::{Connectors, EgressPolicy, HttpConnector, Options, Target};
-use traaviis_model::document::{Format, read_tree, tree::NodeKind};
+use traaviis_model::{
+    Text, builtin,
+    document::{Format, read_tree, tree::NodeKind},
+};
 use traaviis_ports::Connector;
 use url::Url;
 
@@ -66,6 +69,20 @@ impl ConnectorArgs {
                 Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
             })?;
         Ok(Arc::new(connector))
+    }
+
+    /// Returns which of these functions nobody binds.
+    pub fn unbound<'n>(
+        &self,
+        beside: Option<&Path>,
+        names: impl Iterator<Item = &'n Text>,
+    ) -> Result<Vec<&'n Text>, Failure> {
+        let bound = match self.file(beside) {
+            Some(file) => read(&file)?.functions,
+            None => Connectors::default().functions,
+        };
+        let is_elsewhere = |it: &Text| it.starts_with(builtin::PREFIX) || it.starts_with("mcp:");
+        Ok(names.filter(|it| !is_elsewhere(it) && bound.get(it).is_none()).collect())
     }
 
     /// Keeps the arguments in a data directory, with the workflow file of the run and what it does

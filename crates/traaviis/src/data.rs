@@ -15,14 +15,18 @@ use std::{
     time::Duration,
 };
 
-use traaviis_engine::{Fork, Machine, Resolution, Retry};
+use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
-    InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text, Value, record::Operation,
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text,
+    Value, record::Operation,
 };
-use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, Position};
+use traaviis_ports::{
+    Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
+    archive::Mode,
+};
 use traaviis_runtime::{
-    Accepted, Command, Error, Fault, Filter, Handle, Options, Ports, RecoveryReport, Runtime,
-    Started, Summary, tree::TreeStatus,
+    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
+    RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -30,7 +34,7 @@ use crate::{
     children::Children,
     clock::{self, RandomIds, SystemClock},
     connectors::ConnectorArgs,
-    control::protocol::By,
+    control::protocol::{By, Wait},
     exit::{Exit, Failure},
     histories::Histories,
     lookup::{Aside, Lookup},
@@ -59,8 +63,41 @@ impl Records for ReadOnlyLog {
     }
 }
 
+/// Makes no calls; for a runtime that takes no step.
+struct NoCalls;
+
+impl Connector for NoCalls {
+    fn perform(&self, _: &TenantCtx, _: Call, done: OnOutcome) {
+        done(Err(EffectError::new("stopping", "the directory is open for upkeep only")));
+    }
+
+    fn abandon(&self, _: &TenantCtx, _: &CallId) {}
+
+    fn delivery_class(&self, _: &TenantCtx, _: &str, _: &Value) -> DeliveryClass {
+        DeliveryClass::SafeRead
+    }
+}
+
 /// Told after every commit; with the reason when the log has failed.
 pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
+
+/// Opens the index of a data directory, if it has one.
+type OpenIndex = fn(&Path) -> Option<Arc<SqliteIndex>>;
+
+/// How a directory is opened.
+struct How {
+    open_index: OpenIndex,
+    steps_per_second: Option<u32>,
+    work: Work,
+    tree: TreeMode,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        let steps_per_second = Options::default().steps_per_second;
+        How { open_index, steps_per_second, work: Work::All, tree: TreeMode::Off }
+    }
+}
 
 /// An open data directory whose instances run.
 pub struct Data {
@@ -80,31 +117,54 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
+        tree: TreeMode,
     ) -> Result<Data, Failure> {
-        Data::open_shown(dir, connector, file, TreeMode::Off)
+        Data::open_with(dir, connector, file, How { tree, ..How::default() })
     }
 
-    /// The same, and keeps the document tree.
-    pub fn open_shown(
+    /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
+    pub fn open_unpaced(
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
+    ) -> Result<Data, Failure> {
+        let how = How { steps_per_second: None, ..How::default() };
+        Data::open_with(dir, connector, file, how)
+    }
+
+    /// The same, and keeps the document tree, to measure what that costs.
+    pub fn open_unpaced_shown(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
         tree: TreeMode,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, open_index, tree)
+        let how = How { steps_per_second: None, tree, ..How::default() };
+        Data::open_with(dir, connector, None, how)
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, None, |_| None, TreeMode::Off)
+        let how = How { open_index: |_| None, steps_per_second: None, ..How::default() };
+        Data::open_with(dir, connector, None, how)
+    }
+
+    /// Opens a directory to look after its log; no instance takes a step and no call goes out.
+    pub fn open_for_upkeep(dir: &Path) -> Result<Data, Failure> {
+        needs_log(dir)?;
+        let how = How { steps_per_second: None, work: Work::Upkeep, ..How::default() };
+        Data::open_with(dir, Arc::new(NoCalls), None, how)
+    }
+
+    /// Archives what is due and compacts the log, as fast as it goes.
+    pub fn upkeep(&self, tell: &mut dyn FnMut(Compacted)) -> Result<Upkept, Failure> {
+        self.handle.upkeep(Effort::Full, tell).map_err(refused)
     }
 
     fn open_with(
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        open_index: fn(&Path) -> Option<Arc<SqliteIndex>>,
-        tree: TreeMode,
+        How { open_index, steps_per_second, work, tree }: How,
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -115,6 +175,8 @@ impl Data {
         let index = open_index(dir);
         let failed = index.clone();
         let options = Options {
+            steps_per_second,
+            work,
             index: index.map(|it| it as Arc<dyn Index>),
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
@@ -157,7 +219,7 @@ impl Data {
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
-        Data::open_shown(dir, args.connector(None)?, args.workflow(), args.tree())
+        Data::open(dir, args.connector(None)?, args.workflow(), args.tree())
     }
 
     /// Returns the same directory, in which somebody else acts.
@@ -191,6 +253,16 @@ impl Data {
         self.handle.start_instance(&self.ctx, machine, None, input).map_err(refused)
     }
 
+    /// As [`Data::start`], for an instance that has more tags and labels than its workflow.
+    pub fn start_marked(
+        &self,
+        machine: &Arc<Machine>,
+        input: Value,
+        marks: Marks,
+    ) -> Result<Started, Failure> {
+        self.handle.start_marked(&self.ctx, machine, None, input, marks).map_err(refused)
+    }
+
     /// Starts an instance and tells its id when it is durable.
     pub fn start_then(
         &self,
@@ -218,6 +290,39 @@ impl Data {
     ) -> Result<Snapshot, Failure> {
         self.handle.send(&self.ctx, id, event, data, event_id).map_err(refused)?;
         self.after(id)
+    }
+
+    /// Does something to an instance; returns the state after it.
+    pub fn command(
+        &self,
+        id: InstanceId,
+        command: Command,
+    ) -> Result<(Accepted, Snapshot), Failure> {
+        let accepted = self.handle.command(&self.ctx, id, command).map_err(refused)?;
+        Ok((accepted, self.after(id)?))
+    }
+
+    /// Does something to an instance and waits for what follows it.
+    pub fn command_and_wait(
+        &self,
+        id: InstanceId,
+        command: Command,
+        wait: &Wait,
+    ) -> Result<Waited, Failure> {
+        let waited =
+            self.handle.command_and_wait(&self.ctx, id, command, &wait.until, wait.timeout());
+        waited.map_err(refused)
+    }
+
+    /// Sends an event to every open instance that fits.
+    pub fn broadcast(
+        &self,
+        filter: &Filter,
+        event: &Text,
+        data: &Value,
+        key: Option<&str>,
+    ) -> Result<Broadcast, Failure> {
+        self.handle.broadcast(&self.ctx, filter, event, data, key).map_err(refused)
     }
 
     /// Sends an event and tells when it is durable.
@@ -464,7 +569,11 @@ fn refused(error: Error) -> Failure {
         "permission_denied" => Exit::Denied,
         _ => Exit::Finding,
     };
-    Failure::new(exit, error.code(), error.to_string())
+    let failure = Failure::new(exit, error.code(), error.to_string());
+    match &error {
+        Error::Rejected(why) => failure.with_details(serde_json::Value::from(&why.details)),
+        _ => failure,
+    }
 }
 
 /// A data directory opened for reading.
@@ -595,7 +704,7 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
     if !dir.join("log").is_dir() {
         return None;
     }
-    let (mut records, mut frames, mut damaged) = (0, 0, Vec::new());
+    let (mut records, mut frames, mut damaged) = (0_usize, 0, Vec::new());
     // Read before the end is looked for: a running process writes in the other order.
     let checkpoint = match ReadOnlyLog::open(dir).and_then(|it| it.checkpoint()) {
         Ok(found) => found.map(|(position, _)| position),
@@ -603,9 +712,10 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
     };
     let read = each_frame(dir, &mut |frame| {
         match frame {
-            Frame::Good { header, .. } => {
+            Frame::Good { lines, .. } => {
                 frames += 1;
-                records += u64::from(header.records);
+                // An empty line stands for a record that compaction dropped.
+                records += lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count();
             }
             Frame::Bad { why } => damaged.push(why),
         }
@@ -631,6 +741,53 @@ pub fn inspect(dir: &Path) -> Option<Result<String, Failure>> {
             Err(Failure::finding("data_directory_damaged", message))
         }
     })
+}
+
+/// Sizes of what a data directory holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of the log's segments.
+    pub log: u64,
+    /// Instances in the archive.
+    pub archived: u64,
+    /// Bytes of their files.
+    pub archive: u64,
+    /// Instances that are due for the archive.
+    pub due: u64,
+    /// Bytes of the log that compaction can free at present.
+    pub free: u64,
+}
+
+/// Finds out sizes without changing anything; nothing when there is no log.
+pub fn sizes(dir: &Path) -> Option<Result<Sizes, Failure>> {
+    dir.join("log").is_dir().then(|| {
+        let log = ReadOnlyLog::open(dir)?;
+        let found = dry_run(&log, &mut |_| ())?;
+        let archive = log.archive().map(|it| it.size()).transpose()?.unwrap_or_default();
+        Ok(Sizes {
+            log: log.bytes()?,
+            archived: archive.instances,
+            archive: archive.bytes,
+            due: traaviis_runtime::upkeep::due_count(&log, clock::now()).map_err(refused)?,
+            free: found.bytes_before.saturating_sub(found.bytes_after),
+        })
+    })
+}
+
+fn dry_run(log: &ReadOnlyLog, tell: &mut dyn FnMut(Compacted)) -> Result<Compacted, Failure> {
+    let pace = &mut |_| true;
+    Ok(log.compact(&mut Compaction { expired: &[], mode: Mode::DryRun, pace, tell })?)
+}
+
+/// Finds out what a compaction would free of what is archived, and how many instances are due.
+pub fn would_compact(
+    dir: &Path,
+    tell: &mut dyn FnMut(Compacted),
+) -> Result<(Compacted, u64), Failure> {
+    needs_log(dir)?;
+    let log = ReadOnlyLog::open(dir)?;
+    let due = traaviis_runtime::upkeep::due_count(&log, clock::now()).map_err(refused)?;
+    Ok((dry_run(&log, tell)?, due))
 }
 
 /// A directory that is removed when it is dropped.

@@ -1,6 +1,12 @@
 //! Workflow files: read, checked, compiled; findings told with file, line and column.
 
-use std::{collections::BTreeSet, fs, io::Read as _, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::json;
 use traaviis_engine::{Machine, expand};
@@ -17,6 +23,9 @@ use crate::{
     output::Output,
     terminal::{Ink, Style, quoted},
 };
+
+/// The file that commands take when none is named, as `init` writes it.
+const WORKFLOW_FILE: &str = "workflow.yaml";
 
 /// A file after reading and analysis.
 #[derive(Debug)]
@@ -90,6 +99,19 @@ impl Checked {
             value["hash"] = json!(definition.hash);
         }
         value
+    }
+}
+
+/// Returns the files that a command is about: those named, or the workflow of this folder.
+pub fn asked(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let own = PathBuf::from(WORKFLOW_FILE);
+    match files {
+        [] if own.is_file() => Ok(vec![own]),
+        [] => {
+            let message = format!("no file is named, and this folder has no `{WORKFLOW_FILE}`");
+            Err(Failure::usage(message))
+        }
+        named => Ok(named.to_vec()),
     }
 }
 

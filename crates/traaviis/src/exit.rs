@@ -53,12 +53,24 @@ pub struct Failure {
     pub code: String,
     /// What happened, where, and what to do next.
     pub message: String,
+    /// Facts for programs, such as the code of a validation; null when there are none.
+    pub details: serde_json::Value,
 }
 
 impl Failure {
     /// Returns a failure.
     pub fn new(exit: Exit, code: &str, message: impl Into<String>) -> Failure {
-        Failure { exit, code: code.into(), message: message.into() }
+        Failure { exit, code: code.into(), message: message.into(), details: Default::default() }
+    }
+
+    /// Returns the failure with facts for programs.
+    pub fn with_details(self, details: serde_json::Value) -> Failure {
+        Failure { details, ..self }
+    }
+
+    /// Returns the failure as programs read it.
+    pub fn to_json(&self) -> serde_json::Value {
+        error_json(&self.code, &self.message, &self.details)
     }
 
     /// Returns the failure for something wrong in what was given.
@@ -83,6 +95,15 @@ impl Failure {
         }
         Failure::new(Exit::Internal, "internal", format!("{error:#}"))
     }
+}
+
+/// Returns why something was refused as programs read it.
+pub fn error_json(code: &str, message: &str, details: &serde_json::Value) -> serde_json::Value {
+    let mut error = serde_json::json!({ "code": code, "message": message });
+    if !details.is_null() {
+        error["details"] = details.clone();
+    }
+    error
 }
 
 impl From<LogError> for Failure {

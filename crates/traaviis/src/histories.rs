@@ -16,9 +16,9 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Position,
-    index::{Query, Row},
+    index::{Count, Query, Row, count_rows},
 };
-use traaviis_runtime::{Fault, index::overlay::row_of, owner::definition_stream};
+use traaviis_runtime::{Fault, Summary, index::overlay::row_of, owner::definition_stream};
 
 use crate::{
     control::protocol::LIST_MAX,
@@ -146,6 +146,16 @@ impl Histories {
         Ok(Page { rows, damaged, unreadable, next })
     }
 
+    /// Counts instances by workflow, status and state.
+    pub fn count(&self, query: &Query) -> Result<Vec<Count>, Failure> {
+        if let Some(Ok(counts)) = self.lookup.as_ref().map(|it| it.count(&self.ctx, query)) {
+            return Ok(counts);
+        }
+        let whole = self.list()?.whole;
+        let rows: Vec<Row> = whole.iter().map(|it| row_of(it, None, 0)).collect();
+        Ok(count_rows(rows.iter().filter(|it| query.takes(it))))
+    }
+
     /// Returns the states of the open instances that wait for a person, oldest first.
     pub fn asking(&self) -> Result<Vec<Snapshot>, Failure> {
         let mut query = Query { asks: true, limit: LIST_MAX, ..Query::default() };
@@ -179,6 +189,35 @@ impl Histories {
         self.lookup.as_ref()?.row(&self.ctx, id).ok().flatten()
     }
 
+    /// Says whether an instance is archived.
+    pub fn is_archived(&self, id: InstanceId) -> Result<bool, Failure> {
+        match self.log.archive() {
+            Some(archive) => Ok(archive.holds(self.ctx.tenant(), id)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns archived instances in short, the highest id first; of a damaged one what is wrong.
+    pub fn archived(
+        &self,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Vec<(InstanceId, Result<Summary, Failure>)>, Failure> {
+        let Some(archive) = self.log.archive() else { return Ok(Vec::new()) };
+        let ids = archive.ids(&self.ctx, after, limit)?;
+        let read = |id| {
+            let found = match archive.get(&self.ctx, id) {
+                Ok(Some(history)) => serde_json::from_slice(&history.entry.summary)
+                    .map_err(|error| Failure::finding("archive_damaged", error.to_string())),
+                // It was deleted meanwhile.
+                Ok(None) => return None,
+                Err(error) => Err(error.into()),
+            };
+            Some((id, found))
+        };
+        Ok(ids.into_iter().filter_map(read).collect())
+    }
+
     /// Returns the state of every instance. A damaged one hides no other.
     pub fn list(&self) -> Result<Listed, Failure> {
         let mut folds: BTreeMap<InstanceId, Fold> = BTreeMap::new();
@@ -209,7 +248,15 @@ impl Histories {
                 fold.damage("history_broken", "records of it stand in a damaged place".into());
             }
         }
+        let has_archive = match self.log.archive() {
+            Some(archive) => !archive.is_empty()?,
+            None => false,
+        };
         for (id, Fold { snapshot, damage }) in folds {
+            // The log may still hold some of its records.
+            if has_archive && self.is_archived(id)? {
+                continue;
+            }
             match (damage, snapshot) {
                 (None, Some(snapshot)) => listed.whole.push(snapshot),
                 (None, None) => (),
@@ -225,15 +272,22 @@ impl Histories {
     /// Returns the metrics of the workflows that ask for them, read off the whole log.
     pub fn metrics(&self) -> Result<String, Failure> {
         let mut metrics = Metrics::default();
+        let archived: BTreeSet<InstanceId> = self.archived_ids()?.into_iter().collect();
         self.log.scan(0, &mut |line| {
             // What cannot be read is told by `ps` and `doctor`.
             if let Ok(key) = peek_line(line.bytes)
                 && key.tenant_id == self.ctx.tenant()
+                && !archived.contains(&key.instance_id)
                 && let Ok(record) = Record::read_line(line.bytes)
             {
                 metrics.record(&record);
             }
         })?;
+        for id in archived {
+            // A damaged one counts for nothing; `ps --archived` tells of it.
+            let records = self.records(id).unwrap_or_default();
+            records.iter().for_each(|record| metrics.record(record));
+        }
         Ok(metrics.text())
     }
 
@@ -247,6 +301,9 @@ impl Histories {
             && let Ok(mut ids) = lookup.ids(&self.ctx, &text.replace('-', ""), IDS_MAX)
         {
             ids.extend(self.faults.iter().map(|it| it.id));
+            if ids.is_empty() {
+                ids = self.archived_ids()?;
+            }
             return pick_id(text, &ids);
         }
         // Not only first records: of a damaged history, the beginning may be what is lost.
@@ -259,7 +316,15 @@ impl Histories {
                 ids.insert(key.instance_id);
             }
         })?;
+        ids.extend(self.archived_ids()?);
         pick_id(text, &ids.into_iter().collect::<Vec<_>>())
+    }
+
+    fn archived_ids(&self) -> Result<Vec<InstanceId>, Failure> {
+        match self.log.archive() {
+            Some(archive) => Ok(archive.ids(&self.ctx, None, usize::MAX)?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Returns the state of one instance.
@@ -277,6 +342,7 @@ impl Histories {
             Ok(Some(snapshot)) => Ok(snapshot),
             Ok(None) => Err(absent(&id.to_string())),
             // The list says the same of it, and where it breaks off.
+            Err(failure) if failure.code == "archive_damaged" => Err(failure),
             Err(failure) => {
                 let damaged = self.list()?.damaged;
                 Err(damaged.iter().find(|it| it.id == id).map_or(failure, Damaged::failure))

@@ -17,6 +17,11 @@ pub fn json(text: &str, what: &str) -> Result<Value, Failure> {
     })
 }
 
+/// Reads the payload of an event; null when there is none.
+pub fn payload(text: Option<&str>) -> Result<Value, Failure> {
+    text.map_or(Ok(Value::Null), |it| json(it, "the payload"))
+}
+
 /// Reads `-`, a file name, or JSON text.
 pub fn value(source: &str) -> Result<Value, Failure> {
     let (text, name) = match source {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{InstanceId, Span, Text, Value};
+use traaviis_model::{InstanceId, Span, Text, Value, record::PatchOp};
 use traaviis_runtime::Filter;
 
 use crate::{
@@ -49,6 +49,23 @@ pub enum Action {
         /// Payload.
         data: Value,
     },
+    /// Changes the data.
+    Edit {
+        /// How.
+        patch: Vec<PatchOp>,
+    },
+    /// Puts it into other states.
+    Move {
+        /// Which.
+        to: Vec<Text>,
+    },
+    /// Changes the tags.
+    Tag {
+        /// Tags that it shall have.
+        add: BTreeSet<Text>,
+        /// Tags that it shall not have.
+        remove: BTreeSet<Text>,
+    },
     /// Goes on with another version.
     Upgrade {
         /// Document of the version.
@@ -66,6 +83,9 @@ impl Action {
             Action::Retry => "retry",
             Action::Skip { .. } => "skip",
             Action::Send { .. } => "send",
+            Action::Edit { .. } => "edit",
+            Action::Move { .. } => "move",
+            Action::Tag { .. } => "tag",
             Action::Upgrade { .. } => "upgrade",
         }
     }
@@ -192,6 +212,7 @@ impl Job {
             denied: it.exit == Exit::Denied,
             code: it.code,
             message: it.message,
+            details: it.details,
         });
         let done = Done { instance, error };
         self.write(&serde_json::json!(done))?;

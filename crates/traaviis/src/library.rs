@@ -6,7 +6,7 @@
 //!
 //! A range is written as in Cargo (`1.2` means `^1.2`, `=1.2.3` exactly that, `>=1, <3`, `*`).
 //! A bare `NAME` means the highest version that is no pre-release; a pre-release is only found by a
-//! range that names one. Names are compared without case.
+//! range that names one. Names are compared without case. A component and a workflow may share one.
 //!
 //! Nothing is read before the first question, because most documents ask none. Files that are no
 //! documents of ours are passed over; those that do not parse are named when nothing is found.
@@ -64,6 +64,22 @@ struct Shelf {
     unreadable: Vec<String>,
 }
 
+/// What a document is looked for as: a component and a workflow may have the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Workflow,
+    Component,
+}
+
+impl Kind {
+    fn other(self) -> Kind {
+        match self {
+            Kind::Workflow => Kind::Component,
+            Kind::Component => Kind::Workflow,
+        }
+    }
+}
+
 static CATALOGUE: LazyLock<Shelf> = LazyLock::new(|| {
     let mut shelf = Shelf::default();
     catalogue::FILES.iter().for_each(|(file, text)| shelf.put(file, text));
@@ -85,13 +101,21 @@ impl Library {
         Library { folder: None, beside: OnceCell::new() }
     }
 
-    /// Returns the document that `NAME@RANGE` or `NAME` stands for; the error is one sentence.
+    /// Returns the workflow that `NAME@RANGE` or `NAME` stands for; the error is one sentence.
     pub fn find(&self, reference: &str) -> Result<&Entry, String> {
+        self.find_kind(reference, Kind::Workflow)
+    }
+
+    /// Returns a document of this kind; one of the other only if no shelf has such a one, so that
+    /// it can be said what it is.
+    fn find_kind(&self, reference: &str, kind: Kind) -> Result<&Entry, String> {
         let (name, range) = parse(reference)?;
         let beside = self.beside.get_or_init(|| self.read());
-        for shelf in [beside, &*CATALOGUE] {
-            if let Some(entry) = shelf.highest(name, range.as_ref())? {
-                return Ok(entry);
+        for kind in [kind, kind.other()] {
+            for shelf in [beside, &*CATALOGUE] {
+                if let Some(entry) = shelf.highest(name, range.as_ref(), kind)? {
+                    return Ok(entry);
+                }
             }
         }
         Err(self.absent(reference, name))
@@ -132,7 +156,7 @@ impl Library {
 
 impl expand::Shelf for Library {
     fn find(&self, reference: &str) -> Result<expand::Found<'_>, String> {
-        let entry = Library::find(self, reference)?;
+        let entry = self.find_kind(reference, Kind::Component)?;
         Ok(expand::Found { file: &entry.file, tree: &entry.tree })
     }
 }
@@ -171,16 +195,21 @@ impl Shelf {
         self.entries.iter().filter(move |it| it.name.eq_ignore_ascii_case(name))
     }
 
-    fn highest(&self, name: &str, range: Option<&VersionReq>) -> Result<Option<&Entry>, String> {
+    fn highest(
+        &self,
+        name: &str,
+        range: Option<&VersionReq>,
+        kind: Kind,
+    ) -> Result<Option<&Entry>, String> {
         let fits = |it: &&Entry| match range {
             Some(range) => range.matches(&it.version),
             None => it.version.pre.is_empty(),
         };
-        let Some(best) = self.named(name).filter(fits).max_by(|a, b| a.version.cmp(&b.version))
-        else {
+        let named = || self.named(name).filter(|it| it.is_component == (kind == Kind::Component));
+        let Some(best) = named().filter(fits).max_by(|a, b| a.version.cmp(&b.version)) else {
             return Ok(None);
         };
-        let mut same = self.named(name).filter(|it| it.version == best.version);
+        let mut same = named().filter(|it| it.version == best.version);
         match (same.next(), same.next()) {
             (Some(first), Some(second)) => Err(format!(
                 "`{name}` {} stands in two files, `{}` and `{}`; give one another version",

@@ -6,7 +6,7 @@ use std::{fmt, path::Path};
 use traaviis_model::{InstanceId, TenantCtx};
 use traaviis_ports::{
     Index as _, IndexError, LogStore as _,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 use traaviis_runtime::Handle;
 use traaviis_store::{ReadOnlyLog, SqliteIndex};
@@ -35,6 +35,14 @@ impl Lookup {
         match self {
             Lookup::Live(handle) => handle.page(ctx, query),
             Lookup::Resting(index) => index.list(ctx, query),
+        }
+    }
+
+    /// Counts the instances of a list without end.
+    pub fn count(&self, ctx: &TenantCtx, query: &Query) -> Result<Vec<Count>, IndexError> {
+        match self {
+            Lookup::Live(handle) => handle.count(ctx, query),
+            Lookup::Resting(index) => index.count(ctx, query),
         }
     }
 

@@ -34,10 +34,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, backup, bench as bench_command, bulk, cancel, compare, completions, diff, doctor,
-        edit, export, fmt, fork, graph, import, incidents, log, logs, metrics, move_to, new, pause,
-        ps, rebuild, replay, resolve, restore, retry, run, schedules, schema, send, show, simulate,
-        skip, tasks, test, upgrade, validate, version, view,
+        audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
+        completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, log, logs,
+        metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry, run,
+        schedules, schema, send, show, simulate, skip, tag, tasks, test, upgrade, validate,
+        version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -75,6 +76,9 @@ enum Command {
     Schedules(schedules::Args),
     Show(show::Args),
     Send(send::Args),
+    Broadcast(broadcast::Args),
+    Query(query::Args),
+    Tag(tag::Args),
     Resolve(resolve::Args),
     Retry(retry::Args),
     Skip(skip::Args),
@@ -100,6 +104,7 @@ enum Command {
     View(view::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -107,7 +112,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(tag::spelled_out(std::env::args_os())) {
         Ok(cli) => cli,
         Err(answer) => return told(&answer),
     };
@@ -127,6 +132,9 @@ fn main() -> ExitCode {
         Command::Schedules(args) => schedules::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
+        Command::Broadcast(args) => broadcast::run(args, &output),
+        Command::Query(args) => query::run(args, &output),
+        Command::Tag(args) => tag::run(args, &output),
         Command::Resolve(args) => resolve::run(args, &output),
         Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),
@@ -150,6 +158,7 @@ fn main() -> ExitCode {
         Command::View(args) => view::run(args, &output),
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
+        Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
         Command::Init(args) => new::init(args, &output),

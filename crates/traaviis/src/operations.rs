@@ -3,6 +3,7 @@
 
 mod again;
 mod fork;
+mod registry;
 pub mod tasks;
 
 use std::{
@@ -21,18 +22,18 @@ use traaviis_model::{
 use traaviis_ports::index::{Query, Row};
 use traaviis_runtime::index::overlay::row_of;
 
-use traaviis_runtime::{Filter, Summary};
+use traaviis_runtime::{Accepted, Command, Filter, Summary, Until};
 
 use crate::{
     clock,
     control::{
         client::Client,
-        protocol::{Ask, By, Decision, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter},
+        protocol::{Ask, By, Decision, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait},
     },
     data::{Data, Resting},
     exit::{Exit, Failure},
     histories::{Damaged, Histories, Place, absent, compile_document},
-    output::Output,
+    output::{self, Output},
     terminal::{clip, quoted},
     tree,
 };
@@ -117,6 +118,9 @@ impl Asker {
             part.iter().filter_map(|it| it.as_str().map(str::to_string)).collect();
         place.seq += lines.len() as Seq;
         place.position = answer["next"].as_u64().unwrap_or(position);
+        if answer["archived"] == true {
+            output::warn(format_args!("note: instance `{id}` is archived"));
+        }
         Ok(lines)
     }
 }
@@ -170,22 +174,32 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
     let result = changer.ask(ask);
     changer.close()?;
     let mut answer = result?;
+    let exit = match answer["waited"]["is_met"].as_bool() {
+        Some(false) => Exit::Finding,
+        _ => Exit::Ok,
+    };
     if output.is_json() {
         answer["live"] = json!(is_live);
         output.json(&answer);
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     let text = |key: &str| answer[key].as_str().unwrap_or_default().to_string();
     let place = match &*text("state") {
         "" => String::new(),
         state => format!(" in `{state}`"),
     };
+    let again = if answer["replayed"] == true { " before, and not again" } else { "" };
     output.line(&format!(
-        "{what}: {} is {}{place} at record {}",
+        "{what}{again}: {} is {}{place} at record {}",
         text("instance"),
         text("status"),
         answer["seq"]
     ));
+    if let (Exit::Finding, Ok(until)) =
+        (exit, serde_json::from_value(answer["waited"]["until"].clone()))
+    {
+        output.line(&missed(&until, &text("status")));
+    }
     let is_open = !matches!(&*text("status"), "completed" | "failed" | "compensated" | "cancelled");
     let dir = dir.display();
     if text("status") == "paused" {
@@ -198,13 +212,28 @@ pub fn change(args: &DataArgs, ask: Ask, what: &str, output: &Output) -> anyhow:
             "no process runs `{dir}`; it goes on with the next `traaviis run FILE --data {dir}`"
         ));
     }
-    Ok(Exit::Ok)
+    Ok(exit)
+}
+
+/// Says what a caller waited for in vain.
+fn missed(until: &Until, status: &str) -> String {
+    let place = match until {
+        Until::Step => "the step",
+        Until::Final => "the end",
+        Until::State(path) => &format!("state `{path}`"),
+    };
+    let is_open = Status::ALL.into_iter().any(|it| it.as_str() == status && !it.is_finished());
+    match is_open {
+        true => format!("the wait for {place} ran out; the event is taken all the same"),
+        false => format!("it ended without being in {place} between two steps"),
+    }
 }
 
 /// Answers a question. Changes need a runtime.
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
-        Ask::Ps { all, filter } => {
+        Ask::Ps { archived: true, filter, .. } => list_archived(histories, filter),
+        Ask::Ps { all, filter, .. } => {
             let mut listed = list(histories, all, filter)?;
             if let Some(status) = data.and_then(Data::tree) {
                 listed["tree"] = tree::status(&status);
@@ -214,7 +243,11 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
-            Ok(json!({ "snapshot": snapshot, "state": snapshot.state() }))
+            let mut answer = json!({ "snapshot": snapshot, "state": snapshot.state() });
+            if histories.is_archived(snapshot.id)? {
+                answer["archived"] = json!(true);
+            }
+            Ok(answer)
         }
         Ask::History { id, from, position } => {
             let id = histories.find(&id)?;
@@ -227,13 +260,33 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
                 .collect();
-            Ok(json!({ "lines": lines, "next": place.position }))
+            let mut answer = json!({ "lines": lines, "next": place.position });
+            if from <= 1 && histories.is_archived(id)? {
+                answer["archived"] = json!(true);
+            }
+            Ok(answer)
         }
         Ask::Definition { hash } => Ok(json!({ "definition": histories.definition(hash)? })),
-        Ask::Send { id, event, data: payload, event_id } => {
+        Ask::Send { id, event, data: payload, event_id, if_seq, wait } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
-            Ok(changed(&data.send_once(snapshot.id, &event, payload, event_id)?))
+            let event = Command::Event { event: event.into(), data: payload, id: event_id };
+            let command = match if_seq {
+                Some(seq) => Command::If { seq, command: Box::new(event) },
+                None => event,
+            };
+            send(histories, data, &snapshot, command, wait.as_ref())
         }
+        Ask::Broadcast { event, data: payload, filter, key } => {
+            registry::broadcast(data, &filter, &event, &payload, key.as_deref())
+        }
+        Ask::Query { id, select } => {
+            let snapshot = snapshot_of(histories, data, &id)?;
+            let found = traaviis_engine::query(&snapshot, &select);
+            let value = found.map_err(|error| Failure::finding(error.code(), error.to_string()))?;
+            Ok(json!({ "instance": snapshot.id, "seq": snapshot.seq, "value": value }))
+        }
+        Ask::Count { all, filter } => registry::count(histories, &query_of(all, &filter)),
+        Ask::Health => registry::health(histories, data),
         Ask::Cancel { id, terminate, reason } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             Ok(changed(&data.cancel(snapshot.id, terminate, reason.as_deref())?))
@@ -304,22 +357,11 @@ fn incidents_of(open: &[Snapshot]) -> Json {
 
 /// Returns a page of instances, shown oldest first.
 fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Failure> {
-    let ListFilter { workflow, status, state, correlation, limit, cursor } = filter;
+    let query = query_of(all, &filter);
+    let all_of_them = query_of(all, &ListFilter::default());
+    let cursor = query.after;
     let is_narrowed =
-        workflow.is_some() || status.is_some() || state.is_some() || correlation.is_some();
-    let query = Query {
-        workflow: workflow.map(Text::from),
-        statuses: match status {
-            Some(status) => vec![status],
-            None if all => Vec::new(),
-            None => Status::ALL.into_iter().filter(|it| !it.is_finished()).collect(),
-        },
-        state: state.map(Text::from),
-        correlation: correlation.map(Text::from),
-        asks: false,
-        after: cursor,
-        limit: if limit == 0 { LIST_DEFAULT } else { limit.min(LIST_MAX) },
-    };
+        Query { after: None, limit: all_of_them.limit, ..query.clone() } != all_of_them;
     let page = histories.page(&query)?;
     let now = clock::now();
     let item = |it: &Row| {
@@ -332,6 +374,7 @@ fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Fa
             "age_ms": now.since(it.created_at).as_millis(),
             "seq": it.seq,
             "correlation": it.correlation,
+            "tags": it.tags,
             "parent_id": it.parent,
         })
     };
@@ -352,6 +395,115 @@ fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Fa
     }));
     items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
     Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
+}
+
+/// Returns what a list asks the index for.
+fn query_of(all: bool, filter: &ListFilter) -> Query {
+    let text = |it: &Option<String>| it.as_deref().map(Text::from);
+    Query {
+        workflow: text(&filter.workflow),
+        version: text(&filter.version),
+        statuses: match filter.status {
+            Some(status) => vec![status],
+            None if all => Vec::new(),
+            None => Status::ALL.into_iter().filter(|it| !it.is_finished()).collect(),
+        },
+        state: text(&filter.state),
+        correlation: text(&filter.correlation),
+        tags: filter.tags.clone(),
+        asks: false,
+        after: filter.cursor,
+        limit: if filter.limit == 0 { LIST_DEFAULT } else { filter.limit.min(LIST_MAX) },
+    }
+}
+
+/// Sends an event, and waits for what follows when somebody wants to.
+fn send(
+    histories: &Histories,
+    data: &Data,
+    snapshot: &Snapshot,
+    command: Command,
+    wait: Option<&Wait>,
+) -> Result<Json, Failure> {
+    let Some(wait) = wait else {
+        let (accepted, after) = data.command(snapshot.id, command)?;
+        return Ok(sent(&after, accepted));
+    };
+    if let Until::State(path) = &wait.until
+        && !compile_document(&histories.definition(snapshot.definition_hash)?)?.has_state(path)
+    {
+        let message = format!("workflow `{}` has no state `{path}`", snapshot.workflow);
+        return Err(Failure::finding("validation_failed", message));
+    }
+    let waited = data.command_and_wait(snapshot.id, command, wait)?;
+    let mut answer = sent(&waited.snapshot, waited.accepted);
+    answer["waited"] = json!({ "until": wait.until, "is_met": waited.is_met });
+    Ok(answer)
+}
+
+fn sent(snapshot: &Snapshot, accepted: Accepted) -> Json {
+    let mut answer = changed(snapshot);
+    answer["accepted_at"] = json!(accepted.seq);
+    if accepted.replayed {
+        answer["replayed"] = json!(true);
+    }
+    answer
+}
+
+/// Returns a page of archived instances, shown oldest first.
+fn list_archived(histories: &Histories, filter: ListFilter) -> Result<Json, Failure> {
+    let limit = if filter.limit == 0 { LIST_DEFAULT } else { filter.limit.min(LIST_MAX) };
+    let takes = |it: &Summary| {
+        filter.workflow.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&it.workflow))
+            && filter.status.is_none_or(|status| status == it.status)
+            && filter.state.as_ref().is_none_or(|state| **state == *it.state)
+            && filter.version.as_ref().is_none_or(|version| **version == *it.version)
+            && filter.tags.iter().all(|tag| it.tags.contains(tag))
+            && filter
+                .correlation
+                .as_deref()
+                .is_none_or(|key| it.correlation.as_deref() == Some(key))
+    };
+    let (mut items, mut cursor, now) = (Vec::new(), filter.cursor, clock::now());
+    let next = loop {
+        let page = histories.archived(cursor, limit)?;
+        let is_last = page.len() < limit;
+        for (id, found) in page {
+            if items.len() == limit {
+                break;
+            }
+            cursor = Some(id);
+            match found {
+                Ok(it) if takes(&it) => items.push(json!({
+                    "id": it.id,
+                    "workflow": it.workflow,
+                    "version": it.version,
+                    "status": it.status,
+                    "state": it.state,
+                    "age_ms": now.since(it.created_at).as_millis(),
+                    "seq": it.seq,
+                    "correlation": it.correlation,
+                    "parent_id": it.parent_id,
+                    "archived": true,
+                })),
+                Ok(_) => {}
+                Err(failure) => items.push(json!({
+                    "id": id,
+                    "status": "damaged",
+                    "error": { "code": failure.code, "message": failure.message },
+                    "archived": true,
+                })),
+            }
+        }
+        if items.len() == limit {
+            break cursor;
+        }
+        if is_last {
+            break None;
+        }
+    };
+    items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    Ok(json!({ "instances": items, "unreadable": [], "next": next }))
 }
 
 /// Names the instances that a filter takes.

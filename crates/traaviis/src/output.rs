@@ -98,8 +98,7 @@ impl Output {
     /// Tells why the command did not do its work.
     pub fn failure(self, failure: &Failure) {
         let (code, message) = (&failure.code, &failure.message);
-        let is_told = self.is_json
-            && self.json(&serde_json::json!({ "error": { "code": code, "message": message } }));
+        let is_told = self.is_json && self.json(&serde_json::json!({ "error": failure.to_json() }));
         if !is_told {
             warn(format_args!("error: {message} ({code})"));
         }

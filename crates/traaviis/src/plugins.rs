@@ -10,7 +10,9 @@ use serde_json::{Value as Json, json};
 use traaviis_model::{
     Body, Record, Text, Value,
     definition::{Definition, Plugin},
+    privacy::PiiMode,
 };
+use traaviis_policy::pii::{Policy, redact};
 
 /// Returns the line that the logger of a document writes about a record.
 pub fn log_line(definition: &Definition, record: &Record, data: &Value) -> Option<Json> {
@@ -35,7 +37,10 @@ pub fn log_line(definition: &Definition, record: &Record, data: &Value) -> Optio
         "event": event,
     });
     if include_data {
-        line["data"] = json!(data);
+        // A log line is masked, whatever the records hold.
+        let policy = Policy::all(PiiMode::Mask);
+        let redacted = redact(data, &policy).map(|it| it.value);
+        line["data"] = json!(redacted.unwrap_or_default());
     }
     Some(line)
 }

@@ -99,6 +99,7 @@ impl Trace {
             | Body::Resumed { .. }
             | Body::DataEdited { .. }
             | Body::Moved { .. }
+            | Body::Tagged { .. }
             | Body::Upgraded(_)
             | Body::Forked(_)
             | Body::Retried(_)
@@ -188,6 +189,12 @@ impl Trace {
             }
             Body::Moved { to, reason } => {
                 format!("✎ moved to {}{}", states(to), because(Some(reason)))
+            }
+            Body::Tagged { add, remove } => {
+                let (add, remove) =
+                    (add.iter().map(|it| ('+', it)), remove.iter().map(|it| ('-', it)));
+                let tags = add.chain(remove).map(|(sign, it)| format!(" {sign}{it}"));
+                format!("✎ tags{}", tags.collect::<String>())
             }
             Body::Upgraded(it) => {
                 let how = if it.rollback { "back to" } else { "goes on with" };
@@ -290,6 +297,14 @@ impl Trace {
             Body::CompensationFailed { error, .. } => {
                 let error = error_text(error);
                 format!("{} {name}  cannot be undone: {error}", style.paint(Ink::Bad, "↩"))
+            }
+            Body::BudgetReserved(it) if it.max_tokens.is_some() || it.unpriced.is_some() => {
+                let cut = it.max_tokens.map(|it| format!("max_tokens cut to {it}"));
+                let unpriced = it.unpriced.as_ref().map(|model| {
+                    format!("model `{model}` has no known price and counts as nothing in `usd`")
+                });
+                let notes: Vec<String> = cut.into_iter().chain(unpriced).collect();
+                style.paint(Ink::Care, &format!("! {name}  {}", notes.join("; ")))
             }
             Body::BudgetExceeded(it) => {
                 let limit = it.limits.of(it.lacks).map(|limit| it.lacks.text(limit));

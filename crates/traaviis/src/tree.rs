@@ -39,11 +39,14 @@ impl TreeMode {
     /// Returns what a runtime needs to feed the tree of a directory.
     pub fn options(self, dir: &Path) -> Option<TreeOptions> {
         let policy = match self {
-            TreeMode::Lazy => Policy::Lazy,
-            TreeMode::Eager => Policy::Eager,
-            TreeMode::Off => return None,
+            TreeMode::Lazy => Some(Policy::Lazy),
+            TreeMode::Eager => Some(Policy::Eager),
+            TreeMode::Off => None,
         };
         let tree = Arc::new(LocalTree::open(dir));
+        if policy.is_none() && !tree.exists() {
+            return None;
+        }
         Some(TreeOptions { tree, policy, on_news: Arc::new(tell) })
     }
 }

@@ -9,7 +9,8 @@ use super::Finding;
 /// The allowed edges. The binary stands for "everything".
 const EDGES: &[(&str, &[&str])] = &[
     ("traaviis-model", &[]),
-    ("traaviis-engine", &["traaviis-model"]),
+    ("traaviis-policy", &["traaviis-model"]),
+    ("traaviis-engine", &["traaviis-policy", "traaviis-model"]),
     ("traaviis-design", &["traaviis-model", "traaviis-engine"]),
     ("traaviis-ports", &["traaviis-model"]),
     ("traaviis-store", &["traaviis-ports", "traaviis-model"]),
@@ -20,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "traaviis",
         &[
             "traaviis-model",
+            "traaviis-policy",
             "traaviis-engine",
             "traaviis-design",
             "traaviis-ports",

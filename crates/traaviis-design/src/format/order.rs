@@ -1,5 +1,6 @@
 //! The order of keys, taken from the JSON Schema of the language: what stands first there stands
-//! first here. `x-` keys and keys that the schema does not know come last, as they were.
+//! first here. `x-` keys and keys that the schema does not know come last, as they were; those of
+//! the document itself come after its labels.
 
 use std::sync::LazyLock;
 
@@ -39,12 +40,21 @@ impl Shape {
     }
 
     /// Returns the place of a key among the keys of the language.
+    ///
+    /// The `x-` keys of a document say something about the whole of it, as its labels do.
     pub(super) fn rank(self, key: &str) -> usize {
+        if key.starts_with("x-") && self.is_document() {
+            return self.rank("labels") + 1;
+        }
         let known = match self.get("properties").map(|it| &it.kind) {
             Some(NodeKind::Map(entries)) => entries.iter().position(|it| *it.0.text == *key),
             _ => None,
         };
-        known.unwrap_or(usize::MAX)
+        known.map_or(usize::MAX, |it| 2 * it)
+    }
+
+    fn is_document(self) -> bool {
+        self.schema.zip(SCHEMA.as_ref()).is_some_and(|(own, document)| std::ptr::eq(own, document))
     }
 
     /// Returns the shape of the value at a key.

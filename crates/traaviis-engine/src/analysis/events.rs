@@ -1,4 +1,4 @@
-//! W208: declared events that nothing uses; W210: subscriptions that deliver nothing.
+//! W208: declared events that nothing uses; W211: subscriptions that deliver nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ pub(super) fn check(chart: &Chart<'_>, found: &mut Vec<Diagnostic>) {
     for (at, subscription) in subscriptions.iter().enumerate() {
         if let Some((pointer, message)) = subscription.never(&subscriptions[..at]) {
             let hint = "an event arrives by the first subscription that fits; remove this one";
-            found.push(warning("W210", pointer, message, hint));
+            found.push(warning("W211", pointer, message, hint));
         }
     }
     let takers = Takers::of(chart);

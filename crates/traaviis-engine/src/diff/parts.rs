@@ -24,7 +24,7 @@ const WHOLE: [&str; 12] = [
     "subscribe",
 ];
 /// Keys of an event that say what it is.
-const OF_EVENT: [&str; 4] = ["schema", "source", "merge", "requires"];
+const OF_EVENT: [&str; 6] = ["schema", "source", "merge", "requires", "pii", "dedup_window"];
 /// Keys of a state that are compared as they are.
 const OF_STATE: [&str; 8] =
     ["type", "history", "status", "output", "unhandled", "budgets", "entry", "exit"];

@@ -5,18 +5,22 @@
 //! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
 //!   budget that lacks says what else follows ([`OnExceeded`]).
 //! - What undoes is charged and never refused; nothing may stay half done for want of budget.
+//! - Money and tokens are estimated ([`cost`](crate::cost)). A call that takes `max_tokens` is
+//!   given fewer before it is refused.
 
 use traaviis_model::{
     Body, EffectError, Seq, Span, Text, Value,
     budget::{Amounts, BudgetKind, BudgetScope, Limits},
     call::{GATE, default_timeout, is_between_instances},
     definition::OnExceeded,
+    limits::BUDGET_TOKENS_LEAST,
     record::{BudgetExceeded, BudgetReserved},
     snapshot::NodeStatus,
 };
 
 use super::{End, child_path, scope::descend};
 use crate::{
+    cost::{self, Estimate, Spent},
     machine::{EffectDef, EffectKind},
     step::{InternalEvent, Origin, Run},
 };
@@ -31,6 +35,26 @@ struct Charge {
     around: Vec<Around>,
     /// Its time limit, where time is counted.
     limit: Option<Span>,
+    /// What it may write, where that is less than it wanted.
+    max_tokens: Option<u64>,
+    unpriced: Option<Text>,
+}
+
+/// What an attempt is given that is about to begin.
+pub(super) struct Grant {
+    pub(super) timeout: Option<Span>,
+    pub(super) max_tokens: Option<u64>,
+}
+
+/// How an attempt ended, for what it cost.
+#[derive(Clone, Copy)]
+pub(crate) enum Ended<'v> {
+    /// With this value.
+    Done(&'v Value),
+    /// With this error.
+    Failed(&'v EffectError),
+    /// Nobody knows: it was called off, or the process died.
+    Unknown,
 }
 
 /// A budget around an attempt.
@@ -46,7 +70,7 @@ impl<'m> Run<'m> {
     /// follows has been done.
     pub(super) fn is_refused(&mut self, tree: Seq, path: &Text, timeout: Option<Span>) -> bool {
         // An attempt of unknown outcome has held its reservation until now.
-        self.settle_attempt(tree, path);
+        self.settle_attempt(tree, path, Ended::Unknown);
         if undoes(path) {
             return false;
         }
@@ -62,25 +86,23 @@ impl<'m> Run<'m> {
         true
     }
 
-    /// Reserves what an attempt may cost that was not refused; returns its time limit.
-    pub(super) fn reserve(
-        &mut self,
-        tree: Seq,
-        path: &Text,
-        timeout: Option<Span>,
-    ) -> Option<Span> {
-        let Some(Charge { amounts, around, limit }) = self.charge(tree, path, timeout) else {
-            return timeout;
+    /// Reserves what an attempt may cost that was not refused; returns what it is given.
+    pub(super) fn reserve(&mut self, tree: Seq, path: &Text, timeout: Option<Span>) -> Grant {
+        let Some(charge) = self.charge(tree, path, timeout) else {
+            return Grant { timeout, max_tokens: None };
         };
+        let Charge { amounts, around, limit, max_tokens, unpriced } = charge;
         let of = around.into_iter().map(|it| (it.scope, it.limits)).collect();
-        let reserved = BudgetReserved { tree, path: path.clone(), amounts, of };
+        let path = path.clone();
+        let reserved = BudgetReserved { tree, path, amounts, of, max_tokens, unpriced };
         self.emit(Body::BudgetReserved(Box::new(reserved)));
         // What is reserved is what it gets, also where a connector would give it longer.
-        limit.or(timeout)
+        Grant { timeout: limit.or(timeout), max_tokens }
     }
 
     fn charge(&self, tree: Seq, path: &Text, timeout: Option<Span>) -> Option<Charge> {
-        let kind = &*self.node(tree, path)?.kind;
+        let node = self.node(tree, path)?;
+        let kind = &*node.kind;
         if kind == GATE || is_between_instances(kind) {
             return None;
         }
@@ -91,16 +113,59 @@ impl<'m> Run<'m> {
         let is_timed = around.iter().any(|it| it.limits.wall_time_us.is_some());
         let limit = is_timed.then(|| timeout.unwrap_or_else(|| default_timeout(kind)));
         let wall_time_us = limit.map_or(0, |it| u64::try_from(it.0).unwrap_or(0));
-        let amounts = Amounts { calls: 1, wall_time_us, ..Amounts::default() };
-        Some(Charge { amounts, around, limit })
+        let mut amounts = Amounts { calls: 1, wall_time_us, ..Amounts::default() };
+        let counts = |kind| around.iter().any(|it| it.limits.of(kind).is_some());
+        let (in_usd, in_tokens) = (counts(BudgetKind::Usd), counts(BudgetKind::Tokens));
+        let estimate = if in_usd || in_tokens { cost::estimate(kind, &node.input) } else { None };
+        let (mut max_tokens, mut unpriced) = (None, None);
+        if let Some(estimate) = estimate {
+            let output = match estimate.can_shrink && !undoes(path) {
+                true => self.output_left(&estimate, &around),
+                false => estimate.output,
+            };
+            max_tokens = (output < estimate.output).then_some(output);
+            amounts.usd_micros = if in_usd { estimate.usd_micros(output) } else { 0 };
+            amounts.tokens = if in_tokens { estimate.tokens(output) } else { 0 };
+            unpriced = estimate.unpriced.filter(|_| in_usd);
+        }
+        Some(Charge { amounts, around, limit, max_tokens, unpriced })
+    }
+
+    /// Returns how many tokens a call may write: what it wants, or what every budget leaves, but
+    /// enough for an answer.
+    fn output_left(&self, estimate: &Estimate, around: &[Around]) -> u64 {
+        let wanted = estimate.output;
+        let within = |it: &Around| {
+            let budget = self.snapshot.budgets.with(&it.scope, it.limits);
+            estimate.output_within(budget.left(BudgetKind::Usd), budget.left(BudgetKind::Tokens))
+        };
+        let left = around.iter().map(within).min().unwrap_or(u64::MAX);
+        left.clamp(wanted.min(BUDGET_TOKENS_LEAST), wanted)
     }
 
     /// Settles what the attempt that ends now has cost.
-    pub(crate) fn settle_attempt(&mut self, tree: Seq, path: &Text) {
-        let Some(reservation) = self.node(tree, path).and_then(|it| it.reserved.clone()) else {
-            return;
+    pub(crate) fn settle_attempt(&mut self, tree: Seq, path: &Text, ended: Ended<'_>) {
+        let Some(node) = self.node(tree, path) else { return };
+        let Some(reservation) = &node.reserved else { return };
+        let spent = match (cost::estimate(&node.kind, &node.input), ended) {
+            // What a function of somebody calls `cost_usd` is no price of a model.
+            (None, _) | (_, Ended::Unknown) => Spent::default(),
+            (Some(estimate), Ended::Done(value)) => estimate.spent(value),
+            (Some(estimate), Ended::Failed(error)) => estimate.spent_by_failure(error),
         };
-        let cost = reservation.cost(self.now);
+        let limits = |kind| {
+            let mut budgets =
+                reservation.scopes.iter().filter_map(|it| self.snapshot.budgets.get(it));
+            budgets.any(|it| it.limits.of(kind).is_some())
+        };
+        let mut cost = reservation.cost(self.now);
+        if let Some(usd_micros) = spent.usd_micros.filter(|_| limits(BudgetKind::Usd)) {
+            cost.usd_micros = usd_micros;
+        }
+        if let Some(tokens) = spent.tokens.filter(|_| limits(BudgetKind::Tokens)) {
+            cost.tokens = tokens;
+        }
+        let reservation = reservation.clone();
         let before: Vec<_> = reservation
             .scopes
             .iter()

@@ -1,18 +1,24 @@
 //! Calls to the outside: schedule, start, outcome, retry, unknown outcomes.
 
 use traaviis_model::{
-    Body, Call, DeliveryClass, EffectError, Seq, Text, Value,
+    Body, Call, DeliveryClass, EffectError, Map, Seq, Text, Value,
     call::GATE,
     definition::{Backoff, Jitter, OnUnknown},
+    privacy::PiiMode,
     record::{Status, TimerKind},
     snapshot::NodeStatus,
     time::Span,
 };
 
-use super::{End, child::child_id};
+use super::{
+    End,
+    budget::{Ended, Grant},
+    child::child_id,
+};
 use crate::{
     expr::EvalError,
     machine::{CallParams, EffectDef, EffectKind, RetryDef, span_of},
+    privacy::redacted_call,
     step::{Request, Run},
 };
 
@@ -24,10 +30,16 @@ impl<'m> Run<'m> {
         def: &'m EffectDef,
         params: &'m CallParams,
     ) {
-        let (input, key) = match self.call_input(tree, path, params) {
+        let (mut input, key) = match self.call_input(tree, path, params) {
             Ok(found) => found,
             Err(error) => return self.fail_expression(tree, path, def, &error),
         };
+        if let Some(mode) = params.redact.input
+            && let Err(error) = redacted_call(mode, &mut input)
+        {
+            return self.finish_node(tree, path, def, End::Failed(error));
+        }
+        let input = Value::Map(input.into());
         self.emit(Body::EffectScheduled {
             tree,
             path: path.clone(),
@@ -43,9 +55,9 @@ impl<'m> Run<'m> {
         tree: Seq,
         path: &Text,
         params: &CallParams,
-    ) -> Result<(Value, Text), EvalError> {
+    ) -> Result<(Map, Text), EvalError> {
         let env = self.node_env(tree, path, None);
-        let mut input = traaviis_model::Map::new();
+        let mut input = Map::new();
         for (name, template) in &params.input {
             input.insert(name.clone(), template.render(&env)?);
         }
@@ -64,7 +76,7 @@ impl<'m> Run<'m> {
             let child = child_id(&self.snapshot, &key).to_string();
             input.insert("instance_id", Value::from(child));
         }
-        Ok((Value::Map(input.into()), key))
+        Ok((input, key))
     }
 
     /// Says whether a node above `path` can run its body more than once. A child that failed is
@@ -113,11 +125,16 @@ impl<'m> Run<'m> {
         let Some(node) = self.node(tree, path) else { return };
         let attempt = node.attempt + 1;
         let timeout = self.time_limit(tree, path, params);
-        let timeout = self.reserve(tree, path, timeout);
+        let Grant { timeout, max_tokens } = self.reserve(tree, path, timeout);
         self.emit(Body::EffectStarted { tree, path: path.clone(), attempt });
         let Some(node) = self.node(tree, path) else { return };
         let hosts = self.hosts_around(tree);
-        let call = Call { timeout, hosts, ..self.snapshot.call_of(tree, path, node) };
+        let mut call = Call { timeout, hosts, ..self.snapshot.call_of(tree, path, node) };
+        if let Some(max_tokens) = max_tokens {
+            let mut input = call.input.as_map().cloned().unwrap_or_default();
+            input.insert("max_tokens", Value::Int(i64::try_from(max_tokens).unwrap_or(i64::MAX)));
+            call.input = Value::Map(input.into());
+        }
         if let Some(spawn) = &params.spawn
             && let Err(error) = self.note_child((tree, path), &call.input, spawn)
         {
@@ -140,6 +157,11 @@ impl<'m> Run<'m> {
             EffectKind::Call(params) => Some((def, params)),
             _ => None,
         }
+    }
+
+    /// Returns what is done with personal data that comes back from a call.
+    pub(crate) fn redacted_out(&self, tree: Seq, path: &str) -> Option<PiiMode> {
+        self.params_of(tree, path)?.1.redact.output
     }
 
     /// A slot is free for a call that waits.
@@ -239,7 +261,7 @@ impl<'m> Run<'m> {
             return self.finish_node(tree, path, def, End::Failed(exhausted(retry, error)));
         }
         let delay = self.retry_delay(tree, path, retry, attempt, &error);
-        self.settle_attempt(tree, path);
+        self.settle_attempt(tree, path, Ended::Failed(&error));
         self.emit(Body::EffectAttemptFailed {
             tree,
             path: path.clone(),

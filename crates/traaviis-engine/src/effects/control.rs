@@ -7,7 +7,7 @@ use traaviis_model::{
     time::Timestamp,
 };
 
-use super::{End, child_path, gate::ask_input, is_undoing};
+use super::{End, budget::Ended, child_path, gate::ask_input, is_undoing};
 use crate::{
     expr::{EvalError, Expr},
     machine::{CaseTest, EffectDef, EffectKind, RetryDef},
@@ -644,7 +644,7 @@ impl<'m> Run<'m> {
             }
             // What is known to have happened is undone like the rest.
             if let Some(value) = self.value_held(tree, path) {
-                self.settle_attempt(tree, path);
+                self.settle_attempt(tree, path, Ended::Done(&value));
                 self.emit(Body::EffectCompleted { tree, path: path.clone(), value });
                 return;
             }
@@ -676,7 +676,7 @@ impl<'m> Run<'m> {
                 self.requests.extend(self.left_open(tree, path, node));
             }
         }
-        running.iter().for_each(|(tree, path)| self.settle_attempt(*tree, path));
+        running.iter().for_each(|(tree, path)| self.settle_attempt(*tree, path, Ended::Unknown));
     }
 }
 

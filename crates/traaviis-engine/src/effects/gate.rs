@@ -4,7 +4,7 @@
 //! needs no gates. Leaving is told after the commit, and lost with the process: gates begin anew.
 
 use traaviis_model::{
-    Map, Seq, Text, Value,
+    Body, Map, Seq, Text, Value,
     call::GATE,
     snapshot::{Node, NodeStatus, Tree},
 };
@@ -12,10 +12,13 @@ use traaviis_model::{
 use super::{End, child_path};
 use crate::{
     expr::EvalError,
-    gates::{ASK, Left},
+    gates::{ASK, CHANGES, Left},
     machine::{EffectDef, EffectKind},
     step::{Request, Run, StepEnv},
 };
+
+/// Event that is emitted when a circuit breaker opens, is tried or closes.
+const BREAKER_EVENT: &str = "traaviis.breaker";
 
 impl<'m> Run<'m> {
     /// Asks, then runs the body unless the answer is a value or an error.
@@ -35,13 +38,21 @@ impl<'m> Run<'m> {
             return;
         }
         if let Some(error) = self.failed_below(tree, path) {
+            if opened == 1 {
+                self.tell_breaker(error.details.get(CHANGES));
+            }
             return self.end_control(tree, path, def, End::Failed(error));
         }
         if opened == 1 {
-            if let Some(value) = self.value_of(tree, path, ASK).get("value") {
+            let answer = self.value_of(tree, path, ASK);
+            if let Some(value) = answer.get("value") {
                 return self.end_control(tree, path, def, End::Completed(value.clone()));
             }
             self.poll(tree, &child_path(path, &body.segment), body);
+            // Once, however often a full step makes it come here again.
+            if self.counts(tree, path).1 == 2 {
+                self.tell_breaker(answer.get(CHANGES));
+            }
         }
         let (running, opened) = self.counts(tree, path);
         if running > 0 || opened < 2 || self.is_over(tree, path) {
@@ -52,6 +63,14 @@ impl<'m> Run<'m> {
             None => End::Completed(self.value_of(tree, path, &body.segment)),
         };
         self.end_control(tree, path, def, end);
+    }
+
+    /// Emits how a breaker has changed.
+    fn tell_breaker(&mut self, changes: Option<&Value>) {
+        for data in changes.and_then(Value::as_list).unwrap_or_default() {
+            let event = BREAKER_EVENT.into();
+            self.emit(Body::Emitted { event, data: data.clone(), subject: None });
+        }
     }
 
     /// Tells the gate that a body which was let in has ended.

@@ -6,6 +6,7 @@ use super::End;
 use crate::{
     expr::{EvalError, Template},
     machine::{EffectDef, EffectKind},
+    privacy::logged,
     step::Run,
 };
 
@@ -59,10 +60,7 @@ impl<'m> Run<'m> {
             EffectKind::Log { level, message, data } => {
                 let message = crate::step::text_of(&render(self, message)?);
                 let data = render(self, data)?;
-                return Ok((
-                    Value::Null,
-                    Some(Body::Logged { level: level.clone(), message, data }),
-                ));
+                return Ok((Value::Null, Some(logged(level, &message, &data))));
             }
             EffectKind::Emit { event, data, subject } => {
                 let data = render(self, data)?;

@@ -9,6 +9,7 @@ use traaviis_model::{
     document::tree::{Node, NodeKind},
 };
 
+use super::wrap::Moved;
 use crate::expr::{
     compile::loop_kind,
     lexer::closing_brace,
@@ -23,6 +24,8 @@ pub(super) struct Names<'a> {
     pub params: Option<&'a Node>,
     /// Where the component's top states stand: empty, or a path that ends with a dot.
     pub above: &'a str,
+    /// Where states of the document have gone; none for a component.
+    pub moved: Option<&'a Moved>,
 }
 
 struct Edit {
@@ -260,14 +263,22 @@ impl Walk<'_> {
 
     fn in_state(&mut self, node: &parser::Node, args: &[parser::Node]) -> Result<(), String> {
         let [parser::Node { kind: Kind::Literal(path), start, end, .. }] = args else {
+            let place = match self.names.moved {
+                Some(_) => "beside a component in a region of its own",
+                None => "in a component",
+            };
             return Err(format!(
-                "`in_state` in a component takes a literal path, not what starts at byte {}",
+                "`in_state` {place} takes a literal path, not what starts at byte {}",
                 node.start
             ));
         };
         if let Some(path) = path.as_str() {
             let prefix = self.names.data.map(|it| format!("{it}_")).unwrap_or_default();
-            let text = quoted(&format!("{}{prefix}{path}", self.names.above));
+            let text = match self.names.moved {
+                Some(moved) => moved.path(path),
+                None => format!("{}{prefix}{path}", self.names.above),
+            };
+            let text = quoted(&text);
             self.edits.push(Edit { start: *start, end: *end, text });
         }
         Ok(())
@@ -329,7 +340,7 @@ mod tests {
             ("deep", Value::map([("list", Value::list([Value::from(1)]))])),
         ]);
         let params = Node::from_value(&params);
-        let names = Names { data: Some("T"), params: Some(&params), above: "up." };
+        let names = Names { data: Some("T"), params: Some(&params), above: "up.", moved: None };
         for (source, expected) in cases {
             let found = expression(source, &names).unwrap_or_else(|it| format!("! {it}"));
             assert_eq!(found, *expected, "{source}");
@@ -383,7 +394,7 @@ mod tests {
     #[test]
     fn templates_keep_what_they_do_not_name() {
         let params = Node::from_value(&Value::map([("n", Value::from(3))]));
-        let names = Names { data: Some("T"), params: Some(&params), above: "up." };
+        let names = Names { data: Some("T"), params: Some(&params), above: "up.", moved: None };
         for (text, expected) in [
             ("${param.n}", "3"),
             ("${data.a}", "\"${data.T.a}\""),

@@ -6,12 +6,28 @@ use traaviis_model::{
 };
 
 use super::{
-    Finding, Rename, empty_map, expression, finding, key_like, map_values, parameters, put, retext,
-    text_at,
+    Finding, Rename, cases, empty_map, expression, finding, key_like, map_values, parameters, put,
+    rename::each, retext, text_at,
 };
 
 /// What every expression may read, and so what the value of a parameter may.
 const READABLE: &[&str] = &["data", "input", "tenant", "workflow", "now", "param"];
+
+/// Says whether the state that is to take a region has none yet.
+pub(super) fn needs_regions(host: &Node, item: &Node) -> bool {
+    let at = text_at(item, "at").map(|it| without_hash(it));
+    let state = at.iter().flat_map(|it| it.split('.')).try_fold(host, |state, name| {
+        let (_, states) = state.entry("states")?;
+        states.entry(name).map(|(_, it)| it)
+    });
+    let kind = state.map(|it| text_at(it, "type").map_or("", |it| &**it));
+    is_region(item) && kind == Some("")
+}
+
+/// Says whether a component becomes a region of its own.
+pub(super) fn is_region(item: &Node) -> bool {
+    text_at(item, "mode").is_some_and(|it| &**it == "region")
+}
 
 /// Returns `part` with the names it has in the document that uses it as `item` says.
 pub(super) fn prepare(item: &Node, prefix: &str, part: &Node) -> Result<Node, Vec<Finding>> {
@@ -23,7 +39,10 @@ pub(super) fn prepare(item: &Node, prefix: &str, part: &Node) -> Result<Node, Ve
         above: place.above,
         exits: exits(item, part, &mut found),
         events: pairs(item, "events").collect(),
-        params: &params,
+        params: Some(&params),
+        moved: None,
+        here: Vec::new(),
+        tops: tops(part),
         in_named_effect: false,
         found,
         met: Default::default(),
@@ -72,8 +91,12 @@ pub(super) fn merge(
     host.states(part, &Place::of(item, prefix), prefix);
     host.events(part);
     host.section(part, "effects", "effect");
-    host.validations(part);
+    host.list(part, "validations");
+    host.list(part, "triggers");
     host.data(part, prefix);
+    if text_at(item, "tests").is_none_or(|it| &**it == "merge") {
+        host.tests(part);
+    }
     host.found
 }
 
@@ -88,7 +111,7 @@ struct Place {
 
 impl Place {
     fn of(item: &Node, prefix: &str) -> Place {
-        let is_region = text_at(item, "mode").is_some_and(|it| &**it == "region");
+        let is_region = is_region(item);
         let at = text_at(item, "at").map(|it| without_hash(it));
         let mut above = at.as_ref().map(|it| format!("{it}.")).unwrap_or_default();
         if is_region {
@@ -98,7 +121,7 @@ impl Place {
     }
 }
 
-fn without_hash(path: &str) -> Text {
+pub(super) fn without_hash(path: &str) -> Text {
     path.strip_prefix('#').unwrap_or(path).into()
 }
 
@@ -194,12 +217,61 @@ pub(super) fn renamed<'a>(rename: &mut Rename<'a>, part: &'a Node) -> Node {
             "initial" => rename.template(it),
             _ => it.clone(),
         }),
+        "tests" => cases::tests(rename, it, part.entry("initial").map(|(_, it)| it)),
+        "triggers" | "subscribe" => each(it, |it| heard(rename, it)),
+        "output" => rename.template(it),
+        "migrations" => each(it, |it| migration(rename, it)),
+        _ => it.clone(),
+    })
+}
+
+/// Renames a trigger or subscription; the events they name are those of others.
+fn heard(rename: &mut Rename<'_>, it: &Node) -> Node {
+    map_values(it, |key, it| match key {
+        "match" => rename.cel(it),
+        "as" => rename.event_name(it),
+        "event" => it.clone(),
+        _ => rename.template(it),
+    })
+}
+
+fn migration(rename: &mut Rename<'_>, it: &Node) -> Node {
+    map_values(it, |key, it| match key {
+        "states" => map_values(it, |_, it| match it.as_text() {
+            Some(text) => retext(it, rename.path(text).into()),
+            None => it.clone(),
+        }),
+        "defer_when" => rename.cel(it),
+        "data" => rename.template(it),
+        _ => it.clone(),
+    })
+}
+
+/// Returns the names of the states at the top.
+pub(super) fn tops(part: &Node) -> Vec<Text> {
+    let states = part.entry("states").map_or(&[][..], |(_, it)| it.entries());
+    states.iter().map(|(key, _)| key.text.clone()).collect()
+}
+
+/// Renames where an entry of `components` stands and leads, when states have gone elsewhere.
+pub(super) fn moved_item(item: &Node, moved: &super::wrap::Moved) -> Node {
+    let path = |it: &Node| match it.as_text() {
+        Some(text) => retext(it, moved.path(text).into()),
+        None => it.clone(),
+    };
+    map_values(item, |key, it| match key {
+        "at" => path(it),
+        "targets" => map_values(it, |_, it| path(it)),
         _ => it.clone(),
     })
 }
 
 fn initial(rename: &Rename<'_>, it: &Node) -> Node {
-    it.as_text().map_or_else(|| it.clone(), |text| retext(it, rename.prefixed(text)))
+    let name = |text: &Text| match rename.moved {
+        Some(moved) => moved.initial(&[], text),
+        None => rename.prefixed(text),
+    };
+    it.as_text().map_or_else(|| it.clone(), |text| retext(it, name(text)))
 }
 
 /// Renames a validation; for a component, all events are those of the component.
@@ -262,8 +334,7 @@ impl Host<'_> {
         let kind = text_at(state, "type").map(|it| it.to_string()).unwrap_or_default();
         let wrong = match (is_region, &*kind) {
             (_, "final" | "history") => Some("a final or history state takes no component"),
-            (true, "parallel") | (false, "") => None,
-            (true, _) => Some("a region needs a parallel state at `at`"),
+            (true, _) | (false, "") => None,
             (false, _) => Some("a parallel state takes a component only with `mode: region`"),
         };
         if let Some(message) = wrong {
@@ -312,16 +383,27 @@ impl Host<'_> {
         }
     }
 
-    fn validations(&mut self, part: &Node) {
-        let Some((_, added)) = part.entry("validations") else { return };
-        if self.host.entry("validations").is_none() {
-            let none = Node { kind: NodeKind::List(Vec::new()), ..*added };
-            put(self.host, key_like("validations", added), none);
+    fn list(&mut self, part: &Node, section: &str) {
+        let Some((_, added)) = part.entry(section) else { return };
+        self.items(section, added, added.items().to_vec());
+    }
+
+    fn tests(&mut self, part: &Node) {
+        let Some((_, added)) = part.entry("tests") else { return };
+        let tests = cases::with_input(added, self.host);
+        self.items("tests", added, tests);
+    }
+
+    fn items(&mut self, section: &str, at: &Node, added: Vec<Node>) {
+        if added.is_empty() {
+            return;
         }
-        if let Some(NodeKind::List(items)) =
-            self.host.entry_mut("validations").map(|it| &mut it.kind)
-        {
-            items.extend(added.items().iter().cloned());
+        if self.host.entry(section).is_none() {
+            let none = Node { kind: NodeKind::List(Vec::new()), ..*at };
+            put(self.host, key_like(section, at), none);
+        }
+        if let Some(NodeKind::List(items)) = self.host.entry_mut(section).map(|it| &mut it.kind) {
+            items.extend(added);
         }
     }
 

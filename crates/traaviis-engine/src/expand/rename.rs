@@ -18,6 +18,7 @@ use super::{
     Finding,
     expression::{self, Names},
     is_map, map_values, retext,
+    wrap::{MAIN, Moved},
 };
 use crate::machine::is_reserved;
 
@@ -31,8 +32,14 @@ pub(super) struct Rename<'a> {
     pub exits: BTreeMap<Text, Option<Text>>,
     /// Names of events that are not prefixed.
     pub events: BTreeMap<Text, Text>,
-    /// Values of its parameters.
-    pub params: &'a Node,
+    /// Values of its parameters; none where `param` stays.
+    pub params: Option<&'a Node>,
+    /// Where states of the document have gone; none for a component.
+    pub moved: Option<&'a Moved>,
+    /// Names from the top down to the state that is being renamed.
+    pub here: Vec<Text>,
+    /// Names of its top states.
+    pub tops: Vec<Text>,
     /// Inside a named effect `param` belongs to `use`.
     pub in_named_effect: bool,
     /// What could not be renamed.
@@ -50,8 +57,11 @@ impl<'a> Rename<'a> {
         levels.push(written);
         let is_top = levels.len() == 1;
         let entries = written.entries().iter().map(|(key, state)| {
+            self.here.push(key.text.clone());
             let key = if is_top { renamed(key, self.prefixed(&key.text)) } else { key.clone() };
-            (key, self.state(state, levels))
+            let state = self.state(state, levels);
+            self.here.pop();
+            (key, state)
         });
         let kind = NodeKind::Map(entries.collect());
         levels.pop();
@@ -62,15 +72,15 @@ impl<'a> Rename<'a> {
         map_values(written, |key, it| match key {
             "states" => self.states(it, levels),
             "on" => self.on(it, levels),
-            "always" | "onDone" | "onError" => self.candidates(it, levels),
+            "always" | "onError" => self.candidates(it, levels),
+            "onDone" => self.on_done(it, levels),
             "after" => self.after(it, levels),
             "entry" | "exit" | "actions" => self.actions(it),
-            "initial" if is_map(it) => {
-                map_values(
-                    it,
-                    |key, it| if key == "actions" { self.actions(it) } else { it.clone() },
-                )
-            }
+            "initial" if is_map(it) => map_values(it, |key, it| match key {
+                "actions" => self.actions(it),
+                _ => self.initial(it),
+            }),
+            "initial" => self.initial(it),
             "target" => self.targets(it, levels),
             "invoke" => each(it, |it| self.invoke(it, levels)),
             "output" => self.template(it),
@@ -100,6 +110,19 @@ impl<'a> Rename<'a> {
             }
         }
         Node { kind: NodeKind::Map(entries), ..*written }
+    }
+
+    /// Renames what follows the end of a state; it goes along with the states below.
+    fn on_done(&mut self, written: &Node, levels: &Levels<'a>) -> Node {
+        let is_moved = self.moved.is_some_and(|it| it.is_at(&self.here));
+        if is_moved {
+            self.here.push(MAIN.into());
+        }
+        let candidates = self.candidates(written, levels);
+        if is_moved {
+            self.here.pop();
+        }
+        candidates
     }
 
     fn after(&mut self, written: &'a Node, levels: &mut Levels<'a>) -> Node {
@@ -140,6 +163,16 @@ impl<'a> Rename<'a> {
         }
     }
 
+    /// Renames what an `initial` names below the state it belongs to.
+    fn initial(&self, it: &Node) -> Node {
+        let Some(moved) = self.moved else { return it.clone() };
+        match &it.kind {
+            NodeKind::List(_) => each(it, |it| self.initial(it)),
+            NodeKind::String(text) => retext(it, moved.initial(&self.here, text)),
+            _ => it.clone(),
+        }
+    }
+
     fn targets(&mut self, written: &Node, levels: &Levels<'a>) -> Node {
         match &written.kind {
             NodeKind::List(_) => each(written, |it| self.targets(it, levels)),
@@ -160,6 +193,10 @@ impl<'a> Rename<'a> {
     ///
     /// What is neither there nor an exit must not be looked up among the states of the workflow.
     fn target(&self, text: &Text, levels: &Levels<'a>) -> Option<Text> {
+        if let Some(moved) = self.moved {
+            let level = levels.iter().rposition(|it| has_state(it, text));
+            return Some(moved.target(&self.here, text, level));
+        }
         if let Some(path) = text.strip_prefix('#') {
             return Some(format!("#{}", self.path(path)).into());
         }
@@ -326,13 +363,20 @@ impl<'a> Rename<'a> {
 
     /// Returns the path of a state of the component.
     pub fn path(&self, path: &str) -> String {
-        format!("{}{}", self.above, self.prefixed(path))
+        match self.moved {
+            Some(moved) => moved.path(path),
+            None => format!("{}{}", self.above, self.prefixed(path)),
+        }
     }
 
     /// Returns the name of an event.
     pub fn event(&mut self, name: &str) -> Text {
         if let Some(path) = name.strip_prefix("done.state.") {
-            return format!("done.state.{}", self.path(path)).into();
+            let path = match self.moved {
+                Some(moved) => moved.done(path),
+                None => self.path(path),
+            };
+            return format!("done.state.{path}").into();
         }
         if let Some(own) = self.events.get(name) {
             self.met.insert(name.into());
@@ -356,7 +400,7 @@ impl<'a> Rename<'a> {
     /// Returns what a descriptor becomes: the first is its own, others are events that were given
     /// names outside of the component's.
     pub fn descriptor(&mut self, text: &str) -> Vec<Text> {
-        let Some(prefix) = self.prefix else { return vec![text.into()] };
+        let Some(prefix) = self.prefix else { return vec![self.event(text)] };
         let family = match text.strip_suffix(".*") {
             Some(family) if !is_reserved(family) => family,
             None if text == "*" => "",
@@ -375,7 +419,7 @@ impl<'a> Rename<'a> {
         std::iter::once(own).chain(named.map(|(_, ours)| ours.clone())).collect()
     }
 
-    fn event_name(&mut self, it: &Node) -> Node {
+    pub fn event_name(&mut self, it: &Node) -> Node {
         match &it.kind {
             NodeKind::List(_) => each(it, |it| self.event_name(it)),
             NodeKind::String(text) if text.contains("${") => {
@@ -446,12 +490,13 @@ impl<'a> Rename<'a> {
         // Borrowed for one call only, which is why it is made anew.
         Names {
             data: self.prefix,
-            params: (!self.in_named_effect).then_some(self.params),
+            params: self.params.filter(|_| !self.in_named_effect),
             above: &self.above,
+            moved: self.moved,
         }
     }
 
-    fn fail(&mut self, it: &Node, message: String) {
+    pub fn fail(&mut self, it: &Node, message: String) {
         self.found.push(super::finding("E120", it, message));
     }
 }
@@ -466,12 +511,12 @@ fn has_state(states: &Node, path: &str) -> bool {
     })
 }
 
-fn renamed(key: &Key, text: Text) -> Key {
+pub(super) fn renamed(key: &Key, text: Text) -> Key {
     Key { text, ..*key }
 }
 
 /// Returns a list with each item changed; a single value counts as its only item.
-fn each(it: &Node, mut change: impl FnMut(&Node) -> Node) -> Node {
+pub(super) fn each(it: &Node, mut change: impl FnMut(&Node) -> Node) -> Node {
     match &it.kind {
         NodeKind::List(items) => {
             Node { kind: NodeKind::List(items.iter().map(change).collect()), ..*it }

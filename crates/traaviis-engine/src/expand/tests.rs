@@ -1,5 +1,7 @@
 //! Components through the eyes of an author: texts in, the expanded document or findings out.
 
+mod random;
+
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
@@ -167,7 +169,125 @@ fn regions_and_states_take_components() {
     check(
         "initial: s\nstates: {s: {}}\ncomponents: [{use: T, as: t, at: s, mode: region}, {use: T, as: u, at: t}]",
         &[part],
-        expect![[r#"host: 6:34: E120 a region needs a parallel state at `at`"#]],
+        expect!["host: 6:72: E102 `t` is no state of this document; write its path from the top"],
+    );
+}
+
+const WATCH: &str = "kind: component, name: W, initial: a, exits: [out], events: {stop: {}, on: {}}, states: {a: {on: {stop: out, on: b}}, b: {type: final}}";
+
+/// Everything that the document says of its states is said of where they are now.
+#[test]
+fn a_region_stands_beside_states_that_had_none() {
+    check(
+        "initial: s.a\nevents: {go: {}, on: {}}\nstates: {s: {initial: a, onDone: [{target: .b, guard: data.again}, {target: e}], on: {go: .b, on: .a}, \
+         states: {a: {on: {go: b, on: s.b}, always: {target: e, guard: \"in_state('s.b') && in_state('s')\"}}, b: {initial: c, states: {c: {type: final}}, onDone: s}}}, \
+         t: {on: {go: s.b.c, done.state.s.b: s, done.state.s: e}}, e: {type: final}}\n\
+         data: {initial: {again: false}}\n\
+         migrations: [{from: '<1.0.0', states: {old: s.b}}]\n\
+         tests: [{name: one, expect: {state: [s.a, s], budgets: {s.b: {}, run: {}}}}]\n\
+         components: [{use: W, as: w, at: s, mode: region, targets: {out: s.b}}, {use: W, as: v, at: s.b, targets: {out: t}}]",
+        &[WATCH],
+        expect![[
+            r##"{"initial":"s.main.a","events":{"go":{},"on":{},"w.stop":{},"w.on":{},"v.stop":{},"v.on":{}},"states":{"s":{"on":{"go":".main.b","on":".main.a"},"type":"parallel","states":{"main":{"initial":"a","states":{"a":{"on":{"go":"b","on":"#s.main.b"},"always":{"target":"e","guard":"in_state(\"s.main.b\") && in_state(\"s\")"}},"b":{"initial":"c","states":{"c":{"type":"final"},"v_a":{"on":{"v.stop":"#t","v.on":"#s.main.b.v_b"}},"v_b":{"type":"final"}},"onDone":"s"}},"onDone":[{"target":".b","guard":"data.again"},{"target":"e"}]},"w":{"initial":"w_a","states":{"w_a":{"on":{"w.stop":"#s.main.b","w.on":"#s.w.w_b"}},"w_b":{"type":"final"}}}}},"t":{"on":{"go":"#s.main.b.c","done.state.s.main.b":"s","done.state.s.main":"e"}},"e":{"type":"final"}},"data":{"initial":{"again":false,"w":{},"v":{}}},"migrations":[{"from":"<1.0.0","states":{"old":"s.main.b"}}],"tests":[{"name":"one","expect":{"state":["s.main.a","s"],"budgets":{"s.main.b":{},"run":{}}}}]}"##
+        ]],
+    );
+    check(
+        "initial: a\nstates: {a: {always: e}, e: {type: final}}\n\
+         components: [{use: W, as: w, mode: region, targets: {out: e}, events: {on: go}}, {use: W, as: v, mode: region, targets: {out: a}}]",
+        &[WATCH],
+        expect![[
+            r##"{"initial":"all","states":{"all":{"type":"parallel","states":{"main":{"initial":"a","states":{"a":{"always":"e"}}},"w":{"initial":"w_a","states":{"w_a":{"on":{"w.stop":"#e","go":"#all.w.w_b"}},"w_b":{"type":"final"}}},"v":{"initial":"v_a","states":{"v_a":{"on":{"v.stop":"#all.main.a","v.on":"#all.v.v_b"}},"v_b":{"type":"final"}}}}},"e":{"type":"final"}},"events":{"w.stop":{},"go":{},"v.stop":{},"v.on":{}},"data":{"initial":{"w":{},"v":{}}}}"##
+        ]],
+    );
+    // A state without children has an empty region beside the new one.
+    check(
+        "initial: a\nstates: {a: {on: {w.stop: t}}, t: {type: final}}\n\
+         components: [{use: W, as: w, at: a, mode: region, targets: {out: t}}]",
+        &[WATCH],
+        expect![[
+            r##"{"initial":"a","states":{"a":{"on":{"w.stop":"t"},"type":"parallel","states":{"main":{},"w":{"initial":"w_a","states":{"w_a":{"on":{"w.stop":"#t","w.on":"#a.w.w_b"}},"w_b":{"type":"final"}}}}},"t":{"type":"final"}},"events":{"w.stop":{},"w.on":{}},"data":{"initial":{"w":{}}}}"##
+        ]],
+    );
+}
+
+#[test]
+fn a_region_is_refused_where_there_is_no_room() {
+    let uses =
+        |rest: &str| format!("components: [{{use: W, mode: region, targets: {{out: e}}, {rest}}}]");
+    for (host, expected) in [
+        (
+            format!("initial: e\nstates: {{e: {{type: final}}}}\n{}", uses("as: w")),
+            expect!["host: 6:60: E120 the document starts in a final state, so no region runs"],
+        ),
+        (
+            format!("initial: a\nstates: {{a: {{}}, e: {{type: final}}}}\n{}", uses("as: main")),
+            expect![
+                "host: 6:60: E120 `main` is the region of the states that are there already; use the component under another name with `as`"
+            ],
+        ),
+        (
+            format!(
+                "initial: a\nstates: {{a: {{}}, e: {{type: final}}}}\n{}",
+                uses("as: w, at: e")
+            ),
+            expect!["host: 6:67: E120 a final or history state takes no component"],
+        ),
+        (
+            format!("initial: all\nstates: {{all: {{}}, e: {{type: final}}}}\n{}", uses("as: w")),
+            expect![
+                "host: 6:60: E120 the state `all` exists, and the regions would stand in one; rename it, or name a state in `at`"
+            ],
+        ),
+        (
+            format!(
+                "initial: a\nstates: {{a: {{always: {{target: e, guard: in_state(input.s)}}}}, e: {{type: final}}}}\n{}",
+                uses("as: w")
+            ),
+            expect![
+                "host: 5:41: E120 `in_state` beside a component in a region of its own takes a literal path, not what starts at byte 0"
+            ],
+        ),
+    ] {
+        check(&host, &[WATCH], expected);
+    }
+}
+
+#[test]
+fn tests_of_a_component_start_where_it_starts() {
+    let part = "kind: component, name: T, initial: a, exits: [out], parameters: {properties: {d: {}}}, events: {go: {}}, states: {a: {after: {'${param.d}': out}, on: {go: b}}, b: {}}, \
+                tests: [{name: waits, mocks: {f: '${param.d}'}, steps: [{advance: '${param.d}'}, {send: go, refused: event_not_accepted}], expect: {state: out, status: completed, data: {n: 1}, emitted: [told, {event: go}]}}, \
+                {name: ends, expect: {status: completed}}, {name: goes, start: b, input: {a: 1}, expect: {status: running, budgets: {a: {}, run: {}}}}]";
+    let host = "initial: s\ninput: {examples: [{k: 1}]}\nstates: {s: {}, e: {type: final}}\n";
+    check(
+        &format!(
+            "{host}components: [{{use: T, as: t, at: s, with: {{d: 5s}}, targets: {{out: e}}}}]"
+        ),
+        &[part],
+        expect![[
+            r##"{"initial":"s","input":{"examples":[{"k":1}]},"states":{"s":{"initial":"t_a","states":{"t_a":{"after":{"5s":"#e"},"on":{"t.go":"#s.t_b"}},"t_b":{}}},"e":{"type":"final"}},"events":{"t.go":{}},"data":{"initial":{"t":{}}},"tests":[{"name":"t: waits","mocks":{"f":"5s"},"steps":[{"advance":"5s"},{"send":"t.go","refused":"event_not_accepted"}],"expect":{"state":"e","data":{"t":{"n":1}},"emitted":["t.told",{"event":"t.go"}]},"start":"s.t_a","input":{"k":1}},{"name":"t: goes","start":"s.t_b","input":{"a":1},"expect":{"status":"running","budgets":{"s.t_a":{},"run":{}}}}]}"##
+        ]],
+    );
+    check(
+        &format!(
+            "{host}components: [{{use: T, as: t, tests: skip, with: {{d: 5s}}, targets: {{out: e}}}}]"
+        ),
+        &[part],
+        expect![[
+            r##"{"initial":"s","input":{"examples":[{"k":1}]},"states":{"s":{},"e":{"type":"final"},"t_a":{"after":{"5s":"#e"},"on":{"t.go":"#t_b"}},"t_b":{}},"events":{"t.go":{}},"data":{"initial":{"t":{}}}}"##
+        ]],
+    );
+}
+
+#[test]
+fn triggers_of_a_component_start_the_workflow() {
+    check(
+        "initial: s\ntriggers: [{type: manual}]\nstates: {s: {}}\ncomponents: [{use: T, as: t, with: {c: '@daily'}}]",
+        &[
+            "kind: component, name: T, initial: a, parameters: {properties: {c: {}}}, states: {a: {}}, triggers: [{type: schedule, cron: '${param.c}'}, {type: event, event: paid, match: \"event.data.every == param.c\"}]",
+        ],
+        expect![[
+            r#"{"initial":"s","triggers":[{"type":"manual"},{"type":"schedule","cron":"@daily"},{"type":"event","event":"paid","match":"event.data.every == \"@daily\""}],"states":{"s":{},"t_a":{}},"data":{"initial":{"t":{}}}}"#
+        ]],
     );
 }
 

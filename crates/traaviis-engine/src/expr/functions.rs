@@ -26,7 +26,8 @@ use super::{
     eval::{Budget, Evaluation, Fault, arithmetic, measure, moved},
     parser::Operator,
 };
-use encoding::{approx_tokens, base64_decode, similarity};
+pub(crate) use encoding::approx_tokens;
+use encoding::{base64_decode, similarity};
 
 /// Functions that are called like others; macros and lazy ones are in `compile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub enum Function {
     Sort,
     SortBy,
     Distinct,
+    Reverse,
+    Slice,
     Flatten,
     Zip,
     Range,
@@ -164,6 +167,8 @@ pub const TABLE: &[(&str, Function, usize, usize)] = &[
     ("sort", Function::Sort, 1, 1),
     ("sort_by", Function::SortBy, 2, 2),
     ("distinct", Function::Distinct, 1, 1),
+    ("reverse", Function::Reverse, 1, 1),
+    ("slice", Function::Slice, 2, 3),
     ("flatten", Function::Flatten, 1, 1),
     ("zip", Function::Zip, 2, 2),
     ("range", Function::Range, 1, 2),
@@ -399,7 +404,9 @@ pub(super) fn apply(
         Sum | Min | Max | Avg | Clamp => aggregate(function, args, run),
         Round => round(first, args.get(1)),
         Floor | Ceil | Abs => step(function, first),
-        Sort | SortBy | Distinct | Flatten | Zip | Range | GroupBy => lists(function, args, run),
+        Sort | SortBy | Distinct | Reverse | Slice | Flatten | Zip | Range | GroupBy => {
+            lists(function, args, run)
+        }
         Lower | Upper | Trim | Split | Join | Replace | Substring | Truncate | Slug => {
             texts(function, first, second, third, args.len(), run.budget)
         }
@@ -840,6 +847,15 @@ fn lists(function: Function, args: &[Value], run: &mut Evaluation<'_>) -> Result
             }
             Ok(Value::List(Arc::new(kept)))
         }
+        Function::Reverse => {
+            run.budget.charge(items.len())?;
+            Ok(Value::list(items.iter().rev().cloned()))
+        }
+        Function::Slice => {
+            let part = part(args, items.len(), name)?;
+            run.budget.charge(part.len())?;
+            Ok(Value::list(items[part].iter().cloned()))
+        }
         Function::Flatten => {
             let mut flat = Vec::new();
             for item in items.iter() {
@@ -877,6 +893,17 @@ fn lists(function: Function, args: &[Value], run: &mut Evaluation<'_>) -> Result
             Ok(Value::map(groups.into_iter().map(|(key, it)| (key, Value::List(Arc::new(it))))))
         }
     }
+}
+
+/// Returns which items `slice` takes; a list that is shorter gives fewer.
+fn part(args: &[Value], count: usize, name: &str) -> Result<std::ops::Range<usize>, Fault> {
+    let bound = |it: &Value| match it.as_i64() {
+        Some(at) if at >= 0 => Ok(usize::try_from(at).unwrap_or(usize::MAX).min(count)),
+        _ => Err(wrong(name, "whole numbers from 0", it)),
+    };
+    let from = bound(&args[1])?;
+    let to = args.get(2).map_or(Ok(count), bound)?;
+    Ok(from..to.max(from))
 }
 
 fn range(args: &[Value], budget: &mut Budget) -> Result<Value, Fault> {

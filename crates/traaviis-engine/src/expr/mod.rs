@@ -37,6 +37,7 @@ use std::{fmt, ops::BitOr, sync::Arc};
 
 use traaviis_model::{ids::Text, limits, value::Value};
 
+pub(crate) use self::functions::approx_tokens;
 use self::{compile::Code, eval::Evaluation};
 pub use self::{
     eval::Budget,

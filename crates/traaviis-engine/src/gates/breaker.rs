@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use traaviis_model::{CallId, EffectError, Text, Timestamp, Value, limits::BREAKER_FAILURES_MAX};
 
-use super::{Entry, Left, count, later, span};
+use super::{CHANGES, Entry, Left, count, later, span};
 
 /// One target.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(super) struct Breaker {
     /// Failures that still count, oldest first.
     failures: VecDeque<i64>,
     window: i64,
+    /// Changes that nobody was told of: before and after.
+    untold: Vec<[&'static str; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +28,16 @@ enum State {
     HalfOpen {
         probes: BTreeSet<CallId>,
     },
+}
+
+impl State {
+    fn as_str(&self) -> &'static str {
+        match self {
+            State::Closed => "closed",
+            State::Open { .. } => "open",
+            State::HalfOpen { .. } => "half_open",
+        }
+    }
 }
 
 impl Breaker {
@@ -42,20 +54,48 @@ impl Breaker {
         let probes_max = count(ask, "half_open_max", Some(1), BREAKER_FAILURES_MAX)?;
         if let State::Open { until } = self.state {
             if now.0 < until {
-                return Err(refusal(ask, "open", until - now.0));
+                return Err(self.refuse(ask, "open", until - now.0));
             }
-            self.state = State::HalfOpen { probes: BTreeSet::new() };
+            self.change(State::HalfOpen { probes: BTreeSet::new() });
         }
         match &mut self.state {
             State::HalfOpen { probes } if !probes.contains(id) => {
                 if probes.len() as u64 >= probes_max {
-                    return Err(refusal(ask, "half open and being tried", recovery));
+                    return Err(self.refuse(ask, "half open and being tried", recovery));
                 }
                 probes.insert(id.clone());
             }
             _ => {}
         }
-        Ok(Entry::Pass)
+        Ok(match self.take_untold(ask) {
+            Some(changes) => Entry::Changed(changes),
+            None => Entry::Pass,
+        })
+    }
+
+    fn change(&mut self, state: State) {
+        self.untold.push([self.state.as_str(), state.as_str()]);
+        self.state = state;
+    }
+
+    /// Returns the changes that nobody was told of, if there are any.
+    fn take_untold(&mut self, ask: &Value) -> Option<Value> {
+        let name = ask.get("name").cloned().unwrap_or_default();
+        let told = |[from, to]: [&'static str; 2]| {
+            Value::map([("name", name.clone()), ("from", from.into()), ("to", to.into())])
+        };
+        let changes: Vec<Value> = self.untold.drain(..).map(told).collect();
+        (!changes.is_empty()).then(|| Value::list(changes))
+    }
+
+    fn refuse(&mut self, ask: &Value, state: &str, wait: i64) -> EffectError {
+        let name = ask.get("name").and_then(Value::as_str).unwrap_or_default();
+        let message = format!("the circuit breaker `{name}` is {state}");
+        let error = later("circuit_breaker_open", message, wait);
+        let Some(changes) = self.take_untold(ask) else { return error };
+        let mut details = error.details.as_map().cloned().unwrap_or_default();
+        details.insert(CHANGES, changes);
+        error.with_details(Value::Map(details.into()))
     }
 
     pub(super) fn leave(&mut self, id: &CallId, ask: &Value, left: &Left, now: Timestamp) {
@@ -67,7 +107,10 @@ impl Breaker {
         match &mut self.state {
             State::HalfOpen { probes } if probes.contains(id) => match failed {
                 true => self.open(ask, now),
-                false => *self = Breaker { window: self.window, ..Breaker::default() },
+                false => {
+                    self.failures.clear();
+                    self.change(State::Closed);
+                }
             },
             State::Closed if failed => {
                 self.failures.push_back(now.0);
@@ -92,13 +135,13 @@ impl Breaker {
 
     pub(super) fn is_idle(&self, now: Timestamp) -> bool {
         let last = self.failures.back().is_none_or(|it| it + self.window <= now.0);
-        matches!(self.state, State::Closed) && last
+        matches!(self.state, State::Closed) && last && self.untold.is_empty()
     }
 
     fn open(&mut self, ask: &Value, now: Timestamp) {
         let recovery = span(ask, "recovery_timeout", Some("30s")).unwrap_or_default();
         self.failures.clear();
-        self.state = State::Open { until: now.0.saturating_add(recovery) };
+        self.change(State::Open { until: now.0.saturating_add(recovery) });
     }
 }
 
@@ -115,9 +158,4 @@ fn counts(ask: &Value, codes: &[Text]) -> bool {
             codes.iter().any(is_expected)
         }
     }
-}
-
-fn refusal(ask: &Value, state: &str, wait: i64) -> EffectError {
-    let name = ask.get("name").and_then(Value::as_str).unwrap_or_default();
-    later("circuit_breaker_open", format!("the circuit breaker `{name}` is {state}"), wait)
 }

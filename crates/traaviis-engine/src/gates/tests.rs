@@ -19,6 +19,7 @@ fn word(entry: &Entry) -> String {
         Entry::Pass => "pass".into(),
         Entry::Hit(value) => format!("hit {}", value.to_json()),
         Entry::Wait => "wait".into(),
+        Entry::Changed(changes) => format!("pass {}", changes.to_json()),
         Entry::Refuse(error) => format!("{} {}", error.code, error.details.to_json()),
     }
 }
@@ -106,14 +107,40 @@ fn a_breaker_opens_after_failures_and_closes_after_a_probe() {
     assert_eq!(go(2, 1, Some(failed("http_error"))), "pass", "is not counted");
     assert_eq!(go(3, 61, Some(failed("timeout"))), "pass", "the first is forgotten");
     assert_eq!(go(4, 62, Some(failed("timeout"))), "pass");
-    assert_eq!(go(5, 63, None), r#"circuit_breaker_open {"retry_after_ms":29000}"#);
-    assert_eq!(go(6, 92, None), "pass", "a probe");
+    let opened = |from: &str| {
+        let changes = format!(r#"[{{"from":"{from}","name":"n","to":"open"}}]"#);
+        format!(r#"circuit_breaker_open {{"changes":{changes},"retry_after_ms":29000}}"#)
+    };
+    assert_eq!(go(5, 63, None), opened("closed"), "who asks next is told");
+    assert_eq!(go(5, 63, None), r#"circuit_breaker_open {"retry_after_ms":29000}"#, "once");
+    let tried = r#"pass [{"from":"open","name":"n","to":"half_open"}]"#;
+    assert_eq!(go(6, 92, None), tried, "a probe");
     assert_eq!(go(7, 92, None), r#"circuit_breaker_open {"retry_after_ms":30000}"#);
     assert_eq!(go(6, 93, Some(failed("timeout"))), "pass");
-    assert_eq!(go(8, 94, None), r#"circuit_breaker_open {"retry_after_ms":29000}"#);
-    assert_eq!(go(9, 123, Some(Left::Cancelled)), "pass", "says nothing, and frees the probe");
+    assert_eq!(go(8, 94, None), opened("half_open"));
+    assert_eq!(go(9, 123, Some(Left::Cancelled)), tried, "says nothing, and frees the probe");
     assert_eq!(go(10, 123, Some(Left::Done(Value::Null))), "pass");
-    assert_eq!(go(11, 124, None), "pass");
+    assert_eq!(go(11, 124, None), r#"pass [{"from":"half_open","name":"n","to":"closed"}]"#);
+    assert_eq!(go(12, 124, None), "pass");
+}
+
+#[test]
+fn an_event_makes_values_stale_and_those_that_are_being_made() {
+    let mut gates = Gates::default();
+    let ask = ask(r#"{"gate": "cache", "key": "k", "ttl": "1h", "invalidate_on": ["changed"]}"#);
+    let done = |value: i64| Left::Done(Value::from(value));
+    assert_eq!(word(&gates.enter(&id(1), &ask, secs(0))), "pass");
+    gates.leave(&id(1), &ask, done(1), secs(0));
+    gates.heard("other");
+    assert_eq!(word(&gates.enter(&id(2), &ask, secs(1))), "hit 1");
+    gates.heard("changed");
+    assert_eq!(word(&gates.enter(&id(3), &ask, secs(2))), "pass");
+    gates.heard("changed");
+    assert_eq!(word(&gates.enter(&id(4), &ask, secs(3))), "wait");
+    let next = told(&gates.leave(&id(3), &ask, done(2), secs(4)));
+    assert_eq!(next, [(4, "pass".into())], "what it made is old already");
+    gates.leave(&id(4), &ask, done(3), secs(5));
+    assert_eq!(word(&gates.enter(&id(5), &ask, secs(6))), "hit 3");
 }
 
 #[test]

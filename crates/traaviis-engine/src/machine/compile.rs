@@ -181,7 +181,10 @@ impl Compiler {
             _ => "E130",
         };
         let mut found = Diagnostic::error(code, pointer, error.to_string());
-        found.hint = error.hint;
+        let is_syntax = error.kind == ParseErrorKind::Syntax;
+        found.hint = error.hint.or_else(|| {
+            is_syntax.then(|| "expressions are CEL, such as `data.count + 1 > 3`".to_string())
+        });
         self.found.push(found);
     }
 
@@ -200,8 +203,14 @@ impl Compiler {
         for event in &definition.events {
             let pointer = format!("{}/schema", event.pointer);
             let schema = self.schema(event.schema.as_ref(), &pointer);
-            let requires = event.requires.clone();
-            let def = EventDef { schema, internal: event.internal, merge: event.merge, requires };
+            let def = EventDef {
+                schema,
+                internal: event.internal,
+                merge: event.merge,
+                requires: event.requires.clone(),
+                pii: event.pii.clone(),
+                dedup_window: event.dedup_window,
+            };
             events.insert(event.name.clone(), def);
         }
         events
@@ -244,12 +253,22 @@ impl Compiler {
                         pointer,
                         format!("target `{target}` names no state that can be seen from here"),
                     );
-                    error.hint = nearest.map(|it| format!("did you mean `#{it}`?"));
+                    error.hint = nearest.map(|it| self.suggested(source, &it));
                     self.found.push(error);
                 }
                 found
             })
             .collect()
+    }
+
+    /// Suggests a state as somebody would write it at `source`.
+    fn suggested(&self, source: StateId, path: &str) -> String {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let found = |it: &str| self.places.resolve(source, it);
+        match found(name) == found(&format!("#{path}")) {
+            true => format!("did you mean `{name}`?"),
+            false => format!("did you mean `#{path}`?"),
+        }
     }
 
     fn initial(&mut self, parent: StateId, targets: &[Text], pointer: &str) -> Vec<StateId> {

@@ -10,6 +10,7 @@ use traaviis_model::{
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
+    privacy::Redact,
     record::ParentClose,
 };
 
@@ -55,6 +56,10 @@ pub struct CallParams {
     pub key: Option<Template>,
     /// Set for a call that starts a child.
     pub spawn: Option<SpawnDef>,
+    /// Who goes first of those that wait for a slot: the highest.
+    pub priority: i8,
+    /// What is done with personal data that goes out and comes back.
+    pub redact: Redact,
 }
 
 /// How a child is started.
@@ -410,7 +415,8 @@ pub(super) fn compile_tree(
     definition: &Definition,
     segment: &Text,
 ) -> EffectDef {
-    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new() };
+    let priority = definition.defaults.priority.unwrap_or(0);
+    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new(), priority };
     build.node(effect, segment, TREE, 1)
 }
 
@@ -418,7 +424,7 @@ pub(super) fn compile_tree(
 pub(super) fn check_named(compiler: &mut Compiler, definition: &Definition) {
     for named in &definition.effects {
         let inside = vec![&*named.name];
-        let mut build = Build { compiler, definition, nodes: 0, inside };
+        let mut build = Build { compiler, definition, nodes: 0, inside, priority: 0 };
         build.node(&named.effect, &named.name, TREE.union(Scope::PARAM), 1);
     }
 }
@@ -432,6 +438,8 @@ struct Build<'c> {
     nodes: usize,
     /// Named effects around this place.
     inside: Vec<&'c str>,
+    /// What the effects around this place, or the defaults, give to what is below them.
+    priority: i8,
 }
 
 impl Build<'_> {
@@ -450,6 +458,8 @@ impl Build<'_> {
             return self.leaf(segment, EffectKind::Value(Template::null()));
         }
         let kind_name: &str = &effect.kind;
+        let around = self.priority;
+        self.priority = effect.priority.unwrap_or(around);
         let kind = self.kind(effect, scope, depth);
         // The keys of a call to the outside are about its attempts. What goes to an instance has
         // one attempt only, so its keys are wrapped around it like those of a control node.
@@ -501,6 +511,7 @@ impl Build<'_> {
             def.compensation = Some(Box::new(self.node(compensation, &undo, scope, depth + 1)));
             def.undoes = true;
         }
+        self.priority = around;
         def
     }
 
@@ -780,6 +791,8 @@ impl Build<'_> {
                 self.compiler.template(it, scope, SecretUse::Refused, &at)
             }),
             spawn: None,
+            priority: self.priority,
+            redact: effect.redact.unwrap_or_default(),
         }))
     }
 
@@ -809,14 +822,10 @@ impl Build<'_> {
             for (name, _) in known.iter() {
                 let pointer = format!("{}/match/{name}", effect.pointer);
                 match &**name {
-                    "workflow" | "state" => {}
-                    "tag" => {
-                        let message = "feature_unavailable: instances have no tags in this release";
-                        self.compiler.error("E190", &pointer, message.to_string());
-                    }
+                    "workflow" | "state" | "tag" => {}
                     other => {
                         let message =
-                            format!("`match` knows `workflow` and `state`, not `{other}`");
+                            format!("`match` knows `workflow`, `state` and `tag`, not `{other}`");
                         self.compiler.error("E140", &pointer, message);
                     }
                 }
@@ -847,6 +856,8 @@ impl Build<'_> {
             on_unknown: Some(OnUnknown::Retry),
             key,
             spawn,
+            priority: self.priority,
+            redact: Redact::default(),
         }))
     }
 
@@ -881,6 +892,8 @@ impl Build<'_> {
             on_unknown: None,
             key: None,
             spawn: None,
+            priority: self.priority,
+            redact: Redact::default(),
         };
         let kind = EffectKind::Call(Box::new(params));
         Box::new(EffectDef { name: GATE.into(), ..self.leaf(&ASK.into(), kind) })

@@ -1,4 +1,4 @@
-//! What effects reach, and E151 and E152: whether the workflow and its states grant it.
+//! What effects reach, and E151 and E150: whether the workflow and its states grant it.
 //!
 //! A name that the document spells out is granted to the workflow by being published; one that is
 //! computed must be listed. A state grants only what it lists, of what stands around it.
@@ -31,10 +31,14 @@ impl Granted {
             || fits_any(self.listed.list(kind).unwrap_or_default(), name)
     }
 
+    /// Returns the names of a kind that the document spells out.
+    pub fn written(&self, kind: GrantKind) -> impl Iterator<Item = &Text> {
+        self.written.iter().filter(move |it| it.0 == kind).map(|it| &it.1)
+    }
+
     /// Returns names and patterns of a kind: those that the document spells out, then those listed.
     pub fn names(&self, kind: GrantKind) -> Vec<Text> {
-        let written = self.written.iter().filter(|it| it.0 == kind).map(|it| it.1.clone());
-        let mut names: Vec<Text> = written.collect();
+        let mut names: Vec<Text> = self.written(kind).cloned().collect();
         for name in self.listed.list(kind).unwrap_or_default() {
             if !names.contains(name) {
                 names.push(name.clone());
@@ -209,7 +213,7 @@ fn collect(
                 );
                 let hint = format!("list what it may be: `permissions: {{{list}: [...]}}`");
                 let pointer = format!("{}/{param}", effect.pointer);
-                found.push(Diagnostic::error("E152", pointer, message).hint(hint));
+                found.push(Diagnostic::error("E150", pointer, message).hint(hint));
             }
             None => {}
         }
@@ -295,7 +299,7 @@ fn outside(
         );
         let pointer = format!("{}/{param}", effect.pointer);
         let hint = format!("list it in `{}` of the state, or leave the list out", kind.as_str());
-        found.push(Diagnostic::error("E152", pointer, message).hint(hint));
+        found.push(Diagnostic::error("E150", pointer, message).hint(hint));
     }
     if depth < EFFECT_DEPTH_MAX {
         for part in definition.parts_of(effect) {

@@ -34,12 +34,12 @@ pub(super) fn compile(compiler: &mut Compiler, definition: &Definition) -> Vec<M
         if migration.from.matches(&definition.version) {
             let message = format!("`from` takes in version {} itself", definition.version);
             let hint = "end the range before this version, as in `<2.0.0`";
-            compiler.error_with_hint("E150", &from, message, hint);
+            compiler.error_with_hint("E152", &from, message, hint);
         }
         if migrations[..at].iter().any(|it| it.from == migration.from) {
             let message = format!("an earlier migration has `from: {}` too", migration.from);
             let hint = "the first that fits counts; make one of both";
-            compiler.error_with_hint("E150", &from, message, hint);
+            compiler.error_with_hint("E152", &from, message, hint);
         }
     }
     migrations.iter().map(|it| one(compiler, &places, it)).collect()
@@ -71,7 +71,7 @@ fn one(compiler: &mut Compiler, places: &Places, migration: &Migration) -> Migra
                     places.path(*above)
                 );
                 let hint = "leave the outer state out; a state brings its parents along";
-                compiler.error_with_hint("E150", &format!("{pointer}/states"), message, hint);
+                compiler.error_with_hint("E152", &format!("{pointer}/states"), message, hint);
             }
         }
     }

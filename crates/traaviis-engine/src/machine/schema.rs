@@ -1,6 +1,31 @@
 //! A compiled JSON Schema: checks payloads and fills defaults in.
+//!
+//! Of the formats one is checked, `duration`: a text that a timer would take. The others are notes
+//! for people, as JSON Schema 2020-12 has them unless somebody asks for more.
 
 use traaviis_model::{Map, Value};
+
+/// Formats that are not checked.
+const NOTES: &[&str] = &[
+    "date",
+    "date-time",
+    "email",
+    "hostname",
+    "idn-email",
+    "idn-hostname",
+    "ipv4",
+    "ipv6",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "regex",
+    "relative-json-pointer",
+    "time",
+    "uri",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+];
 
 /// A compiled schema.
 #[derive(Debug)]
@@ -13,7 +38,13 @@ impl Schema {
     /// Compiles a schema; the text tells what is wrong with it. References stay inside the schema.
     pub fn compile(source: &Value) -> Result<Schema, String> {
         let json = serde_json::Value::from(source);
-        let validator = jsonschema::validator_for(&json).map_err(|error| error.to_string())?;
+        let mut options = jsonschema::options().should_validate_formats(true);
+        for format in NOTES {
+            options = options.with_format(*format, |_| true);
+        }
+        let is_duration = |text: &str| super::span_of(&Value::from(text)).is_ok();
+        let options = options.with_format("duration", is_duration);
+        let validator = options.build(&json).map_err(|error| error.to_string())?;
         Ok(Schema { validator, source: source.clone() })
     }
 
@@ -55,4 +86,34 @@ fn fill(schema: &Value, value: Value) -> Value {
         }
     }
     Value::Map(filled.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(schema: &str, value: &str) -> Vec<String> {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        Schema::compile(&read(schema)).unwrap().errors(&read(value))
+    }
+
+    #[test]
+    fn a_duration_is_what_a_timer_takes() {
+        let schema = r#"{"format": "duration"}"#;
+        for good in [r#""30s""#, r#""1h30m""#, r#""PT30S""#, "250"] {
+            assert_eq!(errors(schema, good), Vec::<String>::new(), "{good}");
+        }
+        for bad in [r#""soon""#, r#""30""#, r#""-5s""#, r#""9000d""#, r#""""#] {
+            assert_eq!(errors(schema, bad), [format!("/: {bad} is not a \"duration\"")]);
+        }
+    }
+
+    #[test]
+    fn other_formats_are_notes() {
+        let drafts = ["", r#""$schema": "http://json-schema.org/draft-07/schema#", "#];
+        for (draft, format) in drafts.iter().flat_map(|it| NOTES.iter().map(move |of| (it, of))) {
+            let schema = format!(r#"{{{draft}"format": "{format}"}}"#);
+            assert_eq!(errors(&schema, r#""{ 7 }""#), Vec::<String>::new(), "{schema}");
+        }
+    }
 }

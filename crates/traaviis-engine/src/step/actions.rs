@@ -7,6 +7,7 @@ use traaviis_model::{Body, Text, Value, limits, record::PatchOp, record::TimerKi
 use crate::{
     expr::{EvalError, Template},
     machine::{ActionDef, ActionKind, BranchDef, EventName, StateId, fitted},
+    privacy::logged,
     step::{InternalEvent, Origin, Rejection, Run},
 };
 
@@ -145,7 +146,7 @@ impl Run<'_> {
             ActionKind::Log { level, message, data } => {
                 let message = text_of(&self.render(message)?);
                 let data = self.render_or_null(data.as_ref())?;
-                self.emit(Body::Logged { level: level.clone(), message, data });
+                self.emit(logged(level, &message, &data));
             }
             ActionKind::Emit { event, data, subject } => {
                 let data = self.render_or_null(data.as_ref())?;

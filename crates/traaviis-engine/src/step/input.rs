@@ -11,9 +11,10 @@ use traaviis_model::{
 use crate::{
     effects::signal::Takers,
     expr::{Env, Var},
-    machine::{Machine, StateId, fitted, is_reserved},
+    machine::{Machine, StateId, is_reserved},
+    privacy::{redacts_events, taken},
     step::{
-        Birth, GuardWatch, Input, InternalEvent, Origin, Rejection, Resolution, Run, Step,
+        Birth, GuardWatch, Input, InternalEvent, Marks, Origin, Rejection, Resolution, Run, Step,
         StepContext,
     },
 };
@@ -46,6 +47,7 @@ impl Env for StartEnv<'_> {
                 ("instance_id", Value::from(self.id.to_string())),
                 ("parent_id", parent_value(self.lineage)),
                 ("started_at", Value::Time(self.now)),
+                ("attempt", Value::Int(1)),
             ])),
             _ => None,
         }
@@ -143,6 +145,7 @@ pub(super) fn start(
         )
     })?;
     let definition = machine.definition();
+    let marks = birth.marks.unwrap_or_else(|| Marks::of(definition));
     let record = Record {
         header: Header {
             tenant_id: ctx.tenant(),
@@ -163,6 +166,8 @@ pub(super) fn start(
             data,
             correlation,
             lineage: birth.lineage,
+            tags: marks.tags,
+            labels: marks.labels,
         },
     };
     let mut run = Run::created(machine, record, context)?;
@@ -193,15 +198,26 @@ pub(super) fn step(
             _ => Run::new(machine, snapshot.clone(), context).finish(),
         };
     }
-    let held = held_of(&input);
     let mut run = Run::new(machine, snapshot.clone(), context);
     run.watch = watch;
+    let input = run.redacted_input(input);
+    let held = held_of(&input);
     run.take(input)?;
     run.check_data();
     match (run.finish(), held) {
         (Err(why), Some(held)) => hold(machine, snapshot, held, why, context),
         (other, _) => other,
     }
+}
+
+/// Returns an input as it may be kept.
+pub(super) fn redacted(
+    machine: &Machine,
+    snapshot: &Snapshot,
+    input: Input,
+    context: &StepContext,
+) -> Input {
+    Run::new(machine, snapshot.clone(), context).redacted_input(input)
 }
 
 /// Opens an incident for an input of the instance's own that cannot be taken, and keeps the input.
@@ -238,7 +254,10 @@ impl<'m> Run<'m> {
             return Ok(());
         }
         match input {
-            Input::Event { event, data, id } => return self.external(event, data, id),
+            Input::Event { event, data, id } => {
+                let is_taken = self.is_recorded && redacts_events(self.machine);
+                return self.external(event, data, id, is_taken);
+            }
             Input::Delivered { event, data, id, refused } => {
                 self.delivered(event, data, id, refused);
                 return Ok(());
@@ -275,7 +294,14 @@ impl<'m> Run<'m> {
         Ok(())
     }
 
-    fn external(&mut self, name: Text, data: Value, id: Option<Text>) -> Result<(), Rejection> {
+    /// Takes an event from outside. A payload that is taken already was checked and redacted.
+    fn external(
+        &mut self,
+        name: Text,
+        data: Value,
+        id: Option<Text>,
+        is_taken: bool,
+    ) -> Result<(), Rejection> {
         if self.snapshot.status == Status::Completing {
             return Err(Rejection::new(
                 "instance_finished",
@@ -303,12 +329,7 @@ impl<'m> Run<'m> {
             )
             .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
         };
-        let data = fitted(declared, data).map_err(|errors| {
-            let message =
-                format!("the payload of `{name}` does not fit its schema: {}", errors.join("; "));
-            Rejection::new("event_payload_invalid", message)
-                .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))]))
-        })?;
+        let data = if is_taken { data } else { taken(machine, &name, declared, data)? };
         let event = InternalEvent { name, data, id, external: true, origin: Origin::None };
         self.event = Some(event.clone());
         self.validate(&event)?;
@@ -339,7 +360,11 @@ impl<'m> Run<'m> {
     fn delivered(&mut self, event: Text, data: Value, id: Text, refused: Option<Box<EffectError>>) {
         let (before, count) = (self.snapshot.clone(), self.records.len());
         let taken = match &refused {
-            None => self.external(event.clone(), data.clone(), Some(id.clone())),
+            None => {
+                // Redacted when it arrived, maybe long before it was offered.
+                let is_taken = redacts_events(self.machine);
+                self.external(event.clone(), data.clone(), Some(id.clone()), is_taken)
+            }
             Some(_) => Ok(()),
         };
         let refused = match taken {

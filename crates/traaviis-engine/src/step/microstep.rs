@@ -118,15 +118,13 @@ impl<'m> Run<'m> {
             ));
             return;
         }
-        let mut exits: Vec<StateId> = Vec::new();
-        for candidate in candidates {
-            exits.extend(self.exit_set(candidate));
-        }
+        // Settled before anything is left: what a history remembers from now on is another target.
+        let domains: Vec<Option<StateId>> = candidates.iter().map(|it| self.domain(it)).collect();
+        let mut exits: Vec<StateId> =
+            domains.iter().flatten().flat_map(|it| self.active_below(*it)).collect();
         exits.sort_unstable();
         exits.dedup();
         exits.reverse();
-        // Settled before anything is left: what a history remembers from now on is another target.
-        let domains: Vec<Option<StateId>> = candidates.iter().map(|it| self.domain(it)).collect();
         self.leaving = self.remember(&exits);
         let entry = self.entry_set(candidates, &domains);
         let remembered = std::mem::take(&mut self.leaving);
@@ -343,8 +341,8 @@ impl<'m> Run<'m> {
         for target in targets {
             self.add_descendants(*target, entry);
         }
-        for target in effective {
-            self.add_ancestors(target, domain, entry);
+        for target in effective.iter() {
+            self.add_ancestors(*target, domain, entry);
         }
     }
 

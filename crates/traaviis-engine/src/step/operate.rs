@@ -21,7 +21,10 @@ use crate::{
 impl Run<'_> {
     pub(super) fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
         if self.snapshot.status == Status::Completing
-            && !matches!(operation, Operation::EditData { .. } | Operation::Task { .. })
+            && !matches!(
+                operation,
+                Operation::EditData { .. } | Operation::Task { .. } | Operation::Tag { .. }
+            )
         {
             return Err(Rejection::new(
                 "invalid_state",
@@ -48,6 +51,7 @@ impl Run<'_> {
             Operation::Task { tree, path, act } => self.act_on_task(tree, &path, act),
             Operation::EditData { patch, reason } => self.edit_data(patch, reason),
             Operation::Move { to, reason } => self.move_to(to, reason),
+            Operation::Tag { add, remove } => self.tag(add, remove),
             // Whoever has both versions calls `upgrade` or `roll_back` instead.
             Operation::Upgrade { .. } | Operation::Rollback => Err(Rejection::new(
                 "engine_fault",

@@ -17,7 +17,7 @@ use traaviis_model::{
 
 use super::incident::held_of;
 use crate::{
-    effects::{End, child_id, child_of},
+    effects::{End, Ended, child_id, child_of},
     machine::EffectKind,
     replay::input_of,
     step::{Input, Rejection, Request, Run},
@@ -340,7 +340,7 @@ impl Run<'_> {
             input = Value::Map(map.into());
         }
         // What the attempt of the original had reserved is no longer this one's.
-        self.settle_attempt(tree, path);
+        self.settle_attempt(tree, path, Ended::Unknown);
         let (path, effect) = (path.clone(), def.name.clone());
         self.emit(Body::EffectScheduled {
             tree,

@@ -64,6 +64,8 @@ pub(crate) struct Run<'m> {
     pub now: Timestamp,
     pub microsteps: u32,
     pub start_slots: u32,
+    /// The input is read off records.
+    pub is_recorded: bool,
     /// Effect nodes advanced; at the limit the rest waits for the next step.
     pub advances: usize,
     /// Bytes of values in the records so far; bounds what one commit carries.
@@ -140,6 +142,7 @@ impl<'m> Run<'m> {
             now,
             microsteps: 0,
             start_slots: context.start_slots,
+            is_recorded: context.is_recorded,
             advances: 0,
             bytes: 0,
             yielded: false,

@@ -1,6 +1,8 @@
 //! Which candidates an event, or its absence, enables: SCXML's `selectTransitions` with exact-name
 //! precedence, and `removeConflictingTransitions`.
 
+use std::borrow::Cow;
+
 use traaviis_model::Text;
 
 use crate::{
@@ -144,14 +146,14 @@ impl<'m> Run<'m> {
     }
 
     /// Returns the active states that a candidate leaves, in document order.
-    pub(crate) fn exit_set(&self, candidate: &Candidate) -> Vec<StateId> {
-        match self.domain(candidate) {
-            Some(domain) => {
-                let last = self.machine.states[domain].last;
-                (domain + 1..=last).filter(|state| self.active[*state]).collect()
-            }
-            None => Vec::new(),
-        }
+    fn exit_set(&self, candidate: &Candidate) -> Vec<StateId> {
+        self.domain(candidate).into_iter().flat_map(|it| self.active_below(it)).collect()
+    }
+
+    /// Visits the active states below a state, in document order.
+    pub(crate) fn active_below(&self, domain: StateId) -> impl Iterator<Item = StateId> {
+        let last = self.machine.states[domain].last;
+        (domain + 1..=last).filter(|state| self.active[*state])
     }
 
     /// Returns the state below which a candidate changes the configuration; none without targets,
@@ -179,21 +181,26 @@ impl<'m> Run<'m> {
     }
 
     /// Replaces history states by what they remember, or by their defaults.
-    pub(crate) fn effective_targets(&self, targets: &[StateId]) -> Vec<StateId> {
+    pub(crate) fn effective_targets<'t>(&self, targets: &'t [StateId]) -> Cow<'t, [StateId]> {
+        let is_history =
+            |it: &StateId| matches!(self.machine.states[*it].kind, Kind::History { .. });
+        if !targets.iter().any(is_history) {
+            return Cow::Borrowed(targets);
+        }
         let mut found = Vec::with_capacity(targets.len());
         for target in targets {
             match &self.machine.states[*target].kind {
                 Kind::History { target: default, .. } => {
                     let remembered = self.remembered(*target);
                     match remembered.is_empty() {
-                        true => found.extend(self.effective_targets(default)),
+                        true => found.extend_from_slice(&self.effective_targets(default)),
                         false => found.extend(remembered),
                     }
                 }
                 _ => found.push(*target),
             }
         }
-        found
+        Cow::Owned(found)
     }
 
     /// Returns what a history state remembers.

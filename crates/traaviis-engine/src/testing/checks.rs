@@ -1,17 +1,23 @@
 //! Compares what came of a run with what was expected; each difference is one finding.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use traaviis_model::{
-    Body, Text, Value,
-    budget::{Amounts, BudgetScope},
+    Body, Record, Seq, Text, Value,
+    budget::{Amounts, BudgetKind, BudgetScope},
     definition::{Expectations, ExpectedEvent},
-    snapshot::NodeStatus,
+    snapshot::{Incident, NodeStatus},
 };
 
 use super::{
     Finding,
     activities::{Activity, activities},
 };
-use crate::{Machine, simulate::Simulation};
+use crate::{
+    Machine,
+    cost::{self, Estimate, Spent},
+    simulate::Simulation,
+};
 
 pub(super) fn check(
     machine: &Machine,
@@ -35,9 +41,11 @@ pub(super) fn check(
     findings.extend(checks.not_called());
     findings.extend(checks.order());
     findings.extend(checks.overlap());
-    findings.extend(checks.min_virtual_delay());
+    findings.extend(checks.virtual_delay());
     findings.extend(checks.emitted());
     findings.extend(checks.budgets());
+    findings.extend(checks.incidents());
+    findings.extend(checks.max_usd());
 }
 
 struct Checks<'a> {
@@ -125,6 +133,44 @@ impl Checks<'_> {
         })
     }
 
+    /// Compares which incidents are open, in any order.
+    fn incidents(&self) -> Option<Finding> {
+        let mut wanted: Vec<&Text> = self.expect.incidents.as_ref()?.iter().collect();
+        let open = &self.run.snapshot().incidents;
+        let mut found: Vec<&Text> = open.iter().map(|it| &it.kind).collect();
+        wanted.sort();
+        found.sort();
+        if wanted == found {
+            return None;
+        }
+        let expected = match wanted.is_empty() {
+            true => "no open incident".to_string(),
+            false => format!("open incidents {}", list(wanted)),
+        };
+        let about = |it: &Incident| format!("`{}` at `{}` ({})", it.kind, it.path, it.message);
+        let found = match found.is_empty() {
+            true => "none".to_string(),
+            false => open.iter().map(about).collect::<Vec<_>>().join(", "),
+        };
+        Some(Finding::new(self.at("incidents"), expected, found))
+    }
+
+    fn max_usd(&self) -> Option<Finding> {
+        let most = self.expect.max_usd_micros?;
+        let at_most = |it: u64| format!("a cost of at most {}", BudgetKind::Usd.text(it));
+        let (expected, found) = match cost_of(self.run.records()) {
+            Ok(cost) if cost <= most => return None,
+            Ok(cost) => (at_most(most), BudgetKind::Usd.text(cost)),
+            Err((path, model)) => {
+                let found = format!(
+                    "no price for model `{model}` of `{path}`; let its mock say `cost_usd`"
+                );
+                (at_most(most), found)
+            }
+        };
+        Some(Finding::new(self.at("max_usd"), expected, found))
+    }
+
     fn budgets(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for wanted in &self.expect.budgets {
@@ -199,13 +245,18 @@ impl Checks<'_> {
         })
     }
 
-    fn min_virtual_delay(&self) -> Option<Finding> {
+    fn virtual_delay(&self) -> Option<Finding> {
         let snapshot = self.run.snapshot();
         let found = snapshot.updated_at.since(snapshot.created_at);
-        let wanted = self.expect.min_virtual_delay.filter(|it| found < *it)?;
-        let (expected, found) =
-            (format!("at least {wanted} from start to end"), format!("{found}"));
-        Some(Finding::new(self.at("min_virtual_delay"), expected, found))
+        let least = self.expect.min_virtual_delay.filter(|it| found < *it);
+        let most = self.expect.max_virtual_delay.filter(|it| found > *it);
+        let (key, words, wanted) = match (least, most) {
+            (Some(least), _) => ("min_virtual_delay", "at least", least),
+            (None, Some(most)) => ("max_virtual_delay", "at most", most),
+            (None, None) => return None,
+        };
+        let expected = format!("{words} {wanted} from start to end");
+        Some(Finding::new(self.at(key), expected, found.to_string()))
     }
 
     fn emitted(&self) -> Option<Finding> {
@@ -232,6 +283,52 @@ impl Checks<'_> {
         };
         Some(Finding::new(self.at("emitted"), expected, found))
     }
+}
+
+/// Returns what all attempts of a run have cost, in millionths of a US dollar: what their outcomes
+/// say, and the most that they may have cost where these say nothing. Where that is not known
+/// either, returns the call and its model.
+fn cost_of(records: &[Record]) -> Result<u64, (Text, Text)> {
+    let mut calls: BTreeMap<(Seq, &Text), (&Text, &Value)> = BTreeMap::new();
+    let mut running: BTreeSet<(Seq, &Text)> = BTreeSet::new();
+    let mut sum = 0u64;
+    let most_of = |node: &(Seq, &Text), most: &Estimate| match &most.unpriced {
+        Some(model) => Err((node.1.clone(), model.clone())),
+        None => Ok(most.usd_micros(most.output)),
+    };
+    for record in records {
+        let Some(node) = record.body.node() else { continue };
+        if let Body::EffectScheduled { effect, input, key: Some(_), .. } = &record.body {
+            calls.insert(node, (effect, input));
+        }
+        let Some(most) = calls.get(&node).and_then(|(kind, input)| cost::estimate(kind, input))
+        else {
+            continue;
+        };
+        let told = match &record.body {
+            // The former attempt, if it still runs, was never heard of again.
+            Body::EffectStarted { .. } if running.insert(node) => continue,
+            Body::EffectStarted { .. } => Spent::default(),
+            _ if !running.contains(&node) => continue,
+            Body::EffectCompleted { value, .. } => most.spent(value),
+            Body::EffectAttemptFailed { error, .. } | Body::EffectFailed { error, .. } => {
+                most.spent_by_failure(error)
+            }
+            Body::EffectCancelled { .. } => Spent::default(),
+            _ => continue,
+        };
+        if !matches!(record.body, Body::EffectStarted { .. }) {
+            running.remove(&node);
+        }
+        let cost = told.usd_micros.map_or_else(|| most_of(&node, &most), Ok)?;
+        sum = sum.saturating_add(cost);
+    }
+    // What still runs may cost as much.
+    for node in running {
+        let most = calls.get(&node).and_then(|(kind, input)| cost::estimate(kind, input));
+        sum = sum.saturating_add(most.map_or(Ok(0), |it| most_of(&node, &it))?);
+    }
+    Ok(sum)
 }
 
 fn fits(wanted: &ExpectedEvent, found: &(&Text, &Value, Option<&Text>)) -> bool {

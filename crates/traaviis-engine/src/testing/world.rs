@@ -7,7 +7,7 @@ use traaviis_model::{
     call::{default_timeout, is_between_instances},
     definition::{IncidentAnswer, Mock, TestCase},
     record::{Operation, TaskAct},
-    snapshot::{Incident, Node},
+    snapshot::Incident,
 };
 
 use super::{Counter, Finding, names::names_of};
@@ -87,22 +87,40 @@ impl<'m> World<'m> {
         refused: Option<&Text>,
         pointer: &Text,
     ) -> Result<(), Finding> {
-        let snapshot = self.run.snapshot();
-        let records = self.run.records();
-        let is_meant = |(tree, path, node): &(Seq, &Text, &Node)| {
-            names_of(self.machine, records, (*tree, path), &node.input).contains(task)
-        };
-        let Some((tree, path, _)) = snapshot.open_tasks().find(is_meant) else {
-            let names: Vec<&str> = snapshot.open_tasks().map(|(_, path, _)| &**path).collect();
-            let found = match names.as_slice() {
-                [] => "no open task".to_string(),
-                names => format!("open: `{}`", names.join("`, `")),
-            };
-            return Err(Finding::new(pointer.clone(), format!("task `{task}` to be open"), found));
-        };
-        let operation = Operation::Task { tree, path: path.clone(), act };
+        let (tree, path) = self.task_meant(task, pointer)?;
+        let operation = Operation::Task { tree, path, act };
         let done = self.run.operate(operation);
         self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
+    }
+
+    /// Finds the open task of a name: its own, or that of an effect around it if there is but one.
+    fn task_meant(&self, task: &Text, pointer: &Text) -> Result<(Seq, Text), Finding> {
+        let snapshot = self.run.snapshot();
+        let is_named = |tree: Seq, path: &Text, input: &Value| {
+            names_of(self.machine, self.run.records(), (tree, path), input).contains(task)
+        };
+        let mut own =
+            snapshot.open_tasks().filter(|(tree, path, node)| is_named(*tree, path, &node.input));
+        if let Some((tree, path, _)) = own.next() {
+            return Ok((tree, path.clone()));
+        }
+        let below = snapshot.open_tasks().filter(|(tree, path, _)| {
+            let mut above = path.match_indices('/').map(|(at, _)| Text::from(&path[..at]));
+            above.any(|it| is_named(*tree, &it, &Value::Null))
+        });
+        let below: Vec<(Seq, Text)> = below.map(|(tree, path, _)| (tree, path.clone())).collect();
+        if let [only] = below.as_slice() {
+            return Ok(only.clone());
+        }
+        let is_among = |path: &Text| below.is_empty() || below.iter().any(|(_, it)| it == path);
+        let open = snapshot.open_tasks().map(|(_, path, _)| path).filter(|it| is_among(it));
+        let names: Vec<&str> = open.map(|it| &**it).collect();
+        let found = match names.as_slice() {
+            [] => "no open task".to_string(),
+            names if below.is_empty() => format!("open: `{}`", names.join("`, `")),
+            names => format!("more than one below it: `{}`", names.join("`, `")),
+        };
+        Err(Finding::new(pointer.clone(), format!("task `{task}` to be open"), found))
     }
 
     /// Answers an incident, and compares whether the answer is taken.
@@ -242,8 +260,15 @@ impl<'m> World<'m> {
             let expected = format!("a mock for {what}");
             // The place in a list names every first child in the document.
             let is_name = |it: &&Text| it.parse::<usize>().is_err();
-            let name = names.iter().rfind(is_name).unwrap_or(&call.id.path);
-            let found = format!("none; add `{name}` under `mocks`");
+            let is_known = |it: &&Text| is_name(it) && !matches!(&***it, "" | "body");
+            let found = match names.iter().rfind(is_known) {
+                Some(name) if !name.contains('/') => format!("none; add `{name}` under `mocks`"),
+                // A path changes with the tree around it.
+                _ => {
+                    let path = &call.id.path;
+                    format!("none; give the effect an `id` and add it, or `{path}`, under `mocks`")
+                }
+            };
             return Err(Finding::new(self.test.pointer.clone(), expected, found));
         };
         let at = self.given.get(&mock.name).copied().unwrap_or(0);

@@ -527,3 +527,197 @@ states:
         "#]],
     );
 }
+
+/// Four letters are one token, so this prompt is ten.
+const ASK: &str =
+    "type: call_llm, model: gpt-4o, prompt: \"0123456789012345678901234567890123456789\"";
+
+#[test]
+fn money_and_tokens_are_reserved_at_worst_and_settled_by_what_was_used() {
+    let effect = format!(
+        "{{type: sequence, returns: last, effects: [{{{ASK}, max_tokens: 990}}, {{{ASK}, max_tokens: 990}}, {{{ASK}, max_tokens: 100}}]}}"
+    );
+    check_run(
+        "usd: 0.05, tokens: 2500",
+        BROKE,
+        &effect,
+        "ok work/0 {\"text\": \"a\", \"usage\": {\"input_tokens\": 12, \"output_tokens\": 100}}\nok work/1 {\"text\": \"b\", \"cost_usd\": 0.03}\nfail work/2 rate_limit_exceeded",
+        expect![[r#"
+            > start
+              - -> a
+              reserve work/0 usd $0.009925, tokens 1000, calls 1
+              start work/0#1
+            > ok work/0 {"text": "a", "usage": {"input_tokens": 12, "output_tokens": 100}}
+              settle work/0 usd $0.00103, tokens 112, calls 1
+              done work/0 = {"text":"a","usage":{"input_tokens":12,"output_tokens":100}}
+              reserve work/1 usd $0.009925, tokens 1000, calls 1
+              start work/1#1
+            > ok work/1 {"text": "b", "cost_usd": 0.03}
+              settle work/1 usd $0.03, tokens 1000, calls 1
+              done work/1 = {"cost_usd":0.03,"text":"b"}
+              reserve work/2 usd $0.001025, tokens 110, calls 1
+              start work/2#1
+            > fail work/2 rate_limit_exceeded
+              settle work/2 calls 1
+              failed work/2: rate_limit_exceeded
+              failed work: rate_limit_exceeded
+              error.invoke.work -> bad
+              finished failed "rate_limit_exceeded"
+        "#]],
+    );
+}
+
+#[test]
+fn a_call_is_given_fewer_tokens_before_it_is_refused() {
+    let effect = format!("{{type: sequence, effects: [{{{ASK}}}, {{{ASK}}}, {{{ASK}}}]}}");
+    let half = "{\"usage\": {\"input_tokens\": 10, \"output_tokens\": 400}}";
+    check_run(
+        "tokens: 890",
+        BROKE,
+        &effect,
+        &format!("ok work/0 {half}\nok work/1 {half}"),
+        expect![[r#"
+            > start
+              - -> a
+              reserve work/0 tokens 890, calls 1; max_tokens 880
+              start work/0#1
+            > ok work/0 {"usage": {"input_tokens": 10, "output_tokens": 400}}
+              settle work/0 tokens 410, calls 1
+              done work/0 = {"usage":{"input_tokens":10,"output_tokens":400}}
+              reserve work/1 tokens 480, calls 1; max_tokens 470
+              start work/1#1
+            > ok work/1 {"usage": {"input_tokens": 10, "output_tokens": 400}}
+              settle work/1 tokens 410, calls 1
+              emit budget.warning {"effect_id":"work/1","kind":"tokens","limit":890,"place":"","reserved":0,"scope":"run","spent":820}
+              done work/1 = {"usage":{"input_tokens":10,"output_tokens":400}}
+              exceeded the run by work/2
+              failed work/2: budget_exceeded
+              failed work: budget_exceeded
+              budget.exceeded -> broke
+              finished completed {"code":"budget_exceeded","effect_id":"work/2","kind":"tokens","limit":890,"message":"the run has a budget of `tokens: 890`; spent 820, reserved by what runs 0, and this attempt may need 74","place":"","reserved":0,"scope":"run","spent":820}
+        "#]],
+    );
+    // 0.0025 per thousand tokens read, 0.01 written: the money is for 97 tokens.
+    check_run(
+        "usd: \"0.001\"",
+        BROKE,
+        &effect,
+        "ok work/0 {\"cost_usd\": \"0.0005\"}",
+        expect![[r#"
+            > start
+              - -> a
+              reserve work/0 usd $0.000995, calls 1; max_tokens 97
+              start work/0#1
+            > ok work/0 {"cost_usd": "0.0005"}
+              settle work/0 usd $0.0005, calls 1
+              done work/0 = {"cost_usd":"0.0005"}
+              exceeded the run by work/1
+              failed work/1: budget_exceeded
+              failed work: budget_exceeded
+              budget.exceeded -> broke
+              finished completed {"code":"budget_exceeded","effect_id":"work/1","kind":"usd","limit":"0.001","message":"the run has a budget of `usd: $0.001`; spent $0.0005, reserved by what runs $0.00, and this attempt may need $0.000665","place":"","reserved":"0.00","scope":"run","spent":"0.0005"}
+        "#]],
+    );
+}
+
+#[test]
+fn what_nobody_knows_counts_as_all_that_was_reserved() {
+    let effect = format!("{{{ASK}, max_tokens: 90}}");
+    for (outcome, spent) in [
+        ("ok work {}", "tokens 100"),
+        ("fail work timeout", "tokens 100"),
+        ("fail work output_invalid", "tokens 100"),
+        ("cancel", "tokens 100"),
+        ("unknown work other\ngive-up work", "tokens 100"),
+        ("unknown work other\nhappened work {\"usage\": {\"input_tokens\": 7}}", "tokens 7"),
+        ("fail work provider_unavailable", "calls 1"),
+    ] {
+        let body = RUN
+            .replace("BUDGETS", "tokens: 1000, calls: 9")
+            .replace("ON}", "}")
+            .replace("EFFECT", &effect);
+        let trace = super::trace(&body, outcome, traaviis_model::Value::empty_map());
+        let settled = trace.lines().find(|it| it.contains("settle work")).unwrap_or_default();
+        let found = settled.trim().trim_start_matches("settle work ").trim_end_matches(", calls 1");
+        assert_eq!(found, spent, "{outcome}\n{trace}");
+    }
+}
+
+#[test]
+fn a_model_without_price_counts_as_nothing_in_money_and_is_named() {
+    let effect = "{type: call_llm, tier: small, prompt: hi}";
+    check_run(
+        "usd: 1",
+        BROKE,
+        effect,
+        "ok work {\"cost_usd\": 0.9}",
+        expect![[r#"
+        > start
+          - -> a
+          reserve work calls 1; no price of tier small
+          start work#1
+        > ok work {"cost_usd": 0.9}
+          settle work usd $0.90, calls 1
+          emit budget.warning {"effect_id":"work","kind":"usd","limit":"1.00","place":"","reserved":"0.00","scope":"run","spent":"0.90"}
+          done work = {"cost_usd":0.9}
+          done.invoke.work -> ok
+          finished completed {"cost_usd":0.9}
+    "#]],
+    );
+    // Other calls have no price, whatever they answer.
+    let call = "{type: call, function: f}";
+    check_run(
+        "usd: 1",
+        BROKE,
+        call,
+        "ok work {\"cost_usd\": 0.9}",
+        expect![[r#"
+        > start
+          - -> a
+          reserve work calls 1
+          start work#1
+        > ok work {"cost_usd": 0.9}
+          settle work calls 1
+          done work = {"cost_usd":0.9}
+          done.invoke.work -> ok
+          finished completed {"cost_usd":0.9}
+    "#]],
+    );
+}
+
+#[test]
+fn side_by_side_calls_of_models_share_what_is_left() {
+    let effect = format!(
+        "{{type: batch, items: \"${{range(4)}}\", concurrency: 4, fail_fast: false, budget: {{tokens: 250}}, effect: {{{ASK}, max_tokens: 90}}}}"
+    );
+    check_run(
+        "calls: 9",
+        "",
+        &effect,
+        "ok work/body/0 {}\nok work/body/1 {}\nok work/body/2 {}",
+        expect![[r#"
+            > start
+              - -> a
+              reserve work/body/0 tokens 100, calls 1
+              start work/body/0#1
+              reserve work/body/1 tokens 100, calls 1
+              start work/body/1#1
+              exceeded effect `work` by work/body/2
+              failed work/body/2: budget_exceeded
+              exceeded effect `work` by work/body/3
+              failed work/body/3: budget_exceeded
+            > ok work/body/0 {}
+              settle work/body/0 tokens 100, calls 1
+              done work/body/0 = {}
+            > ok work/body/1 {}
+              settle work/body/1 tokens 100, calls 1
+              emit budget.warning {"effect_id":"work/body/1","kind":"tokens","limit":250,"place":"work","reserved":0,"scope":"effect","spent":200}
+              done work/body/1 = {}
+              done work/body = [{"ok":{}},{"ok":{}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/2","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/2","retryable":false}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/3","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/3","retryable":false}}]
+              done work = [{"ok":{}},{"ok":{}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/2","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/2","retryable":false}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/3","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/3","retryable":false}}]
+              done.invoke.work -> ok
+              finished completed [{"ok":{}},{"ok":{}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/2","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/2","retryable":false}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/3","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/3","retryable":false}}]
+            > ok work/body/2 {}
+        "#]],
+    );
+}

@@ -375,3 +375,50 @@ states:
     let largest = steps.values().max().copied().unwrap_or_default();
     assert!(largest < traaviis_model::limits::STEP_BYTES_MAX, "{steps:?}");
 }
+
+#[test]
+fn a_priority_holds_for_what_is_below_until_another_stands_there() {
+    let machine = super::machine(&super::with_head(
+        r#"
+defaults: {priority: 2}
+initial: a
+effects:
+  named: {type: call, function: f}
+states:
+  a:
+    invoke:
+      - {id: plain, effect: {type: call, function: f}}
+      - id: tree
+        effect:
+          type: parallel
+          priority: 5
+          effects:
+            - {type: call, function: f}
+            - {type: call, function: f, priority: -3}
+            - {type: use, effect: named}
+            - {type: sequence, effects: [{type: call, function: f}], timeout: 1m}
+      - {id: last, effect: {type: call, function: f}}
+"#,
+    ));
+    let ctx = traaviis_model::TenantCtx::for_test(1);
+    let id = traaviis_model::InstanceId(uuid::Uuid::from_u128(1));
+    let context = super::context(traaviis_model::Timestamp(0));
+    let begun = crate::start(&machine, &ctx, id, traaviis_model::Value::empty_map(), &context);
+    let snapshot = begun.unwrap().snapshot;
+    let found: Vec<(String, i8)> = snapshot
+        .calls()
+        .map(|(tree, path, _)| {
+            (path.to_string(), crate::priority_of(&machine, &snapshot, tree, path))
+        })
+        .collect();
+    let expected = [
+        ("plain", 2),
+        ("tree/0", 5),
+        ("tree/1", -3),
+        ("tree/2/body", 5),
+        ("tree/3/body/0", 5),
+        ("last", 2),
+    ];
+    assert_eq!(found, expected.map(|(path, it)| (path.to_string(), it)));
+    assert_eq!(crate::priority_of(&machine, &snapshot, 99, "plain"), 0);
+}

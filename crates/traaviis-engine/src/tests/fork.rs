@@ -2,9 +2,12 @@
 
 use expect_test::expect;
 use proptest::prelude::*;
-use traaviis_model::{InstanceId, Record, Snapshot, TenantCtx, Timestamp, Value, record::Results};
+use traaviis_model::{
+    InstanceId, Record, Snapshot, TenantCtx, Text, Timestamp, Value, record::Results,
+    snapshot::NodeStatus,
+};
 
-use super::{chart::chart, check, context, reference::machine};
+use super::{World, chart::chart, check, context, reference::machine, with_head};
 use crate::step::{Branch, Fork, Input, plan_fork, start, step};
 
 const WORK: &str = r#"
@@ -291,5 +294,87 @@ proptest! {
         let replayed = crate::replay(&machine, &history);
         let replayed = replayed.map_err(|why| TestCaseError::fail(why.to_string()))?;
         prop_assert_eq!(replayed.unwrap().canonical(), mine.canonical());
+    }
+}
+
+/// A random tree of calls, and whether some of them run at the same time.
+fn tree() -> impl Strategy<Value = (String, bool)> {
+    let call = any::<bool>().prop_map(|is_tried_again| {
+        let retry = match is_tried_again {
+            true => ", retry: {attempts: 2, base_delay: 5s, jitter: none}",
+            false => "",
+        };
+        (format!("{{type: call, function: f, args: {{}}{retry}}}"), false)
+    });
+    call.prop_recursive(3, 8, 3, |inner| {
+        let kinds =
+            prop_oneof![Just("sequence"), Just("sequence"), Just("fallback"), Just("parallel")];
+        (kinds, prop::collection::vec(inner, 1..4)).prop_map(|(kind, parts)| {
+            let are_several = kind == "parallel" || parts.iter().any(|it| it.1);
+            let parts: Vec<String> = parts.into_iter().map(|it| it.0).collect();
+            (format!("{{type: {kind}, effects: [{}]}}", parts.join(", ")), are_several)
+        })
+    })
+}
+
+/// Lets time pass or answers one of the calls that run.
+fn happen(world: &mut World<'_>, byte: u8) {
+    let running = world.snapshot.trees.iter().flat_map(|tree| &tree.nodes);
+    let running = running.filter(|(_, it)| it.status == NodeStatus::Started && &*it.kind == "call");
+    let paths: Vec<Text> = running.map(|(path, _)| path.clone()).collect();
+    let path = paths.get(usize::from(byte / 4) % paths.len().max(1));
+    match (byte % 4, path) {
+        (0, _) | (_, None) => world.line("+5s"),
+        (1, Some(path)) => world.line(&format!("fail {path} down retryable")),
+        (_, Some(path)) if byte == 255 => world.line(&format!("fail {path} odd")),
+        (_, Some(path)) => world.line(&format!("ok {path} {byte}")),
+    }
+}
+
+proptest! {
+    /// Recorded results answer every call, so a fork of calls that came one after the other ends as
+    /// its original did.
+    #[test]
+    fn a_fork_of_calls_is_its_original_up_to_the_fork(
+        (tree, are_several) in tree(),
+        bytes in proptest::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let body = format!(
+            "initial: work\ndata: {{initial: {{got: null}}}}\nstates:\n  work:\n    invoke:\n      \
+             - id: w\n        effect: {tree}\n        \
+             onDone: {{target: end, actions: [{{assign: {{got: '${{result}}'}}}}]}}\n        \
+             onError: bad\n  end: {{type: final}}\n  bad: {{type: final, status: failed}}\n"
+        );
+        let machine = super::machine(&with_head(&body));
+        let mut world = World::new(&machine, Value::empty_map());
+        bytes.iter().for_each(|it| happen(&mut world, *it));
+        let (records, ended) = (world.records.clone(), world.snapshot.clone());
+        let mut forks = 0;
+        for at in 1..=records.len() {
+            let (results, patch) = (Results::Recorded, Vec::new());
+            let (id, position) = (InstanceId(uuid::Uuid::from_u128(8)), at as u64);
+            let fork =
+                Fork { id, at: Some(position), reason: None, results, patch, paused: false };
+            let Ok(Branch { base, .. }) = plan_fork(&records, fork) else { continue };
+            forks += 1;
+            let shared = Snapshot::fold(&records[..at]).unwrap().unwrap();
+            // A call that was being tried again begins anew, with all of its attempts.
+            let is_new = shared.calls().all(|(_, _, node)| match node.status {
+                NodeStatus::Waiting => false,
+                NodeStatus::Started => node.attempt <= 1,
+                _ => true,
+            });
+            prop_assert_eq!(Snapshot { id: shared.id, ..base }, shared);
+            if are_several || !is_new || !ended.status.is_finished() {
+                continue;
+            }
+            world.records.clone_from(&records);
+            world.line(&format!("fork {at}"));
+            (0..40).for_each(|_| world.line("+5s"));
+            prop_assert_eq!(&world.snapshot.configuration, &ended.configuration, "{}", world.out);
+            prop_assert_eq!(&world.snapshot.data, &ended.data);
+            prop_assert_eq!(world.snapshot.status, ended.status);
+        }
+        prop_assert!(forks > 0);
     }
 }

@@ -94,3 +94,46 @@ fn who_is_terminated_frees_what_it_held() {
 "#,
     );
 }
+
+#[test]
+fn a_breaker_tells_how_it_changes() {
+    check(
+        r#"{type: retry, attempts: 6, backoff: constant, base_delay: 1s, max_delay: 60s, jitter: none, effect: {type: circuit_breaker, name: peer, failure_threshold: 2, recovery_timeout: 30s, effect: {type: call, function: ask}}}"#,
+        r#"
+  - {name: opens, mocks: {ask: [{error: {code: call_failed, retryable: true}}, {error: {code: call_failed, retryable: true}}]}, steps: [{advance: 20s}], expect: {emitted: [{event: traaviis.breaker, data: {name: peer, from: closed, to: open}}]}}
+  - {name: is tried, mocks: {ask: [{error: {code: call_failed, retryable: true}}, {error: {code: call_failed, retryable: true}}, 7]}, steps: [{advance: 60s}], expect: {status: completed, emitted: [{event: traaviis.breaker, data: {to: open}}, {event: traaviis.breaker, data: {from: open, to: half_open}}]}}
+"#,
+    );
+    let two = r#"{type: circuit_breaker, name: peer, failure_threshold: 1, recovery_timeout: 1s, effect: {type: call, function: ask}}"#;
+    check(
+        &format!(
+            "{{type: sequence, returns: last, effects: [{{type: batch, fail_fast: false, items: [1, 2], concurrency: 1, effect: {two}}}, {{type: delay, duration: 2s}}, {{type: batch, items: [1, 2], concurrency: 1, effect: {two}}}]}}"
+        ),
+        r#"
+  - {name: closes, mocks: {ask: [{error: {code: x}}, 7, 8]}, steps: [{advance: 10s}], expect: {status: completed, output: [7, 8], emitted: [{event: traaviis.breaker, data: {from: closed, to: open}}, {event: traaviis.breaker, data: {from: open, to: half_open}}, {event: traaviis.breaker, data: {from: half_open, to: closed}}]}}
+"#,
+    );
+}
+
+#[test]
+fn an_event_makes_cached_values_stale() {
+    let ask = r#"{type: call, function: ask, cache: {key: a, invalidate_on: [prices.changed]}}"#;
+    let effect = format!(
+        "{{type: sequence, effects: [{ask}, {ask}, {{type: emit, event: prices.checked}}, {ask}, {{type: emit, event: prices.changed}}, {ask}, {ask}]}}"
+    );
+    check(
+        &effect,
+        r#"
+  - {name: asks again after the event alone, mocks: {ask: [1, 2]}, expect: {status: completed, called: {ask: 2}, output: [1, 1, null, 1, null, 2, 2]}}
+"#,
+    );
+    let running = format!(
+        "{{type: sequence, returns: last, effects: [{{type: parallel, effects: [{ask}, {{type: sequence, effects: [{{type: delay, duration: 1s}}, {{type: emit, event: prices.changed}}]}}]}}, {ask}]}}"
+    );
+    check(
+        &running,
+        r#"
+  - {name: what was asked before the event is not kept, mocks: {ask: [{value: 1, delay: 3s}, 2]}, steps: [{advance: 6s}], expect: {status: completed, called: {ask: 2}, output: 2}}
+"#,
+    );
+}

@@ -457,3 +457,191 @@ tests:
         "#]],
     );
 }
+
+/// Calls of models, one after the other, then one that is never answered.
+fn asking(model: &str, tests: &str) -> String {
+    format!(
+        "initial: a
+states:
+  a:
+    invoke:
+      - id: w
+        effect:
+          type: sequence
+          effects:
+            - {{id: one, type: call_llm, {model}, prompt: abcd, max_tokens: 99, retry: {{attempts: 2, backoff: constant, base_delay: 1s, jitter: none}}}}
+            - {{id: two, type: call_llm, {model}, prompt: abcd, max_tokens: 99}}
+        onDone: b
+        onError: b
+  b: {{type: final}}
+tests:
+{tests}"
+    )
+}
+
+#[test]
+fn max_usd_is_what_outcomes_say_and_the_most_where_they_say_nothing() {
+    check(
+        &asking(
+            "model: gpt-4o",
+            r#"
+  - {name: told, mocks: {one: {cost_usd: 0.01}, two: {cost_usd: "0.02"}}, expect: {status: completed, max_usd: 0.03}}
+  - {name: more, mocks: {one: {cost_usd: 0.01}, two: {cost_usd: "0.020001"}}, expect: {max_usd: 0.03}}
+  - {name: by tokens, mocks: {one: {usage: {input_tokens: 1000, output_tokens: 100}}, two: {cost_usd: 0}}, expect: {max_usd: 0.0034}}
+  - {name: the most, mocks: {one: {text: hi}, two: {cost_usd: 0}}, expect: {max_usd: 0.0009}}
+  - {name: every try, mocks: {one: [{error: {code: timeout}}, {cost_usd: 1}], two: {cost_usd: 0}}, steps: [{advance: 1s}], expect: {max_usd: 1}}
+  - {name: refusals are free, mocks: {one: {error: {code: llm_error}}}, expect: {max_usd: 0}}
+  - {name: a crash, mocks: {one: [{delay: 5s, value: {cost_usd: 0}}], two: {cost_usd: 0}}, steps: [{crash: true}, {advance: 5s}], expect: {max_usd: 0}}
+"#,
+        ),
+        expect![[r#"
+            told: passed after 0s
+            more: failed after 0s
+              /tests/1/expect/max_usd: expected a cost of at most $0.03, found $0.030001
+            by tokens: failed after 0s
+              /tests/2/expect/max_usd: expected a cost of at most $0.0034, found $0.0035
+            the most: failed after 0s
+              /tests/3/expect/max_usd: expected a cost of at most $0.0009, found $0.000993
+            every try: failed after 1s
+              /tests/4/expect/max_usd: expected a cost of at most $1.00, found $1.000993
+            refusals are free: passed after 0s
+            a crash: failed after 0s
+              /tests/6/expect/max_usd: expected a cost of at most $0.00, found $0.000993
+        "#]],
+    );
+    check(
+        &asking(
+            "tier: small",
+            r#"
+  - {name: no price, mocks: {one: {text: hi}, two: {cost_usd: 0}}, expect: {max_usd: 1}}
+  - {name: told, mocks: {one: {cost_usd: 0.5}, two: {cost_usd: 0.5}}, expect: {max_usd: 1}}
+"#,
+        ),
+        expect![[r#"
+            no price: failed after 0s
+              /tests/0/expect/max_usd: expected a cost of at most $1.00, found no price for model `tier small` of `w/0`; let its mock say `cost_usd`
+            told: passed after 0s
+        "#]],
+    );
+}
+
+#[test]
+fn money_of_a_budget_is_compared() {
+    check(
+        &format!(
+            "budgets: {{usd: 1, tokens: 500}}\n{}",
+            asking(
+                "model: gpt-4o",
+                r#"
+  - {name: so much, mocks: {one: {cost_usd: 0.01, usage: {input_tokens: 5}}, two: {delay: 1h}}, expect: {budgets: {run: {spent: {usd: 0.01, tokens: 5}, reserved: {tokens: 100}}}}}
+  - {name: otherwise, mocks: {one: {cost_usd: 0.01, usage: {input_tokens: 5}}, two: {delay: 1h}}, expect: {budgets: {run: {spent: {usd: "0.02", tokens: 6}}}}}
+"#
+            )
+        ),
+        expect![[r#"
+            so much: passed after 0s
+            otherwise: failed after 0s
+              /tests/1/expect/budgets/run/spent/usd: expected spent `usd: $0.02` of `run`, found $0.01
+              /tests/1/expect/budgets/run/spent/tokens: expected spent `tokens: 6` of `run`, found 5
+        "#]],
+    );
+}
+
+#[test]
+fn calls_of_models_have_the_time_of_their_kind() {
+    for (effect, seconds) in [
+        ("type: call_llm, prompt: a", 60),
+        ("type: mcp_call, server: a, tool: b", 60),
+        ("type: embed_text, text: a", 30),
+        ("type: invoke_agent, agent: a, task: b", 180),
+        ("type: coordinate_agents, agents: [{id: a, role: b, task: c}]", 300),
+        ("type: call, function: f", 5),
+        ("type: call_api, url: 'https://a.example/'", 30),
+    ] {
+        let body = format!(
+            "initial: a\nstates:\n  a: {{invoke: [{{id: w, effect: {{{effect}}}, onError: b}}]}}\n  b: {{type: final}}\ntests:\n  - {{name: just before, mocks: {{w: {{delay: 1h}}}}, steps: [{{advance: {}s}}], expect: {{status: running}}}}\n  - {{name: then, mocks: {{w: {{delay: 1h}}}}, steps: [{{advance: {seconds}s}}], expect: {{status: completed}}}}\n",
+            seconds - 1
+        );
+        let found = outcome(&super::machine(&super::with_head(&body))).0;
+        assert!(!found.contains("failed"), "{effect}\n{found}");
+    }
+}
+
+#[test]
+fn a_missing_mock_is_named_so_that_it_can_be_added() {
+    let body = |effect: &str| {
+        format!(
+            "initial: a\nstates:\n  a: {{invoke: [{{id: w, effect: {effect}, onError: b, onDone: b}}]}}\n  b: {{type: final}}\ntests:\n  - {{name: t, expect: {{status: completed}}}}\n"
+        )
+    };
+    let ask = "{type: call_llm, prompt: a}";
+    check(
+        &body(ask),
+        expect![[r#"
+        t: failed after 0s
+          /tests/0: expected a mock for `call_llm` at `w`, found none; add `w` under `mocks`
+    "#]],
+    );
+    check(
+        &body(&format!("{{type: sequence, effects: [{ask}]}}")),
+        expect![[r#"
+        t: failed after 0s
+          /tests/0: expected a mock for `call_llm` at `w/0`, found none; give the effect an `id` and add it, or `w/0`, under `mocks`
+    "#]],
+    );
+    check(
+        &body(&format!("{{type: timeout, duration: 1s, effect: {ask}}}")),
+        expect![[r#"
+        t: failed after 0s
+          /tests/0: expected a mock for `call_llm` at `w/body`, found none; give the effect an `id` and add it, or `w/body`, under `mocks`
+    "#]],
+    );
+    check(
+        &body("{type: parallel, effects: {mood: {type: call_llm, prompt: a}}}"),
+        expect![[r#"
+        t: failed after 0s
+          /tests/0: expected a mock for `call_llm` at `w/mood`, found none; add `mood` under `mocks`
+    "#]],
+    );
+    check(
+        &body("{type: sequence, effects: [{id: ask, type: call_llm, prompt: a}]}"),
+        expect![[r#"
+            t: failed after 0s
+              /tests/0: expected a mock for `call_llm` at `w/0`, found none; add `ask` under `mocks`
+        "#]],
+    );
+}
+
+#[test]
+fn incidents_are_named_by_their_kind_and_a_batch_keeps_its_form() {
+    check(
+        r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: w
+        effect: {type: batch, fail_fast: false, items: [1, 2, 3, 4], effect: {id: f, type: call_api, url: "https://a.example/", method: post, when: item < 4}}
+        onDone: b
+  b: {type: final, output: "${event.data.map(it, has(it.ok) ? it.ok : it.error.code)}"}
+tests:
+  - {name: two wait for a person, mocks: {f: [{delay: 1s, value: 1}, {delay: 1s, value: 2}, {error: {code: x}}]}, steps: [{crash: true}], expect: {status: incident, incidents: [unknown_outcome, unknown_outcome]}}
+  - {name: otherwise, mocks: {f: [{delay: 1s, value: 1}, {delay: 1s, value: 2}, {error: {code: x}}]}, steps: [{crash: true}], expect: {incidents: [unknown_outcome, effect_failed]}}
+  - {name: none, mocks: {f: 1}, expect: {incidents: []}}
+  - {name: none but there is one, mocks: {f: [{delay: 1s, value: 1}, 2, 3]}, steps: [{crash: true}], expect: {incidents: []}}
+  - name: each has its own form
+    mocks: {f: [{delay: 1s, value: 1}, {delay: 1s, value: 2}, {error: {code: x}}]}
+    steps: [{crash: true}, {resolve: w/0, as: {happened: 7}}, {resolve: w/1, as: fail}]
+    expect: {status: completed, incidents: [], output: [7, unknown_outcome, x, null]}
+"#,
+        expect![[r#"
+            two wait for a person: passed after 0s
+            otherwise: failed after 0s
+              /tests/1/expect/incidents: expected open incidents `effect_failed`, `unknown_outcome`, found `unknown_outcome` at `w/0` (attempt 1 of `w/0` was running when the process stopped; nobody recorded whether it happened), `unknown_outcome` at `w/1` (attempt 1 of `w/1` was running when the process stopped; nobody recorded whether it happened)
+            none: passed after 0s
+            none but there is one: failed after 0s
+              /tests/3/expect/incidents: expected no open incident, found `unknown_outcome` at `w/0` (attempt 1 of `w/0` was running when the process stopped; nobody recorded whether it happened)
+            each has its own form: passed after 0s
+        "#]],
+    );
+}

@@ -276,7 +276,8 @@ impl<'m> Fit<'m> {
         leaves.dedup();
         self.plan.upgraded.configuration = leaves.iter().map(|it| self.mapping.path(*it)).collect();
         if self.gaps.is_empty()
-            && let Some(at) = self.mapping.new.misfit(&self.mapping.new.active_with(&leaves), 0)
+            && let Some(at) =
+                self.mapping.new.misfit(&self.mapping.new.active_with(leaves.iter().copied()), 0)
         {
             let name = self.snapshot.state();
             let place = self.mapping.path(at);
@@ -311,7 +312,7 @@ impl<'m> Fit<'m> {
                 Kind::History { deep: true, .. } => {
                     kept.iter()
                         .all(|it| new.is_below(*it, parent) && new.states[*it].children.is_empty())
-                        && new.misfit(&new.active_with(&kept), parent).is_none()
+                        && new.misfit(&new.active_with(kept.iter().copied()), parent).is_none()
                 }
                 _ => false,
             };

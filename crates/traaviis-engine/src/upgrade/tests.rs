@@ -347,10 +347,10 @@ fn contradictory_migrations_are_findings() {
     ];
     let text: String = all.iter().map(|it| found(it)).collect();
     expect![[r#"
-        E150 /migrations/0/from: `from` takes in version 1.0.0 itself
-        E150 /migrations/1/from: an earlier migration has `from: <1.0.0` too
+        E152 /migrations/0/from: `from` takes in version 1.0.0 itself
+        E152 /migrations/1/from: an earlier migration has `from: <1.0.0` too
         E102 /migrations/0/states/x: `wrok` is no path of a state in this version
-        E150 /migrations/0/states: `x.y` is active only inside `x`, but `work.one` does not stand below `new`
+        E152 /migrations/0/states: `x.y` is active only inside `x`, but `work.one` does not stand below `new`
         E131 /migrations/0/data/a: variable `event` is not available here; available are `data`, `input`
         E130 /migrations/0/defer_when: `1` gives int, not true or false
     "#]].assert_eq(&text);

@@ -1,10 +1,14 @@
-//! Plugins of a document: watchers of what was decided.
+//! Plugins of a document: watchers of what was decided, and what redacts before.
 
 use std::collections::BTreeMap;
 
-use crate::ids::Text;
+use crate::{
+    ids::Text,
+    privacy::{PiiMode, PiiType},
+};
 
-/// A watcher that a document asks for. It reads committed records and decides nothing.
+/// What a document asks for beside its states. A watcher reads committed records and decides
+/// nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plugin {
     /// One structured line for each transition.
@@ -23,5 +27,14 @@ pub enum Plugin {
     Metrics {
         /// Labels with their values.
         labels: BTreeMap<Text, Text>,
+    },
+    /// Event payloads are redacted before they are taken.
+    Redaction {
+        /// What is done with what is found.
+        mode: PiiMode,
+        /// Types that are looked for.
+        types: Vec<PiiType>,
+        /// JSON pointers of what is redacted whole, whatever it holds.
+        fields: Vec<Text>,
     },
 }

@@ -13,6 +13,8 @@ use crate::{
 pub struct TestCase {
     /// Name, unique among the tests of the document.
     pub name: Text,
+    /// Paths of the states in which the instance starts; none for `initial`.
+    pub start: Vec<Text>,
     /// Start input.
     pub input: Value,
     /// What stands in for calls to the outside.
@@ -128,10 +130,16 @@ pub struct Expectations {
     pub overlap: Vec<Vec<Text>>,
     /// Virtual time from the start to the last record, at least.
     pub min_virtual_delay: Option<Span>,
+    /// The same, at most.
+    pub max_virtual_delay: Option<Span>,
     /// Events emitted in this order, with anything between.
     pub emitted: Vec<ExpectedEvent>,
     /// What budgets must have come to.
     pub budgets: Vec<ExpectedBudget>,
+    /// Kinds of the incidents that are open, each as often as it is named.
+    pub incidents: Option<Vec<Text>>,
+    /// What the run may have cost at most, in millionths of a US dollar.
+    pub max_usd_micros: Option<u64>,
     /// Place.
     pub pointer: Pointer,
 }

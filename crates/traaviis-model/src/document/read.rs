@@ -25,6 +25,7 @@ mod grant;
 
 mod plugin;
 
+mod retention;
 mod retry;
 
 mod migration;

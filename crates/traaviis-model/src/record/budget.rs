@@ -19,6 +19,12 @@ pub struct BudgetReserved {
     pub amounts: Amounts,
     /// The budgets around it with their limits, the innermost first.
     pub of: Vec<(BudgetScope, Limits)>,
+    /// What the call is given as `max_tokens`, where the budgets leave less than it wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// A model whose price nobody knows, so that it counts as nothing in `usd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpriced: Option<Text>,
 }
 
 /// A budget has not enough left for an attempt.

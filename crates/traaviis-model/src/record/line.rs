@@ -1,11 +1,16 @@
 //! The line that holds a record in the log: written, read, and read only as far as its key.
 
-use std::{io::Write as _, ops::Range};
+mod body;
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Header, RECORD_VERSION, Record};
-use crate::ids::{InstanceId, Seq, TenantId};
+use crate::{
+    ids::{InstanceId, Seq, TenantId},
+    json,
+};
 
 /// What identifies a line of the log without reading its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,7 +59,7 @@ impl Record {
 /// Appends the line of a record to `out`: the header's keys first, then the body's.
 pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
     write_header(header, out);
-    write_body(body, out);
+    body::write(body, out);
 }
 
 /// Appends the lines of several records to `out`, as [`write_line`] would one by one.
@@ -62,44 +67,68 @@ pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
 /// Records of a step differ in their header by nothing but the number, so the text of one header
 /// serves the next.
 pub fn write_lines(records: &[Record], out: &mut Vec<u8>) {
-    const SEQ: &[u8] = br#","seq":"#;
     let mut last: Option<(&Header, Range<usize>, Range<usize>)> = None;
     for Record { header, body } in records {
         match &last {
             Some((before, to_seq, from_seq)) if before.differs_only_in_seq(header) => {
                 out.extend_from_within(to_seq.clone());
-                // Writing to a vector cannot fail.
-                let _ = write!(out, "{}", header.seq);
+                json::number(header.seq, out);
                 out.extend_from_within(from_seq.clone());
             }
             _ => {
                 let start = out.len();
-                write_header(header, out);
-                let number = out[start..].windows(SEQ.len()).position(|it| it == SEQ);
-                let number = start + number.map_or(0, |it| it + SEQ.len());
-                let digits = out[number..].iter().take_while(|it| it.is_ascii_digit()).count();
-                last = Some((header, start..number, number + digits..out.len()));
+                let number = write_header(header, out);
+                last = Some((header, start..number.start, number.end..out.len()));
             }
         }
-        write_body(body, out);
+        body::write(body, out);
     }
 }
 
-/// Writes the header without its closing brace.
-fn write_header(header: &Header, out: &mut Vec<u8>) {
-    // Writing to a vector cannot fail and no key is anything but text.
-    let written = serde_json::to_writer(&mut *out, header);
-    debug_assert!(written.is_ok());
-    out.pop();
-}
-
-/// Goes on with the body and ends the line.
-fn write_body(body: &Body, out: &mut Vec<u8>) {
-    let joint = out.len();
-    let written = serde_json::to_writer(&mut *out, body);
-    debug_assert!(written.is_ok());
-    out[joint] = b','; // instead of the opening brace
-    out.push(b'\n');
+/// Writes the header without its closing brace; returns where the number stands.
+fn write_header(header: &Header, out: &mut Vec<u8>) -> Range<usize> {
+    let Header {
+        tenant_id,
+        instance_id,
+        seq,
+        v,
+        at,
+        step,
+        definition_hash,
+        actor,
+        causation_id,
+        correlation_id,
+    } = header;
+    out.extend_from_slice(br#"{"tenant_id":""#);
+    json::uuid(&tenant_id.0, out);
+    out.extend_from_slice(br#"","instance_id":""#);
+    json::uuid(&instance_id.0, out);
+    out.extend_from_slice(br#"","seq":"#);
+    let number = out.len();
+    json::number(*seq, out);
+    let number = number..out.len();
+    out.extend_from_slice(br#","v":"#);
+    json::number(*v, out);
+    out.extend_from_slice(br#","at":"#);
+    json::time(*at, out);
+    out.extend_from_slice(br#","step":"#);
+    json::number(*step, out);
+    out.extend_from_slice(br#","definition_hash":""#);
+    out.extend_from_slice(&definition_hash.digits());
+    out.extend_from_slice(br#"","actor":{"type":""#);
+    out.extend_from_slice(actor.kind.as_str().as_bytes());
+    out.extend_from_slice(br#"","id":"#);
+    json::text(&actor.id, out);
+    out.push(b'}');
+    if let Some(id) = causation_id {
+        out.extend_from_slice(br#","causation_id":"#);
+        json::text(id, out);
+    }
+    if let Some(id) = correlation_id {
+        out.extend_from_slice(br#","correlation_id":"#);
+        json::text(id, out);
+    }
+    number
 }
 
 impl Header {
@@ -181,6 +210,27 @@ mod tests {
         record(9, 4, Body::TimerFired { timer: "t1".into() }).write_line(&mut line);
         let expected = r#"{"tenant_id":"00000000-0000-0000-0000-000000000001","instance_id":"00000000-0000-0000-0000-000000000002","seq":9,"v":1,"at":"1970-01-01T00:00:01.500000Z","step":4,"definition_hash":"abababababababababababababababababababababababababababababababab","actor":{"type":"user","id":"a\",\"seq\":7"},"kind":"timer_fired","timer":"t1"}"#;
         assert_eq!(String::from_utf8(line).unwrap().trim_end(), expected);
+    }
+
+    #[test]
+    fn a_header_is_written_as_serde_json_does() {
+        let plain = record(u64::MAX, 1, Body::InputReleased).header;
+        let actor = Actor { kind: crate::record::ActorKind::Agent, id: "\u{1}\n".into() };
+        let caused = Header {
+            causation_id: Some("a:1".into()),
+            correlation_id: Some("\"".into()),
+            actor,
+            at: crate::Timestamp(i64::MAX),
+            ..plain.clone()
+        };
+        for header in [plain, caused] {
+            let mut out = Vec::new();
+            let number = write_header(&header, &mut out);
+            assert_eq!(out[number], *header.seq.to_string().as_bytes());
+            out.push(b'}');
+            let expected = serde_json::to_string(&header).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use traaviis_model::{Seq, Snapshot};
-use traaviis_ports::{Index, IndexError, LogStore, Position, index::Row};
+use traaviis_ports::{Archive, Index, IndexError, LogStore, Position, index::Row};
 
 use super::overlay::row_of;
 use crate::{
@@ -41,7 +41,8 @@ pub fn rebuild(
 ) -> Result<Rebuilt, Error> {
     index.clear().map_err(Error::Index)?;
     let mut recovery = Recovery::new(0);
-    let mut catchup = Catchup::new(index, 0);
+    let archive = log.archive();
+    let mut catchup = Catchup::new(index, archive);
     let mut records = 0;
     let mut failed = None;
     let position = log.scan(0, &mut |line| {
@@ -58,6 +59,7 @@ pub fn rebuild(
         return Err(error);
     }
     let instances = catchup.finish(&recovery, position).map_err(Error::Index)?;
+    recovery.pass_over_archived(archive)?;
     let damaged = recovery.fault_count() as u64;
     Ok(Rebuilt { records, instances, damaged, position })
 }
@@ -65,6 +67,8 @@ pub fn rebuild(
 /// Rows of what a recovery reads.
 pub(crate) struct Catchup<'a> {
     index: &'a dyn Index,
+    /// What is archived has no row, also while the log still holds records of it.
+    archive: Option<&'a dyn Archive>,
     from: Position,
     touched: HashMap<Key, Places, FixedHasher>,
     rows: Vec<Row>,
@@ -80,10 +84,11 @@ struct Places {
 }
 
 impl<'a> Catchup<'a> {
-    /// Returns a catch-up of everything from a position on.
-    pub(crate) fn new(index: &'a dyn Index, from: Position) -> Catchup<'a> {
+    /// Returns a catch-up of everything.
+    pub(crate) fn new(index: &'a dyn Index, archive: Option<&'a dyn Archive>) -> Catchup<'a> {
+        let archive = archive.filter(|it| !it.is_empty().unwrap_or(false));
         let (touched, rows) = (HashMap::default(), Vec::new());
-        Catchup { index, from, touched, rows, count: 0, failed: None }
+        Catchup { index, archive, from: 0, touched, rows, count: 0, failed: None }
     }
 
     /// Makes the index again when it does not fit the log and its checkpoint; says why, if so.
@@ -121,8 +126,13 @@ impl<'a> Catchup<'a> {
 
     /// Takes the whole state of an instance that has ended.
     pub(crate) fn ended(&mut self, snapshot: &Snapshot) {
-        let Some(places) = self.touched.remove(&Key::of(snapshot)) else { return };
-        self.put(snapshot, &places);
+        let key = Key::of(snapshot);
+        let Some(places) = self.touched.remove(&key) else { return };
+        // A row too many is taken out when the log is next looked through.
+        let is_archived = |it: &dyn Archive| it.holds(key.tenant, key.id).unwrap_or(false);
+        if !self.archive.is_some_and(is_archived) {
+            self.put(snapshot, &places);
+        }
     }
 
     /// Takes the open instances, and sets the position.

@@ -175,9 +175,7 @@ fn is_there(until: &str, snapshot: &Snapshot) -> bool {
     match until {
         STEP => true,
         FINAL => snapshot.status.is_finished(),
-        path => snapshot.configuration.iter().any(|it| {
-            it.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        }),
+        path => snapshot.is_in(path),
     }
 }
 

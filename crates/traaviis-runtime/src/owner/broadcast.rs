@@ -51,6 +51,7 @@ impl Owner {
         let filter = Filter {
             workflow: optional_text(&to, "workflow")?,
             state: optional_text(&to, "state")?,
+            tags: optional_text(&to, "tag")?.into_iter().collect(),
             ended: Some(false),
             ..Filter::default()
         };

@@ -98,7 +98,8 @@ impl Owner {
         // Which event it is here is decided when its turn comes.
         let (event, id) = (emission.event.clone(), emission.id());
         let input = Input::Delivered { event, data: Value::Null, id, refused: None };
-        mailbox.push(Job { input, origin: Origin::Emission(ctx, emission, reply) });
+        let origin = Origin::Emission(ctx, emission, reply);
+        mailbox.push(Job { input, origin, if_seq: None });
         self.ready.push_back(to);
     }
 

@@ -7,16 +7,16 @@
 //! Invariant: a parent lists a child before the child is started. A child that its parent does not
 //! list, or no longer wants, is therefore told to end.
 
-use std::sync::atomic::Ordering;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use traaviis_model::{
-    Call, EffectError, InstanceId, Snapshot, TenantCtx, TenantId, Value,
+    Call, EffectError, InstanceId, Snapshot, TenantCtx, TenantId, Text, Value,
     record::{Ending, Lineage, ParentClose, Status},
     snapshot::NodeStatus,
 };
 use traaviis_ports::LogError;
 
-use traaviis_engine::{Birth, Input};
+use traaviis_engine::{Birth, Input, Machine, Marks};
 
 use super::{
     Command, Found, Job, Key, Message, Owner, Start, StartOutcome,
@@ -48,6 +48,7 @@ impl Owner {
         let birth = Birth {
             lineage: Some(Box::new(lineage(&instance.snapshot, id))),
             correlation: optional_text(&call.input, "correlation")?,
+            marks: Some(marks(&machine, &call.input)?),
         };
         let input = match call.input.get("input") {
             None | Some(Value::Null) => Value::empty_map(),
@@ -249,6 +250,24 @@ fn lineage(parent: &Snapshot, child: InstanceId) -> Lineage {
         depth: above.map_or(0, |it| it.depth) + 1,
         parent_close: parent.children.get(&child).map(|it| it.parent_close).unwrap_or_default(),
     }
+}
+
+/// Returns the tags and labels of a child: those of its workflow and those of the call.
+fn marks(machine: &Machine, input: &Value) -> Result<Marks, EffectError> {
+    let given = match input.get("tags") {
+        None | Some(Value::Null) => BTreeSet::new(),
+        Some(tags) => texts(tags).ok_or_else(|| {
+            let message = format!("`tags` must be a list of texts, found `{}`", tags.to_json());
+            EffectError::new("validation_failed", message)
+        })?,
+    };
+    let given = Marks { tags: given, ..Marks::default() };
+    let marks = Marks::of(machine.definition()).with(given);
+    marks.map_err(|why| EffectError::new(why.code, why.message))
+}
+
+fn texts(list: &Value) -> Option<BTreeSet<Text>> {
+    list.as_list()?.iter().map(|it| it.as_str().map(Text::from)).collect()
 }
 
 fn child_id(input: &Value) -> Option<InstanceId> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use traaviis_engine::gates::{Answers, Gates, Left};
-use traaviis_model::{Call, CallId, Snapshot, TenantId, Timestamp, Value};
+use traaviis_model::{Call, CallId, Record, Snapshot, TenantId, Timestamp, Value};
 
 use super::{Key, Message, Owner};
 
@@ -22,6 +22,16 @@ impl SharedGates {
     /// Returns when somebody who waits is let in.
     pub(super) fn due(&self) -> Option<Timestamp> {
         self.lock().values().filter_map(Gates::due).min()
+    }
+
+    /// Tells the gates of a tenant which events a committed step took and emitted.
+    pub(super) fn hear(&self, tenant: TenantId, records: &[Record]) {
+        let mut events = records.iter().filter_map(|it| it.body.heard()).peekable();
+        if events.peek().is_some()
+            && let Some(gates) = self.lock().get_mut(&tenant)
+        {
+            events.for_each(|it| gates.heard(it));
+        }
     }
 
     /// Puts back who was inside when the last process died.

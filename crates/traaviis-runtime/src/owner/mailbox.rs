@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_engine::Input;
-use traaviis_model::{Emission, Seq, TenantCtx};
+use traaviis_model::{Emission, Seq, TenantCtx, Text};
 
 use crate::{error::Error, owner::Reply};
 
@@ -24,6 +24,8 @@ pub struct Accepted {
 pub(crate) struct Job {
     pub input: Input,
     pub origin: Origin,
+    /// Record at which the instance must stand, or else the input is not taken.
+    pub if_seq: Option<Seq>,
 }
 
 /// Where an input came from.
@@ -40,7 +42,17 @@ pub(crate) enum Origin {
 
 impl Job {
     pub(crate) fn runtime(input: Input) -> Job {
-        Job { input, origin: Origin::Runtime }
+        Job { input, origin: Origin::Runtime, if_seq: None }
+    }
+
+    /// Returns the name of the event and its deduplication id, when it has one.
+    pub(crate) fn event_id(&self) -> Option<(&Text, &Text)> {
+        match &self.input {
+            Input::Event { event, id: Some(id), .. } | Input::Delivered { event, id, .. } => {
+                Some((event, id))
+            }
+            _ => None,
+        }
     }
 
     /// Answers the caller, if there is one.
@@ -120,6 +132,12 @@ impl Mailbox {
 
     pub(crate) fn pop(&mut self, class: Class) -> Option<Job> {
         self.queue(class).pop_front()
+    }
+
+    /// Takes out the first command of a caller.
+    pub(crate) fn pop_command_of_caller(&mut self) -> Option<Job> {
+        let at = self.commands.iter().position(Job::is_command_of_caller)?;
+        self.commands.remove(at)
     }
 
     /// Returns the input that would be taken last among events.

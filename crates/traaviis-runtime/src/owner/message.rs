@@ -11,7 +11,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{
-    Accepted, Key, Outgoing, Relation,
+    Accepted, Key, Leave, Outgoing, Relation,
     awaiting::{Invoke, Settled},
 };
 use crate::{
@@ -124,6 +124,22 @@ pub enum Message {
     },
     /// The log tells what became of appends, in order.
     Committed(Vec<(u64, Commit)>),
+    /// The archive wants instances that have ended.
+    Retire {
+        /// With which record each ended.
+        ended: Vec<(Key, Seq)>,
+        /// Told at once, what may be done with each.
+        reply: Sender<(Vec<Leave>, Vec<(Key, Seq)>)>,
+    },
+    /// The archive says what became of them.
+    Retired {
+        /// They are archived.
+        archived: Vec<Key>,
+        /// They are not.
+        kept: Vec<Key>,
+        /// Told when the owner knows.
+        reply: Sender<()>,
+    },
     /// A caller wants the state.
     Find {
         /// Tenant.
@@ -242,18 +258,28 @@ pub enum Command {
     },
     /// Pauses, resumes, edits or moves it by hand.
     Operate(Operation),
+    /// Does something only while the instance stands at a record.
+    If {
+        /// Its last record.
+        seq: Seq,
+        /// What to do.
+        command: Box<Command>,
+    },
 }
 
-impl From<Command> for Input {
-    fn from(command: Command) -> Input {
-        match command {
+impl Command {
+    /// Returns the record at which the instance must stand, and the input.
+    pub(crate) fn into_input(self) -> (Option<Seq>, Input) {
+        let input = match self {
+            Command::If { seq, command } => return (Some(seq), command.into_input().1),
             Command::Event { event, data, id } => Input::Event { event, data, id },
             Command::Cancel { terminate, reason } => Input::Cancel { terminate, reason },
             Command::Resolve { tree, path, resolution, reason } => {
                 Input::Resolve { tree, path, resolution, reason }
             }
             Command::Operate(operation) => Input::Operate(operation),
-        }
+        };
+        (None, input)
     }
 }
 

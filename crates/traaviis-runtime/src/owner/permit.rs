@@ -12,27 +12,27 @@ use crate::error::Error;
 /// Returns why somebody may not give a command.
 pub(super) fn refusal(ctx: &TenantCtx, command: &Command, machine: &Machine) -> Option<Error> {
     use Permission::{WorkflowDeploy, WorkflowEdit, WorkflowExecute};
-    let (what, needed): (String, &[Permission]) = match command {
+    let (what, needed): (&str, &[Permission]) = match command {
         Command::Event { event, .. } => {
-            if let Some(missing) = lacks(ctx, machine.requires(event)) {
-                return Some(denied(ctx, &format!("send event `{event}`"), missing));
-            }
-            (format!("send event `{event}`"), &[WorkflowExecute])
+            let missing = lacks(ctx, machine.requires(event));
+            let missing = missing.or_else(|| lacks(ctx, &[WorkflowExecute]))?;
+            return Some(denied(ctx, &format!("send event `{event}`"), missing));
         }
-        Command::Cancel { .. } => ("cancel".into(), &[WorkflowExecute]),
-        Command::Resolve { .. } => ("answer incidents".into(), &[WorkflowExecute]),
+        Command::If { command, .. } => return refusal(ctx, command, machine),
+        Command::Cancel { .. } => ("cancel", &[WorkflowExecute]),
+        Command::Resolve { .. } => ("answer incidents", &[WorkflowExecute]),
         Command::Operate(operation) => match operation {
             // Any member may answer what asks for people.
             Operation::Task { .. } => return None,
-            Operation::EditData { .. } => ("edit data".into(), &[WorkflowEdit, WorkflowExecute]),
-            Operation::Move { .. } => ("move".into(), &[WorkflowEdit, WorkflowExecute]),
+            Operation::EditData { .. } => ("edit data", &[WorkflowEdit, WorkflowExecute]),
+            Operation::Move { .. } => ("move", &[WorkflowEdit, WorkflowExecute]),
             Operation::Upgrade { .. } | Operation::Rollback => {
-                ("change the version".into(), &[WorkflowDeploy])
+                ("change the version", &[WorkflowDeploy])
             }
-            _ => ("operate".into(), &[WorkflowExecute]),
+            _ => ("operate", &[WorkflowExecute]),
         },
     };
-    lacks(ctx, needed).map(|missing| denied(ctx, &what, missing))
+    lacks(ctx, needed).map(|missing| denied(ctx, what, missing))
 }
 
 /// Returns why somebody may not start instances.

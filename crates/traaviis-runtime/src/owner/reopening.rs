@@ -17,7 +17,9 @@ impl Owner {
         let Reopen { ctx, base, copied, input, read_to, reply } = reopen;
         let key = Key { tenant: ctx.tenant(), id: base.id };
         self.tenant(&ctx);
-        if let Err(error) = self.may_reopen(key, &base) {
+        // A fork begins as an instance of its own.
+        let is_fork = !copied.is_empty();
+        if let Err(error) = self.may_reopen(key, &base, is_fork) {
             return reply(Err(error));
         }
         let Some(machine) = self.version(key.tenant, base.definition_hash) else {
@@ -29,6 +31,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: None,
+            is_recorded: false,
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {
             Ok(step) => step,
@@ -49,7 +52,10 @@ impl Owner {
     }
 
     /// Says whether an instance still stands as its history was read.
-    fn may_reopen(&self, key: Key, base: &Snapshot) -> Result<(), Error> {
+    fn may_reopen(&self, key: Key, base: &Snapshot, is_fork: bool) -> Result<(), Error> {
+        if !is_fork {
+            self.refuse_archived(key)?;
+        }
         if self.starting.contains_key(&key) {
             return Err(Error::Busy);
         }

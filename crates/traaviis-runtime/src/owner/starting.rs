@@ -4,17 +4,17 @@
 //! others wait for it, later ones meet the instance.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use uuid::Uuid;
 
-use traaviis_engine::{Birth, Machine, Rejection, Request, StepContext};
+use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
 use traaviis_model::{
-    Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, TenantCtx, TenantId,
-    Text, Timestamp, Value, record::RECORD_VERSION,
+    Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, Span, TenantCtx,
+    TenantId, Text, Timestamp, Value, definition::Retention, record::RECORD_VERSION,
 };
 use traaviis_ports::{Append, Commit, LogError, Position};
 
@@ -83,15 +83,45 @@ impl Needs {
 
 /// Definitions that some shard of the process knows to be durable.
 #[derive(Debug, Default)]
-pub struct Stored(Mutex<HashSet<(TenantId, DefinitionHash), FixedHasher>>);
+pub struct Stored(Mutex<HashMap<(TenantId, DefinitionHash), Retention, FixedHasher>>);
 
 impl Stored {
-    pub(super) fn add(&self, name: (TenantId, DefinitionHash)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    pub(super) fn add(&self, name: (TenantId, DefinitionHash), retention: Retention) {
+        self.lock().entry(name).or_insert(retention);
     }
 
     fn has(&self, name: &(TenantId, DefinitionHash)) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+        self.lock().contains_key(name)
+    }
+
+    /// Learns from a line, if it holds a definition.
+    pub(crate) fn learn(&self, line: &[u8]) {
+        // The header comes first and is short; the same words in a payload would stand escaped.
+        const MARK: &[u8] = br#""kind":"document_put""#;
+        if !line[..line.len().min(600)].windows(MARK.len()).any(|it| it == MARK) {
+            return;
+        }
+        if let Ok(Record { header, body: Body::DocumentPut { body, .. } }) = Record::read_line(line)
+        {
+            let name = (header.tenant_id, header.definition_hash);
+            self.add(name, Retention::of_document(&body));
+        }
+    }
+
+    /// Returns how long the instances of a definition stay.
+    pub(crate) fn retention(&self, name: &(TenantId, DefinitionHash)) -> Retention {
+        self.lock().get(name).copied().unwrap_or_default()
+    }
+
+    /// Returns how long ended instances stay in the log: every length that some definition names,
+    /// and the one that holds where none does.
+    pub(crate) fn lengths(&self) -> BTreeSet<Span> {
+        let of_all = self.lock().values().map(|it| it.completed).collect::<BTreeSet<Span>>();
+        of_all.into_iter().chain([Retention::default().completed]).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, DefinitionHash), Retention, FixedHasher>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,6 +166,10 @@ impl Owner {
         {
             let found = Found::Ended(Arc::new(ended));
             return (start.reply)(Ok(StartOutcome { existing: true, found }));
+        }
+        if self.retired.contains_key(&key) {
+            let message = format!("instance `{}` exists and has ended", start.id);
+            return (start.reply)(Err(Error::rejected("instance_exists", message, Value::Null)));
         }
         let (tenant, machine) = (key.tenant, Arc::clone(&start.machine));
         match self.is_stored(tenant, &machine) {
@@ -185,6 +219,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: ctx.cause().cloned(),
+            is_recorded: false,
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
@@ -243,8 +278,13 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         // Starting once more, for nobody, fills in the same defaults.
-        let context =
-            StepContext { now, start_slots: 0, actor: ctx.actor().clone(), causation: None };
+        let context = StepContext {
+            now,
+            start_slots: 0,
+            actor: ctx.actor().clone(),
+            causation: None,
+            is_recorded: false,
+        };
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
@@ -274,6 +314,7 @@ impl Owner {
         } else {
             self.ready.push_back(key);
         }
+        self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
@@ -305,8 +346,8 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, .. } = snapshot;
-        let birth = Birth { lineage, correlation };
+        let Snapshot { id, input, lineage, correlation, tags, labels, .. } = snapshot;
+        let birth = Birth { lineage, correlation, marks: Some(Marks { tags, labels }) };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }
@@ -392,7 +433,8 @@ impl Owner {
         let waiting = self.definitions.waiting.remove(&name).unwrap_or_default();
         match commit {
             Ok(_) => {
-                self.settings.definitions.add(name);
+                let first = waiting.first().map(|it| it.machine().definition().retention);
+                self.settings.definitions.add(name, first.unwrap_or_default());
                 for needs in waiting {
                     match needs {
                         Needs::Start(start) => self.start(start, now, outbox),

@@ -4,9 +4,7 @@
 //! it, so a tree that is made again is the tree that was lost.
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{
-    Body, EffectError, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, Value,
-};
+use traaviis_model::{Body, InstanceId, Record, Seq, Snapshot, TenantId, Text, Value};
 use traaviis_ports::{
     Position,
     tree::{Asks, Batch, Document, Place},
@@ -128,44 +126,6 @@ pub(super) fn definition(record: &Record) -> Option<Document> {
         updated_at: Some(record.header.at),
         body: json(&Definition { definition_hash, definition: body }),
     })
-}
-
-/// An effect that ended, as one line.
-#[derive(Serialize)]
-struct Ended<'a> {
-    position: Position,
-    at: Timestamp,
-    instance_id: InstanceId,
-    seq: Seq,
-    tree: Seq,
-    path: &'a Text,
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a EffectError>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a Text>,
-}
-
-/// Says whether a record of this kind ends an effect.
-pub(super) fn ends_effect(kind: &str) -> bool {
-    matches!(kind, "effect_completed" | "effect_failed" | "effect_cancelled")
-}
-
-/// Returns day and line of an effect that ended.
-pub(super) fn ended(position: Position, record: &Record) -> Option<(Text, Vec<u8>)> {
-    let (outcome, error, reason) = match &record.body {
-        Body::EffectCompleted { .. } => ("completed", None, None),
-        Body::EffectFailed { error, .. } => ("failed", Some(error), None),
-        Body::EffectCancelled { reason, .. } => ("cancelled", None, Some(reason)),
-        _ => return None,
-    };
-    let (tree, path) = record.body.node()?;
-    let (at, instance_id, seq) = (record.header.at, record.header.instance_id, record.header.seq);
-    let ended = Ended { position, at, instance_id, seq, tree, path, outcome, error, reason };
-    let mut line = json(&ended);
-    line.push(b'\n');
-    let day = at.to_string().get(..10)?.into();
-    Some((day, line))
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

@@ -4,12 +4,12 @@
 //! waited long, or space is needed; then they go into its file of events together with its state.
 //!
 //! Invariants: the position of a batch is never past a record that waits; what waits has a limit in
-//! bytes and in instances, beyond it the log is simply not read on; ended effects are written in the
-//! order of the log.
+//! bytes and in instances, beyond it the log is simply not read on; an archived instance is not
+//! written, and while it is found out which are archived, none leaves the tree.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
-    sync::Arc,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -66,6 +66,8 @@ pub struct World<'a> {
     pub now: &'a dyn Fn() -> Duration,
     /// Waits after a write that took some time; false when there is no more time for the tree.
     pub rest: &'a dyn Fn(Duration) -> bool,
+    /// Held by whoever writes or forgets, from finding out what is archived on.
+    pub writing: &'a Mutex<()>,
     /// Told of everything that a person should know.
     pub tell: &'a dyn Fn(&Notice),
 }
@@ -93,8 +95,6 @@ pub struct Projector {
     policy: Policy,
     open: Open,
     waiting: HashMap<Key, Waiting, FixedHasher>,
-    /// Ended effects, in the order of the log.
-    effects: Vec<(TenantId, Text, Position, Vec<u8>)>,
     definitions: Vec<Document>,
     contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
     bytes: usize,
@@ -112,7 +112,6 @@ impl Projector {
             policy,
             open,
             waiting: HashMap::default(),
-            effects: Vec::new(),
             definitions: Vec::new(),
             contexts: HashMap::default(),
             bytes: 0,
@@ -138,7 +137,7 @@ impl Projector {
             self.write(world, Which::All)?;
         }
         let (log, mut failed, mut goes_on) = (world.log, None, true);
-        log.scan(self.read_to, &mut |line| {
+        let end = log.scan(self.read_to, &mut |line| {
             if failed.is_some() || !goes_on {
                 return;
             }
@@ -148,6 +147,9 @@ impl Projector {
                 goes_on = (world.rest)(Duration::ZERO);
             }
         })?;
+        if goes_on && failed.is_none() {
+            self.pass(end);
+        }
         match failed {
             Some(error) => Err(error),
             None => self.write(world, Which::Due),
@@ -161,7 +163,7 @@ impl Projector {
         progress: &dyn Fn(Position),
     ) -> Result<(), Error> {
         let (log, mut failed) = (world.log, None);
-        log.scan(self.read_to, &mut |line| {
+        let end = log.scan(self.read_to, &mut |line| {
             if failed.is_some() {
                 return;
             }
@@ -173,10 +175,16 @@ impl Projector {
                 failed = self.write(world, Which::All).err();
             }
         })?;
-        match failed {
-            Some(error) => Err(error),
-            None => self.write(world, Which::All),
+        if let Some(error) = failed {
+            return Err(error);
         }
+        self.pass(end);
+        self.write(world, Which::All)
+    }
+
+    /// Notes that the log was read up to here; its last records may have been compacted away.
+    fn pass(&mut self, end: Position) {
+        self.read_to = self.read_to.max(end);
     }
 
     fn is_full(&self) -> bool {
@@ -201,13 +209,6 @@ impl Projector {
         }
         if world.states.notes() {
             world.states.note(key, line);
-        }
-        if documents::ends_effect(&peek.kind)
-            && let Ok(record) = Record::read_line(line)
-            && let Some((day, line)) = documents::ended(position, &record)
-        {
-            self.bytes += line.len();
-            self.effects.push((key.tenant, day, position, line));
         }
         self.take(key, position, &peek, line, (world.now)());
     }
@@ -256,7 +257,7 @@ impl Projector {
             let is_last = due.len() <= TREE_BATCH_MAX;
             due.truncate(TREE_BATCH_MAX);
             let has_moved = self.position != self.end_without(&due);
-            if due.is_empty() && self.effects.is_empty() && !has_moved {
+            if due.is_empty() && !has_moved {
                 return Ok(());
             }
             let begun = (world.now)();
@@ -293,10 +294,12 @@ impl Projector {
 
     /// Writes some instances together; returns how many must wait because nobody tells their state.
     fn batch(&mut self, keys: Vec<Key>, world: &mut World<'_>) -> Result<usize, Error> {
+        let writing = world.writing;
+        let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch { documents: self.definitions.clone(), ..Batch::default() };
         let mut gaps = Vec::new();
         let mut later = 0;
-        let mut done = Vec::with_capacity(keys.len());
+        let (mut done, keys) = archived(world.log, keys)?;
         for (key, state) in self.states(keys, world) {
             let snapshot = match state {
                 State::Known(snapshot) => snapshot,
@@ -322,7 +325,6 @@ impl Projector {
                 batch.asks.push(documents::asks(&snapshot));
             }
         }
-        batch.lines.extend(self.effect_lines());
         batch.position = self.end_without(&done);
         for notice in world.tree.write(&batch).map_err(Error::Tree)? {
             if let Notice::Gap { tenant, workflow, id } = &notice {
@@ -336,7 +338,6 @@ impl Projector {
                 self.bytes -= waiting.lines.len() + ENTRY_BYTES;
             }
         }
-        self.bytes -= self.effects.drain(..).map(|it| it.3.len()).sum::<usize>();
         self.definitions.clear();
         self.position = batch.position;
         for (key, workflow) in gaps {
@@ -366,21 +367,6 @@ impl Projector {
         known
     }
 
-    /// Returns the lines of ended effects, those of one file together.
-    fn effect_lines(&self) -> impl Iterator<Item = Lines> {
-        let mut files: BTreeMap<(TenantId, Text), (Position, Vec<u8>)> = BTreeMap::new();
-        for (tenant, day, position, line) in &self.effects {
-            let file = files.entry((*tenant, day.clone())).or_insert((*position, Vec::new()));
-            file.1.extend_from_slice(line);
-        }
-        files.into_iter().map(|((tenant, day), (first, lines))| Lines {
-            tenant,
-            place: Place::Effects { day },
-            first,
-            lines,
-        })
-    }
-
     /// Writes all records of an instance again, a file at a time.
     fn fill(&mut self, key: Key, workflow: &Text, world: &mut World<'_>) -> Result<(), Error> {
         let Some(ctx) = self.contexts.get(&key.tenant) else { return Ok(()) };
@@ -401,6 +387,22 @@ impl Projector {
             first += count;
         }
     }
+}
+
+/// Divides instances into those that are archived and the others.
+pub(super) fn archived(log: &dyn LogStore, keys: Vec<Key>) -> Result<(Vec<Key>, Vec<Key>), Error> {
+    let Some(archive) = log.archive() else { return Ok((Vec::new(), keys)) };
+    if archive.is_empty()? {
+        return Ok((Vec::new(), keys));
+    }
+    let (mut archived, mut others) = (Vec::new(), Vec::new());
+    for key in keys {
+        match archive.holds(key.tenant, key.id)? {
+            true => archived.push(key),
+            false => others.push(key),
+        }
+    }
+    Ok((archived, others))
 }
 
 fn events(workflow: &Text, id: InstanceId, seq: Seq) -> Place {

@@ -6,7 +6,7 @@ use traaviis_engine::Machine;
 use traaviis_model::{
     Actor, Body, InstanceId, Record, Value,
     limits::BROADCAST_RECEIVERS_MAX,
-    record::{Header, Status},
+    record::{Header, Operation, Status},
 };
 use traaviis_ports::LogError;
 use traaviis_runtime::{
@@ -376,6 +376,8 @@ states:
     for (to, expected) in [
         ("{workflow: counter}", "2"),
         ("{workflow: Counter, state: waiting}", "1"),
+        ("{tag: big}", "1"),
+        ("{tag: big, state: waiting}", "0"),
         ("{workflow: Absent}", "0"),
         ("{}", "2"),
     ] {
@@ -384,11 +386,43 @@ states:
         for number in 2..5 {
             town.start(&machine(COUNTER), id(number), id(number));
         }
+        let tag = Operation::Tag { add: ["big".into()].into(), remove: [].into() };
+        town.world.command(id(2), Command::Operate(tag));
         town.world.command(id(3), event("wait"));
         town.world.command(id(4), event("close"));
         town.rest();
         town.start(&crier, id(1), id(1));
         assert_eq!(town.end(id(1)), Some((Status::Completed, expected.into())), "{to}");
+    }
+}
+
+#[test]
+fn a_child_has_the_tags_that_its_parent_gives_it() {
+    for (given, expected) in [
+        ("[rush, '${workflow.name}']", Ok("Keeper, child, rush")),
+        ("[]", Ok("child")),
+        ("['']", Err("validation_failed")),
+        ("'${[1]}'", Err("validation_failed")),
+    ] {
+        let child = CHILD.replace("initial: ", "tags: [child]\ninitial: ");
+        let keeper = KEEPER
+            .replace("wait: true", &format!("wait: true, tags: {given}"))
+            .replace("PARENT_CLOSE", "cancel");
+        let mut town = Town::new(&[&child]);
+        town.start(&machine(&keeper), id(1), id(1));
+        town.rest();
+        let created = town.world.records.iter().find_map(|it| match &it.body {
+            Body::Created { workflow, tags, .. } if &**workflow == "Child" => Some(tags),
+            _ => None,
+        });
+        let found: Option<Vec<&str>> = created.map(|it| it.iter().map(|it| &**it).collect());
+        match expected {
+            Ok(tags) => assert_eq!(found.map(|it| it.join(", ")).as_deref(), Some(tags)),
+            Err(code) => {
+                assert_eq!(found, None, "{given}");
+                assert_eq!(town.end(id(1)).map(|it| it.1), Some(format!("{code:?}")));
+            }
+        }
     }
 }
 

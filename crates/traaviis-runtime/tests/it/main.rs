@@ -2,6 +2,7 @@
 
 mod between;
 mod index;
+mod operating;
 mod owner;
 mod recovery;
 mod runtime;
@@ -12,6 +13,7 @@ mod subscriptions;
 mod support;
 mod throughput;
 mod tree;
+mod upkeep;
 
 /// The allocator of the binary; the simulation spends a fifth of its time with that of the system.
 #[global_allocator]

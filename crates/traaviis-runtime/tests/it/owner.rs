@@ -272,7 +272,9 @@ fn a_timer_that_cannot_be_taken_does_not_hold_up_others() {
 
 #[test]
 fn the_backlog_of_an_instance_is_limited() {
-    let mut world = open_counter();
+    let mut world = World::with(Settings { steps_per_second: None, ..Settings::default() });
+    world.start(&machine(COUNTER), id(1));
+    world.commit_all();
     let mut answers = Vec::new();
     for _ in 0..=MAILBOX_MAX + 1 {
         answers.push(world.command(id(1), event("bump")));
@@ -314,6 +316,34 @@ fn calls_wait_for_a_slot_and_start_in_order() {
     world.commit_all();
     assert!(world.owner.open_instances().next().is_none());
     assert!(world.owner.is_quiet());
+}
+
+/// A payment whose call goes before or behind others.
+fn ranked(priority: i8) -> std::sync::Arc<traaviis_engine::Machine> {
+    machine(&PAYMENT.replacen(
+        "initial:",
+        &format!("defaults: {{priority: {priority}}}\ninitial:"),
+        1,
+    ))
+}
+
+#[test]
+fn of_those_that_wait_the_highest_priority_starts_first_inside_its_tenant() {
+    let mut world = World::with(Settings { slots: 1, ..Settings::default() });
+    for (number, priority) in [(1, -10), (2, 0), (3, -1), (4, 10), (5, 0)] {
+        world.start(&ranked(priority), id(number));
+        world.commit_all();
+    }
+    // Another tenant has slots of its own, so nobody's priority is before it.
+    world.start_as(&TenantCtx::for_test(2), &ranked(-10), id(9), Value::empty_map());
+    world.commit_all();
+    let mut order = Vec::new();
+    while !world.outside.calls.is_empty() {
+        order.push(world.outside.calls[0].1.id.instance.0.as_u128());
+        world.outcome(Ok(Value::Null));
+        world.commit_all();
+    }
+    assert_eq!(order, [1, 9, 4, 2, 5, 3]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Bench {
         Runtime::start(options, ports).unwrap()
     }
 
-    fn pass(&self, handle: &Handle, span: Span) {
+    pub fn pass(&self, handle: &Handle, span: Span) {
         self.clock.advance(span);
         handle.wake();
     }
@@ -364,7 +364,7 @@ fn what_memory_forgot_is_read_from_the_log() {
 #[test]
 fn a_slow_watcher_is_dropped_and_a_quick_one_sees_all() {
     let bench = Bench::new(Reaction::Hang);
-    let (handle, _) = bench.start();
+    let (handle, _) = bench.start_with(Options { steps_per_second: None, ..Options::default() });
     let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
     let slow = handle.watch(&ctx(), Some(id)).unwrap();
     let quick = handle.watch(&ctx(), None).unwrap();

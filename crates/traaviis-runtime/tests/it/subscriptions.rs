@@ -39,8 +39,12 @@ struct Town {
 
 impl Town {
     fn new() -> Town {
+        Town::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Town {
         let letters = Letters::default();
-        let settings = Settings { post: Arc::new(letters.clone()), ..Settings::default() };
+        let settings = Settings { post: Arc::new(letters.clone()), ..settings };
         Town { world: World::with(settings), letters }
     }
 
@@ -197,7 +201,7 @@ fn a_paused_reader_takes_events_when_it_goes_on_in_their_order() {
 
 #[test]
 fn a_full_mailbox_records_how_many_it_missed() {
-    let mut town = Town::new();
+    let mut town = Town::with(Settings { steps_per_second: None, ..Settings::default() });
     town.start(NEWS, id(1), id(1));
     town.start(READER, id(2), id(1));
     // One is on its way to the log; the others wait behind it.

@@ -66,7 +66,9 @@ fn start(log: Arc<dyn LogStore>, shards: usize, ids: Arc<SimIds>) -> Handle {
         ids,
         connector: Arc::new(ScriptedConnector::new(Reaction::Hang)),
     };
-    Runtime::start(Options { shards, ..Options::default() }, ports).unwrap().0
+    Runtime::start(Options { shards, steps_per_second: None, ..Options::default() }, ports)
+        .unwrap()
+        .0
 }
 
 fn resident_bytes() -> u64 {

@@ -188,6 +188,7 @@ fn feed(log: &Arc<MemoryLog>, stages: &[Position], disk: &SimDisk) -> Result<(),
             states: &mut states,
             now: &|| Duration::from_millis(millis.get()),
             rest: &|_| true,
+            writing: &Mutex::new(()),
             tell: &|_| (),
         };
         projector.round(&mut world)?;
@@ -210,13 +211,12 @@ fn a_tree_that_was_fed_is_the_tree_made_at_once() {
     assert_eq!(compare(&*bench.log, &fed, false).count(), 0);
     // Every kind of document is there.
     for part in [
-        "/tenants/index.json",
-        "/tenants/progress.json",
+        "/tree/index.json",
+        "/tree/progress.json",
         "/workflows/Counter/",
         "/workflows/definitions/Payment/1.0.0.json",
         "/events/Review/",
         "/000001.jsonl",
-        "/effects/executions/2001-",
         "/tasks/",
     ] {
         find(&fed, part);
@@ -301,11 +301,10 @@ fn what_was_changed_by_hand_is_told_and_made_again() {
     };
     change(&find(&disk, "/workflows/Counter/"), "\"n\":", "\"n\":1");
     change(&find(&disk, "/events/Payment/"), "charge", "refund");
-    change(&find(&disk, "/effects/executions/"), "completed", "cancelled");
     let task = find(&disk, "/tasks/");
     let told = DiskTree::on(disk.clone(), Path::new(DATA), ENTRIES);
     disk.set_bytes(&task, b"{}".to_vec());
-    disk.set_bytes(&find(&disk, "/tenants/").with_file_name("notes.txt"), b"mine".to_vec());
+    disk.set_bytes(&find(&disk, "/tree/").with_file_name("notes.txt"), b"mine".to_vec());
     let strange = find(&disk, "/workflows/Review/")
         .with_file_name("00000000-0000-0000-0000-00000000dead.json");
     disk.set_bytes(&strange, b"{}".to_vec());
@@ -314,13 +313,13 @@ fn what_was_changed_by_hand_is_told_and_made_again() {
         found.counts.iter().map(|(what, count)| (what.as_str(), *count)).collect()
     };
     let found = compare(&*bench.log, &disk, false);
-    assert_eq!(words(&found), [("changed", 4), ("unexpected", 1)], "{found:#?}");
+    assert_eq!(words(&found), [("changed", 3), ("unexpected", 1)], "{found:#?}");
     assert_eq!(found.others, 1);
     assert!(found.differences.iter().all(|it| !it.is_repaired));
     let found = compare(&*bench.log, &disk, true);
-    assert_eq!(words(&found), [("changed", 4), ("unexpected", 1)], "{found:#?}");
+    assert_eq!(words(&found), [("changed", 3), ("unexpected", 1)], "{found:#?}");
     let found = compare(&*bench.log, &disk, false);
-    assert_eq!((found.count(), found.set_aside, found.others), (0, 5, 1), "{found:#?}");
+    assert_eq!((found.count(), found.set_aside, found.others), (0, 4, 1), "{found:#?}");
     let mut now = files(&disk);
     now.retain(|path, _| !path.ends_with("notes.txt"));
     assert_eq!(now, expected);
@@ -379,7 +378,7 @@ fn a_newer_tree_is_refused_and_a_newer_document_left() {
     feed(&bench.log, &stages, &disk).unwrap();
     compare(&*bench.log, &disk, true);
     assert_eq!(files(&disk)[&document], left);
-    newer(&find(&disk, "/tenants/progress.json"));
+    newer(&find(&disk, "/tree/progress.json"));
     let before = files(&disk);
     let refused = feed(&bench.log, &stages, &disk);
     let Err(Error::Tree(error @ TreeError::Newer { found: 2, known: 1, .. })) = refused else {
@@ -435,6 +434,7 @@ fn look(projector: &mut Projector, log: &Arc<MemoryLog>, disk: &SimDisk, now: Du
         states: &mut states,
         now: &|| now,
         rest: &|_| true,
+        writing: &Mutex::new(()),
         tell: &|_| (),
     };
     projector.round(&mut world).unwrap();
@@ -488,7 +488,7 @@ fn start(bench: &Bench, disk: &SimDisk, policy: Policy) -> (Handle, Arc<Mutex<Ve
     let told = Arc::clone(&news);
     let tree = TreeOptions {
         tree: Arc::new(tree_on(disk)),
-        policy,
+        policy: Some(policy),
         on_news: Arc::new(move |it| told.lock().unwrap().push(it.clone())),
     };
     let options = Options { shards: 2, tree: Some(tree), ..Options::default() };
@@ -562,7 +562,7 @@ fn a_tree_of_a_longer_log_stands_aside() {
     let counter = machine(COUNTER);
     handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap();
     handle.shutdown(Duration::from_secs(1)).unwrap();
-    let aside = format!("{DATA}/tenants.stale-1");
+    let aside = format!("{DATA}/tree.stale-1");
     assert_eq!(*news.lock().unwrap(), [News::SetAside(aside.clone())]);
     find(&disk, &aside);
     let mut now = files(&disk);

@@ -1,4 +1,4 @@
-//! One hash over every history, for comparing a log with another one that should say the same.
+//! Hashes of every history, for comparing a log with another one that should say the same.
 
 use std::collections::BTreeMap;
 
@@ -7,39 +7,59 @@ use traaviis_model::{InstanceId, TenantId};
 use traaviis_ports::{LogError, LogStore, Position};
 
 use super::hex;
-use crate::line;
+use crate::line::{self, StreamKey};
 
-/// What the histories of a log come to.
+/// The histories of a log up to a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histories {
-    /// SHA-256 over the hashes of all streams, in the order of their ids.
-    pub hash: String,
-    /// Streams.
-    pub streams: usize,
+    /// Hash of each history that is there from its beginning.
+    streams: BTreeMap<StreamKey, String>,
     /// Records.
     pub records: u64,
+}
+
+impl Histories {
+    /// Returns one hash over all of them.
+    pub fn hash(&self) -> String {
+        let mut whole = Sha256::new();
+        for ((tenant, stream), hash) in &self.streams {
+            whole.update(format!("{tenant} {stream} {hash}\n"));
+        }
+        hex(&whole.finalize())
+    }
+
+    /// Returns the histories that both have and that differ.
+    pub fn differing(&self, other: &Histories) -> Vec<(TenantId, InstanceId)> {
+        let differs = |(key, hash): (&StreamKey, &String)| {
+            other.streams.get(key).is_some_and(|it| it != hash).then_some(*key)
+        };
+        self.streams.iter().filter_map(differs).collect()
+    }
+
+    /// Returns the histories that `other` has and this has not.
+    pub fn missing(&self, other: &Histories) -> Vec<(TenantId, InstanceId)> {
+        other.streams.keys().filter(|it| !self.streams.contains_key(it)).copied().collect()
+    }
 }
 
 /// Reads every record before `to`. How records are grouped into frames and which segments they
 /// stand in does not count: state is the fold of a history, so equal histories are equal states.
 pub fn histories(log: &dyn LogStore, to: Position) -> Result<Histories, LogError> {
-    let mut streams: BTreeMap<(TenantId, InstanceId), Sha256> = BTreeMap::new();
+    let mut streams: BTreeMap<StreamKey, Sha256> = BTreeMap::new();
     let mut records = 0;
     log.scan(0, &mut |it| {
-        if it.position < to
-            && let Some((key, _)) = line::key(it.bytes)
-        {
-            let hash = streams.entry(key).or_default();
+        let Some((key, seq)) = line::key(it.bytes).filter(|_| it.position < to) else { return };
+        records += 1;
+        let hash = match seq {
+            1 => Some(streams.entry(key).or_default()),
+            // What has no beginning is archived already, and going.
+            _ => streams.get_mut(&key),
+        };
+        if let Some(hash) = hash {
             hash.update(it.bytes);
             hash.update(b"\n");
-            records += 1;
         }
     })?;
-    let mut whole = Sha256::new();
-    let count = streams.len();
-    for ((tenant, stream), hash) in streams {
-        whole.update(format!("{tenant} {stream} "));
-        whole.update(hash.finalize());
-    }
-    Ok(Histories { hash: hex(&whole.finalize()), streams: count, records })
+    let streams = streams.into_iter().map(|(key, hash)| (key, hex(&hash.finalize()))).collect();
+    Ok(Histories { streams, records })
 }

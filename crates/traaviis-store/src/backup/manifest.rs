@@ -41,8 +41,10 @@ pub struct SegmentEntry {
     pub bytes: u64,
     /// SHA-256, which names the object.
     pub sha256: String,
-    /// Another segment follows, so that it does not change any more.
+    /// Another segment follows, so that nothing is appended to it any more.
     pub is_sealed: bool,
+    /// Time of its last change: a sealed segment changes when it is compacted.
+    pub changed_at: Timestamp,
 }
 
 /// A file of the data directory.

@@ -101,27 +101,30 @@ impl Copier<'_> {
     fn all(&mut self, before: Option<&Manifest>, now: Timestamp) -> Result<Manifest, Copied> {
         let dir = self.data.join(LOG_DIR);
         let firsts = segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?;
-        let known =
-            |first: Position| before?.segments.iter().find(|it| it.first == first && it.is_sealed);
-        // What does not change any more was read through when it was copied.
+        let times = self.times(&firsts)?;
+        let known = |first: Position| {
+            let old = before?.segments.iter().find(|it| it.first == first && it.is_sealed)?;
+            times.contains(&(first, old.changed_at)).then_some(old)
+        };
+        // What has not changed since was read through when it was copied.
         let skip = firsts.iter().take_while(|first| known(**first).is_some()).count();
         let mut segments: Vec<SegmentEntry> =
             firsts[..skip].iter().filter_map(|it| known(*it).cloned()).collect();
         let (lengths, position, damage) = measure(&dir, &firsts[skip..])?;
-        let files = self.files()?;
         self.bytes_done = 0;
-        self.bytes_all = lengths.iter().map(|it| it.bytes).sum::<u64>()
-            + files.iter().map(|it| it.1.bytes).sum::<u64>();
-        for mut entry in lengths {
+        self.bytes_all = lengths.iter().map(|it| it.bytes).sum::<u64>();
+        for (mut entry, (_, changed_at)) in lengths.into_iter().zip(&times[skip..]) {
             let path = dir.join(segment::name(entry.first));
             (entry.bytes, entry.sha256) = self.object(&path, entry.bytes)?;
-            segments.push(entry);
+            // Only what is appended to changes without being replaced.
+            if entry.is_sealed && changed(&path)? != *changed_at {
+                return Err(Copied::Gone);
+            }
+            segments.push(SegmentEntry { changed_at: *changed_at, ..entry });
         }
-        // The log goes on from the first position it has, so a segment that went meanwhile would
-        // leave a hole.
-        if segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?.first() != firsts.first() {
-            return Err(Copied::Gone);
-        }
+        // After the segments: what compaction takes out of them stands in a file before.
+        let files = self.files()?;
+        self.bytes_all += files.iter().map(|it| it.1.bytes).sum::<u64>();
         let mut entries = Vec::new();
         for (path, entry) in files {
             let held = before.and_then(|it| {
@@ -142,6 +145,13 @@ impl Copier<'_> {
         }
         let position = position.or(segments.last().map(|it| it.end)).unwrap_or(0);
         Ok(Manifest { created_at: now, position, damage, segments, files: entries })
+    }
+
+    /// Returns the segments with the times of their last changes.
+    fn times(&self, firsts: &[Position]) -> Result<Vec<(Position, Timestamp)>, Copied> {
+        let dir = self.data.join(LOG_DIR);
+        let time = |first: &Position| Ok((*first, changed(&dir.join(segment::name(*first)))?));
+        firsts.iter().map(time).collect()
     }
 
     /// Copies the beginning of a file into the target; returns its length and hash.
@@ -187,9 +197,7 @@ impl Copier<'_> {
                 if meta.is_dir() && !DERIVED.contains(&&*name) {
                     folders.push(place);
                 } else if meta.is_file() && is_kept(&place) {
-                    let since =
-                        meta.modified().ok().and_then(|it| it.duration_since(UNIX_EPOCH).ok());
-                    let changed_at = Timestamp(since.map_or(0, |it| it.as_micros() as i64));
+                    let changed_at = time_of(&meta);
                     let path = place.to_string_lossy().into_owned();
                     let (bytes, sha256) = (meta.len(), String::new());
                     found.push((entry.path(), Entry { path, bytes, sha256, changed_at }));
@@ -198,6 +206,19 @@ impl Copier<'_> {
         }
         found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
         Ok(found)
+    }
+}
+
+fn time_of(meta: &fs::Metadata) -> Timestamp {
+    let since = meta.modified().ok().and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+    Timestamp(since.map_or(0, |it| it.as_micros() as i64))
+}
+
+/// Returns when a file of the log was changed last.
+fn changed(path: &Path) -> Result<Timestamp, Copied> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Copied::Gone),
+        other => Ok(time_of(&other.map_err(failed("look at", path))?)),
     }
 }
 
@@ -222,6 +243,7 @@ fn measure(dir: &Path, firsts: &[Position]) -> Result<Measured, Copied> {
         bytes: 0,
         sha256: String::new(),
         is_sealed: at + 1 < firsts.len(),
+        changed_at: Timestamp(0),
     };
     let mut entries: Vec<SegmentEntry> = firsts.iter().enumerate().map(entry).collect();
     let mut damage = Vec::new();

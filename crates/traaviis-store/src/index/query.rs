@@ -3,17 +3,19 @@
 //! Every list goes by id downwards along one of the indexes. A list of several statuses is one walk
 //! for each, merged here, so that none has to sort or to pass over what is not asked for.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, ToSql, params, types::Type};
 use traaviis_model::{InstanceId, TenantId, Text, Timestamp, record::Status};
 use traaviis_ports::{
     Position,
-    index::{Query, Row},
+    index::{Count, Query, Row},
 };
 use uuid::Uuid;
 
 const COLUMNS: &str = "i.id, i.workflow, i.version, i.status, i.state, i.correlation, i.asks, \
     i.seq, i.created_at, i.updated_at, i.finished_at, i.due, i.first, i.last, \
-    i.parent";
+    i.parent, i.tags";
 
 /// Returns the rows of a list, the newest id first.
 pub(super) fn list(
@@ -21,8 +23,8 @@ pub(super) fn list(
     tenant: TenantId,
     query: &Query,
 ) -> rusqlite::Result<Vec<Row>> {
-    // Few have the same key, and few ask: one walk finds them, whatever their status.
-    let is_narrow = query.correlation.is_some() || query.asks;
+    // Few have the same key or tag, and few ask: one walk finds them, whatever their status.
+    let is_narrow = query.correlation.is_some() || query.asks || !query.tags.is_empty();
     if query.statuses.is_empty() || is_narrow {
         let mut rows = walk(connection, tenant, query, &query.statuses)?;
         rows.truncate(query.limit);
@@ -43,10 +45,58 @@ fn walk(
     query: &Query,
     statuses: &[Status],
 ) -> rusqlite::Result<Vec<Row>> {
-    let mut sql = format!("SELECT {COLUMNS}, NULL FROM instances i WHERE i.tenant = ?");
-    let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(tenant.0.as_bytes().to_vec())];
+    let (wanted, mut values) = condition(tenant, query, statuses);
+    let sql = format!("SELECT {COLUMNS}, NULL FROM {wanted} ORDER BY i.id DESC LIMIT ?");
+    values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let values = rusqlite::params_from_iter(values);
+    statement.query_map(values, |row| read(row, tenant))?.collect()
+}
+
+/// Counts the rows of a list without end.
+pub(super) fn count(
+    connection: &Connection,
+    tenant: TenantId,
+    query: &Query,
+) -> rusqlite::Result<Vec<Count>> {
+    let (wanted, values) = condition(tenant, query, &query.statuses);
+    let sql = format!(
+        "SELECT i.workflow, i.status, i.state, COUNT(*), MAX(i.updated_at) FROM {wanted} \
+         GROUP BY i.workflow COLLATE BINARY, i.status, i.state ORDER BY 1 COLLATE BINARY, 2, 3"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let counts = statement.query_map(rusqlite::params_from_iter(values), |row| {
+        Ok(Count {
+            workflow: row.get::<_, String>(0)?.into(),
+            status: status_at(row, 1)?,
+            state: row.get::<_, String>(2)?.into(),
+            count: row.get::<_, i64>(3)? as u64,
+            updated_at: Timestamp(row.get(4)?),
+        })
+    })?;
+    counts.collect()
+}
+
+/// Returns the tables with what must hold of a row, and the values in it.
+fn condition(
+    tenant: TenantId,
+    query: &Query,
+    statuses: &[Status],
+) -> (String, Vec<Box<dyn ToSql>>) {
+    let mut sql = String::from("instances i");
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    for (number, tag) in query.tags.iter().enumerate() {
+        sql += &format!(
+            " JOIN tags t{number} ON t{number}.tenant = i.tenant AND t{number}.id = i.id \
+             AND t{number}.tag = ?"
+        );
+        values.push(Box::new(tag.to_string()));
+    }
+    sql += " WHERE i.tenant = ?";
+    values.push(Box::new(tenant.0.as_bytes().to_vec()));
     let texts = [
         ("i.workflow", &query.workflow),
+        ("i.version", &query.version),
         ("i.state", &query.state),
         ("i.correlation", &query.correlation),
     ];
@@ -71,11 +121,7 @@ fn walk(
         sql += " AND i.id < ?";
         values.push(Box::new(after.0.as_bytes().to_vec()));
     }
-    sql += " ORDER BY i.id DESC LIMIT ?";
-    values.push(Box::new(i64::try_from(query.limit).unwrap_or(i64::MAX)));
-    let mut statement = connection.prepare_cached(&sql)?;
-    let values = rusqlite::params_from_iter(values);
-    statement.query_map(values, |row| read(row, tenant))?.collect()
+    (sql, values)
 }
 
 /// Returns one row with its snapshot.
@@ -126,17 +172,12 @@ fn id_of(bytes: [u8; 16]) -> InstanceId {
 fn read(row: &rusqlite::Row<'_>, tenant: TenantId) -> rusqlite::Result<Row> {
     let text = |at: usize| row.get::<_, String>(at).map(Text::from);
     let time = |at: usize| row.get::<_, Option<i64>>(at).map(|it| it.map(Timestamp));
-    let status: String = row.get(3)?;
-    let Some(status) = status_of(&status) else {
-        let why = format!("`{status}` is no status");
-        return Err(rusqlite::Error::FromSqlConversionFailure(3, Type::Text, why.into()));
-    };
     Ok(Row {
         tenant,
         id: id_of(row.get(0)?),
         workflow: text(1)?,
         version: text(2)?,
-        status,
+        status: status_at(row, 3)?,
         state: text(4)?,
         correlation: row.get::<_, Option<String>>(5)?.map(Text::from),
         asks: row.get(6)?,
@@ -148,8 +189,28 @@ fn read(row: &rusqlite::Row<'_>, tenant: TenantId) -> rusqlite::Result<Row> {
         first: row.get::<_, Option<i64>>(12)?.map(|it| it as Position),
         last: row.get::<_, i64>(13)? as Position,
         parent: row.get::<_, Option<[u8; 16]>>(14)?.map(id_of),
-        snapshot: row.get(15)?,
+        tags: tags_at(row, 15)?,
+        snapshot: row.get(16)?,
     })
+}
+
+fn status_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Status> {
+    let status: String = row.get(at)?;
+    status_of(&status).ok_or_else(|| {
+        let why = format!("`{status}` is no status");
+        rusqlite::Error::FromSqlConversionFailure(at, Type::Text, why.into())
+    })
+}
+
+/// Returns what stands in the column of tags.
+pub(super) fn tags_text(tags: &BTreeSet<Text>) -> Option<String> {
+    (!tags.is_empty()).then(|| serde_json::to_string(tags).unwrap_or_default())
+}
+
+fn tags_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<BTreeSet<Text>> {
+    let Some(text) = row.get::<_, Option<String>>(at)? else { return Ok(BTreeSet::new()) };
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into()))
 }
 
 fn status_of(word: &str) -> Option<Status> {

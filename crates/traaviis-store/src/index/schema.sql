@@ -27,6 +27,8 @@ CREATE TABLE instances (
     first INTEGER,
     last INTEGER NOT NULL,
     parent BLOB,
+    -- A JSON list; none when there are none.
+    tags TEXT,
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 
@@ -37,6 +39,23 @@ CREATE INDEX by_workflow ON instances (tenant, workflow, status, id);
 CREATE INDEX by_correlation ON instances (tenant, correlation, id) WHERE correlation IS NOT NULL;
 CREATE INDEX by_asks ON instances (tenant, id) WHERE asks = 1;
 CREATE INDEX by_due ON instances (tenant, due) WHERE due IS NOT NULL;
+
+-- One entry for each tag of each instance. Kept by the triggers, which do nothing for the many steps
+-- that change no tag.
+CREATE TABLE tags (
+    tenant BLOB NOT NULL,
+    tag TEXT NOT NULL,
+    id BLOB NOT NULL,
+    PRIMARY KEY (tenant, tag, id)
+) WITHOUT ROWID;
+CREATE TRIGGER tags_come AFTER INSERT ON instances WHEN new.tags IS NOT NULL BEGIN
+    INSERT INTO tags SELECT new.tenant, value, new.id FROM json_each(new.tags);
+END;
+CREATE TRIGGER tags_change AFTER UPDATE OF tags ON instances WHEN new.tags IS NOT old.tags BEGIN
+    DELETE FROM tags WHERE tenant = old.tenant AND id = old.id
+        AND tag IN (SELECT value FROM json_each(old.tags));
+    INSERT INTO tags SELECT new.tenant, value, new.id FROM json_each(new.tags);
+END;
 
 -- Whole states, apart so that lists stay small. One of an earlier record than the row's is not
 -- true any more and counts for nothing.

@@ -43,6 +43,13 @@ impl Fans {
         self.known.clear();
     }
 
+    /// Learns that an entry was removed.
+    pub(crate) fn removed(&mut self, dir: &Path) {
+        if let Some(known) = self.known.get_mut(dir) {
+            known.entries = known.entries.saturating_sub(1);
+        }
+    }
+
     /// Returns the directory in which an entry stands, or would if it were not new.
     pub(crate) fn find<D: Disk>(
         &mut self,

@@ -7,9 +7,7 @@
 use std::io;
 
 use traaviis_model::record::peek_line;
-use traaviis_ports::{disk::DiskFile, tree::Place};
-
-use super::envelope::number_of;
+use traaviis_ports::disk::DiskFile;
 
 /// Bytes read at once; holds the last line of nearly every file.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -25,30 +23,27 @@ pub(crate) struct End {
     pub last: Option<u64>,
 }
 
-/// Returns the number of a line of some place.
-pub(crate) fn number(place: &Place, line: &[u8]) -> Option<u64> {
-    match place {
-        Place::Events { .. } => peek_line(line).ok().map(|it| it.seq),
-        _ => number_of(line, "position"),
-    }
+/// Returns the number of a line.
+pub(crate) fn number(line: &[u8]) -> Option<u64> {
+    peek_line(line).ok().map(|it| it.seq)
 }
 
 /// Finds where the line with number `first` belongs.
-pub(crate) fn end_before<F: DiskFile>(file: &F, place: &Place, first: u64) -> io::Result<End> {
+pub(crate) fn end_before<F: DiskFile>(file: &F, first: u64) -> io::Result<End> {
     let len = file.len()?;
     if len == 0 {
         return Ok(End { offset: 0, last: None });
     }
-    if let Some(last) = last_number(file, place, len)?
+    if let Some(last) = last_number(file, len)?
         && last < first
     {
         return Ok(End { offset: len, last: Some(last) });
     }
-    from_start(file, place, first)
+    from_start(file, first)
 }
 
 /// Returns the number of the last line; none when the file does not end with a whole one.
-fn last_number<F: DiskFile>(file: &F, place: &Place, len: u64) -> io::Result<Option<u64>> {
+fn last_number<F: DiskFile>(file: &F, len: u64) -> io::Result<Option<u64>> {
     let mut size = CHUNK_BYTES;
     loop {
         let start = len.saturating_sub(size as u64);
@@ -56,8 +51,8 @@ fn last_number<F: DiskFile>(file: &F, place: &Place, len: u64) -> io::Result<Opt
         file.read_full_at(&mut bytes, start)?;
         let Some(text) = bytes.strip_suffix(b"\n") else { return Ok(None) };
         match memchr::memrchr(b'\n', text) {
-            Some(at) => return Ok(number(place, &text[at + 1..])),
-            None if start == 0 => return Ok(number(place, text)),
+            Some(at) => return Ok(number(&text[at + 1..])),
+            None if start == 0 => return Ok(number(text)),
             None if size >= LINE_BYTES_MAX => return Ok(None),
             None => size *= 8,
         }
@@ -65,10 +60,10 @@ fn last_number<F: DiskFile>(file: &F, place: &Place, len: u64) -> io::Result<Opt
 }
 
 /// The same from the start of the file, past every line that is whole and in order.
-fn from_start<F: DiskFile>(file: &F, place: &Place, first: u64) -> io::Result<End> {
+fn from_start<F: DiskFile>(file: &F, first: u64) -> io::Result<End> {
     let mut end = End { offset: 0, last: None };
     each(file, &mut |line| {
-        let Some(number) = number(place, line).filter(|it| *it < first) else { return false };
+        let Some(number) = number(line).filter(|it| *it < first) else { return false };
         if end.last.is_some_and(|last| number <= last) {
             return false;
         }

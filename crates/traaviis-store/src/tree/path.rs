@@ -8,7 +8,7 @@ use traaviis_model::TenantId;
 use traaviis_ports::tree::Place;
 
 /// Directory of the tree in a data directory.
-pub const TREE_DIR: &str = "tenants";
+pub const TREE_DIR: &str = "tree";
 
 /// Names beside the directories of workflows.
 const RESERVED: [&str; 2] = ["definitions", "templates"];
@@ -59,10 +59,6 @@ pub(crate) fn spot(tenant: Option<TenantId>, place: &Place) -> Spot {
             file = Some(format!("{number:06}.jsonl"));
             id.to_string()
         }
-        Place::Effects { day } => {
-            put(&["effects", "executions"]);
-            format!("{day}.jsonl")
-        }
     };
     Spot { dirs, entry, file, digits }
 }
@@ -98,9 +94,14 @@ pub(crate) fn is_dir_name(name: &str) -> bool {
     !name.contains('.')
 }
 
+/// Says whether a directory beside those of workflows has this name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
 fn workflow_name(name: &str) -> String {
     let name = dir_part(name);
-    if RESERVED.iter().any(|it| it.eq_ignore_ascii_case(&name)) {
+    if is_reserved(&name) {
         let (first, rest) = name.split_at(1);
         return format!("%{:02x}{rest}", first.as_bytes()[0]);
     }
@@ -153,10 +154,6 @@ mod tests {
             (
                 Place::Events { workflow: order(), id, file: 2 },
                 format!("T/events/Order/{text}/000002.jsonl"),
-            ),
-            (
-                Place::Effects { day: "2026-01-02".into() },
-                "T/effects/executions/2026-01-02.jsonl".into(),
             ),
             (Place::Task { instance: id, scheduled: 5 }, format!("T/tasks/{text}-5.json")),
             (

@@ -138,5 +138,5 @@ fn resident_at_rest() -> u64 {
 pub(super) fn open_data(dir: &Path) -> anyhow::Result<Arc<Data>> {
     fs::create_dir_all(dir)?;
     let dir = PathBuf::from(dir);
-    Ok(Arc::new(Data::open(&dir, Arc::new(Nothing::start()?), None)?))
+    Ok(Arc::new(Data::open_unpaced(&dir, Arc::new(Nothing::start()?), None)?))
 }

@@ -251,11 +251,7 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
         .map_err(Failure::from)?;
         let found = read_restored(&scratch.0, &mut problems)?;
         if let Some(live) = &args.against {
-            let same = compare(live, manifest.position, &found.histories)?;
-            problems.extend((!same).then(|| {
-                let (live, position) = (live.display(), manifest.position);
-                format!("the histories before position {position} are others in `{live}`")
-            }));
+            problems.extend(compare(live, manifest.position, &found.histories)?);
         }
         read = Some(found);
     }
@@ -269,7 +265,7 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
             "instances": read.as_ref().map(|it| it.instances),
             "damaged": read.as_ref().map(|it| it.faults),
             "records": read.as_ref().map(|it| it.histories.records),
-            "hash": read.as_ref().map(|it| &it.histories.hash),
+            "hash": read.as_ref().map(|it| it.histories.hash()),
         }));
     } else {
         for problem in &problems {
@@ -280,7 +276,7 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
                 "the backup of {created} up to position {} restores: {} records, {} open instances",
                 manifest.position, read.histories.records, read.instances
             ));
-            output.line(&format!("histories {}", read.histories.hash));
+            output.line(&format!("histories {}", read.histories.hash()));
         }
     }
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Finding })
@@ -299,10 +295,19 @@ fn read_restored(dir: &Path, problems: &mut Vec<String>) -> Result<Read, Failure
     Ok(Read { instances: report.instances, faults: report.faults.len(), histories })
 }
 
-fn compare(live: &Path, to: Position, other: &backup::Histories) -> Result<bool, Failure> {
+/// Returns the histories of a directory that are others in a backup. What the directory has no
+/// more is no finding: it may be archived since.
+fn compare(live: &Path, to: Position, backup: &backup::Histories) -> Result<Vec<String>, Failure> {
     needs_log(live)?;
     let log = ReadOnlyLog::open(live)?;
-    Ok(backup::histories(&log, to)? == *other)
+    let found = backup::histories(&log, to)?;
+    let shown = live.display();
+    let differing = found.differing(backup).into_iter();
+    let differing = differing.map(|(_, id)| format!("history `{id}` is another one in `{shown}`"));
+    let missing = backup.missing(&found).into_iter();
+    let missing =
+        missing.map(|(_, id)| format!("history `{id}` of `{shown}` is not in the backup"));
+    Ok(differing.chain(missing).collect())
 }
 
 /// A directory that is gone again in the end.

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value as Json, json};
 use traaviis_model::{
-    InstanceId, Snapshot, Text, Value,
+    InstanceId, Snapshot, Span, Text, Value,
     record::{Operation, Status},
 };
 use traaviis_runtime::Filter;
@@ -20,6 +20,8 @@ use traaviis_runtime::Filter;
 use canary::CanaryArgs;
 
 use crate::{
+    clock,
+    commands::tag::TagChange,
     control::protocol::Ask,
     document,
     exit::{Exit, Failure},
@@ -78,6 +80,29 @@ enum Command {
         #[command(flatten)]
         job: JobArgs,
     },
+    /// Changes their data.
+    Edit {
+        /// JSON Patch as in `traaviis edit`: a JSON file, `-` for standard input, or JSON text.
+        #[arg(value_name = "FILE|-|JSON")]
+        patch: String,
+        #[command(flatten)]
+        job: JobArgs,
+    },
+    /// Puts paused ones into other states.
+    Move {
+        /// Path of the state; one for each region of a parallel state.
+        #[arg(required = true)]
+        states: Vec<String>,
+        #[command(flatten)]
+        job: JobArgs,
+    },
+    /// Changes their tags.
+    Tag {
+        #[command(flatten)]
+        change: TagChange,
+        #[command(flatten)]
+        job: JobArgs,
+    },
     /// Takes them over to another version, those that are safe.
     Upgrade {
         /// Workflow file to go on with.
@@ -106,12 +131,21 @@ struct JobArgs {
     /// Those of this workflow.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
+    /// Those of this version of the workflow.
+    #[arg(long, value_name = "VERSION")]
+    of_version: Option<String>,
     /// Those that stand so: `running`, `paused`, `incident`, `failed`.
     #[arg(long)]
     status: Option<String>,
     /// Those in this state, as `traaviis ps` shows it.
     #[arg(long)]
     state: Option<String>,
+    /// Those with this tag; may be repeated, then all must be there.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Those that were created longer ago than this, such as 30d.
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<Span>,
     /// Those with an open incident of this kind.
     #[arg(long, value_name = "KIND")]
     incident: Option<String>,
@@ -151,17 +185,24 @@ pub fn run(command: &Args, output: &Output) -> anyhow::Result<Exit> {
         Command::Resume(job) => (Action::Resume, job),
         Command::Retry(job) => (Action::Retry, job),
         Command::Skip { value, job } => {
-            if job.reason.is_none() {
-                return Err(Failure::usage("give a `--reason`; it is kept in the history").into());
-            }
+            needs_reason(job)?;
             (Action::Skip { value: input::json(value, "the value")? }, job)
         }
         Command::Send { event, payload, job } => {
-            let data = match payload {
-                Some(text) => input::json(text, "the payload")?,
-                None => Value::Null,
-            };
+            let data = input::payload(payload.as_deref())?;
             (Action::Send { event: event.clone(), data }, job)
+        }
+        Command::Edit { patch, job } => {
+            needs_reason(job)?;
+            (Action::Edit { patch: input::patch(patch)? }, job)
+        }
+        Command::Move { states, job } => {
+            needs_reason(job)?;
+            (Action::Move { to: states.iter().map(|it| it.as_str().into()).collect() }, job)
+        }
+        Command::Tag { change, job } => {
+            let (add, remove) = change.read()?;
+            (Action::Tag { add, remove }, job)
         }
         Command::Upgrade { file, job, .. } => {
             let machine = document::compile(&document::check(file)?)?;
@@ -207,6 +248,13 @@ pub fn run(command: &Args, output: &Output) -> anyhow::Result<Exit> {
     go(job, &args.pace, &changer, &args.data, output)
 }
 
+fn needs_reason(job: &JobArgs) -> Result<(), Failure> {
+    match &job.reason {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage("give a `--reason`; it is kept in the history")),
+    }
+}
+
 impl JobArgs {
     fn filter(&self, action: &Action) -> Result<Filter, Failure> {
         let text = |it: &Option<String>| it.as_deref().map(Text::from);
@@ -222,6 +270,9 @@ impl JobArgs {
         let revives = matches!(action, Action::Retry | Action::Skip { .. });
         let filter = Filter {
             workflow: text(&self.workflow),
+            version: text(&self.of_version),
+            tags: self.tags.iter().map(|it| it.as_str().into()).collect(),
+            created_before: self.older_than.map(|it| clock::now().plus(Span(-it.0))),
             status,
             state: text(&self.state),
             incident: text(&self.incident),
@@ -232,8 +283,8 @@ impl JobArgs {
         let names_none = filter == Filter { ended: filter.ended, ..Filter::default() };
         if names_none && !self.all {
             return Err(Failure::usage(
-                "name the instances by `--workflow`, `--status`, `--state`, `--incident` or \
-                 `--error`, or all with `--all`",
+                "name the instances by `--workflow`, `--of-version`, `--status`, `--state`, `--tag`, \
+                 `--older-than`, `--incident` or `--error`, or all with `--all`",
             ));
         }
         Ok(filter)
@@ -364,7 +415,21 @@ fn perform(plan: &Plan, id: InstanceId, changer: &Changer) -> Result<(), Failure
             event: event.clone(),
             data: data.clone(),
             event_id: Some(format!("job:{}", plan.job).into()),
+            if_seq: None,
+            wait: None,
         },
+        Action::Edit { patch } => {
+            let (patch, reason) = (patch.clone(), reason.unwrap_or_default());
+            Ask::Operate { id, operation: Operation::EditData { patch, reason } }
+        }
+        Action::Move { to } => {
+            let (to, reason) = (to.clone(), reason.unwrap_or_default());
+            Ask::Operate { id, operation: Operation::Move { to, reason } }
+        }
+        Action::Tag { add, remove } => {
+            let (add, remove) = (add.clone(), remove.clone());
+            Ask::Operate { id, operation: Operation::Tag { add, remove } }
+        }
         Action::Upgrade { definition } => Ask::Upgrade { id, definition: definition.clone() },
         Action::Skip { value } => {
             let reason = reason.unwrap_or_default();

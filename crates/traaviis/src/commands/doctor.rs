@@ -20,7 +20,7 @@ use crate::{
     exit::Exit,
     operations::DataArgs,
     output::Output,
-    terminal::{Ink, table},
+    terminal::{Ink, bytes, table},
     tree,
 };
 
@@ -90,6 +90,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.push(holder(dir));
     checks.push(format(dir));
     checks.extend(document_tree(dir));
+    checks.extend(sizes(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
     checks.push(wall_clock());
@@ -193,20 +194,23 @@ fn holder(dir: &Path) -> Check {
     let name = "holder";
     match Client::connect(dir, &By::default()) {
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "run as its user"),
-        Ok(Some(client)) => match client.ask(Ask::Ps { all: false, filter: most() }) {
-            Ok(answer) => {
-                let count = answer["instances"].as_array().map_or(0, Vec::len);
-                let more = if answer["next"].is_null() { "" } else { " or more" };
-                let what = format!("a process holds it and answers ({count}{more} open instances)");
-                Check::ok(name, what)
+        Ok(Some(client)) => {
+            match client.ask(Ask::Ps { all: false, archived: false, filter: most() }) {
+                Ok(answer) => {
+                    let count = answer["instances"].as_array().map_or(0, Vec::len);
+                    let more = if answer["next"].is_null() { "" } else { " or more" };
+                    let what =
+                        format!("a process holds it and answers ({count}{more} open instances)");
+                    Check::ok(name, what)
+                }
+                Err(failure) => Check::bad(
+                    name,
+                    Verdict::Fail,
+                    failure.message,
+                    "look at that process; end it if it hangs, nothing acknowledged is lost",
+                ),
             }
-            Err(failure) => Check::bad(
-                name,
-                Verdict::Fail,
-                failure.message,
-                "look at that process; end it if it hangs, nothing acknowledged is lost",
-            ),
-        },
+        }
         Ok(None) => match crate::data::lock_holder(dir) {
             Some(pid) => Check::bad(
                 name,
@@ -238,7 +242,9 @@ fn document_tree(dir: &Path) -> Option<Check> {
     let name = "tree";
     let live = Client::connect(dir, &By::default()).ok().flatten();
     let status = match live {
-        Some(client) => client.ask(Ask::Ps { all: false, filter: most() }).ok()?["tree"].take(),
+        Some(client) => {
+            client.ask(Ask::Ps { all: false, archived: false, filter: most() }).ok()?["tree"].take()
+        }
         None => tree::resting(dir)?,
     };
     if let Some(why) = status["failing"].as_str() {
@@ -253,6 +259,25 @@ fn document_tree(dir: &Path) -> Option<Check> {
             Check::bad(name, Verdict::Warn, found, next)
         }
         _ => Check::ok(name, found),
+    })
+}
+
+fn sizes(dir: &Path) -> Option<Check> {
+    let name = "sizes";
+    Some(match crate::data::sizes(dir)? {
+        Ok(it) => Check::ok(
+            name,
+            format!(
+                "log {}, of which compaction can free {}; {} instances due for the archive; archive \
+                 {} in {} files",
+                bytes(it.log),
+                bytes(it.free),
+                it.due,
+                bytes(it.archive),
+                it.archived
+            ),
+        ),
+        Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "see the line `log`"),
     })
 }
 

@@ -12,7 +12,7 @@ use traaviis_model::{Actor, Body, DefinitionHash, Header, Record, Value, record:
 use traaviis_runtime::{Filter, owner::definition_stream};
 
 use crate::{
-    control::protocol::Ask,
+    control::protocol::{Ask, LIST_MAX, ListFilter},
     exit::{Exit, Failure},
     histories::read_record,
     operations::{Asker, DataArgs},
@@ -98,7 +98,19 @@ fn find(asker: &mut Asker, workflow: Option<&str>) -> Result<Vec<String>, Failur
             items.len()
         ));
     }
-    Ok(items.iter().filter_map(|it| it["id"].as_str().map(str::to_string)).collect())
+    let id = |it: &Json| it["id"].as_str().map(str::to_string);
+    let mut ids: Vec<String> = items.iter().filter_map(id).collect();
+    let mut filter = ListFilter { limit: LIST_MAX, ..ListFilter::default() };
+    filter.workflow = workflow.map(str::to_string);
+    loop {
+        let ask = Ask::Ps { all: true, archived: true, filter: filter.clone() };
+        let answer = asker.ask(ask)?;
+        ids.extend(answer["instances"].as_array().into_iter().flatten().filter_map(id));
+        filter.cursor = answer["next"].as_str().and_then(|it| it.parse().ok());
+        if filter.cursor.is_none() {
+            return Ok(ids);
+        }
+    }
 }
 
 /// Returns the record that holds a definition.

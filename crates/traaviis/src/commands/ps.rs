@@ -8,7 +8,7 @@ use crate::{
     exit::Exit,
     operations::{self, DataArgs},
     output::{self, Output},
-    terminal::table,
+    terminal::{clip, table},
     trace::relative,
     tree,
 };
@@ -25,9 +25,15 @@ pub struct Args {
     /// Finished ones too.
     #[arg(long)]
     all: bool,
+    /// Those in the archive instead: they ended long ago.
+    #[arg(long, conflicts_with = "all")]
+    archived: bool,
     /// Only of this workflow.
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
+    /// Only of this version of the workflow.
+    #[arg(long, value_name = "VERSION")]
+    of_version: Option<String>,
     /// Only with this status; finished ones too when it is one of theirs.
     #[arg(long, value_parser = STATUSES)]
     status: Option<String>,
@@ -37,6 +43,17 @@ pub struct Args {
     /// Only with this business key.
     #[arg(long, value_name = "KEY")]
     correlation: Option<String>,
+    /// Only with this tag; may be repeated, then all must be there.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Count them by workflow, status and state instead.
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
+    count: bool,
+    /// Tell how the directory fares as a whole instead: whether somebody must look, how many
+    /// instances are open, when something happened last, and the memory of the process.
+    #[arg(long, conflicts_with_all = ["all", "workflow", "of_version", "status", "state",
+        "correlation", "tags", "count", "limit", "cursor"])]
+    health: bool,
     /// At most so many, the newest ones; a child counts as old as its parent.
     #[arg(long, value_name = "COUNT", default_value_t = LIST_DEFAULT as u64,
         value_parser = clap::value_parser!(u64).range(1..=LIST_MAX as u64))]
@@ -46,6 +63,10 @@ pub struct Args {
     cursor: Option<InstanceId>,
 }
 
+/// Bytes of a mebibyte.
+const MIB: f64 = (1u32 << 20) as f64;
+/// Characters of the tags of one instance in the list; all stand in `--json`.
+const TAGS_CHARS_MAX: usize = 40;
 /// The words of [`Status`], which help shows.
 const STATUSES: [&str; 8] = [
     "running",
@@ -63,6 +84,8 @@ impl Args {
         let status = self.status.as_deref();
         ListFilter {
             workflow: self.workflow.clone(),
+            version: self.of_version.clone(),
+            tags: self.tags.iter().map(|it| it.as_str().into()).collect(),
             status: status.and_then(|word| Status::ALL.into_iter().find(|it| it.as_str() == word)),
             state: self.state.clone(),
             correlation: self.correlation.clone(),
@@ -74,7 +97,14 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let mut answer = operations::ask(&args.data, Ask::Ps { all: args.all, filter: args.filter() })?;
+    if args.health {
+        return health(&args.data, output);
+    }
+    if args.count {
+        return count(args, output);
+    }
+    let (all, archived) = (args.all, args.archived);
+    let mut answer = operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?;
     if output.is_json()
         && answer["tree"].is_null()
         && let Some(status) = tree::resting(args.data.dir())
@@ -89,12 +119,24 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let items = answer["instances"].as_array().unwrap_or(&empty);
     warn(items, answer["unreadable"].as_array().unwrap_or(&empty));
     if items.is_empty() {
-        let more = if args.all { "" } else { "; `--all` shows finished ones" };
-        output.line(&format!("no instances in `{}`{more}", args.data.dir().display()));
+        let (what, more) = match (args.all, args.archived) {
+            (_, true) => ("archived instances", ""),
+            (true, _) => ("instances", ""),
+            _ => ("instances", "; `--all` shows finished ones"),
+        };
+        output.line(&format!("no {what} in `{}`{more}", args.data.dir().display()));
         return Ok(Exit::Ok);
     }
     let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
     let mut headings = vec!["ID", "WORKFLOW", "VERSION", "STATUS", "STATE", "AGE", "SEQ"];
+    if items.iter().any(|it| it["tags"].as_array().is_some_and(|it| !it.is_empty())) {
+        headings.push("TAGS");
+        for (row, item) in rows.iter_mut().zip(items) {
+            let tags = item["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let tags: Vec<&str> = tags.iter().filter_map(Json::as_str).collect();
+            row.push(clip(&tags.join(","), TAGS_CHARS_MAX));
+        }
+    }
     if items.iter().any(|it| it["parent_id"].is_string()) {
         headings.push("PARENT");
         for (row, item) in rows.iter_mut().zip(items) {
@@ -105,6 +147,47 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     if let Some(next) = answer["next"].as_str() {
         output.line(&format!("older ones: add --cursor {next}"));
     }
+    Ok(Exit::Ok)
+}
+
+fn count(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let ask = Ask::Count { all: args.all, filter: args.filter() };
+    let answer = operations::ask(&args.data, ask)?;
+    if output.is_json() {
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let empty = Vec::new();
+    let rows = answer["counts"].as_array().unwrap_or(&empty).iter().map(|it| {
+        let text = |key: &str| it[key].as_str().unwrap_or_default().to_string();
+        vec![text("workflow"), text("status"), text("state"), it["count"].to_string()]
+    });
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    let blank = String::new;
+    rows.push(vec!["all".into(), blank(), blank(), answer["total"].to_string()]);
+    output.text(&table(&["WORKFLOW", "STATUS", "STATE", "COUNT"], &rows));
+    Ok(Exit::Ok)
+}
+
+fn health(data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
+    let answer = operations::ask(data, Ask::Health)?;
+    if output.is_json() {
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let text = |key: &str| answer[key].as_str().unwrap_or_default();
+    output.line(&format!("status         {}", text("status")));
+    output.line(&format!("open           {}", answer["count"]));
+    output.line(&format!("incidents      {}", answer["incidents"]));
+    output.line(&format!("damaged        {}", answer["damaged"]));
+    if !text("last_activity").is_empty() {
+        output.line(&format!("last activity  {}", text("last_activity")));
+    }
+    let process = match answer["memory_bytes"].as_u64() {
+        Some(bytes) => format!("one runs, with {:.1} MiB in memory", bytes as f64 / MIB),
+        None => "none runs".into(),
+    };
+    output.line(&format!("process        {process}"));
     Ok(Exit::Ok)
 }
 
@@ -126,7 +209,7 @@ fn row(item: &Json) -> Vec<String> {
         text("id"),
         text("workflow"),
         text("version"),
-        text("status"),
+        text("status") + if item["archived"] == true { ", archived" } else { "" },
         text("state"),
         age.map(relative).unwrap_or_default(),
         item["seq"].to_string(),

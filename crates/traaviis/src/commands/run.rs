@@ -19,7 +19,7 @@ use std::{
 };
 
 use serde_json::json;
-use traaviis_engine::Machine;
+use traaviis_engine::{Machine, Marks};
 use traaviis_model::{
     Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
     definition::Definition,
@@ -81,10 +81,16 @@ pub struct Args {
     /// Keep waiting for events or decisions without a terminal.
     #[arg(long)]
     wait: bool,
+    /// Tag of the run beside those of the workflow; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Label of the run beside those of the workflow; may be repeated.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// Begin no run now: start runs as the file's `triggers` say, until stopped.
-    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait"])]
+    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait", "tags", "labels"])]
     triggers: bool,
-    /// When to write the documents under `DIR/tenants`, which people can read. Default: as the last
+    /// When to write the documents under `DIR/tree`, which people can read. Default: as the last
     /// run in `DIR` was told, or off.
     #[arg(long, value_name = "WHEN", requires = "data")]
     tree: Option<TreeMode>,
@@ -122,10 +128,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
     let connector = args.connectors.connector(args.file.parent())?;
+    let unbound = args.connectors.unbound(args.file.parent(), machine.written_functions())?;
+    unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
     let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
-    let data = Arc::new(Data::open_shown(dir, connector, Some(&args.file), tree)?);
+    let data = Arc::new(Data::open(dir, connector, Some(&args.file), tree)?);
     if args.data.is_some() {
         args.connectors.remember(dir, &args.file, tree)?;
     }
@@ -143,6 +151,38 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let exit = result?;
     closed?;
     Ok(exit)
+}
+
+/// Says which functions of the document a call will not find, before it is too late to bind them.
+fn unbound_text(names: &[&Text]) -> Option<String> {
+    let quoted: Vec<String> = names.iter().map(|it| format!("`{it}`")).collect();
+    let (what, them) = match names.len() {
+        0 => return None,
+        1 => ("the function", "it"),
+        _ => ("the functions", "one of them"),
+    };
+    let names = quoted.join(", ");
+    Some(format!(
+        "nobody binds {what} {names}: a call of {them} fails with unknown_function; \
+         name an endpoint in `connectors.yaml` beside the workflow, or give `--connectors FILE`"
+    ))
+}
+
+impl Args {
+    /// Returns the tags and labels that a run has beside those of its workflow.
+    fn marks(&self) -> Marks {
+        let text = |it: &String| Text::from(it.as_str());
+        let labels = self.labels.iter().map(|(name, it)| (text(name), Value::String(text(it))));
+        Marks { tags: self.tags.iter().map(text).collect(), labels: labels.collect() }
+    }
+}
+
+/// Reads `NAME=VALUE`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
 }
 
 /// One call of the command.
@@ -184,6 +224,15 @@ impl Run<'_> {
             trace: Trace::new(self.output.style()),
             place: Place::before(1),
         };
+        let gives_marks = !self.args.tags.is_empty() || !self.args.labels.is_empty();
+        let has_begun = match &found {
+            Found::Open(_) => true,
+            Found::Finished(_) | Found::Damaged(_) => !self.args.new,
+            Found::Nothing => false,
+        };
+        if gives_marks && has_begun {
+            self.output.note("the run has begun before; `traaviis tag` changes its tags");
+        }
         let id = match found {
             Found::Open(snapshot) => {
                 self.resume(&snapshot, &mut events, &mut show)?;
@@ -193,7 +242,7 @@ impl Run<'_> {
                 return self.report(&snapshot, events, &mut show);
             }
             Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
-            _ => self.data.start(&self.machine, start)?.id,
+            _ => self.data.start_marked(&self.machine, start, self.args.marks())?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
     }
@@ -283,6 +332,8 @@ impl Run<'_> {
         begun: Instant,
     ) -> anyhow::Result<Exit> {
         let mut told = Told::default();
+        // An event that came too late, because the run ended meanwhile.
+        let mut late = Vec::new();
         let sender =
             self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role });
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
@@ -298,7 +349,8 @@ impl Run<'_> {
                 return Err(broken(&snapshot, show.place.seq).into());
             }
             if snapshot.status.is_finished() {
-                let unsent: Vec<&str> = events.as_slice().iter().map(|it| &*it.name).collect();
+                let left = events.as_slice().iter().map(|it| &it.name);
+                let unsent: Vec<&str> = late.iter().chain(left).map(|it: &String| &**it).collect();
                 return Ok(self.finish(&snapshot, begun.elapsed(), &unsent));
             }
             let is_at_rest = is_at_rest(&snapshot);
@@ -306,7 +358,10 @@ impl Run<'_> {
                 && (is_at_rest || self.accepts(&snapshot, &event.name))
                 && let Some(Event { name, data, id: event_id }) = events.next()
             {
-                sender.send_once(id, &name, data, Some(event_id))?;
+                match sender.send_once(id, &name, data, Some(event_id)) {
+                    Err(_) if self.has_ended(id)? => late.push(name),
+                    sent => drop(sent?),
+                }
                 continue;
             }
             self.tell_wait(&snapshot, is_at_rest, &mut told)?;
@@ -318,6 +373,10 @@ impl Run<'_> {
                 Note::Failed(failure) => return Err(failure.into()),
             }
         }
+    }
+
+    fn has_ended(&self, id: InstanceId) -> Result<bool, Failure> {
+        Ok(self.data.state(id)?.is_some_and(|it| it.status.is_finished()))
     }
 
     fn catch_up(&self, id: InstanceId, show: &mut Show) -> Result<(), Failure> {

@@ -44,7 +44,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         ..ListFilter::default()
     };
     let mut schedules = Vec::new();
-    let listed = operations::ask(&args.data, Ask::Ps { all: false, filter })?;
+    let listed = operations::ask(&args.data, Ask::Ps { all: false, archived: false, filter })?;
     for item in listed["instances"].as_array().into_iter().flatten() {
         if item["workflow"] == WORKFLOW
             && let Some(id) = item["id"].as_str()

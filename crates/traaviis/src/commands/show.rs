@@ -45,6 +45,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     }
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())?;
     output.text(&describe(&snapshot, clock::now(), output.style()));
+    if answer["archived"] == true {
+        output.line("archived: it has left the log and does not go on");
+    }
     output.text(&tail(&mut asker, snapshot.id, args.records, output.style())?);
     Ok(Exit::Ok)
 }
@@ -58,6 +61,14 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     row("workflow", &format!("{} {}", snapshot.workflow, snapshot.version));
     if let Some(key) = &snapshot.correlation {
         row("key", key);
+    }
+    if !snapshot.tags.is_empty() {
+        let tags: Vec<&str> = snapshot.tags.iter().map(|it| &**it).collect();
+        row("tags", &clip(&tags.join(", "), 2_000));
+    }
+    for (name, value) in &snapshot.labels {
+        let value = value.as_str().map_or_else(|| value.to_json(), ToString::to_string);
+        row("label", &clip(&format!("{name}={value}"), 400));
     }
     if let Some(lineage) = &snapshot.lineage {
         let root = match lineage.root_id == lineage.parent_id {

@@ -11,7 +11,7 @@ use traaviis_model::{InstanceId, Snapshot, Span, TenantCtx, Text, Timestamp, Val
 
 use crate::{
     document,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, error_json},
     input,
     output::Output,
 };
@@ -122,7 +122,7 @@ fn show(snapshot: &Snapshot, refused: Option<&Rejection>, output: &Output) {
             "data": snapshot.data,
         });
         if let Some(why) = refused {
-            line["error"] = json!({ "code": why.code, "message": why.message });
+            line["error"] = error_json(why.code, &why.message, &(&why.details).into());
         } else if let Some(error) = &snapshot.error {
             line["error"] = json!({ "code": error.code, "message": error.message });
         }

@@ -35,8 +35,7 @@ const FINDING_CHARS_MAX: usize = 1_000;
 /// to run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Workflow files, YAML or JSON.
-    #[arg(required = true)]
+    /// Workflow files, YAML or JSON. Default: `workflow.yaml` in this folder.
     files: Vec<PathBuf>,
     /// Run only tests whose name contains this text; coverage is then theirs alone.
     #[arg(long, value_name = "TEXT")]
@@ -49,7 +48,8 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut total = Total::default();
-    for file in &args.files {
+    let files = document::asked(&args.files)?;
+    for file in &files {
         let checked = document::check(file)?;
         match (checked.has_errors(), output.is_json()) {
             (true, true) => output.json(&checked.to_json()),
@@ -64,7 +64,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             total.is_wrong = true;
         }
     }
-    if args.files.len() > 1 && !output.is_json() {
+    if files.len() > 1 && !output.is_json() {
         output.line(&total.words());
     }
     if let (Some(text), Total { passed: 0, failed: 0, is_wrong: false }) = (&args.filter, &total) {
@@ -164,6 +164,7 @@ impl File<'_> {
                 .map(|it| {
                     let place = self.position(&it.pointer);
                     json!({
+                        "file": self.file(&it.pointer),
                         "path": it.pointer,
                         "line": place.map(|(line, _)| line),
                         "column": place.map(|(_, column)| column),
@@ -228,6 +229,7 @@ impl File<'_> {
                 .map(|(pointer, text)| {
                     let place = self.position(pointer);
                     json!({
+                        "file": self.file(pointer),
                         "path": pointer,
                         "line": place.map(|(line, _)| line),
                         "column": place.map(|(_, column)| column),
@@ -285,10 +287,16 @@ impl File<'_> {
         self.checked.positions.find(pointer)
     }
 
+    /// Returns the file of a pointer: this one, or that of a component.
+    fn file(&self, pointer: &str) -> &str {
+        self.checked.positions.file(pointer).unwrap_or(&self.checked.file)
+    }
+
     fn place(&self, pointer: &str) -> String {
+        let file = self.file(pointer);
         match self.position(pointer) {
-            Some((line, column)) => format!("{}:{line}:{column}", self.checked.file),
-            None => self.checked.file.clone(),
+            Some((line, column)) => format!("{file}:{line}:{column}"),
+            None => file.into(),
         }
     }
 }

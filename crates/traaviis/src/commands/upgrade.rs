@@ -183,7 +183,7 @@ fn open_of(
     let mut filter = ListFilter { limit: LIST_MAX, ..ListFilter::default() };
     let mut ids = Vec::new();
     loop {
-        let answer = ask(Ask::Ps { all: false, filter: filter.clone() })?;
+        let answer = ask(Ask::Ps { all: false, archived: false, filter: filter.clone() })?;
         let items = answer["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
         let ours = items.iter().filter(|it| it["workflow"] == *workflow);
         ids.extend(ours.filter_map(|it| it["id"].as_str().map(str::to_string)));

@@ -21,10 +21,9 @@ use crate::{
 /// Checks workflow files.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Workflow files, YAML or JSON.
-    #[arg(required = true)]
+    /// Workflow files, YAML or JSON. Default: `workflow.yaml` in this folder.
     files: Vec<PathBuf>,
-    /// Make errors of the warnings W201, W202, W205, W207 and W209.
+    /// Make errors of the warnings W201, W202, W205, W206, W207 and W209.
     #[arg(long)]
     strict: bool,
     /// Print each document with its components merged into it, as it is hashed and run, and what it
@@ -39,7 +38,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
-    for file in &args.files {
+    for file in &document::asked(&args.files)? {
         let mut checked = document::check(file)?;
         if args.strict {
             analysis::make_strict(&mut checked.diagnostics);

@@ -22,7 +22,7 @@ use crate::{
 /// Time between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Compares the document tree, the files under `DIR/tenants`, with the log.
+/// Compares the document tree, the files under `DIR/tree`, with the log.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -52,6 +52,10 @@ impl Client {
 
     /// Asks one question.
     pub fn ask(&self, ask: Ask) -> Result<serde_json::Value, Failure> {
+        if let Ask::Send { wait: Some(wait), .. } = &ask {
+            let limit = Duration::from_secs(ANSWER_SECS_MAX) + wait.timeout();
+            self.stream.set_read_timeout(Some(limit)).map_err(|it| self.lost(&it))?;
+        }
         let request = Request { v: VERSION, by: self.by.clone(), ask };
         let mut line = serde_json::to_vec(&request)
             .map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))?;

@@ -1,17 +1,20 @@
 //! What is said on the control socket.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
-    DefinitionHash, InstanceId, Seq, TenantCtx, Text, Value,
+    DefinitionHash, InstanceId, Seq, Span, TenantCtx, Text, Value,
     permission::Role,
     record::{Operation, PatchOp, Results, Status, TaskAct},
 };
 use traaviis_ports::Position;
+use traaviis_runtime::Until;
 
 use crate::exit::{Exit, Failure};
 
 /// Version of the protocol; both sides must speak the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of one line: a payload, its envelope and escapes.
 pub const LINE_BYTES_MAX: u64 = 8 << 20;
 /// Records of one `history` answer, so that a line stays small.
@@ -66,6 +69,9 @@ pub enum Ask {
     Ps {
         /// Finished ones too.
         all: bool,
+        /// Those in the archive instead.
+        #[serde(default)]
+        archived: bool,
         /// Which of them.
         #[serde(flatten)]
         filter: ListFilter,
@@ -91,7 +97,42 @@ pub enum Ask {
         /// Deduplication id.
         #[serde(default)]
         event_id: Option<Text>,
+        /// Only while the instance stands at this record.
+        #[serde(default)]
+        if_seq: Option<Seq>,
+        /// Answer only when this has come.
+        #[serde(default)]
+        wait: Option<Wait>,
     },
+    /// Sends an event to every open instance that fits.
+    Broadcast {
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+        /// Which ones.
+        filter: traaviis_runtime::Filter,
+        /// Name of the broadcast, by which receivers know it if it is sent again.
+        #[serde(default)]
+        key: Option<String>,
+    },
+    /// Evaluates an expression over the state of an instance.
+    Query {
+        /// Instance.
+        id: String,
+        /// The expression.
+        select: String,
+    },
+    /// Counts instances by workflow, status and state.
+    Count {
+        /// Finished ones too.
+        all: bool,
+        /// Which of them.
+        #[serde(flatten)]
+        filter: ListFilter,
+    },
+    /// Tells how the directory fares as a whole.
+    Health,
     /// Decides an unknown outcome.
     Resolve {
         /// Instance.
@@ -191,18 +232,38 @@ pub enum Ask {
     },
 }
 
+/// For what whoever sends an event waits.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// For what.
+    pub until: Until,
+    /// At most so long.
+    pub timeout: Span,
+}
+
+impl Wait {
+    /// Returns the time in the words of the system.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_micros(self.timeout.0.unsigned_abs())
+    }
+}
+
 /// Which instances a list shows; everything given must hold.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListFilter {
     /// Workflow name.
     pub workflow: Option<String>,
+    /// Workflow version.
+    pub version: Option<String>,
     /// How it stands.
     pub status: Option<Status>,
     /// Active states as one text.
     pub state: Option<String>,
     /// Business key.
     pub correlation: Option<String>,
+    /// Tags that it has, all of them.
+    pub tags: BTreeSet<Text>,
     /// How many at most; 0 means `LIST_DEFAULT`.
     pub limit: usize,
     /// Where the page before ended.
@@ -216,6 +277,7 @@ impl Ask {
             self,
             Ask::Fork { fork: ForkAsk { dry_run: false, .. }, .. }
                 | Ask::Send { .. }
+                | Ask::Broadcast { .. }
                 | Ask::Resolve { .. }
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
@@ -276,6 +338,9 @@ pub struct Problem {
     pub code: String,
     /// For the person.
     pub message: String,
+    /// Facts for programs.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
     /// Refused rather than wrong.
     #[serde(default)]
     pub denied: bool,
@@ -293,6 +358,7 @@ impl Reply {
                     denied: failure.exit == Exit::Denied,
                     code: failure.code,
                     message: failure.message,
+                    details: failure.details,
                 }),
             },
         }
@@ -305,6 +371,7 @@ impl Reply {
                 exit: if problem.denied { Exit::Denied } else { Exit::Finding },
                 code: problem.code,
                 message: problem.message,
+                details: problem.details,
             }),
             None => Ok(self.ok.unwrap_or_default()),
         }

@@ -26,8 +26,9 @@ use super::{
 };
 use crate::exit::Failure;
 
-/// Connections at once; a person types one command at a time.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at once; a person types one command at a time, and scripts wait for what follows
+/// the events that they send.
+const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may stay silent.
 const IDLE_SECS_MAX: u64 = 60;
 
@@ -145,8 +146,8 @@ mod tests {
     fn another_version_is_refused_before_the_question_is_read() {
         let failure = read_request(br#"{"v":1,"op":"dance"}"#).unwrap_err();
         assert_eq!(failure.code, "control_version");
-        let failure = read_request(br#"{"v":2,"op":"dance"}"#).unwrap_err();
+        let failure = read_request(br#"{"v":3,"op":"dance"}"#).unwrap_err();
         assert_eq!(failure.code, "control_request");
-        assert!(read_request(br#"{"v":2,"op":"ps","all":true}"#).is_ok());
+        assert!(read_request(br#"{"v":3,"op":"ps","all":true}"#).is_ok());
     }
 }

@@ -11,6 +11,9 @@ macro_rules! file {
 
 /// Place in the repository and text of each document.
 pub const FILES: &[(&str, &str)] = &[
+    file!("components/AIAssistant.yaml"),
+    file!("components/Security.yaml"),
+    file!("components/Timer.yaml"),
     file!("workflows/AICustomerService.yaml"),
     file!("workflows/AccessReview.yaml"),
     file!("workflows/ApiCall.yaml"),

@@ -23,7 +23,7 @@ fn a_job_is_planned_stopped_and_gone_on_with() {
     let world = doors(3);
     world.check("bulk pause --data d", expect![[r#"
         exit 2
-        error: name the instances by `--workflow`, `--status`, `--state`, `--incident` or `--error`, or all with `--all` (usage)
+        error: name the instances by `--workflow`, `--of-version`, `--status`, `--state`, `--tag`, `--older-than`, `--incident` or `--error`, or all with `--all` (usage)
     "#]]);
     world.check("bulk pause --status dancing --data d", expect![[r#"
         exit 2

@@ -10,7 +10,7 @@ use std::{
 use expect_test::expect_file;
 use serde_json::{Map, Value, json};
 use traaviis_connect::Connectors;
-use traaviis_model::document::{Format, read_tree};
+use traaviis_model::document::{Format, WORKFLOW_SCHEMA, read_tree};
 
 use crate::cli::World;
 
@@ -18,15 +18,24 @@ fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }
 
-/// Every document of the catalogue by its name: its folder, and the one that lies with its example.
+/// Every document of the catalogue by the name of its picture: its folders, and the one that lies
+/// with its example. A component may have the name of a workflow.
 fn documents() -> BTreeMap<String, PathBuf> {
-    let folder = fs::read_dir(project("catalogue/workflows")).unwrap();
-    let mut documents: BTreeMap<String, PathBuf> = folder
-        .map(|it| it.unwrap().path())
-        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
-        .collect();
+    let mut documents = BTreeMap::new();
+    for (folder, mark) in [("workflows", ""), ("components", "-component")] {
+        for file in fs::read_dir(project("catalogue").join(folder)).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            documents.insert(format!("{name}{mark}"), path);
+        }
+    }
     documents.insert("OrderSaga".into(), project("examples/order-saga/workflow.yaml"));
     documents
+}
+
+/// The name without the mark of its picture.
+fn name_of(picture: &str) -> &str {
+    picture.strip_suffix("-component").unwrap_or(picture)
 }
 
 fn read(path: &Path) -> Value {
@@ -62,7 +71,7 @@ fn the_tests_of_every_document_pass_and_reach_everything() {
 #[test]
 fn a_document_is_named_like_its_file() {
     for (name, path) in documents() {
-        assert_eq!(read(&path)["name"], json!(name), "{path:?}");
+        assert_eq!(read(&path)["name"], json!(name_of(&name)), "{path:?}");
     }
 }
 
@@ -73,13 +82,77 @@ fn the_table_names_every_document_and_the_pictures_are_of_now() {
     assert_eq!(pictures.count(), documents().len(), "one picture for each document");
     for (name, path) in documents() {
         let link = format!("| [picture](pictures/{name}.svg) |");
-        let rows = table.lines().filter(|it| it.starts_with(&format!("| [{name}](")));
+        let head = format!("| [{}](", name_of(&name));
+        let rows = table.lines().filter(|it| it.starts_with(&head));
         let rows: Vec<&str> = rows.filter(|it| it.ends_with(&link)).collect();
         assert_eq!(rows.len(), 1, "`{name}` has one row with `{link}` in catalogue/README.md");
 
         let output = World::new().run(&["graph", "--format", "svg", path.to_str().unwrap()]).stdout;
         let picture = project(&format!("catalogue/pictures/{name}.svg"));
         expect_file![picture].assert_eq(&String::from_utf8(output).unwrap());
+    }
+}
+
+/// Sets a value below a document; the map or list above it exists.
+fn set(document: &mut Value, pointer: &str, value: Value) {
+    let (above, key) = pointer.rsplit_once('/').unwrap();
+    let above = document.pointer_mut(above).unwrap_or_else(|| panic!("{pointer}"));
+    match above {
+        Value::Object(map) => drop(map.insert(key.into(), value)),
+        Value::Array(items) => items[key.parse::<usize>().unwrap()] = value,
+        _ => panic!("{pointer}"),
+    }
+}
+
+#[test]
+fn the_published_schema_takes_every_document_and_no_planted_mistake() {
+    let schema: Value = serde_json::from_str(WORKFLOW_SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let mut documents = documents();
+    documents.insert("Invoice".into(), project("examples/reminders/workflow.yaml"));
+    for path in documents.values() {
+        let found: Vec<String> = schema.iter_errors(&read(path)).map(|it| it.to_string()).collect();
+        assert!(found.is_empty(), "{path:?}: {found:#?}");
+    }
+    let saga = "/states/fulfilling/invoke/0/effect";
+    for (name, pointer, wrong) in [
+        ("SmartDoor", "/titel", json!("a door")),
+        ("SmartDoor", "/traaviis", json!("2")),
+        ("SmartDoor", "/kind", json!("workflw")),
+        ("SmartDoor", "/version", json!(1)),
+        ("SmartDoor", "/name", json!("1st")),
+        ("SmartDoor", "/initial", json!(5)),
+        ("SmartDoor", "/unhandled", json!("refuse")),
+        ("SmartDoor", "/states", json!([])),
+        ("SmartDoor", "/states/locked/onn", json!({})),
+        ("SmartDoor", "/states/locked/type", json!("paralel")),
+        ("SmartDoor", "/states/locked/on/emergency_clear", json!(7)),
+        ("SmartDoor", "/states/normal/states/open/after/0/gaurd", json!("true")),
+        ("SmartDoor", "/states/normal/states/open/exit/0", json!({"lgo": {}})),
+        ("SmartDoor", "/subscribe/0/mach", json!("true")),
+        ("SmartDoor", "/tests/0/expect/stat", json!("a")),
+        ("SmartDoor", "/tests/0/steps/0", json!({"sned": "a"})),
+        ("SmartDoor", "/tests/0", json!({"name": "a"})),
+        ("OrderSaga", "/errors", json!({"unhandled": "stop"})),
+        ("OrderSaga", "/correlation", json!({"unique": true})),
+        ("OrderSaga", &format!("{saga}/type"), json!("sage")),
+        ("OrderSaga", &format!("{saga}/stpes"), json!([])),
+        ("OrderSaga", &format!("{saga}/steps"), json!({})),
+        ("Invoice", "/components/0/uze", json!("T")),
+        ("Invoice", "/components/0/mode", json!("side")),
+        ("Invoice", "/components/0/as", json!("a-b")),
+    ] {
+        let mut document = read(&documents[name]);
+        set(&mut document, pointer, wrong.clone());
+        assert!(!schema.is_valid(&document), "{name}: the schema takes {wrong} at {pointer}");
+        let world = World::new().file("a.json", &document.to_string());
+        let output = world.run(&["validate", "a.json"]);
+        assert_eq!(output.status.code(), Some(1), "{name}: validate takes {wrong} at {pointer}");
+    }
+    for key in ["traaviis", "name", "version", "initial", "states"] {
+        let mut document = read(&documents["SmartDoor"]);
+        document.as_object_mut().unwrap().remove(key);
+        assert!(!schema.is_valid(&document), "the schema does not ask for `{key}`");
     }
 }
 

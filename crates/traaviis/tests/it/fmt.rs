@@ -73,6 +73,43 @@ fn check_names_what_would_change_and_write_changes_it() {
     );
 }
 
+/// YAML 1.1 takes some plain texts for truth values and numbers, and some readers take a `?` before
+/// a bracket for a key.
+#[test]
+fn quotes_stay_where_other_readers_differ() {
+    let world = World::new().file(
+        "a.yaml",
+        "labels: {a: \"yes\", b: 'on', c: \"what?\", d: ['is it?', \"NO\", 'y', \"0o14\", \"12:30\", '1_000', \".5\", \"~\", \"=\", '-']}\nname: \"A\"\n",
+    );
+    world.check("fmt a.yaml", expect![[r#"
+        exit 0
+        name: A
+        labels: {a: "yes", b: 'on', c: "what?", d: ['is it?', "NO", 'y', "0o14", "12:30", '1_000', ".5", "~", "=", '-']}
+    "#]]);
+}
+
+#[test]
+fn keys_of_the_author_follow_the_labels() {
+    let world = World::new().file(
+        "a.yaml",
+        "tests: []\n# Why.\nx-note: n\nx-waive: {W202: r}\ninput: {}\nname: A\nstates: {a: {x-b: 1, on: {}}}\nlabels: {a: b}\n",
+    );
+    world.check(
+        "fmt a.yaml",
+        expect![[r#"
+        exit 0
+        name: A
+        labels: {a: b}
+        # Why.
+        x-note: n
+        x-waive: {W202: r}
+        input: {}
+        states: {a: {on: {}, x-b: 1}}
+        tests: []
+    "#]],
+    );
+}
+
 #[test]
 fn what_does_not_parse_is_refused_with_its_place() {
     let world = World::new()

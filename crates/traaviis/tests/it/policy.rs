@@ -271,7 +271,7 @@ fn what_is_not_granted_is_refused_told_and_audited() {
     let computed = REACHING.replace("permissions:", "x-permissions:");
     World::new().file("reaching.yaml", &computed).check("validate reaching.yaml", expect![[r#"
         exit 1
-        reaching.yaml:12:56: E152 the workflow that this `spawn_fsm` reaches is computed, and the workflow has no `permissions.workflows` that could grant it
+        reaching.yaml:12:56: E150 the workflow that this `spawn_fsm` reaches is computed, and the workflow has no `permissions.workflows` that could grant it
           hint: list what it may be: `permissions: {workflows: [...]}`
     "#]]);
 }

@@ -157,11 +157,11 @@ fn an_invalid_document_does_not_run() {
     World::new().file("pure.yaml", &broken).check(
         "run pure.yaml",
         expect![[r#"
-        exit 1
-        pure.yaml:11:9: E102 target `dome` names no state that can be seen from here
-          hint: did you mean `#done`?
-        error: `pure.yaml` has 1 error(s); nothing was done (definition_invalid)
-    "#]],
+            exit 1
+            pure.yaml:11:9: E102 target `dome` names no state that can be seen from here
+              hint: did you mean `done`?
+            error: `pure.yaml` has 1 error(s); nothing was done (definition_invalid)
+        "#]],
     );
 }
 

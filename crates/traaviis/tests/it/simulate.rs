@@ -35,8 +35,8 @@ fn events_and_time_come_from_a_file() {
         {"configuration":["closed"],"data":{"opened":0},"status":"running"}
         {"configuration":["opened"],"data":{"opened":1},"status":"running"}
         {"configuration":["opened"],"data":{"opened":1},"status":"running"}
-        {"configuration":["opened"],"data":{"opened":1},"error":{"code":"unknown_event","message":"event `knock` is not declared in workflow `Door`; declared are: close, lock, open"},"status":"running"}
-        {"configuration":["opened"],"data":{"opened":1},"error":{"code":"event_payload_invalid","message":"the payload of `lock` does not fit its schema: /by: 1 is not of type \"string\""},"status":"running"}
+        {"configuration":["opened"],"data":{"opened":1},"error":{"code":"unknown_event","details":{"declared":["close","lock","open"]},"message":"event `knock` is not declared in workflow `Door`; declared are: close, lock, open"},"status":"running"}
+        {"configuration":["opened"],"data":{"opened":1},"error":{"code":"event_payload_invalid","details":{"errors":["/by: 1 is not of type \"string\""]},"message":"the payload of `lock` does not fit its schema: /by: 1 is not of type \"string\""},"status":"running"}
         {"configuration":["closed"],"data":{"opened":1},"status":"running"}
     "#]]);
 }
@@ -152,7 +152,7 @@ fn lines_that_are_all_taken_are_no_finding() {
     world.check("simulate door.yaml --events refused.jsonl --json", expect![[r#"
         exit 0
         {"configuration":["closed"],"data":{"opened":0},"status":"running"}
-        {"configuration":["closed"],"data":{"opened":0},"error":{"code":"event_not_accepted","message":"state `closed` does not accept event `close` now; accepted are: lock, open"},"status":"running"}
+        {"configuration":["closed"],"data":{"opened":0},"error":{"code":"event_not_accepted","details":{"accepted":["lock","open"]},"message":"state `closed` does not accept event `close` now; accepted are: lock, open"},"status":"running"}
         {"configuration":["opened"],"data":{"opened":1},"status":"running"}
     "#]]);
 }

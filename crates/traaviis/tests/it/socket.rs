@@ -90,7 +90,7 @@ fn another_release_is_told_so() {
     let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
     for (line, code) in [
         (r#"{"v":9,"op":"fly"}"#, "control_version"),
-        (r#"{"v":2,"op":"fly"}"#, "control_request"),
+        (r#"{"v":3,"op":"fly"}"#, "control_request"),
         ("not json", "control_request"),
     ] {
         stream.write_all(format!("{line}\n").as_bytes()).unwrap();

@@ -164,16 +164,17 @@ states:
     world.check(
         "validate wrong.yaml",
         expect![[r#"
-        exit 1
-        wrong.yaml:7:5: E106 event `tick` is not declared
-          hint: declare it: `events: {tick: {}}`, or let it arrive `as` a declared one
-        wrong.yaml:8:5: E106 event `herd` is not declared
-          hint: did you mean `as: heard`? Otherwise declare it: `events: {herd: {}}`
-        wrong.yaml:9:5: E106 event `own` is internal, so it cannot arrive from another instance
-          hint: remove `source: internal`, or let it arrive `as` another event
-        wrong.yaml:10:37: E131 variable `input` is not available here; available are `data`, `event`
-        wrong.yaml:11:35: E130 expected a field name but found the end
-    "#]],
+            exit 1
+            wrong.yaml:7:5: E106 event `tick` is not declared
+              hint: declare it: `events: {tick: {}}`, or let it arrive `as` a declared one
+            wrong.yaml:8:5: E106 event `herd` is not declared
+              hint: did you mean `as: heard`? Otherwise declare it: `events: {herd: {}}`
+            wrong.yaml:9:5: E106 event `own` is internal, so it cannot arrive from another instance
+              hint: remove `source: internal`, or let it arrive `as` another event
+            wrong.yaml:10:37: E131 variable `input` is not available here; available are `data`, `event`
+            wrong.yaml:11:35: E130 expected a field name but found the end
+              hint: expressions are CEL, such as `data.count + 1 > 3`
+        "#]],
     );
     let never = LEDGER.replace(
         "subscribe: [",
@@ -182,9 +183,9 @@ states:
     let world = World::new().file("never.yaml", &never);
     world.check("validate never.yaml", expect![[r#"
         exit 0
-        never.yaml:7:45: warning W210 `match` is always false, so nothing arrives
+        never.yaml:7:45: warning W211 `match` is always false, so nothing arrives
           hint: an event arrives by the first subscription that fits; remove this one
-        never.yaml:7:105: warning W210 `tick` is taken by `/subscribe/1` before, so nothing arrives by this one
+        never.yaml:7:105: warning W211 `tick` is taken by `/subscribe/1` before, so nothing arrives by this one
           hint: an event arrives by the first subscription that fits; remove this one
         never.yaml:9:1: warning W202 no top state is final, so an instance never ends
           hint: add a state with `type: final`; if it is meant to run for ever, say why: `x-waive: {W202: REASON}`

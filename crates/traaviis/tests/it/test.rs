@@ -64,7 +64,7 @@ fn tests_that_pass_are_listed_with_what_they_reach() {
         exit 0
         {"file":"shop.yaml","findings":[],"passed":true,"records":8,"test":"pays","virtual_time":"0s"}
         {"file":"shop.yaml","findings":[],"passed":true,"records":8,"test":"is refused","virtual_time":"0s"}
-        {"coverage":{"guard_outcomes":{"covered":2,"percent":100,"total":2},"not_reached":[{"column":16,"line":9,"message":"never taken: paying: on stop → stopped","path":"/states/paying/on/stop"},{"column":18,"line":16,"message":"never taken: paying: onError of pay → refused","path":"/states/paying/invoke/0/onError"}],"transitions":{"covered":2,"percent":50,"total":4}},"failed":0,"file":"shop.yaml","passed":2,"version":"1.0.0","workflow":"Shop"}
+        {"coverage":{"guard_outcomes":{"covered":2,"percent":100,"total":2},"not_reached":[{"column":16,"file":"shop.yaml","line":9,"message":"never taken: paying: on stop → stopped","path":"/states/paying/on/stop"},{"column":18,"file":"shop.yaml","line":16,"message":"never taken: paying: onError of pay → refused","path":"/states/paying/invoke/0/onError"}],"transitions":{"covered":2,"percent":50,"total":4}},"failed":0,"file":"shop.yaml","passed":2,"version":"1.0.0","workflow":"Shop"}
     "#]]);
     world.check(
         "test shop.yaml --filter refused",
@@ -167,8 +167,8 @@ fn a_test_that_fails_shows_findings_and_trace() {
     );
     world.check("test shop.yaml --json --filter pays", expect![[r#"
         exit 1
-        {"file":"shop.yaml","findings":[{"column":86,"expected":"state `stopped`","found":"state `paid`","line":21,"path":"/tests/0/expect/state"},{"column":71,"expected":"status `failed`","found":"`completed` in state `paid`","line":21,"path":"/tests/0/expect/status"}],"passed":false,"records":8,"test":"pays","trace":["   T  ● Shop 1.0.0","   T  → paying","   T    → pay  bank.charge  {}","   T    ✓ pay   {\"ok\":true}","   T  paying → paid  on done.invoke.pay  [result.ok]","   T  ■ completed"],"virtual_time":"0s"}
-        {"coverage":{"guard_outcomes":{"covered":1,"percent":50,"total":2},"not_reached":[{"column":16,"line":9,"message":"never taken: paying: on stop → stopped","path":"/states/paying/on/stop"},{"column":35,"line":14,"message":"guard never false: result.ok","path":"/states/paying/invoke/0/onDone/0/guard"},{"column":13,"line":15,"message":"never taken: paying: onDone of pay → refused","path":"/states/paying/invoke/0/onDone/1"},{"column":18,"line":16,"message":"never taken: paying: onError of pay → refused","path":"/states/paying/invoke/0/onError"}],"transitions":{"covered":1,"percent":25,"total":4}},"failed":1,"file":"shop.yaml","passed":0,"version":"1.0.0","workflow":"Shop"}
+        {"file":"shop.yaml","findings":[{"column":86,"expected":"state `stopped`","file":"shop.yaml","found":"state `paid`","line":21,"path":"/tests/0/expect/state"},{"column":71,"expected":"status `failed`","file":"shop.yaml","found":"`completed` in state `paid`","line":21,"path":"/tests/0/expect/status"}],"passed":false,"records":8,"test":"pays","trace":["   T  ● Shop 1.0.0","   T  → paying","   T    → pay  bank.charge  {}","   T    ✓ pay   {\"ok\":true}","   T  paying → paid  on done.invoke.pay  [result.ok]","   T  ■ completed"],"virtual_time":"0s"}
+        {"coverage":{"guard_outcomes":{"covered":1,"percent":50,"total":2},"not_reached":[{"column":16,"file":"shop.yaml","line":9,"message":"never taken: paying: on stop → stopped","path":"/states/paying/on/stop"},{"column":35,"file":"shop.yaml","line":14,"message":"guard never false: result.ok","path":"/states/paying/invoke/0/onDone/0/guard"},{"column":13,"file":"shop.yaml","line":15,"message":"never taken: paying: onDone of pay → refused","path":"/states/paying/invoke/0/onDone/1"},{"column":18,"file":"shop.yaml","line":16,"message":"never taken: paying: onError of pay → refused","path":"/states/paying/invoke/0/onError"}],"transitions":{"covered":1,"percent":25,"total":4}},"failed":1,"file":"shop.yaml","passed":0,"version":"1.0.0","workflow":"Shop"}
     "#]]);
 }
 
@@ -187,14 +187,14 @@ fn what_cannot_be_tested_is_a_finding_and_the_others_are_tested() {
         .file("pure.yaml", PURE)
         .file("shop.yaml", SHOP)
         .file("bad.yaml", &SHOP.replace("mocks", "moks"))
-        .file("task.yaml", &SHOP.replace("{status: failed, ", "{max_usd: 1, status: failed, "));
+        .file("task.yaml", &SHOP.replace("{status: failed, ", "{max_usd: much, status: failed, "));
     world.check("test pure.yaml bad.yaml task.yaml shop.yaml", expect![[r#"
         exit 1
         bad.yaml:21:18: E101 unknown key `moks` in a test
           hint: did you mean `mocks`?
         bad.yaml:22:24: E101 unknown key `moks` in a test
           hint: did you mean `mocks`?
-        task.yaml:22:70: E190 feature_unavailable: `max_usd` is part of the language but not available in this release
+        task.yaml:22:79: E101 `max_usd` must be dollars with at most 6 decimals, such as 0.50, found text
         shop.yaml: Shop 1.0.0
           ✓ pays
           ✓ is refused
@@ -238,14 +238,9 @@ fn what_cannot_be_tested_is_a_finding_and_the_others_are_tested() {
     world.check(
         "test",
         expect![[r#"
-        exit 2
-        error: the following required arguments were not provided:
-          <FILES>...
-
-        Usage: traaviis test <FILES>...
-
-        For more information, try '--help'.
-    "#]],
+            exit 2
+            error: no file is named, and this folder has no `workflow.yaml` (usage)
+        "#]],
     );
 }
 

@@ -36,7 +36,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn find(world: &World, part: &str) -> PathBuf {
-    let files = files(&world.path("d/tenants"));
+    let files = files(&world.path("d/tree"));
     let found = files.keys().find(|it| it.to_string_lossy().contains(part));
     found.unwrap_or_else(|| panic!("no {part} among {:#?}", files.keys())).clone()
 }
@@ -61,11 +61,11 @@ fn a_run_leaves_documents_that_a_rebuild_makes_again() {
     let verified = json(&world, 0, &["view", "verify", "d"]);
     assert_eq!((&verified["differences"], &verified["others"]), (&0.into(), &0.into()));
     assert_eq!(json(&world, 0, &["ps", "--data", "d"])["tree"]["lag"], 0);
-    let before = files(&world.path("d/tenants"));
-    fs::remove_dir_all(world.path("d/tenants")).unwrap();
+    let before = files(&world.path("d/tree"));
+    fs::remove_dir_all(world.path("d/tree")).unwrap();
     let rebuilt = json(&world, 0, &["rebuild", "--data", "d"]);
     assert_eq!(rebuilt["tree"]["made_again"], before.len());
-    assert_eq!(files(&world.path("d/tenants")), before);
+    assert_eq!(files(&world.path("d/tree")), before);
     let again = json(&world, 0, &["rebuild", "--data", "d"]);
     assert_eq!(again["tree"]["made_again"], 0);
 }
@@ -97,7 +97,7 @@ fn there_is_no_tree_unless_one_is_asked_for() {
     let world = World::new().file("pure.yaml", PURE);
     let pure = world.run(&["run", "pure.yaml", "--data", "d"]);
     assert!(pure.status.success(), "{}", world.shown(&pure));
-    assert!(!world.path("d/tenants").exists());
+    assert!(!world.path("d/tree").exists());
     let output = world.run(&["view", "verify", "d"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(world.shown(&output).contains("(tree_absent)"), "{}", world.shown(&output));
@@ -114,15 +114,15 @@ fn there_is_no_tree_unless_one_is_asked_for() {
 #[test]
 fn a_tree_of_a_newer_release_is_left_alone() {
     let world = world();
-    let path = world.path("d/tenants/progress.json");
+    let path = world.path("d/tree/progress.json");
     let newer = fs::read_to_string(&path).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
     fs::write(&path, newer).unwrap();
-    let before = files(&world.path("d/tenants"));
+    let before = files(&world.path("d/tree"));
     let run = world.run(&["run", "pure.yaml", "--new", "--data", "d"]);
     assert!(run.status.success(), "{}", world.shown(&run));
     assert!(world.shown(&run).contains("(data_format_newer)"), "{}", world.shown(&run));
     let output = world.run(&["view", "verify", "d", "--repair"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(world.shown(&output).contains("(data_format_newer)"));
-    assert_eq!(files(&world.path("d/tenants")), before);
+    assert_eq!(files(&world.path("d/tree")), before);
 }

@@ -59,9 +59,10 @@ fn an_expression_that_cannot_be_parsed_is_refused() {
     check(
         &DOOR.replace("on: {close: closed}", guarded),
         expect![[r#"
-        exit 1
-        flow.yaml:14:41: E130 expected a value but found the end
-    "#]],
+            exit 1
+            flow.yaml:14:41: E130 expected a value but found the end
+              hint: expressions are CEL, such as `data.count + 1 > 3`
+        "#]],
     );
 }
 

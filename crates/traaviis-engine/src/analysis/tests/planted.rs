@@ -17,6 +17,7 @@ const DOOR: &str = include_str!("../../../../../catalogue/workflows/SmartDoor.ya
 const ORDER: &str = include_str!("../../../../../examples/order-saga/workflow.yaml");
 const TOUR: &str = include_str!("../../../../../examples/delivery-tour/workflow.yaml");
 const INVOICE: &str = include_str!("../../../../../examples/reminders/workflow.yaml");
+const CHAT: &str = include_str!("../../../../../catalogue/workflows/AICustomerService.yaml");
 const REMINDER: &str = include_str!("../../../../../examples/reminders/components/reminder.yaml");
 const CODES: &str = include_str!("../../../../../docs/errors/README.md");
 
@@ -49,7 +50,7 @@ fn mutations(pairs: &[(&'static str, &'static str, &str)]) -> Vec<Mutation> {
 
 #[test]
 fn the_examples_are_free_of_findings() {
-    for document in [DOOR, ORDER, TOUR, INVOICE] {
+    for document in [DOOR, ORDER, TOUR, INVOICE, CHAT] {
         let found: Vec<String> = findings(document).iter().map(ToString::to_string).collect();
         assert!(found.is_empty(), "{found:#?}");
     }
@@ -91,7 +92,7 @@ fn door() -> Vec<Mutation> {
         ("E130", "guard: \"data.holds < 3\"", "guard: \"data.holds + 3\""),
         ("E131", "guard: \"data.holds < 3\"", "guard: \"holds < 3\""),
         ("E101", "title: Door", "budgets: {}\ntitle: Door"),
-        ("W190", "title: Door", "retention: {completed: 1d}\ntitle: Door"),
+        ("W190", "title: Door", "retention: {payloads: 1d}\ntitle: Door"),
         ("W201", "  locked: {", "  broken: {}\n  locked: {"),
         ("W202", waiver, ""),
         ("W203", hold, "hold: {target: open, guard: \"data.holds < 3 && false\", "),
@@ -107,7 +108,7 @@ fn door() -> Vec<Mutation> {
             "opening: {invoke: [{id: motor, effect: {type: call, function: open}}], on: {fully_open: open, obstruction: closed}, ",
         ),
         ("W208", "  hold: {schema", "  knock: {}\n  hold: {schema"),
-        ("W210", "event.data.location == data.location", "'false'"),
+        ("W211", "event.data.location == data.location", "'false'"),
         ("W209", ", x-waive: {W209: nobody has to come in}", ""),
         (
             "W209",
@@ -137,15 +138,15 @@ fn order() -> Vec<Mutation> {
         ("E140", "type: saga", "type: sage"),
         ("E140", "on_cancel: compensate", "budget: {calls: -1}"),
         ("E153", "on_cancel: compensate", "budget: {wall_time: 19s}"),
-        ("E150", "initial: validating", "migrations: [{from: '>=1.0.0'}]\ninitial: validating"),
+        ("E152", "initial: validating", "migrations: [{from: '>=1.0.0'}]\ninitial: validating"),
         ("E190", "on_cancel: compensate", "redact: {in: mask}"),
         ("E151", "  fulfilling:\n", "  fulfilling:\n    permissions: {hosts: [a.org]}\n"),
         (
-            "E152",
+            "E150",
             "  fulfilling:\n",
             "  fulfilling:\n    permissions: {tools: ['shipping.*', 'inventory.*']}\n",
         ),
-        ("E152", "function: shipping.book", "function: '${data.order.card}'"),
+        ("E150", "function: shipping.book", "function: '${data.order.card}'"),
         ("W201", "{target: rejected}", "{target: failed}"),
         ("W202", "after: {15m: failed}\n", "after: {15m: asked}\n  asked: {after: {1d: asked}}\n"),
         ("W203", "guard: event.data.compensated}, {target: failed}", "}, {target: failed}"),
@@ -159,6 +160,7 @@ fn order() -> Vec<Mutation> {
             reserve,
             "action: {type: call_api, method: post, url: 'https://stock.example/'}\n",
         ),
+        ("W210", "events:\n", "events:\n  changed: {merge: true, pii: {/order: auto}}\n"),
         ("W208", "events:\n", "events:\n  order_paid: {source: internal}\n"),
     ])
 }
@@ -204,8 +206,22 @@ fn every_defect_planted_in_the_use_of_a_component_is_found() {
 
 fn invoice() -> Vec<Mutation> {
     mutations(&[
-        ("E120", "    at: unpaid\n", "    at: unpaid\n    mode: region\n"),
+        ("E120", "data: {initial: {number", "data: {initial: {reminder: 1, number"),
         ("E121", "use: Reminder@1", "use: Remainder@1"),
+    ])
+}
+
+#[test]
+fn every_defect_planted_in_the_conversation_is_found() {
+    plant(CHAT, &chat());
+}
+
+fn chat() -> Vec<Mutation> {
+    let budgets = "budgets: {usd: \"0.50\", tokens: 40000}\n";
+    mutations(&[
+        ("W206", budgets, ""),
+        // The price of a tier is not known, so money alone limits nothing.
+        ("W206", budgets, "budgets: {usd: \"0.50\"}\n"),
     ])
 }
 
@@ -230,7 +246,7 @@ fn every_code_of_the_list_is_planted_somewhere() {
     let is_code = |it: &&str| it.starts_with(['E', 'W']) && it[1..].parse::<u16>().is_ok();
     let rows = CODES.lines().filter_map(|it| it.strip_prefix("| [")?.split(']').next());
     let listed: BTreeSet<&str> = rows.filter(is_code).collect();
-    let planted = [door(), order(), tour(), invoice(), too_much()];
+    let planted = [door(), order(), tour(), invoice(), chat(), too_much()];
     let planted: BTreeSet<&str> = planted.iter().flatten().map(|it| it.0).collect();
     assert!(listed.len() > 30, "{listed:?}");
     assert_eq!(listed, planted);
@@ -239,16 +255,18 @@ fn every_code_of_the_list_is_planted_somewhere() {
 /// The page of each warning holds a document with the finding, and one without.
 #[test]
 fn the_pages_of_the_warnings_show_what_they_say() {
-    const PAGES: [(&str, &str); 9] = [
+    const PAGES: [(&str, &str); 11] = [
         ("W201", include_str!("../../../../../docs/errors/W201.md")),
         ("W202", include_str!("../../../../../docs/errors/W202.md")),
         ("W203", include_str!("../../../../../docs/errors/W203.md")),
         ("W204", include_str!("../../../../../docs/errors/W204.md")),
         ("W205", include_str!("../../../../../docs/errors/W205.md")),
+        ("W206", include_str!("../../../../../docs/errors/W206.md")),
         ("W207", include_str!("../../../../../docs/errors/W207.md")),
         ("W208", include_str!("../../../../../docs/errors/W208.md")),
         ("W209", include_str!("../../../../../docs/errors/W209.md")),
         ("W210", include_str!("../../../../../docs/errors/W210.md")),
+        ("W211", include_str!("../../../../../docs/errors/W211.md")),
     ];
     for (code, page) in PAGES {
         let documents: Vec<&str> =

@@ -32,7 +32,7 @@ pub(super) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
 /// Returns about how many tokens a language model makes of a text.
 ///
 /// Four letters a token for Latin scripts, one token a letter beyond them.
-pub(super) fn approx_tokens(text: &str) -> i64 {
+pub(crate) fn approx_tokens(text: &str) -> i64 {
     let (mut narrow, mut wide) = (0i64, 0i64);
     for letter in text.chars() {
         if (letter as u32) < 0x250 { narrow += 1 } else { wide += 1 }

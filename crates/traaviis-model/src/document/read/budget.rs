@@ -1,7 +1,7 @@
 //! Budgets of the document, of a state, and of an effect.
 
 use crate::{
-    budget::{BudgetKind, Limits},
+    budget::{BudgetKind, Limits, micros},
     definition::{Budgets, OnExceeded},
     document::{
         read::{At, Keys, Reader},
@@ -42,12 +42,6 @@ impl Reader {
             let hint = "for example `calls: 10` or `wall_time: 5m`";
             self.report(at.key_error(keys.code, message).hint(hint));
             return None;
-        }
-        for key in ["usd", "tokens"] {
-            if let Some(it) = fields.get(key) {
-                // Nothing that this release performs costs money or tokens.
-                self.not_applied(&it, key);
-            }
         }
         let mut limit = |kind: BudgetKind| {
             let at = fields.get(kind.as_str())?;
@@ -95,46 +89,18 @@ fn span(at: &At<'_>) -> Result<u64, String> {
         .ok_or_else(|| "a time without an expression, such as 30s or 5m".into())
 }
 
-/// Reads dollars: text or a number with at most 6 decimals.
 fn money(at: &At<'_>) -> Result<u64, String> {
+    dollars(at).filter(|it| *it > 0).ok_or_else(|| MONEY.into())
+}
+
+/// What money looks like, for messages.
+pub(super) const MONEY: &str = "dollars with at most 6 decimals, such as 0.50";
+
+/// Reads dollars as millionths: text or a number with at most 6 decimals.
+pub(super) fn dollars(at: &At<'_>) -> Option<u64> {
     let text = match &at.node.kind {
         NodeKind::Int(_) | NodeKind::Float(_) | NodeKind::String(_) => at.node.to_json(),
-        _ => String::new(),
+        _ => return None,
     };
-    micros(text.trim_matches('"'))
-        .filter(|it| (1..=BUDGET_USD_MICROS_MAX).contains(it))
-        .ok_or_else(|| "dollars with at most 6 decimals, such as 0.50".into())
-}
-
-fn micros(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let is_number = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
-    if whole.is_empty() || part.len() > 6 || !is_number(whole) || !is_number(part) {
-        return None;
-    }
-    let whole: u64 = whole.parse().ok()?;
-    let part: u64 = format!("{part:0<6}").parse().ok()?;
-    whole.checked_mul(1_000_000)?.checked_add(part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::micros;
-
-    #[test]
-    fn money_is_read_exactly() {
-        for (text, expected) in [
-            ("0.50", Some(500_000)),
-            ("12", Some(12_000_000)),
-            ("0.000001", Some(1)),
-            ("0.0000001", None),
-            ("1e3", None),
-            ("-1", None),
-            (".5", None),
-            ("", None),
-            ("99999999999999999999", None),
-        ] {
-            assert_eq!(micros(text), expected, "{text}");
-        }
-    }
+    micros(text.trim_matches('"')).filter(|it| *it <= BUDGET_USD_MICROS_MAX)
 }

@@ -10,7 +10,8 @@ use crate::{
     limits::COMPONENTS_MAX,
 };
 
-pub(super) const USE_KNOWN: &[&str] = &["use", "as", "at", "mode", "with", "events", "targets"];
+pub(super) const USE_KNOWN: &[&str] =
+    &["use", "as", "at", "mode", "with", "events", "targets", "tests"];
 const USE_KEYS: Keys<'_> = Keys::new("a use of a component", USE_KNOWN);
 
 /// Keys of a document that a component cannot have: they belong to whole workflows.
@@ -26,6 +27,7 @@ const WORKFLOW_ONLY: &[&str] = &[
     "plugins",
     "retention",
     "subscribe",
+    "migrations",
 ];
 
 impl Reader {
@@ -104,6 +106,9 @@ impl Reader {
             }
             if let Some(it) = fields.get("mode") {
                 self.choice(&it, "E101", &[("merge", ()), ("region", ())]);
+            }
+            if let Some(it) = fields.get("tests") {
+                self.choice(&it, "E101", &[("merge", ()), ("skip", ())]);
             }
             for key in ["with", "events", "targets"] {
                 let Some(it) = fields.get(key) else { continue };

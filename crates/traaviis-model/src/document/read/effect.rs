@@ -3,20 +3,19 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    call::redacts,
     definition::{Children, Effect, GateKey, SagaStep},
     document::{
         read::{
             At, Fields, Keys, Reader,
-            kinds::{
-                COMMON, COMMON_UNAVAILABLE, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role,
-                Shape,
-            },
+            kinds::{COMMON, Form, GATES, KINDS, Kind, MOCKED, Need, Param, Role, Shape},
             nearest, retry,
         },
         tree::NodeKind,
     },
     ids::Text,
-    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX},
+    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX, PRIORITY_MAX},
+    privacy::{PiiMode, Redact},
     value::Value,
 };
 
@@ -110,11 +109,9 @@ impl Reader {
             own.extend(retry::KNOWN);
         }
         // A parameter hides the common key of the same name, as in `batch.concurrency`.
-        let unavailable: Vec<&str> =
-            COMMON_UNAVAILABLE.iter().copied().filter(|it| !own.contains(it)).collect();
         own.extend(COMMON);
         let what = format!("effect `{}`", kind.name);
-        let keys = Keys { what: &what, code: "E140", known: &own, unavailable: &unavailable };
+        let keys = Keys { what: &what, code: "E140", known: &own, unavailable: &[] };
         self.fields(at, &keys)
     }
 
@@ -126,9 +123,6 @@ impl Reader {
         tree: &mut Tree,
         depth: usize,
     ) -> Effect {
-        if let Some(it) = fields.get("priority") {
-            self.not_applied(&it, "priority");
-        }
         let is_child = kind.roles.iter().any(|it| it.name == "compensation");
         let compensation = fields
             .get("compensation")
@@ -166,11 +160,52 @@ impl Reader {
             }),
             waive: fields.get("waive").and_then(|it| self.words(&it)),
             budget: fields.get("budget").and_then(|it| self.budget(&it)),
+            priority: fields.get("priority").and_then(|it| self.priority(&it, "E140")),
+            redact: fields.get("redact").and_then(|it| self.redact(&it, kind)),
             gates: self.gates(fields, kind),
             params: Vec::new(),
             children: Vec::new(),
             pointer: fields.at.pointer.clone(),
         }
+    }
+
+    /// Reads who goes first: a whole number and not computed, so it is known before anything runs.
+    pub(super) fn priority(&mut self, at: &At<'_>, code: &'static str) -> Option<i8> {
+        let priority = match at.node.kind {
+            NodeKind::Int(it) => i8::try_from(it).ok(),
+            _ => None,
+        };
+        let priority = priority.filter(|it| (-PRIORITY_MAX..=PRIORITY_MAX).contains(it));
+        if priority.is_none() {
+            let wanted = format!("a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}");
+            let message = format!("`priority` must be {wanted}, found {}", found(at));
+            self.report(at.error(code, message));
+        }
+        priority
+    }
+
+    /// Reads what is done with personal data of a call.
+    fn redact(&mut self, at: &At<'_>, kind: &Kind) -> Option<Redact> {
+        let keys = Keys { what: "`redact`", code: "E140", known: &["in", "out"], unavailable: &[] };
+        let fields = self.fields(at, &keys)?;
+        if !redacts(kind.name) {
+            self.unavailable(at, &format!("redact of {}", kind.name));
+        }
+        let is_input_said = fields.get("in").is_some();
+        let mut mode = |name: &str| fields.get(name).and_then(|it| self.redact_mode(&it));
+        Some(Redact { input: mode("in"), is_input_said, output: mode("out") })
+    }
+
+    /// Reads one of the modes that `redact` knows.
+    fn redact_mode(&mut self, at: &At<'_>) -> Option<PiiMode> {
+        let known = [PiiMode::Mask, PiiMode::Tokenise, PiiMode::Block].map(Some);
+        let word = |it: &Option<PiiMode>| it.map_or("none", PiiMode::as_str);
+        let choices: Vec<_> = known.iter().chain([&None]).map(|it| (word(it), *it)).collect();
+        let mode = self.choice(at, "E140", &choices)?;
+        if mode == Some(PiiMode::Tokenise) {
+            self.unavailable(at, "tokenise");
+        }
+        mode
     }
 
     /// Reads the common keys that put the effect behind a gate.

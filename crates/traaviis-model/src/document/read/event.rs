@@ -6,13 +6,15 @@ use crate::{
     definition::{EventDeclaration, Unhandled, Validation},
     document::read::{At, Keys, Reader, is_name},
     ids::Text,
-    limits::{EVENT_NAME_CHARS_MAX, EVENTS_MAX},
+    limits::{EVENT_ID_WINDOW_MAX, EVENT_NAME_CHARS_MAX, EVENTS_MAX, PII_FIELDS_MAX},
     permission::Permission,
+    privacy::PiiType,
+    time::Span,
 };
 
 pub(super) const KNOWN: &[&str] =
-    &["schema", "description", "examples", "source", "merge", "requires"];
-const KEYS: Keys<'_> = Keys::new("an event", KNOWN).without(&["dedup_window", "pii"]);
+    &["schema", "description", "examples", "source", "merge", "requires", "pii", "dedup_window"];
+const KEYS: Keys<'_> = Keys::new("an event", KNOWN);
 const VALIDATION_KEYS: Keys<'_> =
     Keys::new("a validation", &["name", "events", "check", "message", "code"]);
 
@@ -57,9 +59,38 @@ impl Reader {
             schema: fields.get("schema").and_then(|it| self.schema(&it)),
             internal: internal.unwrap_or(false),
             requires: fields.get("requires").map_or_else(Vec::new, |it| self.permissions_of(&it)),
+            pii: fields.get("pii").map_or_else(Vec::new, |it| self.pii_labels(&it)),
             merge: fields.get("merge").and_then(|it| self.flag(&it)).unwrap_or(false),
+            dedup_window: fields.get("dedup_window").and_then(|it| self.dedup_window(&it)),
             pointer: at.pointer.clone(),
         })
+    }
+
+    /// Reads which places of the payload hold personal data.
+    fn pii_labels(&mut self, at: &At<'_>) -> Vec<(Text, Option<PiiType>)> {
+        let mut choices: Vec<(&str, Option<PiiType>)> =
+            PiiType::ALL.iter().map(|it| (it.as_str(), Some(*it))).collect();
+        choices.push(("auto", None));
+        let entries = self.map(at);
+        self.at_most(at, entries.len(), PII_FIELDS_MAX, "labels");
+        let mut labels = Vec::new();
+        for (key, entry) in entries {
+            let fits = self.is_pointer(&key.text, &entry);
+            let kind = self.choice(&entry, "E101", &choices);
+            labels.extend(kind.filter(|_| fits).map(|kind| (key.text.clone(), kind)));
+        }
+        labels
+    }
+
+    fn dedup_window(&mut self, at: &At<'_>) -> Option<Span> {
+        let span = self.span(at)?;
+        if span.0 > 0 && span <= EVENT_ID_WINDOW_MAX {
+            return Some(span);
+        }
+        let message =
+            format!("`dedup_window` is `{span}`; at least 1ms, at most `{EVENT_ID_WINDOW_MAX}`");
+        self.report(at.error("E101", message));
+        None
     }
 
     /// Reads permissions that a caller needs.
@@ -152,7 +183,12 @@ impl Reader {
 /// Returns whom a reserved name belongs to; none for a free one.
 fn reserved(name: &str) -> Option<String> {
     let segment = name.split('.').next().unwrap_or_default();
-    is_reserved(segment).then(|| format!("names starting with `{segment}` belong to the engine"))
+    let own = match segment {
+        "error" => "; errors of your own are raised without being declared",
+        _ => "",
+    };
+    is_reserved(segment)
+        .then(|| format!("names starting with `{segment}` belong to the engine{own}"))
 }
 
 /// Says whether events whose name starts with this segment belong to the engine.

@@ -150,7 +150,7 @@ const CACHE: &[Param] = &[
     param("key", Text, Must),
     param("ttl", Duration, May),
     param("namespace", Text, May),
-    param("invalidate_on", Later, May),
+    param("invalidate_on", Texts, May),
 ];
 
 /// Common keys that put an effect behind a gate, the innermost first.
@@ -365,6 +365,7 @@ pub(super) const KINDS: &[Kind] = &[
             param("version", Text, May),
             param("input", Any, May),
             param("correlation", Text, May),
+            param("tags", List, May),
             param("wait", Flag, May),
             param("parent_close", Word(&["cancel", "abandon", "request_cancel"]), May),
         ],
@@ -448,7 +449,5 @@ pub(super) const COMMON: &[&str] = &[
     "concurrency",
     "cache",
     "budget",
+    "redact",
 ];
-
-/// Common keys of the language that this release does not carry out.
-pub(super) const COMMON_UNAVAILABLE: &[&str] = &["redact"];

@@ -9,12 +9,13 @@ use crate::{
         tree::NodeKind,
     },
     ids::Text,
-    limits::{PLUGIN_LABEL_CHARS_MAX, PLUGIN_LABELS_MAX, PLUGINS_MAX},
+    limits::{PII_FIELDS_MAX, PLUGIN_LABEL_CHARS_MAX, PLUGIN_LABELS_MAX, PLUGINS_MAX},
+    privacy::{PiiMode, PiiType},
 };
 
 pub(super) const KNOWN: &[&str] = &["use", "with", "phase"];
 const KEYS: Keys<'_> = Keys::new("a plugin", KNOWN);
-const BUILT_IN: &[&str] = &["logger", "audit", "metrics"];
+const BUILT_IN: &[&str] = &["logger", "audit", "metrics", "redaction"];
 /// Labels that every counter has.
 const OWN_LABELS: &[&str] = &["workflow", "from", "to", "event", "state", "status"];
 
@@ -32,19 +33,23 @@ impl Reader {
                 self.report(at.error("E107", format!("the plugin `{name}` stands twice")));
             }
             seen.push(name.clone());
-            self.phase(&fields);
+            self.phase(&name, &fields);
             plugins.extend(self.plugin(&name, &at, &fields));
         }
         plugins
     }
 
-    /// What watches cannot veto, so it comes after a transition.
-    fn phase(&mut self, fields: &Fields<'_>) {
+    /// What watches cannot veto, so it comes after a transition; what redacts comes before.
+    fn phase(&mut self, name: &str, fields: &Fields<'_>) {
         let phases = [("before", false), ("after", true), ("both", false)];
-        if let Some(at) = fields.get("phase")
-            && self.choice(&at, "E101", &phases) == Some(false)
-        {
-            self.unavailable(&at, "phase: before");
+        let Some(at) = fields.get("phase") else { return };
+        match (self.choice(&at, "E101", &phases), name) {
+            (Some(true), "redaction") => {
+                let message = "`redaction` has the phase `before`: what is taken is redacted";
+                self.report(at.error("E101", message).hint("leave out `phase`"));
+            }
+            (Some(false), "logger" | "audit" | "metrics") => self.unavailable(&at, "phase: before"),
+            _ => {}
         }
     }
 
@@ -75,8 +80,15 @@ impl Reader {
                 })
             }
             "redaction" => {
-                self.unavailable(at, "plugin redaction");
-                None
+                let with = self.with(fields, &["mode", "types", "fields"])?;
+                let get = |key: &str| with.as_ref().and_then(|it| it.get(key));
+                let types = get("types").map(|it| self.pii_types(&it));
+                let fields = get("fields").map(|it| self.pointers(&it));
+                Some(Plugin::Redaction {
+                    mode: get("mode").and_then(|it| self.pii_mode(&it)).unwrap_or(PiiMode::Mask),
+                    types: types.unwrap_or_else(|| PiiType::ALL.to_vec()),
+                    fields: fields.unwrap_or_default(),
+                })
             }
             other => {
                 let message = format!("there is no plugin `{other}`");
@@ -88,6 +100,51 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Reads types of personal data; `all` stands for every type.
+    fn pii_types(&mut self, at: &At<'_>) -> Vec<PiiType> {
+        let mut choices: Vec<(&str, Option<PiiType>)> =
+            PiiType::ALL.iter().map(|it| (it.as_str(), Some(*it))).collect();
+        choices.push(("all", None));
+        let items = at.one_or_many();
+        let chosen = items.iter().filter_map(|it| self.choice(it, "E101", &choices));
+        let chosen: Vec<Option<PiiType>> = chosen.collect();
+        match chosen.contains(&None) {
+            true => PiiType::ALL.to_vec(),
+            false => chosen.into_iter().flatten().collect(),
+        }
+    }
+
+    /// Reads what is done with personal data. What needs a key of the tenant is not there yet.
+    pub(super) fn pii_mode(&mut self, at: &At<'_>) -> Option<PiiMode> {
+        let choices: Vec<(&str, PiiMode)> =
+            PiiMode::ALL.iter().map(|it| (it.as_str(), *it)).collect();
+        let mode = self.choice(at, "E101", &choices)?;
+        if matches!(mode, PiiMode::Hash | PiiMode::Tokenise) {
+            self.unavailable(at, mode.as_str());
+        }
+        Some(mode)
+    }
+
+    /// Reads JSON pointers into a payload.
+    fn pointers(&mut self, at: &At<'_>) -> Vec<Text> {
+        let items = self.list(at);
+        self.at_most(at, items.len(), PII_FIELDS_MAX, "fields");
+        items
+            .iter()
+            .filter_map(|it| self.text(it).filter(|text| self.is_pointer(text, it)))
+            .collect()
+    }
+
+    /// Refuses what is no JSON pointer, or points at the whole.
+    pub(super) fn is_pointer(&mut self, text: &str, at: &At<'_>) -> bool {
+        let fits = text.starts_with('/') && text.len() > 1;
+        if !fits {
+            let message = format!("`{text}` is no JSON pointer into the payload");
+            self.report(at.text_error("E101", text, message).hint("write it as `/customer/email`"));
+        }
+        fits
     }
 
     /// Reads `with`; the outer option says whether it can be used at all.

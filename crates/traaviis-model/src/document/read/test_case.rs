@@ -9,7 +9,7 @@ use crate::{
         TestStep, TestStepKind,
     },
     document::{
-        read::{At, Fields, Keys, Reader, join},
+        read::{At, Fields, Keys, Reader, budget, join},
         tree::NodeKind,
     },
     effect_error::EffectError,
@@ -20,7 +20,8 @@ use crate::{
     value::Value,
 };
 
-pub(super) const KNOWN: &[&str] = &["name", "description", "input", "mocks", "steps", "expect"];
+pub(super) const KNOWN: &[&str] =
+    &["name", "description", "start", "input", "mocks", "steps", "expect"];
 const KEYS: Keys<'_> = Keys::new("a test", KNOWN);
 pub(super) const EXPECT_KNOWN: &[&str] = &[
     "state",
@@ -32,10 +33,13 @@ pub(super) const EXPECT_KNOWN: &[&str] = &[
     "order",
     "overlap",
     "min_virtual_delay",
+    "max_virtual_delay",
     "emitted",
     "budgets",
+    "incidents",
+    "max_usd",
 ];
-const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN).without(&["max_usd"]);
+const EXPECT_KEYS: Keys<'_> = Keys::new("`expect`", EXPECT_KNOWN);
 const STEP_KINDS: &[&str] = &["send", "advance", "complete_task", "resolve", "crash"];
 const STEP_KEYS: Keys<'_> = Keys::new(
     "a step of a test",
@@ -51,7 +55,8 @@ const STEP_EXTRAS: &[(&str, &[&str])] = &[
 ];
 const INCIDENT_ANSWERS: &[(&str, bool)] = &[("retry", true), ("fail", false)];
 const BUDGET_KEYS: Keys<'_> = Keys::new("an expected budget", &["spent", "reserved"]);
-const AMOUNT_KEYS: Keys<'_> = Keys::new("what a budget came to", &["calls", "wall_time"]);
+const AMOUNT_KEYS: Keys<'_> =
+    Keys::new("what a budget came to", &["usd", "tokens", "calls", "wall_time"]);
 const EVENT_KEYS: Keys<'_> = Keys::new("an emitted event", &["event", "data", "subject"]);
 const ANSWER_KEYS: &[&str] = &["value", "error", "delay"];
 const ERROR_KEYS: Keys<'_> =
@@ -101,6 +106,7 @@ impl Reader {
         }
         let expect = self.required(&fields, "expect", "the test");
         Some(TestCase {
+            start: self.texts_of(&fields, "start"),
             input: fields.get("input").map_or_else(Value::empty_map, |it| it.value()),
             mocks: fields.get("mocks").map_or_else(Vec::new, |it| self.mocks(&it)),
             steps: fields.get("steps").map_or_else(Vec::new, |it| self.test_steps(&it)),
@@ -252,7 +258,8 @@ impl Reader {
             self.report(at.error("E101", "`expect` is empty").hint(hint));
         }
         let overlap = fields.get("overlap").map_or_else(Vec::new, |it| self.groups(&it));
-        let delay = fields.get("min_virtual_delay");
+        let mut delay = |key: &str| fields.get(key).and_then(|it| self.span(&it));
+        let (at_least, at_most) = (delay("min_virtual_delay"), delay("max_virtual_delay"));
         Some(Expectations {
             state: self.texts_of(&fields, "state"),
             status: fields.get("status").and_then(|it| self.choice(&it, "E101", STATUSES)),
@@ -262,9 +269,12 @@ impl Reader {
             not_called: self.texts_of(&fields, "not_called"),
             order: self.texts_of(&fields, "order"),
             overlap,
-            min_virtual_delay: delay.and_then(|it| self.span(&it)),
+            min_virtual_delay: at_least,
+            max_virtual_delay: at_most,
             emitted: fields.get("emitted").map_or_else(Vec::new, |it| self.emitted(&it)),
             budgets: fields.get("budgets").map_or_else(Vec::new, |it| self.expected_budgets(&it)),
+            incidents: fields.get("incidents").map(|it| self.texts(&it)),
+            max_usd_micros: fields.get("max_usd").and_then(|it| self.dollars(&it)),
             pointer: at.pointer.clone(),
         })
     }
@@ -323,9 +333,12 @@ impl Reader {
     fn amounts(&mut self, at: &At<'_>) -> Vec<(BudgetKind, u64)> {
         let Some(fields) = self.fields(at, &AMOUNT_KEYS) else { return Vec::new() };
         let mut amounts = Vec::new();
-        if let Some(it) = fields.get("calls") {
+        let usd = fields.get("usd").and_then(|it| self.dollars(&it));
+        amounts.extend(usd.map(|it| (BudgetKind::Usd, it)));
+        for kind in [BudgetKind::Tokens, BudgetKind::Calls] {
+            let Some(it) = fields.get(kind.as_str()) else { continue };
             match it.node.kind {
-                NodeKind::Int(count @ 0..) => amounts.push((BudgetKind::Calls, count as u64)),
+                NodeKind::Int(count @ 0..) => amounts.push((kind, count as u64)),
                 _ => self.expected(&it, "E101", "a whole number from 0"),
             }
         }
@@ -333,6 +346,14 @@ impl Reader {
         let micros = time.and_then(|it| u64::try_from(it.0).ok());
         amounts.extend(micros.map(|it| (BudgetKind::WallTime, it)));
         amounts
+    }
+
+    fn dollars(&mut self, at: &At<'_>) -> Option<u64> {
+        let micros = budget::dollars(at);
+        if micros.is_none() {
+            self.expected(at, "E101", budget::MONEY);
+        }
+        micros
     }
 
     fn emitted(&mut self, at: &At<'_>) -> Vec<ExpectedEvent> {
@@ -354,7 +375,7 @@ impl Reader {
     }
 
     /// Reads a length of time that is known here and does not go back.
-    fn span(&mut self, at: &At<'_>) -> Option<Span> {
+    pub(super) fn span(&mut self, at: &At<'_>) -> Option<Span> {
         let span = match self.duration(at)? {
             Value::String(text) => text.parse::<Span>(),
             number => match number.as_f64() {
@@ -452,7 +473,24 @@ mod tests {
                 7:42: E101 `outcome` is missing in the answer (at /tests/0/steps/0/with)
                 7:53: E101 `with` is missing in the step (at /tests/0/steps/1)
                 7:87: E101 `with` belongs to `complete_task`, not to `crash` (at /tests/0/steps/2/with)
-                7:107: E190 feature_unavailable: `max_usd` is part of the language but not available in this release (at /tests/0/expect/max_usd)
+            "#]],
+        );
+    }
+
+    #[test]
+    fn money_and_incidents_are_read() {
+        let test = good("{name: a, expect: {max_usd: 0, incidents: unknown_outcome}}");
+        assert_eq!(test.expect.max_usd_micros, Some(0));
+        assert_eq!(test.expect.incidents, Some(vec!["unknown_outcome".into()]));
+        let test = good("{name: a, expect: {max_usd: \"0.25\", incidents: []}}");
+        assert_eq!(test.expect.max_usd_micros, Some(250_000));
+        assert_eq!(test.expect.incidents, Some(Vec::new()));
+        check(
+            "  - {name: a, expect: {max_usd: much, budgets: {run: {spent: {usd: -1, tokens: 1.5}}}}}",
+            expect![[r#"
+                7:33: E101 `max_usd` must be dollars with at most 6 decimals, such as 0.50, found text (at /tests/0/expect/max_usd)
+                7:68: E101 `usd` must be dollars with at most 6 decimals, such as 0.50, found a number (at /tests/0/expect/budgets/run/spent/usd)
+                7:80: E101 `tokens` must be a whole number from 0, found a number (at /tests/0/expect/budgets/run/spent/tokens)
             "#]],
         );
     }

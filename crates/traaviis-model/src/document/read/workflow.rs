@@ -1,5 +1,7 @@
 //! The top of the document: who it is, its data, its policies, and the parts below.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use semver::Version;
 
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
         tree::{Node, NodeKind},
     },
     ids::Text,
-    limits::STATES_MAX,
+    limits::{LABELS_MAX, STATES_MAX, TAGS_MAX},
     value::Value,
 };
 
@@ -52,8 +54,6 @@ pub(super) const KNOWN: &[&str] = &[
 ];
 const KEYS: Keys<'_> = Keys::new("a workflow", KNOWN);
 
-const TAGS_MAX: usize = 20;
-const LABELS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 63;
 
 impl Reader {
@@ -67,6 +67,7 @@ impl Reader {
         let version =
             self.required(&fields, "version", "the workflow").and_then(|it| self.version(&it));
         let title = self.about(&fields);
+        let (tags, labels) = (self.tags(&fields), self.labels(&fields));
         let input_schema = self.input(&fields);
         let (data_schema, data_initial) = self.data(&fields);
         let events = fields.get("events").map_or_else(Vec::new, |it| self.events(&it));
@@ -89,6 +90,7 @@ impl Reader {
         let subscriptions =
             fields.get("subscribe").map_or_else(Vec::new, |it| self.subscriptions(&it));
         let migrations = fields.get("migrations").map_or_else(Vec::new, |it| self.migrations(&it));
+        let retention = fields.get("retention").map(|it| self.retention(&it)).unwrap_or_default();
         let tests = fields.get("tests").map_or_else(Vec::new, |it| self.tests(&it));
         if self.states > STATES_MAX {
             let count = self.states;
@@ -102,6 +104,8 @@ impl Reader {
             name: name?,
             version: version?,
             title,
+            tags,
+            labels,
             input_schema,
             data_schema,
             data_initial,
@@ -123,6 +127,7 @@ impl Reader {
             listeners: triggers.listeners,
             manual: triggers.manual,
             subscriptions,
+            retention,
             waivers: std::mem::take(&mut self.waivers),
             tests,
         })
@@ -202,26 +207,26 @@ impl Reader {
                 self.text(&it);
             }
         }
-        if let Some(at) = fields.get("tags") {
-            let tags = self.list(&at);
-            tags.iter().for_each(|it| drop(self.words(it)));
-            self.at_most(&at, tags.len(), TAGS_MAX, "tags");
-        }
-        self.labels(fields);
-        if let Some(at) = fields.get("retention") {
-            self.fields(&at, &Keys::new("`retention`", &["completed", "payloads"]));
-            self.not_applied(&at, "retention");
-        }
         fields.get("title").and_then(|it| self.text(&it))
     }
 
-    pub(super) fn labels(&mut self, fields: &Fields<'_>) {
-        let Some(at) = fields.get("labels") else { return };
+    /// Reads the words that instances are found by.
+    fn tags(&mut self, fields: &Fields<'_>) -> BTreeSet<Text> {
+        let Some(at) = fields.get("tags") else { return BTreeSet::new() };
+        let tags = self.list(&at);
+        self.at_most(&at, tags.len(), TAGS_MAX, "tags");
+        tags.iter().filter_map(|it| self.words(it)).collect()
+    }
+
+    /// Reads facts for people, by name.
+    pub(super) fn labels(&mut self, fields: &Fields<'_>) -> BTreeMap<Text, Value> {
+        let Some(at) = fields.get("labels") else { return BTreeMap::new() };
         let labels = self.map(&at);
         for (_, label) in labels.iter().filter(|(_, it)| !it.node.is_plain()) {
             self.expected(label, "E101", "text");
         }
         self.at_most(&at, labels.len(), LABELS_MAX, "labels");
+        labels.into_iter().map(|(key, it)| (key.text.clone(), it.value())).collect()
     }
 
     pub(super) fn at_most(&mut self, at: &At<'_>, count: usize, most: usize, what: &str) {
@@ -283,13 +288,11 @@ impl Reader {
     fn defaults(&mut self, at: &At<'_>) -> EffectDefaults {
         let keys = Keys::new("`defaults`", &["retry", "timeout", "priority", "on_unknown"]);
         let Some(fields) = self.fields(at, &keys) else { return EffectDefaults::default() };
-        if let Some(it) = fields.get("priority") {
-            self.not_applied(&it, "priority");
-        }
         EffectDefaults {
             retry: fields.get("retry").and_then(|it| self.retry(&it)),
             timeout: fields.get("timeout").and_then(|it| self.duration(&it)),
             on_unknown: fields.get("on_unknown").and_then(|it| self.on_unknown(&it)),
+            priority: fields.get("priority").and_then(|it| self.priority(&it, "E101")),
         }
     }
 

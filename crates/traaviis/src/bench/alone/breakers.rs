@@ -44,7 +44,7 @@ const BEHIND: &str = "{type: circuit_breaker, name: nothing, \
 
 fn rate(dir: &Path, workflow: &str, time: Duration) -> anyhow::Result<f64> {
     let calls = Arc::new(Nothing::start()?);
-    let data = Arc::new(Data::open(dir, Arc::clone(&calls) as _, None)?);
+    let data = Arc::new(Data::open_unpaced(dir, Arc::clone(&calls) as _, None)?);
     let machine = machine(workflow)?;
     drive::start_many(&data, &machine, EFFECT_INSTANCES, |_| Value::empty_map())?;
     let (before, begun) = (calls.performed(), Instant::now());

@@ -32,7 +32,7 @@ pub fn measure(dir: &Path, count: usize) -> anyhow::Result<Json> {
     let file = dir.join("ends.yaml");
     fs::write(&file, workflows::ENDS)?;
     let connector = Arc::new(Nothing::start()?);
-    let data = Arc::new(Data::open(&dir.join("data"), connector, Some(&file))?);
+    let data = Arc::new(Data::open_unpaced(&dir.join("data"), connector, Some(&file))?);
     let begun = Instant::now();
     drive::start_many(&data, &machine(workflows::ENDS)?, count, |_| Value::empty_map())?;
     let alone = count as f64 / begun.elapsed().as_secs_f64();

@@ -53,7 +53,7 @@ pub fn measure(dir: &Path, count: usize) -> anyhow::Result<Json> {
     for _ in 0..2 {
         bare += load(Data::open_unindexed(&without, Arc::new(Nothing::start()?))?, half)? / 2.0;
         facts::forget_peak();
-        indexed += load(Data::open(&with, Arc::new(Nothing::start()?), None)?, half)? / 2.0;
+        indexed += load(Data::open_unpaced(&with, Arc::new(Nothing::start()?), None)?, half)? / 2.0;
         fed_peak = facts::peak_bytes().max(fed_peak);
     }
     let list = list(&with)?;

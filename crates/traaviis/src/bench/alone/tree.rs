@@ -66,7 +66,7 @@ pub fn measure(dir: &Path, count: usize) -> anyhow::Result<Json> {
 }
 
 fn open(dir: &Path, tree: TreeMode) -> anyhow::Result<Arc<Data>> {
-    Ok(Arc::new(Data::open_shown(dir, Arc::new(Nothing::start()?), None, tree)?))
+    Ok(Arc::new(Data::open_unpaced_shown(dir, Arc::new(Nothing::start()?), tree)?))
 }
 
 /// Returns transitions per second.

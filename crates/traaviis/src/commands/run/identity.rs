@@ -81,6 +81,7 @@ impl Identity {
             start_slots: 0,
             actor: Actor::local(),
             causation: None,
+            is_recorded: false,
         };
         let ctx = TenantCtx::local_operator();
         let id = InstanceId(Uuid::nil());

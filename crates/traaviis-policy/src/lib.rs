@@ -1,0 +1,12 @@
+//! Policies over data as pure functions; so far over personal data: [`pii`].
+//!
+//! ```
+//! use traaviis_model::{Value, privacy::PiiMode};
+//! use traaviis_policy::pii::{Policy, redact};
+//!
+//! let value = Value::map([("note", Value::from("write to ann@example.com"))]);
+//! let redacted = redact(&value, &Policy::all(PiiMode::Mask)).expect("nothing is blocked");
+//! assert_eq!(redacted.value.to_json(), r#"{"note":"write to [EMAIL]"}"#);
+//! ```
+
+pub mod pii;

@@ -1,0 +1,3 @@
+//! Tests over the development data.
+
+mod measure;
