@@ -98,7 +98,13 @@ impl<D: Disk> DiskTree<D> {
     }
 
     /// Makes room for the file of a place that is not there, and returns it.
-    fn make(&self, state: &mut State, tenant: Option<TenantId>, place: &Place) -> Io<PathBuf> {
+    fn make(
+        &self,
+        state: &mut State,
+        tenant: Option<TenantId>,
+        place: &Place,
+        work: &mut Work<D>,
+    ) -> Io<PathBuf> {
         let spot = spot(tenant, place);
         let base = spot.dirs.iter().fold(self.root(), |dir, it| dir.join(it));
         self.disk.create_dir(&base).at(&base)?;
@@ -106,6 +112,13 @@ impl<D: Disk> DiskTree<D> {
             let dir = self.locate(state, tenant, place)?;
             !list(&self.disk, dir.parent().unwrap_or(&base)).at(&dir)?.is_empty()
         };
+        if let Some(digits) = &spot.digits
+            && !work.renames.is_empty()
+            && state.fans.divides(&self.disk, &base, digits).at(&base)?
+        {
+            // What moves down must have its name already.
+            self.settle(work)?;
+        }
         let dir = match &spot.digits {
             Some(digits) if is_old => state.fans.find(&self.disk, &base, digits).at(&base)?,
             Some(digits) => state.fans.place(&self.disk, &base, digits).at(&base)?,
@@ -168,7 +181,7 @@ impl<D: Disk> DiskTree<D> {
             }
         }
         let path = match is_new {
-            true => self.make(state, document.tenant, &document.place)?,
+            true => self.make(state, document.tenant, &document.place, work)?,
             false => path,
         };
         self.put(&path, &Envelope::of(document, unknown).write(), work)
@@ -200,7 +213,7 @@ impl<D: Disk> DiskTree<D> {
         let mut path = self.locate(state, Some(*tenant), place)?;
         let file = match self.disk.open(&path, Access::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                path = self.make(state, Some(*tenant), place)?;
+                path = self.make(state, Some(*tenant), place, work)?;
                 self.disk.create(&path)
             }
             other => other,

@@ -106,25 +106,30 @@ fn of_state(snapshot: &Snapshot, place: Place, body: Vec<u8>) -> Document {
     }
 }
 
-#[derive(Serialize)]
-struct Definition<'a> {
-    definition_hash: String,
-    definition: &'a Value,
+/// What names a definition.
+#[derive(Deserialize)]
+struct Named {
+    name: Text,
+    version: Text,
 }
 
 /// Returns the document of a definition; none of a record about something else.
 pub(super) fn definition(record: &Record) -> Option<Document> {
     let Body::DocumentPut { document, body, .. } = &record.body else { return None };
-    let text = |key: &str| body.get(key).and_then(Value::as_str).map(Text::from);
-    let (name, version) = (text("name")?, text("version")?);
-    let definition_hash = record.header.definition_hash.to_string();
+    // Recorded as the text it is, or by older releases as a value.
+    let text = match body.as_str() {
+        Some(text) => text.to_string(),
+        None => String::from_utf8(json(body)).ok()?,
+    };
+    let Named { name, version } = serde_json::from_str(&text).ok()?;
+    let hash = record.header.definition_hash;
     (**document == *"definition").then(|| Document {
         tenant: Some(record.header.tenant_id),
         place: Place::Definition { name, version },
         version: record.header.seq,
         seq: record.header.seq,
         updated_at: Some(record.header.at),
-        body: json(&Definition { definition_hash, definition: body }),
+        body: format!(r#"{{"definition_hash":"{hash}","definition":{text}}}"#).into_bytes(),
     })
 }
 

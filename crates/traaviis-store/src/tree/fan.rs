@@ -43,6 +43,24 @@ impl Fans {
         self.known.clear();
     }
 
+    /// Says whether room for a new entry is made by dividing a directory.
+    pub(crate) fn divides<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        digits: &str,
+    ) -> io::Result<bool> {
+        let mut dir = dir.to_path_buf();
+        for level in 0..LEVELS_MAX {
+            let found = self.look(disk, &dir, level)?;
+            if !found.is_divided {
+                return Ok(found.entries >= self.entries_max);
+            }
+            dir.push(fan_name(digits, level));
+        }
+        Ok(false)
+    }
+
     /// Learns that an entry was removed.
     pub(crate) fn removed(&mut self, dir: &Path) {
         if let Some(known) = self.known.get_mut(dir) {

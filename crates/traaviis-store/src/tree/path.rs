@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn no_name_leaves_its_directory_or_takes_anothers() {
-        let id = InstanceId(Uuid::from_u128(1));
+        let id = InstanceId(Uuid::from_u128(0xabc));
         for (name, expected) in [
             ("Definitions", "%44efinitions"),
             ("templates", "%74emplates"),

@@ -24,7 +24,7 @@ use traaviis_ports::{
 };
 
 use super::{
-    At as _, DiskTree, Io,
+    At as _, DiskTree, Io, Work,
     envelope::{Envelope, Wrong},
     fan::list,
     lines::holds,
@@ -344,7 +344,8 @@ impl<D: Disk> Verifier<D> {
     }
 
     fn make(&self, lines: &Lines) -> Io<PathBuf> {
-        self.tree.make(&mut self.tree.lock(), Some(lines.tenant), &lines.place)
+        let work = &mut Work::default();
+        self.tree.make(&mut self.tree.lock(), Some(lines.tenant), &lines.place, work)
     }
 
     fn walk(&self, state: &mut State, dir: &Path, left_out: &HashSet<String>) -> Io<()> {
