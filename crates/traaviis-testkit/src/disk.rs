@@ -417,7 +417,7 @@ impl Disk for SimDisk {
         // A directory is all files in it; that they move one by one is more than a crash does.
         let inside = state.names.keys().filter_map(|it| it.strip_prefix(from).ok());
         let inside: Vec<PathBuf> = inside.map(Path::to_path_buf).collect();
-        if inside.is_empty() {
+        if inside.is_empty() && !state.dirs.iter().any(|it| it == from) {
             return Err(io::ErrorKind::NotFound.into());
         }
         for name in inside {
