@@ -486,7 +486,7 @@ tests:
         );
         check_effect(
             "{type: call, function: f, redact: {in: tokenise}}",
-            "5:80: E190 feature_unavailable: `tokenise` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact/in)",
+            "5:76: E190 feature_unavailable: `tokenise` is part of the language but not available in this release (at /states/s/invoke/0/effect/redact/in)",
         );
     }
 
@@ -518,7 +518,7 @@ tests:
             &format!(
                 "initial: s\nstates: {{s: {{}}}}\nplugins: [{{use: redaction, with: {{fields: [{fields}]}}}}]"
             ),
-            "6:43: E160 101 fields; at most 100 are allowed (at /plugins/0/with/fields)",
+            "6:35: E160 101 fields; at most 100 are allowed (at /plugins/0/with/fields)",
         );
     }
 
@@ -850,7 +850,7 @@ tests:
         check_rest(
             "initial: s\nevents: {error.*: {}, 'o*': {}}\nstates: {s: {}}",
             "5:10: E109 the event name `error.*` is reserved (at /events/error.*); names starting with \
-             `error` belong to the engine\n\
+             `error` belong to the engine; errors of your own are raised without being declared\n\
              5:23: E109 `o*` is not a name for an event (at /events/o*); segments joined by dots; in \
              each use a letter or `_`, then letters, digits, `_` and `-`",
         );
@@ -911,7 +911,7 @@ tests:
                 "initial: s\nstates: {{s: {{}}}}\nretention: {{completed: {most}1s, archive: soon}}"
             ),
             "6:24: E101 `completed` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/completed)\n\
-             6:44: E101 `archive` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/archive)",
+             6:43: E101 `archive` must be a time without an expression, such as 30d; at most 36600d, found text (at /retention/archive)",
         );
     }
 

@@ -175,7 +175,7 @@ fn main() {
     };
     let options = Options { checkpoint_bytes: u64::MAX, ..Options::default() };
     let (handle, _) = Runtime::start(options, ports).unwrap();
-    let ctx = TenantCtx::local_operator();
+    let ctx = TenantCtx::for_test(1);
     let ids: Vec<InstanceId> = (0..INSTANCES)
         .map(|_| handle.start_instance(&ctx, &machine, None, Value::empty_map()).unwrap().id)
         .collect();

@@ -282,7 +282,8 @@ mod tests {
             ("notes.txt", "Timer 9.0.0"),
         ]);
         let library = Library::beside(&dir.path().join("host.yaml"));
-        let find = |reference: &str| library.find(reference).map(|it| it.version.to_string());
+        let find_any = |reference: &str| library.find_kind(reference, Kind::Component);
+        let find = |reference: &str| find_any(reference).map(|it| it.version.to_string());
         for (reference, expected) in [
             ("Timer", "2.0.0"),
             ("TIMER@1", "1.10.0"),
@@ -295,8 +296,10 @@ mod tests {
         ] {
             assert_eq!(find(reference).as_deref(), Ok(expected), "{reference}");
         }
-        assert!(library.find("Timer").unwrap().is_component);
-        assert!(!library.find("Gate@3.0.0-rc.1").unwrap().is_component);
+        assert!(find_any("Timer").unwrap().is_component);
+        assert!(!find_any("Gate@3.0.0-rc.1").unwrap().is_component);
+        // As a workflow it is the one of the catalogue, which a component does not hide.
+        assert!(!library.find("Timer").unwrap().is_component);
         for (reference, words) in [
             ("Timer@4", "no version of `Timer` fits `Timer@4`; there is 1.2.0 ("),
             ("Gate", "no version of `Gate` fits `Gate`; there is 3.0.0-rc.1 ("),

@@ -155,7 +155,7 @@ mod tests {
     fn keys_of_the_language_follow_the_schema() {
         check(
             "{x-a: 1, states: {b: {on: {z: {guard: g, target: t}, a: []}, type: final}, a: {}}, name: N}",
-            r#"{"name":"N","states":{"b":{"type":"final","on":{"z":{"target":"t","guard":"g"},"a":[]}},"a":{}},"x-a":1}"#,
+            r#"{"name":"N","x-a":1,"states":{"b":{"type":"final","on":{"z":{"target":"t","guard":"g"},"a":[]}},"a":{}}}"#,
         );
     }
 

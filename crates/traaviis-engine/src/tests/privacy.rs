@@ -176,8 +176,32 @@ fn a_call_sends_and_brings_back_what_is_redacted() {
     });
     assert_eq!(asked.unwrap().to_json(), r#"{"note":"[EMAIL], [IP]"}"#);
 
-    check(&body, r#"ok work {"answer": "ask bob@example.com"}"#, expect![[""]]);
-    check(&CALL.replace("REDACT", "{out: none}"), r#"ok work "bob@example.com""#, expect![[""]]);
+    check(
+        &body,
+        r#"ok work {"answer": "ask bob@example.com"}"#,
+        expect![[r#"
+        > start
+          - -> calling
+          start work#1
+        > ok work {"answer": "ask bob@example.com"}
+          done work = {"answer":"ask [EMAIL]"}
+          done.invoke.work -> ok
+          finished completed {"answer":"ask [EMAIL]"}
+    "#]],
+    );
+    check(
+        &CALL.replace("REDACT", "{out: none}"),
+        r#"ok work "bob@example.com""#,
+        expect![[r#"
+        > start
+          - -> calling
+          start work#1
+        > ok work "bob@example.com"
+          done work = "bob@example.com"
+          done.invoke.work -> ok
+          finished completed "bob@example.com"
+    "#]],
+    );
 }
 
 #[test]

@@ -19,12 +19,15 @@ use crate::{
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
     segment,
+    tree::TREE_DIR,
     walk::{Step, Walk},
 };
 
 /// Times that a copy begins again because the log was compacted meanwhile.
 const TRIES_MAX: u32 = 5;
 
+/// Directory of a tenant that holds what the log has no more.
+const ARCHIVED: &str = "archived";
 /// Directories that are made again from the log.
 const DERIVED: &[&str] = &["index", "quarantine"];
 
@@ -223,13 +226,18 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 }
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
-/// made again by reading the log.
+/// made again by reading the log, and so are the document tree and what a tenant has beside its
+/// archive.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
-    !(name == LOCK_FILE
-        || name.ends_with(".tmp")
-        || is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint")))
+    let first = path.iter().next().and_then(|it| it.to_str()).unwrap_or_default();
+    // Also one that stands aside.
+    let is_tree = first.split('.').next() == Some(TREE_DIR);
+    let is_view =
+        is_tree || path.starts_with("tenants") && path.iter().nth(2) != Some(ARCHIVED.as_ref());
+    let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
+    !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
 }
 
 /// Segments with their lengths, the end of the log if one was read, and what is damaged.
@@ -274,4 +282,26 @@ fn measure(dir: &Path, firsts: &[Position]) -> Result<Measured, Copied> {
     }
     let end = walk.mark.position;
     Ok((entries, Some(end), damage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_made_again_is_left_out() {
+        let kept = ["FORMAT", "run.json", "log/epoch", "tenants/t/archived/instances/i.json.gz"];
+        let left_out = [
+            "LOCK",
+            "doctor-1.tmp",
+            "log/00000000000000000000.seg",
+            "log/00000000000000000006.checkpoint",
+            "tree/index.json",
+            "tree.stale-1/t/workflows/W/i.json",
+            "tenants/index.json",
+            "tenants/t/workflows/W/i.json",
+        ];
+        assert!(kept.iter().all(|it| is_kept(Path::new(it))));
+        assert!(!left_out.iter().any(|it| is_kept(Path::new(it))));
+    }
 }

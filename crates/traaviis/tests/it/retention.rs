@@ -94,3 +94,17 @@ fn a_damaged_file_concerns_one_instance() {
     assert_eq!(json(&world, &["compact", "d"])["archived"], 1, "it is made again");
     text(&world, &["show", &ended[0], "--data", "d"]);
 }
+
+#[test]
+fn a_backup_holds_the_archive_too() {
+    let (world, ended) = world();
+    json(&world, &["compact", "d"]);
+    json(&world, &["backup", "b", "--data", "d"]);
+    assert_eq!(
+        json(&world, &["backup", "verify", "b", "--against", "d"])["problems"],
+        Value::Array(vec![])
+    );
+    json(&world, &["restore", "b", "--data", "r"]);
+    let logs = |dir| text(&world, &["logs", &ended[0], "--data", dir]);
+    assert_eq!(logs("d"), logs("r"));
+}

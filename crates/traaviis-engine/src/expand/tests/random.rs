@@ -1,10 +1,14 @@
 //! Random charts, with and without a region beside one of their states: what was there does the
 //! same.
+//!
+//! Every candidate of these charts leaves a state. One that leaves none conflicts with nothing, so
+//! beside a region it is taken through the region's state together with what an inner state takes,
+//! as between the regions of every parallel state.
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use traaviis_model::{InstanceId, Snapshot, TenantCtx, Timestamp, Value};
 
 use super::{Documents, Format, document, read};
@@ -15,7 +19,7 @@ use crate::{
     tests::{
         chart::{Chart, Kind, chart},
         context,
-        reference::{bytes, machine},
+        reference::bytes,
     },
 };
 
@@ -31,16 +35,45 @@ fn place(chart: &Chart, byte: u8) -> Option<usize> {
     places.get(usize::from(byte) % (places.len() + 1)).copied()
 }
 
+/// Returns the document of a chart, each candidate with a target: its own state where it had none.
+fn document_of(chart: &Chart) -> Json {
+    fn leave(candidates: &mut Json, path: &str) {
+        for it in candidates.as_array_mut().into_iter().flatten() {
+            let it = it.as_object_mut().unwrap();
+            it.remove("reenter");
+            it.entry("target").or_insert_with(|| json!([format!("#{path}")]));
+        }
+    }
+    fn states(state: &mut Json, path: &str) {
+        for key in ["always", "onDone"] {
+            state.get_mut(key).into_iter().for_each(|it| leave(it, path));
+        }
+        let on = state.get_mut("on").and_then(Json::as_object_mut);
+        on.into_iter().flatten().for_each(|(_, it)| leave(it, path));
+        let below = state.get_mut("states").and_then(Json::as_object_mut);
+        for (name, child) in below.into_iter().flatten() {
+            states(child, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") });
+        }
+    }
+    let mut text: Json = serde_json::from_str(&chart.document()).unwrap();
+    states(&mut text, "");
+    text
+}
+
 /// Compiles the chart with a component beside a state.
 fn with_region(chart: &Chart, at: Option<usize>) -> Result<Machine, String> {
-    let mut text: serde_json::Value = serde_json::from_str(&chart.document()).unwrap();
+    let mut text = document_of(chart);
     text["components"] = json!([{ "use": "Inert", "as": "w", "mode": "region" }]);
     if let Some(at) = at {
         text["components"][0]["at"] = json!(chart.path(at));
     }
     let inert = "{traaviis: \"1\", kind: component, name: Inert, version: 1.0.0, initial: i, states: {i: {}}}";
     let inert = document::read_tree(inert, Format::Yaml).unwrap();
-    let read = read(&text.to_string(), Format::Json, &Documents(vec![("inert".into(), inert)]));
+    compile(&text, &Documents(vec![("inert".into(), inert)]))
+}
+
+fn compile(text: &Json, shelf: &Documents) -> Result<Machine, String> {
+    let read = read(&text.to_string(), Format::Json, shelf);
     let shown = |found: &[traaviis_model::Diagnostic]| {
         found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
@@ -65,7 +98,7 @@ fn seen(snapshot: &Snapshot, at: Option<String>) -> (BTreeSet<String>, Value, &'
 }
 
 fn differs(chart: &Chart, at: Option<usize>, events: &[&str]) -> Result<bool, String> {
-    let Ok(plain) = machine(chart) else { return Ok(false) };
+    let Ok(plain) = compile(&document_of(chart), &Documents(Vec::new())) else { return Ok(false) };
     let beside = match with_region(chart, at) {
         Ok(beside) => beside,
         Err(why) if why.contains("starts in a final state") => return Ok(false),

@@ -1,0 +1,68 @@
+//! What an owner says of its instances without changing any.
+
+use std::sync::Arc;
+
+use traaviis_model::{InstanceId, Snapshot, TenantId, Timestamp};
+
+use super::{Collected, Found, Key, Owner};
+use crate::{
+    error::Error,
+    summary::{Filter, Summary, newest},
+};
+
+impl Owner {
+    pub(super) fn find(&self, tenant: TenantId, id: InstanceId) -> Result<Found, Error> {
+        let key = Key { tenant, id };
+        if let Some(fault) = self.faults.get(&key) {
+            return Err(fault.to_error());
+        }
+        if let Some(instance) = self.instances.get(&key) {
+            return Ok(Found::Open(Arc::clone(&instance.snapshot)));
+        }
+        let ended = self.finished.get(&key).cloned();
+        ended.map(Found::Ended).ok_or(Error::NotFound { id })
+    }
+
+    pub(super) fn list(&self, tenant: TenantId, filter: &Filter) -> Vec<Summary> {
+        let open = self
+            .instances
+            .values()
+            .filter(|it| it.snapshot.tenant_id == tenant && filter.takes(&it.snapshot));
+        let ended =
+            self.finished.values().filter(|it| it.tenant_id == tenant && filter.takes_ended(it));
+        let limit = filter.limit();
+        let mut found: Vec<(Timestamp, InstanceId, Result<&Snapshot, &Summary>)> = open
+            .map(|it| (it.snapshot.created_at, it.snapshot.id, Ok(&*it.snapshot)))
+            .chain(ended.map(|it| (it.created_at, it.id, Err(&**it))))
+            .collect();
+        found.sort_unstable_by_key(|it| std::cmp::Reverse((it.0, it.1)));
+        found.truncate(limit);
+        let summaries = found.into_iter().map(|(_, _, it)| match it {
+            Ok(snapshot) => Summary::of(snapshot),
+            Err(summary) => summary.clone(),
+        });
+        newest(summaries.collect(), limit)
+    }
+
+    pub(super) fn collect(&self) -> Collected {
+        let instances = self.instances.values();
+        Collected {
+            instances: instances
+                .map(|it| (Arc::clone(&it.snapshot), it.event_ids.clone()))
+                .collect(),
+            finished: self
+                .finished_order
+                .iter()
+                .filter_map(|key| self.finished.get(key).cloned())
+                .collect(),
+            definitions: self
+                .definitions
+                .stored
+                .iter()
+                .map(|((tenant, hash), body)| (*tenant, *hash, body.clone()))
+                .collect(),
+            faults: self.faults.values().cloned().collect(),
+            emissions: self.emissions.values().cloned().collect(),
+        }
+    }
+}
