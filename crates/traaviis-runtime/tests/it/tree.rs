@@ -491,7 +491,7 @@ fn an_instance_is_shown_when_it_rests_and_when_it_never_does() {
     }
 }
 
-// --- The thread -----------------------------------------------------------------------------------
+// --- The thread ----------------------------------------------------------------------------
 
 fn start(bench: &Bench, disk: &SimDisk, policy: Policy) -> (Handle, Arc<Mutex<Vec<News>>>) {
     let news: Arc<Mutex<Vec<News>>> = Arc::default();

@@ -1,4 +1,4 @@
-//! `traaviis rebuild`: the index and the document tree of a data directory, made again from its log.
+//! `traaviis rebuild`: index and document tree of a data directory, made again from its log.
 
 use std::time::{Duration, Instant};
 
