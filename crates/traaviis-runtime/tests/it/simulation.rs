@@ -313,8 +313,8 @@ impl<'m> Sim<'m> {
 
     fn act(&mut self) {
         match self.rng.below(100) {
-            0..12 => self.new_start(),
-            12..40 => self.new_event(),
+            0..8 => self.new_start(),
+            8..40 => self.new_event(),
             40 => self.new_op(What::Cancel),
             41 => self.operate(),
             42..50 => self.resend(),
@@ -841,10 +841,10 @@ impl<'m> Sim<'m> {
     }
 
     fn recover(&mut self) {
-        // The end each time, everything now and then.
+        // The end each time, everything now and then, and at last: what is gone stays gone.
         const END: usize = 300;
         let held = self.acknowledged.len();
-        let whole = self.calm || self.rng.chance(1, 8);
+        let whole = self.calm || self.rng.chance(1, 24);
         let from = if whole { 0 } else { held.saturating_sub(END) };
         let mut found: Vec<Vec<u8>> = Vec::new();
         self.log
