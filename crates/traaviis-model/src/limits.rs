@@ -168,3 +168,8 @@ pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
 pub const COMPACT_SHARE_MIN: u64 = 5;
 /// Bytes of the log that upkeep reads or writes in a second, so that it never competes with work.
 pub const UPKEEP_BYTES_PER_SEC: u64 = 10 << 20;
+/// Entries of one directory of the document tree before it fans out; file systems and people are
+/// slow with more.
+pub const TREE_ENTRIES_MAX: usize = 10_000;
+/// Records in one file of events of the document tree; a file that still opens in an editor.
+pub const TREE_FILE_RECORDS: u64 = 10_000;

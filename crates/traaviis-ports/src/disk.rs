@@ -23,17 +23,25 @@ pub trait Disk: Send + Sync {
     /// Opens an existing file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Self::File>;
 
-    /// Gives a file another name in the same directory, replacing what had it.
+    /// Gives a file or a directory another name, replacing the file that had it. Between two
+    /// directories both must be synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Returns the names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes everything durable that was written and named so far on the file system of a
+    /// directory: one call for many files.
+    fn sync_all(&self, dir: &Path) -> io::Result<()>;
 }
 
 /// What a file is opened for.

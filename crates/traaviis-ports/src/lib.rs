@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod disk;
 pub mod index;
+pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -12,6 +13,7 @@ use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
 };
+pub use tree::{Tree, TreeError};
 
 /// Time that only goes forward while the process lives.
 pub trait Clock: Send + Sync {

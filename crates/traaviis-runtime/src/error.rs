@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_engine::Rejection;
 use traaviis_model::{InstanceId, TenantId, Value, record::LineError, snapshot::ApplyError};
-use traaviis_ports::{IndexError, LogError};
+use traaviis_ports::{IndexError, LogError, TreeError};
 
 /// Why the runtime cannot do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum Error {
     /// The index cannot be made again.
     #[error(transparent)]
     Index(IndexError),
+    /// The document tree cannot be written.
+    #[error(transparent)]
+    Tree(TreeError),
 }
 
 impl Error {
@@ -99,6 +102,7 @@ impl Error {
             Error::Damaged { .. } => "history_broken",
             Error::Thread(_) => "internal",
             Error::Index(_) => "index_failed",
+            Error::Tree(error) => error.code(),
         }
     }
 

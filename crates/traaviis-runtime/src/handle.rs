@@ -8,7 +8,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -35,6 +35,7 @@ use crate::{
     owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Stored, Upgrade},
     runtime::{Shard, Shared, Signal, shard_of},
     summary::{Filter, Summary, newest},
+    tree::{Follower, TreeOptions, TreeStatus},
     upkeep::{Pace, Upkeep, Upkept, When},
     watch::Watch,
 };
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     _upkeep_ends: Sender<()>,
     /// One checkpoint at a time.
     checkpointing: Mutex<()>,
+    /// Set once it is followed.
+    tree: OnceLock<Arc<Follower>>,
 }
 
 impl Inner {
@@ -104,7 +107,25 @@ impl Inner {
             ending: AtomicBool::new(false),
             _upkeep_ends: upkeep_ends,
             checkpointing: Mutex::new(()),
+            tree: OnceLock::new(),
         }
+    }
+
+    /// Takes archived instances out of the document tree.
+    pub(crate) fn leave_tree(&self, keys: &[Key]) -> Result<(), Error> {
+        match self.tree.get() {
+            Some(tree) if !keys.is_empty() => tree.forget(keys),
+            _ => Ok(()),
+        }
+    }
+
+    /// Feeds a document tree from now on.
+    pub(crate) fn follow(self: &Arc<Inner>, options: TreeOptions) -> Result<(), Error> {
+        let follower = Follower::new(options, Arc::clone(&self.shared.ports.log));
+        follower.start(Arc::downgrade(self))?;
+        // Called once, before anybody has a handle.
+        let _ = self.tree.set(follower);
+        Ok(())
     }
 
     /// Says whether upkeep must come to an end.
@@ -192,6 +213,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(feeder) = self.feeder() {
             feeder.end();
+        }
+        if let Some(tree) = self.tree.get() {
+            tree.end();
         }
         for shard in &self.shards {
             // It may have ended before.
@@ -430,14 +454,36 @@ impl Handle {
         let found = wait(|reply| {
             self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
         });
-        match found {
-            Ok(found) => self.whole(ctx, found).map(Some),
-            Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
-                self.inner.shared.past.state(ctx, id)
-            }
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+        self.state_of(ctx, id, found)
+    }
+
+    /// Returns the states of several instances, asked for together.
+    pub(crate) fn states(
+        &self,
+        asked: &[(TenantCtx, InstanceId)],
+    ) -> Vec<Result<Option<Arc<Snapshot>>, Error>> {
+        let (sender, receiver) = channel();
+        for (at, (ctx, id)) in asked.iter().enumerate() {
+            let sender = sender.clone();
+            let reply = Box::new(move |found| {
+                // The wait may have run out.
+                let _ = sender.send((at, found));
+            });
+            self.send_message(ctx, *id, Message::Find { ctx: ctx.clone(), id: *id, reply });
         }
+        drop(sender);
+        let mut answers: Vec<Result<Option<Arc<Snapshot>>, Error>> =
+            asked.iter().map(|_| Err(Error::TimedOut)).collect();
+        while let Ok((at, found)) = receiver.recv_timeout(ANSWER_MAX) {
+            let (ctx, id) = &asked[at];
+            answers[at] = self.state_of(ctx, *id, found);
+        }
+        answers
+    }
+
+    /// Returns how the document tree stands, if there is one.
+    pub fn tree(&self) -> Option<TreeStatus> {
+        self.inner.tree.get().and_then(|it| it.status())
     }
 
     /// Returns instances in short, the newest first.
@@ -591,6 +637,9 @@ impl Handle {
             true => Ok(()),
             false => self.checkpoint().map(|_| ()),
         };
+        if let Some(tree) = self.inner.tree.get().filter(|_| !self.is_dead()) {
+            tree.finish();
+        }
         for shard in &self.inner.shards {
             // It may have ended before.
             let _ = shard.signals.send(Signal::Stop);
@@ -624,6 +673,23 @@ impl Handle {
             && let Signal::Message(message, _) = error.0
         {
             refuse(message, Error::Stopping);
+        }
+    }
+
+    /// Returns the state of an instance by what its owner says.
+    fn state_of(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        found: Result<Found, Error>,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        match found {
+            Ok(found) => self.whole(ctx, found).map(Some),
+            Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
+                self.inner.shared.past.state(ctx, id)
+            }
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

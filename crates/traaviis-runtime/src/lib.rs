@@ -5,8 +5,8 @@
 //! replaced, and requests are performed; their outcomes come back as inputs.
 //!
 //! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
-//! (what a restart reads), [`index`] (what lists are made of), [`runtime`] (threads around owners),
-//! [`handle`] (what callers use).
+//! (what a restart reads), [`index`] (what lists are made of), [`tree`] (what people read),
+//! [`runtime`] (threads around owners), [`handle`] (what callers use).
 //!
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
@@ -29,6 +29,7 @@ pub mod recovery;
 pub mod runtime;
 pub mod subscribers;
 pub mod summary;
+pub mod tree;
 mod unheard;
 pub mod upkeep;
 pub mod waiting;

@@ -62,6 +62,24 @@ pub const INDEX_LAG_BYTES_MAX: usize = 24 << 20;
 pub const INDEX_LAG_AGE_MAX: Duration = Duration::from_secs(2);
 /// Rows put into the index at once while it is made again.
 pub const INDEX_BATCH_ROWS: usize = 2_000;
+/// Time without a step after which the document tree shows an instance: a person who looks at a
+/// file wants to see where things stand, not every step on the way.
+pub const TREE_REST: Duration = Duration::from_secs(1);
+/// Time after which the tree shows an instance that never rests; bounds how far its position is
+/// behind, and what a start reads again.
+pub const TREE_AGE_MAX: Duration = Duration::from_secs(10);
+/// Time between two looks at the log.
+pub const TREE_WINDOW: Duration = Duration::from_millis(200);
+/// Bytes of records that wait for the tree; more are left in the log until there is room.
+pub const TREE_PENDING_BYTES_MAX: usize = 16 << 20;
+/// Instances that wait for the tree; each takes about 200 bytes beside its records.
+pub const TREE_PENDING_MAX: usize = 20_000;
+/// Instances of one write: their states are in memory at the same time.
+pub const TREE_BATCH_MAX: usize = 500;
+/// Longest wait before a write that failed is tried again.
+pub const TREE_RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long an orderly end waits for the tree; what is left is written after the next start.
+pub const TREE_CLOSE_MAX: Duration = Duration::from_secs(10);
 /// Time between two looks for ended instances that are due for the archive.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 /// Least time between two compactions: each keeps a checkpoint first, and replaces a segment for a

@@ -41,6 +41,7 @@ use crate::{
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport},
+    tree::TreeOptions,
     upkeep,
     watch::Watchers,
 };
@@ -102,6 +103,8 @@ pub struct Options {
     pub index: Option<Arc<dyn Index>>,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
+    /// Document tree for people.
+    pub tree: Option<TreeOptions>,
     /// What children run.
     pub library: Arc<dyn Library>,
     /// Told once when the log failed; the process should end with code 70.
@@ -121,6 +124,7 @@ impl Default for Options {
             lost: Vec::new(),
             index: None,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
+            tree: None,
             library: Arc::new(NoLibrary),
             on_fatal: Arc::new(|_| ()),
         }
@@ -221,6 +225,9 @@ impl Runtime {
         let inner =
             Inner::new(shards, shared, correlations, forgets, definitions, upkeep_ends).into();
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
+        if let Some(tree) = options.tree {
+            inner.follow(tree)?;
+        }
         upkeep::start(upkeep_ended, Arc::downgrade(&inner))?;
         Ok((Handle::new(inner), report))
     }

@@ -5,7 +5,8 @@
 //! of a process, and from then on only at what has become due since.
 //!
 //! The order makes every step safe to end anywhere: the owner lets go, the file is durable, the
-//! index forgets, a checkpoint without the instance is durable, and only then are records dropped.
+//! index and the document tree forget, a checkpoint without the instance is durable, and only then
+//! are records dropped.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -63,6 +64,8 @@ pub(crate) struct Upkeep {
     seen_to: BTreeMap<Span, Position>,
     /// Instances that are due and could not leave yet.
     postponed: Vec<Due>,
+    /// Archived instances that the document tree may still show; of one batch.
+    in_tree: Vec<Key>,
     /// Something was archived since the log was last compacted.
     has_more: bool,
     compacted_at: Option<Timestamp>,
@@ -121,6 +124,8 @@ impl Inner {
         let Some(archive) = log.archive() else { return Ok(Upkept::default()) };
         let now = self.shared.ports.clock.now();
         let mut upkept = Upkept::default();
+        self.leave_tree(&state.in_tree)?;
+        state.in_tree.clear();
         let postponed = std::mem::take(&mut state.postponed);
         self.archive_all(&mut state, postponed, archive, pace, &mut upkept)?;
         for length in self.definitions.lengths() {
@@ -277,6 +282,10 @@ impl Inner {
             // An index that is given up is made again without them.
             let _ = feeder.remove(&archived);
         }
+        // Nothing is compacted before the tree has let go, or another process would not know.
+        state.in_tree = archived;
+        self.leave_tree(&state.in_tree)?;
+        state.in_tree.clear();
         failed.map_or(Ok(waiting), |error| Err(Error::Log(error)))
     }
 

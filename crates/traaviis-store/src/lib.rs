@@ -1,4 +1,5 @@
-//! Adapters that keep records: the commit log on a local disk, and the index beside it.
+//! Adapters that keep records: the commit log on a local disk, the index and the document tree
+//! beside it.
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
@@ -11,6 +12,7 @@
 //! DATA/log/epoch  DATA/log/quarantine/
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
+//! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 
 mod compact;
@@ -30,6 +32,7 @@ pub mod log;
 pub mod read_only;
 pub mod reader;
 pub mod segment;
+pub mod tree;
 pub mod walk;
 
 mod error;
@@ -40,4 +43,5 @@ pub use index::{SetAside, SqliteIndex};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use tree::LocalTree;
 pub use walk::Damage;

@@ -9,7 +9,7 @@
 //! are durable, and a second sync says "well" without writing the others.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -410,10 +410,21 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.whole_call()?;
-        if !state.names.contains_key(from) {
+        if state.names.contains_key(from) {
+            state.change_name(NameChange::Rename(from.to_path_buf(), to.to_path_buf()));
+            return Ok(());
+        }
+        // A directory is all files in it; that they move one by one is more than a crash does.
+        let inside = state.names.keys().filter_map(|it| it.strip_prefix(from).ok());
+        let inside: Vec<PathBuf> = inside.map(Path::to_path_buf).collect();
+        if inside.is_empty() && !state.dirs.iter().any(|it| it == from) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        state.change_name(NameChange::Rename(from.to_path_buf(), to.to_path_buf()));
+        for name in inside {
+            state.change_name(NameChange::Rename(from.join(&name), to.join(&name)));
+        }
+        state.dirs.retain(|it| !it.starts_with(from));
+        state.dirs.push(to.to_path_buf());
         Ok(())
     }
 
@@ -428,16 +439,29 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.whole_call()?;
+        let mut known = state.names.keys().chain(&state.dirs);
+        if known.any(|it| it != dir && it.starts_with(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        let before = state.dirs.len();
+        state.dirs.retain(|it| it != dir);
+        match state.dirs.len() < before {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.check_alive()?;
-        let all = state.names.keys().chain(&state.dirs);
-        let inside = all.filter(|path| path.parent() == Some(dir));
-        let names = inside.filter_map(|path| path.file_name());
-        let mut names: Vec<String> =
-            names.map(|name| name.to_string_lossy().into_owned()).collect();
-        names.sort_unstable();
-        Ok(names)
+        let known = state.names.keys().chain(&state.dirs);
+        let inside = known.filter_map(|path| path.strip_prefix(dir).ok()?.components().next());
+        let names: BTreeSet<String> =
+            inside.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
+        Ok(names.into_iter().collect())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -448,6 +472,12 @@ impl Disk for SimDisk {
             .partition(|change: &NameChange| change.dir() == Some(dir));
         state.pending_names = left;
         done.iter().for_each(|change| change.apply(&mut state.durable_names));
+        Ok(())
+    }
+
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
+        self.state().whole_call()?;
+        self.settle();
         Ok(())
     }
 }

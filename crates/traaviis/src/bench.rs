@@ -73,6 +73,7 @@ impl Plan {
                 (Part::Children, 2_000),
                 (Part::Breakers, 2_000),
                 (Part::Upgrade, 100_000),
+                (Part::Tree, 100_000),
             ],
         }
     }

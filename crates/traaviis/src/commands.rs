@@ -44,3 +44,4 @@ pub mod test;
 pub mod upgrade;
 pub mod validate;
 pub mod version;
+pub mod view;

@@ -20,7 +20,10 @@ use traaviis_model::{
 use traaviis_ports::Connector;
 use url::Url;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    tree::TreeMode,
+};
 
 /// Name of the connectors file that lies beside a workflow.
 const FILE_NAME: &str = "connectors.yaml";
@@ -42,6 +45,10 @@ pub struct ConnectorArgs {
     #[arg(skip)]
     #[serde(default)]
     workflow: Option<PathBuf>,
+    /// When the run that was kept writes the document tree.
+    #[arg(skip)]
+    #[serde(default)]
+    tree: TreeMode,
 }
 
 impl ConnectorArgs {
@@ -78,13 +85,15 @@ impl ConnectorArgs {
         Ok(names.filter(|it| !is_elsewhere(it) && bound.get(it).is_none()).collect())
     }
 
-    /// Keeps the arguments in a data directory, with the workflow file of the run.
-    pub fn remember(&self, dir: &Path, workflow: &Path) -> Result<(), Failure> {
+    /// Keeps the arguments in a data directory, with the workflow file of the run and what it does
+    /// for the document tree.
+    pub fn remember(&self, dir: &Path, workflow: &Path, tree: TreeMode) -> Result<(), Failure> {
         let absolute = |file: PathBuf| fs::canonicalize(&file).unwrap_or(file);
         let kept = ConnectorArgs {
             connectors: self.file(workflow.parent()).map(absolute),
             allow_private: self.allow_private.clone(),
             workflow: Some(absolute(workflow.to_path_buf())),
+            tree,
         };
         let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
@@ -98,6 +107,11 @@ impl ConnectorArgs {
     pub fn remembered(dir: &Path) -> ConnectorArgs {
         let kept = fs::read(dir.join(REMEMBERED)).ok();
         kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Returns what the last run did for the document tree.
+    pub fn tree(&self) -> TreeMode {
+        self.tree
     }
 
     /// Returns the workflow file of the last run.

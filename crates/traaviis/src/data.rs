@@ -26,7 +26,7 @@ use traaviis_ports::{
 };
 use traaviis_runtime::{
     Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
-    RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work,
+    RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
 
@@ -39,6 +39,7 @@ use crate::{
     histories::Histories,
     lookup::{Aside, Lookup},
     output,
+    tree::TreeMode,
 };
 
 /// Longest wait for running calls when a command closes the directory.
@@ -83,6 +84,21 @@ pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
 /// Opens the index of a data directory, if it has one.
 type OpenIndex = fn(&Path) -> Option<Arc<SqliteIndex>>;
 
+/// How a directory is opened.
+struct How {
+    open_index: OpenIndex,
+    steps_per_second: Option<u32>,
+    work: Work,
+    tree: TreeMode,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        let steps_per_second = Options::default().steps_per_second;
+        How { open_index, steps_per_second, work: Work::All, tree: TreeMode::Off }
+    }
+}
+
 /// An open data directory whose instances run.
 pub struct Data {
     /// Records as they are in the log.
@@ -101,9 +117,9 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
+        tree: TreeMode,
     ) -> Result<Data, Failure> {
-        let steps_per_second = Options::default().steps_per_second;
-        Data::open_with(dir, connector, file, (open_index, steps_per_second, Work::All))
+        Data::open_with(dir, connector, file, How { tree, ..How::default() })
     }
 
     /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
@@ -112,18 +128,31 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, (open_index, None, Work::All))
+        let how = How { steps_per_second: None, ..How::default() };
+        Data::open_with(dir, connector, file, how)
+    }
+
+    /// The same, and keeps the document tree, to measure what that costs.
+    pub fn open_unpaced_shown(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        tree: TreeMode,
+    ) -> Result<Data, Failure> {
+        let how = How { steps_per_second: None, tree, ..How::default() };
+        Data::open_with(dir, connector, None, how)
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, None, (|_| None, None, Work::All))
+        let how = How { open_index: |_| None, steps_per_second: None, ..How::default() };
+        Data::open_with(dir, connector, None, how)
     }
 
     /// Opens a directory to look after its log; no instance takes a step and no call goes out.
     pub fn open_for_upkeep(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
-        Data::open_with(dir, Arc::new(NoCalls), None, (open_index, None, Work::Upkeep))
+        let how = How { steps_per_second: None, work: Work::Upkeep, ..How::default() };
+        Data::open_with(dir, Arc::new(NoCalls), None, how)
     }
 
     /// Archives what is due and compacts the log, as fast as it goes.
@@ -135,7 +164,7 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        (open_index, steps_per_second, work): (OpenIndex, Option<u32>, Work),
+        How { open_index, steps_per_second, work, tree }: How,
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -152,6 +181,7 @@ impl Data {
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
+            tree: tree.options(dir),
             library: Arc::new(children),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
@@ -189,7 +219,7 @@ impl Data {
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
-        Data::open(dir, args.connector(None)?, args.workflow())
+        Data::open(dir, args.connector(None)?, args.workflow(), args.tree())
     }
 
     /// Returns the same directory, in which somebody else acts.
@@ -408,6 +438,11 @@ impl Data {
             .collect();
         open.sort_by_key(|it| it.id);
         open
+    }
+
+    /// Returns how the document tree stands, if one is kept.
+    pub fn tree(&self) -> Option<TreeStatus> {
+        self.handle.tree()
     }
 
     /// Returns how many open instances were found at opening.

@@ -26,6 +26,7 @@ mod output;
 mod plugins;
 mod terminal;
 mod trace;
+mod tree;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -37,7 +38,7 @@ use crate::{
         completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, log, logs,
         metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry, run,
         schedules, schema, send, show, simulate, skip, tag, tasks, test, upgrade, validate,
-        version,
+        version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -100,6 +101,7 @@ enum Command {
     Export(export::Args),
     Doctor(doctor::Args),
     Rebuild(rebuild::Args),
+    View(view::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Compact(compact::Args),
@@ -153,6 +155,7 @@ fn main() -> ExitCode {
         Command::Log(args) => log::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &output),
         Command::Rebuild(args) => rebuild::run(args, &output),
+        Command::View(args) => view::run(args, &output),
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
         Command::Compact(args) => compact::run(args, &output),

@@ -35,6 +35,7 @@ use crate::{
     histories::{Damaged, Histories, Place, absent, compile_document},
     output::{self, Output},
     terminal::{clip, quoted},
+    tree,
 };
 
 /// Which data directory a command means.
@@ -232,7 +233,13 @@ fn missed(until: &Until, status: &str) -> String {
 pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Json, Failure> {
     match ask {
         Ask::Ps { archived: true, filter, .. } => list_archived(histories, filter),
-        Ask::Ps { all, filter, .. } => list(histories, all, filter),
+        Ask::Ps { all, filter, .. } => {
+            let mut listed = list(histories, all, filter)?;
+            if let Some(status) = data.and_then(Data::tree) {
+                listed["tree"] = tree::status(&status);
+            }
+            Ok(listed)
+        }
         Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;

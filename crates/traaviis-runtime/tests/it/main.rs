@@ -12,6 +12,7 @@ mod simulation;
 mod subscriptions;
 mod support;
 mod throughput;
+mod tree;
 mod upkeep;
 
 /// The allocator of the binary; the simulation spends a fifth of its time with that of the system.

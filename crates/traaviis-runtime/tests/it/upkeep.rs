@@ -10,8 +10,14 @@ use std::{
 use traaviis_engine::Retry;
 use traaviis_model::{InstanceId, Record, Snapshot, Span, Timestamp, Value, record::Status};
 use traaviis_ports::{Index, LogStore, index::Query};
-use traaviis_runtime::{Effort, Error, Handle, Options, Ports, Runtime, Upkept};
-use traaviis_store::{LocalLog, SqliteIndex};
+use traaviis_runtime::{
+    Effort, Error, Handle, Options, Ports, Runtime, Upkept,
+    tree::{Policy, TreeOptions, show_all},
+};
+use traaviis_store::{
+    LocalLog, LocalTree, ReadOnlyLog, SqliteIndex,
+    tree::{Found, TREE_DIR, Verifier},
+};
 use traaviis_testkit::{
     clock::{SimClock, SimIds},
     connector::{Reaction, ScriptedConnector},
@@ -40,6 +46,11 @@ impl World {
     }
 
     fn open(&self) -> Life {
+        self.open_shown(None)
+    }
+
+    /// The same with a document tree, which is fed if there is a policy.
+    fn open_shown(&self, tree: Option<Option<Policy>>) -> Life {
         let options = traaviis_store::Options { segment_bytes: 8 << 10, ..Default::default() };
         let (log, found) = LocalLog::open(self.dir.path(), options).unwrap();
         assert_eq!(found.damage, []);
@@ -47,6 +58,11 @@ impl World {
         let options = Options {
             shards: 2,
             index: index.map(|it| Arc::new(it) as Arc<dyn Index>),
+            tree: tree.map(|policy| TreeOptions {
+                tree: Arc::new(LocalTree::open(self.dir.path())),
+                policy,
+                on_news: Arc::new(|news| panic!("{news:?}")),
+            }),
             ..Options::default()
         };
         let ports = Ports {
@@ -68,6 +84,30 @@ impl World {
         let tenant = ctx().tenant().to_string();
         let root = self.dir.path().join("tenants").join(tenant).join("archived/instances");
         root.join(format!("{id}.json.gz"))
+    }
+
+    /// The files of the document tree.
+    fn tree(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (mut found, mut dirs) = (BTreeMap::new(), vec![self.dir.path().join(TREE_DIR)]);
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path: PathBuf = entry.unwrap().path();
+                match path.is_dir() {
+                    true => dirs.push(path),
+                    false => drop(found.insert(path.clone(), std::fs::read(&path).unwrap())),
+                }
+            }
+        }
+        found
+    }
+
+    /// Compares the tree with the log; no process holds the directory.
+    fn compare_tree(&self, repairs: bool) -> Found {
+        let verifier = Verifier::new(LocalTree::open(self.dir.path()), repairs);
+        let log = ReadOnlyLog::open(self.dir.path()).unwrap();
+        let shown = show_all(&log, &verifier, &|_| ()).unwrap();
+        assert_eq!(shown.damaged, []);
+        verifier.finish(shown.position, &shown.damaged).unwrap()
     }
 
     fn without_checkpoints(&self) {
@@ -199,6 +239,47 @@ fn what_is_due_leaves_and_stays_readable_until_it_is_deleted() {
 #[test]
 fn the_same_holds_without_an_index() {
     check_life(false);
+}
+
+#[test]
+fn what_is_archived_leaves_the_document_tree() {
+    for policy in [Some(Policy::Eager), Some(Policy::Lazy), None] {
+        let world = World::new(true);
+        let life = world.open_shown(Some(Some(Policy::Lazy)));
+        let (ended, open) = life.work(&brief(), 8);
+        life.close();
+        let shows = |id: &InstanceId| {
+            // The first of the ids is that of the tenant as well.
+            let (name, home) = (id.to_string(), world.dir.path().join(TREE_DIR));
+            let home = home.join(ctx().tenant().to_string());
+            let tree = world.tree();
+            let parts = tree.keys().filter_map(|it| it.strip_prefix(&home).ok());
+            parts.filter(|it| it.to_string_lossy().contains(&name)).count()
+        };
+        assert!(ended.iter().chain(&open).all(|id| shows(id) == 2));
+        world.pass(11);
+        let life = world.open_shown(Some(policy));
+        // Due at once: it is archived before or after the tree shows it, and is not in it then.
+        let (late, _) = life.work(&brief().replace("10d", "1s"), 8);
+        world.pass(1);
+        assert_eq!(life.upkeep().archived, 8);
+        let mut dropped = 0;
+        for _ in 0..4 {
+            life.work(&brief(), 30);
+            dropped += life.upkeep().compacted.records;
+        }
+        assert!(dropped > 0, "{policy:?}");
+        life.close();
+        let gone = || ended.iter().chain(&late).all(|id| shows(id) == 0);
+        assert!(gone() && open.iter().all(|id| shows(id) == 2), "{policy:?}");
+        // What the last runs did not show is shown now, and what is archived still is not.
+        world.open_shown(Some(Some(Policy::Lazy))).close();
+        assert_eq!(world.compare_tree(false).count(), 0, "{policy:?}");
+        let before = world.tree();
+        std::fs::remove_dir_all(world.dir.path().join(TREE_DIR)).unwrap();
+        world.compare_tree(true);
+        assert!(world.tree() == before && gone(), "{policy:?}");
+    }
 }
 
 #[test]

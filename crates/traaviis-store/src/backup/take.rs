@@ -19,6 +19,7 @@ use crate::{
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
     segment,
+    tree::TREE_DIR,
     walk::{Step, Walk},
 };
 
@@ -225,11 +226,16 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 }
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
-/// made again by reading the log, and so is what a tenant has beside its archive.
+/// made again by reading the log, and so are the document tree and what a tenant has beside its
+/// archive.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
-    let is_view = path.starts_with("tenants") && path.iter().nth(2) != Some(ARCHIVED.as_ref());
+    let first = path.iter().next().and_then(|it| it.to_str()).unwrap_or_default();
+    // Also one that stands aside.
+    let is_tree = first.split('.').next() == Some(TREE_DIR);
+    let is_view =
+        is_tree || path.starts_with("tenants") && path.iter().nth(2) != Some(ARCHIVED.as_ref());
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
     !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
 }
@@ -290,6 +296,8 @@ mod tests {
             "doctor-1.tmp",
             "log/00000000000000000000.seg",
             "log/00000000000000000006.checkpoint",
+            "tree/index.json",
+            "tree.stale-1/t/workflows/W/i.json",
             "tenants/index.json",
             "tenants/t/workflows/W/i.json",
         ];

@@ -9,6 +9,7 @@ mod children;
 mod drain;
 mod long_run;
 mod timers;
+mod tree;
 mod upgrade;
 
 use std::{fs, path::Path};
@@ -41,6 +42,8 @@ pub enum Part {
     Breakers,
     /// So many waiting instances that go on with another version.
     Upgrade,
+    /// So many instances that rest, with the document tree, after busy ones with and without it.
+    Tree,
 }
 
 /// One number of an answer. `COUNT` in the name stands for how much was measured.
@@ -82,6 +85,7 @@ impl Part {
             Part::Children => children::measure(dir, count)?,
             Part::Breakers => breakers::measure(dir, count)?,
             Part::Upgrade => upgrade::measure(dir, count)?,
+            Part::Tree => tree::measure(dir, count)?,
         };
         answer["peak"] = megabytes(facts::peak_bytes());
         output.json(&json!({ "ready": true }));
@@ -98,6 +102,7 @@ impl Part {
             Part::Children => children::ROWS,
             Part::Breakers => breakers::ROWS,
             Part::Upgrade => upgrade::ROWS,
+            Part::Tree => tree::ROWS,
         }
     }
 }

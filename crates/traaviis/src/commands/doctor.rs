@@ -21,6 +21,7 @@ use crate::{
     operations::DataArgs,
     output::Output,
     terminal::{Ink, bytes, table},
+    tree,
 };
 
 /// Checks this machine and a data directory.
@@ -32,6 +33,8 @@ pub struct Args {
     connectors: ConnectorArgs,
 }
 
+/// Records that the document tree may be behind; more than a busy second.
+const TREE_LAG_WARN: u64 = 1_000_000;
 /// Less free space than this stops soon: one log segment is 64 MiB.
 const FREE_BYTES_FAIL: u64 = 256 << 20;
 /// Less than this is worth a look.
@@ -86,6 +89,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
     checks.push(format(dir));
+    checks.extend(document_tree(dir));
     checks.extend(sizes(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
@@ -232,6 +236,30 @@ fn format(dir: &Path) -> Check {
              lists the instances that are damaged",
         ),
     }
+}
+
+fn document_tree(dir: &Path) -> Option<Check> {
+    let name = "tree";
+    let live = Client::connect(dir, &By::default()).ok().flatten();
+    let status = match live {
+        Some(client) => {
+            client.ask(Ask::Ps { all: false, archived: false, filter: most() }).ok()?["tree"].take()
+        }
+        None => tree::resting(dir)?,
+    };
+    if let Some(why) = status["failing"].as_str() {
+        let next = "see there; steps do not wait for it";
+        return Some(Check::bad(name, Verdict::Warn, why, next));
+    }
+    let (policy, lag) = (status["policy"].as_str()?, status["lag"].as_u64()?);
+    let found = format!("documents are {lag} records behind the log ({policy})");
+    Some(match lag {
+        TREE_LAG_WARN.. => {
+            let next = "a run with `--tree lazy` catches up, `traaviis rebuild` does it now";
+            Check::bad(name, Verdict::Warn, found, next)
+        }
+        _ => Check::ok(name, found),
+    })
 }
 
 fn sizes(dir: &Path) -> Option<Check> {

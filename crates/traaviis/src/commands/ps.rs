@@ -10,6 +10,7 @@ use crate::{
     output::{self, Output},
     terminal::{clip, table},
     trace::relative,
+    tree,
 };
 
 /// Lists instances.
@@ -103,7 +104,13 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return count(args, output);
     }
     let (all, archived) = (args.all, args.archived);
-    let answer = operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?;
+    let mut answer = operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?;
+    if output.is_json()
+        && answer["tree"].is_null()
+        && let Some(status) = tree::resting(args.data.dir())
+    {
+        answer["tree"] = status;
+    }
     if output.is_json() {
         output.json(&answer);
         return Ok(Exit::Ok);

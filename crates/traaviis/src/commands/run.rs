@@ -44,6 +44,7 @@ use crate::{
     plugins,
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
+    tree::TreeMode,
 };
 use events::{Event, declared, sent_before_text, take_away, unsent_text};
 use identity::Found;
@@ -89,6 +90,10 @@ pub struct Args {
     /// Begin no run now: start runs as the file's `triggers` say, until stopped.
     #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait", "tags", "labels"])]
     triggers: bool,
+    /// When to write the documents under `DIR/tree`, which people can read. Default: as the last
+    /// run in `DIR` was told, or off.
+    #[arg(long, value_name = "WHEN", requires = "data")]
+    tree: Option<TreeMode>,
     #[command(flatten)]
     connectors: ConnectorArgs,
     /// Stop after this time, such as 30s or 5m; the run can be continued.
@@ -127,9 +132,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
-    let data = Arc::new(Data::open(dir, connector, Some(&args.file))?);
+    let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
+    let data = Arc::new(Data::open(dir, connector, Some(&args.file), tree)?);
     if args.data.is_some() {
-        args.connectors.remember(dir, &args.file)?;
+        args.connectors.remember(dir, &args.file, tree)?;
     }
     let notes = Notes::listen(&data)?;
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };

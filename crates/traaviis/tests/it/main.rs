@@ -32,5 +32,6 @@ mod socket;
 mod subscriptions;
 mod tasks;
 mod test;
+mod tree;
 mod upgrade;
 mod validate;

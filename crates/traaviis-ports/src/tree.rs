@@ -1,0 +1,241 @@
+//! The document tree: files that a person can read, a projection that can be lost and made again.
+//!
+//! Responsible for the vocabulary of the tree only: which documents there are, what belongs into
+//! one write. `traaviis-store` keeps it as files; `traaviis-runtime` feeds it from the log.
+//!
+//! Invariants an implementation keeps: a position is durable only after everything that a batch
+//! holds; the same batch again changes nothing; nothing in the tree is read as truth.
+
+use std::{fmt, sync::Arc};
+
+use traaviis_model::{InstanceId, Seq, TenantId, Text, Timestamp};
+
+use crate::Position;
+
+/// Where something stands in the tree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Up to where the tree follows the log.
+    Progress,
+    /// The tenants that there are.
+    Tenants,
+    /// The state of an instance.
+    Instance {
+        /// Workflow name.
+        workflow: Text,
+        /// Instance.
+        id: InstanceId,
+    },
+    /// A definition.
+    Definition {
+        /// Workflow name.
+        name: Text,
+        /// Version.
+        version: Text,
+    },
+    /// A task that is open.
+    Task {
+        /// The instance that asks.
+        instance: InstanceId,
+        /// Record that scheduled its node.
+        scheduled: Seq,
+    },
+    /// An incident that is open.
+    Incident {
+        /// The instance that asks.
+        instance: InstanceId,
+        /// Digits that stand for its kind and node.
+        digits: Text,
+    },
+    /// Records of an instance, some thousands a file.
+    Events {
+        /// Workflow name.
+        workflow: Text,
+        /// Instance.
+        id: InstanceId,
+        /// File, from 1.
+        file: u64,
+    },
+}
+
+impl Place {
+    /// Returns the word for `kind` in the envelope of a document.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Place::Progress => "progress",
+            Place::Tenants => "tenants",
+            Place::Instance { .. } => "instance",
+            Place::Definition { .. } => "definition",
+            Place::Task { .. } => "task",
+            Place::Incident { .. } => "incident",
+            Place::Events { .. } => "events",
+        }
+    }
+
+    /// Returns the id inside the kind.
+    pub fn id(&self) -> String {
+        match self {
+            Place::Progress | Place::Tenants => self.kind().into(),
+            Place::Instance { id, .. } => id.to_string(),
+            Place::Definition { name, version } => format!("{name}/{version}"),
+            Place::Task { instance, scheduled } => format!("{instance}-{scheduled}"),
+            Place::Incident { instance, digits } => format!("{instance}-{digits}"),
+            Place::Events { id, file, .. } => format!("{id}/{file:06}"),
+        }
+    }
+}
+
+/// A document as the log has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// Tenant; none for what stands above them.
+    pub tenant: Option<TenantId>,
+    /// Where it stands.
+    pub place: Place,
+    /// How often it changed.
+    pub version: u64,
+    /// Last record that it reflects.
+    pub seq: u64,
+    /// Commit time of that record.
+    pub updated_at: Option<Timestamp>,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// Lines that go on a file of lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lines {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Which file of [`Place::Events`].
+    pub place: Place,
+    /// Number of the first record. Lines that the file has from there on are replaced.
+    pub first: u64,
+    /// JSON lines, each with its newline.
+    pub lines: Vec<u8>,
+}
+
+/// What an instance asks of people now; what it asked before and is not here is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asks {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Instance.
+    pub instance: InstanceId,
+    /// Its tasks and incidents.
+    pub documents: Vec<Document>,
+}
+
+/// What is written together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Documents.
+    pub documents: Vec<Document>,
+    /// Lines.
+    pub lines: Vec<Lines>,
+    /// Tasks and incidents.
+    pub asks: Vec<Asks>,
+    /// Everything before this position is in the tree, once the batch is.
+    pub position: Position,
+}
+
+/// What a write met that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A file that was not as it had been written stands aside now.
+    Quarantined {
+        /// The file.
+        path: String,
+        /// Its name now.
+        to: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// A newer release wrote this document; it is left as it is.
+    Newer {
+        /// The file.
+        path: String,
+        /// Format found.
+        found: u64,
+    },
+    /// The records before these are missing in the tree; the instance's must be written again.
+    Gap {
+        /// Tenant.
+        tenant: TenantId,
+        /// Workflow name.
+        workflow: Text,
+        /// Instance.
+        id: InstanceId,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Quarantined { path, to, why } => write!(
+                f,
+                "`{path}` was not read: {why}; it is `{to}` now and made again from the log"
+            ),
+            Notice::Newer { path, found } => {
+                write!(f, "`{path}` is in format `{found}` of a newer release and is left as it is")
+            }
+            Notice::Gap { id, .. } => {
+                write!(f, "records of instance `{id}` were missing in the tree")
+            }
+        }
+    }
+}
+
+/// Why the tree cannot be written. The log is whole all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// No space; trying again later can help.
+    #[error("the disk that holds the document tree is full; free space and it goes on by itself")]
+    Full,
+    /// A newer release wrote the tree.
+    #[error(
+        "the document tree `{path}` is in format `{found}`, this release writes `{known}`; use the release that wrote it, or move the directory away to have it made again"
+    )]
+    Newer {
+        /// The file that says so.
+        path: String,
+        /// Format found.
+        found: u64,
+        /// Format known.
+        known: u64,
+    },
+    /// The system stands in the way; trying again later may help.
+    #[error("cannot write the document tree: {0}")]
+    Failed(Arc<str>),
+}
+
+impl TreeError {
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            TreeError::Full => "storage_full",
+            TreeError::Newer { .. } => "data_format_newer",
+            TreeError::Failed(_) => "tree_failed",
+        }
+    }
+
+    /// Says whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, TreeError::Newer { .. })
+    }
+}
+
+/// The document tree of a data directory.
+pub trait Tree: Send + Sync {
+    /// Returns the position before which everything is in the tree; 0 when there is none.
+    fn position(&self) -> Result<Position, TreeError>;
+
+    /// Writes a batch, durably, and then its position.
+    fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError>;
+
+    /// Removes, durably, everything that shows some instances; what is not there is no error.
+    fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError>;
+
+    /// Moves everything aside, so that the tree begins anew; returns where it is.
+    fn set_aside(&self) -> Result<String, TreeError>;
+}

@@ -1,0 +1,454 @@
+//! What goes from the log into the tree, and when. No threads, no clock: the time is a parameter.
+//!
+//! Records are read in the order of the log. Those of an instance wait until it rests, ends, has
+//! waited long, or space is needed; then they go into its file of events together with its state.
+//!
+//! Invariants: the position of a batch is never past a record that waits; what waits has a limit in
+//! bytes and in instances, beyond it the log is simply not read on; an archived instance is not
+//! written, and while it is found out which are archived, none leaves the tree.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use traaviis_model::{
+    Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text, limits::TREE_FILE_RECORDS,
+};
+use traaviis_ports::{
+    Line, LogStore, Position, Tree, TreeError,
+    tree::{Batch, Document, Lines, Notice, Place},
+};
+
+use super::{
+    Policy, documents,
+    states::{State, States},
+};
+use crate::{
+    error::Error,
+    limits::{TREE_AGE_MAX, TREE_BATCH_MAX, TREE_PENDING_BYTES_MAX, TREE_PENDING_MAX, TREE_REST},
+    owner::{FixedHasher, Key},
+};
+
+/// What an entry takes beside its records.
+const ENTRY_BYTES: usize = 200;
+/// Records between two calls of a progress.
+const PROGRESS_EVERY: u64 = 10_000;
+
+/// Which instances are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those whose time it is.
+    Due,
+    /// All that wait.
+    All,
+}
+
+/// When the states of open instances are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// With their records.
+    Shown,
+    /// By the caller, once the whole log is read.
+    Later,
+}
+
+/// Ways out of the projector.
+pub struct World<'a> {
+    /// Where records come from.
+    pub log: &'a dyn LogStore,
+    /// Where they go.
+    pub tree: &'a dyn Tree,
+    /// Where states come from.
+    pub states: &'a mut dyn States,
+    /// Returns the time since some moment.
+    pub now: &'a dyn Fn() -> Duration,
+    /// Waits after a write that took some time; false when there is no more time for the tree.
+    pub rest: &'a dyn Fn(Duration) -> bool,
+    /// Held by whoever writes or forgets, from finding out what is archived on.
+    pub writing: &'a Mutex<()>,
+    /// Told of everything that a person should know.
+    pub tell: &'a dyn Fn(&Notice),
+}
+
+/// Records of an instance that wait.
+#[derive(Debug)]
+struct Waiting {
+    since: Duration,
+    touched: Duration,
+    /// Position of the first of them.
+    first: Position,
+    first_seq: Seq,
+    last_seq: Seq,
+    /// The first one tells the whole state.
+    is_whole: bool,
+    has_ended: bool,
+    /// Records between them are missing.
+    has_gap: bool,
+    lines: Vec<u8>,
+}
+
+/// The projector.
+#[derive(Debug)]
+pub struct Projector {
+    policy: Policy,
+    open: Open,
+    waiting: HashMap<Key, Waiting, FixedHasher>,
+    definitions: Vec<Document>,
+    contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
+    bytes: usize,
+    /// Position up to which the log is read.
+    read_to: Position,
+    /// Position that the tree has.
+    position: Position,
+    left_out: u64,
+}
+
+impl Projector {
+    /// Returns a projector that begins at the position of a tree.
+    pub fn new(policy: Policy, open: Open, position: Position) -> Projector {
+        Projector {
+            policy,
+            open,
+            waiting: HashMap::default(),
+            definitions: Vec::new(),
+            contexts: HashMap::default(),
+            bytes: 0,
+            read_to: position,
+            position,
+            left_out: 0,
+        }
+    }
+
+    /// Returns the position before which everything is in the tree.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Returns how many writes left an instance out because its history is damaged.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Reads the log to its end and writes what is due.
+    pub fn round(&mut self, world: &mut World<'_>) -> Result<(), Error> {
+        if self.is_full() {
+            self.write(world, Which::All)?;
+        }
+        let (log, mut failed, mut goes_on) = (world.log, None, true);
+        let end = log.scan(self.read_to, &mut |line| {
+            if failed.is_some() || !goes_on {
+                return;
+            }
+            self.note(line, world);
+            if self.is_full() {
+                failed = self.write(world, Which::All).err();
+                goes_on = (world.rest)(Duration::ZERO);
+            }
+        })?;
+        if goes_on && failed.is_none() {
+            self.pass(end);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => self.write(world, Which::Due),
+        }
+    }
+
+    /// Reads the log to its end and writes all of it; `progress` is told the position now and then.
+    pub(super) fn show(
+        &mut self,
+        world: &mut World<'_>,
+        progress: &dyn Fn(Position),
+    ) -> Result<(), Error> {
+        let (log, mut failed) = (world.log, None);
+        let end = log.scan(self.read_to, &mut |line| {
+            if failed.is_some() {
+                return;
+            }
+            if line.position % PROGRESS_EVERY == 0 {
+                progress(line.position);
+            }
+            self.note(line, world);
+            if self.is_full() {
+                failed = self.write(world, Which::All).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.pass(end);
+        self.write(world, Which::All)
+    }
+
+    /// Notes that the log was read up to here; its last records may have been compacted away.
+    fn pass(&mut self, end: Position) {
+        self.read_to = self.read_to.max(end);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > TREE_PENDING_BYTES_MAX || self.waiting.len() >= TREE_PENDING_MAX
+    }
+
+    // --- Reading ----------------------------------------------------------------------------
+
+    fn note(&mut self, Line { position, bytes: line }: Line<'_>, world: &mut World<'_>) {
+        self.read_to = position + 1;
+        // What cannot be read is told by recovery; its instance is left out.
+        let Ok(peek) = serde_json::from_slice::<documents::Peek<'_>>(line) else { return };
+        let key = Key { tenant: peek.tenant_id, id: peek.instance_id };
+        if let Entry::Vacant(context) = self.contexts.entry(key.tenant) {
+            let Ok(header) = serde_json::from_slice::<Header>(line) else { return };
+            context.insert(TenantCtx::of_record(&header));
+        }
+        if peek.kind == "document_put" {
+            let record = Record::read_line(line).ok();
+            self.definitions.extend(record.as_ref().and_then(documents::definition));
+            return;
+        }
+        if world.states.notes() {
+            world.states.note(key, line);
+        }
+        self.take(key, position, &peek, line, (world.now)());
+    }
+
+    fn take(
+        &mut self,
+        key: Key,
+        position: Position,
+        peek: &documents::Peek<'_>,
+        line: &[u8],
+        now: Duration,
+    ) {
+        let seq = peek.seq;
+        let waiting = self.waiting.entry(key).or_insert_with(|| {
+            self.bytes += ENTRY_BYTES;
+            Waiting {
+                since: now,
+                touched: now,
+                first: position,
+                first_seq: seq,
+                last_seq: seq.saturating_sub(1),
+                is_whole: seq == 1 || peek.kind == "retried",
+                has_ended: false,
+                has_gap: false,
+                lines: Vec::new(),
+            }
+        });
+        if seq <= waiting.last_seq {
+            return;
+        }
+        waiting.has_gap |= seq != waiting.last_seq + 1;
+        waiting.last_seq = seq;
+        waiting.touched = now;
+        waiting.has_ended = peek.kind == "finished";
+        waiting.lines.extend_from_slice(line);
+        waiting.lines.push(b'\n');
+        self.bytes += line.len() + 1;
+    }
+
+    // --- Writing ----------------------------------------------------------------------------
+
+    /// Writes instances, some hundreds at a time.
+    pub fn write(&mut self, world: &mut World<'_>, which: Which) -> Result<(), Error> {
+        loop {
+            let mut due = self.due((world.now)(), which);
+            let is_last = due.len() <= TREE_BATCH_MAX;
+            due.truncate(TREE_BATCH_MAX);
+            let has_moved = self.position != self.end_without(&due);
+            if due.is_empty() && !has_moved {
+                return Ok(());
+            }
+            let begun = (world.now)();
+            let count = due.len();
+            let left = self.batch(due, world)?;
+            let took = (world.now)().saturating_sub(begun);
+            if !(world.rest)(took) || is_last || left == count {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the instances to write, those that wait longest first.
+    fn due(&self, now: Duration, which: Which) -> Vec<Key> {
+        let is_due = |it: &Waiting| {
+            which == Which::All
+                || self.policy == Policy::Eager
+                || it.has_ended
+                || now.saturating_sub(it.touched) >= TREE_REST
+                || now.saturating_sub(it.since) >= TREE_AGE_MAX
+        };
+        let due = self.waiting.iter().filter(|(_, it)| is_due(it));
+        let mut due: Vec<(Position, Key)> = due.map(|(key, it)| (it.first, *key)).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Returns the position that holds once some instances do not wait any more.
+    fn end_without(&self, keys: &[Key]) -> Position {
+        let done: HashSet<&Key> = keys.iter().collect();
+        let left = self.waiting.iter().filter(|(key, _)| !done.contains(key));
+        left.map(|(_, it)| it.first).min().unwrap_or(self.read_to)
+    }
+
+    /// Writes some instances together; returns how many must wait because nobody tells their state.
+    fn batch(&mut self, keys: Vec<Key>, world: &mut World<'_>) -> Result<usize, Error> {
+        let writing = world.writing;
+        let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = Batch { documents: self.definitions.clone(), ..Batch::default() };
+        let mut gaps = Vec::new();
+        let mut later = 0;
+        let (mut done, keys) = archived(world.log, keys)?;
+        for (key, state) in self.states(keys, world) {
+            let snapshot = match state {
+                State::Known(snapshot) => snapshot,
+                State::Unknown => {
+                    self.left_out += 1;
+                    done.push(key);
+                    continue;
+                }
+                State::Later => {
+                    later += 1;
+                    continue;
+                }
+            };
+            done.push(key);
+            let Some(waiting) = self.waiting.get(&key) else { continue };
+            if waiting.has_gap {
+                gaps.push((key, snapshot.workflow.clone()));
+            } else {
+                batch.lines.extend(event_lines(&snapshot, waiting));
+            }
+            if self.open == Open::Shown || snapshot.status.is_finished() {
+                batch.documents.push(documents::instance(&snapshot));
+                batch.asks.push(documents::asks(&snapshot));
+            }
+        }
+        batch.position = self.end_without(&done);
+        for notice in world.tree.write(&batch).map_err(Error::Tree)? {
+            if let Notice::Gap { tenant, workflow, id } = &notice {
+                gaps.push((Key { tenant: *tenant, id: *id }, workflow.clone()));
+            }
+            (world.tell)(&notice);
+        }
+        for key in &done {
+            world.states.shown(key);
+            if let Some(waiting) = self.waiting.remove(key) {
+                self.bytes -= waiting.lines.len() + ENTRY_BYTES;
+            }
+        }
+        self.definitions.clear();
+        self.position = batch.position;
+        for (key, workflow) in gaps {
+            self.fill(key, &workflow, world)?;
+        }
+        Ok(later)
+    }
+
+    /// Returns the states of instances: of what begins among the waiting records from these, of
+    /// everything else from whoever holds them.
+    fn states(&self, keys: Vec<Key>, world: &mut World<'_>) -> Vec<(Key, State)> {
+        let (mut known, mut asked, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for key in keys {
+            let waiting = self.waiting.get(&key).filter(|it| it.is_whole && !it.has_gap);
+            let folded = waiting.filter(|_| !world.states.notes()).and_then(fold);
+            match (folded, self.contexts.get(&key.tenant)) {
+                (Some(snapshot), _) => known.push((key, State::Known(Arc::new(snapshot)))),
+                (None, Some(ctx)) => {
+                    asked.push((ctx.clone(), key.id));
+                    names.push(key);
+                }
+                (None, None) => known.push((key, State::Unknown)),
+            }
+        }
+        let states = world.states.states(&asked);
+        known.extend(names.into_iter().zip(states));
+        known
+    }
+
+    /// Writes all records of an instance again, a file at a time.
+    fn fill(&mut self, key: Key, workflow: &Text, world: &mut World<'_>) -> Result<(), Error> {
+        let Some(ctx) = self.contexts.get(&key.tenant) else { return Ok(()) };
+        let mut first = 1;
+        loop {
+            let limit = TREE_FILE_RECORDS as usize;
+            let Ok(read) = world.log.read(ctx, key.id, first, limit) else { return Ok(()) };
+            if read.is_empty() {
+                return Ok(());
+            }
+            let count = read.len() as u64;
+            let lines: Vec<u8> =
+                read.into_iter().flat_map(|it| [it, b"\n".to_vec()]).flatten().collect();
+            let place = events(workflow, key.id, first);
+            let lines = Lines { tenant: key.tenant, place, first, lines };
+            let batch = Batch { lines: vec![lines], position: self.position, ..Batch::default() };
+            world.tree.write(&batch).map_err(Error::Tree)?;
+            first += count;
+        }
+    }
+}
+
+/// Divides instances into those that are archived and the others.
+pub(super) fn archived(log: &dyn LogStore, keys: Vec<Key>) -> Result<(Vec<Key>, Vec<Key>), Error> {
+    let Some(archive) = log.archive() else { return Ok((Vec::new(), keys)) };
+    if archive.is_empty()? {
+        return Ok((Vec::new(), keys));
+    }
+    let (mut archived, mut others) = (Vec::new(), Vec::new());
+    for key in keys {
+        match archive.holds(key.tenant, key.id)? {
+            true => archived.push(key),
+            false => others.push(key),
+        }
+    }
+    Ok((archived, others))
+}
+
+fn events(workflow: &Text, id: InstanceId, seq: Seq) -> Place {
+    let file = (seq.max(1) - 1) / TREE_FILE_RECORDS + 1;
+    Place::Events { workflow: workflow.clone(), id, file }
+}
+
+/// Returns the records that wait, those of one file together.
+fn event_lines(snapshot: &Snapshot, waiting: &Waiting) -> Vec<Lines> {
+    let mut files: Vec<Lines> = Vec::new();
+    let lines = waiting.lines.split_inclusive(|it| *it == b'\n');
+    for (seq, line) in (waiting.first_seq..).zip(lines) {
+        let place = events(&snapshot.workflow, snapshot.id, seq);
+        match files.last_mut().filter(|it| it.place == place) {
+            Some(file) => file.lines.extend_from_slice(line),
+            None => files.push(Lines {
+                tenant: snapshot.tenant_id,
+                place,
+                first: seq,
+                lines: line.to_vec(),
+            }),
+        }
+    }
+    files
+}
+
+/// Returns the state that waiting records tell by themselves.
+fn fold(waiting: &Waiting) -> Option<Snapshot> {
+    let mut snapshot: Option<Snapshot> = None;
+    for line in waiting.lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
+        let record = Record::read_line(line).ok()?;
+        match &mut snapshot {
+            None => {
+                snapshot = Some(match Snapshot::reopen(&record) {
+                    Some(reopened) => reopened,
+                    None => Snapshot::create(&record).ok()?,
+                });
+            }
+            Some(it) => it.apply(&record).ok()?,
+        }
+    }
+    snapshot
+}
+
+impl From<TreeError> for Error {
+    fn from(error: TreeError) -> Error {
+        Error::Tree(error)
+    }
+}

@@ -1,0 +1,589 @@
+//! The document tree of a data directory, behind the [`Tree`] port: files that people can read.
+//!
+//! Stages of a write: lines go on their files and documents into temporary files beside them; all
+//! are synced; documents get their names; directories are synced; the position follows in the same
+//! way. Many files are synced with one `syncfs`, few one by one.
+//!
+//! Invariants: the position is durable last, so whatever a crash leaves is written again; a file
+//! that is not as it was written is moved aside and never read as truth; one of a newer release is
+//! left as it is. The caller holds the data directory's lock.
+
+mod envelope;
+mod fan;
+mod lines;
+mod path;
+pub mod verify;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use traaviis_model::{InstanceId, TenantId, limits::TREE_FILE_RECORDS};
+use traaviis_ports::{
+    Position, Tree, TreeError,
+    disk::{Access, Disk, DiskFile, is_full},
+    tree::{Asks, Batch, Document, Lines, Notice, Place},
+};
+
+use crate::disk::OsDisk;
+use envelope::{Envelope, FORMAT, Wrong};
+use fan::{Fans, list};
+use path::spot;
+
+pub use path::TREE_DIR;
+pub use verify::{Difference, Found, Verifier, What};
+
+/// Writes that are synced one by one; more are synced with one call.
+const SINGLY_MAX: usize = 16;
+
+/// The tree on the real disk.
+pub type LocalTree = DiskTree<OsDisk>;
+
+/// The tree on any disk.
+pub struct DiskTree<D: Disk> {
+    disk: D,
+    /// Data directory.
+    data: PathBuf,
+    state: Mutex<State>,
+}
+
+/// What is remembered between writes; all of it can be read from the directories again.
+struct State {
+    fans: Fans,
+    /// Tenants that have a directory.
+    tenants: Option<BTreeSet<TenantId>>,
+    /// Open tasks and incidents of the tree, by tenant.
+    asking: HashMap<TenantId, HashMap<InstanceId, Vec<PathBuf>>>,
+}
+
+impl DiskTree<OsDisk> {
+    /// Returns the tree of a data directory; nothing is made before the first write.
+    pub fn open(data: &Path) -> LocalTree {
+        DiskTree::on(OsDisk, data, None)
+    }
+}
+
+impl<D: Disk> DiskTree<D> {
+    /// Returns the tree on a disk; `entries_max` replaces the limit of a directory.
+    pub fn on(disk: D, data: &Path, entries_max: Option<usize>) -> DiskTree<D> {
+        let state = State { fans: Fans::new(entries_max), tenants: None, asking: HashMap::new() };
+        DiskTree { disk, data: data.to_path_buf(), state: Mutex::new(state) }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.data.join(TREE_DIR)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether there is a tree.
+    pub fn exists(&self) -> bool {
+        list(&self.disk, &self.root()).is_ok_and(|it| !it.is_empty())
+    }
+
+    /// Returns the file of a place as things are, and whether a new entry stands there.
+    fn locate(&self, state: &mut State, tenant: Option<TenantId>, place: &Place) -> Io<PathBuf> {
+        let spot = spot(tenant, place);
+        let dir = spot.dirs.iter().fold(self.root(), |dir, it| dir.join(it));
+        let dir = match &spot.digits {
+            Some(digits) => state.fans.find(&self.disk, &dir, digits).at(&dir)?,
+            None => dir,
+        };
+        Ok(spot.file.iter().fold(dir.join(&spot.entry), |path, it| path.join(it)))
+    }
+
+    /// Makes room for the file of a place that is not there, and returns it.
+    fn make(
+        &self,
+        state: &mut State,
+        tenant: Option<TenantId>,
+        place: &Place,
+        work: &mut Work<D>,
+    ) -> Io<PathBuf> {
+        let spot = spot(tenant, place);
+        let base = spot.dirs.iter().fold(self.root(), |dir, it| dir.join(it));
+        self.disk.create_dir(&base).at(&base)?;
+        let is_old = spot.file.is_some() && {
+            let dir = self.locate(state, tenant, place)?;
+            !list(&self.disk, dir.parent().unwrap_or(&base)).at(&dir)?.is_empty()
+        };
+        if let Some(digits) = &spot.digits
+            && !work.renames.is_empty()
+            && state.fans.divides(&self.disk, &base, digits).at(&base)?
+        {
+            // What moves down must have its name already.
+            self.settle(work)?;
+        }
+        let dir = match &spot.digits {
+            Some(digits) if is_old => state.fans.find(&self.disk, &base, digits).at(&base)?,
+            Some(digits) => state.fans.place(&self.disk, &base, digits).at(&base)?,
+            None => base,
+        };
+        let entry = dir.join(&spot.entry);
+        match &spot.file {
+            Some(file) => {
+                self.disk.create_dir(&entry).at(&entry)?;
+                Ok(entry.join(file))
+            }
+            None => Ok(entry),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Io<Option<Vec<u8>>> {
+        let file = match self.disk.open(path, Access::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at(path),
+        };
+        let mut bytes = vec![0; file.len().at(path)? as usize];
+        let read = file.read_full_at(&mut bytes, 0).at(path)?;
+        bytes.truncate(read);
+        Ok(Some(bytes))
+    }
+
+    /// Gives a file a name that says that it is not of the tree any more.
+    fn quarantine(&self, path: &Path, why: &str) -> Io<Notice> {
+        let dir = path.parent().unwrap_or(path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let taken = list(&self.disk, dir).at(dir)?;
+        let free = |number: &u32| !taken.contains(&format!("{name}.damaged-{number}"));
+        let number = (1..).find(free).unwrap_or(u32::MAX);
+        let to = path.with_file_name(format!("{name}.damaged-{number}"));
+        self.disk.rename(path, &to).at(path)?;
+        let (path, to) = (path.display().to_string(), to.display().to_string());
+        Ok(Notice::Quarantined { path, to, why: why.into() })
+    }
+
+    /// Puts a document into a temporary file, unless its file says the same.
+    fn stage(&self, state: &mut State, document: &Document, work: &mut Work<D>) -> Io<()> {
+        let path = self.locate(state, document.tenant, &document.place)?;
+        let (mut unknown, mut is_new) = (Vec::new(), true);
+        if let Some(bytes) = self.read(&path)? {
+            match Envelope::read(&bytes) {
+                Ok(envelope) if envelope.says(document) => return Ok(()),
+                Ok(envelope) => {
+                    is_new = false;
+                    unknown = envelope.unknown;
+                }
+                Err(Wrong::Newer(found)) => {
+                    work.notices.push(Notice::Newer { path: path.display().to_string(), found });
+                    return Ok(());
+                }
+                Err(Wrong::Damaged(why)) => {
+                    is_new = false;
+                    work.notices.push(self.quarantine(&path, &why)?);
+                }
+            }
+        }
+        let path = match is_new {
+            true => self.make(state, document.tenant, &document.place, work)?,
+            false => path,
+        };
+        self.put(&path, &Envelope::of(document, unknown).write(), work)
+    }
+
+    /// Writes bytes that get their name once they are synced.
+    fn put(&self, path: &Path, bytes: &[u8], work: &mut Work<D>) -> Io<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let temporary = path.with_file_name(format!(".{name}.tmp"));
+        let file = match self.disk.create(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Of a write that a crash or a full disk ended.
+                self.disk.remove(&temporary).at(&temporary)?;
+                self.disk.create(&temporary)
+            }
+            other => other,
+        }
+        .at(&temporary)?;
+        // The same document twice in a batch is one file: the later one is there.
+        work.renames.insert(temporary.clone(), path.to_path_buf());
+        file.write_all_at(bytes, 0).at(&temporary)?;
+        work.wrote(file, path);
+        Ok(())
+    }
+
+    /// Lets lines go on their file.
+    fn append(&self, state: &mut State, lines: &Lines, work: &mut Work<D>) -> Io<()> {
+        let Lines { tenant, place, first, lines: bytes } = lines;
+        let mut path = self.locate(state, Some(*tenant), place)?;
+        let file = match self.disk.open(&path, Access::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                path = self.make(state, Some(*tenant), place, work)?;
+                self.disk.create(&path)
+            }
+            other => other,
+        }
+        .at(&path)?;
+        let end = lines::end_before(&file, *first).at(&path)?;
+        if let Place::Events { workflow, id, .. } = place {
+            let begins = (first - 1).is_multiple_of(TREE_FILE_RECORDS);
+            if !begins && end.last != Some(first - 1) {
+                let (tenant, workflow, id) = (*tenant, workflow.clone(), *id);
+                work.notices.push(Notice::Gap { tenant, workflow, id });
+                return Ok(());
+            }
+        }
+        if file.len().at(&path)? > end.offset {
+            file.truncate(end.offset).at(&path)?;
+        }
+        file.write_all_at(bytes, end.offset).at(&path)?;
+        work.wrote(file, &path);
+        Ok(())
+    }
+
+    /// Puts the tasks and incidents of an instance, and removes those that are no more.
+    fn ask(&self, state: &mut State, asks: &Asks, work: &mut Work<D>) -> Io<()> {
+        self.read_asking(state, asks.tenant)?;
+        let known = state.asking.get(&asks.tenant).and_then(|it| it.get(&asks.instance));
+        if known.is_none() && asks.documents.is_empty() {
+            return Ok(());
+        }
+        let before = known.cloned().unwrap_or_default();
+        let mut now = Vec::with_capacity(asks.documents.len());
+        for document in &asks.documents {
+            self.stage(state, document, work)?;
+            now.push(self.locate(state, document.tenant, &document.place)?);
+        }
+        // A directory that fanned out since has moved its entries; the name is what counts.
+        let names: Vec<_> = now.iter().filter_map(|it| it.file_name()).collect();
+        let gone = before.iter().filter(|it| !it.file_name().is_some_and(|it| names.contains(&it)));
+        for path in gone {
+            let path = self.moved(state, path)?;
+            self.remove(state, &path, work)?;
+        }
+        let asking = state.asking.entry(asks.tenant).or_default();
+        match now.is_empty() {
+            true => drop(asking.remove(&asks.instance)),
+            false => drop(asking.insert(asks.instance, now)),
+        }
+        Ok(())
+    }
+
+    /// Returns where a task or incident stands now.
+    fn moved(&self, state: &mut State, path: &Path) -> Io<PathBuf> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(digits) = path::digits_of(&name) else { return Ok(path.to_path_buf()) };
+        let mut base = path.parent().unwrap_or(path);
+        while base.file_name().is_some_and(|it| path::is_fan_name(&it.to_string_lossy())) {
+            base = base.parent().unwrap_or(base);
+        }
+        Ok(state.fans.find(&self.disk, base, &digits).at(base)?.join(name))
+    }
+
+    /// Learns which tasks and incidents the tree shows as open.
+    fn read_asking(&self, state: &mut State, tenant: TenantId) -> Io<()> {
+        if state.asking.contains_key(&tenant) {
+            return Ok(());
+        }
+        let mut found: HashMap<InstanceId, Vec<PathBuf>> = HashMap::new();
+        let home = self.root().join(tenant.to_string());
+        let mut dirs = vec![home.join("tasks"), home.join("incidents")];
+        while let Some(dir) = dirs.pop() {
+            for name in list(&self.disk, &dir).at(&dir)? {
+                if path::is_fan_name(&name) {
+                    dirs.push(dir.join(&name));
+                } else if path::digits_of(&name).is_some()
+                    && let Some(Ok(id)) = name.get(..36).map(str::parse)
+                {
+                    found.entry(id).or_default().push(dir.join(&name));
+                }
+            }
+        }
+        state.asking.insert(tenant, found);
+        Ok(())
+    }
+
+    /// Brings the list of tenants up to date.
+    fn name_tenants(&self, state: &mut State, batch: &Batch, work: &mut Work<D>) -> Io<()> {
+        let known = match state.tenants.take() {
+            Some(known) => known,
+            None => {
+                let names = list(&self.disk, &self.root()).at(&self.root())?;
+                names.iter().filter_map(|it| it.parse().ok()).collect()
+            }
+        };
+        let documents = batch.documents.iter().filter_map(|it| it.tenant);
+        let lines = batch.lines.iter().map(|it| it.tenant);
+        let named: BTreeSet<TenantId> =
+            known.iter().copied().chain(documents).chain(lines).collect();
+        if named.is_empty() {
+            state.tenants = Some(named);
+            return Ok(());
+        }
+        self.stage(state, &tenants_document(&named), work)?;
+        state.tenants = Some(named);
+        Ok(())
+    }
+
+    /// Removes an entry, if it is there.
+    fn remove(&self, state: &mut State, path: &Path, work: &mut Work<D>) -> Io<()> {
+        match self.disk.remove(path) {
+            Ok(()) => state.fans.removed(path.parent().unwrap_or(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).at(path),
+        }
+        work.touched(path);
+        Ok(())
+    }
+
+    /// Removes everything that shows an instance of a tenant. The names of workflows are those of
+    /// directories: who asks may not know them any more.
+    fn forget_one(
+        &self,
+        state: &mut State,
+        (tenant, instance): (TenantId, InstanceId),
+        work: &mut Work<D>,
+    ) -> Io<()> {
+        self.ask(state, &Asks { tenant, instance, documents: Vec::new() }, work)?;
+        let digits = instance.0.simple().to_string();
+        let home = self.root().join(tenant.to_string());
+        for base in self.workflow_dirs(&home.join("workflows"))? {
+            let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
+            self.remove(state, &dir.join(format!("{instance}.json")), work)?;
+        }
+        for base in self.workflow_dirs(&home.join("events"))? {
+            let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
+            let entry = dir.join(instance.to_string());
+            for name in list(&self.disk, &entry).at(&entry)? {
+                let file = entry.join(name);
+                self.disk.remove(&file).at(&file)?;
+            }
+            match self.disk.remove_dir(&entry) {
+                Ok(()) => state.fans.removed(&dir),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).at(&entry),
+            }
+            work.touched(&entry);
+        }
+        Ok(())
+    }
+
+    fn workflow_dirs(&self, dir: &Path) -> Io<Vec<PathBuf>> {
+        let names = list(&self.disk, dir).at(dir)?;
+        let is_workflow = |it: &&String| path::is_dir_name(it) && !path::is_reserved(it);
+        Ok(names.iter().filter(is_workflow).map(|it| dir.join(it)).collect())
+    }
+
+    /// Makes durable what was written, and gives documents their names.
+    fn settle(&self, work: &mut Work<D>) -> Io<()> {
+        let root = self.root();
+        let is_many = work.is_many() || work.dirs.len() > SINGLY_MAX;
+        if is_many {
+            self.disk.sync_all(&root).at(&root)?;
+        } else {
+            for (file, path) in &work.files {
+                file.sync().at(path)?;
+            }
+        }
+        work.files.clear();
+        for (from, to) in std::mem::take(&mut work.renames) {
+            self.disk.rename(&from, &to).at(&to)?;
+        }
+        if is_many {
+            return self.disk.sync_all(&root).at(&root);
+        }
+        // A file's directory may be new as well, and so may the ones above it.
+        let dirs: BTreeSet<&Path> = work
+            .dirs
+            .iter()
+            .flat_map(|dir| dir.ancestors().take_while(|it| it.starts_with(&self.data)))
+            .collect();
+        for dir in dirs.into_iter().rev() {
+            self.disk.sync_dir(dir).at(dir)?;
+        }
+        work.dirs.clear();
+        Ok(())
+    }
+
+    fn write_all(&self, state: &mut State, batch: &Batch, work: &mut Work<D>) -> Io<()> {
+        let root = self.root();
+        self.disk.create_dir(&root).at(&root)?;
+        for lines in &batch.lines {
+            self.append(state, lines, work)?;
+        }
+        for document in &batch.documents {
+            self.stage(state, document, work)?;
+        }
+        for asks in &batch.asks {
+            self.ask(state, asks, work)?;
+        }
+        self.name_tenants(state, batch, work)?;
+        if work.has_any() {
+            self.settle(work)?;
+        }
+        let mut last = Work::default();
+        self.stage(state, &progress_document(batch.position), &mut last)?;
+        if last.has_any() {
+            self.settle(&mut last)?;
+        }
+        work.notices.append(&mut last.notices);
+        Ok(())
+    }
+}
+
+impl<D: Disk> Tree for DiskTree<D> {
+    fn position(&self) -> Result<Position, TreeError> {
+        let path = self.locate(&mut self.lock(), None, &Place::Progress)?;
+        let Some(bytes) = self.read(&path)? else { return Ok(0) };
+        match Envelope::read(&bytes) {
+            Ok(envelope) => Ok(envelope::number_of(&envelope.body, "position").unwrap_or(0)),
+            Err(Wrong::Newer(found)) => {
+                Err(TreeError::Newer { path: path.display().to_string(), found, known: FORMAT })
+            }
+            // The next write moves it aside and says so.
+            Err(Wrong::Damaged(_)) => Ok(0),
+        }
+    }
+
+    fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError> {
+        // Before anything is touched: a newer release may keep the tree in another way.
+        self.position()?;
+        let state = &mut *self.lock();
+        let mut work = Work::default();
+        match self.write_all(state, batch, &mut work) {
+            Ok(()) => Ok(work.notices),
+            Err(error) => {
+                // Half of it may have happened; it is read from the directories again.
+                state.fans.forget();
+                state.tenants = None;
+                state.asking.clear();
+                for temporary in work.renames.keys() {
+                    // Frees space on a full disk; what stays is removed by the next write.
+                    let _ = self.disk.remove(temporary);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        // Before anything is touched: a newer release may keep the tree in another way.
+        self.position()?;
+        let state = &mut *self.lock();
+        let mut work = Work::default();
+        let mut all = instances.iter();
+        let forgotten = all.try_for_each(|it| self.forget_one(state, *it, &mut work));
+        let forgotten = match forgotten {
+            Ok(()) if work.has_any() => self.settle(&mut work),
+            other => other,
+        };
+        if forgotten.is_err() {
+            state.fans.forget();
+            state.asking.clear();
+        }
+        forgotten
+    }
+
+    fn set_aside(&self) -> Result<String, TreeError> {
+        let state = &mut *self.lock();
+        state.fans.forget();
+        state.tenants = None;
+        state.asking.clear();
+        let taken = list(&self.disk, &self.data).at(&self.data)?;
+        let free = |number: &u32| !taken.contains(&format!("{TREE_DIR}.stale-{number}"));
+        let number = (1..).find(free).unwrap_or(u32::MAX);
+        let to = self.data.join(format!("{TREE_DIR}.stale-{number}"));
+        self.disk.rename(&self.root(), &to).at(&to)?;
+        self.disk.sync_dir(&self.data).at(&self.data)?;
+        Ok(to.display().to_string())
+    }
+}
+
+impl<D: Disk> fmt::Debug for DiskTree<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskTree").field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+/// What a write has to make durable.
+struct Work<D: Disk> {
+    /// Files, as long as they are few.
+    files: Vec<(D::File, PathBuf)>,
+    count: usize,
+    renames: BTreeMap<PathBuf, PathBuf>,
+    dirs: BTreeSet<PathBuf>,
+    notices: Vec<Notice>,
+}
+
+impl<D: Disk> Default for Work<D> {
+    fn default() -> Self {
+        let (files, renames) = (Vec::new(), BTreeMap::new());
+        Work { files, count: 0, renames, dirs: BTreeSet::new(), notices: Vec::new() }
+    }
+}
+
+impl<D: Disk> Work<D> {
+    fn wrote(&mut self, file: D::File, path: &Path) {
+        self.count += 1;
+        match self.is_many() {
+            true => self.files.clear(),
+            false => self.files.push((file, path.to_path_buf())),
+        }
+        self.touched(path);
+    }
+
+    fn touched(&mut self, path: &Path) {
+        if !self.is_many() {
+            self.dirs.extend(path.parent().map(Path::to_path_buf));
+        }
+    }
+
+    fn is_many(&self) -> bool {
+        self.count > SINGLY_MAX
+    }
+
+    fn has_any(&self) -> bool {
+        self.count > 0 || !self.dirs.is_empty()
+    }
+}
+
+fn progress_document(position: Position) -> Document {
+    Document {
+        tenant: None,
+        place: Place::Progress,
+        version: 1,
+        seq: position,
+        updated_at: None,
+        body: format!(r#"{{"position":{position}}}"#).into_bytes(),
+    }
+}
+
+/// Nothing is recorded about tenants yet but that they have records.
+fn tenants_document(tenants: &BTreeSet<TenantId>) -> Document {
+    let entry = |it: &TenantId| (it.to_string(), serde_json::json!({ "status": "active" }));
+    let entries: serde_json::Map<String, serde_json::Value> = tenants.iter().map(entry).collect();
+    let count = tenants.len() as u64;
+    Document {
+        tenant: None,
+        place: Place::Tenants,
+        version: count,
+        seq: count,
+        updated_at: None,
+        body: serde_json::json!({ "count": count, "tenants": entries }).to_string().into_bytes(),
+    }
+}
+
+/// A result of the tree.
+type Io<T> = Result<T, TreeError>;
+
+/// Says where the system refused; a full disk stays recognisable.
+trait At<T> {
+    fn at(self, path: &Path) -> Io<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Io<T> {
+        self.map_err(|error| match is_full(&error) {
+            true => TreeError::Full,
+            false => TreeError::Failed(format!("`{}`: {error}", path.display()).into()),
+        })
+    }
+}
