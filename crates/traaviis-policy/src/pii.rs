@@ -2,7 +2,7 @@
 //!
 //! Rules only, no model: patterns with check digits ([`checks`], [`numbers`], [`tokens`]), the key
 //! under which a text stands ([`keys`]), and words for people and places ([`names`]). A finding
-//! says what, where and how certainly; [`redact`] replaces what is found.
+//! says what, where and how certainly; [`redact()`] replaces what is found.
 //!
 //! Invariants: the work grows with the length of the text; redacting what is redacted changes
 //! nothing; the shape of a JSON value stays; ids and times of the platform are no findings.

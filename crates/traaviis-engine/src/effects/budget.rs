@@ -5,7 +5,7 @@
 //! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
 //!   budget that lacks says what else follows ([`OnExceeded`]).
 //! - What undoes is charged and never refused; nothing may stay half done for want of budget.
-//! - Money and tokens are estimated ([`cost`](crate::cost)). A call that takes `max_tokens` is
+//! - Money and tokens are estimated ([`crate::cost`]). A call that takes `max_tokens` is
 //!   given fewer before it is refused.
 
 use traaviis_model::{
