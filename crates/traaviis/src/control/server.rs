@@ -1,8 +1,11 @@
 //! Answers questions while `run --data` holds the directory.
 //!
 //! One thread accepts, one thread per connection answers, at most [`CONNECTIONS_MAX`] at once.
-//! Invariant: the socket is served only while this process holds the directory's lock, so an old
-//! socket file can be replaced without asking.
+//!
+//! Invariants: the socket is served only while this process holds the directory's lock, so an old
+//! socket file can be replaced without asking. A question that was begun is answered before the
+//! runtime behind it ends, so nobody is told of a change that it was refused; one that comes later
+//! changes nothing.
 
 use std::{
     fs,
@@ -13,7 +16,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -32,13 +35,62 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may stay silent.
 const IDLE_SECS_MAX: u64 = 60;
 
+/// How long the end of the process waits for answers that were begun. Longer takes only who waits
+/// for what follows a change, and that one learns that the process has ended.
+const ANSWERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Answers one question.
 pub type Answer = dyn Fn(Request) -> Result<serde_json::Value, Failure> + Send + Sync;
 
-/// The open socket; removed when dropped.
+/// The open socket; removed when dropped, which waits for the answers that were begun.
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    answers: Arc<Answers>,
+}
+
+/// The answers that are on their way.
+#[derive(Debug, Default)]
+struct Answers {
+    state: Mutex<AnswersState>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct AnswersState {
+    begun: usize,
+    ending: bool,
+}
+
+impl Answers {
+    /// Runs `answer`, unless the process is ending.
+    fn during<T>(&self, answer: impl FnOnce(Option<Failure>) -> T) -> T {
+        let refused = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.begun += 1;
+            state.ending.then(|| Failure::finding("stopping", "the process is stopping; try again"))
+        };
+        let _begun = Begun(self);
+        answer(refused)
+    }
+
+    /// Begins nothing more, and waits for what was begun.
+    fn end(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ending = true;
+        let waited = self.ended.wait_timeout_while(state, ANSWERS_WAIT, |it| it.begun > 0);
+        drop(waited);
+    }
+}
+
+/// Counts an answer as ended however it ends.
+struct Begun<'a>(&'a Answers);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).begun -= 1;
+        self.0.ended.notify_all();
+    }
 }
 
 impl Server {
@@ -52,14 +104,15 @@ impl Server {
         let listener = UnixListener::bind(&fresh)?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
         fs::rename(&fresh, &path)?;
-        let open = Arc::new(AtomicUsize::new(0));
+        let (open, answers) = (Arc::new(AtomicUsize::new(0)), Arc::<Answers>::default());
+        let begun = Arc::clone(&answers);
         thread::Builder::new().name("control".into()).spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { continue };
-                accept(stream, &answer, &open);
+                accept(stream, &answer, &open, &begun);
             }
         })?;
-        Ok(Server { path })
+        Ok(Server { path, answers })
     }
 }
 
@@ -67,6 +120,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // The next process replaces a socket that stays behind.
         let _ = fs::remove_file(&self.path);
+        self.answers.end();
     }
 }
 
@@ -77,17 +131,22 @@ fn remove_if_present(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn accept(stream: UnixStream, answer: &Arc<Answer>, open: &Arc<AtomicUsize>) {
+fn accept(
+    stream: UnixStream,
+    answer: &Arc<Answer>,
+    open: &Arc<AtomicUsize>,
+    answers: &Arc<Answers>,
+) {
     if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         open.fetch_sub(1, Ordering::Relaxed);
         let busy = Failure::finding("busy", "too many commands at once; try again");
         let _ = write_reply(&stream, Err(busy));
         return;
     }
-    let (answer, guard) = (Arc::clone(answer), Arc::clone(open));
+    let (answer, guard, answers) = (Arc::clone(answer), Arc::clone(open), Arc::clone(answers));
     let spawned = thread::Builder::new().name("control-client".into()).spawn(move || {
         // Whoever hangs up gets no answer; that is theirs to notice.
-        let _ = converse(&stream, &*answer);
+        let _ = converse(&stream, &*answer, &answers);
         guard.fetch_sub(1, Ordering::Relaxed);
     });
     if spawned.is_err() {
@@ -95,7 +154,7 @@ fn accept(stream: UnixStream, answer: &Arc<Answer>, open: &Arc<AtomicUsize>) {
     }
 }
 
-fn converse(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
+fn converse(stream: &UnixStream, answer: &Answer, answers: &Answers) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(IDLE_SECS_MAX)))?;
     stream.set_write_timeout(Some(Duration::from_secs(IDLE_SECS_MAX)))?;
     let mut reader = BufReader::new(stream);
@@ -105,7 +164,13 @@ fn converse(stream: &UnixStream, answer: &Answer) -> std::io::Result<()> {
         if line.last() != Some(&b'\n') {
             return Ok(()); // hung up, or a line longer than any question
         }
-        write_reply(stream, read_request(&line).and_then(answer))?;
+        answers.during(|refused| {
+            let result = match refused {
+                Some(failure) => Err(failure),
+                None => read_request(&line).and_then(answer),
+            };
+            write_reply(stream, result)
+        })?;
     }
 }
 
@@ -141,6 +206,35 @@ fn read_request(line: &[u8]) -> Result<Request, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The answer to the command that ends the only run of a process comes before its end.
+    #[test]
+    fn the_end_waits_for_answers_that_were_begun_and_begins_none() {
+        let answers = Arc::<Answers>::default();
+        let (begun, told) = std::sync::mpsc::channel();
+        let (go_on, waits) = std::sync::mpsc::channel();
+        let slow = Arc::clone(&answers);
+        let answering = thread::spawn(move || {
+            slow.during(|refused| {
+                begun.send(()).unwrap();
+                waits.recv().unwrap();
+                refused.is_none()
+            })
+        });
+        told.recv().unwrap();
+        let ended = Arc::clone(&answers);
+        let ending = thread::spawn(move || {
+            ended.end();
+            ended.state.lock().unwrap().begun
+        });
+        while !answers.state.lock().unwrap().ending {
+            thread::yield_now();
+        }
+        assert_eq!(answers.during(|refused| refused.unwrap().code), "stopping");
+        go_on.send(()).unwrap();
+        assert!(answering.join().unwrap(), "begun before the end");
+        assert_eq!(ending.join().unwrap(), 0, "the end came after the answer");
+    }
 
     #[test]
     fn another_version_is_refused_before_the_question_is_read() {
