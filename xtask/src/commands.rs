@@ -93,7 +93,7 @@ fn command_reference() -> Result<String, Error> {
     Ok(page)
 }
 
-/// Adds what a command says of itself; one that only groups others leads to those.
+/// Adds what a command says of itself, unless it only groups others, and then what those say.
 fn describe(command: &[&str], page: &mut String) -> Result<(), Error> {
     let help = traaviis(&[command, &["--help"]].concat())?;
     let inner: Vec<&str> = help
@@ -104,13 +104,15 @@ fn describe(command: &[&str], page: &mut String) -> Result<(), Error> {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
-    for name in &inner {
-        describe(&[command, &[*name]].concat(), page)?;
-    }
-    if inner.is_empty() {
+    let mut usage =
+        help.lines().skip_while(|it| !it.starts_with("Usage:")).take_while(|it| !it.is_empty());
+    if usage.any(|it| !it.contains("<COMMAND>")) {
         let name = command.join(" ");
         let help = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         *page += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim());
+    }
+    for name in &inner {
+        describe(&[command, &[*name]].concat(), page)?;
     }
     Ok(())
 }
