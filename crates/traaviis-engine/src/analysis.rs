@@ -1,8 +1,9 @@
-//! What a workflow that compiles probably gets wrong: the warnings W201 to W211.
+//! What a workflow that compiles probably gets wrong: the warnings W201 to W212.
 //!
 //! Each group of findings is a file: states ([`reach`], [`waiting`]), candidates ([`choice`] over
-//! the sets of [`guard`]), effects ([`effects`], [`paid`]), events ([`events`]) and personal data
-//! ([`personal`]). Most of them read one [`Chart`], the compiled states beside those as written.
+//! the sets of [`guard`]), effects ([`effects`], [`paid`], [`tasks`]), events ([`events`]) and
+//! personal data ([`personal`]). Most of them read one [`Chart`], the compiled states beside those
+//! as written.
 //!
 //! Invariants: a finding is reported only where the document alone proves it, so nothing that data
 //! or a peer decides is guessed; one cause gives one finding; the work grows with the length of the
@@ -21,6 +22,8 @@ mod choice;
 mod effects;
 
 mod paid;
+
+mod tasks;
 
 mod events;
 
@@ -42,6 +45,7 @@ pub(crate) fn analyse(machine: &Machine) -> Vec<Diagnostic> {
     choice::check(&chart, &mut found);
     effects::check(&chart, &mut found);
     paid::check(machine.definition(), &mut found);
+    tasks::check(machine.definition(), &mut found);
     events::check(&chart, &mut found);
     personal::check(&chart, &mut found);
     waiting::check(&chart, &mut found);

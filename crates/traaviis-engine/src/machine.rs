@@ -32,7 +32,8 @@ use traaviis_model::{
 use crate::expr::{Expr, Template};
 pub(crate) use compile::nearest;
 pub use effect::{
-    CallParams, CaseTest, EffectDef, EffectKind, RetryDef, SignalDef, SpawnDef, TaskDef,
+    CallParams, CaseTest, EffectDef, EffectKind, ReminderDef, RetryDef, SignalDef, SpawnDef,
+    TaskDef,
 };
 pub use grant::Granted;
 pub(crate) use grant::reached;

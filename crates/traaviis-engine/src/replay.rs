@@ -155,12 +155,14 @@ fn begin(
     first: &Record,
     context: &StepContext,
 ) -> Option<Result<Step, Rejection>> {
-    let Body::Created { input, correlation, lineage, tags, labels, .. } = &first.body else {
+    let Body::Created { input, correlation, lineage, tags, labels, created_by, .. } = &first.body
+    else {
         return None;
     };
     let ctx = TenantCtx::of_record(&first.header);
     let marks = Some(Marks { tags: tags.clone(), labels: labels.clone() });
-    let birth = Birth { lineage: lineage.clone(), correlation: correlation.clone(), marks };
+    let (lineage, correlation) = (lineage.clone(), correlation.clone());
+    let birth = Birth { lineage, correlation, marks, created_by: created_by.clone() };
     Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
 }
 
@@ -326,6 +328,9 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         }
         Body::Tagged { add, remove } => {
             Input::Operate(Operation::Tag { add: add.clone(), remove: remove.clone() })
+        }
+        Body::IncidentAssigned { incident, to } => {
+            Input::Operate(Operation::Assign { incident: *incident, to: to.clone() })
         }
         Body::IncidentOpened { held: Some(held), .. } => crate::step::input_of((**held).clone()),
         _ => Input::Continue,

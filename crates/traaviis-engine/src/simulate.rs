@@ -55,16 +55,18 @@ impl<'m> Simulation<'m> {
         Simulation::begin(machine, begun, now, None)
     }
 
-    /// As [`Simulation::start`], for somebody who watches the guards.
+    /// As [`Simulation::start`], by somebody, and for somebody who watches the guards.
     pub fn start_watched(
         machine: &'m Machine,
         ctx: &TenantCtx,
         id: InstanceId,
         input: Value,
+        by: Actor,
         now: Timestamp,
         watch: &'m dyn GuardWatch,
     ) -> Result<Simulation<'m>, Rejection> {
-        let begun = start_watched(machine, ctx, id, input, &context(now), watch)?;
+        let context = StepContext { actor: by, ..context(now) };
+        let begun = start_watched(machine, ctx, id, input, &context, watch)?;
         Simulation::begin(machine, begun, now, Some(watch))
     }
 
@@ -96,9 +98,10 @@ impl<'m> Simulation<'m> {
     }
 
     /// Does something by hand, after the timers that are due now; a refusal changes nothing.
-    pub fn operate(&mut self, operation: Operation) -> Result<(), Rejection> {
+    pub fn operate_as(&mut self, operation: Operation, by: Actor) -> Result<(), Rejection> {
         self.fire_until(self.now)?;
-        self.feed(Input::Operate(operation))
+        let step = self.decide_as(Input::Operate(operation), by)?;
+        self.took(step)
     }
 
     /// Answers an incident, after the timers that are due now; a refusal changes nothing.
@@ -257,7 +260,11 @@ impl<'m> Simulation<'m> {
     }
 
     fn decide(&self, input: Input) -> Result<Step, Rejection> {
-        let context = context(self.now);
+        self.decide_as(input, Actor::local())
+    }
+
+    fn decide_as(&self, input: Input, by: Actor) -> Result<Step, Rejection> {
+        let context = StepContext { actor: by, ..context(self.now) };
         match self.watch {
             None => step(self.machine, &self.snapshot, input, &context),
             Some(watch) => step_watched(self.machine, &self.snapshot, input, &context, watch),

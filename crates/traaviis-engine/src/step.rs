@@ -138,6 +138,8 @@ pub struct Birth {
     pub correlation: Option<Text>,
     /// Tags and labels; none means those of the workflow.
     pub marks: Option<Marks>,
+    /// Who started it, as `kind:id`; none means whoever acts.
+    pub created_by: Option<Text>,
 }
 
 /// What a step decided.

@@ -167,13 +167,14 @@ fn steps(world: &mut World<'_>, test: &TestCase, class: &ClassOf<'_>) -> Result<
             TestStepKind::Send { event, data, refused } => {
                 world.send(event, data, refused.as_ref(), &step.pointer)?;
             }
-            TestStepKind::CompleteTask { task, outcome, form, comment, refused } => {
+            TestStepKind::CompleteTask { task, outcome, form, comment, by, refused } => {
                 let act = TaskAct::Decide {
                     outcome: outcome.clone(),
                     form: form.clone(),
                     comment: comment.clone(),
                 };
-                world.act_on_task(task, act, refused.as_ref(), &step.pointer)?;
+                let by = world::person(by.as_ref());
+                world.act_on_task(task, act, by, refused.as_ref(), &step.pointer)?;
             }
             TestStepKind::Resolve { effect, answer, refused } => {
                 world.resolve(effect, answer, refused.as_ref(), &step.pointer)?;

@@ -6,7 +6,8 @@
 //! `give-up PATH` (answers), `again [new|paused]`, `leave-out PATH JSON` (an instance that failed
 //! goes on), `fork|fork-live|fork-paused [SEQ]` (the script goes on with the fork),
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
-//! `decide PATH OUTCOME [FORM]`, `ended PATH STATUS [JSON]` (the child of a node).
+//! `decide PATH OUTCOME [FORM]`, `assign SEQ NAME`, `by NAME` (who acts from here on; as the
+//! first line also who starts it), `ended PATH STATUS [JSON]` (the child of a node).
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
@@ -38,7 +39,7 @@ use traaviis_model::{
     Actor, Body, DeliveryClass, EffectError, InstanceId, Record, Snapshot, Span, TenantCtx, Text,
     Timestamp, Value,
     document::{self, Format},
-    record::{Ending, Operation, Results, Status, TaskAct},
+    record::{ActorKind, Ending, Operation, Results, Status, TaskAct},
 };
 
 use crate::{
@@ -67,7 +68,9 @@ pub(crate) fn check(body: &str, script: &str, expected: Expect) {
 
 pub(crate) fn trace(body: &str, script: &str, input: Value) -> String {
     let machine = machine(&with_head(body));
-    let mut world = World::new(&machine, input);
+    let first = script.trim_start().lines().next().unwrap_or_default();
+    let by = first.strip_prefix("by ").map_or_else(Actor::local, person);
+    let mut world = World::started_by(by, &machine, input);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         world.line(line);
     }
@@ -83,12 +86,21 @@ struct World<'m> {
     records: Vec<Record>,
     requests: VecDeque<Request>,
     now: Timestamp,
+    by: Actor,
     out: String,
+}
+
+fn person(name: &str) -> Actor {
+    Actor { kind: ActorKind::User, id: name.trim().into() }
 }
 
 impl<'m> World<'m> {
     fn new(machine: &'m Machine, input: Value) -> World<'m> {
-        let context = context(Timestamp(0));
+        World::started_by(Actor::local(), machine, input)
+    }
+
+    fn started_by(by: Actor, machine: &'m Machine, input: Value) -> World<'m> {
+        let context = StepContext { actor: by.clone(), ..context(Timestamp(0)) };
         let id = InstanceId(uuid::Uuid::from_u128(7));
         let begun = start(machine, &TenantCtx::for_test(9), id, input, &context)
             .unwrap_or_else(|why| panic!("{why}"));
@@ -98,6 +110,7 @@ impl<'m> World<'m> {
             records: Vec::new(),
             requests: VecDeque::new(),
             now: Timestamp(0),
+            by,
             out: "> start\n".into(),
         };
         world.took(begun);
@@ -205,6 +218,11 @@ impl<'m> World<'m> {
                 let (add, remove) = (of('+').map(Text::from), of('-').map(Text::from));
                 Input::Operate(Operation::Tag { add: add.collect(), remove: remove.collect() })
             }
+            "assign" => {
+                let (incident, to) = (path.parse().expect(path), Some(tail.into()));
+                Input::Operate(Operation::Assign { incident, to })
+            }
+            "by" => return self.by = person(rest),
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
             time => {
@@ -248,7 +266,8 @@ impl<'m> World<'m> {
     }
 
     fn feed(&mut self, input: Input) {
-        match step(self.machine, &self.snapshot, input, &context(self.now)) {
+        let context = StepContext { actor: self.by.clone(), ..context(self.now) };
+        match step(self.machine, &self.snapshot, input, &context) {
             Ok(step) => {
                 self.took(step);
                 self.go_on();
@@ -370,6 +389,11 @@ fn show(body: &Body) -> Option<String> {
         Body::TaskClaimed { path, by, .. } => format!("claimed {path} {by}"),
         Body::TaskReleased { path, .. } => format!("released {path}"),
         Body::TaskDecided { path, .. } => format!("decided {path}"),
+        Body::TaskReminded { path, number, .. } => format!("reminded {path} {number}"),
+        Body::TaskEscalated { path, to, .. } => format!("escalated {path} {to}"),
+        Body::IncidentAssigned { incident, to } => {
+            format!("assigned {incident} {}", to.as_deref().unwrap_or("nobody"))
+        }
         Body::TaskExpired { path, .. } => format!("expired {path}"),
         Body::Paused { .. } => "paused".into(),
         Body::Resumed { .. } => "resumed".into(),

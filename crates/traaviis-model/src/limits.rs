@@ -55,6 +55,15 @@ pub const LOOP_ITERATIONS_MAX: u64 = 10_000;
 pub const SIGNALS_MAX: u64 = 1_000;
 /// People that one task asks.
 pub const TASK_QUORUM_MAX: u64 = 100;
+/// Times that people are reminded of one task; more is noise, and each is a timer.
+pub const TASK_REMINDERS_MAX: usize = 20;
+/// Things attached to one task: a person looks at each.
+pub const TASK_ATTACHMENTS_MAX: usize = 20;
+/// Bytes of everything attached to one task, until large values live in blobs; it stays in memory
+/// with the instance for as long as nobody answers.
+pub const TASK_ATTACHMENTS_BYTES_MAX: usize = 256 << 10;
+/// Characters of the name of whoever looks after an incident.
+pub const ASSIGNEE_CHARS_MAX: usize = 128;
 /// Calls or tokens of one budget: whoever needs more needs no budget.
 pub const BUDGET_COUNT_MAX: u64 = 1_000_000_000_000;
 /// Money of one budget, in millionths of a US dollar: a million dollars.

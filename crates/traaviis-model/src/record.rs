@@ -114,6 +114,11 @@ pub enum ActorKind {
 }
 
 impl Actor {
+    /// Returns the actor as records name it: `kind:id`.
+    pub fn text(&self) -> Text {
+        format!("{}:{}", self.kind.as_str(), self.id).into()
+    }
+
     /// Whoever runs the command line on this machine.
     pub fn local() -> Actor {
         Actor { kind: ActorKind::User, id: "local".into() }
@@ -236,6 +241,22 @@ pub enum TimerKind {
         /// Node.
         path: Text,
     },
+    /// People who have not answered a task are told of it again.
+    Reminder {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Which reminder of the task, from 1.
+        number: u32,
+    },
+    /// More people are asked about a task that nobody has answered.
+    Escalation {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+    },
     /// The limit of a tree that only cleans up.
     Cleanup {
         /// Tree.
@@ -250,9 +271,17 @@ impl TimerKind {
             TimerKind::Delay { tree, .. }
             | TimerKind::Retry { tree, .. }
             | TimerKind::Deadline { tree, .. }
+            | TimerKind::Reminder { tree, .. }
+            | TimerKind::Escalation { tree, .. }
             | TimerKind::Cleanup { tree } => Some(*tree),
             TimerKind::After { .. } | TimerKind::Raise { .. } => None,
         }
+    }
+
+    /// Says whether the instance can go on by this timer; those that only tell people something
+    /// change nothing.
+    pub fn moves(&self) -> bool {
+        !matches!(self, TimerKind::Reminder { .. } | TimerKind::Escalation { .. })
     }
 
     /// Says whether the timer belongs to a node of a tree.
@@ -260,7 +289,9 @@ impl TimerKind {
         match self {
             TimerKind::Delay { tree, path }
             | TimerKind::Retry { tree, path }
-            | TimerKind::Deadline { tree, path } => *tree == of && **path == *node,
+            | TimerKind::Deadline { tree, path }
+            | TimerKind::Reminder { tree, path, .. }
+            | TimerKind::Escalation { tree, path } => *tree == of && **path == *node,
             TimerKind::After { .. } | TimerKind::Raise { .. } | TimerKind::Cleanup { .. } => false,
         }
     }
@@ -373,6 +404,14 @@ pub enum Operation {
         path: Text,
         /// What to do.
         act: TaskAct,
+    },
+    /// Gives an open incident to somebody, or to nobody in particular.
+    Assign {
+        /// Number of the record that opened the incident.
+        incident: Seq,
+        /// Who looks after it from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Text>,
     },
     /// Goes on with another version.
     Upgrade {
@@ -502,6 +541,10 @@ pub enum Body {
         /// Facts about it for people, by name.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<Text, Value>,
+        /// Who started it, as `kind:id`; that of the parent for a child. Absent in histories from
+        /// before it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        created_by: Option<Text>,
     },
     /// An event was taken.
     EventReceived {
@@ -859,6 +902,24 @@ pub enum Body {
         /// The answer with who gave it and when: `{outcome, form, by, at, comment}`.
         decision: Value,
     },
+    /// People who have not answered a task were told of it again.
+    TaskReminded {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Which reminder of the task, from 1.
+        number: u32,
+    },
+    /// Nobody answered a task for a while, so more people are asked.
+    TaskEscalated {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// Who is asked besides, as in `assignees`.
+        to: Value,
+    },
     /// Nobody answered a task in time.
     TaskExpired {
         /// Tree.
@@ -895,6 +956,14 @@ pub enum Body {
         /// What could not be taken.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         held: Option<Box<Held>>,
+    },
+    /// Somebody, or nobody in particular, looks after an incident from now on.
+    IncidentAssigned {
+        /// Number of the record that opened it.
+        incident: Seq,
+        /// Who.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Text>,
     },
     /// A person decided, or the question is gone.
     IncidentResolved {
@@ -1051,6 +1120,8 @@ impl Body {
             | Body::TaskClaimed { tree, path, .. }
             | Body::TaskReleased { tree, path }
             | Body::TaskDecided { tree, path, .. }
+            | Body::TaskReminded { tree, path, .. }
+            | Body::TaskEscalated { tree, path, .. }
             | Body::BudgetSettled { tree, path, .. }
             | Body::TaskExpired { tree, path } => Some((*tree, path)),
             Body::BudgetReserved(it) => Some((it.tree, &it.path)),
@@ -1102,6 +1173,8 @@ impl Body {
             Body::TaskClaimed { .. } => "task_claimed",
             Body::TaskReleased { .. } => "task_released",
             Body::TaskDecided { .. } => "task_decided",
+            Body::TaskReminded { .. } => "task_reminded",
+            Body::TaskEscalated { .. } => "task_escalated",
             Body::TaskExpired { .. } => "task_expired",
             Body::Paused { .. } => "paused",
             Body::Resumed { .. } => "resumed",
@@ -1115,6 +1188,7 @@ impl Body {
             Body::EffectRecalled { .. } => "effect_recalled",
             Body::Retried(_) => "retried",
             Body::IncidentOpened { .. } => "incident_opened",
+            Body::IncidentAssigned { .. } => "incident_assigned",
             Body::IncidentResolved { .. } => "incident_resolved",
             Body::CancelRequested { .. } => "cancel_requested",
             Body::Completing { .. } => "completing",

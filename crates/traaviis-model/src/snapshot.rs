@@ -72,6 +72,9 @@ pub struct Snapshot {
     /// Facts about it for people, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<Text, Value>,
+    /// Who started it, as `kind:id`; absent in histories from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Text>,
     /// Where it comes from, when it is a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Box<Origin>>,
@@ -165,6 +168,12 @@ pub struct Incident {
     /// What could not be taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Box<Held>>,
+    /// Number of the record that opened it; 0 in checkpoints from before it was kept.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub opened: Seq,
+    /// Who looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<Text>,
 }
 
 /// An effect tree that still runs.
@@ -284,6 +293,19 @@ impl Node {
     pub fn is_task(&self) -> bool {
         matches!(&*self.kind, "human_task" | "approval")
     }
+
+    /// Returns whom a task asks: its assignees, and those it was escalated to.
+    pub fn asked(&self) -> Value {
+        let assignees = self.input.get("assignees").cloned().unwrap_or_default();
+        match self.value.get("escalated").and_then(Value::as_list) {
+            None => assignees,
+            Some(more) => {
+                let first = assignees.as_list().unwrap_or_default();
+                let more = more.iter().filter(|it| !first.contains(it));
+                Value::list(first.iter().chain(more).cloned())
+            }
+        }
+    }
 }
 
 impl NodeStatus {
@@ -359,8 +381,17 @@ impl Snapshot {
     /// Returns the state after the first record, which must be `created`.
     pub fn create(record: &Record) -> Result<Snapshot, ApplyError> {
         let header = &record.header;
-        let Body::Created { workflow, version, input, data, correlation, lineage, tags, labels } =
-            &record.body
+        let Body::Created {
+            workflow,
+            version,
+            input,
+            data,
+            correlation,
+            lineage,
+            tags,
+            labels,
+            created_by,
+        } = &record.body
         else {
             return Err(ApplyError::NoCreated { instance: header.instance_id });
         };
@@ -390,6 +421,7 @@ impl Snapshot {
             lineage: lineage.clone(),
             tags: tags.clone(),
             labels: labels.clone(),
+            created_by: created_by.clone(),
             forked_from: None,
             children: BTreeMap::new(),
             history: BTreeMap::new(),
@@ -570,6 +602,7 @@ impl Snapshot {
             | Body::CompensationCompleted { .. }
             | Body::Moved { .. }
             | Body::TaskCreated { .. }
+            | Body::TaskReminded { .. }
             | Body::TaskExpired { .. }
             | Body::DocumentPut { .. } => {}
             Body::CancelRequested { terminate, .. } => self.terminated |= terminate,
@@ -681,10 +714,16 @@ impl Snapshot {
                     error: error.clone(),
                     opened_at: at,
                     held: held.clone(),
+                    opened: seq,
+                    assignee: None,
                 });
                 if self.status == Status::Running {
                     self.status = Status::Incident;
                 }
+            }
+            Body::IncidentAssigned { incident, to } => {
+                let found = self.incidents.iter_mut().find(|it| it.opened == *incident);
+                found.ok_or_else(|| format!("incident {incident}"))?.assignee.clone_from(to);
             }
             Body::IncidentResolved { incident, tree, path, .. } => {
                 let found = self
@@ -828,6 +867,11 @@ impl Snapshot {
                 let node = self.node_mut(*tree, path)?;
                 let before = node.value.get("decisions").cloned().unwrap_or_default();
                 node.value = with(&node.value, "decisions", pushed(&before, decision));
+                Ok(())
+            }
+            Body::TaskEscalated { tree, path, to } => {
+                let node = self.node_mut(*tree, path)?;
+                node.value = with(&node.value, "escalated", to.clone());
                 Ok(())
             }
             // The failed compensation itself is a node; this only tells the reader.

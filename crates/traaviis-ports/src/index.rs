@@ -37,6 +37,8 @@ pub struct Row {
     pub tags: BTreeSet<Text>,
     /// The instance that started it.
     pub parent: Option<InstanceId>,
+    /// Who started it, as `kind:id`.
+    pub created_by: Option<Text>,
     /// It waits for a person: an incident or a task is open.
     pub asks: bool,
     /// Last record.

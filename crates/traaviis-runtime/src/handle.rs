@@ -332,6 +332,21 @@ impl Handle {
         })
     }
 
+    /// As [`Handle::start_instance`], for one that somebody else than the caller counts as having
+    /// started, written as `kind:id`.
+    pub fn start_for(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        input: Value,
+        created_by: Text,
+    ) -> Result<Started, Error> {
+        let birth = Birth { created_by: Some(created_by), ..Birth::default() };
+        wait(|reply| {
+            self.start_born_then(ctx, machine, None, input, birth, reply);
+        })
+    }
+
     /// Sends an event and waits until it is durable.
     pub fn send(
         &self,

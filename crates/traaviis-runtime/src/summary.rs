@@ -42,6 +42,9 @@ pub struct Summary {
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<InstanceId>,
+    /// Who started it, as `kind:id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Text>,
     /// It was ended without exit actions and compensation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub terminated: bool,
@@ -83,6 +86,7 @@ impl Summary {
             error,
             correlation: snapshot.correlation.clone(),
             tags: snapshot.tags.clone(),
+            created_by: snapshot.created_by.clone(),
             parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),
             terminated: snapshot.terminated,
             input_hash: hash_value(&snapshot.input),

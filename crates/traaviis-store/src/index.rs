@@ -27,7 +27,7 @@ pub const INDEX_DIR: &str = "index";
 /// Name of the database.
 pub const INDEX_FILE: &str = "index.sqlite";
 /// Version of the tables; another one is made again.
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 /// KiB of pages that the writer keeps; most of the index's memory.
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// KiB of pages that a reader keeps.
@@ -41,8 +41,8 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
     correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
-    parent, tags) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+    parent, tags, created_by) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
     ON CONFLICT (tenant, id) DO UPDATE SET workflow = excluded.workflow, \
     version = excluded.version, status = excluded.status, state = excluded.state, \
     correlation = excluded.correlation, asks = excluded.asks, seq = excluded.seq, \
@@ -194,6 +194,7 @@ impl Index for SqliteIndex {
                         row.last as i64,
                         row.parent.as_ref().map(|it| it.0.as_bytes()),
                         query::tags_text(&row.tags),
+                        row.created_by.as_deref(),
                     ])?;
                     if let Some(body) = &row.snapshot {
                         put_snapshot.execute(params![tenant, id, row.seq as i64, body])?;

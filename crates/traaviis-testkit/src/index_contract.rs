@@ -27,6 +27,7 @@ pub fn row(ctx: &TenantCtx, number: u128, seq: u64, status: Status) -> Row {
             .filter(|it| number.is_multiple_of(**it))
             .map(|it| format!("by {it}").into())
             .collect(),
+        created_by: number.is_multiple_of(2).then(|| "user:mari".into()),
         parent: number.is_multiple_of(3).then(|| id(number - 1)),
         asks: status == Status::Incident,
         seq,

@@ -17,8 +17,9 @@ use std::{
 
 use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
-    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx, TenantId, Text,
-    Value, record::Operation,
+    Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx,
+    TenantId, Text, Value,
+    record::{ActorKind, Operation},
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
@@ -248,12 +249,20 @@ impl Data {
         }
     }
 
-    /// Starts an instance; it is durable when this returns.
-    pub fn start(&self, machine: &Arc<Machine>, input: Value) -> Result<Started, Failure> {
-        self.handle.start_instance(&self.ctx, machine, None, input).map_err(refused)
+    /// Starts an instance that carries out a trigger: nobody in particular has started what it
+    /// starts. It is durable when this returns.
+    pub fn start_trigger(
+        &self,
+        machine: &Arc<Machine>,
+        input: Value,
+        kind: &str,
+    ) -> Result<Started, Failure> {
+        let by = Actor { kind: ActorKind::Engine, id: kind.into() }.text();
+        self.handle.start_for(&self.ctx, machine, input, by).map_err(refused)
     }
 
-    /// As [`Data::start`], for an instance that has more tags and labels than its workflow.
+    /// Starts an instance that has more tags and labels than its workflow; it is durable when this
+    /// returns.
     pub fn start_marked(
         &self,
         machine: &Arc<Machine>,

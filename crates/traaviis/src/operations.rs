@@ -292,14 +292,23 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(changed(&data.cancel(snapshot.id, terminate, reason.as_deref())?))
         }
         Ask::Resolve { id, path, decision, reason } => {
-            let (data, snapshot) = open_one(histories, data, &id)?;
-            let tree = tree_of(&snapshot, &path)?;
+            let (id, incident) = split_incident(&id);
+            let (data, snapshot) = open_one(histories, data, id)?;
+            let incident = incident_of(&snapshot, incident, path.as_deref())?;
+            let (tree, path) = (incident.tree, incident.path.clone());
             let resolution = match decision {
                 Decision::Happened(value) => Resolution::Happened(value),
                 Decision::Retry => Resolution::Retry,
                 Decision::Fail => Resolution::Fail,
             };
             Ok(changed(&data.resolve(snapshot.id, tree, &path, resolution, reason)?))
+        }
+        Ask::Assign { id, path, to } => {
+            let (id, incident) = split_incident(&id);
+            let (data, snapshot) = open_one(histories, data, id)?;
+            let incident = incident_of(&snapshot, incident, path.as_deref())?;
+            let operation = Operation::Assign { incident: incident.opened, to };
+            Ok(changed(&data.operate(snapshot.id, operation)?))
         }
         Ask::Operate { id, operation } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
@@ -340,8 +349,10 @@ fn incidents_of(open: &[Snapshot]) -> Json {
         .into_iter()
         .map(|(it, incident)| {
             json!({
+                "id": incident_id(it, incident),
                 "instance": it.id,
                 "workflow": it.workflow,
+                "assignee": incident.assignee,
                 "kind": incident.kind,
                 "path": incident.path,
                 "message": incident.message,
@@ -376,6 +387,7 @@ fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Fa
             "correlation": it.correlation,
             "tags": it.tags,
             "parent_id": it.parent,
+            "created_by": it.created_by,
         })
     };
     let mut items: Vec<Json> = page.rows.iter().map(item).collect();
@@ -484,6 +496,7 @@ fn list_archived(histories: &Histories, filter: ListFilter) -> Result<Json, Fail
                     "seq": it.seq,
                     "correlation": it.correlation,
                     "parent_id": it.parent_id,
+                    "created_by": it.created_by,
                     "archived": true,
                 })),
                 Ok(_) => {}
@@ -583,16 +596,50 @@ fn open_one<'a>(
 
 /// Finds the tree of the open incident at a place.
 fn tree_of(snapshot: &Snapshot, path: &str) -> Result<u64, Failure> {
-    if let Some(incident) = snapshot.incidents.iter().find(|it| *it.path == *path) {
-        return Ok(incident.tree);
+    incident_of(snapshot, None, Some(path)).map(|it| it.tree)
+}
+
+/// Takes the id of an incident, `INSTANCE:SEQ`, apart; what has no number names an instance.
+fn split_incident(id: &str) -> (&str, Option<Seq>) {
+    match id.rsplit_once(':').map(|(id, seq)| (id, seq.parse())) {
+        Some((id, Ok(seq))) => (id, Some(seq)),
+        _ => (id, None),
     }
-    let open: Vec<String> = snapshot.incidents.iter().map(|it| format!("`{}`", it.path)).collect();
-    let next = match open.as_slice() {
-        [] => "nothing waits for a decision".to_string(),
-        open => format!("there are about: {}", open.join(", ")),
+}
+
+/// Returns the id of an incident; none when a checkpoint from before there were ids holds it.
+fn incident_id(snapshot: &Snapshot, incident: &Incident) -> Option<String> {
+    (incident.opened > 0).then(|| format!("{}:{}", snapshot.id, incident.opened))
+}
+
+/// Finds an open incident by its number, by the place that it is about, or as the only one.
+fn incident_of<'s>(
+    snapshot: &'s Snapshot,
+    opened: Option<Seq>,
+    path: Option<&str>,
+) -> Result<&'s Incident, Failure> {
+    let open = &snapshot.incidents;
+    let fits = |it: &&Incident| {
+        opened.is_none_or(|opened| it.opened == opened) && path.is_none_or(|path| *it.path == *path)
     };
-    let path = clip(path, 120);
-    let message = format!("instance `{}` has no incident about `{path}`; {next}", snapshot.id);
+    let found: Vec<&Incident> = open.iter().filter(fits).collect();
+    let places: Vec<String> = open.iter().map(|it| format!("`{}`", it.path)).collect();
+    let next = match places.as_slice() {
+        [] => "nothing waits for a decision".to_string(),
+        places => format!("there are about: {}", places.join(", ")),
+    };
+    let id = snapshot.id;
+    let message = match (found.as_slice(), path, opened) {
+        ([only], ..) => return Ok(only),
+        ([first, ..], Some(_), _) => return Ok(first),
+        (_, Some(path), _) => {
+            let path = clip(path, 120);
+            format!("instance `{id}` has no incident about `{path}`; {next}")
+        }
+        (_, None, Some(opened)) => format!("instance `{id}` has no incident `{opened}`; {next}"),
+        ([], None, None) => format!("instance `{id}` has no incident"),
+        (_, None, None) => format!("instance `{id}` has several incidents; {next}"),
+    };
     Err(Failure::finding("invalid_state", message))
 }
 

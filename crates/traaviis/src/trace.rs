@@ -90,6 +90,7 @@ impl Trace {
             | Body::Warning { .. }
             | Body::Emitted { .. }
             | Body::IncidentOpened { .. }
+            | Body::IncidentAssigned { .. }
             | Body::IncidentResolved { .. }
             | Body::ChildClosing { .. }
             | Body::ChildFinished { .. }
@@ -172,6 +173,10 @@ impl Trace {
                 let message = clip(message, MESSAGE_CHARS_MAX);
                 style.paint(Ink::Bad, &format!("! incident {incident} at {path}: {message}"))
             }
+            Body::IncidentAssigned { incident, to } => match to {
+                Some(to) => format!("! incident {incident} given to {}", clip(to, 60)),
+                None => format!("! incident {incident} given to nobody in particular"),
+            },
             Body::IncidentResolved { incident, path, resolution, reason, .. } => {
                 let why = because(reason.as_ref());
                 format!("! incident {incident} at {path} resolved: {resolution}{why}")
@@ -322,6 +327,11 @@ impl Trace {
                     |key: &str| decision.get(key).and_then(Value::as_str).unwrap_or_default();
                 format!("☑ {name}  {} by {}", clip(text("outcome"), 60), text("by"))
             }
+            Body::TaskReminded { number, .. } => format!("☐ {name}  reminder {number}"),
+            Body::TaskEscalated { to, .. } => {
+                let to = clip(&to.to_json(), VALUE_CHARS_MAX);
+                style.paint(Ink::Care, &format!("☐ {name}  escalated to {to}"))
+            }
             Body::TaskExpired { .. } => style.paint(Ink::Care, &format!("☐ {name}  expired")),
             Body::ChildStarted { child, workflow, .. } => {
                 format!("● {name}  child {} {child}", style.paint(Ink::Name, workflow))
@@ -363,9 +373,11 @@ impl Trace {
             TimerKind::Delay { path, .. } => {
                 (depth_of(path), format!("⏲ {} waits {wait}", name_of(path)))
             }
-            TimerKind::Retry { .. } | TimerKind::Deadline { .. } | TimerKind::Cleanup { .. } => {
-                return None;
-            }
+            TimerKind::Retry { .. }
+            | TimerKind::Deadline { .. }
+            | TimerKind::Reminder { .. }
+            | TimerKind::Escalation { .. }
+            | TimerKind::Cleanup { .. } => return None,
         };
         Some((depth, self.style.paint(Ink::Dim, &text)))
     }
@@ -378,9 +390,11 @@ impl Trace {
             TimerKind::Deadline { path, .. } => {
                 (depth_of(path), format!("⏲ {}: {wait} are over", name_of(path)))
             }
-            TimerKind::Delay { .. } | TimerKind::Retry { .. } | TimerKind::Cleanup { .. } => {
-                return None;
-            }
+            TimerKind::Delay { .. }
+            | TimerKind::Retry { .. }
+            | TimerKind::Reminder { .. }
+            | TimerKind::Escalation { .. }
+            | TimerKind::Cleanup { .. } => return None,
         })
     }
 }

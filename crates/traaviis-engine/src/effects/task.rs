@@ -1,20 +1,29 @@
 //! `human_task` and `approval`: effects that people answer.
 //!
-//! The input of the node is what the task asks; its value holds who claimed it and the answers so
-//! far, until enough of them agree.
+//! The input of the node is what the task asks, with the times of its reminders and its escalation;
+//! its value holds who claimed it, who is asked besides, and the answers so far, until enough of
+//! them agree.
+//!
+//! Invariant: a reminder is told by the step that its timer fires in, so it is told once, however
+//! often the process starts again.
 
 use traaviis_model::{
-    Body, EffectError, Seq, Text, Value,
+    Actor, Body, EffectError, Map, Seq, Span, Text, Timestamp, Value, limits,
     record::{TaskAct, TimerKind},
     snapshot::NodeStatus,
 };
 
 use super::End;
 use crate::{
-    expr::EvalError,
+    expr::{Env, EvalError, Template},
     machine::{EffectDef, EffectKind, Schema, TaskDef, span_of},
     step::{Rejection, Run},
 };
+
+/// Emitted when people are told of a task again.
+const REMINDED: &str = "traaviis.task_reminded";
+/// Emitted when more people are asked about a task.
+const ESCALATED: &str = "traaviis.task_escalated";
 
 impl<'m> Run<'m> {
     /// Evaluates what a task asks.
@@ -25,28 +34,129 @@ impl<'m> Run<'m> {
         task: &TaskDef,
     ) -> Result<Value, EvalError> {
         let env = self.node_env(tree, path, None);
-        let mut input = traaviis_model::Map::new();
+        let mut input = Map::new();
         for (name, template) in &task.shown {
             input.insert(name.clone(), template.render(&env)?);
         }
         input.insert("outcomes", Value::list(task.outcomes.iter().cloned().map(Value::String)));
         input.insert("quorum", Value::Int(task.quorum as i64));
-        if let Some(deadline) = &task.deadline {
-            let span = span_of(&deadline.render(&env)?)
-                .map_err(|message| EvalError { code: EvalError::ERROR, message })?;
-            input.insert("due", Value::from(self.now.plus(span).to_string()));
+        check_attachments(input.get("attachments"))?;
+        let deadline = task.deadline.as_ref().map(|it| span(it, &env)).transpose()?;
+        let due = deadline.map(|it| self.now.plus(it));
+        if let Some(due) = due {
+            input.insert("due", Value::from(due.to_string()));
+        }
+        // Absent means true, as in histories from before it could be said.
+        if !task.separation {
+            input.insert("separation", Value::Bool(false));
+        }
+        let reminders = self.reminder_times(task, due, &env)?;
+        if !reminders.is_empty() {
+            let times = reminders.into_iter().map(|it| Value::from(it.to_string()));
+            input.insert("reminders", Value::list(times));
+        }
+        if let Some((after, to)) = &task.escalation {
+            let (at, to) = (self.now.plus(span(after, &env)?), to.render(&env)?);
+            if to.as_list().is_none_or(<[Value]>::is_empty) {
+                let message = format!("`escalation.to` must be a list of people, this is {to}");
+                return Err(wrong(message));
+            }
+            if self.comes(at, due) {
+                let at = Value::from(at.to_string());
+                input.insert("escalation", Value::map([("at", at), ("to", to)]));
+            }
         }
         Ok(Value::Map(input.into()))
+    }
+
+    /// Returns when people are told again, the earliest first.
+    fn reminder_times(
+        &self,
+        task: &TaskDef,
+        due: Option<Timestamp>,
+        env: &dyn Env,
+    ) -> Result<Vec<Timestamp>, EvalError> {
+        let mut times = Vec::with_capacity(task.reminders.len());
+        for reminder in &task.reminders {
+            let span = span(&reminder.span, env)?;
+            let at = match (reminder.before, due) {
+                (false, _) => self.now.plus(span),
+                (true, Some(due)) => due.plus(Span(-span.0)),
+                // The document was refused.
+                (true, None) => continue,
+            };
+            times.extend(Some(at).filter(|it| self.comes(*it, due)));
+        }
+        times.sort_unstable();
+        times.dedup();
+        Ok(times)
+    }
+
+    /// Says whether something about a task comes to pass: not when the time lies behind already, or
+    /// the task is over by then.
+    fn comes(&self, at: Timestamp, due: Option<Timestamp>) -> bool {
+        at > self.now && due.is_none_or(|due| at < due)
     }
 
     /// A task has just opened.
     pub(super) fn task_opened(&mut self, tree: Seq, path: &Text) {
         self.emit(Body::TaskCreated { tree, path: path.clone() });
-        let due = self.node(tree, path).and_then(|it| it.input.get("due").cloned());
-        let due = due.and_then(|it| it.as_str().and_then(|it| it.parse().ok()));
-        if let Some(due) = due {
+        let Some(input) = self.node(tree, path).map(|it| it.input.clone()) else { return };
+        let time = |it: &Value| it.as_str().and_then(|it| it.parse::<Timestamp>().ok());
+        if let Some(due) = input.get("due").and_then(time) {
             self.schedule_at(due, TimerKind::Deadline { tree, path: path.clone() }, Value::Null);
         }
+        let reminders = input.get("reminders").and_then(Value::as_list).unwrap_or_default();
+        for (number, due) in (1..).zip(reminders.iter().filter_map(time)) {
+            let kind = TimerKind::Reminder { tree, path: path.clone(), number };
+            self.schedule_at(due, kind, Value::Null);
+        }
+        let escalation = input.get("escalation").and_then(|it| it.get("at")).and_then(time);
+        if let Some(due) = escalation {
+            self.schedule_at(due, TimerKind::Escalation { tree, path: path.clone() }, Value::Null);
+        }
+    }
+
+    /// Tells people of a task again that they have not answered.
+    pub(crate) fn task_reminds(&mut self, tree: Seq, path: &Text, number: u32) {
+        let Some(data) = self.task_news(tree, path) else { return };
+        self.emit(Body::TaskReminded { tree, path: path.clone(), number });
+        let data = with(data, "number", Value::Int(i64::from(number)));
+        self.emit(Body::Emitted { event: REMINDED.into(), data, subject: None });
+    }
+
+    /// Asks more people about a task that nobody has answered. Whoever claimed it did not, so it is
+    /// free again.
+    pub(crate) fn task_escalates(&mut self, tree: Seq, path: &Text) {
+        let Some(node) = self.node(tree, path) else { return };
+        if node.status != NodeStatus::Scheduled {
+            return;
+        }
+        let to = node.input.get("escalation").and_then(|it| it.get("to")).cloned();
+        let to = to.unwrap_or_default();
+        let is_claimed = claimed_by(&node.value).is_some();
+        self.emit(Body::TaskEscalated { tree, path: path.clone(), to: to.clone() });
+        if is_claimed {
+            self.emit(Body::TaskReleased { tree, path: path.clone() });
+        }
+        if let Some(data) = self.task_news(tree, path) {
+            let data = with(data, "to", to);
+            self.emit(Body::Emitted { event: ESCALATED.into(), data, subject: None });
+        }
+    }
+
+    /// Returns what subscribers learn about an open task.
+    fn task_news(&self, tree: Seq, path: &Text) -> Option<Map> {
+        let node = self.node(tree, path).filter(|it| it.status == NodeStatus::Scheduled)?;
+        let mut data = Map::new();
+        data.insert("instance_id", Value::from(self.snapshot.id.to_string()));
+        data.insert("workflow", Value::String(self.snapshot.workflow.clone()));
+        data.insert("path", Value::String(path.clone()));
+        data.insert("assignees", node.asked());
+        for key in ["title", "due"] {
+            data.insert(key, node.input.get(key).cloned().unwrap_or_default());
+        }
+        Some(data)
     }
 
     /// The time to answer is over.
@@ -73,10 +183,13 @@ impl<'m> Run<'m> {
             return Err(Rejection::new("not_found", message));
         };
         let by = self.actor_text();
-        let claimed_by = node.value.get("claimed_by").and_then(Value::as_str).map(Text::from);
-        if let Some(other) = claimed_by.filter(|it| *it != by) {
+        if let Some(other) = claimed_by(&node.value).filter(|it| *it != by) {
             let message = format!("`{other}` has claimed task `{path}`");
             return Err(Rejection::new("task_claimed", message));
+        }
+        // Whoever may not answer would only keep it from the others.
+        if task.separation && act != TaskAct::Release {
+            check_separation(self.snapshot.created_by.as_ref(), &by, path)?;
         }
         let path = path.clone();
         match act {
@@ -128,6 +241,63 @@ impl<'m> Run<'m> {
         self.finish_node(tree, path, def, end);
         self.advance_tree(tree);
     }
+}
+
+fn span(template: &Template, env: &dyn Env) -> Result<Span, EvalError> {
+    span_of(&template.render(env)?).map_err(wrong)
+}
+
+fn wrong(message: String) -> EvalError {
+    EvalError { code: EvalError::ERROR, message }
+}
+
+fn claimed_by(value: &Value) -> Option<Text> {
+    value.get("claimed_by").and_then(Value::as_str).map(Text::from)
+}
+
+fn with(mut data: Map, key: &str, value: Value) -> Value {
+    data.insert(key, value);
+    Value::Map(data.into())
+}
+
+/// Refuses attachments that are too many or too large to be kept with the instance.
+fn check_attachments(attached: Option<&Value>) -> Result<(), EvalError> {
+    let attached = match attached {
+        None | Some(Value::Null) => return Ok(()),
+        Some(attached) => attached,
+    };
+    let Some(items) = attached.as_map() else {
+        return Err(wrong(format!("`attachments` must be a map, this is {}", attached.kind())));
+    };
+    let (count, bytes) = (items.len(), attached.json_len());
+    let (count_max, bytes_max) = (limits::TASK_ATTACHMENTS_MAX, limits::TASK_ATTACHMENTS_BYTES_MAX);
+    let message = match (count > count_max, bytes > bytes_max) {
+        (true, _) => format!("a task has at most {count_max} attachments, this has {count}"),
+        (_, true) => format!("the attachments of a task take at most {bytes_max} bytes"),
+        _ => return Ok(()),
+    };
+    Err(EvalError { code: "payload_too_large", message })
+}
+
+/// Refuses whoever started the instance, and whoever may be that one: without a name nobody can be
+/// told from the starter. A starter without a name, or the engine, is nobody's colleague.
+fn check_separation(starter: Option<&Text>, by: &Text, path: &Text) -> Result<(), Rejection> {
+    let nobody = Actor::local().text();
+    let Some(starter) = starter.filter(|it| **it != nobody && !it.starts_with("engine:")) else {
+        return Ok(());
+    };
+    let message = match *by == nobody {
+        _ if by == starter => format!(
+            "`{starter}` started the instance and may not answer task `{path}`; somebody else must"
+        ),
+        true => format!(
+            "say who answers task `{path}`: `{starter}`, who started the instance, may not, and an \
+             answer without a name could be theirs"
+        ),
+        false => return Ok(()),
+    };
+    Err(Rejection::new("separation_of_duties", message)
+        .with(Value::map([("created_by", Value::String(starter.clone()))])))
 }
 
 fn task_of(def: &EffectDef) -> Option<(&EffectDef, &TaskDef)> {

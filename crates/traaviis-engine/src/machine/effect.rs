@@ -213,8 +213,23 @@ pub struct TaskDef {
     pub(crate) deadline: Option<Template>,
     /// Equal answers that decide.
     pub(crate) quorum: usize,
+    /// Whoever started the instance may not answer.
+    pub(crate) separation: bool,
+    /// When people are told again.
+    pub(crate) reminders: Vec<ReminderDef>,
+    /// When more people are asked, and whom.
+    pub(crate) escalation: Option<(Template, Template)>,
     /// This outcome is an error.
     pub(crate) error: Option<&'static str>,
+}
+
+/// When people are told of a task again.
+#[derive(Debug)]
+pub struct ReminderDef {
+    /// Counts back from the deadline instead of on from the opening.
+    pub(crate) before: bool,
+    /// How long.
+    pub(crate) span: Template,
 }
 
 /// How a case is chosen.
@@ -395,6 +410,32 @@ impl Params<'_, '_> {
             self.wrong(name, "must be a list of texts");
             Vec::new()
         })
+    }
+
+    fn reminders(&mut self) -> Vec<ReminderDef> {
+        let Some(Value::List(items)) = self.raw("reminders").cloned() else { return Vec::new() };
+        let mut reminders = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            let (before, span, key) = match (item.get("before"), item.get("after")) {
+                (Some(span), _) => (true, span, "/before"),
+                (None, Some(span)) => (false, span, "/after"),
+                (None, None) => (false, item, ""),
+            };
+            let pointer = format!("{}/{at}{key}", self.pointer("reminders"));
+            let span = self.compiler.duration(span, self.scope, &pointer);
+            reminders.push(ReminderDef { before, span });
+        }
+        reminders
+    }
+
+    fn escalation(&mut self) -> Option<(Template, Template)> {
+        let written = self.raw("escalation")?.clone();
+        let (after, to) = (written.get("after")?, written.get("to")?);
+        let pointer = self.pointer("escalation");
+        let after = self.compiler.duration(after, self.scope, &format!("{pointer}/after"));
+        let to =
+            self.compiler.template(to, self.scope, SecretUse::Refused, &format!("{pointer}/to"));
+        Some((after, to))
     }
 
     fn duration(&mut self, name: &str) -> Option<Template> {
@@ -957,7 +998,7 @@ impl Build<'_> {
     fn task(&mut self, effect: &Effect, scope: Scope) -> EffectKind {
         let is_approval = &*effect.kind == "approval";
         let mut params = self.params(effect, scope);
-        let shown = ["title", "description", "assignees", "form", "defaults"]
+        let shown = ["title", "description", "assignees", "form", "defaults", "attachments"]
             .into_iter()
             .filter_map(|name| Some((Text::from(name), params.template(name)?)))
             .collect();
@@ -968,13 +1009,24 @@ impl Build<'_> {
         let deadline = params.duration("deadline");
         let quorum = params.count("quorum", 1, limits::TASK_QUORUM_MAX as usize);
         let error = (is_approval && params.flag("deny_is_error", true)).then_some("denied");
+        let separation = params.flag("separation", true);
+        let (reminders, escalation) = (params.reminders(), params.escalation());
         if let Some(form @ Value::Map(_)) = params.raw("form").cloned()
             && !form.to_json().contains("${")
         {
             let pointer = format!("{}/form", effect.pointer);
             self.compiler.schema(Some(&form), &pointer);
         }
-        EffectKind::Task(Box::new(TaskDef { shown, outcomes, deadline, quorum, error }))
+        EffectKind::Task(Box::new(TaskDef {
+            shown,
+            outcomes,
+            deadline,
+            quorum,
+            separation,
+            reminders,
+            escalation,
+            error,
+        }))
     }
 
     fn saga(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {

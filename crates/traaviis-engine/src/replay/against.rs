@@ -154,6 +154,14 @@ fn readdressed(
                 TimerKind::Deadline { tree, path } => {
                     TimerKind::Deadline { tree: tree_of(*tree)?, path: path.clone() }
                 }
+                TimerKind::Reminder { tree, path, number } => TimerKind::Reminder {
+                    tree: tree_of(*tree)?,
+                    path: path.clone(),
+                    number: *number,
+                },
+                TimerKind::Escalation { tree, path } => {
+                    TimerKind::Escalation { tree: tree_of(*tree)?, path: path.clone() }
+                }
                 TimerKind::Cleanup { tree } => TimerKind::Cleanup { tree: tree_of(*tree)? },
                 raise @ TimerKind::Raise { .. } => raise.clone(),
             };

@@ -4,7 +4,7 @@
 //! but this: an incident keeps it ([`Held`]), and the answer `retry` takes it again.
 
 use traaviis_model::{
-    Body, EffectError, Seq, Text, Value,
+    Body, EffectError, Seq, Text, Value, limits,
     record::{Held, Status, TimerKind},
     snapshot::{Incident, NodeStatus},
 };
@@ -174,6 +174,26 @@ impl Run<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Gives an open incident to somebody, or to nobody in particular.
+    pub(super) fn assign(&mut self, incident: Seq, to: Option<Text>) -> Result<(), Rejection> {
+        let found = self.snapshot.incidents.iter().find(|it| it.opened == incident);
+        let Some(found) = found.filter(|_| incident > 0) else {
+            let message = format!("no incident is open that record {incident} opened");
+            return Err(Rejection::new("not_found", message));
+        };
+        if let Some(name) = &to
+            && !(1..=limits::ASSIGNEE_CHARS_MAX).contains(&name.trim().chars().count())
+        {
+            let most = limits::ASSIGNEE_CHARS_MAX;
+            let message = format!("the name of an assignee has 1 to {most} characters");
+            return Err(Rejection::new("validation_failed", message));
+        }
+        if found.assignee != to {
+            self.emit(Body::IncidentAssigned { incident, to });
+        }
+        Ok(())
     }
 
     /// About an input that could not be taken.

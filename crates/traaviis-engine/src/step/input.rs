@@ -146,6 +146,11 @@ pub(super) fn start(
     })?;
     let definition = machine.definition();
     let marks = birth.marks.unwrap_or_else(|| Marks::of(definition));
+    // A history from before it was kept is replayed without it.
+    let created_by = match context.is_recorded {
+        true => birth.created_by,
+        false => birth.created_by.or_else(|| Some(context.actor.text())),
+    };
     let record = Record {
         header: Header {
             tenant_id: ctx.tenant(),
@@ -168,6 +173,7 @@ pub(super) fn start(
             lineage: birth.lineage,
             tags: marks.tags,
             labels: marks.labels,
+            created_by,
         },
     };
     let mut run = Run::created(machine, record, context)?;
@@ -559,6 +565,8 @@ impl<'m> Run<'m> {
             TimerKind::Delay { tree, path } => self.delay_over(tree, &path),
             TimerKind::Retry { tree, path } => self.retry_due(tree, &path),
             TimerKind::Deadline { tree, path } => self.deadline_over(tree, &path),
+            TimerKind::Reminder { tree, path, number } => self.task_reminds(tree, &path, number),
+            TimerKind::Escalation { tree, path } => self.task_escalates(tree, &path),
             TimerKind::Cleanup { tree } => self.cleanup_due(tree),
         }
     }

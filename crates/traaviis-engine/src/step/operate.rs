@@ -23,7 +23,10 @@ impl Run<'_> {
         if self.snapshot.status == Status::Completing
             && !matches!(
                 operation,
-                Operation::EditData { .. } | Operation::Task { .. } | Operation::Tag { .. }
+                Operation::EditData { .. }
+                    | Operation::Task { .. }
+                    | Operation::Assign { .. }
+                    | Operation::Tag { .. }
             )
         {
             return Err(Rejection::new(
@@ -49,6 +52,7 @@ impl Run<'_> {
             }
             Operation::Task { .. } if self.snapshot.status == Status::Paused => Err(paused()),
             Operation::Task { tree, path, act } => self.act_on_task(tree, &path, act),
+            Operation::Assign { incident, to } => self.assign(incident, to),
             Operation::EditData { patch, reason } => self.edit_data(patch, reason),
             Operation::Move { to, reason } => self.move_to(to, reason),
             Operation::Tag { add, remove } => self.tag(add, remove),

@@ -187,8 +187,7 @@ impl<'m> Run<'m> {
 
     /// Returns who acts in this step, as `kind:id`.
     pub(crate) fn actor_text(&self) -> Text {
-        let actor = &self.header.actor;
-        format!("{}:{}", actor.kind.as_str(), actor.id).into()
+        self.header.actor.text()
     }
 
     /// Writes a record and applies it; returns its number.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use traaviis_model::{
-    Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value, builtin,
+    Actor, Call, EffectError, InstanceId, Record, Seq, Span, TenantCtx, Text, Timestamp, Value,
+    builtin,
     call::{default_timeout, is_between_instances},
     definition::{IncidentAnswer, Mock, TestCase},
-    record::{Operation, TaskAct},
+    record::{ActorKind, Operation, TaskAct},
     snapshot::Incident,
 };
 
@@ -51,7 +52,8 @@ impl<'m> World<'m> {
         // The same document gives the same run: time and id begin alike.
         let id = InstanceId(uuid::Uuid::from_u128(1));
         let input = test.input.clone();
-        let begun = Simulation::start_watched(machine, ctx, id, input, Timestamp(0), counter);
+        let by = person(test.by.as_ref());
+        let begun = Simulation::start_watched(machine, ctx, id, input, by, Timestamp(0), counter);
         let run = begun.map_err(|why| {
             let pointer = format!("{}/input", test.pointer);
             Finding::new(pointer, "the instance to start", refusal(&why))
@@ -84,12 +86,13 @@ impl<'m> World<'m> {
         &mut self,
         task: &Text,
         act: TaskAct,
+        by: Actor,
         refused: Option<&Text>,
         pointer: &Text,
     ) -> Result<(), Finding> {
         let (tree, path) = self.task_meant(task, pointer)?;
         let operation = Operation::Task { tree, path, act };
-        let done = self.run.operate(operation);
+        let done = self.run.operate_as(operation, by);
         self.compare(done, &format!("the answer to task `{task}`"), refused, pointer)
     }
 
@@ -293,6 +296,11 @@ impl<'m> World<'m> {
         self.pending.push(Pending { due, call, outcome, answer: (mock.name.clone(), at) });
         Ok(())
     }
+}
+
+/// Returns who acts in a test; the operator, who is nobody in particular, when it does not say.
+pub(super) fn person(name: Option<&Text>) -> Actor {
+    name.map_or_else(Actor::local, |id| Actor { kind: ActorKind::User, id: id.clone() })
 }
 
 fn exhausted(mock: &Mock, call: &Call, names: &[Text]) -> Finding {

@@ -183,7 +183,7 @@ fn born(depth: u32, parent_close: ParentClose) -> (crate::Machine, Step) {
     let machine = machine(&with_head(FAMILY));
     let (parent_id, root_id) = (id(1), id(1));
     let lineage = Some(Box::new(Lineage { parent_id, root_id, depth, parent_close }));
-    let birth = Birth { lineage, correlation: Some("key".into()), marks: None };
+    let birth = Birth { lineage, correlation: Some("key".into()), ..Birth::default() };
     let ctx = TenantCtx::for_test(1);
     let begun =
         start_born(&machine, &ctx, id(2), Value::empty_map(), birth, &context(Timestamp(0)));

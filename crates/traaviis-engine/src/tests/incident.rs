@@ -363,3 +363,40 @@ states:
         "#]],
     );
 }
+
+#[test]
+fn an_incident_is_given_to_somebody_by_its_number() {
+    let body = r#"
+initial: a
+data: {schema: {type: object, properties: {n: {type: integer}}}, initial: {n: 0, next: text}}
+states:
+  a: {after: {1s: {target: b, actions: [{assign: {n: "${data.next}"}}]}}}
+  b: {type: final}
+"#;
+    let long = "x".repeat(traaviis_model::limits::ASSIGNEE_CHARS_MAX + 1);
+    check(
+        body,
+        &format!(
+            "+1s\nassign 9 mari\nassign 0 mari\nassign 4 {long}\nassign 4 mari\nassign 4 mari\npause\nassign 4 kati"
+        ),
+        expect![[r#"
+            > start
+              - -> a
+            > at 1s
+              incident step_rejected t3
+            > assign 9 mari
+              refused not_found: no incident is open that record 9 opened
+            > assign 0 mari
+              refused not_found: no incident is open that record 0 opened
+            > assign 4 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+              refused validation_failed: the name of an assignee has 1 to 128 characters
+            > assign 4 mari
+              assigned 4 mari
+            > assign 4 mari
+            > pause
+              paused
+            > assign 4 kati
+              assigned 4 kati
+        "#]],
+    );
+}

@@ -1,8 +1,9 @@
 //! Effects that wait for events and for people, and named effects.
 
 use expect_test::expect;
+use traaviis_model::{Body, Map, Text, Value, limits};
 
-use super::check;
+use super::{World, check, machine, person, trace, with_head};
 
 const COURIER: &str = r#"
 initial: waiting
@@ -183,6 +184,289 @@ fn a_task_that_nobody_answers_expires() {
 }
 
 #[test]
+fn whoever_started_the_instance_neither_claims_nor_answers() {
+    check(
+        REVIEW,
+        r#"by mari
+        claim ask
+        decide ask good {"score": 5}
+        by local
+        decide ask good {"score": 5}
+        by jaan
+        claim ask
+        release ask
+        decide ask good {"score": 5}"#,
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > claim ask
+              refused separation_of_duties: `user:mari` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:mari` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              refused separation_of_duties: say who answers task `ask`: `user:mari`, who started the instance, may not, and an answer without a name could be theirs
+            > claim ask
+              claimed ask user:jaan
+            > release ask
+              released ask
+            > decide ask good {"score": 5}
+              decided ask
+              done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:jaan","comment":"because","form":{"score":5},"outcome":"good"}
+              done.invoke.ask -> done
+              finished completed "good 5 user:jaan"
+        "#]],
+    );
+}
+
+#[test]
+fn separation_is_given_up_by_saying_so() {
+    let review = REVIEW.replace("deadline: 2d", "separation: false");
+    check(
+        &review,
+        "by mari\ndecide ask good {\"score\": 5}",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > decide ask good {"score": 5}
+          decided ask
+          done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:mari","comment":"because","form":{"score":5},"outcome":"good"}
+          done.invoke.ask -> done
+          finished completed "good 5 user:mari"
+    "#]],
+    );
+}
+
+#[test]
+fn one_person_decides_once_of_several() {
+    let review = REVIEW.replace("deadline: 2d", "quorum: 2");
+    check(
+        &review,
+        r#"by jaan
+        decide ask good {"score": 5}
+        by mari
+        decide ask good {"score": 5}
+        decide ask good {"score": 4}
+        by kati
+        decide ask good {"score": 3}"#,
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:jaan` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              decided ask
+            > decide ask good {"score": 4}
+              refused validation_failed: `user:mari` has answered this task already
+            > decide ask good {"score": 3}
+              decided ask
+              done ask = {"decisions":[{"at":"1970-01-01T00:00:00.000000Z","by":"user:mari","comment":"because","form":{"score":5},"outcome":"good"},{"at":"1970-01-01T00:00:00.000000Z","by":"user:kati","comment":"because","form":{"score":3},"outcome":"good"}],"outcome":"good"}
+              done.invoke.ask -> done
+              warning expression_error: no such key `form` in `event.data`
+              finished completed null
+        "#]],
+    );
+}
+
+/// In a history from before it was kept who starts an instance, nobody in particular has.
+#[test]
+fn a_history_without_its_starter_is_replayed_as_it_is() {
+    let machine = machine(&with_head(REVIEW));
+    let mut world = World::started_by(person("mari"), &machine, Value::empty_map());
+    world.line("+1d");
+    let Body::Created { created_by, .. } = &mut world.records[0].body else { panic!("no start") };
+    assert_eq!(created_by.take().as_deref(), Some("user:mari"));
+    let replayed = crate::replay(&machine, &world.records).unwrap().unwrap();
+    assert_eq!(replayed.created_by, None);
+    world.snapshot = replayed;
+    world.line("by mari");
+    world.line("decide ask good {\"score\": 5}");
+    assert_eq!(world.snapshot.output.to_json(), "\"good 5 user:mari\"");
+}
+
+const REMINDING: &str = r#"
+initial: review
+states:
+  review:
+    invoke:
+      - id: ask
+        effect:
+          type: human_task
+          title: Review
+          assignees: ["user:mari"]
+          deadline: 5d
+          reminders: [2d, {before: 1d}, {after: 1d}, 2d]
+          escalation: {after: 3d, to: ["role:managers", "user:mari"]}
+        onDone: {target: done}
+        onError: {target: late}
+  done: {type: final, output: "${event.data.by}"}
+  late: {type: final, output: "${event.data.code}"}
+"#;
+
+#[test]
+fn people_are_reminded_and_then_others_are_asked() {
+    check(
+        REMINDING,
+        "claim ask\n+5d",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > claim ask
+          claimed ask user:local
+        > at 1d
+          reminded ask 1
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":1,"path":"ask","title":"Review","workflow":"Test"}
+        > at 2d
+          reminded ask 2
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":2,"path":"ask","title":"Review","workflow":"Test"}
+        > at 3d
+          escalated ask ["role:managers","user:mari"]
+          released ask
+          emit traaviis.task_escalated {"assignees":["user:mari","role:managers"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","path":"ask","title":"Review","to":["role:managers","user:mari"],"workflow":"Test"}
+        > at 4d
+          reminded ask 3
+          emit traaviis.task_reminded {"assignees":["user:mari","role:managers"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":3,"path":"ask","title":"Review","workflow":"Test"}
+        > at 5d
+          expired ask
+          failed ask: human_task_expired
+          error.invoke.ask -> late
+          finished completed "human_task_expired"
+    "#]],
+    );
+}
+
+#[test]
+fn nobody_is_told_of_a_task_that_is_over() {
+    check(
+        REMINDING,
+        "+1d\ndecide ask approved\n+5d",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > at 1d
+          reminded ask 1
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":1,"path":"ask","title":"Review","workflow":"Test"}
+        > decide ask approved
+          decided ask
+          done ask = {"at":"1970-01-02T00:00:00.000000Z","by":"user:local","comment":"because","form":null,"outcome":"approved"}
+          done.invoke.ask -> done
+          finished completed "user:local"
+    "#]],
+    );
+    check(
+        REMINDING,
+        "+1d\ncancel\n+5d",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > at 1d
+          reminded ask 1
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":1,"path":"ask","title":"Review","workflow":"Test"}
+        > cancel
+          - -> 
+          cancelled ask: state_left
+          finished cancelled null
+    "#]],
+    );
+}
+
+#[test]
+fn a_paused_instance_reminds_when_it_goes_on() {
+    check(
+        REMINDING,
+        "pause\n+3d\nresume\n+0s",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > pause
+          paused
+        > resume
+          resumed
+        > at 3d
+          reminded ask 1
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":1,"path":"ask","title":"Review","workflow":"Test"}
+        > at 3d
+          reminded ask 2
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":2,"path":"ask","title":"Review","workflow":"Test"}
+        > at 3d
+          escalated ask ["role:managers","user:mari"]
+          emit traaviis.task_escalated {"assignees":["user:mari","role:managers"],"due":"1970-01-06T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","path":"ask","title":"Review","to":["role:managers","user:mari"],"workflow":"Test"}
+    "#]],
+    );
+}
+
+#[test]
+fn what_would_come_too_late_never_comes() {
+    let reminding = REMINDING.replace("deadline: 5d", "deadline: \"${'36h'}\"");
+    check(
+        &reminding,
+        "+5d",
+        expect![[r#"
+        > start
+          - -> review
+          task ask
+        > at 12h
+          reminded ask 1
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-02T12:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":1,"path":"ask","title":"Review","workflow":"Test"}
+        > at 1d
+          reminded ask 2
+          emit traaviis.task_reminded {"assignees":["user:mari"],"due":"1970-01-02T12:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000007","number":2,"path":"ask","title":"Review","workflow":"Test"}
+        > at 1d12h
+          expired ask
+          failed ask: human_task_expired
+          error.invoke.ask -> late
+          finished completed "human_task_expired"
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_attached_is_carried_with_the_task_and_bounded() {
+    let document = r#"
+initial: a
+states:
+  a:
+    invoke:
+      - id: ok
+        effect: {type: approval, title: Pay?, attachments: "${input.files}"}
+        onDone: {target: paid}
+        onError: {target: off}
+  paid: {type: final}
+  off: {type: final, output: "${event.data.code}: ${event.data.message}"}
+"#;
+    let with = |files: Vec<(String, Value)>| {
+        let files = files.into_iter().map(|(name, it)| (Text::from(name), it));
+        let files = Value::Map(files.collect::<Map>().into());
+        trace(document, "", Value::map([("files", files)]))
+    };
+    let named = |count: usize| (0..count).map(|it| (format!("f{it}"), Value::Int(1))).collect();
+    let sized = |bytes: usize| vec![("a".to_string(), Value::from("x".repeat(bytes)))];
+    assert!(with(named(limits::TASK_ATTACHMENTS_MAX)).contains("task ok"));
+    assert!(with(sized(limits::TASK_ATTACHMENTS_BYTES_MAX - 9)).contains("task ok"));
+    expect![[r#"
+        > start
+          - -> a
+          failed ok: payload_too_large
+          error.invoke.ok -> off
+          finished completed "payload_too_large: a task has at most 20 attachments, this has 21"
+    "#]]
+    .assert_eq(&with(named(limits::TASK_ATTACHMENTS_MAX + 1)));
+    expect![[r#"
+        > start
+          - -> a
+          failed ok: payload_too_large
+          error.invoke.ok -> off
+          finished completed "payload_too_large: the attachments of a task take at most 262144 bytes"
+    "#]].assert_eq(&with(sized(limits::TASK_ATTACHMENTS_BYTES_MAX - 8)));
+}
+
+#[test]
 fn a_denied_approval_is_an_error() {
     check(
         r#"
@@ -258,7 +542,7 @@ states:
 
 fn findings(body: &str) -> String {
     use traaviis_model::document::{self, Format};
-    let read = document::read(&super::with_head(body), Format::Yaml);
+    let read = document::read(&with_head(body), Format::Yaml);
     let mut found = read.diagnostics;
     if let Some(definition) = &read.definition {
         found.extend(crate::Machine::analyse(definition));
@@ -290,13 +574,37 @@ states:
     let read = invokes(&[
         "{type: wait_signal, event: go, events: [go]}",
         "{type: approval, title: T, escalation: {after: 1d}}",
+        "{type: approval, title: T, escalation: {after: 1d, to: []}}",
+        "{type: approval, title: T, escalation: {after: 1d, to: mari}}",
+        "{type: approval, title: T, reminders: 1d}",
+        "{type: approval, title: T, reminders: [{before: 1d}]}",
+        "{type: approval, title: T, reminders: [{before: 1d, after: 1d}]}",
+        "{type: approval, title: T, reminders: [soon]}",
         "{type: human_task}",
     ]);
     expect![[r#"
         14:18: E140 effect `wait_signal` takes exactly one of `event`, `events` (at /states/a/invoke/0/effect)
-        15:53: E190 feature_unavailable: `escalation` is part of the language but not available in this release (at /states/a/invoke/1/effect/escalation)
-        16:18: E140 `title` is missing in effect `human_task` (at /states/a/invoke/2/effect)
+        15:53: E140 `to` is missing in `escalation` (at /states/a/invoke/1/effect/escalation)
+        16:77: E140 `to` is empty (at /states/a/invoke/2/effect/escalation/to); write whom to ask, such as `to: ["role:managers"]`
+        17:81: E140 `to` must be a list or a template, found text (at /states/a/invoke/3/effect/escalation/to)
+        18:64: E140 `reminders` must be a list of durations, or of maps with `after` or `before`, found text (at /states/a/invoke/4/effect/reminders)
+        19:65: E140 a reminder `before` the deadline of a task that has none (at /states/a/invoke/5/effect/reminders/0); give the task a `deadline`, or write `after`
+        20:65: E140 a reminder takes exactly one of `after`, `before` (at /states/a/invoke/6/effect/reminders/0)
+        22:18: E140 `title` is missing in effect `human_task` (at /states/a/invoke/8/effect)
     "#]].assert_eq(&findings(&read));
+    let many = |name: &str, items: Vec<String>, ends: [char; 2]| {
+        let [open, close] = ends;
+        let items = items.join(", ");
+        invokes(&[&format!("{{type: approval, title: T, {name}: {open}{items}{close}}}")])
+    };
+    let reminders = vec!["1d".to_string(); limits::TASK_REMINDERS_MAX + 1];
+    let attached = (0..=limits::TASK_ATTACHMENTS_MAX).map(|it| format!("a{it}: 1")).collect();
+    expect![[r#"
+        14:53: E160 21 reminders of one task; at most 20 are allowed (at /states/a/invoke/0/effect/reminders)
+    "#]].assert_eq(&findings(&many("reminders", reminders, ['[', ']'])));
+    expect![[r#"
+        14:53: E160 21 attachments of one task; at most 20 are allowed (at /states/a/invoke/0/effect/attachments)
+    "#]].assert_eq(&findings(&many("attachments", attached, ['{', '}'])));
     let compiled = invokes(&[
         "{type: use, effect: wrong}",
         "{type: use, effect: wrong}",

@@ -645,3 +645,55 @@ tests:
         "#]],
     );
 }
+
+#[test]
+fn people_have_names_and_are_reminded_on_the_virtual_clock() {
+    check(
+        r#"
+initial: asking
+states:
+  asking:
+    invoke:
+      - id: ask
+        effect:
+          type: approval
+          title: Pay?
+          assignees: [ann]
+          deadline: 4d
+          reminders: [1d, {before: 1d}]
+          escalation: {after: 2d, to: [boss]}
+        onDone: {target: paid}
+        onError: {target: off}
+  paid: {type: final, output: "${event.data.by}"}
+  off: {type: final}
+tests:
+  - name: whoever asks does not answer
+    by: bob
+    steps:
+      - {complete_task: ask, with: {outcome: approved, by: bob}, refused: separation_of_duties}
+      - {complete_task: ask, with: {outcome: approved}, refused: separation_of_duties}
+      - {complete_task: ask, with: {outcome: approved, by: ann}}
+    expect: {output: user:ann}
+  - name: nobody in particular is anybody
+    steps: [{complete_task: ask, with: {outcome: approved}}]
+    expect: {status: completed}
+  - name: the boss is told after a crash, and once
+    steps: [{advance: 1d}, {crash: true}, {advance: 1d}, {crash: true}, {advance: 1d}]
+    expect:
+      emitted:
+        - {event: traaviis.task_reminded, data: {number: 1, assignees: [ann]}}
+        - {event: traaviis.task_escalated, data: {to: [boss]}}
+        - {event: traaviis.task_reminded, data: {number: 2, assignees: [ann, boss]}}
+  - name: nobody was told
+    steps: [{advance: 1d}]
+    expect: {emitted: [{event: traaviis.task_escalated}]}
+"#,
+        expect![[r#"
+            whoever asks does not answer: passed after 0s
+            nobody in particular is anybody: passed after 0s
+            the boss is told after a crash, and once: passed after 3d
+            nobody was told: failed after 1d
+              /tests/3/expect/emitted: expected event `traaviis.task_escalated` emitted, found `traaviis.task_reminded` with {"assignees":["ann"],"due":"1970-01-05T00:00:00.000000Z","instance_id":"00000000-0000-0000-0000-000000000001","number":1,"path":"ask","title":"Pay?","workflow":"Test"}
+        "#]],
+    );
+}

@@ -17,6 +17,8 @@ pub struct TestCase {
     pub start: Vec<Text>,
     /// Start input.
     pub input: Value,
+    /// Name of the person who starts the instance; none for nobody in particular.
+    pub by: Option<Text>,
     /// What stands in for calls to the outside.
     pub mocks: Vec<Mock>,
     /// What happens after the start, in order.
@@ -80,6 +82,8 @@ pub enum TestStepKind {
         form: Value,
         /// For others to read.
         comment: Option<Text>,
+        /// Name of the person; none for nobody in particular.
+        by: Option<Text>,
         /// Code with which the answer must be refused; none when it must be taken.
         refused: Option<Text>,
     },

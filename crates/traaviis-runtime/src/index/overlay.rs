@@ -236,6 +236,7 @@ pub fn summary_row(snapshot: &Snapshot, first: Option<Position>, last: Position)
         state: snapshot.state().into(),
         correlation: snapshot.correlation.clone(),
         tags: snapshot.tags.clone(),
+        created_by: snapshot.created_by.clone(),
         parent: snapshot.lineage.as_ref().map(|it| it.parent_id),
         asks: !snapshot.status.is_finished()
             && (!snapshot.incidents.is_empty() || snapshot.open_tasks().next().is_some()),

@@ -49,6 +49,7 @@ impl Owner {
             lineage: Some(Box::new(lineage(&instance.snapshot, id))),
             correlation: optional_text(&call.input, "correlation")?,
             marks: Some(marks(&machine, &call.input)?),
+            created_by: instance.snapshot.created_by.clone(),
         };
         let input = match call.input.get("input") {
             None | Some(Value::Null) => Value::empty_map(),

@@ -346,8 +346,9 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, tags, labels, .. } = snapshot;
-        let birth = Birth { lineage, correlation, marks: Some(Marks { tags, labels }) };
+        let Snapshot { id, input, lineage, correlation, tags, labels, created_by, .. } = snapshot;
+        let marks = Some(Marks { tags, labels });
+        let birth = Birth { lineage, correlation, marks, created_by };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }

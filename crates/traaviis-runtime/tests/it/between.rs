@@ -427,6 +427,21 @@ fn a_child_has_the_tags_that_its_parent_gives_it() {
 }
 
 #[test]
+fn a_child_counts_as_started_by_whoever_started_its_parent() {
+    let keeper = KEEPER.replace("PARENT_CLOSE", "cancel");
+    let mut town = Town::new(&[CHILD]);
+    town.start(&machine(&keeper), id(1), id(1));
+    town.rest();
+    let created = town.world.records.iter().filter_map(|it| match &it.body {
+        Body::Created { workflow, created_by, .. } => Some((&**workflow, created_by.as_deref()?)),
+        _ => None,
+    });
+    let starter = ctx().actor().text();
+    let created: Vec<(&str, &str)> = created.collect();
+    assert_eq!(created, [("Keeper", &*starter), ("Child", &*starter)]);
+}
+
+#[test]
 fn a_broadcast_to_too_many_reaches_nobody() {
     let mut town = Town::new(&[]);
     let counter = machine(COUNTER);

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 const COLUMNS: &str = "i.id, i.workflow, i.version, i.status, i.state, i.correlation, i.asks, \
     i.seq, i.created_at, i.updated_at, i.finished_at, i.due, i.first, i.last, \
-    i.parent, i.tags";
+    i.parent, i.tags, i.created_by";
 
 /// Returns the rows of a list, the newest id first.
 pub(super) fn list(
@@ -190,7 +190,8 @@ fn read(row: &rusqlite::Row<'_>, tenant: TenantId) -> rusqlite::Result<Row> {
         last: row.get::<_, i64>(13)? as Position,
         parent: row.get::<_, Option<[u8; 16]>>(14)?.map(id_of),
         tags: tags_at(row, 15)?,
-        snapshot: row.get(16)?,
+        created_by: row.get::<_, Option<String>>(16)?.map(Text::from),
+        snapshot: row.get(17)?,
     })
 }
 

@@ -27,6 +27,7 @@ CREATE TABLE instances (
     first INTEGER,
     last INTEGER NOT NULL,
     parent BLOB,
+    created_by TEXT,
     -- A JSON list; none when there are none.
     tags TEXT,
     PRIMARY KEY (tenant, id)

@@ -11,10 +11,11 @@ use crate::{
 /// Answers an incident: an outcome nobody recorded, or a step that could not be taken.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Instance: its id or a unique beginning or end of it.
+    /// Incident, as `traaviis incidents` names it: `INSTANCE:NUMBER`. Or an instance: its id or a
+    /// unique beginning or end of it.
     id: String,
-    /// Effect or timer that the incident names.
-    path: String,
+    /// Effect or timer that the incident names, when the instance has several incidents.
+    path: Option<String>,
     #[command(flatten)]
     decision: DecisionArgs,
     /// Why; kept in the history.
@@ -49,5 +50,6 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     };
     let reason = args.reason.as_deref().map(Into::into);
     let ask = Ask::Resolve { id: args.id.clone(), path: args.path.clone(), decision, reason };
-    operations::change(&args.data, ask, &format!("`{}` {what}", args.path), output)
+    let named = args.path.as_deref().map_or("incident".to_string(), |it| format!("`{it}`"));
+    operations::change(&args.data, ask, &format!("{named} {what}"), output)
 }

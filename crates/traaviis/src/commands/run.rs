@@ -66,11 +66,13 @@ pub struct Args {
     /// given again does not send it again. Exit code 1 when the run ends before it took all.
     #[arg(long = "event", value_name = "NAME[=JSON]")]
     events: Vec<String>,
-    /// Send the events as somebody else; the name stands in the history.
-    #[arg(long = "as", value_name = "NAME", requires = "events")]
+    /// Start the run and send the events as somebody else; the name stands in the history, and
+    /// tasks of the run are for others to answer.
+    #[arg(long = "as", value_name = "NAME")]
     name: Option<String>,
-    /// Send the events with the rights of a role: owner, admin, developer, viewer.
-    #[arg(long, value_name = "ROLE", requires = "events")]
+    /// Start the run and send the events with the rights of a role: owner, admin, developer,
+    /// viewer.
+    #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Keep the run in this directory, continue what is there, and serve its control socket.
     #[arg(long, value_name = "DIR")]
@@ -88,7 +90,8 @@ pub struct Args {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// Begin no run now: start runs as the file's `triggers` say, until stopped.
-    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "new", "wait", "tags", "labels"])]
+    #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "name", "role", "new",
+        "wait", "tags", "labels"])]
     triggers: bool,
     /// When to write the documents under `DIR/tree`, which people can read. Default: as the last
     /// run in `DIR` was told, or off.
@@ -242,7 +245,7 @@ impl Run<'_> {
                 return self.report(&snapshot, events, &mut show);
             }
             Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
-            _ => self.data.start_marked(&self.machine, start, self.args.marks())?.id,
+            _ => self.somebody().start_marked(&self.machine, start, self.args.marks())?.id,
         };
         self.follow(id, events, notes, &mut show, begun)
     }
@@ -334,8 +337,7 @@ impl Run<'_> {
         let mut told = Told::default();
         // An event that came too late, because the run ended meanwhile.
         let mut late = Vec::new();
-        let sender =
-            self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role });
+        let sender = self.somebody();
         let limit = self.args.timeout.map(|it| Duration::from_micros(it.0.unsigned_abs()));
         loop {
             let Some(snapshot) = self.data.state(id)? else {
@@ -373,6 +375,11 @@ impl Run<'_> {
                 Note::Failed(failure) => return Err(failure.into()),
             }
         }
+    }
+
+    /// Returns the directory, in which whom the command line names acts.
+    fn somebody(&self) -> Data {
+        self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role })
     }
 
     fn has_ended(&self, id: InstanceId) -> Result<bool, Failure> {
@@ -418,7 +425,7 @@ impl Run<'_> {
             let text = format!("the instance is paused; traaviis resume {id} --data {dir}");
             ("instance_paused", text)
         } else if !is_working
-            && snapshot.timers.is_empty()
+            && !snapshot.timers.iter().any(|it| it.kind.moves())
             && let Some(text) = self.task_text(snapshot)
         {
             ("waiting_for_task", text)
@@ -473,7 +480,7 @@ impl Run<'_> {
             if let Some(deeper) = self.resting_child(&child)? {
                 return Ok(Some(deeper));
             }
-            let is_stuck = child.timers.is_empty() && !is_working(&child);
+            let is_stuck = !child.timers.iter().any(|it| it.kind.moves()) && !is_working(&child);
             if !child.status.is_finished() && is_stuck {
                 return Ok(Some(child));
             }

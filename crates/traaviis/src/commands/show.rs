@@ -59,6 +59,9 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     };
     row("instance", &snapshot.id.to_string());
     row("workflow", &format!("{} {}", snapshot.workflow, snapshot.version));
+    if let Some(by) = &snapshot.created_by {
+        row("by", &clip(by, 200));
+    }
     if let Some(key) = &snapshot.correlation {
         row("key", key);
     }
@@ -112,7 +115,15 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         row("", &format!("and {} more children", more + 1));
     }
     for incident in &snapshot.incidents {
-        let what = format!("{} at {}: {}", incident.kind, incident.path, incident.message);
+        let assignee = incident.assignee.as_ref();
+        let assignee = assignee.map(|it| format!(", looked after by {}", clip(it, 60)));
+        let what = format!(
+            "{} at {}{}: {}",
+            incident.kind,
+            incident.path,
+            assignee.unwrap_or_default(),
+            incident.message
+        );
         row("incident", &style.paint(Ink::Bad, &clip(&what, 400)));
         row("", &answer_line(snapshot, incident));
     }
@@ -164,6 +175,8 @@ fn timer_name(kind: &TimerKind) -> String {
         TimerKind::Delay { path, .. } => format!("delay {path}"),
         TimerKind::Retry { path, .. } => format!("retry {path}"),
         TimerKind::Deadline { path, .. } => format!("limit {path}"),
+        TimerKind::Reminder { path, number, .. } => format!("reminder {number} {path}"),
+        TimerKind::Escalation { path, .. } => format!("escalation {path}"),
         TimerKind::Cleanup { tree } => format!("limit of cleanup {tree}"),
     }
 }

@@ -91,11 +91,24 @@ fn list(data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
         output.line(&format!("no open tasks in `{}`", data.dir().display()));
         return Ok(Exit::Ok);
     }
-    let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-    let headings = ["INSTANCE", "WORKFLOW", "AT", "TITLE", "OUTCOMES", "FOR", "CLAIMED", "DUE"];
+    let mut rows: Vec<Vec<String>> = items.iter().map(row).collect();
+    let mut headings =
+        vec!["INSTANCE", "WORKFLOW", "AT", "TITLE", "OUTCOMES", "FOR", "CLAIMED", "DUE"];
+    let attached: Vec<String> = items.iter().map(attachments).collect();
+    if attached.iter().any(|it| !it.is_empty()) {
+        headings.push("ATTACHED");
+        rows.iter_mut().zip(attached).for_each(|(row, it)| row.push(it));
+    }
     output.text(&table(&headings, &rows));
     output.line("answer one: traaviis tasks decide INSTANCE OUTCOME");
     Ok(Exit::Ok)
+}
+
+/// Names what is attached to a task; what it is stands in `--json`.
+fn attachments(item: &Json) -> String {
+    let names: Vec<&str> =
+        item["attachments"].as_object().into_iter().flatten().map(|it| &**it.0).collect();
+    clip(&names.join(", "), 40)
 }
 
 fn row(item: &Json) -> Vec<String> {

@@ -135,15 +135,27 @@ pub enum Ask {
     Health,
     /// Decides an unknown outcome.
     Resolve {
-        /// Instance.
+        /// Instance, or incident.
         id: String,
-        /// Node, as the incident names it.
-        path: String,
+        /// Node, as the incident names it; needed when `id` is an instance with several.
+        #[serde(default)]
+        path: Option<String>,
         /// The decision.
         decision: Decision,
         /// Why.
         #[serde(default)]
         reason: Option<Text>,
+    },
+    /// Gives an incident to somebody.
+    Assign {
+        /// Instance, or incident.
+        id: String,
+        /// Node, as the incident names it; needed when `id` is an instance with several.
+        #[serde(default)]
+        path: Option<String>,
+        /// To whom; to nobody in particular when it is absent.
+        #[serde(default)]
+        to: Option<Text>,
     },
     /// Asks for the end.
     Cancel {
@@ -279,6 +291,7 @@ impl Ask {
                 | Ask::Send { .. }
                 | Ask::Broadcast { .. }
                 | Ask::Resolve { .. }
+                | Ask::Assign { .. }
                 | Ask::Cancel { .. }
                 | Ask::Operate { .. }
                 | Ask::Upgrade { .. }

@@ -181,9 +181,52 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     assert_eq!(world.run(&["run", "picky.yaml", "--data", "d"]).status.code(), Some(1));
     world.check("incidents --data d", expect![[r#"
         exit 0
-        INSTANCE                              WORKFLOW  AGE     INCIDENT       AT  WHAT
-        ID  Picky     T  step_rejected  t3  after the step the data would not fit their schema: /n: "text" is not of type "integer"
-        answer one: traaviis resolve INSTANCE AT --retry|--fail|--happened JSON
+        ID                                      WORKFLOW  AGE     INCIDENT       AT  WHAT
+        ID:4  Picky     T  step_rejected  t3  after the step the data would not fit their schema: /n: "text" is not of type "integer"
+        answer one: traaviis resolve ID --retry|--fail|--happened JSON
+    "#]]);
+    world.check(
+        "incidents assign 0:4 mari --as jaan --data d",
+        expect![[r#"
+            exit 0
+            incident given to `mari`: ID is incident in `waiting` at record 5
+            no process runs `d`; it goes on with the next `traaviis run FILE --data d`
+        "#]],
+    );
+    world.check(
+        "incidents assign 0:5 mari --data d",
+        expect![[r#"
+        exit 1
+        error: instance `ID` has no incident `5`; there are about: `t3` (invalid_state)
+    "#]],
+    );
+    world.check(
+        "incidents --assignee kati --data d",
+        expect![[r#"
+        exit 0
+        no incidents in `d`
+    "#]],
+    );
+    world.check("incidents --data d", expect![[r#"
+        exit 0
+        ID                                      WORKFLOW  AGE     INCIDENT       AT  WHAT                                                                                     ASSIGNEE
+        ID:4  Picky     T  step_rejected  t3  after the step the data would not fit their schema: /n: "text" is not of type "integer"  mari
+        answer one: traaviis resolve ID --retry|--fail|--happened JSON
+    "#]]);
+    let json =
+        world.shown(&world.run(&["incidents", "--assignee", "mari", "--json", "--data", "d"]));
+    assert!(json.contains(r#""assignee":"mari""#) && json.contains(r#""id":"ID:4""#), "{json}");
+    world.check(
+        "incidents assign 0 --nobody --data d",
+        expect![[r#"
+        exit 0
+        incident given to nobody in particular: ID is incident in `waiting` at record 6
+        no process runs `d`; it goes on with the next `traaviis run FILE --data d`
+    "#]],
+    );
+    world.check("resolve 0:4 --retry --data d", expect![[r#"
+        exit 1
+        error: after the step the data would not fit their schema: /n: "text" is not of type "integer" (step_rejected)
     "#]]);
     world.check("retry 0 --data d", expect![[r#"
         exit 1
@@ -194,9 +237,9 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     world.check(
         "retry 0 --data d",
         expect![[r#"
-        exit 0
-        tried again: ID is completed in `done` at record 10
-    "#]],
+            exit 0
+            tried again: ID is completed in `done` at record 12
+        "#]],
     );
     world.check(
         "retry 0 --data d",

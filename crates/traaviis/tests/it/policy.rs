@@ -62,14 +62,15 @@ fn a_role_may_give_only_the_commands_it_has_permissions_for() {
         (
             "show 0 --data d --role viewer --records 0",
             expect![[r#"
-            exit 0
-            instance  ID
-            workflow  Order 1.0.0
-            status    running, record 4, created T ago
-            state     open
-            data      {}
-            last 0 records
-        "#]],
+                exit 0
+                instance  ID
+                workflow  Order 1.0.0
+                by        user:local
+                status    running, record 4, created T ago
+                state     open
+                data      {}
+                last 0 records
+            "#]],
         ),
         (
             "send 0 pay --data d --as olga",
@@ -300,6 +301,10 @@ fn a_run_sends_its_events_in_the_name_of_somebody() {
     );
     let records = world.shown(&world.run(&["log", "cat", "d"]));
     assert!(records.contains(r#""id":"ada""#), "{records}");
-    let alone = world.run(&["run", "order.yaml", "--as", "ada"]);
-    assert_eq!(alone.status.code(), Some(2), "without events nobody acts");
+    let listed = world.shown(&world.run(&["ps", "--all", "--json", "--data", "d"]));
+    assert!(listed.contains(r#""created_by":"user:ada""#), "{listed}");
+    world.check("run order.yaml --data e --as ada --role viewer", expect![[r#"
+        exit 4
+        error: `ada` may not start instances: the role `viewer` has no `workflow_execute` (permission_denied)
+    "#]]);
 }

@@ -156,6 +156,12 @@ fn order() -> Vec<Mutation> {
             "      - {id: mail, effect: {type: call, function: mail.send}}\n      - id: fulfil\n",
         ),
         (
+            "W212",
+            "      - id: fulfil\n",
+            "      - {id: ask, onError: failed, effect: {type: human_task, title: T, deadline: 1d, \
+             reminders: [12h, {before: 1d}], escalation: {after: 25h, to: [a]}}}\n      - id: fulfil\n",
+        ),
+        (
             "W207",
             reserve,
             "action: {type: call_api, method: post, url: 'https://stock.example/'}\n",
@@ -255,7 +261,7 @@ fn every_code_of_the_list_is_planted_somewhere() {
 /// The page of each warning holds a document with the finding, and one without.
 #[test]
 fn the_pages_of_the_warnings_show_what_they_say() {
-    const PAGES: [(&str, &str); 11] = [
+    const PAGES: [(&str, &str); 12] = [
         ("W201", include_str!("../../../../../docs/errors/W201.md")),
         ("W202", include_str!("../../../../../docs/errors/W202.md")),
         ("W203", include_str!("../../../../../docs/errors/W203.md")),
@@ -267,6 +273,7 @@ fn the_pages_of_the_warnings_show_what_they_say() {
         ("W209", include_str!("../../../../../docs/errors/W209.md")),
         ("W210", include_str!("../../../../../docs/errors/W210.md")),
         ("W211", include_str!("../../../../../docs/errors/W211.md")),
+        ("W212", include_str!("../../../../../docs/errors/W212.md")),
     ];
     for (code, page) in PAGES {
         let documents: Vec<&str> =

@@ -14,7 +14,10 @@ use crate::{
         tree::NodeKind,
     },
     ids::Text,
-    limits::{AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX, PRIORITY_MAX},
+    limits::{
+        AGENTS_MAX, EFFECT_DEPTH_MAX, EFFECT_NODES_MAX, LOOP_ITERATIONS_MAX, PRIORITY_MAX,
+        TASK_ATTACHMENTS_MAX, TASK_REMINDERS_MAX,
+    },
     privacy::{PiiMode, Redact},
     value::Value,
 };
@@ -273,6 +276,8 @@ impl Reader {
             Shape::Any => (true, String::new()),
             Shape::Cel => return self.cel_param(at),
             Shape::Event => return self.event_name(at).map(Value::String),
+            Shape::Reminders => return self.reminders(at),
+            Shape::Escalation => return self.escalation(at),
             Shape::Later => {
                 self.unavailable(at, param.name);
                 return None;
@@ -510,6 +515,7 @@ impl Reader {
             "call_llm" => self.exactly_one(fields, kind, &["prompt", "messages", "prompt_ref"]),
             "embed_text" => self.exactly_one(fields, kind, &["text", "texts"]),
             "coordinate_agents" => self.agents(fields),
+            "human_task" | "approval" => self.task(fields),
             _ => {}
         }
     }
@@ -519,6 +525,78 @@ impl Reader {
             let message =
                 format!("effect `{}` takes exactly one of {}", kind.name, super::join(keys));
             self.report(fields.at.error("E140", message));
+        }
+    }
+
+    /// Reads when people are told of a task again: durations after it opened, or maps with `after`
+    /// or `before`, which counts back from the deadline.
+    fn reminders(&mut self, at: &At<'_>) -> Option<Value> {
+        let Some(items) = at.items() else {
+            self.expected(at, "E140", "a list of durations, or of maps with `after` or `before`");
+            return None;
+        };
+        self.at_most(at, items.len(), TASK_REMINDERS_MAX, "reminders of one task");
+        for item in items {
+            if !item.is_map() {
+                self.duration(&item)?;
+                continue;
+            }
+            let keys = Keys { code: "E140", ..Keys::new("a reminder", &["after", "before"]) };
+            let fields = self.fields(&item, &keys)?;
+            let (after, before) = (fields.get("after"), fields.get("before"));
+            if after.is_some() == before.is_some() {
+                let message = "a reminder takes exactly one of `after`, `before`";
+                self.report(item.error("E140", message));
+                return None;
+            }
+            self.duration(&after.or(before)?)?;
+        }
+        Some(at.value())
+    }
+
+    /// Reads when more people are asked about a task, and whom.
+    fn escalation(&mut self, at: &At<'_>) -> Option<Value> {
+        let keys = Keys { code: "E140", ..Keys::new("`escalation`", &["after", "to"]) };
+        let fields = self.fields(at, &keys)?;
+        for key in ["after", "to"] {
+            if !fields.has(key) {
+                self.missing(&fields, "E140", key, "`escalation`");
+            }
+        }
+        let (after, to) = (fields.get("after")?, fields.get("to")?);
+        self.duration(&after)?;
+        let is_template = to.text().is_some_and(|it| it.contains("${"));
+        match to.items() {
+            Some(items) if items.is_empty() => {
+                let hint = "write whom to ask, such as `to: [\"role:managers\"]`";
+                self.report(to.error("E140", "`to` is empty").hint(hint));
+                None
+            }
+            Some(_) => Some(at.value()),
+            None if is_template => Some(at.value()),
+            None => {
+                self.expected(&to, "E140", "a list or a template");
+                None
+            }
+        }
+    }
+
+    /// Reminders that count back need something to count from.
+    fn task(&mut self, fields: &Fields<'_>) {
+        if let Some(at) = fields.get("attachments") {
+            let count = at.entries().map_or(0, |it| it.len());
+            self.at_most(&at, count, TASK_ATTACHMENTS_MAX, "attachments of one task");
+        }
+        if fields.has("deadline") {
+            return;
+        }
+        let items = fields.get("reminders").and_then(|it| it.items()).unwrap_or_default();
+        for item in items {
+            if item.node.entry("before").is_some() && item.node.entry("after").is_none() {
+                let hint = "give the task a `deadline`, or write `after`";
+                let message = "a reminder `before` the deadline of a task that has none";
+                self.report(item.error("E140", message).hint(hint));
+            }
         }
     }
 

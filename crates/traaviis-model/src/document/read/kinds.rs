@@ -69,12 +69,16 @@ pub(super) enum Shape {
     Method(&'static [&'static str]),
     /// The name of an event.
     Event,
+    /// When people are told of a task again.
+    Reminders,
+    /// When more people are asked, and whom.
+    Escalation,
     /// Part of the language that this release does not carry out.
     Later,
 }
 use Shape::{
-    Amount, Any, Cel, Count, Duration, Event, Flag, Later, List, Map, Method, Path, Text, Texts,
-    Word,
+    Amount, Any, Cel, Count, Duration, Escalation, Event, Flag, List, Map, Method, Path, Reminders,
+    Text, Texts, Word,
 };
 
 /// How child effects are written.
@@ -323,10 +327,10 @@ pub(super) const KINDS: &[Kind] = &[
             param("outcomes", Texts, May),
             param("deadline", Duration, May),
             param("quorum", Count(1, TASK_QUORUM_MAX), May),
-            param("reminders", Later, May),
-            param("escalation", Later, May),
-            param("separation", Later, May),
-            param("attachments", Later, May),
+            param("reminders", Reminders, May),
+            param("escalation", Escalation, May),
+            param("separation", Flag, May),
+            param("attachments", Map, May),
         ],
         roles: &[],
     },
@@ -341,10 +345,10 @@ pub(super) const KINDS: &[Kind] = &[
             param("deadline", Duration, May),
             param("quorum", Count(1, TASK_QUORUM_MAX), May),
             param("deny_is_error", Flag, May),
-            param("reminders", Later, May),
-            param("escalation", Later, May),
-            param("separation", Later, May),
-            param("attachments", Later, May),
+            param("reminders", Reminders, May),
+            param("escalation", Escalation, May),
+            param("separation", Flag, May),
+            param("attachments", Map, May),
         ],
         roles: &[],
     },

@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(super) const KNOWN: &[&str] =
-    &["name", "description", "start", "input", "mocks", "steps", "expect"];
+    &["name", "description", "start", "input", "by", "mocks", "steps", "expect"];
 const KEYS: Keys<'_> = Keys::new("a test", KNOWN);
 pub(super) const EXPECT_KNOWN: &[&str] = &[
     "state",
@@ -45,7 +45,8 @@ const STEP_KEYS: Keys<'_> = Keys::new(
     "a step of a test",
     &["send", "data", "refused", "advance", "complete_task", "with", "resolve", "as", "crash"],
 );
-const DECISION_KEYS: Keys<'_> = Keys::new("the answer to a task", &["outcome", "form", "comment"]);
+const DECISION_KEYS: Keys<'_> =
+    Keys::new("the answer to a task", &["outcome", "form", "comment", "by"]);
 /// Keys that only some kinds of steps have.
 const STEP_EXTRAS: &[(&str, &[&str])] = &[
     ("data", &["send"]),
@@ -108,6 +109,7 @@ impl Reader {
         Some(TestCase {
             start: self.texts_of(&fields, "start"),
             input: fields.get("input").map_or_else(Value::empty_map, |it| it.value()),
+            by: fields.get("by").and_then(|it| self.words(&it)),
             mocks: fields.get("mocks").map_or_else(Vec::new, |it| self.mocks(&it)),
             steps: fields.get("steps").map_or_else(Vec::new, |it| self.test_steps(&it)),
             expect: expect.and_then(|it| self.expectations(&it)).unwrap_or_default(),
@@ -219,6 +221,7 @@ impl Reader {
                     outcome: outcome.and_then(|it| self.words(&it))?,
                     form: with.get("form").map(|it| it.value()).unwrap_or_default(),
                     comment: with.get("comment").and_then(|it| self.words(&it)),
+                    by: with.get("by").and_then(|it| self.words(&it)),
                     refused: fields.get("refused").and_then(|it| self.words(&it)),
                 })
             }

@@ -103,7 +103,8 @@ impl Run<'_> {
             }
         }
         for (machine, input) in wanted {
-            let id = self.data.start(&machine, input)?.id;
+            let kind = if &*machine.definition().name == WORKFLOW { "schedule" } else { "event" };
+            let id = self.data.start_trigger(&machine, input, kind)?.id;
             kept.insert(id, (machine, Place::before(1)));
         }
         for (id, (machine, _)) in &kept {
