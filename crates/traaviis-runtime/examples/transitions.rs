@@ -173,7 +173,8 @@ fn main() {
         ids: Arc::new(SimIds::default()),
         connector: Arc::new(ScriptedConnector::new(Reaction::Hang)),
     };
-    let options = Options { checkpoint_bytes: u64::MAX, ..Options::default() };
+    let (checkpoint_bytes, steps_per_second) = (u64::MAX, None);
+    let options = Options { checkpoint_bytes, steps_per_second, ..Options::default() };
     let (handle, _) = Runtime::start(options, ports).unwrap();
     let ctx = TenantCtx::for_test(1);
     let ids: Vec<InstanceId> = (0..INSTANCES)

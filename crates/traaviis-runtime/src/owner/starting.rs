@@ -130,7 +130,7 @@ pub(super) struct Begun {
     pub(super) ctx: TenantCtx,
     pub(super) key: Key,
     pub(super) machine: Arc<Machine>,
-    pub(super) snapshot: Snapshot,
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) records: Vec<Record>,
     pub(super) requests: Vec<Request>,
     /// It begins from a history.
@@ -304,7 +304,6 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Begun { ctx, key, machine, snapshot, records, requests, reopened, reply } = begun;
-        let snapshot = Arc::new(snapshot);
         if reopened {
             self.reopened(key, &snapshot);
         }
@@ -346,7 +345,8 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, tags, labels, .. } = snapshot;
+        let Snapshot { id, input, lineage, correlation, tags, labels, .. } =
+            Arc::unwrap_or_clone(snapshot);
         let birth = Birth { lineage, correlation, marks: Some(Marks { tags, labels }) };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
