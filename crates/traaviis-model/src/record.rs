@@ -8,6 +8,7 @@ mod budget;
 mod forked;
 mod line;
 mod retried;
+mod size;
 mod upgraded;
 
 use std::collections::{BTreeMap, BTreeSet};

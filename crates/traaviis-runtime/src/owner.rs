@@ -44,9 +44,9 @@ use traaviis_model::{
     call::{GATE, is_between_instances},
     definition::Retention,
     limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
-    record::{self, Status},
+    record::Status,
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
+use traaviis_ports::{Append, Commit, Lines, LogError, Outcome, Position};
 
 pub use crate::hasher::FixedHasher;
 use crate::{
@@ -163,7 +163,7 @@ struct Pending {
     key: Key,
     /// Shared from the beginning, so that it is not moved about.
     snapshot: Arc<Snapshot>,
-    records: Vec<Record>,
+    records: Arc<Vec<Record>>,
     requests: Vec<Request>,
     origin: Origin,
     /// The input of the instance's own, to try again or to keep; none of a caller's.
@@ -680,6 +680,7 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Step { snapshot, records, requests } = step;
+        let records = Arc::new(records);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
@@ -801,7 +802,7 @@ impl Owner {
             instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             instance.machine.iter().for_each(|it| subscribers.add(key, it));
         }
-        for record in &records {
+        for record in &*records {
             EventIds::note(&mut instance.event_ids, record);
         }
         self.tell_waiting(key, &records, &snapshot);
@@ -1116,20 +1117,18 @@ impl Instance {
     }
 }
 
-fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
+fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Append {
     debug_assert!(
         records
             .iter()
             .all(|it| it.header.tenant_id == key.tenant && it.header.instance_id == key.id),
         "records belong to the instance they are committed for"
     );
-    let mut lines = Vec::with_capacity(records.len() * 512);
-    record::write_lines(records, &mut lines);
     Append {
         stream: key.id,
         first_seq: records.first().map_or(0, |it| it.header.seq),
         count: u32::try_from(records.len()).unwrap_or(u32::MAX),
-        lines,
+        lines: Lines::Of(Arc::clone(records)),
         ends_stream: snapshot.status.is_finished(),
         known_to: 0,
     }

@@ -9,7 +9,7 @@ use traaviis_model::{
     Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value,
     budget::BudgetScope,
     limits,
-    record::{Held, PatchOp, RECORD_VERSION, Status, TimerKind},
+    record::{RECORD_VERSION, Status, TimerKind},
     time::Span,
 };
 
@@ -95,25 +95,6 @@ pub(crate) struct Run<'m> {
     /// Is told how guards come out.
     pub watch: Option<&'m dyn GuardWatch>,
     header: Header,
-}
-
-/// Returns the bytes of the values that a record carries and an author can make large.
-fn bytes_of(body: &Body) -> usize {
-    match body {
-        Body::EffectCompleted { value, .. } => value.json_len(),
-        Body::EffectScheduled { input, .. } => input.json_len(),
-        Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
-        Body::InputHeld { held: Held::Ended { ending, .. } } => ending.output.json_len(),
-        Body::InputHeld { held: Held::Event { data, .. } } => data.json_len(),
-        Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
-            .iter()
-            .map(|op| match op {
-                PatchOp::Add { value, .. } | PatchOp::Replace { value, .. } => value.json_len(),
-                PatchOp::Remove { .. } => 0,
-            })
-            .sum(),
-        _ => 0,
-    }
 }
 
 impl<'m> Run<'m> {
@@ -208,7 +189,7 @@ impl<'m> Run<'m> {
         if matches!(body, Body::DataChanged { .. } | Body::DataEdited { .. }) {
             self.data_changed = true;
         }
-        self.bytes += bytes_of(&body);
+        self.bytes += body.value_bytes();
         if self.bytes > limits::STEP_BYTES_MAX {
             self.fault.get_or_insert_with(|| {
                 let most = limits::STEP_BYTES_MAX;

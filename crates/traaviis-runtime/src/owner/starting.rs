@@ -16,7 +16,7 @@ use traaviis_model::{
     Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, Span, TenantCtx,
     TenantId, Text, Timestamp, Value, definition::Retention, record::RECORD_VERSION,
 };
-use traaviis_ports::{Append, Commit, LogError, Position};
+use traaviis_ports::{Append, Commit, Lines, LogError, Position};
 
 use super::{
     Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome, Upgrade,
@@ -131,7 +131,7 @@ pub(super) struct Begun {
     pub(super) key: Key,
     pub(super) machine: Arc<Machine>,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) records: Vec<Record>,
+    pub(super) records: Arc<Vec<Record>>,
     pub(super) requests: Vec<Request>,
     /// It begins from a history.
     pub(super) reopened: bool,
@@ -228,7 +228,7 @@ impl Owner {
         if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
             return reply(Err(Error::Rejected(rejection)));
         }
-        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        let (snapshot, records, requests) = (step.snapshot, Arc::new(step.records), step.requests);
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
@@ -399,9 +399,8 @@ impl Owner {
                 body: first.machine().definition().document.clone(),
             },
         };
-        let mut lines = Vec::new();
-        record.write_line(&mut lines);
         let stream = record.header.instance_id;
+        let lines = Lines::Of(Arc::new(vec![record]));
         let append =
             Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 };
         self.append(&ctx, append, Commitment::Definition(tenant_id, hash), outbox);
