@@ -31,39 +31,10 @@ use traaviis_testkit::{
 const INSTANCES: usize = 4_096;
 
 /// Two states and one event between them.
-const PLAIN: &str = r#"
-traaviis: "1"
-name: Plain
-version: 1.0.0
-initial: a
-events: {go: {}}
-states:
-  a: {on: {go: b}}
-  b: {on: {go: a}}
-"#;
+const PLAIN: &str = include_str!("../../traaviis/src/bench/plain.yaml");
 
 /// The same with guards to look at and data to change.
-const GUARDED: &str = r#"
-traaviis: "1"
-name: Guarded
-version: 1.0.0
-initial: a
-data: {initial: {count: 0, limit: 1000000000, name: bench}}
-events: {go: {schema: {type: object, properties: {n: {type: integer}}}}}
-states:
-  a:
-    on:
-      go:
-        - {target: b, guard: "event.data.n > data.limit"}
-        - {target: b, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: b, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-  b:
-    on:
-      go:
-        - {target: a, guard: "event.data.n > data.limit"}
-        - {target: a, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: a, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-"#;
+const GUARDED: &str = include_str!("../../traaviis/src/bench/guarded.yaml");
 
 /// Takes every append at once and forgets it.
 #[derive(Default)]
@@ -73,20 +44,21 @@ struct Forgetful {
 }
 
 impl Forgetful {
-    fn take(&self, append: &Append) -> Commit {
-        self.bytes.fetch_add(append.lines.len() as u64, Ordering::Relaxed);
+    fn take(&self, append: &mut Append) -> Commit {
+        self.bytes.fetch_add(append.lines.write().len() as u64, Ordering::Relaxed);
         let count = Position::from(append.count);
         Ok(self.position.fetch_add(count, Ordering::Relaxed) + count)
     }
 }
 
 impl LogStore for Forgetful {
-    fn append(&self, _: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
-        sink.committed(&mut std::iter::once((token, self.take(&append))));
+    fn append(&self, _: &TenantCtx, mut append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        sink.committed(&mut std::iter::once((token, self.take(&mut append))));
     }
 
     fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
-        let mut told = appends.drain(..).map(|(_, append, token)| (token, self.take(&append)));
+        let mut told =
+            appends.drain(..).map(|(_, mut append, token)| (token, self.take(&mut append)));
         sink.committed(&mut told);
     }
 
@@ -173,7 +145,8 @@ fn main() {
         ids: Arc::new(SimIds::default()),
         connector: Arc::new(ScriptedConnector::new(Reaction::Hang)),
     };
-    let options = Options { checkpoint_bytes: u64::MAX, ..Options::default() };
+    let (checkpoint_bytes, steps_per_second) = (u64::MAX, None);
+    let options = Options { checkpoint_bytes, steps_per_second, ..Options::default() };
     let (handle, _) = Runtime::start(options, ports).unwrap();
     let ctx = TenantCtx::for_test(1);
     let ids: Vec<InstanceId> = (0..INSTANCES)

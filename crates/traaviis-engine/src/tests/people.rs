@@ -1,5 +1,7 @@
 //! Effects that wait for events and for people, and named effects.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use traaviis_model::{Body, Map, Text, Value, limits};
 
@@ -280,7 +282,7 @@ fn a_history_without_its_starter_is_replayed_as_it_is() {
     assert_eq!(created_by.take().as_deref(), Some("user:mari"));
     let replayed = crate::replay(&machine, &world.records).unwrap().unwrap();
     assert_eq!(replayed.created_by, None);
-    world.snapshot = replayed;
+    world.snapshot = Arc::new(replayed);
     world.line("by mari");
     world.line("decide ask good {\"score\": 5}");
     assert_eq!(world.snapshot.output.to_json(), "\"good 5 user:mari\"");
