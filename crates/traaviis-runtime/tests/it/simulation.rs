@@ -558,8 +558,7 @@ impl<'m> Sim<'m> {
     fn commit(&mut self) {
         let mut entries = Vec::new();
         let mut owners = Vec::new();
-        let max = 1 + self.rng.index(8);
-        for _ in 0..max {
+        for _ in 0..=self.rng.index(8) {
             let at = self.rng.index(self.shards.len());
             if let Some((ctx, mut append, token)) = self.shards[at].1.appends.pop_front() {
                 append.lines.write();
