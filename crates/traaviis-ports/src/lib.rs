@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod disk;
 pub mod index;
+pub mod planted;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
