@@ -12,8 +12,7 @@ use std::{
 
 use traaviis_engine::{Machine, replay_versions};
 use traaviis_model::{
-    Body, CallId, InstanceId, Record, Seq, Snapshot, Span, TenantId, Text, Timestamp,
-    record::Status,
+    Body, CallId, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, record::Status,
 };
 
 /// What must hold.
@@ -84,8 +83,12 @@ pub enum Answer {
     Ok,
     /// It was refused.
     Refused,
-    /// No answer came.
+    /// No answer came, and the log was not read again since.
     Unknown,
+    /// No answer came; when the log was read again, it was there.
+    Decided,
+    /// No answer came; when the log was read again, it was not there.
+    Absent,
 }
 
 /// An event of a client.
@@ -129,18 +132,17 @@ pub struct Evidence<'a> {
     pub states: Vec<Snapshot>,
     /// Lists as the process answers them; whole ones.
     pub listed: Option<Vec<Listed>>,
-    /// Event ids in the log at each earlier look, the oldest first; clients were silent since.
-    pub looks: Vec<BTreeSet<Text>>,
+    /// Instances whose start a client saw accepted.
+    pub started: Vec<InstanceId>,
+    /// Instances in the archive, which no list of the others shows.
+    pub archived: BTreeSet<InstanceId>,
     /// Words that only one tenant has.
     pub marks: Vec<(TenantId, Text)>,
     /// What the log says of itself that is not as it should be.
     pub damage: Vec<String>,
-    /// When the evidence was collected; timers that were due a while before must have fired.
-    pub at: Option<Timestamp>,
+    /// Timers that were due by then must have fired.
+    pub timers_until: Option<Timestamp>,
 }
-
-/// Time that a process which lives may take to fire a timer.
-const LATE_MAX: Span = Span::secs(5);
 
 /// Checks all invariants and returns every breach.
 pub fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
@@ -159,7 +161,6 @@ pub fn check(evidence: &Evidence<'_>) -> Vec<Finding> {
     checker.calls_once();
     checker.timers_fire(&folds);
     checker.tenants_apart();
-    checker.unknown_decided();
     let damage = evidence.damage.iter();
     damage.for_each(|it| checker.find(Invariant::ChainVerifies, it.clone()));
     checker.counts_are_fold(&folds);
@@ -188,6 +189,11 @@ impl<'a> Checker<'a, '_> {
     }
 
     fn accepted_once(&mut self) {
+        for id in &self.evidence.started {
+            if !self.histories.contains_key(id) {
+                self.find(Invariant::AcceptedOnce, format!("instance `{id}` is lost"));
+            }
+        }
         let mut taken: HashMap<&Text, usize> = HashMap::new();
         for id in self.evidence.records.iter().filter_map(event_id) {
             *taken.entry(id).or_default() += 1;
@@ -196,6 +202,14 @@ impl<'a> Checker<'a, '_> {
             let count = taken.get(event).copied().unwrap_or(0);
             if *answer == Answer::Ok && count == 0 {
                 self.find(Invariant::AcceptedOnce, format!("event `{event}` is lost"));
+            }
+            if *answer == Answer::Decided && count == 0 {
+                let what = format!("event `{event}` was there when the log was read again");
+                self.find(Invariant::UnknownDecided, what);
+            }
+            if *answer == Answer::Absent && count > 0 {
+                let what = format!("event `{event}` was not there when the log was read again");
+                self.find(Invariant::UnknownDecided, what);
             }
             if count > 1 {
                 let what = format!("event `{event}` was taken {count} times");
@@ -263,7 +277,8 @@ impl<'a> Checker<'a, '_> {
             let node = (id.instance, id.tree, &id.path, id.scheduled);
             let first = *keys.entry(node).or_insert(key);
             if first != key {
-                let what = format!("`{}` of `{}` has keys `{first}`, `{key}`", id.path, id.instance);
+                let what =
+                    format!("`{}` of `{}` has keys `{first}`, `{key}`", id.path, id.instance);
                 self.find(Invariant::CallsOnce, what);
             }
         }
@@ -305,9 +320,10 @@ impl<'a> Checker<'a, '_> {
         let is_awake = |it: &&Snapshot| {
             !it.status.is_finished() && !matches!(it.status, Status::Paused | Status::Incident)
         };
-        for (folded, at) in folds.values().filter(is_awake).zip(self.evidence.at.iter().cycle()) {
-            if let Some(due) = folded.next_due().filter(|due| due.plus(LATE_MAX) < *at) {
-                let late = Span(at.since(due).0);
+        let until = self.evidence.timers_until.unwrap_or(Timestamp(i64::MIN));
+        for folded in folds.values().filter(is_awake) {
+            if let Some(due) = folded.next_due().filter(|due| *due < until) {
+                let late = until.since(due);
                 breaches.push(format!("a timer of `{}` is late by {late}", folded.id));
             }
         }
@@ -340,23 +356,10 @@ impl<'a> Checker<'a, '_> {
             }
         }
         for row in self.evidence.listed.iter().flatten().filter(|it| it.asked_by != it.tenant) {
-            breaches.push(format!("`{}` of `{}` is listed for `{}`", row.id, row.tenant, row.asked_by));
+            breaches
+                .push(format!("`{}` of `{}` is listed for `{}`", row.id, row.tenant, row.asked_by));
         }
         breaches.into_iter().for_each(|it| self.find(Invariant::TenantsApart, it));
-    }
-
-    fn unknown_decided(&mut self) {
-        let now: BTreeSet<Text> =
-            self.evidence.records.iter().filter_map(event_id).cloned().collect();
-        let Some((first, later)) = self.evidence.looks.split_first() else { return };
-        let mut breaches = Vec::new();
-        for look in later.iter().chain([&now]) {
-            for id in first.symmetric_difference(look) {
-                let was = if first.contains(id) { "was there" } else { "was not there" };
-                breaches.push(format!("event `{id}` {was} when the log was first read again"));
-            }
-        }
-        breaches.into_iter().for_each(|it| self.find(Invariant::UnknownDecided, it));
     }
 
     fn counts_are_fold(&mut self, folds: &BTreeMap<InstanceId, Snapshot>) {
@@ -365,6 +368,8 @@ impl<'a> Checker<'a, '_> {
         let rows: BTreeMap<_, _> = rows.map(|it| (it.id, (it.status, it.seq))).collect();
         let folded: BTreeMap<_, _> =
             folds.iter().map(|(id, it)| (*id, (it.status, it.seq))).collect();
+        let folded: BTreeMap<_, _> =
+            folded.into_iter().filter(|(id, _)| !self.evidence.archived.contains(id)).collect();
         if rows.len() != folded.len() {
             let what = format!("{} instances are listed of {}", rows.len(), folded.len());
             self.find(Invariant::CountsAreFold, what);
@@ -386,7 +391,8 @@ fn undone_in_order(records: &[&Record], mut breach: impl FnMut(String)) {
             Body::EffectCompleted { tree, path, .. } => {
                 if !path.contains("/undo:") {
                     // A step that is done once more begins its saga anew.
-                    let of = |saga: &str| path.strip_prefix(saga).is_some_and(|it| it.starts_with('/'));
+                    let of =
+                        |saga: &str| path.strip_prefix(saga).is_some_and(|it| it.starts_with('/'));
                     last.retain(|(at, saga), _| at != tree || !of(saga));
                 }
                 done.insert((*tree, path.to_string()), record.header.seq);

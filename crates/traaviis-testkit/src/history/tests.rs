@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_engine::{Request, simulate::Simulation};
 use traaviis_model::{
-    EffectError, TenantCtx, Value,
+    EffectError, Span, TenantCtx, Value,
     document::{self, Format},
 };
 use uuid::Uuid;
@@ -82,7 +82,7 @@ fn evidence(machine: &Machine, ends: bool) -> Evidence<'_> {
         states: vec![state],
         listed: Some(vec![row]),
         marks: vec![(tenant, MARK.into())],
-        at: Some(run.now()),
+        timers_until: Some(run.now()),
         ..Evidence::default()
     }
 }
@@ -114,6 +114,7 @@ fn i1_an_accepted_event_that_is_lost() {
     // What was refused, and what nobody knows, may be absent.
     check_spoiled(|it| it.told.push(told("e1", Answer::Refused)), &[]);
     check_spoiled(|it| it.told.push(told("e1", Answer::Unknown)), &[]);
+    check_spoiled(|it| it.started.push(InstanceId(Uuid::from_u128(9))), &["I1"]);
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn i4_a_step_that_replay_does_not_take() {
         let row = &mut it.listed.as_mut().unwrap()[0];
         (row.status, row.seq) = (folded.status, folded.seq);
         it.states = vec![folded];
-        it.at = None;
+        it.timers_until = None;
     };
     check_spoiled(partial, &["I4"]);
 }
@@ -191,18 +192,19 @@ fn i5_steps_that_are_undone_in_the_wrong_order() {
         let (hotel, flight) = (place(it, is_undo("hotel")), place(it, is_undo("flight")));
         let body = it.records[hotel].body.clone();
         it.records[hotel].body = std::mem::replace(&mut it.records[flight].body, body);
-        (it.states, it.listed, it.at) = (Vec::new(), None, None);
+        (it.states, it.listed, it.timers_until) = (Vec::new(), None, None);
     };
     let findings = spoiled_findings(swapped);
     assert!(findings.contains("is undone after a step that came before it"), "{findings}");
     let never_done = |it: &mut Evidence<'_>| {
         it.machines.clear();
-        let done = place(it, |it| {
-            matches!(it, Body::EffectCompleted { path, .. } if path.ends_with("flight"))
-        });
+        let done = place(
+            it,
+            |it| matches!(it, Body::EffectCompleted { path, .. } if path.ends_with("flight")),
+        );
         let Body::EffectCompleted { path, .. } = &mut it.records[done].body else { return };
         *path = "trip/elsewhere".into();
-        (it.states, it.listed, it.at) = (Vec::new(), None, None);
+        (it.states, it.listed, it.timers_until) = (Vec::new(), None, None);
     };
     let findings = spoiled_findings(never_done);
     assert!(findings.contains("is undone and was never done"), "{findings}");
@@ -234,9 +236,13 @@ fn i6_a_timer_that_fires_early_or_twice() {
 
 #[test]
 fn i6_a_timer_that_is_forgotten() {
-    let later = |it: &mut Evidence<'_>| it.at = Some(it.at.unwrap().plus(Span::secs(60)));
+    let later = |it: &mut Evidence<'_>| {
+        it.timers_until = Some(it.timers_until.unwrap().plus(Span::secs(60)))
+    };
     check_spoiled_of(false, later, &["I6"]);
-    let in_time = |it: &mut Evidence<'_>| it.at = Some(it.at.unwrap().plus(Span::secs(9)));
+    let in_time = |it: &mut Evidence<'_>| {
+        it.timers_until = Some(it.timers_until.unwrap().plus(Span::secs(9)))
+    };
     check_spoiled_of(false, in_time, &[]);
 }
 
@@ -259,13 +265,19 @@ fn i7_a_tenant_in_the_things_of_another() {
 
 #[test]
 fn i8_an_unknown_that_changes_its_mind() {
-    let gone = |it: &mut Evidence<'_>| it.looks = vec![BTreeSet::from(["e1".into()])];
-    check_spoiled(gone, &["I8"]);
+    check_spoiled(|it| it.told.push(told("e1", Answer::Decided)), &["I8"]);
+    check_spoiled(|it| it.told.push(told("e1", Answer::Absent)), &[]);
     let came = |it: &mut Evidence<'_>| {
-        it.looks = vec![BTreeSet::new(), BTreeSet::from(["e1".into()])];
+        it.machines.clear();
+        it.told.push(told("e1", Answer::Absent));
+        let mut record = it.records[0].clone();
+        record.header.seq = it.records.len() as Seq + 1;
+        let (event, id) = ("note".into(), Some("e1".into()));
+        record.body = Body::EventIgnored { event, data: Value::Null, id, refused: None };
+        it.records.push(record);
+        (it.states, it.listed) = (Vec::new(), None);
     };
     check_spoiled(came, &["I8"]);
-    check_spoiled(|it| it.looks = vec![BTreeSet::new(); 3], &[]);
 }
 
 #[test]
