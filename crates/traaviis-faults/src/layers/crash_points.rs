@@ -257,7 +257,7 @@ fn one(point: &Point, shim: Option<&Path>, size: Size) -> anyhow::Result<(Vec<St
     if status.is_none() {
         findings.push("the process hangs".into());
     }
-    let ask = Ask { tenants: TENANTS, how: work.how };
+    let ask = Ask { tenants: TENANTS, how: work.how, upkeep: true };
     findings.extend(verify(&work.dir, &mut story, ask));
     let is_felt = !status.is_some_and(|it| it.success()) || !story.errors.is_empty();
     // What writes the rest of a short write by itself does not feel it.

@@ -82,7 +82,7 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
                 worker.hear_for(delay, &mut story);
                 worker.kill(&mut story)?;
             }
-            let ask = Ask { tenants: TENANTS, how: work.how };
+            let ask = Ask { tenants: TENANTS, how: work.how, upkeep: true };
             let findings = verify(&dir, &mut story, ask);
             let run = row.runs;
             row.findings.extend(findings.into_iter().map(|it| format!("kill {run}: {it}")));
@@ -128,7 +128,7 @@ fn back_up_beside(
     let restored = scratch.join("restored");
     backup::restore(&target, &manifest, Until::End, &restored, &mut |_, _| ())?;
     // It ends before what clients know, so it is checked for itself.
-    let ask = Ask { tenants: TENANTS, how: How::default() };
+    let ask = Ask { tenants: TENANTS, how: How::default(), upkeep: true };
     let findings = verify(&restored, &mut Story::default(), ask);
     row.findings.extend(findings.into_iter().map(|it| format!("restored: {it}")));
     std::fs::remove_dir_all(&restored)?;

@@ -91,7 +91,7 @@ fn cut_often(row: &mut Row, scratch: &Path, cuts: u64, seed: u64) -> anyhow::Res
             worker.kill(&mut story)?;
             system("umount", &[&mounted])?;
             mount(scratch)?;
-            let ask = Ask { tenants: TENANTS, how: work.how };
+            let ask = Ask { tenants: TENANTS, how: work.how, upkeep: true };
             let findings = verify(&dir, &mut story, ask);
             let run = row.runs;
             row.findings.extend(findings.into_iter().map(|it| format!("cut {run}: {it}")));
