@@ -7,7 +7,8 @@
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
 //! never fire early; replay gives the same bytes; lists show what is durable; in the end every
-//! instance ends. Each emission reaches each subscriber that was open before it and still is, once,
+//! instance ends; what left for the archive is there whole, and what the log dropped of it is in the
+//! archive. Each emission reaches each subscriber that was open before it and still is, once,
 //! and those of one publisher in their order.
 
 use std::{
@@ -16,26 +17,30 @@ use std::{
     sync::{Arc, Mutex, mpsc::channel},
 };
 
-use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry, replay_versions};
+use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
     call::GATE,
-    record::{Held, Operation, ParentClose, PatchOp, Status},
+    record::{Held, Operation, ParentClose, PatchOp, Status, peek_line},
     snapshot::{Node, NodeStatus},
 };
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
+use traaviis_ports::{
+    Append, Archive, Archived, ArchivedHistory, Commit, CommitSink, Compacted, Compaction, Line,
+    LogError, LogStore, Outcome, Position, archive::Mode,
+};
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
+    owner::{Found, Key, Leave, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
     summary::Summary,
 };
-use traaviis_store::{Durability, Entry, LogCore, Options};
+use traaviis_store::{Durability, Entry, FileArchive, LogCore, Options};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
+    history::{self, Answer, Evidence, Told},
     rng::Rng,
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
@@ -95,6 +100,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.raised > 0
                 && total.heard > 0
                 && total.upgraded > 0
+                && total.archived > 0
+                && (total.dropped > 0 || plan.ops < 1_000)
                 && total.retried > 0),
         "{total:?}"
     );
@@ -121,6 +128,10 @@ struct Facts {
     upgraded: u64,
     /// Instances that had failed and went on.
     retried: u64,
+    /// Instances that left for the archive.
+    archived: u64,
+    /// Records that the log dropped because the archive has them.
+    dropped: u64,
     ended: usize,
 }
 
@@ -136,6 +147,8 @@ enum Moving {
     Owner(usize),
     /// A call that runs or waits.
     Call(InstanceId, Text),
+    /// A timer that is due and does not fire.
+    Timer(InstanceId),
 }
 
 impl Facts {
@@ -151,6 +164,8 @@ impl Facts {
         self.heard += one.heard;
         self.upgraded += one.upgraded;
         self.retried += one.retried;
+        self.archived += one.archived;
+        self.dropped += one.dropped;
         self.ended += one.ended;
     }
 }
@@ -193,8 +208,8 @@ enum Delivery {
     Answer { life: u64, call: CallId, outcome: Outcome },
 }
 
-/// The log as recovery reads it.
-struct CoreLog(Mutex<LogCore<SimDisk>>);
+/// The log as recovery reads it, and its archive.
+struct CoreLog(Mutex<LogCore<SimDisk>>, FileArchive<SimDisk>);
 
 impl LogStore for CoreLog {
     fn append(&self, _: &TenantCtx, _: Append, _: &Arc<dyn CommitSink>, _: u64) {
@@ -207,7 +222,16 @@ impl LogStore for CoreLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
+        if let Some(history) = self.1.get(ctx, stream)? {
+            return Ok(history.lines.into_iter().skip(from as usize - 1).take(limit).collect());
+        }
         self.0.lock().unwrap().read((ctx.tenant(), stream), from, limit)
+    }
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(&self.1)
+    }
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        self.0.lock().unwrap().compact(&self.1, compaction)
     }
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
         self.0.lock().unwrap().scan(from, visit)
@@ -256,6 +280,10 @@ struct Sim<'m> {
     started: BTreeSet<CallId>,
     completed: BTreeSet<(InstanceId, Seq, Text)>,
     keys: HashMap<(InstanceId, Seq, Text), Text>,
+    /// Every attempt that went out.
+    asked: Vec<(CallId, Text)>,
+    /// Instances whose file in the archive is durable.
+    archived: BTreeSet<InstanceId>,
     /// Position of a checkpoint whose content is not yet collected.
     checkpoint_from: Option<Position>,
     squeezed: bool,
@@ -292,6 +320,8 @@ impl<'m> Sim<'m> {
             started: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: HashMap::new(),
+            asked: Vec::new(),
+            archived: BTreeSet::new(),
             checkpoint_from: None,
             squeezed: false,
             calm: false,
@@ -330,6 +360,10 @@ impl<'m> Sim<'m> {
             }
             92 => self.plan_fault(),
             93 => self.squeeze(),
+            94 if self.index.is_none() => match self.rng.chance(1, 2) {
+                true => self.archive(),
+                false => self.compact(),
+            },
             94 => {}
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
@@ -539,6 +573,11 @@ impl<'m> Sim<'m> {
             self.checkpoint_from = Some(self.log.tail());
             return;
         };
+        self.put_checkpoint(position);
+    }
+
+    /// Says whether the checkpoint is durable and the process lives.
+    fn put_checkpoint(&mut self, position: Position) -> bool {
         let (sender, receiver) = channel();
         for (owner, outside) in &mut self.shards {
             owner.handle(Message::Collect(sender.clone()), self.now, outside);
@@ -552,7 +591,76 @@ impl<'m> Sim<'m> {
         self.trace.add([u8::from(written.is_ok())]);
         if self.disk.is_crashed() {
             self.crash(true);
+            return false;
         }
+        written.is_ok()
+    }
+
+    /// Some instances that ended leave for the archive, in the steps in which upkeep does it.
+    fn archive(&mut self) {
+        let ended = self.folds.values().filter(|it| it.status.is_finished());
+        let ended = ended.filter(|it| !self.archived.contains(&it.id));
+        let ended: Vec<(InstanceId, Seq)> = ended.map(|it| (it.id, it.seq)).collect();
+        for (id, seq) in ended {
+            let life = self.life;
+            if self.rng.chance(1, 2) {
+                self.archive_one(id, seq);
+            }
+            if self.life != life {
+                return;
+            }
+        }
+    }
+
+    fn archive_one(&mut self, id: InstanceId, seq: Seq) {
+        let key = Key { tenant: ctx().tenant(), id };
+        let (reply, answers) = channel();
+        self.handle(id, Message::Retire { ended: vec![(key, seq)], reply });
+        let (leave, _) = answers.recv().unwrap();
+        if !matches!(leave[0], Leave::Yes | Leave::Forgotten) {
+            return;
+        }
+        let lines = self.histories[&id].iter().map(|it| show(it).into_bytes()).collect();
+        let summary = serde_json::to_vec(&Summary::of(&self.folds[&id])).unwrap();
+        let (finished_at, delete_at) = (self.now, self.now.plus(Span::secs(1 << 30)));
+        let entry = Archived { id, seq, finished_at, delete_at, summary };
+        let put = self.log.1.put(&ctx(), &ArchivedHistory { entry, lines });
+        self.trace.add([u8::from(put.is_ok())]);
+        if put.is_ok() {
+            self.archived.insert(id);
+            self.facts.archived += 1;
+        }
+        if self.disk.is_crashed() {
+            return self.crash(true);
+        }
+        let (archived, kept) = if put.is_ok() { (vec![key], vec![]) } else { (vec![], vec![key]) };
+        let (reply, answers) = channel();
+        self.handle(id, Message::Retired { archived, kept, reply });
+        answers.recv().unwrap();
+    }
+
+    /// The log drops what the archive has, once a checkpoint without it is durable.
+    fn compact(&mut self) {
+        self.checkpoint_from = None;
+        if !self.put_checkpoint(self.log.tail()) {
+            return;
+        }
+        let (pace, tell) = (&mut |_| true, &mut |_| ());
+        let mut compaction = Compaction { expired: &[], mode: Mode::Write, pace, tell };
+        let compacted = self.log.compact(&mut compaction);
+        self.trace.add([u8::from(compacted.is_ok())]);
+        self.facts.dropped += compacted.map_or(0, |it| it.records);
+        if self.disk.is_crashed() {
+            self.crash(true);
+        }
+    }
+
+    /// What the archive has of an instance is its whole history.
+    fn check_archived(&self, id: InstanceId) {
+        let found = self.log.1.get(&ctx(), id).expect("the archive is readable");
+        let lines = found.unwrap_or_else(|| panic!("the file of `{id}` is gone")).lines;
+        let wanted = self.histories[&id].iter().map(|it| show(it).into_bytes());
+        assert!(lines.into_iter().eq(wanted), "the file of `{id}` holds another history");
     }
 
     fn commit(&mut self) {
@@ -690,6 +798,7 @@ impl<'m> Sim<'m> {
         let key = self.keys.entry(node).or_insert_with(|| call.key.clone());
         assert_eq!(*key, call.key, "the key of a call changed");
         self.trace.add(&*call.key);
+        self.asked.push((call.id.clone(), call.key.clone()));
         let (life, id, sent) = (self.life, call.id.clone(), self.now);
         if !self.network.send(self.now, Delivery::Request { life, call, sent }) {
             self.time_out(life, id, sent);
@@ -848,12 +957,22 @@ impl<'m> Sim<'m> {
         let from = if whole { 0 } else { held.saturating_sub(END) };
         let mut found: Vec<Vec<u8>> = Vec::new();
         self.log
-            .scan(from as Position, &mut |line| found.push(line.bytes.to_vec()))
+            .scan(from as Position, &mut |line| {
+                // A dropped record leaves its position, and is not visited.
+                found.resize(line.position as usize - from, Vec::new());
+                found.push(line.bytes.to_vec());
+            })
             .expect("the log is readable");
         assert!(from + found.len() >= held, "acknowledged records are gone");
         for (at, line) in self.acknowledged[from..].iter().enumerate() {
             let at = from + at;
-            assert!(*line == found[at - from], "record {at} is another one than was acknowledged");
+            // What was dropped is in the archive.
+            let is_dropped = found[at - from].is_empty()
+                && peek_line(line).is_ok_and(|it| self.archived.contains(&it.instance_id));
+            assert!(
+                is_dropped || *line == found[at - from],
+                "record {at} is another one than was acknowledged"
+            );
         }
         // What was written and not acknowledged is true from now on.
         self.hearing.round += 1;
@@ -905,10 +1024,12 @@ impl<'m> Sim<'m> {
                     open += 1;
                 }
                 Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(folded)),
+                Err(_) if self.archived.contains(id) => {}
                 Err(error) => panic!("instance `{id}` is lost: {error}"),
             }
         }
         self.folds = folds;
+        self.archived.iter().for_each(|id| self.check_archived(*id));
         let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
         assert_eq!(held, open, "an instance without history");
         if let Some(index) = &self.index {
@@ -993,9 +1114,7 @@ impl<'m> Sim<'m> {
         self.facts.ended = self.histories.len();
         let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
         self.facts.acknowledged = acknowledged.count() as u64;
-        for (id, records) in &self.histories {
-            self.check_history(*id, records);
-        }
+        self.check_histories();
         self.check_messages();
         self.check_families();
         for entry in self.ledger.entries().values() {
@@ -1069,27 +1188,32 @@ impl<'m> Sim<'m> {
         }
     }
 
-    fn check_history(&self, id: InstanceId, records: &[Record]) {
-        let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
-        let replayed =
-            replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
-        let folded = Snapshot::fold(records).unwrap().unwrap();
-        assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
-        let mut due: HashMap<&str, Timestamp> = HashMap::new();
-        let mut last = Timestamp(0);
-        for record in records {
-            assert!(record.header.at >= last, "time goes back in `{id}`");
-            last = record.header.at;
-            match &record.body {
-                Body::TimerScheduled { timer, due: at, .. } => {
-                    due.insert(timer, *at);
-                }
-                Body::TimerFired { timer } => {
-                    let at = due[&**timer];
-                    assert!(record.header.at >= at, "timer `{timer}` of `{id}` fired early");
-                }
-                _ => {}
-            }
+    /// What the checker that the fault programme uses says of all histories.
+    fn check_histories(&self) {
+        let events = self.ops.iter().enumerate();
+        let events = events.filter(|(_, op)| matches!(op.what, What::Event(_)));
+        let told = events.map(|(at, op)| Told {
+            tenant: ctx().tenant(),
+            event: event_id(at),
+            answer: match op.state {
+                OpState::Acknowledged => Answer::Ok,
+                OpState::Refused => Answer::Refused,
+                OpState::Ready | OpState::Sent => Answer::Unknown,
+            },
+        });
+        let evidence = Evidence {
+            machines: self.machines.iter().map(|it| &**it).collect(),
+            records: self.histories.values().flatten().cloned().collect(),
+            told: told.collect(),
+            calls: self.asked.clone(),
+            timers_until: Some(self.now),
+            ..Evidence::default()
+        };
+        let findings = history::check(&evidence);
+        assert!(findings.is_empty(), "{findings:#?}");
+        for (id, records) in &self.histories {
+            let is_sorted = records.is_sorted_by_key(|it| it.header.at);
+            assert!(is_sorted, "time goes back in `{id}`");
         }
     }
 
@@ -1122,6 +1246,13 @@ impl<'m> Sim<'m> {
             let mut open = owner.open_instances().filter(|it| it.status != Status::Paused);
             if let Some(moving) = open.find_map(|it| moving_call(it)) {
                 return Some(moving);
+            }
+            let is_late = |it: &&Arc<Snapshot>| {
+                !matches!(it.status, Status::Paused | Status::Incident)
+                    && it.next_due().is_some_and(|due| due < self.now)
+            };
+            if let Some(late) = owner.open_instances().find(is_late) {
+                return Some(Moving::Timer(late.id));
             }
         }
         None
@@ -1171,7 +1302,8 @@ fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {
     let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
     let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
     assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
-    Ok(Arc::new(CoreLog(Mutex::new(core))))
+    let archive = FileArchive::new(disk.clone(), Path::new("/data"));
+    Ok(Arc::new(CoreLog(Mutex::new(core), archive)))
 }
 
 fn shard(id: InstanceId, count: usize) -> usize {
