@@ -207,7 +207,7 @@ impl Connector for Receiver {
         let args = call.input.get("args");
         let fails = args.and_then(|it| it.get("fails")).and_then(Value::as_bool).unwrap_or(false);
         done(match fails {
-            true => Err(EffectError::new("refused", "no money")),
+            true => Err(EffectError::new("http_error", "no money")),
             false => Ok(Value::Null),
         });
     }
