@@ -191,6 +191,7 @@ impl<D: Disk> LogCore<D> {
     fn commit_apart(&mut self, group: &[Entry], outcomes: &mut Vec<Commit>) {
         for entry in group {
             let Append { count, lines, .. } = &entry.append;
+            let lines = lines.written();
             let body = &lines[..lines.len().saturating_sub(1)];
             let cut = memchr::memrchr(b'\n', body).map_or(0, |at| at + 1);
             if *count < 2 || cut == 0 {
@@ -199,11 +200,11 @@ impl<D: Disk> LogCore<D> {
             }
             let (mut first, mut last) = (entry.clone(), entry.clone());
             first.append.count -= 1;
-            first.append.lines.truncate(cut);
+            first.append.lines = lines[..cut].to_vec().into();
             first.append.ends_stream = false;
             last.append.first_seq += Seq::from(*count) - 1;
             last.append.count = 1;
-            last.append.lines.drain(..cut);
+            last.append.lines = lines[cut..].to_vec().into();
             let mut told = Vec::new();
             self.commit_group(&[first], &mut told);
             if told.iter().all(Result::is_ok) {
@@ -323,7 +324,7 @@ impl<D: Disk> LogCore<D> {
                 let key = (entry.tenant, append.stream);
                 let last = append.first_seq + Seq::from(append.count) - 1;
                 self.streams.stage(key, last, append.ends_stream);
-                self.lines.extend_from_slice(&append.lines);
+                self.lines.extend_from_slice(append.lines.written());
                 count += append.count;
                 self.mark.position + Position::from(count)
             });
@@ -340,7 +341,7 @@ impl<D: Disk> LogCore<D> {
             return Err(reader::damaged(key));
         }
         let mut malformed = line::check(*tenant, append, &mut self.scratch).err();
-        if self.lines.len() + append.lines.len() > limits::FRAME_BYTES_MAX / 2 {
+        if self.lines.len() + append.lines.written().len() > limits::FRAME_BYTES_MAX / 2 {
             malformed = Some("it is larger than a frame may be");
         }
         if let Some(why) = malformed {

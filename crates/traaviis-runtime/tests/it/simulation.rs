@@ -7,9 +7,11 @@
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
 //! never fire early; replay gives the same bytes; lists show what is durable; in the end every
-//! instance ends; what left for the archive is there whole, and what the log dropped of it is in the
-//! archive. Each emission reaches each subscriber that was open before it and still is, once,
-//! and those of one publisher in their order.
+//! instance ends; what left for the archive is there whole. Each emission reaches each subscriber
+//! that was open before it and still is, once, and those of one publisher in their order.
+
+mod archiving;
+mod families;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,7 +32,7 @@ use traaviis_model::{
     snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{
-    Append, Archive, Archived, ArchivedHistory, Commit, CommitSink, Compacted, Compaction, Line,
+    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line,
     LogError, LogStore, Outcome, Position, archive::Mode,
 };
 use traaviis_runtime::{
@@ -606,80 +608,14 @@ impl<'m> Sim<'m> {
         written.is_ok()
     }
 
-    /// Some instances that ended leave for the archive, in the steps in which upkeep does it.
-    fn archive(&mut self) {
-        let ended = self.folds.values().filter(|it| it.status.is_finished());
-        let ended = ended.filter(|it| !self.archived.contains(&it.id));
-        let ended: Vec<(InstanceId, Seq)> = ended.map(|it| (it.id, it.seq)).collect();
-        for (id, seq) in ended {
-            let life = self.life;
-            if self.rng.chance(1, 2) {
-                self.archive_one(id, seq);
-            }
-            if self.life != life {
-                return;
-            }
-        }
-    }
-
-    fn archive_one(&mut self, id: InstanceId, seq: Seq) {
-        let key = Key { tenant: ctx().tenant(), id };
-        let (reply, answers) = channel();
-        self.handle(id, Message::Retire { ended: vec![(key, seq)], reply });
-        let (leave, _) = answers.recv().unwrap();
-        if !matches!(leave[0], Leave::Yes | Leave::Forgotten) {
-            return;
-        }
-        let lines = self.histories[&id].iter().map(|it| show(it).into_bytes()).collect();
-        let summary = serde_json::to_vec(&Summary::of(&self.folds[&id])).unwrap();
-        let (finished_at, delete_at) = (self.now, self.now.plus(Span::secs(1 << 30)));
-        let entry = Archived { id, seq, finished_at, delete_at, summary };
-        let put = self.log.1.put(&ctx(), &ArchivedHistory { entry, lines });
-        self.trace.add([u8::from(put.is_ok())]);
-        if put.is_ok() {
-            self.archived.insert(id);
-            self.facts.archived += 1;
-        }
-        if self.disk.is_crashed() {
-            return self.crash(true);
-        }
-        let (archived, kept) = if put.is_ok() { (vec![key], vec![]) } else { (vec![], vec![key]) };
-        let (reply, answers) = channel();
-        self.handle(id, Message::Retired { archived, kept, reply });
-        answers.recv().unwrap();
-    }
-
-    /// The log drops what the archive has, once a checkpoint without it is durable.
-    fn compact(&mut self) {
-        self.checkpoint_from = None;
-        if !self.put_checkpoint(self.log.tail()) {
-            return;
-        }
-        let (pace, tell) = (&mut |_| true, &mut |_| ());
-        let mut compaction = Compaction { expired: &[], mode: Mode::Write, pace, tell };
-        let compacted = self.log.compact(&mut compaction);
-        self.trace.add([u8::from(compacted.is_ok())]);
-        self.facts.dropped += compacted.map_or(0, |it| it.records);
-        if self.disk.is_crashed() {
-            self.crash(true);
-        }
-    }
-
-    /// What the archive has of an instance is its whole history.
-    fn check_archived(&self, id: InstanceId) {
-        let found = self.log.1.get(&ctx(), id).expect("the archive is readable");
-        let lines = found.unwrap_or_else(|| panic!("the file of `{id}` is gone")).lines;
-        let wanted = self.histories[&id].iter().map(|it| show(it).into_bytes());
-        assert!(lines.into_iter().eq(wanted), "the file of `{id}` holds another history");
-    }
-
     fn commit(&mut self) {
         let mut entries = Vec::new();
         let mut owners = Vec::new();
         let max = 1 + self.rng.index(8);
         for _ in 0..max {
             let at = self.rng.index(self.shards.len());
-            if let Some((ctx, append, token)) = self.shards[at].1.appends.pop_front() {
+            if let Some((ctx, mut append, token)) = self.shards[at].1.appends.pop_front() {
+                append.lines.write();
                 entries.push(Entry { tenant: ctx.tenant(), append });
                 owners.push((at, token));
             }
@@ -693,7 +629,7 @@ impl<'m> Sim<'m> {
         assert_eq!(outcomes.len(), entries.len());
         for (entry, outcome) in entries.iter().zip(&outcomes) {
             match outcome {
-                Ok(_) => self.acknowledge(&entry.append.lines),
+                Ok(_) => self.acknowledge(entry.append.lines.written()),
                 Err(LogError::Full) => self.facts.full += 1,
                 Err(LogError::Failed(_)) => {}
                 Err(LogError::SeqMismatch { first: 1, .. }) => {}
@@ -1133,72 +1069,6 @@ impl<'m> Sim<'m> {
         self.check_families();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
-        }
-    }
-
-    /// A message that its sender saw accepted was taken once, and no message was taken twice.
-    fn check_messages(&mut self) {
-        for (id, count) in &self.taken {
-            assert!(*count == 1, "event `{id}` was taken {count} times");
-        }
-        for record in self.histories.values().flatten() {
-            let Body::EffectCompleted { tree, path, value } = &record.body else { continue };
-            if value.get("accepted").is_some() {
-                let key = format!("{}.{tree}.{path}", record.header.instance_id);
-                assert!(self.taken.contains_key(&*key), "message `{key}` is lost");
-                self.facts.told += 1;
-            }
-        }
-    }
-
-    /// A child whose parent has ended is ending, unless it was left to itself.
-    fn check_orphans(&self) {
-        for child in self.folds.values().filter(|it| !it.status.is_finished()) {
-            let Some(lineage) = &child.lineage else { continue };
-            let parent = &self.folds[&lineage.parent_id];
-            let is_listed = parent.children.get(&child.id).is_some_and(|it| !it.closing);
-            let is_alone = lineage.parent_close == ParentClose::Abandon;
-            assert!(
-                is_listed || is_alone || child.status == Status::Completing,
-                "child `{}` goes on without its parent: {child:#?}",
-                child.id
-            );
-        }
-    }
-
-    /// What a parent knows of a child is what happened there.
-    fn check_families(&mut self) {
-        for (parent, records) in &self.histories {
-            let mut started = BTreeMap::new();
-            for record in records {
-                match &record.body {
-                    Body::ChildStarted { tree, path, child, .. } => {
-                        // Another one for a child that failed.
-                        started.retain(|_, it| *it != (*tree, path));
-                        assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
-                    }
-                    Body::ChildFinished { child, status, .. } => {
-                        let Some(folded) = self.folds.get(child) else {
-                            assert_ne!(*status, Status::Completed, "`{child}` never was");
-                            continue;
-                        };
-                        let lineage = folded.lineage.as_ref().expect("a child has a parent");
-                        assert_eq!(lineage.parent_id, *parent);
-                        assert_eq!(folded.status, *status, "end of `{child}`");
-                    }
-                    Body::EffectCompleted { tree, path, value } => {
-                        let node = (*tree, path);
-                        let child = started.iter().find(|(_, it)| **it == node).map(|it| it.0);
-                        if let Some(child) = child.filter(|_| value.get("instance_id").is_none()) {
-                            let folded = &self.folds[child];
-                            assert_eq!(folded.status, Status::Completed);
-                            assert_eq!(folded.output, *value);
-                            self.facts.raised += 1;
-                        }
-                    }
-                    _ => {}
-                }
-            }
         }
     }
 
