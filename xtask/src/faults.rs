@@ -35,6 +35,6 @@ fn simulation() -> Result<PathBuf, Error> {
     build.args(["--no-run", "--message-format", "json", "--features", FEATURE]);
     let told = output(&mut build)?;
     let messages = told.lines().filter_map(|it| serde_json::from_str::<Value>(it).ok());
-    let built = messages.filter_map(|it| it["executable"].as_str().map(PathBuf::from)).last();
-    built.ok_or_else(|| "cargo names no binary of the simulation".into())
+    let mut built = messages.filter_map(|it| it["executable"].as_str().map(PathBuf::from));
+    built.next_back().ok_or_else(|| "cargo names no binary of the simulation".into())
 }

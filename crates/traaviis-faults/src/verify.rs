@@ -124,6 +124,10 @@ pub fn verify(dir: &Path, story: &mut Story, ask: Ask) -> Vec<String> {
     if findings.is_empty() {
         findings = poke(&world, ask.tenants);
     }
+    if findings.is_empty() {
+        // Once more while the index has not taken up what was just sent.
+        findings = look(&world, story, &calls, ask.tenants);
+    }
     world.close();
     story.calls.append(&mut calls.lock().unwrap_or_else(PoisonError::into_inner));
     findings

@@ -6,7 +6,7 @@
 
 use std::{
     io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -220,9 +220,4 @@ impl<'a> Client<'a> {
         tell(&json!({ "error": error.code() }));
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Says whether a path holds a data directory.
-pub fn is_data(dir: &Path) -> bool {
-    dir.join("FORMAT").exists()
 }

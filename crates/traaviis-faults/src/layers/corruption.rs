@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use traaviis_model::{InstanceId, Record, TenantCtx};
+use traaviis_model::{InstanceId, Record, Span, TenantCtx, TenantId};
 use traaviis_ports::{LogStore, Position};
 use traaviis_runtime::tree::show_all;
 use traaviis_store::{
@@ -33,8 +33,8 @@ use crate::{
 
 /// Tenants of the directory.
 const TENANTS: u64 = 6;
-/// Damages done to one part that are tried for each file of the part.
-const HOW: How = How { segment_bytes: 16 << 10, ahead: traaviis_model::Span(0) };
+/// Small segments, so that there are several.
+const HOW: How = How { segment_bytes: 16 << 10, ahead: Span(0) };
 
 /// A part of a directory, with checks of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ enum Seen {
 /// Runs the layer.
 pub fn layer(size: Size, rounds: Option<u64>, seed: u64) -> Vec<Row> {
     let each = rounds.unwrap_or(size.of(100, 1_000));
-    let scratch = match tempfile::tempdir() {
+    let scratch = match quick_dir() {
         Ok(scratch) => scratch,
         Err(error) => return vec![Row::skipped("corruption", error.to_string())],
     };
@@ -75,6 +75,14 @@ pub fn layer(size: Size, rounds: Option<u64>, seed: u64) -> Vec<Row> {
         .into_iter()
         .map(|(harm, name)| run(name, |row| damage(row, &whole, harm, each, seed)))
         .collect()
+}
+
+/// Makes a folder in memory where there is one: nothing here depends on what a disk forgets.
+fn quick_dir() -> std::io::Result<tempfile::TempDir> {
+    match Path::new("/dev/shm").is_dir() {
+        true => tempfile::tempdir_in("/dev/shm"),
+        false => tempfile::tempdir(),
+    }
 }
 
 /// An intact directory and all that it says.
@@ -145,7 +153,7 @@ impl Whole {
     }
 }
 
-fn contexts() -> BTreeMap<traaviis_model::TenantId, TenantCtx> {
+fn contexts() -> BTreeMap<TenantId, TenantCtx> {
     (0..TENANTS).map(|it| tenant(it).0).map(|it| (it.tenant(), it)).collect()
 }
 
@@ -195,7 +203,7 @@ fn compare(dir: &Path, log: &dyn LogStore, repairs: bool) -> anyhow::Result<Foun
 
 fn damage(row: &mut Row, whole: &Whole, harm: Harm, count: u64, seed: u64) -> anyhow::Result<()> {
     let mut dice = Rng::new(seed);
-    let scratch = tempfile::tempdir()?;
+    let scratch = quick_dir()?;
     let mut seen: BTreeMap<Seen, u64> = BTreeMap::new();
     for number in 0..count {
         row.runs += 1;

@@ -76,7 +76,7 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
             if beside == Beside::Backup {
                 restored += back_up_beside(&dir, scratch.path(), row, || {
                     worker.hear_for(delay, &mut story);
-                    Ok(worker.kill(&mut story)?)
+                    worker.kill(&mut story)
                 })?;
             } else {
                 worker.hear_for(delay, &mut story);

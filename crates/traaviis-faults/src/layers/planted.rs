@@ -26,8 +26,7 @@ pub struct Builds {
 }
 
 /// What can find a bug, in the order in which it is asked.
-const FINDERS: &[(&str, Finder)] =
-    &[("simulation", simulate), ("kill -9", kill), ("corruption", corrupt)];
+const FINDERS: &[(&str, Finder)] = &[("simulation", simulate), ("kill -9", kill)];
 
 type Finder = fn(&Builds, Option<Bug>) -> anyhow::Result<Option<String>>;
 
@@ -79,15 +78,12 @@ fn simulate(builds: &Builds, bug: Option<Bug>) -> anyhow::Result<Option<String>>
     let said = String::from_utf8_lossy(&said);
     // The line after the place of the panic is what it said.
     let mut lines = said.lines().skip_while(|it| !it.contains("panicked at")).skip(1);
-    Ok(Some(lines.next().unwrap_or("it failed").to_string()))
+    let told = lines.next().filter(|it| it.len() > 2).unwrap_or("it failed");
+    Ok(Some(told.to_string()))
 }
 
 fn kill(builds: &Builds, bug: Option<Bug>) -> anyhow::Result<Option<String>> {
-    programme(builds, bug, &["--only", "kills", "--rounds", "10"])
-}
-
-fn corrupt(builds: &Builds, bug: Option<Bug>) -> anyhow::Result<Option<String>> {
-    programme(builds, bug, &["--only", "corruption", "--rounds", "40"])
+    programme(builds, bug, &["--only", "kills", "--rounds", "5"])
 }
 
 fn programme(

@@ -12,6 +12,7 @@
 
 mod archiving;
 mod families;
+mod histories;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,16 +29,16 @@ use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
     call::GATE,
-    record::{Held, Operation, ParentClose, PatchOp, Status, peek_line},
+    record::{Held, Operation, PatchOp, Status, peek_line},
     snapshot::{Node, NodeStatus},
 };
 use traaviis_ports::{
-    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line,
-    LogError, LogStore, Outcome, Position, archive::Mode,
+    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Outcome,
+    Position,
 };
 use traaviis_runtime::{
     Command, Error, checkpoint,
-    owner::{Found, Key, Leave, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
+    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
     summary::Summary,
@@ -46,7 +47,6 @@ use traaviis_store::{Durability, Entry, FileArchive, LogCore, Options};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
-    history::{self, Answer, Evidence, Told},
     rng::Rng,
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
@@ -1069,35 +1069,6 @@ impl<'m> Sim<'m> {
         self.check_families();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
-        }
-    }
-
-    /// What the checker that the fault programme uses says of all histories.
-    fn check_histories(&self) {
-        let events = self.ops.iter().enumerate();
-        let events = events.filter(|(_, op)| matches!(op.what, What::Event(_)));
-        let told = events.map(|(at, op)| Told {
-            tenant: ctx().tenant(),
-            event: event_id(at),
-            answer: match op.state {
-                OpState::Acknowledged => Answer::Ok,
-                OpState::Refused => Answer::Refused,
-                OpState::Ready | OpState::Sent => Answer::Unknown,
-            },
-        });
-        let evidence = Evidence {
-            machines: self.machines.iter().map(|it| &**it).collect(),
-            records: self.histories.values().flatten().cloned().collect(),
-            told: told.collect(),
-            calls: self.asked.clone(),
-            timers_until: Some(self.now),
-            ..Evidence::default()
-        };
-        let findings = history::check(&evidence);
-        assert!(findings.is_empty(), "{findings:#?}");
-        for (id, records) in &self.histories {
-            let is_sorted = records.is_sorted_by_key(|it| it.header.at);
-            assert!(is_sorted, "time goes back in `{id}`");
         }
     }
 
