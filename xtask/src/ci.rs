@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Error, cargo, commands, licences, run as run_command};
+use crate::{Error, cargo, commands, faults, licences, run as run_command};
 
 type Step = (&'static str, fn() -> Result<(), Error>);
 
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("generated files", || commands::generate(commands::Generate::Check)),
     ("tests", || commands::test(&[])),
     ("simulation", simulation),
+    ("faults", || faults::run(&["--quick".into()])),
 ];
 
 /// Runs every step and stops at the first that fails.

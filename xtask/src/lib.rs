@@ -8,6 +8,7 @@ use std::{
 pub mod ci;
 pub mod commands;
 pub mod dev;
+pub mod faults;
 pub mod licences;
 pub mod tidy;
 

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use xtask::{ci, commands, dev};
+use xtask::{ci, commands, dev, faults};
 
 const HELP: &str = "\
 Usage: cargo xtask COMMAND [OPTIONS]
@@ -18,6 +18,8 @@ Commands:
                 then with shipping failing to `compensated`; `--fail` runs only the second
   gen [--check] write generated files again; `--check` only says whether they are current
   bench [ARGS]  run `traaviis bench engine ARGS`
+  faults [ARGS] break everything that can break and check what must hold; `--quick` is what CI
+                runs, `--full` what comes before a release, `--only LAYER` one layer
   tidy          check the house rules that the compiler does not know
 
 Options:
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     };
     let wants_help = rest.iter().take_while(|arg| *arg != "--").any(|arg| is_help(arg));
-    if is_help(command) || (wants_help && command != "bench" && command != "test") {
+    if is_help(command) || (wants_help && !matches!(command.as_str(), "bench" | "test")) {
         print!("{HELP}");
         return ExitCode::SUCCESS;
     }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         ("gen", []) => commands::generate(commands::Generate::Write),
         ("gen", [flag]) if flag == "--check" => commands::generate(commands::Generate::Check),
         ("bench", args) => commands::bench(args),
+        ("faults", args) => faults::run(args),
         ("tidy", []) => commands::tidy(),
         _ => {
             eprintln!("cannot understand `cargo xtask {}`\n\n{HELP}", args.join(" "));

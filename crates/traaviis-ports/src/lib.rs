@@ -4,6 +4,7 @@ pub mod archive;
 pub mod disk;
 pub mod index;
 mod lines;
+pub mod planted;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};

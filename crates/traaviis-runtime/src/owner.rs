@@ -46,7 +46,10 @@ use traaviis_model::{
     limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
     record::Status,
 };
-use traaviis_ports::{Append, Commit, Lines, LogError, Outcome, Position};
+use traaviis_ports::{
+    Append, Commit, Lines, LogError, Outcome, Position,
+    planted::{self, Bug},
+};
 
 pub use crate::hasher::FixedHasher;
 use crate::{
@@ -279,7 +282,12 @@ impl Owner {
                 let correlations = &self.settings.correlations;
                 let _ = correlations.open(tenant, workflow, key, snapshot.id, Unique::No);
             }
+            let key = Key::of(&snapshot);
             self.open(Arc::new(snapshot), machine, event_ids);
+            if planted::is(Bug::TimerOnlyInMemory) {
+                let armed = self.instances.get_mut(&key).and_then(|it| it.armed.take());
+                armed.map(|due| self.timers.remove(&(due, key)));
+            }
         }
     }
 
@@ -686,6 +694,15 @@ impl Owner {
             instance.hold = Hold::Committing;
         }
         let ctx = origin.ctx().unwrap_or(&self.tenants[&key.tenant].ctx).clone();
+        if planted::is(Bug::UndoBeforeDurable) {
+            for request in &requests {
+                if let Request::Perform(call) = request
+                    && call.id.path.contains("undo:")
+                {
+                    outbox.perform(&ctx, call.clone());
+                }
+            }
+        }
         let append = to_append(key, &records, &snapshot);
         let pending = Pending { key, snapshot, records, requests, origin, again };
         self.append(&ctx, append, Commitment::Step(Box::new(pending)), outbox);
@@ -841,7 +858,12 @@ impl Owner {
                     let ctx = tenant.ctx.clone();
                     self.ask_instance(&ctx, call);
                 }
-                Request::Perform(call) => outbox.perform(&tenant.ctx, call),
+                Request::Perform(mut call) => {
+                    if planted::is(Bug::KeyFromClock) {
+                        call.key = format!("{}-{}", call.key, now.0).into();
+                    }
+                    outbox.perform(&tenant.ctx, call);
+                }
                 Request::Abandon(id) => {
                     outbox.abandon(&tenant.ctx, &id);
                     tenant.slots.give_back(&id);

@@ -36,7 +36,10 @@ use std::{
 use sha2::{Digest, Sha256};
 use traaviis_ports::{LogError, Position};
 
-use crate::error::io_error;
+use crate::{
+    disk::{Disk, OsDisk},
+    error::io_error,
+};
 
 /// Format of manifests; a newer one is refused.
 pub const FORMAT: u32 = 1;
@@ -158,7 +161,7 @@ fn make_dir(dir: &Path) -> Result<(), Error> {
 }
 
 fn sync_dir(dir: &Path) -> Result<(), Error> {
-    File::open(dir).and_then(|it| it.sync_all()).map_err(failed("sync", dir))
+    OsDisk.sync_dir(dir).map_err(failed("sync", dir))
 }
 
 /// Opens a new file that is the operator's alone.

@@ -9,6 +9,7 @@ use std::{io, path::Path};
 use traaviis_ports::{
     Position,
     disk::{Access, Disk, DiskFile},
+    planted::{self, Bug},
 };
 
 use crate::walk::Mark;
@@ -198,5 +199,8 @@ pub fn write_atomically<D: Disk>(
     }
     file.sync().map_err(WriteError::Sync)?;
     disk.rename(&beside, &dir.join(name)).map_err(WriteError::Other)?;
+    if planted::is(Bug::NameNotSynced) {
+        return Ok(());
+    }
     disk.sync_dir(dir).map_err(WriteError::Sync)
 }

@@ -22,6 +22,7 @@ use traaviis_model::{InstanceId, Seq, TenantId, limits};
 use traaviis_ports::{
     Append, Archive, Commit, Compacted, Compaction, Line, LogError, Position,
     disk::{Access, Disk, DiskFile, is_full},
+    planted::{self, Bug},
 };
 
 use crate::{
@@ -180,6 +181,41 @@ impl<D: Disk> LogCore<D> {
 
     /// Commits a group in one frame; pushes one outcome per entry, in order.
     pub fn commit(&mut self, group: &[Entry], outcomes: &mut Vec<Commit>) {
+        if planted::is(Bug::RecordOutsideCommit) {
+            return self.commit_apart(group, outcomes);
+        }
+        self.commit_group(group, outcomes);
+    }
+
+    /// The planted bug: the last record of each append is a commit of its own.
+    fn commit_apart(&mut self, group: &[Entry], outcomes: &mut Vec<Commit>) {
+        for entry in group {
+            let Append { count, lines, .. } = &entry.append;
+            let lines = lines.written();
+            let body = &lines[..lines.len().saturating_sub(1)];
+            let cut = memchr::memrchr(b'\n', body).map_or(0, |at| at + 1);
+            if *count < 2 || cut == 0 {
+                self.commit_group(std::slice::from_ref(entry), outcomes);
+                continue;
+            }
+            let (mut first, mut last) = (entry.clone(), entry.clone());
+            first.append.count -= 1;
+            first.append.lines = lines[..cut].to_vec().into();
+            first.append.ends_stream = false;
+            last.append.first_seq += Seq::from(*count) - 1;
+            last.append.count = 1;
+            last.append.lines = lines[cut..].to_vec().into();
+            let mut told = Vec::new();
+            self.commit_group(&[first], &mut told);
+            if told.iter().all(Result::is_ok) {
+                told.clear();
+                self.commit_group(&[last], &mut told);
+            }
+            outcomes.append(&mut told);
+        }
+    }
+
+    fn commit_group(&mut self, group: &[Entry], outcomes: &mut Vec<Commit>) {
         let before = outcomes.len();
         let count = self.stage(group, outcomes);
         if count == 0 {
@@ -389,8 +425,13 @@ impl<D: Disk> LogCore<D> {
         active.zeroed = active.zeroed.max(end + ahead as u64);
         match self.options.durability {
             Durability::Relaxed => self.is_unsynced = true,
+            Durability::Commit if planted::is(Bug::AnswerBeforeSync) => {}
             Durability::Commit => {
-                if let Err(error) = active.file.sync() {
+                let mut synced = active.file.sync();
+                if synced.is_err() && planted::is(Bug::SyncRetried) {
+                    synced = active.file.sync();
+                }
+                if let Err(error) = synced {
                     return Err(self.reader.fail(format!("sync: {error}")));
                 }
             }
@@ -430,7 +471,10 @@ impl<D: Disk> LogCore<D> {
             }
             self.reader.fail(format!("create segment: {error}"))
         })?;
-        let synced = file.sync().and_then(|()| disk.sync_dir(&self.reader.dir));
+        let synced = file.sync().and_then(|()| match planted::is(Bug::NameNotSynced) {
+            true => Ok(()),
+            false => disk.sync_dir(&self.reader.dir),
+        });
         synced.map_err(|error| self.reader.fail(format!("sync segment: {error}")))?;
         let mut segments =
             self.reader.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -681,6 +725,9 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
             Step::Damage(damage) => recovered.damage.push(damage),
             Step::Tail { is_torn } => {
                 recovered.end = walk.mark;
+                if planted::is(Bug::ZerosAreARecord) && !is_torn && walk.mark.offset > 0 {
+                    recovered.end.position += 1;
+                }
                 recovered.cut = is_torn.then_some((walk.mark.segment, walk.mark.offset));
                 break;
             }

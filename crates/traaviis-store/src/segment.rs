@@ -5,6 +5,7 @@ use std::{io, path::Path};
 use traaviis_ports::{
     Position,
     disk::{Disk, DiskFile},
+    planted::{self, Bug},
 };
 
 use crate::frame::{self, FrameError, FrameHeader, HEADER_BYTES};
@@ -140,7 +141,12 @@ impl<F: DiskFile> Walker<F> {
         let bytes = self.bytes(offset, frame_bytes)?;
         let Some(payload) = bytes.get(HEADER_BYTES..) else { return Ok(Err(FrameError::Short)) };
         if let Err(error) = frame::check_payload(&header, payload) {
-            return Ok(Err(error));
+            let is_last = planted::is(Bug::LastChecksumUnread)
+                && self.is_zero_from(offset + header.frame_bytes())?;
+            if !is_last {
+                return Ok(Err(error));
+            }
+            self.bytes(offset, frame_bytes)?;
         }
         let start = (offset - self.window_at) as usize;
         self.payload = (start + HEADER_BYTES, start + frame_bytes);

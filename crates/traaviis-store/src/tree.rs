@@ -149,11 +149,11 @@ impl<D: Disk> DiskTree<D> {
     /// Gives a file a name that says that it is not of the tree any more.
     fn quarantine(&self, path: &Path, why: &str) -> Io<Notice> {
         let dir = path.parent().unwrap_or(path);
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let taken = list(&self.disk, dir).at(dir)?;
-        let free = |number: &u32| !taken.contains(&format!("{name}.damaged-{number}"));
-        let number = (1..).find(free).unwrap_or(u32::MAX);
-        let to = path.with_file_name(format!("{name}.damaged-{number}"));
+        let is_taken =
+            |to: &PathBuf| taken.iter().any(|it| to.file_name() == Some(std::ffi::OsStr::new(it)));
+        let mut places = (1..u32::MAX).map(|number| aside(path, number));
+        let to = places.find(|it| !is_taken(it)).unwrap_or(aside(path, u32::MAX));
         self.disk.rename(path, &to).at(path)?;
         let (path, to) = (path.display().to_string(), to.display().to_string());
         Ok(Notice::Quarantined { path, to, why: why.into() })
@@ -331,6 +331,20 @@ impl<D: Disk> DiskTree<D> {
         Ok(())
     }
 
+    /// Removes what was moved aside from a place, damaged: who forgets an instance forgets all that
+    /// shows it. Numbers are given without a gap, so the first that is not there ends the search.
+    fn remove_asides(&self, path: &Path, work: &mut Work<D>) -> Io<()> {
+        for number in 1.. {
+            let aside = aside(path, number);
+            match self.disk.remove(&aside) {
+                Ok(()) => work.touched(&aside),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error).at(&aside),
+            }
+        }
+        Ok(())
+    }
+
     /// Removes everything that shows an instance of a tenant. The names of workflows are those of
     /// directories: who asks may not know them any more.
     fn forget_one(
@@ -344,7 +358,9 @@ impl<D: Disk> DiskTree<D> {
         let home = self.root().join(tenant.to_string());
         for base in self.workflow_dirs(&home.join("workflows"))? {
             let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
-            self.remove(state, &dir.join(format!("{instance}.json")), work)?;
+            let path = dir.join(format!("{instance}.json"));
+            self.remove(state, &path, work)?;
+            self.remove_asides(&path, work)?;
         }
         for base in self.workflow_dirs(&home.join("events"))? {
             let dir = state.fans.find(&self.disk, &base, &digits).at(&base)?;
@@ -495,6 +511,12 @@ impl<D: Disk> Tree for DiskTree<D> {
         self.disk.sync_dir(&self.data).at(&self.data)?;
         Ok(to.display().to_string())
     }
+}
+
+/// Returns where a damaged file of a place stands.
+fn aside(path: &Path, number: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.damaged-{number}"))
 }
 
 impl<D: Disk> fmt::Debug for DiskTree<D> {

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod connector;
 pub mod disk;
+pub mod history;
 pub mod index_contract;
 pub mod log_contract;
 pub mod memory_index;

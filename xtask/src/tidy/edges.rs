@@ -30,6 +30,17 @@ const EDGES: &[(&str, &[&str])] = &[
             "traaviis-runtime",
         ],
     ),
+    (
+        "traaviis-faults",
+        &[
+            "traaviis-model",
+            "traaviis-engine",
+            "traaviis-ports",
+            "traaviis-store",
+            "traaviis-runtime",
+            "traaviis-testkit",
+        ],
+    ),
     ("traaviis-fuzz", &["traaviis-model", "traaviis-engine", "traaviis-store"]),
     ("order-service", &[]),
     ("xtask", &[]),

@@ -9,7 +9,14 @@ const MAKERS: &[(&str, &[&str])] = &[
     ("local_member", &["crates/traaviis/src/"]),
     // The scheduler and replay act for committed records only.
     ("of_record", &["crates/traaviis-runtime/src/", "crates/traaviis-engine/src/replay.rs"]),
-    ("for_test", &["crates/traaviis-testkit/", "crates/traaviis-runtime/examples/"]),
+    (
+        "for_test",
+        &[
+            "crates/traaviis-testkit/",
+            "crates/traaviis-faults/",
+            "crates/traaviis-runtime/examples/",
+        ],
+    ),
 ];
 
 /// The file that defines them.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use traaviis_model::{InstanceId, Snapshot, TenantId, Timestamp};
+use traaviis_ports::planted::{self, Bug};
 
-use super::{Collected, Found, Key, Owner};
+use super::{Collected, Commitment, Found, Key, Owner};
 use crate::{
     error::Error,
     summary::{Filter, Summary, newest},
@@ -45,10 +46,10 @@ impl Owner {
     }
 
     pub(super) fn collect(&self) -> Collected {
-        let instances = self.instances.values();
+        let instances = self.instances.iter();
         Collected {
             instances: instances
-                .map(|it| (Arc::clone(&it.snapshot), it.event_ids.clone()))
+                .map(|(key, it)| (self.kept_state(*key, &it.snapshot), it.event_ids.clone()))
                 .collect(),
             finished: self
                 .finished_order
@@ -64,5 +65,18 @@ impl Owner {
             faults: self.faults.values().cloned().collect(),
             emissions: self.emissions.values().cloned().collect(),
         }
+    }
+
+    /// Returns the state that a checkpoint keeps of an instance: the durable one, unless a bug is
+    /// planted.
+    fn kept_state(&self, key: Key, durable: &Arc<Snapshot>) -> Arc<Snapshot> {
+        if planted::is(Bug::SnapshotAheadOfLog) {
+            let ahead = self.commits.values().find_map(|it| match it {
+                Commitment::Step(pending) if pending.key == key => Some(&pending.snapshot),
+                _ => None,
+            });
+            return Arc::clone(ahead.unwrap_or(durable));
+        }
+        Arc::clone(durable)
     }
 }

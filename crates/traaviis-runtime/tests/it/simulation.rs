@@ -7,24 +7,35 @@
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
 //! never fire early; replay gives the same bytes; lists show what is durable; in the end every
-//! instance ends. Each emission reaches each subscriber that was open before it and still is, once,
-//! and those of one publisher in their order.
+//! instance ends; what left for the archive is there whole. Each emission reaches each subscriber
+//! that was open before it and still is, once, and those of one publisher in their order.
+
+mod archiving;
+mod families;
+mod histories;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
-    sync::{Arc, Mutex, mpsc::channel},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc::channel,
+    },
 };
 
-use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry, replay_versions};
+use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
     call::GATE,
-    record::{Held, Operation, ParentClose, PatchOp, Status},
+    record::{Held, Operation, PatchOp, Status, peek_line},
     snapshot::{Node, NodeStatus},
 };
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
+use traaviis_ports::{
+    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Outcome,
+    Position,
+};
 use traaviis_runtime::{
     Command, Error, checkpoint,
     owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
@@ -32,7 +43,7 @@ use traaviis_runtime::{
     recovery::Recovery,
     summary::Summary,
 };
-use traaviis_store::{Durability, Entry, LogCore, Options};
+use traaviis_store::{Durability, Entry, FileArchive, LogCore, Options};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
@@ -95,6 +106,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.raised > 0
                 && total.heard > 0
                 && total.upgraded > 0
+                && total.archived > 0
+                && (total.dropped > 0 || plan.ops < 1_000)
                 && total.retried > 0),
         "{total:?}"
     );
@@ -121,6 +134,10 @@ struct Facts {
     upgraded: u64,
     /// Instances that had failed and went on.
     retried: u64,
+    /// Instances that left for the archive.
+    archived: u64,
+    /// Records that the log dropped because the archive has them.
+    dropped: u64,
     ended: usize,
 }
 
@@ -136,6 +153,8 @@ enum Moving {
     Owner(usize),
     /// A call that runs or waits.
     Call(InstanceId, Text),
+    /// A timer that is due and does not fire.
+    Timer(InstanceId),
 }
 
 impl Facts {
@@ -151,6 +170,8 @@ impl Facts {
         self.heard += one.heard;
         self.upgraded += one.upgraded;
         self.retried += one.retried;
+        self.archived += one.archived;
+        self.dropped += one.dropped;
         self.ended += one.ended;
     }
 }
@@ -193,8 +214,8 @@ enum Delivery {
     Answer { life: u64, call: CallId, outcome: Outcome },
 }
 
-/// The log as recovery reads it.
-struct CoreLog(Mutex<LogCore<SimDisk>>);
+/// The log as recovery reads it, and its archive.
+struct CoreLog(Mutex<LogCore<SimDisk>>, FileArchive<SimDisk>);
 
 impl LogStore for CoreLog {
     fn append(&self, _: &TenantCtx, _: Append, _: &Arc<dyn CommitSink>, _: u64) {
@@ -207,7 +228,16 @@ impl LogStore for CoreLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
+        if let Some(history) = self.1.get(ctx, stream)? {
+            return Ok(history.lines.into_iter().skip(from as usize - 1).take(limit).collect());
+        }
         self.0.lock().unwrap().read((ctx.tenant(), stream), from, limit)
+    }
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(&self.1)
+    }
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        self.0.lock().unwrap().compact(&self.1, compaction)
     }
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
         self.0.lock().unwrap().scan(from, visit)
@@ -256,6 +286,12 @@ struct Sim<'m> {
     started: BTreeSet<CallId>,
     completed: BTreeSet<(InstanceId, Seq, Text)>,
     keys: HashMap<(InstanceId, Seq, Text), Text>,
+    /// Every attempt that went out.
+    asked: Vec<(CallId, Text)>,
+    /// Instances may be in the archive that memory knows nothing of.
+    forgets: Arc<AtomicBool>,
+    /// Instances whose file in the archive is durable.
+    archived: BTreeSet<InstanceId>,
     /// Position of a checkpoint whose content is not yet collected.
     checkpoint_from: Option<Position>,
     squeezed: bool,
@@ -292,6 +328,9 @@ impl<'m> Sim<'m> {
             started: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: HashMap::new(),
+            asked: Vec::new(),
+            forgets: Arc::default(),
+            archived: BTreeSet::new(),
             checkpoint_from: None,
             squeezed: false,
             calm: false,
@@ -330,6 +369,10 @@ impl<'m> Sim<'m> {
             }
             92 => self.plan_fault(),
             93 => self.squeeze(),
+            94 if self.index.is_none() => match self.rng.chance(1, 2) {
+                true => self.archive(),
+                false => self.compact(),
+            },
             94 => {}
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
@@ -539,12 +582,20 @@ impl<'m> Sim<'m> {
             self.checkpoint_from = Some(self.log.tail());
             return;
         };
+        self.put_checkpoint(position);
+    }
+
+    /// Says whether the checkpoint is durable and the process lives.
+    fn put_checkpoint(&mut self, position: Position) -> bool {
         let (sender, receiver) = channel();
         for (owner, outside) in &mut self.shards {
             owner.handle(Message::Collect(sender.clone()), self.now, outside);
         }
         drop(sender);
-        let body = checkpoint::write(&receiver.iter().collect::<Vec<_>>(), false);
+        let body = checkpoint::write(
+            &receiver.iter().collect::<Vec<_>>(),
+            self.forgets.load(Ordering::SeqCst),
+        );
         if let Some(index) = &mut self.index {
             index.sync(self.log.tail());
         }
@@ -552,7 +603,9 @@ impl<'m> Sim<'m> {
         self.trace.add([u8::from(written.is_ok())]);
         if self.disk.is_crashed() {
             self.crash(true);
+            return false;
         }
+        written.is_ok()
     }
 
     fn commit(&mut self) {
@@ -690,6 +743,7 @@ impl<'m> Sim<'m> {
         let key = self.keys.entry(node).or_insert_with(|| call.key.clone());
         assert_eq!(*key, call.key, "the key of a call changed");
         self.trace.add(&*call.key);
+        self.asked.push((call.id.clone(), call.key.clone()));
         let (life, id, sent) = (self.life, call.id.clone(), self.now);
         if !self.network.send(self.now, Delivery::Request { life, call, sent }) {
             self.time_out(life, id, sent);
@@ -848,12 +902,22 @@ impl<'m> Sim<'m> {
         let from = if whole { 0 } else { held.saturating_sub(END) };
         let mut found: Vec<Vec<u8>> = Vec::new();
         self.log
-            .scan(from as Position, &mut |line| found.push(line.bytes.to_vec()))
+            .scan(from as Position, &mut |line| {
+                // A dropped record leaves its position, and is not visited.
+                found.resize(line.position as usize - from, Vec::new());
+                found.push(line.bytes.to_vec());
+            })
             .expect("the log is readable");
         assert!(from + found.len() >= held, "acknowledged records are gone");
         for (at, line) in self.acknowledged[from..].iter().enumerate() {
             let at = from + at;
-            assert!(*line == found[at - from], "record {at} is another one than was acknowledged");
+            // What was dropped is in the archive.
+            let is_dropped = found[at - from].is_empty()
+                && peek_line(line).is_ok_and(|it| self.archived.contains(&it.instance_id));
+            assert!(
+                is_dropped || *line == found[at - from],
+                "record {at} is another one than was acknowledged"
+            );
         }
         // What was written and not acknowledged is true from now on.
         self.hearing.round += 1;
@@ -868,9 +932,11 @@ impl<'m> Sim<'m> {
         let post = Arc::new(self.letters.clone());
         let past = Some(Past::of(Arc::clone(&self.log) as _));
         let library = Arc::new(Known(self.machines.to_vec()));
-        let settings = Settings { slots: 4, post, library, past, ..Settings::default() };
+        self.forgets = Arc::new(AtomicBool::new(recovery.forgets()));
+        let forgets = Arc::clone(&self.forgets);
+        let settings = Settings { slots: 4, post, library, past, forgets, ..Settings::default() };
         let count = 1 + (self.life as usize) % 2;
-        self.letters.1.store(count, std::sync::atomic::Ordering::SeqCst);
+        self.letters.1.store(count, Ordering::SeqCst);
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
@@ -905,10 +971,14 @@ impl<'m> Sim<'m> {
                     open += 1;
                 }
                 Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(folded)),
+                Err(_) if self.archived.contains(id) => {}
                 Err(error) => panic!("instance `{id}` is lost: {error}"),
             }
         }
         self.folds = folds;
+        // Unpacking takes long: the last ones each time, everything at last.
+        let checked = if self.calm { self.archived.len() } else { 2 };
+        self.archived.iter().rev().take(checked).for_each(|id| self.check_archived(*id));
         let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
         assert_eq!(held, open, "an instance without history");
         if let Some(index) = &self.index {
@@ -993,103 +1063,11 @@ impl<'m> Sim<'m> {
         self.facts.ended = self.histories.len();
         let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
         self.facts.acknowledged = acknowledged.count() as u64;
-        for (id, records) in &self.histories {
-            self.check_history(*id, records);
-        }
+        self.check_histories();
         self.check_messages();
         self.check_families();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
-        }
-    }
-
-    /// A message that its sender saw accepted was taken once, and no message was taken twice.
-    fn check_messages(&mut self) {
-        for (id, count) in &self.taken {
-            assert!(*count == 1, "event `{id}` was taken {count} times");
-        }
-        for record in self.histories.values().flatten() {
-            let Body::EffectCompleted { tree, path, value } = &record.body else { continue };
-            if value.get("accepted").is_some() {
-                let key = format!("{}.{tree}.{path}", record.header.instance_id);
-                assert!(self.taken.contains_key(&*key), "message `{key}` is lost");
-                self.facts.told += 1;
-            }
-        }
-    }
-
-    /// A child whose parent has ended is ending, unless it was left to itself.
-    fn check_orphans(&self) {
-        for child in self.folds.values().filter(|it| !it.status.is_finished()) {
-            let Some(lineage) = &child.lineage else { continue };
-            let parent = &self.folds[&lineage.parent_id];
-            let is_listed = parent.children.get(&child.id).is_some_and(|it| !it.closing);
-            let is_alone = lineage.parent_close == ParentClose::Abandon;
-            assert!(
-                is_listed || is_alone || child.status == Status::Completing,
-                "child `{}` goes on without its parent: {child:#?}",
-                child.id
-            );
-        }
-    }
-
-    /// What a parent knows of a child is what happened there.
-    fn check_families(&mut self) {
-        for (parent, records) in &self.histories {
-            let mut started = BTreeMap::new();
-            for record in records {
-                match &record.body {
-                    Body::ChildStarted { tree, path, child, .. } => {
-                        // Another one for a child that failed.
-                        started.retain(|_, it| *it != (*tree, path));
-                        assert!(started.insert(*child, (*tree, path)).is_none(), "started twice");
-                    }
-                    Body::ChildFinished { child, status, .. } => {
-                        let Some(folded) = self.folds.get(child) else {
-                            assert_ne!(*status, Status::Completed, "`{child}` never was");
-                            continue;
-                        };
-                        let lineage = folded.lineage.as_ref().expect("a child has a parent");
-                        assert_eq!(lineage.parent_id, *parent);
-                        assert_eq!(folded.status, *status, "end of `{child}`");
-                    }
-                    Body::EffectCompleted { tree, path, value } => {
-                        let node = (*tree, path);
-                        let child = started.iter().find(|(_, it)| **it == node).map(|it| it.0);
-                        if let Some(child) = child.filter(|_| value.get("instance_id").is_none()) {
-                            let folded = &self.folds[child];
-                            assert_eq!(folded.status, Status::Completed);
-                            assert_eq!(folded.output, *value);
-                            self.facts.raised += 1;
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn check_history(&self, id: InstanceId, records: &[Record]) {
-        let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
-        let replayed =
-            replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
-        let folded = Snapshot::fold(records).unwrap().unwrap();
-        assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
-        let mut due: HashMap<&str, Timestamp> = HashMap::new();
-        let mut last = Timestamp(0);
-        for record in records {
-            assert!(record.header.at >= last, "time goes back in `{id}`");
-            last = record.header.at;
-            match &record.body {
-                Body::TimerScheduled { timer, due: at, .. } => {
-                    due.insert(timer, *at);
-                }
-                Body::TimerFired { timer } => {
-                    let at = due[&**timer];
-                    assert!(record.header.at >= at, "timer `{timer}` of `{id}` fired early");
-                }
-                _ => {}
-            }
         }
     }
 
@@ -1122,6 +1100,13 @@ impl<'m> Sim<'m> {
             let mut open = owner.open_instances().filter(|it| it.status != Status::Paused);
             if let Some(moving) = open.find_map(|it| moving_call(it)) {
                 return Some(moving);
+            }
+            let is_late = |it: &&Arc<Snapshot>| {
+                !matches!(it.status, Status::Paused | Status::Incident)
+                    && it.next_due().is_some_and(|due| due < self.now)
+            };
+            if let Some(late) = owner.open_instances().find(is_late) {
+                return Some(Moving::Timer(late.id));
             }
         }
         None
@@ -1171,7 +1156,8 @@ fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {
     let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
     let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
     assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
-    Ok(Arc::new(CoreLog(Mutex::new(core))))
+    let archive = FileArchive::new(disk.clone(), Path::new("/data"));
+    Ok(Arc::new(CoreLog(Mutex::new(core), archive)))
 }
 
 fn shard(id: InstanceId, count: usize) -> usize {

@@ -15,10 +15,10 @@ use super::{
     object, objects, read, settle,
 };
 use crate::{
-    disk::OsDisk,
+    disk::{Access, Disk, OsDisk},
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
-    segment,
+    segment::{self, Found, Walker},
     tree::TREE_DIR,
     walk::{Step, Walk},
 };
@@ -107,7 +107,10 @@ impl Copier<'_> {
         let times = self.times(&firsts)?;
         let known = |first: Position| {
             let old = before?.segments.iter().find(|it| it.first == first && it.is_sealed)?;
-            times.contains(&(first, old.changed_at)).then_some(old)
+            let is_same = times.contains(&(first, old.changed_at));
+            // Backups of earlier builds left out the end of a compacted segment.
+            let is_whole = link_bytes(&dir.join(segment::name(first)), old.bytes).ok() == Some(0);
+            (is_same && is_whole).then_some(old)
         };
         // What has not changed since was read through when it was copied.
         let skip = firsts.iter().take_while(|first| known(**first).is_some()).count();
@@ -281,7 +284,25 @@ fn measure(dir: &Path, firsts: &[Position]) -> Result<Measured, Copied> {
         }
     }
     let end = walk.mark.position;
+    for entry in &mut entries {
+        let path = dir.join(segment::name(entry.first));
+        entry.bytes += link_bytes(&path, entry.bytes)?;
+    }
     Ok((entries, Some(end), damage))
+}
+
+/// Returns the length of the frame without records that stands behind the last one with some: a
+/// compacted segment ends with it, and without it the next segment follows nothing. A walk passes
+/// over it without telling.
+fn link_bytes(path: &Path, offset: u64) -> Result<u64, Copied> {
+    let file = match OsDisk.open(path, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Copied::Gone),
+        other => other.map_err(failed("open", path))?,
+    };
+    match Walker::new(file, offset).step().map_err(failed("read", path))? {
+        Found::Frame { header, .. } if header.is_link() => Ok(header.frame_bytes()),
+        _ => Ok(0),
+    }
 }
 
 #[cfg(test)]

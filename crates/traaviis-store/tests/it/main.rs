@@ -1,6 +1,7 @@
 //! Tests of the stores from outside: contract, crashes, damage, the real directory.
 
 mod archive;
+mod backup;
 mod compact;
 mod contract;
 mod cost;

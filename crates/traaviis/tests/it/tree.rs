@@ -93,6 +93,24 @@ fn a_changed_document_is_told_and_mended() {
 }
 
 #[test]
+fn what_was_moved_aside_goes_with_its_instance() {
+    let brief = format!("{PURE}\nretention: {{completed: 0s, archive: 1d}}\n");
+    let world = World::new().file("brief.yaml", &brief);
+    let run = world.run(&["run", "brief.yaml", "--data", "d", "--tree", "eager"]);
+    assert!(run.status.success(), "{}", world.shown(&run));
+    let path = find(&world, "/workflows/Pure/");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("done", "gone", 1)).unwrap();
+    let output = world.run(&["view", "verify", "d", "--repair"]);
+    assert_eq!(output.status.code(), Some(0), "{}", world.shown(&output));
+    let dir = path.parent().unwrap();
+    let beside = || fs::read_dir(dir).map_or(0, |it| it.count());
+    assert_eq!(beside(), 2, "the document, and what was in its place");
+    json(&world, 0, &["compact", "d"]);
+    assert_eq!(beside(), 0);
+}
+
+#[test]
 fn there_is_no_tree_unless_one_is_asked_for() {
     let world = World::new().file("pure.yaml", PURE);
     let pure = world.run(&["run", "pure.yaml", "--data", "d"]);
