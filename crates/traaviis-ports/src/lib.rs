@@ -3,12 +3,14 @@
 pub mod archive;
 pub mod disk;
 pub mod index;
+pub mod secrets;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
+pub use secrets::{Secret, SecretError, Secrets};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,

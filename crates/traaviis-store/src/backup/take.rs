@@ -18,7 +18,7 @@ use crate::{
     disk::OsDisk,
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
-    segment,
+    secrets, segment,
     tree::TREE_DIR,
     walk::{Step, Walk},
 };
@@ -227,15 +227,16 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
 /// made again by reading the log, and so are the document tree and what a tenant has beside its
-/// archive.
+/// archive and its secrets. Keys are wrapped, and the root key is in no data directory.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
     let first = path.iter().next().and_then(|it| it.to_str()).unwrap_or_default();
     // Also one that stands aside.
     let is_tree = first.split('.').next() == Some(TREE_DIR);
+    let is_archive = path.iter().nth(2) == Some(ARCHIVED.as_ref());
     let is_view =
-        is_tree || path.starts_with("tenants") && path.iter().nth(2) != Some(ARCHIVED.as_ref());
+        is_tree || path.starts_with("tenants") && !is_archive && !secrets::is_secret(path);
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
     !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
 }
@@ -290,9 +291,18 @@ mod tests {
 
     #[test]
     fn what_can_be_made_again_is_left_out() {
-        let kept = ["FORMAT", "run.json", "log/epoch", "tenants/t/archived/instances/i.json.gz"];
+        let kept = [
+            "FORMAT",
+            "run.json",
+            "log/epoch",
+            "tenants/t/archived/instances/i.json.gz",
+            "tenants/t/secrets/stripe.json",
+            "system/keys/t.json",
+        ];
         let left_out = [
             "LOCK",
+            "system/keys/LOCK",
+            "tenants/t/secrets/stripe.json.tmp",
             "doctor-1.tmp",
             "log/00000000000000000000.seg",
             "log/00000000000000000006.checkpoint",

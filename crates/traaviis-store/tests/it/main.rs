@@ -8,4 +8,5 @@ mod crash;
 mod damage;
 mod index;
 mod local;
+mod secrets;
 mod support;
