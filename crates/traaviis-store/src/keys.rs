@@ -465,6 +465,11 @@ impl Ring {
     }
 }
 
+/// Says whether a path in a data directory holds keys.
+pub(crate) fn is_key(path: &Path) -> bool {
+    path.starts_with(Path::new(SYSTEM).join(KEYS))
+}
+
 /// Reads a document that must be of this kind, tenant and id; nothing when there is none.
 pub(crate) fn read_envelope(
     path: &Path,

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     disk::OsDisk,
+    keys,
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
     secrets, segment,
@@ -207,7 +208,8 @@ impl Copier<'_> {
                 }
             }
         }
-        found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+        // Keys come last: whatever is sealed when it is copied, its key was made before.
+        found.sort_by_cached_key(|(_, it)| (keys::is_key(Path::new(&it.path)), it.path.clone()));
         Ok(found)
     }
 }

@@ -76,9 +76,10 @@ fn list(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let names: Vec<String> = roots.iter().map(|it| format!("`{it}`")).collect();
-    output.line(&match names.as_slice() {
-        [] => format!("root key: none yet, from {source}"),
-        names => format!("root key: {}, from {source}", names.join(", ")),
+    output.line(&match (names.as_slice(), exit) {
+        ([], Exit::Ok) => format!("root key: none yet, from {source}"),
+        ([], _) => format!("root key: missing, from {source}"),
+        (names, _) => format!("root key: {}, from {source}", names.join(", ")),
     });
     if keys.is_empty() {
         output.line("no keys yet; the first secret makes one");
