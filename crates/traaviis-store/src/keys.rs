@@ -465,6 +465,13 @@ impl Ring {
     }
 }
 
+/// Names the root keys that wrap the keys in a file; nothing when it cannot be read.
+pub(crate) fn roots_of(bytes: &[u8]) -> Vec<RootId> {
+    let body = Envelope::read(bytes).ok().filter(|it| it.kind == KIND).map(|it| it.body);
+    let body = body.and_then(|it| serde_json::from_slice::<Body>(&it).ok());
+    body.into_iter().flat_map(|it| it.keys).map(|it| it.root).collect()
+}
+
 /// Says whether a path in a data directory holds keys.
 pub(crate) fn is_key(path: &Path) -> bool {
     path.starts_with(Path::new(SYSTEM).join(KEYS))

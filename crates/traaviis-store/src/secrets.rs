@@ -53,6 +53,9 @@ pub struct SecretInfo {
     pub key: u64,
 }
 
+/// A secret of a list: its name, and what is known of it, or why it cannot be read.
+pub type Listed = (String, Result<SecretInfo, Error>);
+
 /// The secrets under a data directory.
 #[derive(Clone, Debug)]
 pub struct LocalSecrets {
@@ -138,7 +141,7 @@ impl LocalSecrets {
     }
 
     /// Returns what is known of all secrets, by name; one that cannot be read as its error.
-    pub fn list(&self, ctx: &TenantCtx) -> Result<Vec<(String, Result<SecretInfo, Error>)>, Error> {
+    pub fn list(&self, ctx: &TenantCtx) -> Result<Vec<Listed>, Error> {
         let mut infos = Vec::new();
         for name in self.names(ctx)? {
             // One may have been deleted meanwhile.

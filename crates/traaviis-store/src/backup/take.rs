@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     disk::OsDisk,
-    keys,
+    keys::{self, root::RootId},
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
     secrets, segment,
@@ -148,7 +148,23 @@ impl Copier<'_> {
             entries.push(Entry { bytes, sha256, ..entry });
         }
         let position = position.or(segments.last().map(|it| it.end)).unwrap_or(0);
-        Ok(Manifest { created_at: now, position, damage, segments, files: entries })
+        let root_keys = self.root_keys(&entries)?;
+        Ok(Manifest { created_at: now, position, damage, segments, files: entries, root_keys })
+    }
+
+    /// Names the root keys that the copied files of keys need, once each.
+    fn root_keys(&self, entries: &[Entry]) -> Result<Vec<RootId>, Error> {
+        let mut roots = Vec::new();
+        for entry in entries.iter().filter(|it| keys::is_key(Path::new(&it.path))) {
+            let path = object(self.target, &entry.sha256);
+            let bytes = fs::read(&path).map_err(failed("read", &path))?;
+            for root in keys::roots_of(&bytes) {
+                if !roots.contains(&root) {
+                    roots.push(root);
+                }
+            }
+        }
+        Ok(roots)
     }
 
     /// Returns the segments with the times of their last changes.

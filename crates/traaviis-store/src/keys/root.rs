@@ -125,7 +125,7 @@ impl RootKeys {
 
 fn id_of(key: &Key) -> RootId {
     let mut hash = Sha256::new_with_prefix(b"traaviis root key\0");
-    hash.update(&*key.0);
+    hash.update(key.0.as_slice());
     RootId(hex(&hash.finalize()[..8]))
 }
 

@@ -360,7 +360,12 @@ fn a_backup_holds_sealed_secrets_and_no_root_key() {
         assert!(world.run(&line.split(' ').collect::<Vec<_>>()).status.success());
     }
     assert!(world.run(&["backup", "verify", "b", "--against", "d"]).status.success());
-    assert!(world.run(&["restore", "b", "--data", "r"]).status.success());
+    let restored = world.shown(&world.run(&["restore", "b", "--data", "r"]));
+    let needed = json(&world, "backup list b")["backups"][0]["root_keys"].clone();
+    // The one before the rotation, which stands second now.
+    assert_eq!(needed[0], json(&world, "keys list --data d")["root"]["keys"][1]);
+    let told = format!("need the root key `{}`", needed[0].as_str().unwrap());
+    assert!(needed.as_array().unwrap().len() == 1 && restored.contains(&told), "{restored}");
     let shown = world.shown(&world.run(&["doctor", "--data", "r"]));
     assert!(shown.contains("1, each opens with its key"), "{shown}");
 
