@@ -9,7 +9,7 @@
 //! older ones stay, so everything that was sealed can be read. Wrapping anew changes the files of
 //! keys and nothing that was sealed with them.
 //!
-//! Nothing is remembered: keys are read when they are needed, and their memory is overwritten after.
+//! Nothing is remembered: keys are read when they are needed, and overwritten in memory after.
 //! Who reads takes no lock. A file is replaced as a whole, and whoever reads something sealed reads
 //! it before the keys, and the keys before the root key; changes go the other way round.
 //!

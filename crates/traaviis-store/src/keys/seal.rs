@@ -42,7 +42,7 @@ pub struct Bound<'a> {
 }
 
 impl Bound<'_> {
-    /// Returns the associated data: every part with its length, so that no two things have the same.
+    /// Returns the associated data: every part with its length, so that no two are the same.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = b"traaviis/1".to_vec();
         for part in [self.tenant.0.as_bytes().as_slice(), self.kind.as_bytes(), self.id.as_bytes()]
