@@ -24,6 +24,7 @@ use traaviis_model::{
 };
 use traaviis_ports::Outcome;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     egress::{Denied, EgressPolicy, Resolver},
@@ -623,12 +624,16 @@ fn request_header(
 }
 
 /// Returns a scalar's or secret's text, and whether it is a secret.
-fn reveal(value: &Value, what: &str, vault: &mut Vault<'_>) -> Result<(String, bool), EffectError> {
+fn reveal(
+    value: &Value,
+    what: &str,
+    vault: &mut Vault<'_>,
+) -> Result<(Zeroizing<String>, bool), EffectError> {
     match value {
-        Value::Secret(name) => Ok((vault.reveal(name)?, true)),
+        Value::Secret(name) => Ok((vault.reveal(name)?.expose().to_owned().into(), true)),
         Value::Optional(Some(inner)) => reveal(inner, what, vault),
         _ => match scalar(value) {
-            Some(text) => Ok((text, false)),
+            Some(text) => Ok((text.into(), false)),
             None => Err(invalid(format!("`{what}` is not text or a secret"))),
         },
     }
@@ -649,12 +654,13 @@ fn add_auth(
         }
     };
     let authorization = match kind.as_str() {
-        "bearer" => format!("Bearer {}", part("token")?),
+        "bearer" => Zeroizing::new(format!("Bearer {}", &*part("token")?)),
         "basic" => {
-            let pair = format!("{}:{}", part("username")?, part("password")?);
+            let (username, password) = (part("username")?, part("password")?);
+            let pair = Zeroizing::new(format!("{}:{}", &*username, &*password));
             // The peer sees the pair encoded as one, so its echo must be recognised as well.
             vault.hide(&pair);
-            format!("Basic {}", base64(pair.as_bytes()))
+            Zeroizing::new(format!("Basic {}", base64(pair.as_bytes())))
         }
         "api_key" => {
             let key = part("key")?;

@@ -52,13 +52,13 @@ use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, builtin,
     call::CALL_KINDS,
 };
-use traaviis_ports::{Connector, OnOutcome, Outcome};
+use traaviis_ports::{Connector, OnOutcome, Outcome, Secrets};
 
 pub use egress::{Denied, EgressPolicy, Target, is_global};
 pub use file::Connectors;
 pub use functions::{Function, Functions};
 pub use notify::Channels;
-pub use secret::Secrets;
+pub use secret::secret_from_environment;
 pub use traaviis_model::document::Format;
 
 use http::Client;
@@ -68,16 +68,27 @@ use secret::Vault;
 const THREADS: usize = 2;
 
 /// What a connector is made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Options {
     /// Where calls may go.
     pub egress: EgressPolicy,
     /// What `call` and `notify` offer; its own private targets are open to them alone.
     pub connectors: Connectors,
     /// Where secrets come from; the environment unless set.
-    pub secrets: Secrets,
+    pub secrets: Arc<dyn Secrets>,
     /// Where attempts run; none means an own runtime.
     pub handle: Option<Handle>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            egress: EgressPolicy::default(),
+            connectors: Connectors::default(),
+            secrets: Arc::new(secret_from_environment),
+            handle: None,
+        }
+    }
 }
 
 /// Why a connector cannot be made.
@@ -104,7 +115,7 @@ struct Shared {
     /// Also reaches the private targets of the connectors file: the operator chose those.
     calls: Client,
     connectors: Connectors,
-    secrets: Secrets,
+    secrets: Arc<dyn Secrets>,
     running: Mutex<HashMap<Attempt, Running>>,
     started: AtomicU64,
 }
@@ -174,7 +185,8 @@ impl Connector for HttpConnector {
         // Held until the attempt is registered, so that it cannot end before.
         let mut running = self.shared.running();
         let origin = Origin::of(&call);
-        let task = self.handle.spawn(async move { shared.attempt(call).await });
+        let of = ctx.clone();
+        let task = self.handle.spawn(async move { shared.attempt(&of, call).await });
         let abort = task.abort_handle();
         running.insert(attempt.clone(), Running { abort, number });
         drop(running);
@@ -259,8 +271,8 @@ impl Shared {
     }
 
     /// Performs one attempt within its time; its outcome is masked.
-    async fn attempt(&self, call: Call) -> Outcome {
-        let mut vault = Vault::new(&self.secrets);
+    async fn attempt(&self, ctx: &TenantCtx, call: Call) -> Outcome {
+        let mut vault = Vault::new(&*self.secrets, ctx);
         let outcome = match self.time_of(&call) {
             Err(error) => Err(error),
             Ok(time) => match tokio::time::timeout(time, self.work(&call, &mut vault)).await {

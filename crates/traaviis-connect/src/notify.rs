@@ -262,11 +262,10 @@ impl Channel {
             }
             Channel::Webhook { url, headers } => {
                 let url = match url {
-                    Value::Secret(name) => vault.reveal(name)?,
-                    other => other.as_str().unwrap_or_default().to_owned(),
+                    Value::Secret(name) => Url::parse(vault.reveal(name)?.expose()),
+                    other => Url::parse(other.as_str().unwrap_or_default()),
                 };
-                let url = Url::parse(&url)
-                    .map_err(|_| invalid("the address of the webhook is no URL"))?;
+                let url = url.map_err(|_| invalid("the address of the webhook is no URL"))?;
                 let mut all = read_headers(Some(&Value::Map(headers.clone().into())), vault)?;
                 let media = Value::map([("content-type", Value::from("application/json"))]);
                 all.extend(read_headers(Some(&media), vault)?);

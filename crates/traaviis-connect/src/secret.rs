@@ -3,80 +3,66 @@
 //! Invariant: a revealed value lives only in the request and in the [`Vault`] of its call; every
 //! outcome passes [`Vault::mask`] before it leaves the connector.
 
-use std::{fmt, sync::Arc};
+use traaviis_model::{EffectError, Map, TenantCtx, Value, secret::is_name, value::base64};
+use traaviis_ports::{Outcome, Secret, Secrets};
+use zeroize::Zeroizing;
 
-use traaviis_model::{EffectError, Map, Value, value::base64};
-use traaviis_ports::Outcome;
-
-/// Where secret values come from, by name.
-#[derive(Clone)]
-pub struct Secrets(Lookup);
-
-type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-impl Secrets {
-    /// Reads secret `name` from the environment variable `TRAAVIIS_SECRET_NAME`, name in capitals.
-    pub fn from_environment() -> Secrets {
-        Secrets::new(|name| {
-            std::env::var(format!("TRAAVIIS_SECRET_{}", name.to_ascii_uppercase())).ok()
-        })
-    }
-
-    /// Asks `lookup` for each secret, each time it is needed.
-    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Secrets {
-        Secrets(Arc::new(lookup))
-    }
+/// Returns the value of the environment variable `TRAAVIIS_SECRET_NAME`, name in capitals: a source
+/// of secrets that needs no set-up.
+pub fn secret_from_environment(name: &str) -> Option<String> {
+    std::env::var(variable(name)).ok()
 }
 
-impl Default for Secrets {
-    fn default() -> Self {
-        Secrets::from_environment()
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secrets")
-    }
+fn variable(name: &str) -> String {
+    format!("TRAAVIIS_SECRET_{}", name.to_ascii_uppercase())
 }
 
 /// The secrets of one call.
 pub(crate) struct Vault<'a> {
-    secrets: &'a Secrets,
-    needles: Vec<String>,
+    secrets: &'a dyn Secrets,
+    ctx: &'a TenantCtx,
+    needles: Vec<Zeroizing<String>>,
 }
 
 impl<'a> Vault<'a> {
-    pub(crate) fn new(secrets: &'a Secrets) -> Vault<'a> {
-        Vault { secrets, needles: Vec::new() }
+    pub(crate) fn new(secrets: &'a dyn Secrets, ctx: &'a TenantCtx) -> Vault<'a> {
+        Vault { secrets, ctx, needles: Vec::new() }
     }
 
     /// Returns the value of a secret and remembers it for masking.
-    pub(crate) fn reveal(&mut self, name: &str) -> Result<String, EffectError> {
-        let well_named = name.starts_with(|it: char| it.is_ascii_lowercase())
-            && name.len() <= 63
-            && name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_');
-        let value = if well_named { (self.secrets.0)(name) } else { None };
-        let Some(value) = value.filter(|it| !it.is_empty()) else {
-            return Err(EffectError::new(
-                "secret_missing",
-                format!(
-                    "secret `{name}` is not set; set the environment variable `TRAAVIIS_SECRET_{}`",
-                    name.to_ascii_uppercase()
-                ),
-            ));
+    pub(crate) fn reveal(&mut self, name: &str) -> Result<Secret, EffectError> {
+        let found = match is_name(name) {
+            true => self.secrets.reveal(self.ctx, name),
+            false => Ok(None),
         };
-        self.hide(&value);
+        let found = found.map_err(|error| {
+            let make = match error.is_retryable() {
+                true => EffectError::retryable,
+                false => EffectError::new,
+            };
+            make("secret_unreadable", error.to_string())
+        })?;
+        let Some(value) = found.filter(|it| !it.expose().is_empty()) else {
+            let message = format!(
+                "secret `{name}` is not set; set it with `traaviis secrets set {name}`, or the \
+                 environment variable `{}`",
+                variable(name)
+            );
+            return Err(EffectError::new("secret_missing", message));
+        };
+        self.hide(value.expose());
         Ok(value)
     }
 
     /// Remembers a value, and its usual encodings, for masking.
     pub(crate) fn hide(&mut self, value: &str) {
-        let base64 = base64(value.as_bytes());
+        let owned = |it: &str| Zeroizing::new(it.to_owned());
+        let base64 = Zeroizing::new(base64(value.as_bytes()));
         let percent: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-        let percent_upper = percent.replace('+', "%20");
-        let unpadded = base64.trim_end_matches('=').to_owned();
-        for needle in [value.to_owned(), base64, unpadded, percent, percent_upper] {
+        let percent = Zeroizing::new(percent);
+        let percent_upper = Zeroizing::new(percent.replace('+', "%20"));
+        let unpadded = owned(base64.trim_end_matches('='));
+        for needle in [owned(value), base64, unpadded, percent, percent_upper] {
             if !needle.is_empty() && !self.needles.contains(&needle) {
                 self.needles.push(needle);
             }
@@ -134,7 +120,7 @@ impl<'a> Vault<'a> {
     /// A letter or two tell nothing and end many texts by chance.
     fn mask_end(&self, mut text: String) -> String {
         const TELLING: usize = 4;
-        let begun = |needle: &String| {
+        let begun = |needle: &Zeroizing<String>| {
             (TELLING..needle.len())
                 .rev()
                 .filter(|it| needle.is_char_boundary(*it))
@@ -164,21 +150,23 @@ impl<'a> Vault<'a> {
 
 #[cfg(test)]
 mod tests {
+    use traaviis_ports::SecretError;
+
     use super::*;
 
-    fn secrets() -> Secrets {
-        Secrets::new(|name| match name {
+    fn secrets() -> impl Secrets {
+        |name: &str| match name {
             "key" => Some("s3cr et/".into()),
             "empty" => Some(String::new()),
             _ => None,
-        })
+        }
     }
 
     #[test]
     fn values_and_their_encodings_are_masked_everywhere() {
-        let secrets = secrets();
-        let mut vault = Vault::new(&secrets);
-        assert_eq!(vault.reveal("key").unwrap(), "s3cr et/");
+        let (secrets, ctx) = (secrets(), TenantCtx::for_test(1));
+        let mut vault = Vault::new(&secrets, &ctx);
+        assert_eq!(vault.reveal("key").unwrap().expose(), "s3cr et/");
         let value = Value::map([
             ("a", Value::list([Value::from("x s3cr et/ y"), Value::from("s3cr%20et%2F")])),
             ("s3cr et/", Value::from(base64(b"s3cr et/"))),
@@ -196,10 +184,29 @@ mod tests {
 
     #[test]
     fn missing_empty_and_misnamed_secrets_are_an_error_without_a_retry() {
-        let secrets = secrets();
+        let (secrets, ctx) = (secrets(), TenantCtx::for_test(1));
         for name in ["nope", "empty", "KEY", "../key", ""] {
-            let error = Vault::new(&secrets).reveal(name).unwrap_err();
+            let error = Vault::new(&secrets, &ctx).reveal(name).unwrap_err();
             assert_eq!((&*error.code, error.retryable), ("secret_missing", false), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_not_taken_for_unset() {
+        struct Broken(SecretError);
+        impl Secrets for Broken {
+            fn reveal(&self, _: &TenantCtx, _: &str) -> Result<Option<Secret>, SecretError> {
+                Err(self.0.clone())
+            }
+        }
+        let ctx = TenantCtx::for_test(1);
+        for (error, retryable) in [
+            (SecretError::Unreachable("no disk".into()), true),
+            (SecretError::Unreadable("no key".into()), false),
+        ] {
+            let broken = Broken(error);
+            let error = Vault::new(&broken, &ctx).reveal("key").unwrap_err();
+            assert_eq!((&*error.code, error.retryable), ("secret_unreadable", retryable));
         }
     }
 }

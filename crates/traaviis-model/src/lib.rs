@@ -22,6 +22,7 @@ pub mod permission;
 pub mod price;
 pub mod privacy;
 pub mod record;
+pub mod secret;
 pub mod snapshot;
 pub mod tenant;
 pub mod time;

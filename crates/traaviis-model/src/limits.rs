@@ -177,6 +177,16 @@ pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
 pub const COMPACT_SHARE_MIN: u64 = 5;
 /// Bytes of the log that upkeep reads or writes in a second, so that it never competes with work.
 pub const UPKEEP_BYTES_PER_SEC: u64 = 10 << 20;
+/// Characters of the name of a secret: as long as the name of a host, and short in a path.
+pub const SECRET_NAME_CHARS_MAX: usize = 63;
+/// Bytes of the value of a secret; a chain of certificates with its key fits.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+/// Secrets of one tenant; whoever needs more keeps data in them.
+pub const SECRETS_MAX: usize = 1_000;
+/// Versions of the key of one tenant: a new one every day for years.
+pub const KEY_VERSIONS_MAX: usize = 1_000;
+/// Root keys at hand: the newest, and older ones until everything is wrapped anew.
+pub const ROOT_KEYS_MAX: usize = 16;
 /// Entries of one directory of the document tree before it fans out; file systems and people are
 /// slow with more.
 pub const TREE_ENTRIES_MAX: usize = 10_000;

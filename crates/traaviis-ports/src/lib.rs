@@ -5,6 +5,7 @@ pub mod disk;
 pub mod index;
 mod lines;
 pub mod planted;
+pub mod secrets;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
@@ -12,6 +13,7 @@ use std::{fmt, ops::Range, sync::Arc};
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
+pub use secrets::{Secret, SecretError, Secrets};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,

@@ -29,7 +29,7 @@ pub use take::{Taken, take};
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,8 +37,8 @@ use sha2::{Digest, Sha256};
 use traaviis_ports::{LogError, Position};
 
 use crate::{
-    disk::{Disk, OsDisk},
     error::io_error,
+    files::{hex, make_dir, sync_dir},
 };
 
 /// Format of manifests; a newer one is refused.
@@ -138,32 +138,6 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, S
     Ok((done, hex(&hash.finalize())))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Makes a directory, and the ones above it, whose names are durable.
-fn make_dir(dir: &Path) -> Result<(), Error> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(above) = dir.parent().filter(|it| !it.as_os_str().is_empty()) {
-        make_dir(above)?;
-    }
-    // Data is the operator's alone.
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed("create", dir)(error));
-        }
-        _ => {}
-    }
-    sync_dir(dir.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), Error> {
-    OsDisk.sync_dir(dir).map_err(failed("sync", dir))
-}
-
 /// Opens a new file that is the operator's alone.
 fn create(path: &Path) -> Result<File, Error> {
     let mut options = fs::OpenOptions::new();
@@ -175,7 +149,7 @@ fn create(path: &Path) -> Result<File, Error> {
 fn settle(file: File, beside: &Path, path: &Path) -> Result<(), Error> {
     file.sync_all().map_err(failed("sync", beside))?;
     fs::rename(beside, path).map_err(failed("rename", path))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    Ok(path.parent().map_or(Ok(()), sync_dir)?)
 }
 
 /// A part of the log as people name it.

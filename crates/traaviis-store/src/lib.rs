@@ -12,10 +12,12 @@
 //! DATA/log/epoch  DATA/log/quarantine/
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
+//! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 
 mod compact;
+mod files;
 mod line;
 mod marks;
 mod streams;
@@ -26,11 +28,13 @@ pub mod checkpoint;
 pub mod disk;
 pub mod frame;
 pub mod index;
+pub mod keys;
 pub mod local;
 pub mod lock;
 pub mod log;
 pub mod read_only;
 pub mod reader;
+pub mod secrets;
 pub mod segment;
 pub mod tree;
 pub mod walk;
@@ -40,8 +44,10 @@ mod error;
 pub use archive::FileArchive;
 pub use frame::fuzz_decode;
 pub use index::{SetAside, SqliteIndex};
+pub use keys::{Keys, root::RootSource};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use secrets::{LocalSecrets, SecretInfo};
 pub use tree::LocalTree;
 pub use walk::Damage;

@@ -8,7 +8,7 @@
 //! that is not as it was written is moved aside and never read as truth; one of a newer release is
 //! left as it is. The caller holds the data directory's lock.
 
-mod envelope;
+pub(crate) mod envelope;
 mod fan;
 mod lines;
 mod path;

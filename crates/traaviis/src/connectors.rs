@@ -17,7 +17,7 @@ use traaviis_model::{
     Text, builtin,
     document::{Format, read_tree, tree::NodeKind},
 };
-use traaviis_ports::Connector;
+use traaviis_ports::{Connector, Secrets};
 use url::Url;
 
 use crate::{
@@ -52,8 +52,13 @@ pub struct ConnectorArgs {
 }
 
 impl ConnectorArgs {
-    /// Makes the connector; `beside` is the folder of the workflow file.
-    pub fn connector(&self, beside: Option<&Path>) -> Result<Arc<dyn Connector>, Failure> {
+    /// Makes the connector; `beside` is the folder of the workflow file, `secrets` is asked at each
+    /// call.
+    pub fn connector(
+        &self,
+        beside: Option<&Path>,
+        secrets: Arc<dyn Secrets>,
+    ) -> Result<Arc<dyn Connector>, Failure> {
         let connectors = match self.file(beside) {
             Some(file) => read(&file)?,
             None => Connectors::default(),
@@ -64,10 +69,10 @@ impl ConnectorArgs {
             .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
             .collect::<Result<Vec<_>, _>>()?;
         let egress = EgressPolicy { allow_private, ..EgressPolicy::default() };
-        let connector = HttpConnector::new(Options { egress, connectors, ..Options::default() })
-            .map_err(|error| {
-                Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
-            })?;
+        let options = Options { egress, connectors, secrets, ..Options::default() };
+        let connector = HttpConnector::new(options).map_err(|error| {
+            Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
+        })?;
         Ok(Arc::new(connector))
     }
 

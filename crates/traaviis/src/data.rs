@@ -39,7 +39,7 @@ use crate::{
     exit::{Exit, Failure},
     histories::Histories,
     lookup::{Aside, Lookup},
-    output,
+    output, secrets,
     tree::TreeMode,
 };
 
@@ -220,7 +220,7 @@ impl Data {
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
-        Data::open(dir, args.connector(None)?, args.workflow(), args.tree())
+        Data::open(dir, args.connector(None, secrets::sources(dir))?, args.workflow(), args.tree())
     }
 
     /// Returns the same directory, in which somebody else acts.

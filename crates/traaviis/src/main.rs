@@ -24,6 +24,7 @@ mod lookup;
 mod operations;
 mod output;
 mod plugins;
+mod secrets;
 mod terminal;
 mod trace;
 mod tree;
@@ -35,10 +36,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
-        completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, log, logs,
-        metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry, run,
-        schedules, schema, send, show, simulate, skip, tag, tasks, test, upgrade, validate,
-        version, view,
+        completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, keys, log,
+        logs, metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry,
+        run, schedules, schema, secrets as secrets_command, send, show, simulate, skip, tag, tasks,
+        test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -104,6 +105,8 @@ enum Command {
     View(view::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Secrets(secrets_command::Args),
+    Keys(keys::Args),
     Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
@@ -158,6 +161,8 @@ fn main() -> ExitCode {
         Command::View(args) => view::run(args, &output),
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
+        Command::Secrets(args) => secrets_command::run(args, &output),
+        Command::Keys(args) => keys::run(args, &output),
         Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),

@@ -17,7 +17,7 @@ use axum::{
     routing::any,
 };
 use serde_json::{Value as Json_, json};
-use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options, Secrets};
+use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options};
 use traaviis_model::{Call, CallId, EffectError, InstanceId, TenantCtx, Value};
 use traaviis_ports::{Connector, Outcome};
 
@@ -132,7 +132,7 @@ pub fn build<T: ToString>(ports: &[T], connectors: Connectors) -> HttpConnector 
     HttpConnector::new(Options {
         egress: EgressPolicy { allow_private, ..EgressPolicy::default() },
         connectors,
-        secrets: Secrets::new(|name| (name == "key").then(|| "s3cr3t/value".to_owned())),
+        secrets: Arc::new(|name: &str| (name == "key").then(|| "s3cr3t/value".to_owned())),
         handle: None,
     })
     .unwrap()

@@ -13,6 +13,7 @@ use traaviis_model::Timestamp;
 use traaviis_ports::Position;
 
 use super::{Error, FORMAT, create, failed, hex, make_dir, settle};
+use crate::keys::root::RootId;
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Manifest {
     pub segments: Vec<SegmentEntry>,
     /// Other files.
     pub files: Vec<Entry>,
+    /// Names of the root keys without which the secrets in it cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root_keys: Vec<RootId>,
 }
 
 /// A segment, cut to its length.

@@ -166,7 +166,7 @@ fn sync_dirs(dir: &Path) -> Result<(), Error> {
             sync_dirs(&path)?;
         }
     }
-    sync_dir(dir)
+    Ok(sync_dir(dir)?)
 }
 
 /// The time of a record, which every line has.

@@ -16,8 +16,10 @@ use super::{
 };
 use crate::{
     disk::{Access, Disk, OsDisk},
+    keys::{self, root::RootId},
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
+    secrets,
     segment::{self, Found, Walker},
     tree::TREE_DIR,
     walk::{Step, Walk},
@@ -150,7 +152,23 @@ impl Copier<'_> {
             entries.push(Entry { bytes, sha256, ..entry });
         }
         let position = position.or(segments.last().map(|it| it.end)).unwrap_or(0);
-        Ok(Manifest { created_at: now, position, damage, segments, files: entries })
+        let root_keys = self.root_keys(&entries)?;
+        Ok(Manifest { created_at: now, position, damage, segments, files: entries, root_keys })
+    }
+
+    /// Names the root keys that the copied files of keys need, once each.
+    fn root_keys(&self, entries: &[Entry]) -> Result<Vec<RootId>, Error> {
+        let mut roots = Vec::new();
+        for entry in entries.iter().filter(|it| keys::is_key(Path::new(&it.path))) {
+            let path = object(self.target, &entry.sha256);
+            let bytes = fs::read(&path).map_err(failed("read", &path))?;
+            for root in keys::roots_of(&bytes) {
+                if !roots.contains(&root) {
+                    roots.push(root);
+                }
+            }
+        }
+        Ok(roots)
     }
 
     /// Returns the segments with the times of their last changes.
@@ -210,7 +228,8 @@ impl Copier<'_> {
                 }
             }
         }
-        found.sort_by(|a, b| a.1.path.cmp(&b.1.path));
+        // Keys come last: whatever is sealed when it is copied, its key was made before.
+        found.sort_by_cached_key(|(_, it)| (keys::is_key(Path::new(&it.path)), it.path.clone()));
         Ok(found)
     }
 }
@@ -230,15 +249,16 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
 /// made again by reading the log, and so are the document tree and what a tenant has beside its
-/// archive.
+/// archive and its secrets. Keys are wrapped, and the root key is in no data directory.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
     let first = path.iter().next().and_then(|it| it.to_str()).unwrap_or_default();
     // Also one that stands aside.
     let is_tree = first.split('.').next() == Some(TREE_DIR);
+    let is_archive = path.iter().nth(2) == Some(ARCHIVED.as_ref());
     let is_view =
-        is_tree || path.starts_with("tenants") && path.iter().nth(2) != Some(ARCHIVED.as_ref());
+        is_tree || path.starts_with("tenants") && !is_archive && !secrets::is_secret(path);
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
     !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
 }
@@ -311,9 +331,18 @@ mod tests {
 
     #[test]
     fn what_can_be_made_again_is_left_out() {
-        let kept = ["FORMAT", "run.json", "log/epoch", "tenants/t/archived/instances/i.json.gz"];
+        let kept = [
+            "FORMAT",
+            "run.json",
+            "log/epoch",
+            "tenants/t/archived/instances/i.json.gz",
+            "tenants/t/secrets/stripe.json",
+            "system/keys/t.json",
+        ];
         let left_out = [
             "LOCK",
+            "system/keys/LOCK",
+            "tenants/t/secrets/stripe.json.tmp",
             "doctor-1.tmp",
             "log/00000000000000000000.seg",
             "log/00000000000000000006.checkpoint",

@@ -9,4 +9,5 @@ mod crash;
 mod damage;
 mod index;
 mod local;
+mod secrets;
 mod support;

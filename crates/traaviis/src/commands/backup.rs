@@ -210,6 +210,7 @@ fn list(target: &Path, output: &Output) -> anyhow::Result<Exit> {
                     "position": it.position,
                     "bytes": it.bytes(),
                     "manifest": path,
+                    "root_keys": it.root_keys,
                 }));
             }
             Err(error) => {

@@ -11,6 +11,8 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
+use traaviis_model::TenantCtx;
+use traaviis_store::keys;
 
 use crate::{
     connectors::ConnectorArgs,
@@ -20,6 +22,7 @@ use crate::{
     exit::Exit,
     operations::DataArgs,
     output::Output,
+    secrets::kept,
     terminal::{Ink, bytes, table},
     tree,
 };
@@ -90,6 +93,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.push(holder(dir));
     checks.push(format(dir));
     checks.extend(document_tree(dir));
+    checks.extend(secrets(dir));
     checks.extend(sizes(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
@@ -327,6 +331,35 @@ fn sync_speed(place: &Path) -> Check {
         return Check::bad(name, Verdict::Warn, found, next);
     }
     Check::ok(name, found)
+}
+
+/// Opens every secret; nothing is said of a directory without any.
+fn secrets(dir: &Path) -> Vec<Check> {
+    let name = "secrets";
+    let bad = |error: &keys::Error, whose: &str| {
+        let next = match error {
+            keys::Error::RootMissing(_) => "bring back the root key that wrapped the keys",
+            keys::Error::RootInvalid { .. } => "mend the root key",
+            _ => "restore the file from a backup, or set the secret again",
+        };
+        Check::bad(name, Verdict::Fail, format!("{whose}{error}"), next)
+    };
+    let secrets = kept(dir);
+    if let Err(error) = secrets.keys().check() {
+        return vec![bad(&error, "")];
+    }
+    let ctx = TenantCtx::local_operator();
+    let found = secrets.list(&ctx).and_then(|all| Ok((all.len(), secrets.check(&ctx)?)));
+    match found {
+        Err(error) => vec![bad(&error, "")],
+        Ok((0, _)) => Vec::new(),
+        Ok((count, closed)) if closed.is_empty() => {
+            vec![Check::ok(name, format!("{count}, each opens with its key"))]
+        }
+        Ok((_, closed)) => {
+            closed.iter().map(|(name, error)| bad(error, &format!("`{name}`: "))).collect()
+        }
+    }
 }
 
 fn wall_clock() -> Check {

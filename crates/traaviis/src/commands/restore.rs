@@ -54,6 +54,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             "position": restored.position,
             "files": restored.files,
             "bytes": restored.bytes,
+            "root_keys": manifest.root_keys,
         }));
     } else {
         output.line(&format!(
@@ -64,6 +65,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             restored.files,
             size(restored.bytes),
         ));
+        let needed: Vec<String> = manifest.root_keys.iter().map(|it| format!("`{it}`")).collect();
+        if !needed.is_empty() {
+            output.line(&format!(
+                "its secrets need the root key {}; `traaviis doctor --data {}` tries them",
+                needed.join(" and "),
+                args.data.display()
+            ));
+        }
     }
     Ok(Exit::Ok)
 }

@@ -41,7 +41,7 @@ use crate::{
     input,
     operations::{self, accepted, answer_line},
     output::{self, Output},
-    plugins,
+    plugins, secrets,
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
     tree::TreeMode,
@@ -130,11 +130,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     };
     let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
-    let connector = args.connectors.connector(args.file.parent())?;
     let unbound = args.connectors.unbound(args.file.parent(), machine.written_functions())?;
     unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
+    let connector = args.connectors.connector(args.file.parent(), secrets::sources(dir))?;
     let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
     let data = Arc::new(Data::open(dir, connector, Some(&args.file), tree)?);
     if args.data.is_some() {

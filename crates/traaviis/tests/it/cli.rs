@@ -39,6 +39,10 @@ impl World {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
+            // The root key of a test is its own, whatever is set outside.
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env_remove("TRAAVIIS_ROOT_KEY")
+            .env_remove("TRAAVIIS_ROOT_KEY_FILE")
             .stdin(Stdio::null());
         command
     }

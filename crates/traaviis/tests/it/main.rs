@@ -27,6 +27,7 @@ mod registry;
 mod retention;
 mod run;
 mod schedules;
+mod secrets;
 mod simulate;
 mod socket;
 mod subscriptions;

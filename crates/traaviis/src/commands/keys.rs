@@ -1,0 +1,186 @@
+//! `traaviis keys`: what seals secrets, listed and renewed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use traaviis_model::TenantCtx;
+use traaviis_store::{
+    LocalSecrets, RootSource,
+    keys::{KeyInfo, root::RootId},
+};
+
+use crate::{
+    clock,
+    commands::secrets::Dir,
+    exit::{Exit, Failure},
+    output::{self, Output},
+    secrets::kept,
+    terminal::table,
+};
+
+/// Lists and renews the keys that seal secrets; never shows one.
+///
+/// Each tenant has a key in versions: the newest seals, older ones still open. The root key wraps
+/// them. It comes from TRAAVIIS_ROOT_KEY, the file that TRAAVIIS_ROOT_KEY_FILE names, or
+/// `traaviis/root.key` among your settings, made at first use.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Lists the keys, and the root key that wraps each.
+    List(Dir),
+    /// Makes a new version of the tenant's key and seals every secret with it.
+    Rotate {
+        /// Make a new root key in its file instead, and wrap every key with it; older ones stay in
+        /// the file.
+        #[arg(long)]
+        root: bool,
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Wraps every key with the first of the root keys.
+    Rewrap(Dir),
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    match &args.command {
+        Command::List(dir) => list(&kept(&dir.data), output),
+        Command::Rotate { root: false, dir } => rotate(&kept(&dir.data), output),
+        Command::Rotate { root: true, dir } => rotate_root(&kept(&dir.data), output),
+        Command::Rewrap(dir) => rewrap(&kept(&dir.data), output),
+    }
+}
+
+fn list(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
+    let keys = secrets.keys().list().map_err(Failure::from)?;
+    let sealed = sealed(secrets)?;
+    let (roots, exit): (Vec<RootId>, Exit) = match secrets.keys().roots() {
+        Ok(found) => (found.iter().flat_map(|it| it.ids().cloned()).collect(), Exit::Ok),
+        Err(error) => {
+            output::warn(format_args!("warning: {error} ({})", error.code()));
+            (Vec::new(), Exit::Finding)
+        }
+    };
+    let is_missing = |it: &&KeyInfo| !roots.contains(&it.root);
+    let exit = if keys.iter().any(|it| is_missing(&it)) { Exit::Finding } else { exit };
+    let source = secrets.keys().source().to_string();
+    if output.is_json() {
+        let keys: Vec<Json> = keys.iter().map(|it| of(it, &roots, &sealed)).collect();
+        let roots = json!({ "from": source, "keys": roots });
+        output.json(&json!({ "root": roots, "keys": keys }));
+        return Ok(exit);
+    }
+    let names: Vec<String> = roots.iter().map(|it| format!("`{it}`")).collect();
+    output.line(&match (names.as_slice(), exit) {
+        ([], Exit::Ok) => format!("root key: none yet, from {source}"),
+        ([], _) => format!("root key: missing, from {source}"),
+        (names, _) => format!("root key: {}, from {source}", names.join(", ")),
+    });
+    if keys.is_empty() {
+        output.line("no keys yet; the first secret makes one");
+        return Ok(exit);
+    }
+    let rows: Vec<Vec<String>> = keys
+        .iter()
+        .map(|it| {
+            let root = match is_missing(&it) {
+                true => format!("{} (missing)", it.root),
+                false => it.root.to_string(),
+            };
+            vec![
+                it.tenant.to_string(),
+                it.version.to_string(),
+                it.made_at.to_string(),
+                root,
+                if it.is_newest { "seals" } else { "opens" }.into(),
+                sealed.get(&(it.tenant, it.version)).copied().unwrap_or(0).to_string(),
+            ]
+        })
+        .collect();
+    output.text(&table(&["TENANT", "VERSION", "MADE", "ROOT", "USE", "SECRETS"], &rows));
+    Ok(exit)
+}
+
+/// How many secrets a version of a tenant's key seals.
+type Counts = BTreeMap<(traaviis_model::TenantId, u64), usize>;
+
+fn sealed(secrets: &LocalSecrets) -> Result<Counts, Failure> {
+    let ctx = TenantCtx::local_operator();
+    let mut counts = Counts::new();
+    for (_, found) in secrets.list(&ctx)? {
+        if let Ok(it) = found {
+            *counts.entry((ctx.tenant(), it.key)).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+fn of(it: &KeyInfo, roots: &[RootId], sealed: &Counts) -> Json {
+    json!({
+        "tenant": it.tenant,
+        "version": it.version,
+        "made_at": it.made_at,
+        "root": it.root,
+        "root_at_hand": roots.contains(&it.root),
+        "is_newest": it.is_newest,
+        "secrets": sealed.get(&(it.tenant, it.version)).copied().unwrap_or(0),
+    })
+}
+
+fn rotate(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
+    let ctx = TenantCtx::local_operator();
+    let (version, count) = secrets.rotate(&ctx, clock::now()).map_err(Failure::from)?;
+    match output.is_json() {
+        true => output.json(&json!({ "version": version, "secrets": count })),
+        false => output.line(&format!(
+            "version {version} of the key seals from now on; secrets sealed with it: {count}"
+        )),
+    };
+    Ok(Exit::Ok)
+}
+
+fn rotate_root(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
+    let keys = secrets.keys();
+    if let RootSource::Given(_) = keys.source() {
+        let message = "the root key comes from TRAAVIIS_ROOT_KEY; put the new one in front of the \
+                       old one there, then `traaviis keys rewrap`";
+        return Err(Failure::usage(message).into());
+    }
+    let count = keys.rotate_root(clock::now()).map_err(Failure::from)?;
+    let newest = newest(secrets)?;
+    match output.is_json() {
+        true => output.json(&json!({ "root": newest, "wrapped": count })),
+        false => output.line(&format!(
+            "root key `{newest}` wraps from now on; keys wrapped anew: {count}; the one before \
+             stays in {}, for backups and other directories",
+            keys.source()
+        )),
+    };
+    Ok(Exit::Ok)
+}
+
+fn rewrap(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
+    let count = secrets.keys().rewrap(clock::now()).map_err(Failure::from)?;
+    let newest = newest(secrets)?;
+    match output.is_json() {
+        true => output.json(&json!({ "root": newest, "wrapped": count })),
+        false => {
+            output.line(&format!("root key `{newest}` wraps every key; wrapped anew: {count}"))
+        }
+    };
+    Ok(Exit::Ok)
+}
+
+fn newest(secrets: &LocalSecrets) -> Result<RootId, Failure> {
+    let missing = || {
+        let message = "the root key is missing: none was made yet, the first secret makes one";
+        Failure::new(Exit::Unreachable, "root_key_missing", message)
+    };
+    let roots = secrets.keys().roots()?.ok_or_else(missing)?;
+    Ok(roots.newest().0.clone())
+}

@@ -1,0 +1,80 @@
+//! Where the root key and secrets come from, as the environment of this process says.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use traaviis_connect::secret_from_environment;
+use traaviis_model::TenantCtx;
+use traaviis_ports::{Secret, SecretError, Secrets};
+use traaviis_store::{Keys, LocalSecrets, RootSource, keys};
+
+use crate::exit::{Exit, Failure};
+
+/// Holds root keys themselves.
+const ROOT_KEY: &str = "TRAAVIIS_ROOT_KEY";
+/// Names the file that holds them.
+const ROOT_KEY_FILE: &str = "TRAAVIIS_ROOT_KEY_FILE";
+/// The file below the settings of a person, when neither is set.
+const ROOT_KEY_HOME: &str = "traaviis/root.key";
+
+/// Returns the secrets that are kept in a data directory.
+pub fn kept(dir: &Path) -> LocalSecrets {
+    LocalSecrets::new(Keys::new(dir, root_source()))
+}
+
+/// Returns what calls ask: the secrets of a data directory, then the environment.
+pub fn sources(dir: &Path) -> Arc<dyn Secrets> {
+    Arc::new(Sources { kept: kept(dir) })
+}
+
+struct Sources {
+    kept: LocalSecrets,
+}
+
+impl Secrets for Sources {
+    fn reveal(&self, ctx: &TenantCtx, name: &str) -> Result<Option<Secret>, SecretError> {
+        match self.kept.reveal(ctx, name)? {
+            Some(secret) => Ok(Some(secret)),
+            None => secret_from_environment.reveal(ctx, name),
+        }
+    }
+}
+
+fn root_source() -> RootSource {
+    if let Some(text) = env::var_os(ROOT_KEY) {
+        // What is no text is no key either, and is refused as one.
+        return RootSource::Given(text.into_string().unwrap_or_default().into());
+    }
+    if let Some(file) = env::var_os(ROOT_KEY_FILE) {
+        return match file.is_empty() {
+            false => RootSource::File(file.into()),
+            true => RootSource::Nowhere(format!("`{ROOT_KEY_FILE}` names no file")),
+        };
+    }
+    let dir = |name: &str| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let settings = dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")));
+    match settings {
+        Some(settings) => RootSource::File(settings.join(ROOT_KEY_HOME)),
+        None => RootSource::Nowhere(format!(
+            "there is no home directory to keep it in; name a file in `{ROOT_KEY_FILE}`"
+        )),
+    }
+}
+
+impl From<keys::Error> for Failure {
+    fn from(error: keys::Error) -> Failure {
+        let exit = match &error {
+            keys::Error::Log(log) => return Failure::from(log.clone()),
+            keys::Error::RootMissing(_) => Exit::Unreachable,
+            keys::Error::Refused(_) => Exit::Usage,
+            keys::Error::Entropy(_) => Exit::Denied,
+            keys::Error::RootInvalid { .. }
+            | keys::Error::Damaged { .. }
+            | keys::Error::Absent(_) => Exit::Finding,
+        };
+        Failure::new(exit, error.code(), error.to_string())
+    }
+}
