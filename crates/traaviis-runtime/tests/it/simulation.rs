@@ -1,12 +1,13 @@
 //! Everything at once and repeatable: owners over the real log on a disk that crashes, tears and
-//! runs full, calls over a network that delays, loses and repeats, time that jumps.
+//! runs full, calls over a network that delays, loses and repeats, a wall clock that jumps.
 //!
 //! `SIM_SEEDS` and `SIM_OPS` say how much, `SIM_SEED` repeats one run.
 //!
 //! Checked after every crash and at the end: what the log acknowledged is there, in order; state is
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
-//! never fire early; replay gives the same bytes; lists show what is durable; in the end every
+//! never fire early, neither by the clock nor, while the process lives, by the time that passes;
+//! replay gives the same bytes; lists show what is durable; in the end every
 //! instance ends. Each emission reaches each subscriber that was open before it and still is, once,
 //! and those of one publisher in their order.
 
@@ -27,6 +28,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error, checkpoint,
+    clock::{CLOCK_JUMP, Jump},
     owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
@@ -41,6 +43,8 @@ use traaviis_testkit::{
 };
 
 use crate::{
+    simulated_clock::SimulatedClock,
+    simulated_facts::Facts,
     simulated_hearing::{Hearing, is_emission},
     simulated_index::SimulatedIndex,
     support::{
@@ -95,33 +99,11 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.raised > 0
                 && total.heard > 0
                 && total.upgraded > 0
-                && total.retried > 0),
+                && total.retried > 0
+                && total.jumped > 0
+                && total.delayed > 0),
         "{total:?}"
     );
-}
-
-#[derive(Debug, Default)]
-struct Facts {
-    hash: u64,
-    crashes: u64,
-    acknowledged: u64,
-    records: usize,
-    full: u64,
-    /// Outcomes that an instance kept without taking them.
-    held: u64,
-    /// What owners sent each other.
-    letters: u64,
-    /// Messages between instances that were taken.
-    told: u64,
-    /// Children that completed for a parent which waited.
-    raised: u64,
-    /// Emissions that subscribers heard.
-    heard: u64,
-    /// Instances that went on with another version, or back.
-    upgraded: u64,
-    /// Instances that had failed and went on.
-    retried: u64,
-    ended: usize,
 }
 
 /// What has not come to rest; read when a simulation fails.
@@ -136,23 +118,6 @@ enum Moving {
     Owner(usize),
     /// A call that runs or waits.
     Call(InstanceId, Text),
-}
-
-impl Facts {
-    fn add(&mut self, one: &Facts) {
-        self.crashes += one.crashes;
-        self.acknowledged += one.acknowledged;
-        self.records += one.records;
-        self.full += one.full;
-        self.held += one.held;
-        self.letters += one.letters;
-        self.told += one.told;
-        self.raised += one.raised;
-        self.heard += one.heard;
-        self.upgraded += one.upgraded;
-        self.retried += one.retried;
-        self.ended += one.ended;
-    }
 }
 
 /// What a caller wants, until it is acknowledged or refused.
@@ -240,6 +205,7 @@ struct Sim<'m> {
     /// One seed in four has an index; the others run as a directory without one does.
     index: Option<SimulatedIndex>,
     now: Timestamp,
+    clock: SimulatedClock,
     life: u64,
     ops: Vec<Op>,
     answers: Answers,
@@ -280,6 +246,7 @@ impl<'m> Sim<'m> {
             ledger: Ledger::default(),
             index: seed.is_multiple_of(4).then(SimulatedIndex::default),
             now: Timestamp(1_700_000_000_000_000),
+            clock: SimulatedClock::default(),
             life: 0,
             ops: Vec::new(),
             answers: Arc::default(),
@@ -330,7 +297,7 @@ impl<'m> Sim<'m> {
             }
             92 => self.plan_fault(),
             93 => self.squeeze(),
-            94 => {}
+            94 => self.jump(),
             95..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
             98 if self.rng.chance(1, 2) => self.retry_failed(),
@@ -514,6 +481,27 @@ impl<'m> Sim<'m> {
         self.network.send_at(at, Delivery::Answer { life, call, outcome });
     }
 
+    /// The wall clock is set: forward, and time follows, or back, and it does not.
+    fn jump(&mut self) {
+        let span = Span::secs(61 + self.rng.below(3_600) as i64);
+        let (by_us, follows_us) = match self.rng.chance(2, 3) {
+            true => (span.0, span.0),
+            false => (-span.0, 0),
+        };
+        let jump = Jump { by_us, follows_us, wall: self.now.plus(Span(by_us)) };
+        let stream = id(1 << 64 | u128::from(self.rng.next_u64() >> 1));
+        for (owner, outside) in &mut self.shards {
+            let message = Message::ClockJumped { jump, stream, done: None };
+            owner.handle(message, self.now, outside);
+        }
+        self.trace.add(by_us.to_le_bytes());
+        if follows_us > 0 {
+            self.clock.jumps.push((self.now, jump.follows()));
+            self.now = self.now.plus(jump.follows());
+        }
+        self.settle();
+    }
+
     fn plan_fault(&mut self) {
         let faults = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Enospc, Fault::ShortWrite];
         let fault = faults[self.rng.index(faults.len())];
@@ -611,7 +599,10 @@ impl<'m> Sim<'m> {
         let instance = record.header.instance_id;
         self.facts.heard += u64::from(self.hearing.note(&record));
         match &record.body {
-            Body::DocumentPut { .. } => return,
+            Body::DocumentPut { document, .. } => {
+                self.facts.jumped += u64::from(**document == *CLOCK_JUMP);
+                return;
+            }
             Body::EventReceived { id: Some(id), .. }
             | Body::EventIgnored { id: Some(id), .. }
             | Body::EventDeferred { id: Some(id), .. }
@@ -862,6 +853,7 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
+        self.clock.begun.push(self.now);
         let index = self.index.as_ref().map(SimulatedIndex::port);
         let recovery =
             Recovery::read_indexed(&*self.log, 1_000, &[], &[], index).expect("recovery works");
@@ -993,9 +985,11 @@ impl<'m> Sim<'m> {
         self.facts.ended = self.histories.len();
         let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
         self.facts.acknowledged = acknowledged.count() as u64;
+        let mut delayed = 0;
         for (id, records) in &self.histories {
-            self.check_history(*id, records);
+            delayed += self.check_history(*id, records);
         }
+        self.facts.delayed = delayed;
         self.check_messages();
         self.check_families();
         for entry in self.ledger.entries().values() {
@@ -1069,28 +1063,14 @@ impl<'m> Sim<'m> {
         }
     }
 
-    fn check_history(&self, id: InstanceId, records: &[Record]) {
+    /// Checks one history; returns how many timers waited for a jump of the clock.
+    fn check_history(&self, id: InstanceId, records: &[Record]) -> u64 {
         let versions: Vec<&Machine> = self.machines.iter().map(|it| &**it).collect();
         let replayed =
             replay_versions(&versions, records).unwrap_or_else(|error| panic!("`{id}`: {error}"));
         let folded = Snapshot::fold(records).unwrap().unwrap();
         assert_eq!(replayed.unwrap().canonical(), folded.canonical(), "replay of `{id}`");
-        let mut due: HashMap<&str, Timestamp> = HashMap::new();
-        let mut last = Timestamp(0);
-        for record in records {
-            assert!(record.header.at >= last, "time goes back in `{id}`");
-            last = record.header.at;
-            match &record.body {
-                Body::TimerScheduled { timer, due: at, .. } => {
-                    due.insert(timer, *at);
-                }
-                Body::TimerFired { timer } => {
-                    let at = due[&**timer];
-                    assert!(record.header.at >= at, "timer `{timer}` of `{id}` fired early");
-                }
-                _ => {}
-            }
-        }
+        self.clock.check(id, records)
     }
 
     /// Lets time pass until nothing moves but far timers.

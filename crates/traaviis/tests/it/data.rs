@@ -144,19 +144,20 @@ fn events_reach_a_run_without_a_process() {
     world.check(
         &format!("show {short} --data d"),
         expect![[r#"
-        exit 0
-        instance  ID
-        workflow  Door 1.0.0
-        status    running, record 5, created T ago
-        state     opened
-        data      {"opened":1}
-        last 5 records
-        T  ● Door 1.0.0
-        T  → closed
-        T  ⇢ event open
-        T  closed → opened  on open
-        T  data opened=1
-    "#]],
+            exit 0
+            instance  ID
+            workflow  Door 1.0.0
+            status    running, waiting, record 5, created T ago
+            moved     2 transitions, the last T ago, T apart on average
+            state     opened
+            data      {"opened":1}
+            last 5 records
+            T  ● Door 1.0.0
+            T  → closed
+            T  ⇢ event open
+            T  closed → opened  on open
+            T  data opened=1
+        "#]],
     );
     world.check(&format!("resolve {short} a/b --retry --data d"), expect![[r#"
         exit 1

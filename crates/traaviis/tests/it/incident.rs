@@ -35,21 +35,22 @@ fn a_timer_that_cannot_be_taken_is_answered_by_an_operator() {
     world.check(
         "show 0 --data d",
         expect![[r#"
-        exit 0
-        instance  ID
-        workflow  Endless 1.0.0
-        status    incident, record 4, created T ago
-        state     waiting
-        data      {"mended":false}
-        timer     after in waiting waits for an answer (TIME)
-        incident  macrostep_overrun at t3: the step did not come to rest within 1000 microsteps
-                  traaviis resolve ID t3 --retry|--fail
-        last 4 records
-        T  ● Endless 1.0.0
-        T  → waiting
-        T  ⏲ T at most in waiting
-        T  ! incident macrostep_overrun at t3: the step did not come to rest within 1000 microsteps
-    "#]],
+            exit 0
+            instance  ID
+            workflow  Endless 1.0.0
+            status    incident, record 4, created T ago
+            moved     1 transition, T ago
+            state     waiting
+            data      {"mended":false}
+            timer     after in waiting waits for an answer (TIME)
+            incident  macrostep_overrun at t3: the step did not come to rest within 1000 microsteps
+                      traaviis resolve ID t3 --retry|--fail
+            last 4 records
+            T  ● Endless 1.0.0
+            T  → waiting
+            T  ⏲ T at most in waiting
+            T  ! incident macrostep_overrun at t3: the step did not come to rest within 1000 microsteps
+        "#]],
     );
     world.check(
         "resolve 0 t3 --retry --data d",

@@ -62,14 +62,15 @@ fn a_role_may_give_only_the_commands_it_has_permissions_for() {
         (
             "show 0 --data d --role viewer --records 0",
             expect![[r#"
-            exit 0
-            instance  ID
-            workflow  Order 1.0.0
-            status    running, record 4, created T ago
-            state     open
-            data      {}
-            last 0 records
-        "#]],
+                exit 0
+                instance  ID
+                workflow  Order 1.0.0
+                status    running, waiting, record 4, created T ago
+                moved     2 transitions, the last T ago, T apart on average
+                state     open
+                data      {}
+                last 0 records
+            "#]],
         ),
         (
             "send 0 pay --data d --as olga",

@@ -99,19 +99,20 @@ fn instances_are_found_by_tags_that_change() {
     world.check(
         &format!("show {id} --data d"),
         expect![[r#"
-        exit 0
-        instance  ID
-        workflow  Parcel 1.0.0
-        tags      shop, urgent
-        label     team=sales
-        status    running, record 3, created T ago
-        state     open
-        data      {"weight":2}
-        last 3 records
-        T  ● Parcel 1.0.0
-        T  → open
-        T  ✎ tags +urgent -w2
-    "#]],
+            exit 0
+            instance  ID
+            workflow  Parcel 1.0.0
+            tags      shop, urgent
+            label     team=sales
+            status    running, waiting, record 3, created T ago
+            moved     1 transition, T ago
+            state     open
+            data      {"weight":2}
+            last 3 records
+            T  ● Parcel 1.0.0
+            T  → open
+            T  ✎ tags +urgent -w2
+        "#]],
     );
     assert_eq!(world.run(&["replay", &id, "--data", "d"]).status.code(), Some(0));
     world.check(

@@ -40,19 +40,20 @@ fn commands_talk_to_the_running_process() {
     world.check(
         &format!("show {id} --data d"),
         expect![[r#"
-        exit 0
-        instance  ID
-        workflow  Door 1.0.0
-        status    running, record 5, created T ago
-        state     opened
-        data      {"opened":1}
-        last 5 records
-        T  ● Door 1.0.0
-        T  → closed
-        T  ⇢ event open
-        T  closed → opened  on open
-        T  data opened=1
-    "#]],
+            exit 0
+            instance  ID
+            workflow  Door 1.0.0
+            status    running, waiting, record 5, created T ago
+            moved     2 transitions, the last T ago, T apart on average
+            state     opened
+            data      {"opened":1}
+            last 5 records
+            T  ● Door 1.0.0
+            T  → closed
+            T  ⇢ event open
+            T  closed → opened  on open
+            T  data opened=1
+        "#]],
     );
     world.check(
         &format!("replay {id} --data d"),
