@@ -19,6 +19,7 @@ use std::{
     sync::Arc,
 };
 
+use smallvec::SmallVec;
 use traaviis_model::{
     Diagnostic, Span, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
@@ -44,6 +45,12 @@ pub(crate) use subscription::SubscriptionDef;
 
 /// Position of a state in document order; 0 is the root.
 pub type StateId = usize;
+
+/// Some states in order; of a step there are few, so that they need no allocation.
+pub(crate) type StateIds = SmallVec<[StateId; 4]>;
+
+/// One flag a state, by its position; needs no allocation for a machine of usual size.
+pub(crate) type StateFlags = SmallVec<[bool; 32]>;
 
 /// A compiled definition.
 #[derive(Debug)]
@@ -314,15 +321,15 @@ impl Machine {
     }
 
     /// Returns which states are active in an instance.
-    pub(crate) fn active_in(&self, snapshot: &traaviis_model::Snapshot) -> Vec<bool> {
+    pub(crate) fn active_in(&self, snapshot: &traaviis_model::Snapshot) -> StateFlags {
         self.active_with(
             snapshot.configuration.iter().filter_map(|it| self.by_path.get(it).copied()),
         )
     }
 
     /// Returns which states are active when these and what is around them are.
-    pub(crate) fn active_with(&self, leaves: impl Iterator<Item = StateId>) -> Vec<bool> {
-        let mut active = vec![false; self.states.len()];
+    pub(crate) fn active_with(&self, leaves: impl Iterator<Item = StateId>) -> StateFlags {
+        let mut active = StateFlags::from_elem(false, self.states.len());
         leaves.flat_map(|it| self.ancestors(it)).for_each(|it| active[it] = true);
         active
     }
@@ -357,12 +364,12 @@ pub(crate) fn declaration<'e, T>(
     events: &'e BTreeMap<Text, T>,
     name: &str,
 ) -> Option<(&'e Text, &'e T)> {
+    // Nearly always it is declared by its own name, and then the name is as it must be.
+    if let Some(found) = events.get_key_value(name).filter(|_| !name.ends_with('*')) {
+        return Some(found);
+    }
     if is_reserved(name) || !is_event_name(name) {
         return None;
-    }
-    // Nearly always it is declared by its own name.
-    if let Some(found) = events.get_key_value(name) {
-        return Some(found);
     }
     let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
     let ends: Vec<usize> = ends.collect();

@@ -4,7 +4,7 @@
 //! through the same functions. Calls to the outside begin and stay open until the caller answers
 //! them: [`Simulation::take_requests`] says which begin and which are given up.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_model::{
     Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
@@ -30,7 +30,7 @@ pub type ClassOf<'a> = dyn Fn(&str, &Value) -> DeliveryClass + 'a;
 pub struct Simulation<'m> {
     machine: &'m Machine,
     watch: Option<&'m dyn GuardWatch>,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     records: Vec<Record>,
     /// Calls that begin and calls that are given up, since the caller last took them.
     requests: Vec<Request>,
@@ -172,7 +172,7 @@ impl<'m> Simulation<'m> {
         let differs = |why: String| Rejection::new("history_broken", why);
         let folded = Snapshot::fold(&self.records).map_err(|error| differs(error.to_string()))?;
         let folded = folded.filter(|it| it.canonical() == self.snapshot.canonical());
-        self.snapshot = folded.ok_or_else(|| {
+        self.snapshot = folded.map(Arc::new).ok_or_else(|| {
             differs("the records, folded again, give another state than before the crash".into())
         })?;
         self.requests.clear();

@@ -1,5 +1,7 @@
 //! One step: an input is decided completely, and becomes records that are committed at once.
 
+use std::sync::Arc;
+
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
@@ -149,7 +151,7 @@ pub struct Step {
     /// Records, committed together.
     pub records: Vec<Record>,
     /// State after them.
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// What to do after the commit.
     pub requests: Vec<Request>,
 }
@@ -216,6 +218,7 @@ pub(crate) use input::check_payload;
 pub use recover::{Recovery, recover};
 pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
+pub(crate) use select::Candidates;
 pub use tags::Marks;
 
 /// Is told how each guard of a candidate came out; one that cannot be evaluated counts as false.

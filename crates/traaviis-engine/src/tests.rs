@@ -79,7 +79,7 @@ pub(crate) fn trace(body: &str, script: &str, input: Value) -> String {
 
 struct World<'m> {
     machine: &'m Machine,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     records: Vec<Record>,
     requests: VecDeque<Request>,
     now: Timestamp,
@@ -228,7 +228,7 @@ impl<'m> World<'m> {
         };
         match crate::plan_fork(&self.records, fork) {
             Ok(Branch { copied, base, forked }) => {
-                (self.records, self.snapshot) = (copied, base);
+                (self.records, self.snapshot) = (copied, Arc::new(base));
                 self.requests.clear();
                 self.feed(Input::Fork(forked));
             }

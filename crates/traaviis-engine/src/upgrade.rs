@@ -103,7 +103,7 @@ pub fn upgrade(
             return Err(Rejection::new("upgrade_needs_mapping", gaps.join("; ")));
         }
     };
-    let mut run = Run::new(new, snapshot.clone(), context);
+    let mut run = Run::new(new, snapshot, context);
     run.emit(Body::Upgraded(Box::new(plan.upgraded)));
     run.look_around();
     run.data_changed = true;
@@ -149,7 +149,7 @@ pub fn roll_back(
     // Effects may have ended since, and their timers with them.
     undo.timers.retain(|(id, _)| snapshot.timers.iter().any(|it| it.id == *id));
     undo.trees.retain(|it| snapshot.tree(it.tree).is_some());
-    let mut run = Run::new(old, snapshot.clone(), context);
+    let mut run = Run::new(old, snapshot, context);
     run.emit(Body::Upgraded(undo));
     run.look_around();
     run.data_changed = true;

@@ -10,6 +10,10 @@ use crate::{limits::ID_AHEAD_MAX, time::Timestamp};
 /// Shared text: names, paths, keys.
 pub type Text = Arc<str>;
 
+/// A list of shared texts that nearly always holds one, such as the active states of a machine
+/// without regions.
+pub type Texts = smallvec::SmallVec<[Text; 1]>;
+
 /// Number of a record in its instance's history, dense from 1; 0 means "none yet".
 pub type Seq = u64;
 

@@ -32,7 +32,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use effect_error::EffectError;
 pub use emission::Emission;
 pub use event_ids::EventIds;
-pub use ids::{DefinitionHash, InstanceId, Seq, TenantId, Text};
+pub use ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts};
 pub use record::{Actor, Body, Header, Record};
 pub use snapshot::Snapshot;
 pub use tenant::TenantCtx;

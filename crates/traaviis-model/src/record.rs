@@ -8,6 +8,7 @@ mod budget;
 mod forked;
 mod line;
 mod retried;
+mod size;
 mod upgraded;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use crate::{
     budget::{Amounts, BudgetScope},
     call::DeliveryClass,
     effect_error::EffectError,
-    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
+    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts},
     time::Timestamp,
     value::Value,
 };
@@ -550,24 +551,24 @@ pub enum Body {
     /// A microstep.
     Transition {
         /// Active atomic states before.
-        from: Vec<Text>,
+        from: Texts,
         /// Active atomic states after.
-        to: Vec<Text>,
+        to: Texts,
         /// Event; absent for `always` and the first entry.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         event: Option<Text>,
         /// Pointers of the candidates taken.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        candidates: Vec<Text>,
+        #[serde(default, skip_serializing_if = "Texts::is_empty")]
+        candidates: Texts,
         /// Text of the guards that were true.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        guards: Vec<Text>,
+        #[serde(default, skip_serializing_if = "Texts::is_empty")]
+        guards: Texts,
         /// States left, in order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        exited: Vec<Text>,
+        #[serde(default, skip_serializing_if = "Texts::is_empty")]
+        exited: Texts,
         /// States entered, in order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        entered: Vec<Text>,
+        #[serde(default, skip_serializing_if = "Texts::is_empty")]
+        entered: Texts,
         /// What history states remember from the states left.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         remembered: Vec<(Text, Vec<Text>)>,

@@ -14,7 +14,7 @@ use crate::{
     call::{Call, CallId},
     definition::OnExceeded,
     effect_error::EffectError,
-    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text},
+    ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts},
     record::{
         Body, Header, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded,
     },
@@ -50,7 +50,7 @@ pub struct Snapshot {
     /// Last step.
     pub step: u64,
     /// Paths of the active atomic states, in document order.
-    pub configuration: Vec<Text>,
+    pub configuration: Texts,
     /// Start input.
     pub input: Value,
     /// Instance data.
@@ -60,7 +60,7 @@ pub struct Snapshot {
     pub output: Value,
     /// Error once it ends or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<EffectError>,
+    pub error: Option<Box<EffectError>>,
     /// Status to come while `completing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Status>,
@@ -393,7 +393,7 @@ impl Snapshot {
             status: Status::Running,
             seq: 1,
             step: header.step,
-            configuration: Vec::new(),
+            configuration: Texts::new(),
             input: input.clone(),
             data: data.clone(),
             output: Value::Null,
@@ -722,13 +722,13 @@ impl Snapshot {
                 self.status = Status::Completing;
                 self.ending = Some(*status);
                 self.output = output.clone();
-                self.error = error.clone();
+                self.error = error.clone().map(Box::new);
             }
             Body::Finished { status, output, error } => {
                 self.status = *status;
                 self.ending = None;
                 self.output = output.clone();
-                self.error = error.clone();
+                self.error = error.clone().map(Box::new);
                 self.finished_at = Some(at);
                 self.timers.clear();
                 self.trees.clear();

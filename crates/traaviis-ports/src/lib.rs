@@ -3,12 +3,14 @@
 pub mod archive;
 pub mod disk;
 pub mod index;
+mod lines;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
+pub use lines::Lines;
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
@@ -46,8 +48,8 @@ pub struct Append {
     pub first_seq: Seq,
     /// Number of records.
     pub count: u32,
-    /// One JSON line per record, each with its newline, as `traaviis_model::record` writes them.
-    pub lines: Vec<u8>,
+    /// One line per record.
+    pub lines: Lines,
     /// The stream ends with these records, so nothing needs to be remembered about it.
     pub ends_stream: bool,
     /// Of the stream the caller knows everything before this position, so a log that remembers

@@ -73,20 +73,21 @@ struct Forgetful {
 }
 
 impl Forgetful {
-    fn take(&self, append: &Append) -> Commit {
-        self.bytes.fetch_add(append.lines.len() as u64, Ordering::Relaxed);
+    fn take(&self, append: &mut Append) -> Commit {
+        self.bytes.fetch_add(append.lines.write().len() as u64, Ordering::Relaxed);
         let count = Position::from(append.count);
         Ok(self.position.fetch_add(count, Ordering::Relaxed) + count)
     }
 }
 
 impl LogStore for Forgetful {
-    fn append(&self, _: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
-        sink.committed(&mut std::iter::once((token, self.take(&append))));
+    fn append(&self, _: &TenantCtx, mut append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        sink.committed(&mut std::iter::once((token, self.take(&mut append))));
     }
 
     fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
-        let mut told = appends.drain(..).map(|(_, append, token)| (token, self.take(&append)));
+        let mut told =
+            appends.drain(..).map(|(_, mut append, token)| (token, self.take(&mut append)));
         sink.committed(&mut told);
     }
 
@@ -173,7 +174,8 @@ fn main() {
         ids: Arc::new(SimIds::default()),
         connector: Arc::new(ScriptedConnector::new(Reaction::Hang)),
     };
-    let options = Options { checkpoint_bytes: u64::MAX, ..Options::default() };
+    let (checkpoint_bytes, steps_per_second) = (u64::MAX, None);
+    let options = Options { checkpoint_bytes, steps_per_second, ..Options::default() };
     let (handle, _) = Runtime::start(options, ports).unwrap();
     let ctx = TenantCtx::for_test(1);
     let ids: Vec<InstanceId> = (0..INSTANCES)

@@ -50,9 +50,9 @@ use traaviis_model::{
         EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
         RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
     },
-    record::{self, Status},
+    record::Status,
 };
-use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
+use traaviis_ports::{Append, Commit, Lines, LogError, Outcome, Position};
 
 pub use crate::hasher::SeededHasher;
 use crate::{
@@ -183,7 +183,7 @@ struct Pending {
     key: Key,
     /// Shared from the beginning, so that it is not moved about.
     snapshot: Arc<Snapshot>,
-    records: Vec<Record>,
+    records: Arc<Vec<Record>>,
     requests: Vec<Request>,
     origin: Origin,
     /// The input of the instance's own, to try again or to keep; none of a caller's.
@@ -382,7 +382,7 @@ impl Owner {
             },
             Message::Command { ctx, id, command, reply } => match self.refusal() {
                 Some(error) => reply(Err(error)),
-                None => self.command(id, command, Origin::Caller(ctx, reply), now),
+                None => self.command(id, command, Origin::Caller(ctx, reply), now, outbox),
             },
             Message::Reopen(reopen) => match self.refusal() {
                 Some(error) => (reopen.reply)(Err(error)),
@@ -396,7 +396,7 @@ impl Owner {
             Message::Heard { publisher, seq, by } => self.heard(publisher, seq, by),
             Message::Invoke(invoke) => match &self.dead {
                 Some(_) => {}
-                None => self.take_invoke(*invoke, now),
+                None => self.take_invoke(*invoke, now, outbox),
             },
             Message::Settle { tenant, of, call, how } => {
                 self.settle_wait(Key { tenant, id: of }, &call, how);
@@ -404,7 +404,7 @@ impl Owner {
             // What an instance asked is part of its work, which goes on while nothing new is taken.
             Message::Deliver { ctx, id, command, reply } => match &self.dead {
                 Some(error) => reply(Err(Error::Log(error.clone()))),
-                None => self.command(id, command, Origin::Instance(ctx, reply), now),
+                None => self.command(id, command, Origin::Instance(ctx, reply), now, outbox),
             },
             Message::Outcome { tenant, call, outcome } => self.outcome(tenant, call, outcome),
             Message::Yield { tenant, call } => self.free_slot(tenant, &call),
@@ -547,9 +547,17 @@ impl Owner {
 
     // --- Inputs -----------------------------------------------------------------------------
 
-    fn command(&mut self, id: InstanceId, command: Command, origin: Origin, now: Timestamp) {
+    fn command(
+        &mut self,
+        id: InstanceId,
+        command: Command,
+        origin: Origin,
+        now: Timestamp,
+        outbox: &mut dyn Outbox,
+    ) {
         let Some(ctx) = origin.ctx() else { return };
         let key = Key { tenant: ctx.tenant(), id };
+        let per_second = self.pace_limit();
         let Some(instance) = self.instances.get(&key) else {
             return origin.answer(Err(self.why_not_open(key)));
         };
@@ -572,14 +580,19 @@ impl Owner {
             self.full.remove(&(until, key));
             instance.hold = Hold::Idle;
         }
+        let (if_seq, input) = command.into_input();
+        let job = Job { input, origin, if_seq };
+        let slow = per_second.and_then(|it| instance.pace.slow_until(now, it));
+        if slow.is_none() && instance.is_free(now) {
+            return self.decide(key, job, now, outbox);
+        }
         let mailbox = instance.mailbox.get_or_insert_default();
         if mailbox.len() >= MAILBOX_MAX {
             let message = format!("instance `{id}` has {MAILBOX_MAX} inputs waiting; send slower");
             let error = Error::rejected("instance_backlog_full", message, Value::Null);
-            return origin.answer(Err(error));
+            return job.answer(Err(error));
         }
-        let (if_seq, input) = command.into_input();
-        mailbox.push(Job { input, origin, if_seq });
+        mailbox.push(job);
         self.ready.push_back(key);
     }
 
@@ -709,7 +722,7 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Step { snapshot, records, requests } = step;
-        let snapshot = Arc::new(snapshot);
+        let records = Arc::new(records);
         self.reserve(key.tenant, &requests);
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.hold = Hold::Committing;
@@ -841,7 +854,7 @@ impl Owner {
             instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             instance.machine.iter().for_each(|it| subscribers.add(key, it));
         }
-        for record in &records {
+        for record in &*records {
             EventIds::note(&mut instance.event_ids, record);
         }
         if !self.jumps.is_empty() {
@@ -1019,6 +1032,11 @@ impl Owner {
 }
 
 impl Instance {
+    /// Says whether nothing is on its way or waits, so that an input can be decided at once.
+    fn is_free(&self, now: Timestamp) -> bool {
+        self.hold == Hold::Idle && self.mailbox.is_none() && self.due_timer(now, None).is_none()
+    }
+
     /// Takes the next input, in order of preference.
     fn next_job(&mut self, now: Timestamp, draining: bool, tried: Option<&Text>) -> Option<Job> {
         let mut mailbox = self.mailbox.take();
@@ -1053,20 +1071,18 @@ fn in_order<K: Ord, V>(map: HashMap<K, V, SeededHasher>) -> BTreeMap<K, V> {
     map.into_iter().collect()
 }
 
-fn to_append(key: Key, records: &[Record], snapshot: &Snapshot) -> Append {
+fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Append {
     debug_assert!(
         records
             .iter()
             .all(|it| it.header.tenant_id == key.tenant && it.header.instance_id == key.id),
         "records belong to the instance they are committed for"
     );
-    let mut lines = Vec::with_capacity(records.len() * 512);
-    record::write_lines(records, &mut lines);
     Append {
         stream: key.id,
         first_seq: records.first().map_or(0, |it| it.header.seq),
         count: u32::try_from(records.len()).unwrap_or(u32::MAX),
-        lines,
+        lines: Lines::Of(Arc::clone(records)),
         ends_stream: snapshot.status.is_finished(),
         known_to: 0,
     }

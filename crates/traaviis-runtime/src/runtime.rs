@@ -453,7 +453,7 @@ impl ShardOutbox {
 impl Outbox for ShardOutbox {
     fn append(&mut self, ctx: &TenantCtx, append: Append, token: u64) {
         let shared = &self.shared;
-        let added = append.lines.len() as u64;
+        let added = append.lines.weight() as u64;
         let before = shared.bytes.fetch_add(added, Ordering::SeqCst);
         if before < shared.checkpoint_bytes && before + added >= shared.checkpoint_bytes {
             // Without a checkpointer there are no checkpoints; the log alone is enough.

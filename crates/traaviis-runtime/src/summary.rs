@@ -72,9 +72,9 @@ impl Summary {
             true => snapshot.output.clone(),
             false => Value::Null,
         };
-        let error = snapshot.error.as_ref().map(shorten);
+        let error = snapshot.error.as_deref().map(shorten);
         Summary {
-            whole: output == snapshot.output && error == snapshot.error,
+            whole: output == snapshot.output && error.as_ref() == snapshot.error.as_deref(),
             id: snapshot.id,
             tenant_id: snapshot.tenant_id,
             workflow: snapshot.workflow.clone(),

@@ -77,13 +77,13 @@ pub fn each(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Says what is wrong with an append's lines, if anything: they must be `count` whole lines of the
 /// stream, numbered on from `first_seq`. `scratch` is reused between calls.
 pub fn check(tenant: TenantId, append: &Append, scratch: &mut Vec<u8>) -> Result<(), &'static str> {
-    if append.count == 0 || append.lines.last() != Some(&b'\n') {
+    if append.count == 0 || append.lines.written().last() != Some(&b'\n') {
         return Err("it has no records, or its last line is not whole");
     }
     scratch.clear();
     write_prefix((tenant, append.stream), scratch);
     let mut seq = append.first_seq;
-    for line in each(&append.lines) {
+    for line in each(append.lines.written()) {
         let number = line.strip_prefix(scratch.as_slice()).and_then(seq_after_prefix);
         if number != Some(seq) {
             return Err("a line is not the stream's next record");

@@ -170,7 +170,7 @@ impl LocalLog {
                 refused.push(token);
                 continue;
             }
-            queue.waiting.bytes += entry.append.lines.len();
+            queue.waiting.bytes += entry.append.lines.weight();
             queue.waiting.entries.push(entry);
             queue.waiting.tickets.push((sink.clone(), token));
         }
@@ -309,11 +309,13 @@ impl Writer {
         let mut sync_due = None;
         while self.take(&mut taken, &mut sync_due) {
             let Waiting { entries, tickets, bytes } = &mut taken;
-            let mut rest = (entries.as_slice(), tickets.as_slice());
+            let mut rest = (entries.as_mut_slice(), tickets.as_slice());
             while !rest.0.is_empty() {
-                let (entries, entries_left) = rest.0.split_at(group_len(rest.0));
+                let count = group_len(rest.0);
+                let (entries, entries_left) = rest.0.split_at_mut(count);
                 let (tickets, tickets_left) = rest.1.split_at(entries.len());
                 self.commit(entries, tickets, &mut sync_due);
+                entries.iter_mut().for_each(|it| it.append.lines.clear());
                 rest = (entries_left, tickets_left);
             }
             entries.clear();
@@ -401,14 +403,16 @@ impl Drop for Writer {
     }
 }
 
-/// Returns how many appends make up the next group; at least one.
-fn group_len(entries: &[Entry]) -> usize {
+/// Writes the lines of the appends that make up the next group, and returns how many those are; at
+/// least one.
+fn group_len(entries: &mut [Entry]) -> usize {
     let mut records = 0;
     let mut bytes = 0;
-    let fitting = entries.iter().take_while(|entry| {
+    let mut fits = |entry: &mut Entry| {
         records += entry.append.count as usize;
-        bytes += entry.append.lines.len();
+        bytes += entry.append.lines.write().len();
         records <= GROUP_RECORDS_MAX && bytes <= GROUP_BYTES_MAX
-    });
-    fitting.count().max(1)
+    };
+    let over = entries.iter_mut().position(|it| !fits(it));
+    over.unwrap_or(entries.len()).max(1)
 }

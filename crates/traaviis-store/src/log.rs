@@ -288,7 +288,7 @@ impl<D: Disk> LogCore<D> {
                 let key = (entry.tenant, append.stream);
                 let last = append.first_seq + Seq::from(append.count) - 1;
                 self.streams.stage(key, last, append.ends_stream);
-                self.lines.extend_from_slice(&append.lines);
+                self.lines.extend_from_slice(append.lines.written());
                 count += append.count;
                 self.mark.position + Position::from(count)
             });
@@ -305,7 +305,7 @@ impl<D: Disk> LogCore<D> {
             return Err(reader::damaged(key));
         }
         let mut malformed = line::check(*tenant, append, &mut self.scratch).err();
-        if self.lines.len() + append.lines.len() > limits::FRAME_BYTES_MAX / 2 {
+        if self.lines.len() + append.lines.written().len() > limits::FRAME_BYTES_MAX / 2 {
             malformed = Some("it is larger than a frame may be");
         }
         if let Some(why) = malformed {

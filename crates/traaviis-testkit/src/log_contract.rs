@@ -69,6 +69,7 @@ pub fn lines(ctx: &TenantCtx, stream: InstanceId, first: Seq, count: u32, text: 
 /// Returns an append of `count` records.
 pub fn append(ctx: &TenantCtx, stream: InstanceId, first_seq: Seq, count: u32) -> Append {
     let lines = lines(ctx, stream, first_seq, count, "record");
+    let lines = lines.into();
     Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0 }
 }
 
@@ -163,10 +164,10 @@ fn a_malformed_append_is_refused(test: &dyn LogStoreUnderTest) {
     let (log, ctx) = (test.log(), TenantCtx::for_test(1));
     let good = append(&ctx, stream(1), 1, 2);
     let more = Append { count: 3, ..good.clone() };
-    let none = Append { count: 0, lines: Vec::new(), ..good.clone() };
-    let cut =
-        Append { lines: good.lines[..good.lines.len() - 1].to_vec(), count: 1, ..good.clone() };
-    let cut = Append { lines: cut.lines[..cut.lines.len() / 2].to_vec(), ..cut };
+    let none = Append { count: 0, lines: Vec::new().into(), ..good.clone() };
+    let lines = good.lines.written();
+    let half = lines[..(lines.len() - 1) / 2].to_vec();
+    let cut = Append { lines: half.into(), count: 1, ..good.clone() };
     for malformed in [more, none, cut] {
         let refused = commit(log, &ctx, malformed);
         assert!(matches!(refused, Err(LogError::Refused(_))), "{refused:?}");
@@ -193,7 +194,7 @@ fn scanning_goes_in_order_of_commit(test: &dyn LogStoreUnderTest) {
     let mut expected = String::new();
     for (number, first, count) in [(1, 1, 2), (2, 1, 1), (1, 3, 1), (3, 1, 3), (2, 2, 1)] {
         let append = append(&ctx, stream(number), first, count);
-        expected.push_str(&String::from_utf8_lossy(&append.lines));
+        expected.push_str(&String::from_utf8_lossy(append.lines.written()));
         commit(log, &ctx, append).expect("commit");
     }
     let expected: Vec<&str> = expected.lines().collect();

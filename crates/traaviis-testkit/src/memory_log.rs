@@ -128,7 +128,7 @@ impl State {
             let (stream, first) = (append.stream, append.first_seq);
             return Err(LogError::SeqMismatch { stream, last, first });
         }
-        let text = append.lines.strip_suffix(b"\n");
+        let text = append.lines.written().strip_suffix(b"\n");
         let lines: Vec<&[u8]> =
             text.map(|text| text.split(|byte| *byte == b'\n').collect()).unwrap_or_default();
         if lines.is_empty() || lines.len() != append.count as usize {
@@ -154,7 +154,8 @@ impl State {
 }
 
 impl LogStore for MemoryLog {
-    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+    fn append(&self, ctx: &TenantCtx, mut append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        append.lines.write();
         let waiting = Waiting { tenant: ctx.tenant(), append, sink: sink.clone(), token };
         self.state().waiting.push_back(waiting);
         if !self.is_manual {

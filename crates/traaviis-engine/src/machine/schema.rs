@@ -51,6 +51,10 @@ impl Schema {
     /// Returns what is wrong with `value`, as `pointer: reason`, at most ten; empty when it fits.
     pub fn errors(&self, value: &Value) -> Vec<String> {
         let json = serde_json::Value::from(value);
+        // Nearly always it fits, and then nothing has to be gathered.
+        if self.validator.is_valid(&json) {
+            return Vec::new();
+        }
         self.validator
             .iter_errors(&json)
             .take(10)

@@ -3,6 +3,8 @@
 //! Numbers of records, trees and timers may differ between versions, so inputs are addressed anew:
 //! a timer by what it is for, an effect by its state, invoke and path.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use traaviis_model::{
     Body, Record, Seq, Snapshot, Text,
@@ -36,7 +38,7 @@ pub fn replay_against(
     new: &Machine,
     records: &[Record],
 ) -> Result<Option<Divergence>, ReplayError> {
-    let mut pair: Option<(Snapshot, Snapshot)> = None;
+    let mut pair: Option<(Snapshot, Arc<Snapshot>)> = None;
     let mut rest = records;
     while let Some(first) = rest.first() {
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
@@ -92,7 +94,7 @@ pub fn replay_against(
 fn compared(
     old: &Machine,
     new: &Machine,
-    (recorded, mine): &(Snapshot, Snapshot),
+    (recorded, mine): &(Snapshot, Arc<Snapshot>),
     seq: Seq,
 ) -> Option<Divergence> {
     let mapping = Mapping::of(old, new, recorded);

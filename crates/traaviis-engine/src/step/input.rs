@@ -196,10 +196,10 @@ pub(super) fn step(
                 "instance_finished",
                 format!("the instance has ended with status `{}`", snapshot.status.as_str()),
             )),
-            _ => Run::new(machine, snapshot.clone(), context).finish(),
+            _ => Run::new(machine, snapshot, context).finish(),
         };
     }
-    let mut run = Run::new(machine, snapshot.clone(), context);
+    let mut run = Run::new(machine, snapshot, context);
     run.watch = watch;
     run.about_tree(tree_of(snapshot, &input), context);
     let input = run.redacted_input(input);
@@ -240,7 +240,7 @@ pub(super) fn redacted(
     input: Input,
     context: &StepContext,
 ) -> Input {
-    Run::new(machine, snapshot.clone(), context).redacted_input(input)
+    Run::new(machine, snapshot, context).redacted_input(input)
 }
 
 /// Opens an incident for an input of the instance's own that cannot be taken, and keeps the input.
@@ -251,7 +251,7 @@ pub(super) fn hold(
     why: Rejection,
     context: &StepContext,
 ) -> Result<Step, Rejection> {
-    let mut run = Run::new(machine, snapshot.clone(), context);
+    let mut run = Run::new(machine, snapshot, context);
     run.hold(held, why);
     run.finish()
 }
@@ -662,7 +662,7 @@ impl<'m> Run<'m> {
         if self.snapshot.status == Status::Completing && self.snapshot.trees.is_empty() {
             let status = self.snapshot.ending.unwrap_or(Status::Failed);
             let output = self.snapshot.output.clone();
-            let error = self.snapshot.error.clone();
+            let error = self.snapshot.error.as_deref().cloned();
             self.emit(Body::Finished { status, output, error });
         }
     }

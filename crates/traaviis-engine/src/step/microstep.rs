@@ -1,32 +1,36 @@
 //! Takes the selected candidates: exits, actions, entries, in SCXML's order.
 
+use smallvec::SmallVec;
 use traaviis_model::{
-    Body, Text, Value,
+    Body, Text, Texts, Value,
     definition::FinalStatus,
     limits,
     record::{Status, TimerKind},
 };
 
 use crate::{
-    machine::{Candidate, Kind, Machine, StateId},
-    step::{InternalEvent, Origin, Rejection, Run},
+    machine::{Candidate, Kind, Machine, StateFlags, StateId, StateIds},
+    step::{Candidates, InternalEvent, Origin, Rejection, Run},
 };
 
 /// The states that a microstep enters.
 struct Entry {
     /// By state.
-    is_entered: Vec<bool>,
+    is_entered: StateFlags,
     /// Compound and history states whose defaults are followed.
     defaults: Vec<StateId>,
 }
 
 impl Entry {
     fn none(machine: &Machine) -> Entry {
-        Entry { is_entered: vec![false; machine.states.len()], defaults: Vec::new() }
+        Entry {
+            is_entered: StateFlags::from_elem(false, machine.states.len()),
+            defaults: Vec::new(),
+        }
     }
 
     /// Returns the states in document order.
-    fn states(&self) -> Vec<StateId> {
+    fn states(&self) -> StateIds {
         (1..self.is_entered.len()).filter(|state| self.is_entered[*state]).collect()
     }
 }
@@ -61,10 +65,7 @@ impl<'m> Run<'m> {
     }
 
     /// Selects with `self.event` set to the event, and tells guard errors.
-    pub(crate) fn select_noting_errors(
-        &mut self,
-        event: Option<InternalEvent>,
-    ) -> Vec<&'m Candidate> {
+    pub(crate) fn select_noting_errors(&mut self, event: Option<InternalEvent>) -> Candidates<'m> {
         if event.is_some() {
             self.event = event;
             let selection = self.select(self.event.as_ref());
@@ -75,7 +76,7 @@ impl<'m> Run<'m> {
         }
     }
 
-    fn tell(&mut self, selection: super::select::Selection<'m>) -> Vec<&'m Candidate> {
+    fn tell(&mut self, selection: super::select::Selection<'m>) -> Candidates<'m> {
         for (error, pointer, state) in selection.errors {
             self.told_errors.push(pointer.clone());
             self.expression_failed(&error, &pointer, state);
@@ -119,8 +120,9 @@ impl<'m> Run<'m> {
             return;
         }
         // Settled before anything is left: what a history remembers from now on is another target.
-        let domains: Vec<Option<StateId>> = candidates.iter().map(|it| self.domain(it)).collect();
-        let mut exits: Vec<StateId> =
+        let domains: SmallVec<[Option<StateId>; 4]> =
+            candidates.iter().map(|it| self.domain(it)).collect();
+        let mut exits: StateIds =
             domains.iter().flatten().flat_map(|it| self.active_below(*it)).collect();
         exits.sort_unstable();
         exits.dedup();
@@ -138,8 +140,8 @@ impl<'m> Run<'m> {
     /// Leaves states, runs the actions of candidates, enters states.
     pub(super) fn change_configuration(
         &mut self,
-        exits: Vec<StateId>,
-        entries: Vec<StateId>,
+        exits: StateIds,
+        entries: StateIds,
         candidates: &[&'m Candidate],
         remembered: Vec<(Text, Vec<Text>)>,
     ) {
@@ -326,7 +328,7 @@ impl<'m> Run<'m> {
     }
 
     /// Returns the states that are active when exactly `targets` are asked for.
-    pub(crate) fn initial_set(&self, targets: &[StateId]) -> Vec<StateId> {
+    pub(crate) fn initial_set(&self, targets: &[StateId]) -> StateIds {
         self.initial_entry(targets).states()
     }
 
@@ -415,25 +417,24 @@ impl<'m> Run<'m> {
         self.microsteps += 1;
         let entries = entry.states();
         self.defaults = entry.defaults;
-        self.change_configuration(Vec::new(), entries, &[], Vec::new());
+        self.change_configuration(StateIds::new(), entries, &[], Vec::new());
     }
 
     /// Leaves every state, as when the instance is called off.
     pub(crate) fn exit_all(&mut self) {
-        let exits: Vec<StateId> =
-            (1..self.active.len()).rev().filter(|it| self.active[*it]).collect();
+        let exits: StateIds = (1..self.active.len()).rev().filter(|it| self.active[*it]).collect();
         if exits.is_empty() {
             return;
         }
         self.event = None;
         self.microsteps += 1;
         let remembered = self.remember(&exits);
-        self.change_configuration(exits, Vec::new(), &[], remembered);
+        self.change_configuration(exits, StateIds::new(), &[], remembered);
     }
 }
 
 /// Returns the paths of active states without active children, in document order.
-fn leaves(machine: &Machine, active: &[bool]) -> Vec<Text> {
+fn leaves(machine: &Machine, active: &[bool]) -> Texts {
     (1..active.len())
         .filter(|state| {
             active[*state] && !machine.states[*state].children.iter().any(|it| active[*it])

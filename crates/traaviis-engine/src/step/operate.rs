@@ -14,7 +14,7 @@ use super::{
     input::check_payload,
 };
 use crate::{
-    machine::StateId,
+    machine::{StateFlags, StateIds},
     step::{Input, Rejection, Request, Run},
 };
 
@@ -173,12 +173,12 @@ impl Run<'_> {
             })?;
             targets.push(state);
         }
-        let mut after = vec![false; self.machine.states.len()];
+        let mut after = StateFlags::from_elem(false, self.machine.states.len());
         self.initial_set(&targets).into_iter().for_each(|state| after[state] = true);
         self.check_configuration(&after, &to)?;
-        let exits: Vec<StateId> =
+        let exits: StateIds =
             (1..after.len()).rev().filter(|it| self.active[*it] && !after[*it]).collect();
-        let entries: Vec<StateId> =
+        let entries: StateIds =
             (1..after.len()).filter(|it| after[*it] && !self.active[*it]).collect();
         self.emit(Body::Moved { to, reason });
         self.event = None;

@@ -3,19 +3,19 @@
 //! Invariant: the state changes only through [`Run::emit`], which applies the record it writes.
 //! Folding the records again therefore gives the same state by construction.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_model::{
     Body, Header, InstanceId, Record, Seq, Snapshot, Text, Timestamp, Value,
     budget::BudgetScope,
     limits,
-    record::{Held, PatchOp, RECORD_VERSION, Status, TimerKind},
+    record::{RECORD_VERSION, Status, TimerKind},
     time::Span,
 };
 
 use crate::{
     expr::{EvalError, Expr, Template},
-    machine::{Machine, StateId, span_of},
+    machine::{Machine, StateFlags, StateId, span_of},
     step::{GuardWatch, ItemEnv, Rejection, Request, Step, StepContext, StepEnv},
 };
 
@@ -55,12 +55,13 @@ impl InternalEvent {
 /// The working copy of one step.
 pub(crate) struct Run<'m> {
     pub machine: &'m Machine,
-    pub snapshot: Snapshot,
+    /// State after the records; its own copy, kept in one place from the beginning.
+    pub snapshot: Arc<Snapshot>,
     pub records: Vec<Record>,
     pub requests: Vec<Request>,
     pub queue: VecDeque<InternalEvent>,
     pub event: Option<InternalEvent>,
-    pub active: Vec<bool>,
+    pub active: StateFlags,
     pub now: Timestamp,
     pub microsteps: u32,
     pub start_slots: u32,
@@ -96,25 +97,6 @@ pub(crate) struct Run<'m> {
     header: Header,
 }
 
-/// Returns the bytes of the values that a record carries and an author can make large.
-fn bytes_of(body: &Body) -> usize {
-    match body {
-        Body::EffectCompleted { value, .. } => value.json_len(),
-        Body::EffectScheduled { input, .. } => input.json_len(),
-        Body::InputHeld { held: Held::Outcome { value, .. } } => value.json_len(),
-        Body::InputHeld { held: Held::Ended { ending, .. } } => ending.output.json_len(),
-        Body::InputHeld { held: Held::Event { data, .. } } => data.json_len(),
-        Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => patch
-            .iter()
-            .map(|op| match op {
-                PatchOp::Add { value, .. } | PatchOp::Replace { value, .. } => value.json_len(),
-                PatchOp::Remove { .. } => 0,
-            })
-            .sum(),
-        _ => 0,
-    }
-}
-
 /// Returns the request or root that a step belongs to; none when that is the instance itself.
 fn belongs_to(context: &StepContext, snapshot: &Snapshot) -> Option<Text> {
     match &context.correlation {
@@ -130,7 +112,11 @@ pub(super) fn other_than(id: InstanceId, correlation: &Text) -> Option<Text> {
 }
 
 impl<'m> Run<'m> {
-    pub(crate) fn new(machine: &'m Machine, snapshot: Snapshot, context: &StepContext) -> Run<'m> {
+    pub(crate) fn new(machine: &'m Machine, snapshot: &Snapshot, context: &StepContext) -> Run<'m> {
+        Run::with(machine, Arc::new(snapshot.clone()), context)
+    }
+
+    fn with(machine: &'m Machine, snapshot: Arc<Snapshot>, context: &StepContext) -> Run<'m> {
         let now = context.now.max(snapshot.updated_at);
         let active = machine.active_in(&snapshot);
         Run {
@@ -183,7 +169,7 @@ impl<'m> Run<'m> {
     ) -> Result<Run<'m>, Rejection> {
         let snapshot = Snapshot::create(&record)
             .map_err(|error| Rejection::new("engine_fault", error.to_string()))?;
-        let mut run = Run::new(machine, snapshot, context);
+        let mut run = Run::with(machine, Arc::new(snapshot), context);
         run.header.step = 1;
         run.records.push(record);
         Ok(run)
@@ -218,7 +204,8 @@ impl<'m> Run<'m> {
     /// Writes a record and applies it; returns its number.
     pub(crate) fn emit(&mut self, body: Body) -> Seq {
         let seq = self.snapshot.seq + 1;
-        let applied = self.snapshot.apply_body(&self.header, seq, &body);
+        let snapshot = Arc::make_mut(&mut self.snapshot);
+        let applied = snapshot.apply_body(&self.header, seq, &body);
         if let Err(error) = applied {
             debug_assert!(false, "{error}");
             self.fault.get_or_insert(Rejection::new("engine_fault", error.to_string()));
@@ -226,7 +213,7 @@ impl<'m> Run<'m> {
         if matches!(body, Body::DataChanged { .. } | Body::DataEdited { .. }) {
             self.data_changed = true;
         }
-        self.bytes += bytes_of(&body);
+        self.bytes += body.value_bytes();
         if self.bytes > limits::STEP_BYTES_MAX {
             self.fault.get_or_insert_with(|| {
                 let most = limits::STEP_BYTES_MAX;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
 use traaviis_model::Text;
 
 use crate::{
@@ -11,10 +12,13 @@ use crate::{
     step::{InternalEvent, Origin, Run},
 };
 
+/// Transitions to take together; nearly always one.
+pub(crate) type Candidates<'m> = SmallVec<[&'m Candidate; 2]>;
+
 /// What a selection found.
 pub(crate) struct Selection<'m> {
     /// Enabled candidates without conflicts, by document order of the states that chose them.
-    pub candidates: Vec<&'m Candidate>,
+    pub candidates: Candidates<'m>,
     /// Guards that could not be evaluated; they count as false.
     pub errors: Vec<(EvalError, Text, StateId)>,
 }
@@ -22,7 +26,7 @@ pub(crate) struct Selection<'m> {
 impl<'m> Run<'m> {
     /// Selects for an event, or the eventless candidates. The event must be `self.event`.
     pub(crate) fn select(&self, event: Option<&InternalEvent>) -> Selection<'m> {
-        let mut selection = Selection { candidates: Vec::new(), errors: Vec::new() };
+        let mut selection = Selection { candidates: Candidates::new(), errors: Vec::new() };
         for path in &self.snapshot.configuration {
             let Some(leaf) = self.machine.by_path.get(path) else { continue };
             let chosen = self
@@ -123,7 +127,7 @@ impl<'m> Run<'m> {
 
     /// Keeps the earlier of two candidates that leave a common state, unless the later one's source
     /// stands below the earlier one's.
-    fn without_conflicts(&self, enabled: Vec<&'m Candidate>) -> Vec<&'m Candidate> {
+    fn without_conflicts(&self, enabled: Candidates<'m>) -> Candidates<'m> {
         let mut kept: Vec<(&'m Candidate, Vec<StateId>)> = Vec::new();
         'next: for candidate in enabled {
             let exits = self.exit_set(candidate);

@@ -1,5 +1,7 @@
 //! Children as facts of their parent: what is recorded, and what their end means.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use traaviis_model::{
     EffectError, InstanceId, TenantCtx, Timestamp, Value,
@@ -232,7 +234,7 @@ fn children_have_limits() {
     let no_slots = crate::StepContext { start_slots: 0, ..context(Timestamp(0)) };
     let ctx = TenantCtx::for_test(1);
     let begun = crate::start(&machine, &ctx, id(2), Value::empty_map(), &no_slots).unwrap();
-    let mut snapshot = begun.snapshot;
+    let mut snapshot = Arc::unwrap_or_clone(begun.snapshot);
     let (tree, path) = (snapshot.trees[0].id, traaviis_model::Text::from("ask/a"));
     for number in 0..CHILDREN_MAX as u128 {
         snapshot.children.insert(

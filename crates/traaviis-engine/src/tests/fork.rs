@@ -1,5 +1,7 @@
 //! Forks: a new instance from a position in the history of another.
 
+use std::sync::Arc;
+
 use expect_test::expect;
 use proptest::prelude::*;
 use traaviis_model::{
@@ -250,7 +252,7 @@ states:
     );
 }
 
-fn send(machine: &crate::Machine, state: &mut Snapshot, event: &str) -> Vec<Record> {
+fn send(machine: &crate::Machine, state: &mut Arc<Snapshot>, event: &str) -> Vec<Record> {
     let input = Input::Event { event: event.into(), data: Value::Null, id: None };
     match step(machine, state, input, &context(Timestamp(0))) {
         Ok(step) => {
@@ -283,7 +285,7 @@ proptest! {
         let (results, patch) = (Results::Recorded, Vec::new());
         let fork = Fork { id: other, at, reason: None, results, patch, paused: false };
         let Branch { copied, base, forked } = plan_fork(&records, fork).unwrap();
-        prop_assert_eq!(&Snapshot { id, ..base.clone() }, &shared);
+        prop_assert_eq!(&Snapshot { id, ..base.clone() }, &*shared);
         let forked = step(&machine, &base, Input::Fork(forked), &context(Timestamp(0)));
         let forked = forked.map_err(|why| TestCaseError::fail(why.message))?;
         let (mut mine, mut history) = (forked.snapshot, [copied, forked.records].concat());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use traaviis_model::{
-    Snapshot, Text, Value,
+    Snapshot, Text, Texts, Value,
     definition::{Budgets, EffectsPolicy, State, TimersPolicy},
     grant::{GrantKind, fits_any as covers},
     limits,
@@ -48,7 +48,7 @@ pub(super) fn classify(old: &Machine, new: &Machine, snapshot: &Snapshot) -> Cla
                 rollback: false,
                 reversible: true,
                 states: Vec::new(),
-                configuration: Vec::new(),
+                configuration: Texts::new(),
                 history: BTreeMap::new(),
                 timers: Vec::new(),
                 trees: Vec::new(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TimerKind;
 use crate::{
-    ids::{DefinitionHash, Seq, Text},
+    ids::{DefinitionHash, Seq, Text, Texts},
     value::Value,
 };
 
@@ -33,7 +33,7 @@ pub struct Upgraded {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<(Text, Text)>,
     /// Active atomic states, in document order.
-    pub configuration: Vec<Text>,
+    pub configuration: Texts,
     /// What history states remember.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub history: BTreeMap<Text, Vec<Text>>,

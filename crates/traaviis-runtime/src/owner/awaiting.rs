@@ -12,7 +12,7 @@ use traaviis_model::{
 };
 
 use super::{
-    Accepted, Command, Found, Key, Message, Origin, Owner,
+    Accepted, Command, Found, Key, Message, Origin, Outbox, Owner,
     between::{optional_text, refusal, text},
 };
 use crate::{error::Error, past::Past};
@@ -70,7 +70,7 @@ impl Owner {
     }
 
     /// Takes the event for which another instance waits.
-    pub(super) fn take_invoke(&mut self, invoke: Invoke, now: Timestamp) {
+    pub(super) fn take_invoke(&mut self, invoke: Invoke, now: Timestamp, outbox: &mut dyn Outbox) {
         let Invoke { ctx, id, event, data, key: event_id, until, call } = invoke;
         let (tenant, asker) = (ctx.tenant(), Key { tenant: ctx.tenant(), id: call.instance });
         let key = Key { tenant, id };
@@ -116,7 +116,7 @@ impl Owner {
             post.post(key, Message::Settle { tenant, of: id, call, how });
         });
         let command = Command::Event { event, data, id: Some(event_id) };
-        self.command(id, command, Origin::Instance(ctx, reply), now);
+        self.command(id, command, Origin::Instance(ctx, reply), now, outbox);
     }
 
     /// An event was taken before, or refused.
@@ -198,7 +198,7 @@ fn ending(snapshot: &Snapshot) -> Result<Value, EffectError> {
         ("instance_id", Value::from(id.to_string())),
         ("status", Value::from(status)),
     ]));
-    Err(match snapshot.error.clone() {
+    Err(match snapshot.error.as_deref().cloned() {
         Some(cause) => error.caused_by(cause),
         None => error,
     })

@@ -287,7 +287,7 @@ fn ending(snapshot: &Snapshot) -> Ending {
     Ending {
         status: snapshot.status,
         output: snapshot.output.clone(),
-        error: snapshot.error.clone(),
+        error: snapshot.error.as_deref().cloned(),
         terminated: snapshot.terminated,
     }
 }

@@ -8,13 +8,13 @@
 //! Invariant: no relative timer fires before as much time has passed as it was set for, as long as
 //! the process lives; also one whose step was decided before a jump and is durable only after it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use traaviis_model::{
     Body, DefinitionHash, Header, InstanceId, Record, Span, TenantCtx, TenantId, Text, Timestamp,
     record::RECORD_VERSION, snapshot::Timer,
 };
-use traaviis_ports::{Append, Commit, LogError};
+use traaviis_ports::{Append, Commit, Lines, LogError};
 
 use super::{Commitment, Instance, Key, Outbox, Owner};
 use crate::{
@@ -87,8 +87,7 @@ impl Owner {
                 body: jump.to_value(),
             },
         };
-        let mut lines = Vec::new();
-        record.write_line(&mut lines);
+        let lines = Lines::Of(Arc::new(vec![record]));
         let append =
             Append { stream, first_seq: 1, count: 1, lines, ends_stream: true, known_to: 0 };
         let unrecorded = Unrecorded { ctx: ctx.clone(), jump };

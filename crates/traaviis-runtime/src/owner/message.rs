@@ -302,7 +302,7 @@ pub struct Committed {
     /// Position of the log after its records.
     pub position: Position,
     /// Its records.
-    pub records: Vec<Record>,
+    pub records: Arc<Vec<Record>>,
     /// State after them.
     pub snapshot: Arc<Snapshot>,
 }

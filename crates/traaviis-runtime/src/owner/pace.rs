@@ -27,7 +27,7 @@ impl Pace {
     }
 
     /// Returns when the next step may be taken, unless it may be now.
-    fn slow_until(self, now: Timestamp, per_second: u32) -> Option<Timestamp> {
+    pub(super) fn slow_until(self, now: Timestamp, per_second: u32) -> Option<Timestamp> {
         let next = self.rested_at.0.max(now.0) + SECOND / i64::from(per_second) - SECOND;
         (next > now.0).then_some(Timestamp(next))
     }
@@ -39,10 +39,15 @@ impl Pace {
 }
 
 impl Owner {
-    /// Returns until when an instance is over its pace. While the process ends nothing waits.
+    /// Returns until when an instance is over its pace.
     pub(super) fn slow_until(&self, key: Key, now: Timestamp) -> Option<Timestamp> {
-        let per_second = self.settings.steps_per_second.filter(|_| !self.draining)?;
+        let per_second = self.pace_limit()?;
         self.instances.get(&key)?.pace.slow_until(now, per_second)
+    }
+
+    /// Returns the steps of a second, unless any number is right, as while the process ends.
+    pub(super) fn pace_limit(&self) -> Option<u32> {
+        self.settings.steps_per_second.filter(|_| !self.draining)
     }
 
     /// Notes a step of an instance.

@@ -46,7 +46,7 @@ impl Owner {
             return reply(Err(Error::Rejected(rejection)));
         }
         let (snapshot, requests) = (step.snapshot, step.requests);
-        let records = [copied, step.records].concat();
+        let records = Arc::new([copied, step.records].concat());
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = Append { known_to: read_to, ..to_append(key, &records, &snapshot) };

@@ -16,7 +16,7 @@ use traaviis_model::{
     Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, Span, TenantCtx,
     TenantId, Text, Timestamp, Value, definition::Retention, record::RECORD_VERSION,
 };
-use traaviis_ports::{Append, Commit, LogError, Position};
+use traaviis_ports::{Append, Commit, Lines, LogError, Position};
 
 use super::{
     Commitment, Found, Key, Outbox, Owner, Reply, SeededHasher, Start, StartOutcome, Upgrade,
@@ -132,8 +132,8 @@ pub(super) struct Begun {
     pub(super) ctx: TenantCtx,
     pub(super) key: Key,
     pub(super) machine: Arc<Machine>,
-    pub(super) snapshot: Snapshot,
-    pub(super) records: Vec<Record>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) records: Arc<Vec<Record>>,
     pub(super) requests: Vec<Request>,
     /// It begins from a history.
     pub(super) reopened: bool,
@@ -235,7 +235,7 @@ impl Owner {
             self.dismiss(key);
             return reply(Err(Error::Rejected(rejection)));
         }
-        let (snapshot, records, requests) = (step.snapshot, step.records, step.requests);
+        let (snapshot, records, requests) = (step.snapshot, Arc::new(step.records), step.requests);
         self.reserve(key.tenant, &requests);
         self.starting.insert(key, Vec::new());
         let append = to_append(key, &records, &snapshot);
@@ -312,7 +312,6 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Begun { ctx, key, machine, snapshot, records, requests, reopened, reply } = begun;
-        let snapshot = Arc::new(snapshot);
         if reopened {
             self.reopened(key, &snapshot);
         }
@@ -355,7 +354,8 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, tags, labels, .. } = snapshot;
+        let Snapshot { id, input, lineage, correlation, tags, labels, .. } =
+            Arc::unwrap_or_clone(snapshot);
         let birth = Birth { lineage, correlation, marks: Some(Marks { tags, labels }) };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
@@ -412,9 +412,8 @@ impl Owner {
                 body: first.machine().definition().document.clone(),
             },
         };
-        let mut lines = Vec::new();
-        record.write_line(&mut lines);
         let stream = record.header.instance_id;
+        let lines = Lines::Of(Arc::new(vec![record]));
         let append =
             Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 };
         self.append(&ctx, append, Commitment::Definition(tenant_id, hash), outbox);

@@ -27,7 +27,7 @@ impl Owner {
         self.definitions.machines.entry(to).or_insert(machine);
         let Upgrade { ctx, id, reply, .. } = upgrade;
         let command = Command::Operate(Operation::Upgrade { to });
-        self.command(id, command, Origin::Caller(ctx, reply), now);
+        self.command(id, command, Origin::Caller(ctx, reply), now, outbox);
     }
 
     /// Decides an input that changes the version; none when it is another one.

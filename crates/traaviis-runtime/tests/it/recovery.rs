@@ -39,7 +39,14 @@ fn write(log: &MemoryLog, ctx: &TenantCtx, records: &[Record]) {
         let first_seq = record.header.seq;
         log.append(
             ctx,
-            Append { stream, first_seq, count: 1, lines, ends_stream: false, known_to: 0 },
+            Append {
+                stream,
+                first_seq,
+                count: 1,
+                lines: lines.into(),
+                ends_stream: false,
+                known_to: 0,
+            },
             &sink,
             0,
         );
@@ -186,7 +193,7 @@ fn a_damaged_history_does_not_stop_the_others() {
                 stream,
                 first_seq: at - 1,
                 count: 1,
-                lines,
+                lines: lines.into(),
                 ends_stream: false,
                 known_to: 0,
             };

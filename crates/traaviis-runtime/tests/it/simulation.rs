@@ -549,7 +549,8 @@ impl<'m> Sim<'m> {
         let max = 1 + self.rng.index(8);
         for _ in 0..max {
             let at = self.rng.index(self.shards.len());
-            if let Some((ctx, append, token)) = self.shards[at].1.appends.pop_front() {
+            if let Some((ctx, mut append, token)) = self.shards[at].1.appends.pop_front() {
+                append.lines.write();
                 entries.push(Entry { tenant: ctx.tenant(), append });
                 owners.push((at, token));
             }
@@ -563,7 +564,7 @@ impl<'m> Sim<'m> {
         assert_eq!(outcomes.len(), entries.len());
         for (entry, outcome) in entries.iter().zip(&outcomes) {
             match outcome {
-                Ok(_) => self.acknowledge(&entry.append.lines),
+                Ok(_) => self.acknowledge(entry.append.lines.written()),
                 Err(LogError::Full) => self.facts.full += 1,
                 Err(LogError::Failed(_)) => {}
                 Err(LogError::SeqMismatch { first: 1, .. }) => {}

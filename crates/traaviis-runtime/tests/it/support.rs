@@ -540,8 +540,8 @@ impl World {
 
     /// Makes the next append durable; returns the kinds of its records.
     pub fn commit(&mut self) -> String {
-        let (_, append, token) = self.outside.appends.pop_front().expect("an append waits");
-        let records: Vec<Record> = lines(&append.lines).collect();
+        let (_, mut append, token) = self.outside.appends.pop_front().expect("an append waits");
+        let records: Vec<Record> = lines(append.lines.write()).collect();
         let kinds: Vec<&str> = records.iter().map(|it| it.body.kind()).collect();
         let text = kinds.join(" ");
         self.records.extend(records);

@@ -16,7 +16,7 @@ fn entries(from: u128, count: usize) -> Vec<Entry> {
     let entry = |number| {
         let id = stream(0x0190_0000_0000_7000_8000_0000_0000_0000 + number * 7919);
         let mut append = append(&ctx, id, 1, 1);
-        append.lines = traaviis_testkit::log_contract::lines(&ctx, id, 1, 1, TEXT);
+        append.lines = traaviis_testkit::log_contract::lines(&ctx, id, 1, 1, TEXT).into();
         Entry { tenant: ctx.tenant(), append }
     };
     (from..from + count as u128).map(entry).collect()

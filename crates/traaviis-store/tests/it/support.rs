@@ -28,7 +28,7 @@ pub fn stream(number: u128) -> InstanceId {
 
 /// An append whose text says who wrote it, so that a reader notices a swap.
 pub fn append(of: InstanceId, first_seq: Seq, count: u32, text: &str) -> Append {
-    let lines = log_contract::lines(&ctx(), of, first_seq, count, text);
+    let lines = log_contract::lines(&ctx(), of, first_seq, count, text).into();
     Append { stream: of, first_seq, count, lines, ends_stream: false, known_to: 0 }
 }
 
@@ -66,7 +66,7 @@ pub struct Known {
 
 impl Known {
     pub fn offer(&mut self, append: &Append) -> Vec<String> {
-        let text = String::from_utf8(append.lines.clone()).unwrap();
+        let text = String::from_utf8(append.lines.written().to_vec()).unwrap();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         self.steps.insert(lines[0].clone(), lines.clone());
         lines

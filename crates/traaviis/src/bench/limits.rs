@@ -91,16 +91,9 @@ pub fn bare_log(
     let begun = Instant::now();
     let append = |streams: &mut [(InstanceId, Seq)], at: usize| {
         let (stream, next) = &mut streams[at];
-        let mut append = Append {
-            stream: *stream,
-            first_seq: *next,
-            count: weight.records,
-            lines: Vec::with_capacity(weight.lines.len() + 64),
-            ends_stream: false,
-            known_to: 0,
-        };
+        let first_seq = *next;
+        let mut lines = Vec::with_capacity(weight.lines.len() + 64);
         for tail in &tails {
-            let lines = &mut append.lines;
             let tenant = ctx.tenant();
             // Writing to memory cannot fail.
             let _ =
@@ -108,6 +101,8 @@ pub fn bare_log(
             lines.extend_from_slice(tail);
             *next += 1;
         }
+        let (stream, count, lines) = (*stream, weight.records, lines.into());
+        let append = Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0 };
         log.append(&ctx, append, &sink, at as u64);
     };
     for at in 0..callers {

@@ -449,7 +449,7 @@ fn places(plan: &Plan, id: &str, changer: &Changer) -> Result<Vec<Text>, Failure
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())
         .map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))?;
     if snapshot.status == Status::Failed {
-        let error = snapshot.error.as_ref();
+        let error = snapshot.error.as_deref();
         let code = |error: &traaviis_model::EffectError| {
             // The error of an unhandled failure carries that of the effect.
             error.details.get("path").and_then(Value::as_str).map(Text::from)

@@ -5,6 +5,8 @@
 //! beside a region it is taken through the region's state together with what an inner state takes,
 //! as between the regions of every parallel state.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -125,7 +127,7 @@ fn differs(chart: &Chart, at: Option<usize>, events: &[&str]) -> Result<bool, St
     };
     for event in ["start"].iter().chain(events) {
         if *event != "start" {
-            let send = |machine: &Machine, state: &mut Snapshot| {
+            let send = |machine: &Machine, state: &mut Arc<Snapshot>| {
                 let input = Input::Event { event: (*event).into(), data: Value::Null, id: None };
                 let step = step(machine, state, input, &context(Timestamp(0)));
                 step.map(|it| *state = it.snapshot).map_err(|it| it.code)

@@ -1,5 +1,7 @@
 //! Random charts, histories and edits: an instance that is classed safe goes on without any error.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use traaviis_model::{Body, InstanceId, Record, Snapshot, TenantCtx, Timestamp, Value};
 
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// Sends an event; the refusals are those of any instance.
-fn send(machine: &Machine, state: &mut Snapshot, records: &mut Vec<Record>, event: &str) {
+fn send(machine: &Machine, state: &mut Arc<Snapshot>, records: &mut Vec<Record>, event: &str) {
     let input = Input::Event { event: event.into(), data: Value::Null, id: None };
     match step(machine, state, input, &context(Timestamp(0))) {
         Ok(step) => {
@@ -32,7 +34,7 @@ fn send(machine: &Machine, state: &mut Snapshot, records: &mut Vec<Record>, even
     }
 }
 
-fn begun(machine: &Machine) -> Option<(Snapshot, Vec<Record>)> {
+fn begun(machine: &Machine) -> Option<(Arc<Snapshot>, Vec<Record>)> {
     let (ctx, id) = (TenantCtx::for_test(1), InstanceId(uuid::Uuid::nil()));
     let begun = start(machine, &ctx, id, Value::empty_map(), &context(Timestamp(0))).ok()?;
     Some((begun.snapshot, begun.records))
