@@ -31,39 +31,10 @@ use traaviis_testkit::{
 const INSTANCES: usize = 4_096;
 
 /// Two states and one event between them.
-const PLAIN: &str = r#"
-traaviis: "1"
-name: Plain
-version: 1.0.0
-initial: a
-events: {go: {}}
-states:
-  a: {on: {go: b}}
-  b: {on: {go: a}}
-"#;
+const PLAIN: &str = include_str!("../../traaviis/src/bench/plain.yaml");
 
 /// The same with guards to look at and data to change.
-const GUARDED: &str = r#"
-traaviis: "1"
-name: Guarded
-version: 1.0.0
-initial: a
-data: {initial: {count: 0, limit: 1000000000, name: bench}}
-events: {go: {schema: {type: object, properties: {n: {type: integer}}}}}
-states:
-  a:
-    on:
-      go:
-        - {target: b, guard: "event.data.n > data.limit"}
-        - {target: b, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: b, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-  b:
-    on:
-      go:
-        - {target: a, guard: "event.data.n > data.limit"}
-        - {target: a, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: a, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-"#;
+const GUARDED: &str = include_str!("../../traaviis/src/bench/guarded.yaml");
 
 /// Takes every append at once and forgets it.
 #[derive(Default)]

@@ -50,15 +50,8 @@ impl Fans {
         dir: &Path,
         digits: &str,
     ) -> io::Result<bool> {
-        let mut dir = dir.to_path_buf();
-        for level in 0..LEVELS_MAX {
-            let found = self.look(disk, &dir, level)?;
-            if !found.is_divided {
-                return Ok(found.entries >= self.entries_max);
-            }
-            dir.push(fan_name(digits, level));
-        }
-        Ok(false)
+        let (_, end) = self.walk(disk, dir, digits)?;
+        Ok(end.is_some_and(|it| it.entries >= self.entries_max))
     }
 
     /// Learns that an entry was removed.
@@ -75,14 +68,26 @@ impl Fans {
         dir: &Path,
         digits: &str,
     ) -> io::Result<PathBuf> {
+        Ok(self.walk(disk, dir, digits)?.0)
+    }
+
+    /// Goes down to where an entry stands; also returns that directory, unless it is on the last
+    /// level, which is never divided.
+    fn walk<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        digits: &str,
+    ) -> io::Result<(PathBuf, Option<Dir>)> {
         let mut dir = dir.to_path_buf();
         for level in 0..LEVELS_MAX {
-            if !self.look(disk, &dir, level)?.is_divided {
-                break;
+            let found = self.look(disk, &dir, level)?;
+            if !found.is_divided {
+                return Ok((dir, Some(found)));
             }
             dir.push(fan_name(digits, level));
         }
-        Ok(dir)
+        Ok((dir, None))
     }
 
     /// Returns the directory for a new entry, which is counted.

@@ -1,39 +1,10 @@
 //! The workflows that the benchmark runs.
 
 /// Two states and one event between them: the cheapest durable transition.
-pub const PLAIN: &str = r#"
-traaviis: "1"
-name: BenchPlain
-version: 1.0.0
-initial: a
-events: {go: {}}
-states:
-  a: {on: {go: b}}
-  b: {on: {go: a}}
-"#;
+pub const PLAIN: &str = include_str!("plain.yaml");
 
 /// The same with three guards to look at and data to change, as real workflows have them.
-pub const GUARDED: &str = r#"
-traaviis: "1"
-name: BenchGuarded
-version: 1.0.0
-initial: a
-data: {initial: {count: 0, limit: 1000000000, name: bench}}
-events: {go: {schema: {type: object, properties: {n: {type: integer}}}}}
-states:
-  a:
-    on:
-      go:
-        - {target: b, guard: "event.data.n > data.limit"}
-        - {target: b, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: b, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-  b:
-    on:
-      go:
-        - {target: a, guard: "event.data.n > data.limit"}
-        - {target: a, guard: "size(data.name) > 100 || data.count < 0"}
-        - {target: a, guard: "event.data.n >= 0 && data.count < data.limit", actions: [{assign: {count: "${data.count + 1}"}}]}
-"#;
+pub const GUARDED: &str = include_str!("guarded.yaml");
 
 /// One event that leads through a chain of states.
 pub const CHAIN: &str = r#"
