@@ -137,22 +137,22 @@ mod tests {
 
     #[test]
     fn a_chosen_id_is_a_uuid_of_version_7_and_not_of_the_future() {
-        // Of 2025-08-20T02:40:00Z.
-        let (now, id) = (Timestamp(1_755_657_600_000_000), "0198c51a-7800-7abc-8000-0123456789ab");
+        // Of 2025-08-20T01:31:42.976Z.
+        let (now, id) = (Timestamp(1_755_653_502_976_000), "0198c51a-7800-7abc-8000-0123456789ab");
         assert_eq!(InstanceId::chosen(id, now).unwrap().to_string(), id);
         let upper = InstanceId::chosen(&id.to_uppercase(), now).unwrap();
         assert_eq!(upper.to_string(), id, "shown in lower case");
         let day = ID_AHEAD_MAX.0;
         assert!(InstanceId::chosen(id, Timestamp(now.0 - day)).is_ok());
         for (text, now, why) in [
-            (id, Timestamp(now.0 - day - 1_000), "more than 24h away"),
+            (id, Timestamp(now.0 - day - 1_000), "more than 1d away"),
             ("", now, "is no UUID"),
             ("order-17", now, "is no UUID"),
             ("0198c51a78007abc80000123456789ab", now, "is no UUID"),
             ("{0198c51a-7800-7abc-8000-0123456789ab}", now, "is no UUID"),
             ("0198c51a-7800-4abc-8000-0123456789ab", now, "not of version 7"),
             ("0198c51a-7800-7abc-c000-0123456789ab", now, "not of version 7"),
-            ("ffffffff-ffff-7fff-bfff-ffffffffffff", now, "more than 24h away"),
+            ("ffffffff-ffff-7fff-bfff-ffffffffffff", now, "more than 1d away"),
         ] {
             let refused = InstanceId::chosen(text, now).unwrap_err();
             assert!(refused.contains(why), "{text}: {refused}");
