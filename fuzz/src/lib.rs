@@ -44,6 +44,7 @@ fn first_step(machine: &Machine) {
         start_slots: 8,
         actor: Actor::local(),
         causation: None,
+        correlation: None,
         is_recorded: false,
     };
     let id: InstanceId = "00000000-0000-0000-0000-000000000007".parse().expect("an id");

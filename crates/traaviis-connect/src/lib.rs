@@ -50,7 +50,7 @@ use tokio::{
 };
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, TenantId, Value, builtin,
-    call::CALL_KINDS,
+    call::{CALL_KINDS, class_of},
 };
 use traaviis_ports::{Connector, OnOutcome, Outcome, Secrets};
 
@@ -216,9 +216,7 @@ impl Connector for HttpConnector {
                 .map_or(DeliveryClass::OtherWrite, Function::delivery_class),
             // Every delivery carries its key.
             "notify" => DeliveryClass::KeyedWrite,
-            // Not performed in this release: asking again is harmless.
-            other if CALL_KINDS.contains(&other) => DeliveryClass::SafeRead,
-            _ => DeliveryClass::OtherWrite,
+            other => class_of(other),
         }
     }
 }

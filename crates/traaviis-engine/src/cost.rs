@@ -9,6 +9,7 @@
 use traaviis_model::{
     EffectError, Text, Value,
     budget::usd_micros,
+    limits::BUDGET_TOKENS_LEAST,
     price::{Price, price_of},
 };
 
@@ -114,6 +115,56 @@ pub(crate) fn estimate(kind: &str, input: &Value) -> Option<Estimate> {
     let (price, unpriced) = dearest(&models);
     let can_shrink = kind == "call_llm";
     Some(Estimate { asks, input: tokens, output: writes, can_shrink, price, unpriced })
+}
+
+/// What even the smallest attempt of a call needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Least {
+    /// In millionths of a US dollar.
+    pub(crate) usd_micros: u64,
+    pub(crate) tokens: u64,
+}
+
+/// Returns what an attempt of this kind needs at least, whatever the expressions in its parameters
+/// give; none when no model need be paid for it.
+pub(crate) fn least(kind: &str, params: &[(Text, Value)]) -> Option<Least> {
+    let is_open = |key: &str| {
+        let mut named = params.iter().filter(|(name, _)| &**name == key);
+        named.any(|(_, value)| is_expression(value))
+    };
+    if is_open("provider") && !matches!(kind, "call_llm" | "invoke_agent") {
+        return None;
+    }
+    let filled = Value::map(params.iter().map(|(name, value)| (&**name, smallest(name, value))));
+    let mut estimate = estimate(kind, &filled)?;
+    if is_open("provider") || is_open("model") {
+        // It may be one that costs nothing.
+        estimate.price = Price::default();
+    }
+    let output = match estimate.can_shrink {
+        true => estimate.output.min(BUDGET_TOKENS_LEAST),
+        false => estimate.output,
+    };
+    Some(Least { usd_micros: estimate.usd_micros(output), tokens: estimate.tokens(output) })
+}
+
+fn is_expression(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("${"))
+}
+
+/// Returns the parameter with the smallest that its expressions can give.
+fn smallest(name: &str, value: &Value) -> Value {
+    match value {
+        it if is_expression(it) => match name {
+            "max_tokens" | "max_context_tokens" | "max_steps" | "max_iterations" | "rounds" => {
+                Value::Int(0)
+            }
+            _ => Value::from(""),
+        },
+        Value::List(list) => Value::list(list.iter().map(|it| smallest(name, it))),
+        Value::Map(map) => Value::map(map.iter().map(|(key, it)| (&**key, smallest(key, it)))),
+        other => other.clone(),
+    }
 }
 
 /// Says whether nothing is paid: classes and vectors come from the models of the release unless
@@ -250,6 +301,38 @@ mod tests {
             r#"{"agents": [{"id": "a"}, {"id": "b"}], "coordination": "debate", "rounds": 2}"#;
         let read = tokens_of(&json(r#"[{"id": "a"}, {"id": "b"}]"#));
         assert_eq!(of("coordinate_agents", team).0, 5 * (1_000 + read));
+    }
+
+    #[test]
+    fn the_least_counts_nothing_that_an_expression_decides() {
+        let least = |kind: &str, params: &str| {
+            let params = json(params);
+            let params: Vec<(Text, Value)> = params
+                .as_map()
+                .unwrap()
+                .iter()
+                .map(|(key, it)| (key.clone(), it.clone()))
+                .collect();
+            least(kind, &params).map(|it| (it.tokens, it.usd_micros))
+        };
+        let text = "x".repeat(400);
+        let call = |prompt: &str, more: &str| format!(r#"{{"prompt": "{prompt}", {more}}}"#);
+        let model = r#""model": "gpt-4o""#;
+        // 2.50 x 100 + 10.00 x 64.
+        assert_eq!(least("call_llm", &call(&text, model)), Some((164, 890)));
+        assert_eq!(least("call_llm", &call(&(text.clone() + "${x}"), model)), Some((64, 640)));
+        let few = format!(r#"{model}, "max_tokens": 10"#);
+        assert_eq!(least("call_llm", &call(&text, &few)), Some((110, 350)));
+        let open = format!(r#"{model}, "max_tokens": "${{x}}""#);
+        assert_eq!(least("call_llm", &call(&text, &open)), Some((100, 250)));
+        let open = format!(r#"{model}, "provider": "${{x}}""#);
+        assert_eq!(least("call_llm", &call(&text, &open)), Some((164, 0)));
+        let agent = r#"{"agent": "a", "task": "t", "max_steps": "${x}"}"#;
+        assert_eq!(least("invoke_agent", agent), Some((0, 0)));
+        assert_eq!(least("classify", r#"{"text": "t", "provider": "${x}"}"#), None);
+        assert_eq!(least("call", r#"{"function": "f"}"#), None);
+        let team = r#"{"agents": "${x}", "coordination": "consensus"}"#;
+        assert_eq!(least("coordinate_agents", team), Some((0, 0)));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) use cleanup::CLEANUP_TIMEOUT;
 
 use traaviis_model::{
     Body, EffectError, Seq, Snapshot, Text, Value, limits,
+    record::TimerKind,
     snapshot::{Node, NodeStatus},
 };
 
@@ -53,6 +54,18 @@ pub fn priority_of(machine: &Machine, snapshot: &Snapshot, tree: Seq, path: &str
     match def.map(|it| &it.kind) {
         Some(EffectKind::Call(params)) => params.priority,
         _ => 0,
+    }
+}
+
+impl Machine {
+    /// Says whether a timer is for a date, rather than for time to pass.
+    pub fn is_date(&self, snapshot: &Snapshot, timer: &TimerKind) -> bool {
+        let TimerKind::Delay { tree, path } = timer else { return false };
+        let def = snapshot.tree(*tree).and_then(|found| {
+            let (_, root) = self.effect_at(&found.pointer)?;
+            scope::descend(root, path.strip_prefix(&*found.invoke)?)
+        });
+        def.is_some_and(|it| matches!(it.kind, EffectKind::Delay { until: Some(_), .. }))
     }
 }
 

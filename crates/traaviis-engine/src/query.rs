@@ -99,8 +99,14 @@ mod tests {
             "initial: a\ndata: {initial: {n: 2}}\nstates: {a: {initial: b, states: {b: {after: {1h: c}}, c: {}}}}",
         ));
         let (now, actor) = (Timestamp(0), Actor::local());
-        let context =
-            crate::StepContext { now, start_slots: 1, actor, causation: None, is_recorded: false };
+        let context = crate::StepContext {
+            now,
+            start_slots: 1,
+            actor,
+            causation: None,
+            correlation: None,
+            is_recorded: false,
+        };
         let id = InstanceId(uuid::Uuid::from_u128(7));
         let ctx = TenantCtx::for_test(1);
         let step = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();

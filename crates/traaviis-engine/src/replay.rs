@@ -186,6 +186,7 @@ fn context_of(taken: &[Record]) -> StepContext {
         start_slots: started as u32 - u32::from(starting),
         actor: first.header.actor.clone(),
         causation: first.header.causation_id.clone(),
+        correlation: first.header.correlation_id.clone(),
         is_recorded: true,
     }
 }

@@ -127,6 +127,9 @@ pub struct StepContext {
     pub actor: Actor,
     /// Record that caused it, when it was another instance's.
     pub causation: Option<Text>,
+    /// Request or root that it belongs to, when whoever caused it says so; else the step belongs to
+    /// that of the tree or the instance that it is about.
+    pub correlation: Option<Text>,
     /// The input is read off records: it was checked and redacted when it was taken.
     pub is_recorded: bool,
 }

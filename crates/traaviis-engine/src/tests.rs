@@ -314,6 +314,7 @@ pub(crate) fn context(now: Timestamp) -> StepContext {
         start_slots: 100,
         actor: Actor::local(),
         causation: None,
+        correlation: None,
         is_recorded: false,
     }
 }

@@ -124,3 +124,33 @@ pub enum DeliveryClass {
     /// Other writes: at most one unconfirmed attempt.
     OtherWrite,
 }
+
+/// Returns what may be promised about a call by its kind alone; kinds whose parameters say more
+/// (`call_api`, `call`) count as the worst that they can be.
+pub fn class_of(kind: &str) -> DeliveryClass {
+    match kind {
+        // Paid reads too: an answer that is recorded is never bought twice, and one that is not may
+        // be, which costs money and changes nothing.
+        "call_llm" | "invoke_agent" | "spawn_agent" | "coordinate_agents" | "quality_gate"
+        | "rag_pipeline" | "embed_text" | "classify" | "extract" | "detect_pii"
+        | "vector_search" | "query_documents" => DeliveryClass::SafeRead,
+        // Every delivery and every document carries its key.
+        "notify" | "store_document" => DeliveryClass::KeyedWrite,
+        // What a tool does nobody knows.
+        _ => DeliveryClass::OtherWrite,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_read_may_be_asked_again() {
+        let of = |class| CALL_KINDS.iter().copied().filter(|it| class_of(it) == class).collect();
+        let (keyed, other): (Vec<&str>, Vec<&str>) =
+            (of(DeliveryClass::KeyedWrite), of(DeliveryClass::OtherWrite));
+        assert_eq!(keyed, ["notify", "store_document"]);
+        assert_eq!(other, ["call", "call_api", "mcp_call"]);
+    }
+}

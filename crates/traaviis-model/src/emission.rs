@@ -28,6 +28,9 @@ pub struct Emission {
     /// Subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Text>,
+    /// Request or root of the step; absent when that is the publisher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
 }
 
 impl Emission {
@@ -42,6 +45,7 @@ impl Emission {
             event: event.clone(),
             data: data.clone(),
             subject: subject.clone(),
+            correlation_id: record.header.correlation_id.clone(),
         })
     }
 
@@ -49,5 +53,10 @@ impl Emission {
     /// follows.
     pub fn id(&self) -> Text {
         format!("{}:{}", self.publisher, self.seq).into()
+    }
+
+    /// Returns the request or root that it belongs to.
+    pub fn belongs_to(&self) -> Text {
+        self.correlation_id.clone().unwrap_or_else(|| self.publisher.to_string().into())
     }
 }

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::{limits::ID_AHEAD_MAX, time::Timestamp};
+
 /// Shared text: names, paths, keys.
 pub type Text = Arc<str>;
 
@@ -44,6 +46,28 @@ uuid_id! {
 uuid_id! {
     /// Identity of an instance (run): UUIDv7, so ids sort by creation.
     InstanceId
+}
+
+impl InstanceId {
+    /// Reads an id that a caller has chosen: a UUIDv7 as text, made no later than a day from now.
+    /// Lists go by id and take it for the order of creation, so another kind would stand anywhere,
+    /// and one from the future before everything for ever.
+    pub fn chosen(text: &str, now: Timestamp) -> Result<InstanceId, String> {
+        const WANTED: &str =
+            "an id is a UUID of version 7, such as 0198c5a2-6c00-7000-8000-0123456789ab";
+        // 36 characters: the other ways to write one are for machines.
+        let read = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+        let id = read.ok_or_else(|| format!("`{text}` is no UUID; {WANTED}"))?;
+        if id.get_version_num() != 7 || id.get_variant() != uuid::Variant::RFC4122 {
+            return Err(format!("`{text}` is not of version 7; {WANTED}"));
+        }
+        // Its first 48 bits are milliseconds.
+        let millis = i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX);
+        if millis > now.plus(ID_AHEAD_MAX).0 / 1_000 {
+            return Err(format!("`{text}` is of a time that is more than {ID_AHEAD_MAX} away"));
+        }
+        Ok(InstanceId(id))
+    }
 }
 
 /// SHA-256 of a definition's canonical JSON: the identity of a version.
@@ -104,5 +128,34 @@ impl<'de> Deserialize<'de> for DefinitionHash {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(from)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_id_is_a_uuid_of_version_7_and_not_of_the_future() {
+        // Of 2025-08-20T01:31:42.976Z.
+        let (now, id) = (Timestamp(1_755_653_502_976_000), "0198c51a-7800-7abc-8000-0123456789ab");
+        assert_eq!(InstanceId::chosen(id, now).unwrap().to_string(), id);
+        let upper = InstanceId::chosen(&id.to_uppercase(), now).unwrap();
+        assert_eq!(upper.to_string(), id, "shown in lower case");
+        let day = ID_AHEAD_MAX.0;
+        assert!(InstanceId::chosen(id, Timestamp(now.0 - day)).is_ok());
+        for (text, now, why) in [
+            (id, Timestamp(now.0 - day - 1_000), "more than 1d away"),
+            ("", now, "is no UUID"),
+            ("order-17", now, "is no UUID"),
+            ("0198c51a78007abc80000123456789ab", now, "is no UUID"),
+            ("{0198c51a-7800-7abc-8000-0123456789ab}", now, "is no UUID"),
+            ("0198c51a-7800-4abc-8000-0123456789ab", now, "not of version 7"),
+            ("0198c51a-7800-7abc-c000-0123456789ab", now, "not of version 7"),
+            ("ffffffff-ffff-7fff-bfff-ffffffffffff", now, "more than 1d away"),
+        ] {
+            let refused = InstanceId::chosen(text, now).unwrap_err();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
     }
 }

@@ -126,6 +126,16 @@ pub const MAILBOX_MAX: usize = 10_000;
 /// Steps that one instance takes in a second; more is a loop, and takes the log from the others. As
 /// many may come at once after a rest.
 pub const STEPS_PER_SECOND_MAX: u32 = 200;
+/// How far the time in an id that a caller has chosen may be ahead: clocks differ by less than
+/// this.
+pub const ID_AHEAD_MAX: Span = Span::secs(86_400);
+/// Events that callers of one tenant may send in a second, on a machine of its own: what one log
+/// takes in beside everything that instances do by themselves.
+pub const EVENTS_PER_SECOND_MAX: u32 = 5_000;
+/// Seconds of that rate which may come at once after a rest.
+pub const EVENTS_BURST_SECONDS: u32 = 4;
+/// Instances that one tenant may have open; each is held in memory, a few kilobytes of it.
+pub const OPEN_INSTANCES_MAX: usize = 100_000;
 /// Longest delay: 5 years, in seconds.
 pub const DELAY_SECS_MAX: i64 = 5 * 366 * 86_400;
 /// How long a tree may clean up before a person is asked: 1 hour, in seconds.

@@ -15,14 +15,18 @@ use crate::{
     definition::OnExceeded,
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts},
-    record::{Body, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded},
+    record::{
+        Body, Header, Held, Lineage, ParentClose, PatchOp, Record, Status, TimerKind, Upgraded,
+    },
     time::Timestamp,
     value::Value,
 };
 
+mod about;
 mod fork;
 mod patch;
 mod upgrade;
+pub use about::Performance;
 pub use fork::Origin;
 pub use patch::{NoSuchPlace, apply_patch};
 
@@ -63,6 +67,9 @@ pub struct Snapshot {
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
+    /// Request or root that it was created for; absent when that is itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
     /// Its parent, when another instance started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
@@ -110,6 +117,9 @@ pub struct Snapshot {
     pub undo: Option<Box<Upgraded>>,
     /// Transitions so far.
     pub transition_count: u64,
+    /// Commit time of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_at: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// Commit time of the last step.
@@ -187,6 +197,9 @@ pub struct Tree {
     pub state: Text,
     /// Pointer of the effect in the definition.
     pub pointer: Text,
+    /// Request or root of the step that started it; absent when it is the instance's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
     /// The owner was left (cleanup or detached): the outcome goes nowhere.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub orphaned: bool,
@@ -418,6 +431,7 @@ impl Snapshot {
             error: None,
             ending: None,
             correlation: correlation.clone(),
+            correlation_id: header.correlation_id.clone(),
             lineage: lineage.clone(),
             tags: tags.clone(),
             labels: labels.clone(),
@@ -434,6 +448,7 @@ impl Snapshot {
             terminated: false,
             undo: None,
             transition_count: 0,
+            last_transition_at: None,
             created_at: header.at,
             updated_at: header.at,
             finished_at: None,
@@ -474,11 +489,17 @@ impl Snapshot {
     /// Returns the timer that fires next; none of a paused instance. One that could not be taken
     /// waits for a person.
     pub fn next_timer(&self) -> Option<&Timer> {
-        if self.status == Status::Paused {
-            return None;
-        }
-        let fires = |timer: &&Timer| !self.holds_timer(&timer.id);
-        self.timers.iter().filter(fires).min_by_key(|timer| timer.due)
+        self.firing_timers().min_by_key(|timer| timer.due)
+    }
+
+    /// Returns the timers that fire when they are due; none of a paused instance. One that could
+    /// not be taken waits for a person.
+    pub fn firing_timers(&self) -> impl Iterator<Item = &Timer> {
+        let timers: &[Timer] = match self.status {
+            Status::Paused => &[],
+            _ => &self.timers,
+        };
+        timers.iter().filter(|timer| !self.holds_timer(&timer.id))
     }
 
     /// Returns when the next timer fires.
@@ -568,29 +589,24 @@ impl Snapshot {
 
     /// Changes the state as `record` says.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
-        let header = &record.header;
-        self.apply_body(header.seq, header.step, header.at, &record.body)
+        self.apply_body(&record.header, record.header.seq, &record.body)
     }
 
-    /// Changes the state as the body of record `seq` says.
-    pub fn apply_body(
-        &mut self,
-        seq: Seq,
-        step: u64,
-        at: Timestamp,
-        body: &Body,
-    ) -> Result<(), ApplyError> {
+    /// Changes the state as the body of record `seq` says, whose header is otherwise that of
+    /// another record of its step.
+    pub fn apply_body(&mut self, header: &Header, seq: Seq, body: &Body) -> Result<(), ApplyError> {
         if seq != self.seq + 1 {
             return Err(ApplyError::NotDense { instance: self.id, last: self.seq, found: seq });
         }
         self.seq = seq;
-        self.step = step;
-        self.updated_at = at;
-        let applied = self.change(seq, at, body);
+        self.step = header.step;
+        self.updated_at = header.at;
+        let applied = self.change(seq, header, body);
         applied.map_err(|name| ApplyError::Absent { instance: self.id, seq, name })
     }
 
-    fn change(&mut self, seq: Seq, at: Timestamp, body: &Body) -> Result<(), String> {
+    fn change(&mut self, seq: Seq, header: &Header, body: &Body) -> Result<(), String> {
+        let at = header.at;
         match body {
             Body::Created { .. } => return Err("a second `created`".into()),
             Body::EventReceived { .. }
@@ -673,6 +689,7 @@ impl Snapshot {
                     self.history.insert(state.clone(), configuration.clone());
                 }
                 self.transition_count += 1;
+                self.last_transition_at = Some(at);
                 self.undo = None;
             }
             Body::DataChanged { patch, .. } | Body::DataEdited { patch, .. } => {
@@ -700,6 +717,11 @@ impl Snapshot {
                 invoke: invoke.clone(),
                 state: state.clone(),
                 pointer: pointer.clone(),
+                // What is as the instance is needs no place.
+                correlation_id: header
+                    .correlation_id
+                    .clone()
+                    .filter(|it| self.correlation_id.as_ref() != Some(it)),
                 orphaned: false,
                 detached: *detached,
                 nodes: BTreeMap::new(),

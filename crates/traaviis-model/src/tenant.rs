@@ -13,7 +13,8 @@ use crate::{
     record::{Actor, ActorKind, Header},
 };
 
-/// One tenant, who acts in it with which rights, and the record that made them act.
+/// One tenant, who acts in it with which rights, the record that made them act, and the request or
+/// root that this belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantCtx {
     tenant: TenantId,
@@ -22,6 +23,8 @@ pub struct TenantCtx {
     role: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cause: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    correlation: Option<Text>,
 }
 
 impl TenantCtx {
@@ -29,7 +32,7 @@ impl TenantCtx {
     /// operator.
     pub fn local_operator() -> Self {
         let (tenant, role) = (TenantId(Uuid::from_u128(1)), Some(Role::Owner));
-        TenantCtx { tenant, actor: Actor::local(), role, cause: None }
+        TenantCtx { tenant, actor: Actor::local(), role, cause: None, correlation: None }
     }
 
     /// Somebody whom the operator of a single-user data directory vouches for.
@@ -40,23 +43,40 @@ impl TenantCtx {
 
     /// The tenant that a committed record names; for the scheduler, which acts for records only.
     pub fn of_record(header: &Header) -> Self {
-        TenantCtx { tenant: header.tenant_id, actor: Actor::engine(), role: None, cause: None }
+        TenantCtx {
+            tenant: header.tenant_id,
+            actor: Actor::engine(),
+            role: None,
+            cause: None,
+            correlation: None,
+        }
     }
 
     /// A tenant made up by a test.
     pub fn for_test(number: u128) -> Self {
         let (tenant, role) = (TenantId(Uuid::from_u128(number)), Some(Role::Owner));
-        TenantCtx { tenant, actor: Actor::local(), role, cause: None }
+        TenantCtx { tenant, actor: Actor::local(), role, cause: None, correlation: None }
     }
 
     /// The engine in the same tenant: what it does by itself is nobody's act.
     pub fn as_engine(&self) -> Self {
-        TenantCtx { tenant: self.tenant, actor: Actor::engine(), role: None, cause: None }
+        TenantCtx {
+            tenant: self.tenant,
+            actor: Actor::engine(),
+            role: None,
+            cause: None,
+            correlation: None,
+        }
     }
 
     /// The same because of a record of the tenant, which the records of the act will name.
     pub fn because_of(&self, instance: InstanceId, seq: Seq) -> Self {
         TenantCtx { cause: Some(format!("{instance}:{seq}").into()), ..self.clone() }
+    }
+
+    /// The same for a request or root, which the records of the act will name.
+    pub fn belonging_to(&self, correlation: Text) -> Self {
+        TenantCtx { correlation: Some(correlation), ..self.clone() }
     }
 
     /// Returns the tenant.
@@ -82,5 +102,10 @@ impl TenantCtx {
     /// Returns the record that made them act, as `INSTANCE:SEQ`.
     pub fn cause(&self) -> Option<&Text> {
         self.cause.as_ref()
+    }
+
+    /// Returns the request or root that the act belongs to.
+    pub fn correlation(&self) -> Option<&Text> {
+        self.correlation.as_ref()
     }
 }

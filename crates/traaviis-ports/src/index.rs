@@ -33,6 +33,8 @@ pub struct Row {
     pub state: Text,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Request or root that it belongs to; none when that is itself.
+    pub correlation_id: Option<Text>,
     /// Words that it is found by.
     pub tags: BTreeSet<Text>,
     /// The instance that started it.
@@ -41,6 +43,8 @@ pub struct Row {
     pub created_by: Option<Text>,
     /// It waits for a person: an incident or a task is open.
     pub asks: bool,
+    /// Nothing but timers, people and events can move it.
+    pub waits: bool,
     /// Last record.
     pub seq: Seq,
     /// When it was created.
@@ -60,6 +64,16 @@ pub struct Row {
     pub snapshot: Option<Vec<u8>>,
 }
 
+impl Row {
+    /// Says whether it belongs to a request or root, or is it.
+    pub fn belongs_to(&self, correlation: &Text) -> bool {
+        match &self.correlation_id {
+            Some(of) => of == correlation,
+            None => correlation.parse().is_ok_and(|it: InstanceId| it == self.id),
+        }
+    }
+}
+
 /// Which instances a list shows, the newest id first: a child's id is as old as its parent's.
 /// Everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,6 +88,8 @@ pub struct Query {
     pub state: Option<Text>,
     /// Business key.
     pub correlation: Option<Text>,
+    /// Request or root that it belongs to, or is.
+    pub correlation_id: Option<Text>,
     /// Tags that it has, all of them.
     pub tags: BTreeSet<Text>,
     /// Only those that wait for a person.
@@ -95,6 +111,7 @@ impl Query {
             && self.state.as_ref().is_none_or(|it| *it == row.state)
             && self.tags.is_subset(&row.tags)
             && (self.correlation.is_none() || self.correlation == row.correlation)
+            && self.correlation_id.as_ref().is_none_or(|it| row.belongs_to(it))
             && (!self.asks || row.asks)
     }
 }

@@ -25,6 +25,12 @@ pub trait Clock: Send + Sync {
     /// Returns now, UTC: the wall clock at start plus the time passed since, so jumps of the wall
     /// clock move no timer.
     fn now(&self) -> Timestamp;
+
+    /// Returns what the wall clock shows, which somebody may set; a clock that cannot be set shows
+    /// the time.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// Fresh ids.

@@ -4,7 +4,10 @@
 //! recovery skips records that a snapshot already has, and never less.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use traaviis_model::{DefinitionHash, Emission, EventIds, InstanceId, Snapshot, TenantId, Value};
 
@@ -78,9 +81,12 @@ struct Head {
 pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
     let mut body = Vec::new();
     put(&mut body, &Out::Checkpoint(Head { version: VERSION, forgets }));
-    // Every owner knows the definitions of all; once is enough, twice does no harm.
-    for (tenant, hash, document) in collected.iter().flat_map(|it| &it.definitions) {
-        put(&mut body, &Out::Definition { tenant: *tenant, hash: *hash, body: document });
+    // Every owner knows the definitions of all; once is enough.
+    let definitions = collected.iter().flat_map(|it| &it.definitions);
+    let definitions: BTreeMap<_, _> =
+        definitions.map(|(tenant, hash, document)| ((*tenant, *hash), document)).collect();
+    for ((tenant, hash), body_of) in definitions {
+        put(&mut body, &Out::Definition { tenant, hash, body: body_of });
     }
     let mut finished: Vec<&Arc<Summary>> = collected.iter().flat_map(|it| &it.finished).collect();
     finished.sort_by_key(|it| it.finished_at);
@@ -88,13 +94,17 @@ pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
         put(&mut body, &Out::Finished(summary));
     }
     for part in collected {
-        for fault in &part.faults {
+        let mut faults: Vec<&Fault> = part.faults.iter().collect();
+        faults.sort_unstable_by_key(|it| (it.tenant, it.id));
+        for fault in faults {
             put(&mut body, &Out::Fault(fault));
         }
         for Outgoing { tenant, emission, left } in &part.emissions {
             put(&mut body, &Out::Emission { tenant: *tenant, emission, left });
         }
-        for (snapshot, event_ids) in &part.instances {
+        let mut instances: Vec<_> = part.instances.iter().collect();
+        instances.sort_unstable_by_key(|(snapshot, _)| (snapshot.tenant_id, snapshot.id));
+        for (snapshot, event_ids) in instances {
             put(&mut body, &Out::Instance { snapshot, event_ids: event_ids.as_deref() });
         }
     }

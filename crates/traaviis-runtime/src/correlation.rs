@@ -11,7 +11,7 @@ use std::{
 
 use traaviis_model::{InstanceId, TenantId, Text};
 
-use crate::owner::FixedHasher;
+use crate::owner::SeededHasher;
 
 /// Where a key points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ struct Name {
 /// All business keys of a process.
 #[derive(Debug, Default)]
 pub struct Correlations {
-    holders: Mutex<HashMap<Name, Holder, FixedHasher>>,
+    holders: Mutex<HashMap<Name, Holder, SeededHasher>>,
 }
 
 impl Correlations {
@@ -90,7 +90,7 @@ impl Correlations {
         self.lock().get(&Name::new(tenant, workflow, key)).copied()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Holder, FixedHasher>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Holder, SeededHasher>> {
         // No code panics while it holds the lock; a poisoned one is still whole.
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -110,7 +110,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Error::Rejected(rejection) => {
-                matches!(rejection.code, "instance_backlog_full" | "rate_limited")
+                matches!(
+                    rejection.code,
+                    "instance_backlog_full" | "rate_limited" | "quota_exceeded"
+                )
             }
             Error::Log(error) => error.is_retryable(),
             Error::Busy | Error::TimedOut => true,

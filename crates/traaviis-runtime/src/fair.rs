@@ -10,12 +10,12 @@ use std::{
     hash::Hash,
 };
 
-use crate::hasher::FixedHasher;
+use crate::hasher::SeededHasher;
 
 /// Queues of several tenants that are served in turn.
 #[derive(Debug)]
 pub(crate) struct FairQueue<K, T> {
-    tenants: HashMap<K, Tenant<T>, FixedHasher>,
+    tenants: HashMap<K, Tenant<T>, SeededHasher>,
     /// Tenants with something waiting; the first is being served.
     turns: VecDeque<K>,
     quantum: u64,

@@ -80,8 +80,8 @@ pub(crate) struct Inner {
     pub(crate) upkeep: Mutex<Upkeep>,
     /// Nothing new is begun any more.
     ending: AtomicBool,
-    /// Ends the thread that looks after the log, with the handle.
-    _upkeep_ends: Sender<()>,
+    /// End the threads that look after the log and the clock, with the handle.
+    _ends: Vec<Sender<()>>,
     /// One checkpoint at a time.
     checkpointing: Mutex<()>,
     /// Set once it is followed.
@@ -95,7 +95,7 @@ impl Inner {
         correlations: Arc<Correlations>,
         forgets: Arc<AtomicBool>,
         definitions: Arc<Stored>,
-        upkeep_ends: Sender<()>,
+        ends: Vec<Sender<()>>,
     ) -> Inner {
         Inner {
             shards,
@@ -105,7 +105,7 @@ impl Inner {
             definitions,
             upkeep: Mutex::default(),
             ending: AtomicBool::new(false),
-            _upkeep_ends: upkeep_ends,
+            _ends: ends,
             checkpointing: Mutex::new(()),
             tree: OnceLock::new(),
         }
@@ -157,6 +157,11 @@ impl Inner {
     /// Waits for one answer of a shard.
     pub(crate) fn answer<T>(&self, answers: &Receiver<T>) -> Result<T, Error> {
         answers.recv_timeout(ANSWER_MAX).map_err(waited)
+    }
+
+    /// Returns all shards.
+    pub(crate) fn shards(&self) -> &[Shard] {
+        &self.shards
     }
 
     fn shard(&self, key: &Key) -> &Shard {
@@ -258,7 +263,7 @@ impl Handle {
         let id = id.unwrap_or_else(|| inner.shared.ports.ids.instance_id());
         if named && inner.forgets.load(Ordering::SeqCst) && self.is_forgotten(ctx, id) {
             let message = format!("instance `{id}` exists and has ended");
-            reply(Err(Error::rejected("instance_exists", message, Value::Null)));
+            reply(Err(Error::rejected("already_exists", message, Value::Null)));
             return id;
         }
         let handle = self.clone();
@@ -754,6 +759,7 @@ fn refuse(message: Message, error: Error) {
         | Message::Attend { .. }
         | Message::Ended { .. }
         | Message::Committed(_)
+        | Message::ClockJumped { .. }
         | Message::Retire { .. }
         | Message::Retired { .. }
         | Message::Collect(_)

@@ -16,7 +16,7 @@ use traaviis_model::TenantId;
 
 use crate::{
     fair::FairQueue,
-    hasher::FixedHasher,
+    hasher::SeededHasher,
     limits::{INBOX_MAX, INBOX_TENANT_MIN, TURN},
     owner::Message,
 };
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     all: AtomicUsize,
-    tenants: RwLock<HashMap<TenantId, Arc<AtomicUsize>, FixedHasher>>,
+    tenants: RwLock<HashMap<TenantId, Arc<AtomicUsize>, SeededHasher>>,
 }
 
 /// One place; free again when it is dropped.

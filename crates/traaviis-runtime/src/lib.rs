@@ -5,15 +5,15 @@
 //! replaced, and requests are performed; their outcomes come back as inputs.
 //!
 //! Reading order: [`owner`] (the state machine, without threads), [`recovery`] and [`checkpoint`]
-//! (what a restart reads), [`index`] (what lists are made of), [`tree`] (what people read),
-//! [`runtime`] (threads around owners), [`handle`] (what callers use).
+//! (what a restart reads), [`clock`] (what time it is), [`index`] (what lists are made of),
+//! [`tree`] (what people read), [`runtime`] (threads around owners), [`handle`] (what callers use).
 //!
 //! Invariants: nothing a caller was told can be lost; steps of one instance never overlap; another
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
 pub mod broadcast;
 pub mod checkpoint;
-mod clock;
+pub mod clock;
 pub mod correlation;
 pub mod error;
 mod fair;

@@ -93,3 +93,8 @@ pub const ARCHIVE_BATCH_BYTES_MAX: usize = 64 << 20;
 pub const EXPIRED_MAX: usize = 10_000;
 /// Instances that are due and cannot leave the log yet; more are found by the next process.
 pub const POSTPONED_MAX: usize = 10_000;
+/// How far the wall clock must move, apart from the time that passes, to have jumped: less is what
+/// time services do every day.
+pub const CLOCK_JUMP_MIN: Span = Span::secs(60);
+/// Time between two looks at the wall clock.
+pub const CLOCK_LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -17,15 +17,18 @@ mod broadcast;
 mod emitting;
 mod family;
 mod gated;
+mod jumping;
 mod mailbox;
 mod message;
 mod pace;
 mod permit;
 mod questions;
+mod quota;
 mod reopening;
 mod retiring;
 mod slots;
 mod starting;
+mod undone;
 mod upgrading;
 
 use std::{
@@ -43,7 +46,10 @@ use traaviis_model::{
     Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
     definition::Retention,
-    limits::{EVENT_ID_WINDOW, MAILBOX_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
+    limits::{
+        EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
+        RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
+    },
     record::Status,
 };
 use traaviis_ports::{
@@ -51,7 +57,7 @@ use traaviis_ports::{
     planted::{self, Bug},
 };
 
-pub use crate::hasher::FixedHasher;
+pub use crate::hasher::SeededHasher;
 use crate::{
     correlation::{Correlations, Unique},
     error::Error,
@@ -66,6 +72,7 @@ pub use between::{NoPost, Post};
 pub use emitting::Outgoing;
 pub use family::Relation;
 pub use gated::SharedGates;
+use jumping::{Unrecorded, Waits};
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
 pub use message::{
@@ -73,6 +80,8 @@ pub use message::{
     Upgrade,
 };
 use pace::Pace;
+use quota::Quota;
+pub use quota::Quotas;
 pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -101,6 +110,12 @@ pub struct Settings {
     pub slots: usize,
     /// Steps of one instance in a second; none means any number.
     pub steps_per_second: Option<u32>,
+    /// Events that a tenant's callers may send in a second; none means any number.
+    pub events_per_second: Option<u32>,
+    /// Instances that a tenant may have open; none means any number.
+    pub open_max: Option<usize>,
+    /// What tenants have of both.
+    pub quotas: Arc<Quotas>,
     /// Ended instances to remember.
     pub finished_max: usize,
     /// Gates of the process.
@@ -126,6 +141,9 @@ impl Default for Settings {
         Settings {
             slots: RUNNING_EFFECTS_MAX,
             steps_per_second: Some(STEPS_PER_SECOND_MAX),
+            events_per_second: Some(EVENTS_PER_SECOND_MAX),
+            open_max: Some(OPEN_INSTANCES_MAX),
+            quotas: Arc::default(),
             finished_max: FINISHED_SUMMARIES_MAX,
             gates: Arc::default(),
             correlations: Arc::default(),
@@ -148,6 +166,8 @@ struct Instance {
     event_ids: Option<Box<EventIds>>,
     /// Its entry in the timer index.
     armed: Option<Timestamp>,
+    /// Timers that were open when time followed the wall clock.
+    waits: Option<Box<Waits>>,
     /// An append is on its way, or a full disk is waited for.
     hold: Hold,
     pace: Pace,
@@ -178,6 +198,7 @@ enum Commitment {
     Step(Box<Pending>),
     Start(Box<Begun>),
     Definition(TenantId, DefinitionHash),
+    Jump(InstanceId, Unrecorded),
 }
 
 /// What is shared by the instances of one tenant.
@@ -185,19 +206,20 @@ struct Tenant {
     /// The engine in the tenant: acts for committed records.
     ctx: TenantCtx,
     slots: Slots,
+    quota: Arc<Quota>,
 }
 
 /// The owner.
 pub struct Owner {
     settings: Settings,
-    instances: HashMap<Key, Box<Instance>, FixedHasher>,
-    tenants: HashMap<TenantId, Tenant, FixedHasher>,
-    faults: HashMap<Key, Fault, FixedHasher>,
-    finished: HashMap<Key, Arc<Summary>, FixedHasher>,
+    instances: HashMap<Key, Box<Instance>, SeededHasher>,
+    tenants: HashMap<TenantId, Tenant, SeededHasher>,
+    faults: HashMap<Key, Fault, SeededHasher>,
+    finished: HashMap<Key, Arc<Summary>, SeededHasher>,
     finished_order: VecDeque<Key>,
     definitions: starting::Definitions,
-    starting: HashMap<Key, Vec<Start>, FixedHasher>,
-    commits: HashMap<u64, Commitment, FixedHasher>,
+    starting: HashMap<Key, Vec<Start>, SeededHasher>,
+    commits: HashMap<u64, Commitment, SeededHasher>,
     token: u64,
     /// Earliest timer of each instance.
     timers: BTreeSet<(Timestamp, Key)>,
@@ -206,13 +228,17 @@ pub struct Owner {
     /// Instances that are over their pace and have more to do.
     paced: BTreeSet<(Timestamp, Key)>,
     /// Children whose start waits for space.
-    unborn: HashMap<Key, Start, FixedHasher>,
+    unborn: HashMap<Key, Start, SeededHasher>,
+    /// Jumps of the clock whose record waits for space.
+    unrecorded: HashMap<Key, Unrecorded, SeededHasher>,
+    /// Jumps since the last time that nothing was on its way to the log: when, and how far.
+    jumps: Vec<(Timestamp, Span)>,
     /// What was emitted here and is not heard by all yet; sent again by the next process.
     emissions: BTreeMap<(Key, Seq), Outgoing>,
     /// Who waits for an instance to come somewhere.
-    awaiting: HashMap<Key, Vec<awaiting::Awaiting>, FixedHasher>,
+    awaiting: HashMap<Key, Vec<awaiting::Awaiting>, SeededHasher>,
     /// Who is told when an instance ends.
-    attending: HashMap<Key, BTreeSet<InstanceId>, FixedHasher>,
+    attending: HashMap<Key, BTreeSet<InstanceId>, SeededHasher>,
     /// Instances that leave the log, or have just left it, and since when.
     retired: BTreeMap<Key, Timestamp>,
     /// Instances that may take a step now.
@@ -243,6 +269,8 @@ impl Owner {
             full: BTreeSet::new(),
             paced: BTreeSet::new(),
             unborn: HashMap::default(),
+            unrecorded: HashMap::default(),
+            jumps: Vec::new(),
             emissions: BTreeMap::new(),
             awaiting: HashMap::default(),
             attending: HashMap::default(),
@@ -274,7 +302,7 @@ impl Owner {
         self.instances.reserve(part.instances.len());
         for (ctx, snapshot, event_ids) in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
-            self.tenant(&ctx);
+            self.tenant(&ctx).quota.found();
             self.settings.gates.restore(&snapshot);
             if let Some(key) = &snapshot.correlation {
                 // What the log holds is true, even two open instances of one key.
@@ -306,7 +334,9 @@ impl Owner {
         for outgoing in mem::take(&mut self.emissions).into_values() {
             self.send_emission(outgoing);
         }
-        self.freed.extend(self.tenants.keys());
+        let mut tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        tenants.sort_unstable();
+        self.freed.extend(tenants);
         self.tick(now, outbox);
     }
 
@@ -395,6 +425,13 @@ impl Owner {
                     self.committed(token, commit, now, outbox);
                 }
             }
+            Message::ClockJumped { jump, stream, done } => {
+                if self.dead.is_none() {
+                    self.clock_jumped(jump, stream, now, outbox);
+                }
+                // Dropped, it says that all has been done.
+                drop(done);
+            }
             Message::Retire { ended, reply } => {
                 // Whoever asked may have given up, and then archives nothing.
                 let _ = reply.send((self.retire(&ended, now), ended));
@@ -432,6 +469,7 @@ impl Owner {
             if let Some(start) = self.unborn.remove(&key) {
                 self.start(start, now, outbox);
             }
+            self.record_again(key, now, outbox);
         }
         while let Some((at, key)) = self.paced.first().copied()
             && at <= now
@@ -528,7 +566,7 @@ impl Owner {
         let Some(ctx) = origin.ctx() else { return };
         let key = Key { tenant: ctx.tenant(), id };
         let per_second = self.pace_limit();
-        let Some(instance) = self.instances.get_mut(&key) else {
+        let Some(instance) = self.instances.get(&key) else {
             return origin.answer(Err(self.why_not_open(key)));
         };
         let Some(machine) = &instance.machine else {
@@ -537,6 +575,10 @@ impl Owner {
         if let Some(error) = permit::refusal(ctx, &command, machine) {
             return origin.answer(Err(error));
         }
+        if let Err(error) = self.admit_event(key, &command, &origin, now) {
+            return origin.answer(Err(error));
+        }
+        let Some(instance) = self.instances.get_mut(&key) else { return };
         if let Hold::Full(until) = instance.hold
             && matches!(origin, Origin::Caller(..))
         {
@@ -712,6 +754,7 @@ impl Owner {
         let by = job.origin.ctx();
         let actor = by.map_or(&self.engine, TenantCtx::actor).clone();
         let causation = by.and_then(TenantCtx::cause).cloned();
+        let correlation = by.and_then(TenantCtx::correlation).cloned();
         let mut start_slots = 0;
         if let Some(it) = self.tenants.get_mut(&tenant) {
             if matches!(job.input, Input::Starting { .. }) {
@@ -722,7 +765,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation, is_recorded: false }
+        StepContext { now, start_slots, actor, causation, correlation, is_recorded: false }
     }
 
     fn append(
@@ -765,6 +808,9 @@ impl Owner {
         if let Commitment::Definition(tenant, hash) = commitment {
             return self.definition_committed(tenant, hash, commit, now, outbox);
         }
+        if let Commitment::Jump(stream, unrecorded) = commitment {
+            return self.jump_committed(stream, unrecorded, commit, now, outbox);
+        }
         match (commit, commitment) {
             (Ok(position), Commitment::Step(pending)) => {
                 self.apply(*pending, position, now, outbox);
@@ -788,11 +834,17 @@ impl Owner {
             ) => {
                 self.unbegin(*begun, error, now, outbox);
             }
+            // A caller has chosen an id that something else in the log has.
+            (Err(error @ LogError::SeqMismatch { first: 1, .. }), Commitment::Start(begun))
+                if !begun.reopened =>
+            {
+                self.unbegin(*begun, error, now, outbox);
+            }
             (Err(error), commitment) => {
                 self.commits.insert(token, commitment);
                 self.die(error, outbox);
             }
-            (Ok(_), Commitment::Definition(..)) => {}
+            (Ok(_), Commitment::Definition(..) | Commitment::Jump(..)) => {}
         }
     }
 
@@ -808,7 +860,7 @@ impl Owner {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
-        instance.snapshot = Arc::clone(&snapshot);
+        let before = mem::replace(&mut instance.snapshot, Arc::clone(&snapshot));
         if instance
             .machine
             .as_ref()
@@ -821,6 +873,10 @@ impl Owner {
         }
         for record in &*records {
             EventIds::note(&mut instance.event_ids, record);
+        }
+        if !self.jumps.is_empty() {
+            let known: Vec<Text> = before.timers.iter().map(|it| it.id.clone()).collect();
+            self.catch_up_timers(key, &known);
         }
         self.tell_waiting(key, &records, &snapshot);
         if snapshot.status.is_finished() {
@@ -893,107 +949,15 @@ impl Owner {
         }
     }
 
-    /// Undoes a step that found no space: callers learn it, everything else waits and comes again.
-    fn put_back(&mut self, pending: Pending, now: Timestamp) {
-        let Pending { key, requests, origin, again, .. } = pending;
-        self.release(key.tenant, &requests);
-        // A timer stands in the snapshot and comes again by itself.
-        let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
-        let again = match again {
-            Some(input) => Some(Job { input, origin, if_seq: None }),
-            None => {
-                origin.answer(Err(Error::Log(LogError::Full)));
-                None
-            }
-        };
-        let Some(instance) = self.instances.get_mut(&key) else { return };
-        let mut callers = Vec::new();
-        if let Some(mailbox) = &mut instance.mailbox {
-            callers = mailbox.take_callers();
-        }
-        if let Some(job) = again {
-            if matches!(job.input, Input::Starting { .. })
-                && let Some(it) = self.tenants.get_mut(&key.tenant)
-            {
-                it.slots.promise();
-            }
-            instance.mailbox.get_or_insert_default().push_front(job);
-        }
-        instance.mailbox = instance.mailbox.take().filter(|it| it.len() > 0);
-        if instance.mailbox.is_none() && instance.due_timer(now, None).is_none() {
-            // Nothing of ours waits, so the next caller may find out about the disk.
-            instance.hold = Hold::Idle;
-            self.ready.push_back(key);
-        } else {
-            let until = now.plus(FULL_RETRY);
-            instance.hold = Hold::Full(until);
-            self.full.insert((until, key));
-        }
-        for job in callers {
-            job.answer(Err(Error::Log(LogError::Full)));
-        }
-    }
-
-    /// Undoes a step whose records the log does not take: a caller learns it; an input of the
-    /// instance's own is kept in an incident.
-    fn refused(&mut self, pending: Pending, why: &str, now: Timestamp, outbox: &mut dyn Outbox) {
-        let is_told = !matches!(pending.origin, Origin::Emission(..) | Origin::Runtime);
-        if pending.again.is_none() && !is_told {
-            // Even the incident was refused; there is no third try.
-            return self.set_aside(pending, why);
-        }
-        let Pending { key, requests, origin, again, .. } = pending;
-        self.release(key.tenant, &requests);
-        origin.answer(Err(Error::Log(LogError::Refused(why.into()))));
-        let Some(instance) = self.instances.get_mut(&key) else { return };
-        instance.hold = Hold::Idle;
-        self.ready.push_back(key);
-        let again = again.filter(|_| !is_told);
-        let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
-        let snapshot = Arc::clone(&instance.snapshot);
-        let actor = self.engine.clone();
-        let context =
-            StepContext { now, start_slots: 0, actor, causation: None, is_recorded: false };
-        if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
-            self.offer(key, step, Origin::Runtime, None, outbox);
-        }
-    }
-
-    /// Stops for ever: nobody is told anything that is not durable.
-    fn die(&mut self, error: LogError, outbox: &mut dyn Outbox) {
-        if self.dead.is_some() {
-            return;
-        }
-        self.dead = Some(error.clone());
-        let failed = || Error::Log(error.clone());
-        for commitment in mem::take(&mut self.commits).into_values() {
-            match commitment {
-                Commitment::Step(pending) => pending.origin.answer(Err(failed())),
-                Commitment::Start(begun) => (begun.reply)(Err(failed())),
-                Commitment::Definition(..) => {}
-            }
-        }
-        for instance in self.instances.values_mut() {
-            for job in instance.mailbox.take().map(|mut it| it.take_callers()).unwrap_or_default() {
-                job.answer(Err(failed()));
-            }
-        }
-        for start in mem::take(&mut self.starting).into_values().flatten() {
-            (start.reply)(Err(failed()));
-        }
-        for waiting in self.definitions.take_waiting() {
-            waiting.refuse(failed());
-        }
-        outbox.fatal(&error);
-    }
-
     // --- Instances --------------------------------------------------------------------------
 
     fn tenant(&mut self, ctx: &TenantCtx) -> &mut Tenant {
-        let slots = self.settings.slots;
-        self.tenants
-            .entry(ctx.tenant())
-            .or_insert_with(|| Tenant { ctx: ctx.as_engine(), slots: Slots::new(slots) })
+        let Settings { slots, quotas, .. } = &self.settings;
+        self.tenants.entry(ctx.tenant()).or_insert_with(|| Tenant {
+            ctx: ctx.as_engine(),
+            slots: Slots::new(*slots),
+            quota: quotas.of(ctx.tenant()),
+        })
     }
 
     fn open(
@@ -1005,9 +969,10 @@ impl Owner {
         let key = Key::of(&snapshot);
         let hold = Hold::Idle;
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
-        let (mailbox, armed, pace) = (None, None, Pace::rested());
-        let instance = Instance { snapshot, machine, mailbox, event_ids, armed, hold, pace };
+        let (mailbox, armed, waits, pace) = (None, None, None, Pace::rested());
+        let instance = Instance { snapshot, machine, mailbox, event_ids, armed, waits, hold, pace };
         self.instances.insert(key, Box::new(instance));
+        self.catch_up_timers(key, &[]);
         self.arm(key, Timestamp(i64::MIN));
     }
 
@@ -1016,7 +981,7 @@ impl Owner {
     fn arm(&mut self, key: Key, floor: Timestamp) {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let runs = instance.machine.is_some();
-        let due = instance.snapshot.next_due().filter(|_| runs).map(|due| due.max(floor));
+        let due = instance.next_timer().filter(|_| runs).map(|(due, _)| due.max(floor));
         if instance.armed == due {
             return;
         }
@@ -1031,6 +996,7 @@ impl Owner {
     /// Takes an ended instance out of memory and keeps it in short.
     fn finish(&mut self, key: Key, snapshot: &Snapshot) {
         let Some(instance) = self.instances.remove(&key) else { return };
+        self.dismiss(key);
         instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         if let Some(armed) = instance.armed {
             self.timers.remove(&(armed, key));
@@ -1041,23 +1007,6 @@ impl Owner {
         self.remember(Arc::new(Summary::of(snapshot)));
         self.tell_family(key, snapshot);
         self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
-    }
-
-    /// Takes an instance out of memory whose history the log does not continue.
-    fn set_aside(&mut self, pending: Pending, why: &str) {
-        let Pending { key, requests, origin, .. } = pending;
-        self.release(key.tenant, &requests);
-        let Some(instance) = self.instances.remove(&key) else { return };
-        self.awaiting.remove(&key);
-        instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
-        if let Some(armed) = instance.armed {
-            self.timers.remove(&(armed, key));
-        }
-        let seq = instance.snapshot.seq;
-        let fault = Fault { tenant: key.tenant, id: key.id, seq, message: why.into() };
-        origin.answer(Err(fault.to_error()));
-        self.close_mailbox(key, instance.mailbox, &|| fault.to_error());
-        self.faults.insert(key, fault);
     }
 
     /// Answers everything that waits for an instance that takes nothing more.
@@ -1130,13 +1079,18 @@ impl Instance {
     }
 
     fn due_timer(&self, now: Timestamp, tried: Option<&Text>) -> Option<Job> {
-        let timer = self.snapshot.next_timer().filter(|it| it.due <= now)?;
+        let (_, timer) = self.next_timer().filter(|(due, _)| *due <= now)?;
         // The engine left it where it is.
         if tried == Some(&timer.id) {
             return None;
         }
         Some(Job::runtime(Input::Timer { timer: timer.id.clone() }))
     }
+}
+
+/// Returns what a map holds in the order of its keys: whatever can be seen follows no other.
+fn in_order<K: Ord, V>(map: HashMap<K, V, SeededHasher>) -> BTreeMap<K, V> {
+    map.into_iter().collect()
 }
 
 fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Append {

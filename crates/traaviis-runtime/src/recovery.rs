@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     index::catchup::Catchup,
     limits::INTERNED_MAX,
-    owner::{FixedHasher, Key, Outgoing},
+    owner::{Key, Outgoing, SeededHasher},
     summary::Summary,
     unheard::Unheard,
 };
@@ -102,17 +102,17 @@ pub struct Part {
 
 /// Everything that the log says.
 pub struct Recovery {
-    instances: HashMap<Key, (Snapshot, Option<Box<EventIds>>), FixedHasher>,
-    finished: HashMap<Key, Arc<Summary>, FixedHasher>,
+    instances: HashMap<Key, (Snapshot, Option<Box<EventIds>>), SeededHasher>,
+    finished: HashMap<Key, Arc<Summary>, SeededHasher>,
     finished_order: VecDeque<Key>,
     finished_max: usize,
     forgets: bool,
-    definitions: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
-    machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
-    faults: HashMap<Key, Fault, FixedHasher>,
+    definitions: HashMap<(TenantId, DefinitionHash), Value, SeededHasher>,
+    machines: HashMap<DefinitionHash, Arc<Machine>, SeededHasher>,
+    faults: HashMap<Key, Fault, SeededHasher>,
     unheard: Unheard,
-    contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
-    texts: HashSet<Text, FixedHasher>,
+    contexts: HashMap<TenantId, TenantCtx, SeededHasher>,
+    texts: HashSet<Text, SeededHasher>,
     report: RecoveryReport,
 }
 
@@ -260,7 +260,10 @@ impl Recovery {
             let (tenant, id) = (outgoing.tenant, outgoing.emission.publisher);
             parts[shard(&Key { tenant, id })].emissions.push(outgoing);
         }
-        for (key, (snapshot, event_ids)) in self.instances.drain() {
+        // In order: of a business key that several hold, the last one is found by it.
+        let mut instances: Vec<_> = self.instances.drain().collect();
+        instances.sort_unstable_by_key(|(key, _)| *key);
+        for (key, (snapshot, event_ids)) in instances {
             let ctx = context(&mut self.contexts, &snapshot);
             parts[shard(&key)].instances.push((ctx, snapshot, event_ids));
         }
@@ -339,7 +342,7 @@ impl Recovery {
         let open = self.instances.iter().map(|(key, (it, _))| (*key, it.seq));
         let ended = self.finished.iter().map(|(key, it)| (*key, it.seq));
         let known: Vec<(Key, Seq)> = open.chain(ended).collect();
-        let mut held: HashMap<Key, Seq, FixedHasher> =
+        let mut held: HashMap<Key, Seq, SeededHasher> =
             known.iter().map(|(key, _)| (*key, 0)).collect();
         log.scan(0, &mut |line| {
             let Ok(line) = peek_line(line.bytes) else { return };
@@ -486,7 +489,7 @@ impl Recovery {
 
     /// Compiles the definitions of the open instances.
     fn compile(&mut self) {
-        let names: HashSet<(TenantId, DefinitionHash), FixedHasher> =
+        let names: HashSet<(TenantId, DefinitionHash), SeededHasher> =
             self.snapshots().map(|it| (it.tenant_id, it.definition_hash)).collect();
         for name in names {
             if let Some(machine) = self.definitions.get(&name).and_then(compile) {
@@ -569,7 +572,7 @@ pub fn faults(
 
 /// Returns the context in which the scheduler acts for an instance.
 fn context(
-    contexts: &mut HashMap<TenantId, TenantCtx, FixedHasher>,
+    contexts: &mut HashMap<TenantId, TenantCtx, SeededHasher>,
     snapshot: &Snapshot,
 ) -> TenantCtx {
     contexts

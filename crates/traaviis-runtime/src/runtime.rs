@@ -19,7 +19,9 @@ use std::{
 
 use traaviis_model::{
     Call, CallId, InstanceId, Span, TenantCtx, TenantId, Timestamp,
-    limits::{RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX},
+    limits::{
+        EVENTS_PER_SECOND_MAX, OPEN_INSTANCES_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
+    },
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
@@ -27,7 +29,7 @@ use traaviis_ports::{
 };
 
 use crate::{
-    clock,
+    clock::{self, OnClockJump, Steady},
     correlation::Correlations,
     error::Error,
     handle::{Handle, Inner},
@@ -91,6 +93,10 @@ pub struct Options {
     pub slots: usize,
     /// Steps of one instance in a second; none means any number.
     pub steps_per_second: Option<u32>,
+    /// Events that a tenant's callers may send in a second; none means any number.
+    pub events_per_second: Option<u32>,
+    /// Instances that a tenant may have open; none means any number.
+    pub open_max: Option<usize>,
     /// Ended instances remembered in memory; with an index `FINISHED_INDEXED_MAX` at most.
     pub finished_max: usize,
     /// Bytes appended between two checkpoints.
@@ -107,6 +113,8 @@ pub struct Options {
     pub tree: Option<TreeOptions>,
     /// What children run.
     pub library: Arc<dyn Library>,
+    /// Told of every jump of the wall clock.
+    pub on_clock_jump: OnClockJump,
     /// Told once when the log failed; the process should end with code 70.
     pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
@@ -118,6 +126,8 @@ impl Default for Options {
             work: Work::All,
             slots: RUNNING_EFFECTS_MAX,
             steps_per_second: Some(STEPS_PER_SECOND_MAX),
+            events_per_second: Some(EVENTS_PER_SECOND_MAX),
+            open_max: Some(OPEN_INSTANCES_MAX),
             finished_max: FINISHED_SUMMARIES_MAX,
             checkpoint_bytes: CHECKPOINT_BYTES,
             damaged: Vec::new(),
@@ -126,6 +136,7 @@ impl Default for Options {
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
+            on_clock_jump: Arc::new(|_| ()),
             on_fatal: Arc::new(|_| ()),
         }
     }
@@ -165,8 +176,9 @@ impl Runtime {
             options.index.as_deref(),
         )?;
         let clock_behind = Span(recovery.last_commit().since(ports.clock.now()).0.max(0));
-        let clock = clock::not_before(Arc::clone(&ports.clock), recovery.last_commit());
-        let ports = Ports { clock, ..ports };
+        let steady = Steady::not_before(Arc::clone(&ports.clock), recovery.last_commit());
+        let steady = Arc::new(steady);
+        let ports = Ports { clock: Arc::clone(&steady) as Arc<dyn Clock>, ..ports };
         let forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let correlations = Arc::new(Correlations::default());
         let queues: Vec<(Sender<Signal>, Receiver<Signal>)> =
@@ -190,6 +202,9 @@ impl Runtime {
         let settings = Settings {
             slots: (options.slots / count).max(1),
             steps_per_second: options.steps_per_second,
+            events_per_second: options.events_per_second,
+            open_max: options.open_max,
+            quotas: Arc::default(),
             finished_max: (finished_max / count).max(1),
             gates: Arc::default(),
             correlations: Arc::clone(&correlations),
@@ -221,14 +236,18 @@ impl Runtime {
             shards.push(start_shard(number, owner, queue, &shared, (options.work, reached))?);
         }
         let definitions = settings.definitions;
-        let (upkeep_ends, upkeep_ended) = channel();
-        let inner =
-            Inner::new(shards, shared, correlations, forgets, definitions, upkeep_ends).into();
+        let ((upkeep_ends, upkeep_ended), (clock_ends, clock_ended)) = (channel(), channel());
+        let ends = vec![upkeep_ends, clock_ends];
+        let inner = Arc::new(Inner::new(shards, shared, correlations, forgets, definitions, ends));
         start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
         if let Some(tree) = options.tree {
             inner.follow(tree)?;
         }
         upkeep::start(upkeep_ended, Arc::downgrade(&inner))?;
+        if options.work == Work::All {
+            let tell = Arc::clone(&options.on_clock_jump);
+            clock::start(clock_ended, steady, tell, &inner)?;
+        }
         Ok((Handle::new(inner), report))
     }
 }

@@ -12,10 +12,10 @@ use std::{
 use traaviis_engine::Machine;
 use traaviis_model::{InstanceId, TenantId, Text};
 
-use crate::owner::{FixedHasher, Key};
+use crate::owner::{Key, SeededHasher};
 
 /// Subscribers of one event name.
-type ByEvent = HashMap<(TenantId, Text), BTreeSet<InstanceId>, FixedHasher>;
+type ByEvent = HashMap<(TenantId, Text), BTreeSet<InstanceId>, SeededHasher>;
 
 /// All subscribers of a process.
 #[derive(Debug, Default)]

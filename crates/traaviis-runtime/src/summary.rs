@@ -36,6 +36,9 @@ pub struct Summary {
     /// Business key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<Text>,
+    /// Request or root that it belongs to; absent when that is itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
     /// Words that it is found by.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<Text>,
@@ -85,6 +88,7 @@ impl Summary {
             output,
             error,
             correlation: snapshot.correlation.clone(),
+            correlation_id: snapshot.correlation_id.clone(),
             tags: snapshot.tags.clone(),
             created_by: snapshot.created_by.clone(),
             parent_id: snapshot.lineage.as_ref().map(|it| it.parent_id),

@@ -16,13 +16,13 @@ use traaviis_model::{
     Body, Emission, Header, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, Value,
 };
 
-use crate::owner::{FixedHasher, Key, Outgoing};
+use crate::owner::{Key, Outgoing, SeededHasher};
 
 /// Emissions, while the log is read.
 #[derive(Default)]
 pub(crate) struct Unheard {
     /// Events to which a definition of the tenant subscribes; others concern nobody.
-    names: HashSet<(TenantId, Text), FixedHasher>,
+    names: HashSet<(TenantId, Text), SeededHasher>,
     emissions: BTreeMap<(Key, Seq), Unsent>,
 }
 
@@ -111,7 +111,7 @@ impl Unheard {
             return Vec::new();
         }
         type Subscriber = (InstanceId, Timestamp);
-        let mut subscribers: HashMap<(TenantId, &Text), Vec<Subscriber>, FixedHasher> =
+        let mut subscribers: HashMap<(TenantId, &Text), Vec<Subscriber>, SeededHasher> =
             HashMap::default();
         for (snapshot, machine) in open {
             for event in machine.hears() {
@@ -121,7 +121,7 @@ impl Unheard {
         }
         // Who has recorded what came of one is done with all that its publisher emitted before it,
         // also where it took nothing and recorded nothing.
-        let mut heard_to: HashMap<(Key, InstanceId), Seq, FixedHasher> = HashMap::default();
+        let mut heard_to: HashMap<(Key, InstanceId), Seq, SeededHasher> = HashMap::default();
         for ((publisher, seq), unsent) in &emissions {
             heard_to.extend(unsent.heard.iter().map(|by| ((*publisher, *by), *seq)));
         }
@@ -164,6 +164,7 @@ mod tests {
                 event: "news".into(),
                 data: Value::Null,
                 subject: None,
+                correlation_id: None,
             };
             let left = BTreeSet::from([id(1), id(2)]);
             unheard.put(Outgoing { tenant, emission: emission.into(), left });

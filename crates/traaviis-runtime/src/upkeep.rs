@@ -36,7 +36,7 @@ use crate::{
         ARCHIVE_BATCH_BYTES_MAX, ARCHIVE_BATCH_MAX, COMPACT_EVERY, EXPIRED_MAX, POSTPONED_MAX,
         UPKEEP_EVERY,
     },
-    owner::{FixedHasher, Key, Leave, Stored},
+    owner::{Key, Leave, SeededHasher, Stored},
     summary::Summary,
 };
 
@@ -328,8 +328,8 @@ impl Inner {
         due: &[Due],
         archive: &dyn Archive,
         pace: &Pace,
-    ) -> Result<HashMap<Key, Collected, FixedHasher>, Error> {
-        let mut found: HashMap<Key, Collected, FixedHasher> = HashMap::default();
+    ) -> Result<HashMap<Key, Collected, SeededHasher>, Error> {
+        let mut found: HashMap<Key, Collected, SeededHasher> = HashMap::default();
         let mut from = Position::MAX;
         let mut open = 0;
         for it in due {
@@ -379,10 +379,11 @@ impl Inner {
 
     /// Asks the owners to let go; returns those that may leave.
     fn ask_owners(&self, state: &mut Upkeep, due: Vec<Due>) -> Result<Vec<Due>, Error> {
-        let mut by_key: HashMap<Key, Due, FixedHasher> = HashMap::default();
+        let mut by_key: HashMap<Key, Due, SeededHasher> = HashMap::default();
         // An instance that went on may have ended more than once; the last time counts.
         due.into_iter().for_each(|it| drop(by_key.insert(it.key, it)));
-        let ended: Vec<(Key, Seq)> = by_key.values().map(|it| (it.key, it.seq)).collect();
+        let mut ended: Vec<(Key, Seq)> = by_key.values().map(|it| (it.key, it.seq)).collect();
+        ended.sort_unstable();
         let mut leaving = Vec::new();
         let (reply, answers) = channel();
         let asked = self.tell_each(
@@ -432,7 +433,7 @@ impl Inner {
 /// Counts the instances that are due for the archive and not in it, without changing anything.
 pub fn due_count(log: &dyn LogStore, now: Timestamp) -> Result<u64, Error> {
     let definitions = Stored::default();
-    let mut due: HashMap<Key, Seq, FixedHasher> = HashMap::default();
+    let mut due: HashMap<Key, Seq, SeededHasher> = HashMap::default();
     log.scan(0, &mut |line| {
         definitions.learn(line.bytes);
         let Ok(name) = peek_line(line.bytes) else { return };

@@ -27,7 +27,7 @@ pub const INDEX_DIR: &str = "index";
 /// Name of the database.
 pub const INDEX_FILE: &str = "index.sqlite";
 /// Version of the tables; another one is made again.
-const SCHEMA: i32 = 3;
+const SCHEMA: i32 = 4;
 /// KiB of pages that the writer keeps; most of the index's memory.
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// KiB of pages that a reader keeps.
@@ -41,13 +41,15 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
     correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
-    parent, tags, created_by) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+    parent, tags, created_by, correlation_id, waits) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+    ?20) \
     ON CONFLICT (tenant, id) DO UPDATE SET workflow = excluded.workflow, \
     version = excluded.version, status = excluded.status, state = excluded.state, \
     correlation = excluded.correlation, asks = excluded.asks, seq = excluded.seq, \
     updated_at = excluded.updated_at, finished_at = excluded.finished_at, due = excluded.due, \
-    first = COALESCE(excluded.first, first), last = excluded.last, tags = excluded.tags \
+    first = COALESCE(excluded.first, first), last = excluded.last, tags = excluded.tags, \
+    waits = excluded.waits \
     WHERE excluded.seq >= seq";
 const PUT_SNAPSHOT: &str = "INSERT INTO snapshots (tenant, id, seq, body) VALUES (?1, ?2, ?3, ?4) \
     ON CONFLICT (tenant, id) DO UPDATE SET seq = excluded.seq, body = excluded.body \
@@ -195,6 +197,8 @@ impl Index for SqliteIndex {
                         row.parent.as_ref().map(|it| it.0.as_bytes()),
                         query::tags_text(&row.tags),
                         row.created_by.as_deref(),
+                        row.correlation_id.as_deref(),
+                        row.waits,
                     ])?;
                     if let Some(body) = &row.snapshot {
                         put_snapshot.execute(params![tenant, id, row.seq as i64, body])?;

@@ -6,31 +6,46 @@ use traaviis_model::{InstanceId, Span, Timestamp};
 use traaviis_ports::{Clock, Ids};
 use uuid::Uuid;
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until it is moved, with a wall clock that can be set apart from it.
 #[derive(Debug)]
-pub struct SimClock(AtomicI64);
+pub struct SimClock {
+    passed: AtomicI64,
+    /// How far the wall clock is ahead.
+    ahead: AtomicI64,
+}
 
 impl SimClock {
     /// Makes a clock that shows `at`.
     pub fn new(at: Timestamp) -> SimClock {
-        SimClock(AtomicI64::new(at.0))
+        SimClock { passed: AtomicI64::new(at.0), ahead: AtomicI64::new(0) }
     }
 
     /// Moves the clock on and returns what it shows then.
     pub fn advance(&self, span: Span) -> Timestamp {
         debug_assert!(span.0 >= 0, "time goes forward");
-        Timestamp(self.0.fetch_add(span.0, Ordering::SeqCst) + span.0)
+        Timestamp(self.passed.fetch_add(span.0, Ordering::SeqCst) + span.0)
     }
 
     /// Moves the clock to `at`, unless it is there or past it.
     pub fn advance_to(&self, at: Timestamp) -> Timestamp {
-        Timestamp(self.0.fetch_max(at.0, Ordering::SeqCst).max(at.0))
+        Timestamp(self.passed.fetch_max(at.0, Ordering::SeqCst).max(at.0))
+    }
+}
+
+impl SimClock {
+    /// Sets the wall clock, forward or back.
+    pub fn set_wall(&self, by: Span) {
+        self.ahead.fetch_add(by.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.passed.load(Ordering::SeqCst))
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.now().plus(Span(self.ahead.load(Ordering::SeqCst)))
     }
 }
 

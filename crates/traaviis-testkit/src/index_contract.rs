@@ -22,6 +22,7 @@ pub fn row(ctx: &TenantCtx, number: u128, seq: u64, status: Status) -> Row {
         status,
         state: format!("s{seq}").into(),
         correlation: Some(format!("key-{}", number / 2).into()),
+        correlation_id: number.is_multiple_of(5).then(|| id(number - 4).to_string().into()),
         tags: [2, 3, 4]
             .iter()
             .filter(|it| number.is_multiple_of(**it))
@@ -30,6 +31,7 @@ pub fn row(ctx: &TenantCtx, number: u128, seq: u64, status: Status) -> Row {
         created_by: number.is_multiple_of(2).then(|| "user:mari".into()),
         parent: number.is_multiple_of(3).then(|| id(number - 1)),
         asks: status == Status::Incident,
+        waits: status == Status::Running && number.is_multiple_of(3),
         seq,
         created_at: Timestamp(1_000),
         updated_at: Timestamp(1_000 + seq as i64),
@@ -78,6 +80,13 @@ pub fn check(index: &dyn Index) {
     assert_eq!(list(odd), [9, 5, 1]);
     assert_eq!(list(Query { asks: true, ..all.clone() }), [10, 6, 2]);
     assert_eq!(list(Query { correlation: Some("key-2".into()), ..all.clone() }), [5, 4]);
+    let of = |number| Some(id(number).to_string().into());
+    assert_eq!(list(Query { correlation_id: of(1), ..all.clone() }), [5, 1], "a root, and its own");
+    assert_eq!(list(Query { correlation_id: of(5), ..all.clone() }), [] as [u128; 0]);
+    assert_eq!(
+        list(Query { correlation_id: Some("no id".into()), ..all.clone() }),
+        [] as [u128; 0]
+    );
     assert_eq!(list(Query { state: Some("s9".into()), ..all.clone() }), [] as [u128; 0]);
     assert_eq!(list(Query { version: Some("2.0.0".into()), ..all.clone() }), [] as [u128; 0]);
     let tagged = |tags: &[&str]| Query {

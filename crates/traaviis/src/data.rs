@@ -85,18 +85,40 @@ pub type OnCommit = Box<dyn Fn(Option<Failure>) + Send + Sync>;
 /// Opens the index of a data directory, if it has one.
 type OpenIndex = fn(&Path) -> Option<Arc<SqliteIndex>>;
 
+/// Whether instances and tenants are held to their pace and number.
+#[derive(Clone, Copy, Debug)]
+enum Quotas {
+    Kept,
+    /// To measure how much there could be.
+    None,
+}
+
+impl Quotas {
+    fn options(self) -> Options {
+        let options = Options::default();
+        match self {
+            Quotas::Kept => options,
+            Quotas::None => Options {
+                steps_per_second: None,
+                events_per_second: None,
+                open_max: None,
+                ..options
+            },
+        }
+    }
+}
+
 /// How a directory is opened.
 struct How {
     open_index: OpenIndex,
-    steps_per_second: Option<u32>,
+    quotas: Quotas,
     work: Work,
     tree: TreeMode,
 }
 
 impl Default for How {
     fn default() -> Self {
-        let steps_per_second = Options::default().steps_per_second;
-        How { open_index, steps_per_second, work: Work::All, tree: TreeMode::Off }
+        How { open_index, quotas: Quotas::Kept, work: Work::All, tree: TreeMode::Off }
     }
 }
 
@@ -129,7 +151,7 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        let how = How { steps_per_second: None, ..How::default() };
+        let how = How { quotas: Quotas::None, ..How::default() };
         Data::open_with(dir, connector, file, how)
     }
 
@@ -139,20 +161,20 @@ impl Data {
         connector: Arc<dyn Connector>,
         tree: TreeMode,
     ) -> Result<Data, Failure> {
-        let how = How { steps_per_second: None, tree, ..How::default() };
+        let how = How { quotas: Quotas::None, tree, ..How::default() };
         Data::open_with(dir, connector, None, how)
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        let how = How { open_index: |_| None, steps_per_second: None, ..How::default() };
+        let how = How { open_index: |_| None, quotas: Quotas::None, ..How::default() };
         Data::open_with(dir, connector, None, how)
     }
 
     /// Opens a directory to look after its log; no instance takes a step and no call goes out.
     pub fn open_for_upkeep(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
-        let how = How { steps_per_second: None, work: Work::Upkeep, ..How::default() };
+        let how = How { quotas: Quotas::None, work: Work::Upkeep, ..How::default() };
         Data::open_with(dir, Arc::new(NoCalls), None, how)
     }
 
@@ -165,7 +187,7 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { open_index, steps_per_second, work, tree }: How,
+        How { open_index, quotas, work, tree }: How,
     ) -> Result<Data, Failure> {
         let (log, found) = open_log(dir)?;
         let children =
@@ -176,25 +198,23 @@ impl Data {
         let index = open_index(dir);
         let failed = index.clone();
         let options = Options {
-            steps_per_second,
             work,
             index: index.map(|it| it as Arc<dyn Index>),
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
             tree: tree.options(dir),
+            on_clock_jump: Arc::new(clock::tell_jump),
             library: Arc::new(children),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
             shards: thread::available_parallelism().map_or(1, usize::from),
-            ..Options::default()
+            ..quotas.options()
         };
-        let clock = SystemClock::start();
-        clock::tell_jumps(clock);
         let ports = Ports {
             log: Arc::clone(&log) as Arc<dyn LogStore>,
-            clock: Arc::new(clock),
+            clock: Arc::new(SystemClock::start()),
             ids: Arc::new(RandomIds),
             connector,
         };
@@ -261,15 +281,16 @@ impl Data {
         self.handle.start_for(&self.ctx, machine, input, by).map_err(refused)
     }
 
-    /// Starts an instance that has more tags and labels than its workflow; it is durable when this
-    /// returns.
+    /// Starts an instance whose id a caller has chosen, or that has more tags and labels than its
+    /// workflow; it is durable when this returns.
     pub fn start_marked(
         &self,
         machine: &Arc<Machine>,
+        id: Option<InstanceId>,
         input: Value,
         marks: Marks,
     ) -> Result<Started, Failure> {
-        self.handle.start_marked(&self.ctx, machine, None, input, marks).map_err(refused)
+        self.handle.start_marked(&self.ctx, machine, id, input, marks).map_err(refused)
     }
 
     /// Starts an instance and tells its id when it is durable.
@@ -553,7 +574,6 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
     if let Some(why) = report.index_rebuilt {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
-    clock::tell_behind(report.clock_behind);
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
         output::warn(format_args!(

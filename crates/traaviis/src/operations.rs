@@ -14,13 +14,13 @@ use std::{
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
-    Seq, Snapshot, Text,
+    Seq, Snapshot, Text, Timestamp,
     permission::Role,
     record::{Held, Operation, Status},
     snapshot::Incident,
 };
 use traaviis_ports::index::{Query, Row};
-use traaviis_runtime::index::overlay::row_of;
+use traaviis_runtime::index::overlay::{row_of, row_of_ended};
 
 use traaviis_runtime::{Accepted, Command, Filter, Summary, Until};
 
@@ -243,7 +243,13 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::List { filter } => list_by(histories, data, &filter),
         Ask::Show { id } => {
             let snapshot = snapshot_of(histories, data, &id)?;
-            let mut answer = json!({ "snapshot": snapshot, "state": snapshot.state() });
+            let mut answer = json!({
+                "snapshot": snapshot,
+                "state": snapshot.state(),
+                "waiting": snapshot.is_waiting(),
+                "performance": snapshot.performance(),
+                "correlation_id": snapshot.belongs_to(),
+            });
             if histories.is_archived(snapshot.id)? {
                 answer["archived"] = json!(true);
             }
@@ -375,21 +381,7 @@ fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Fa
         Query { after: None, limit: all_of_them.limit, ..query.clone() } != all_of_them;
     let page = histories.page(&query)?;
     let now = clock::now();
-    let item = |it: &Row| {
-        json!({
-            "id": it.id,
-            "workflow": it.workflow,
-            "version": it.version,
-            "status": it.status,
-            "state": it.state,
-            "age_ms": now.since(it.created_at).as_millis(),
-            "seq": it.seq,
-            "correlation": it.correlation,
-            "tags": it.tags,
-            "parent_id": it.parent,
-            "created_by": it.created_by,
-        })
-    };
+    let item = |it: &Row| listed(it, now);
     let mut items: Vec<Json> = page.rows.iter().map(item).collect();
     // What a damaged one would be is not known, so every list that asks for no more than some
     // instances begins with all of them.
@@ -422,6 +414,7 @@ fn query_of(all: bool, filter: &ListFilter) -> Query {
         },
         state: text(&filter.state),
         correlation: text(&filter.correlation),
+        correlation_id: text(&filter.correlation_id),
         tags: filter.tags.clone(),
         asks: false,
         after: filter.cursor,
@@ -462,53 +455,50 @@ fn sent(snapshot: &Snapshot, accepted: Accepted) -> Json {
     answer
 }
 
+/// Returns what a list shows of an instance.
+fn listed(it: &Row, now: Timestamp) -> Json {
+    json!({
+        "id": it.id,
+        "workflow": it.workflow,
+        "version": it.version,
+        "status": it.status,
+        "waiting": it.waits,
+        "state": it.state,
+        "age_ms": now.since(it.created_at).as_millis(),
+        "seq": it.seq,
+        "correlation": it.correlation,
+        "correlation_id": it.correlation_id.clone().unwrap_or_else(|| it.id.to_string().into()),
+        "tags": it.tags,
+        "parent_id": it.parent,
+        "created_by": it.created_by,
+    })
+}
+
 /// Returns a page of archived instances, shown oldest first.
 fn list_archived(histories: &Histories, filter: ListFilter) -> Result<Json, Failure> {
-    let limit = if filter.limit == 0 { LIST_DEFAULT } else { filter.limit.min(LIST_MAX) };
-    let takes = |it: &Summary| {
-        filter.workflow.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&it.workflow))
-            && filter.status.is_none_or(|status| status == it.status)
-            && filter.state.as_ref().is_none_or(|state| **state == *it.state)
-            && filter.version.as_ref().is_none_or(|version| **version == *it.version)
-            && filter.tags.iter().all(|tag| it.tags.contains(tag))
-            && filter
-                .correlation
-                .as_deref()
-                .is_none_or(|key| it.correlation.as_deref() == Some(key))
-    };
-    let (mut items, mut cursor, now) = (Vec::new(), filter.cursor, clock::now());
+    let query = query_of(true, &filter);
+    let (mut items, mut cursor, now) = (Vec::new(), query.after, clock::now());
     let next = loop {
-        let page = histories.archived(cursor, limit)?;
-        let is_last = page.len() < limit;
+        let page = histories.archived(cursor, query.limit)?;
+        let is_last = page.len() < query.limit;
         for (id, found) in page {
-            if items.len() == limit {
+            if items.len() == query.limit {
                 break;
             }
             cursor = Some(id);
-            match found {
-                Ok(it) if takes(&it) => items.push(json!({
-                    "id": it.id,
-                    "workflow": it.workflow,
-                    "version": it.version,
-                    "status": it.status,
-                    "state": it.state,
-                    "age_ms": now.since(it.created_at).as_millis(),
-                    "seq": it.seq,
-                    "correlation": it.correlation,
-                    "parent_id": it.parent_id,
-                    "created_by": it.created_by,
-                    "archived": true,
-                })),
-                Ok(_) => {}
-                Err(failure) => items.push(json!({
+            let mut item = match found.map(|it| row_of_ended(&it)) {
+                Ok(row) if query.takes(&row) => listed(&row, now),
+                Ok(_) => continue,
+                Err(failure) => json!({
                     "id": id,
                     "status": "damaged",
                     "error": { "code": failure.code, "message": failure.message },
-                    "archived": true,
-                })),
-            }
+                }),
+            };
+            item["archived"] = json!(true);
+            items.push(item);
         }
-        if items.len() == limit {
+        if items.len() == query.limit {
             break cursor;
         }
         if is_last {

@@ -36,6 +36,11 @@ fn delivery_classes_follow_method_and_flags() {
         ("call", r#"{"function": "keyed"}"#, KeyedWrite),
         ("call", r#"{"function": "post"}"#, OtherWrite),
         ("call", r#"{"function": "gone"}"#, OtherWrite),
+        ("call_llm", r#"{"prompt": "p"}"#, SafeRead),
+        ("invoke_agent", r#"{"agent": "a"}"#, SafeRead),
+        ("vector_search", r#"{}"#, SafeRead),
+        ("store_document", r#"{}"#, KeyedWrite),
+        ("mcp_call", r#"{"server": "s", "tool": "t"}"#, OtherWrite),
         ("other", r#"{}"#, OtherWrite),
     ] {
         let input = serde_json::from_str(input).unwrap();

@@ -166,6 +166,7 @@ mod tests {
             start_slots: 1,
             actor: traaviis_model::Actor::local(),
             causation: None,
+            correlation: None,
             is_recorded: false,
         };
         let id = InstanceId(uuid::Uuid::from_u128(7));

@@ -8,6 +8,7 @@ use traaviis_model::{
 };
 
 use super::span_of;
+use crate::cost;
 
 /// Returns what is wrong with the budgets of a document.
 pub(super) fn check(definition: &Definition) -> Vec<Diagnostic> {
@@ -35,26 +36,21 @@ fn effect(definition: &Definition, of: &Effect, around: &Limits, found: &mut Vec
     narrows(&own, around, &format!("{}/budget", of.pointer), "the effect", found);
     let limits = narrowed(around, &own);
     if CALL_KINDS.contains(&&*of.kind)
-        && let Some(most) = limits.wall_time_us
+        && let Some((kind, least, most)) = lacking(definition, of, &limits)
     {
-        let written = of.timeout.as_ref().or(definition.defaults.timeout.as_ref());
-        let needed = match written {
-            Some(Value::String(text)) if text.contains("${") => None,
-            Some(value) => span_of(value).ok(),
-            None => Some(default_timeout(&of.kind)),
+        let (name, least, most) = (kind.as_str(), kind.text(least), kind.text(most));
+        let message = format!(
+            "effect `{}` may take {name} {least} at least and the budget around it has {most}, so \
+             it can never begin",
+            of.kind
+        );
+        let hint = match kind {
+            BudgetKind::WallTime => {
+                "give it a shorter `timeout`, or the budget a longer `wall_time`"
+            }
+            _ => "let it read and write less, name a cheaper model, or give the budget more",
         };
-        let needed = needed.and_then(|it| u64::try_from(it.0).ok());
-        if let Some(needed) = needed.filter(|it| *it > most) {
-            let text = |amount| BudgetKind::WallTime.text(amount);
-            let message = format!(
-                "effect `{}` may take {} and the budget around it has {}, so it can never begin",
-                of.kind,
-                text(needed),
-                text(most)
-            );
-            let hint = "give it a shorter `timeout`, or the budget a longer `wall_time`";
-            found.push(Diagnostic::error("E153", &*of.pointer, message).hint(hint));
-        }
+        found.push(Diagnostic::error("E153", &*of.pointer, message).hint(hint));
     }
     for part in definition.parts_of(of) {
         // What undoes is never refused.
@@ -62,6 +58,32 @@ fn effect(definition: &Definition, of: &Effect, around: &Limits, found: &mut Vec
             effect(definition, part, &limits, found);
         }
     }
+}
+
+/// Returns the first kind of which even the smallest attempt of a call needs more than there is:
+/// what it needs, and what there is.
+fn lacking(
+    definition: &Definition,
+    of: &Effect,
+    limits: &Limits,
+) -> Option<(BudgetKind, u64, u64)> {
+    let written = of.timeout.as_ref().or(definition.defaults.timeout.as_ref());
+    let time = match written {
+        Some(Value::String(text)) if text.contains("${") => None,
+        Some(value) => span_of(value).ok(),
+        None => Some(default_timeout(&of.kind)),
+    };
+    let model = cost::least(&of.kind, &of.params);
+    BudgetKind::ALL.into_iter().find_map(|kind| {
+        let least = match kind {
+            BudgetKind::Usd => model?.usd_micros,
+            BudgetKind::Tokens => model?.tokens,
+            BudgetKind::Calls => 1,
+            BudgetKind::WallTime => u64::try_from(time?.0).ok()?,
+        };
+        let most = limits.of(kind)?;
+        (least > most).then_some((kind, least, most))
+    })
 }
 
 fn narrows(own: &Limits, around: &Limits, pointer: &str, what: &str, found: &mut Vec<Diagnostic>) {

@@ -16,10 +16,7 @@ use traaviis_model::{
 };
 
 use super::operate::check_patch;
-use crate::{
-    machine::EffectKind,
-    step::{Rejection, Request, Run},
-};
+use crate::step::{Rejection, Request, Run};
 
 /// Kind of the incident about a call of a fork that its original has not made.
 pub(crate) const NOT_RECORDED: &str = "result_not_recorded";
@@ -224,12 +221,7 @@ impl Run<'_> {
     /// Timers keep the time that they had left; those for a date keep the date.
     fn timers_left(&self) -> Vec<(Text, Timestamp)> {
         let gone = self.now.since(self.snapshot.updated_at);
-        let is_date = |kind: &TimerKind| match kind {
-            TimerKind::Delay { tree, path } => self
-                .def_of(*tree, path)
-                .is_some_and(|it| matches!(it.kind, EffectKind::Delay { until: Some(_), .. })),
-            _ => false,
-        };
+        let is_date = |kind: &TimerKind| self.machine.is_date(&self.snapshot, kind);
         let kept = self.snapshot.timers.iter().filter(|it| !is_date(&it.kind));
         kept.map(|it| (it.id.clone(), it.due.plus(gone))).collect()
     }

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     env::parent_value,
     incident::{held_of, input_of, paused},
+    run::other_than,
     select::Selection,
 };
 
@@ -162,7 +163,7 @@ pub(super) fn start(
             definition_hash: definition.hash,
             actor: context.actor.clone(),
             causation_id: context.causation.clone(),
-            correlation_id: None,
+            correlation_id: context.correlation.as_ref().and_then(|it| other_than(id, it)),
         },
         body: Body::Created {
             workflow: definition.name.clone(),
@@ -206,6 +207,7 @@ pub(super) fn step(
     }
     let mut run = Run::new(machine, snapshot, context);
     run.watch = watch;
+    run.about_tree(tree_of(snapshot, &input), context);
     let input = run.redacted_input(input);
     let held = held_of(&input);
     run.take(input)?;
@@ -213,6 +215,27 @@ pub(super) fn step(
     match (run.finish(), held) {
         (Err(why), Some(held)) => hold(machine, snapshot, held, why, context),
         (other, _) => other,
+    }
+}
+
+/// Returns the tree that an input is about.
+fn tree_of(snapshot: &Snapshot, input: &Input) -> Option<Seq> {
+    match input {
+        Input::Starting { tree, .. }
+        | Input::Outcome { tree, .. }
+        | Input::Unknown { tree, .. }
+        | Input::Resolve { tree, .. } => Some(*tree),
+        Input::Timer { timer } => {
+            snapshot.timers.iter().find(|it| it.id == *timer).and_then(|it| it.kind.tree())
+        }
+        Input::Ended { instance, .. } => snapshot.children.get(instance).map(|it| it.tree),
+        Input::Event { .. }
+        | Input::Delivered { .. }
+        | Input::Continue
+        | Input::Cancel { .. }
+        | Input::Reopen(_)
+        | Input::Fork(_)
+        | Input::Operate(_) => None,
     }
 }
 

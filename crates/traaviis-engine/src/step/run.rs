@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_model::{
-    Body, Header, Record, Seq, Snapshot, Text, Timestamp, Value,
+    Body, Header, InstanceId, Record, Seq, Snapshot, Text, Timestamp, Value,
     budget::BudgetScope,
     limits,
     record::{RECORD_VERSION, Status, TimerKind},
@@ -97,6 +97,20 @@ pub(crate) struct Run<'m> {
     header: Header,
 }
 
+/// Returns the request or root that a step belongs to; none when that is the instance itself.
+fn belongs_to(context: &StepContext, snapshot: &Snapshot) -> Option<Text> {
+    match &context.correlation {
+        Some(of) => other_than(snapshot.id, of),
+        None => snapshot.correlation_id.clone(),
+    }
+}
+
+/// Returns a request or root unless it is the instance itself.
+pub(super) fn other_than(id: InstanceId, correlation: &Text) -> Option<Text> {
+    let is_itself = correlation.parse().is_ok_and(|it: InstanceId| it == id);
+    (!is_itself).then(|| correlation.clone())
+}
+
 impl<'m> Run<'m> {
     pub(crate) fn new(machine: &'m Machine, snapshot: &Snapshot, context: &StepContext) -> Run<'m> {
         Run::with(machine, Arc::new(snapshot.clone()), context)
@@ -116,7 +130,7 @@ impl<'m> Run<'m> {
                 definition_hash: machine.definition().hash,
                 actor: context.actor.clone(),
                 causation_id: context.causation.clone(),
-                correlation_id: None,
+                correlation_id: belongs_to(context, &snapshot),
             },
             machine,
             snapshot,
@@ -161,6 +175,16 @@ impl<'m> Run<'m> {
         Ok(run)
     }
 
+    /// Lets the step belong to what a tree belongs to, unless its cause has said what it is.
+    pub(super) fn about_tree(&mut self, tree: Option<Seq>, context: &StepContext) {
+        let of = tree.filter(|_| context.correlation.is_none());
+        if let Some(tree) = of.and_then(|it| self.snapshot.tree(it))
+            && tree.correlation_id.is_some()
+        {
+            self.header.correlation_id.clone_from(&tree.correlation_id);
+        }
+    }
+
     /// Looks again which states are active: an upgrade gave them other places.
     pub(crate) fn look_around(&mut self) {
         self.active = self.machine.active_in(&self.snapshot);
@@ -180,7 +204,7 @@ impl<'m> Run<'m> {
     pub(crate) fn emit(&mut self, body: Body) -> Seq {
         let seq = self.snapshot.seq + 1;
         let snapshot = Arc::make_mut(&mut self.snapshot);
-        let applied = snapshot.apply_body(seq, self.header.step, self.now, &body);
+        let applied = snapshot.apply_body(&self.header, seq, &body);
         if let Err(error) = applied {
             debug_assert!(false, "{error}");
             self.fault.get_or_insert(Rejection::new("engine_fault", error.to_string()));

@@ -137,8 +137,14 @@ mod tests {
     fn an_operator_changes_tags() {
         let machine = machine(&with_head(WORKFLOW));
         let (now, actor) = (Timestamp(0), Actor::local());
-        let context =
-            StepContext { now, start_slots: 1, actor, causation: None, is_recorded: false };
+        let context = StepContext {
+            now,
+            start_slots: 1,
+            actor,
+            causation: None,
+            correlation: None,
+            is_recorded: false,
+        };
         let (ctx, id) = (TenantCtx::for_test(1), InstanceId(uuid::Uuid::from_u128(7)));
         let first = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();
         let set = |tags: &[&str]| tags.iter().copied().map(Text::from).collect::<BTreeSet<Text>>();

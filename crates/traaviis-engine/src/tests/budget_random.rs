@@ -2,10 +2,14 @@
 //! than a budget has, and `N` calls against a budget for `k` are `k` at most.
 
 use proptest::prelude::*;
-use traaviis_model::{Body, DeliveryClass, Snapshot, TenantCtx, budget::BudgetKind};
+use traaviis_model::{
+    Body, DeliveryClass, Snapshot, TenantCtx,
+    budget::BudgetKind,
+    document::{self, Format},
+};
 
 use super::{machine, with_head};
-use crate::{replay, testing::run};
+use crate::{Machine, replay, testing::run};
 
 #[derive(Debug)]
 struct Case {
@@ -48,7 +52,12 @@ fn case() -> impl Strategy<Value = Case> {
         )
 }
 
-fn document(case: &Case) -> String {
+/// Returns the document; as expressions, what a call reads and may write is known when it runs.
+fn document(case: &Case, as_expressions: bool) -> String {
+    let (prompt, max_tokens) = match as_expressions {
+        true => ("${'12345678'}", format!("\"${{{}}}\"", case.max_tokens)),
+        false => ("12345678", case.max_tokens.to_string()),
+    };
     // The smallest share that a call can be given is what a truthful model keeps to.
     let least = case.max_tokens.min(64);
     let answers: Vec<String> = case
@@ -77,7 +86,7 @@ states:
           items: "${{range({})}}"
           concurrency: {}
           fail_fast: false
-          effect: {{id: ask, type: call_llm, model: gpt-4o, prompt: "12345678", max_tokens: {}}}
+          effect: {{id: ask, type: call_llm, model: gpt-4o, prompt: "{prompt}", max_tokens: {max_tokens}}}
         onDone: b
     on: {{budget.exceeded: {{actions: []}}}}
   b: {{type: final}}
@@ -91,14 +100,13 @@ tests:
         case.calls_max,
         case.calls,
         case.concurrency,
-        case.max_tokens,
         answers.join(", "),
         case.crash_after,
     )
 }
 
 fn holds(case: &Case) {
-    let machine = machine(&with_head(&document(case)));
+    let machine = machine(&with_head(&document(case, true)));
     let test = &machine.definition().tests[0];
     let class = |_: &str, _: &_| DeliveryClass::SafeRead;
     let run = run(&machine, &TenantCtx::for_test(1), test, &class);
@@ -122,6 +130,13 @@ fn holds(case: &Case) {
     let is_ample = case.calls_max >= 24 && case.tokens >= 24 * (2 + case.max_tokens);
     assert!(!(is_ample && refused), "refused although there is plenty");
     assert!(case.tokens >= least || begun == 0, "{begun} calls begun with {} tokens", case.tokens);
+    // What can be known before says that no call begins, exactly when none does.
+    let written = document::read(&with_head(&document(case, false)), Format::Yaml);
+    let can_begin = match Machine::compile(written.definition.unwrap().into()) {
+        Ok(_) => true,
+        Err(found) => found.iter().all(|it| it.code != "E153"),
+    };
+    assert_eq!(can_begin, begun > 0, "{case:?}");
 }
 
 proptest! {

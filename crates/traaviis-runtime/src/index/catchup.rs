@@ -13,7 +13,7 @@ use super::overlay::row_of;
 use crate::{
     error::Error,
     limits::INDEX_BATCH_ROWS,
-    owner::{FixedHasher, Key},
+    owner::{Key, SeededHasher},
     recovery::Recovery,
 };
 
@@ -70,7 +70,7 @@ pub(crate) struct Catchup<'a> {
     /// What is archived has no row, also while the log still holds records of it.
     archive: Option<&'a dyn Archive>,
     from: Position,
-    touched: HashMap<Key, Places, FixedHasher>,
+    touched: HashMap<Key, Places, SeededHasher>,
     rows: Vec<Row>,
     count: u64,
     failed: Option<IndexError>,

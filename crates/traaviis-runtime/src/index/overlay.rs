@@ -15,7 +15,10 @@ use traaviis_ports::{
     planted::{self, Bug},
 };
 
-use crate::owner::{Committed, FixedHasher, Key};
+use crate::{
+    owner::{Committed, Key, SeededHasher},
+    summary::Summary,
+};
 
 /// What a change takes beside the values of an ended instance: its entry, its key, its row.
 const CHANGE_BYTES: usize = 256;
@@ -44,7 +47,7 @@ pub struct Load {
 /// Changes of one window.
 #[derive(Debug, Default)]
 pub struct Changes {
-    last: HashMap<Key, Change, FixedHasher>,
+    last: HashMap<Key, Change, SeededHasher>,
     load: Load,
 }
 
@@ -241,11 +244,13 @@ pub fn summary_row(snapshot: &Snapshot, first: Option<Position>, last: Position)
         status: snapshot.status,
         state: snapshot.state().into(),
         correlation: snapshot.correlation.clone(),
+        correlation_id: snapshot.correlation_id.clone(),
         tags: snapshot.tags.clone(),
         created_by: snapshot.created_by.clone(),
         parent: snapshot.lineage.as_ref().map(|it| it.parent_id),
         asks: !snapshot.status.is_finished()
             && (!snapshot.incidents.is_empty() || snapshot.open_tasks().next().is_some()),
+        waits: snapshot.is_waiting(),
         seq: snapshot.seq,
         created_at: snapshot.created_at,
         updated_at: snapshot.updated_at,
@@ -253,6 +258,33 @@ pub fn summary_row(snapshot: &Snapshot, first: Option<Position>, last: Position)
         due: snapshot.next_due(),
         first,
         last,
+        snapshot: None,
+    }
+}
+
+/// Returns the short row of an instance that has ended and left the log.
+pub fn row_of_ended(summary: &Summary) -> Row {
+    Row {
+        tenant: summary.tenant_id,
+        id: summary.id,
+        workflow: summary.workflow.clone(),
+        version: summary.version.clone(),
+        status: summary.status,
+        state: summary.state.clone(),
+        correlation: summary.correlation.clone(),
+        correlation_id: summary.correlation_id.clone(),
+        created_by: summary.created_by.clone(),
+        tags: summary.tags.clone(),
+        parent: summary.parent_id,
+        asks: false,
+        waits: false,
+        seq: summary.seq,
+        created_at: summary.created_at,
+        updated_at: summary.updated_at,
+        finished_at: summary.finished_at,
+        due: summary.next_due,
+        first: None,
+        last: 0,
         snapshot: None,
     }
 }

@@ -41,9 +41,15 @@ impl Post for NoPost {
 }
 
 impl Owner {
-    /// Performs a call to another instance, which learns the record that scheduled it as the cause.
+    /// Performs a call to another instance, which learns the record that scheduled it as the cause,
+    /// and the request or root that it belongs to.
     pub(super) fn ask_instance(&self, ctx: &TenantCtx, call: Call) {
-        let ctx = &ctx.because_of(call.id.instance, call.id.scheduled);
+        let mut ctx = ctx.because_of(call.id.instance, call.id.scheduled);
+        let sender = Key { tenant: ctx.tenant(), id: call.id.instance };
+        if let Some(sender) = self.instances.get(&sender) {
+            ctx = ctx.belonging_to(sender.snapshot.tree_belongs_to(call.id.tree));
+        }
+        let ctx = &ctx;
         let asked = match &*call.kind {
             "send_event" => self.send_event(ctx, &call),
             "spawn_fsm" => self.spawn(ctx, &call),

@@ -95,6 +95,7 @@ impl Owner {
             return reply(Ok(Accepted { seq: instance.snapshot.seq, replayed: false }));
         }
         let ctx = tenant.ctx.because_of(emission.publisher, emission.seq);
+        let ctx = ctx.belonging_to(emission.belongs_to());
         // Which event it is here is decided when its turn comes.
         let (event, id) = (emission.event.clone(), emission.id());
         let input = Input::Delivered { event, data: Value::Null, id, refused: None };

@@ -15,6 +15,7 @@ use super::{
     awaiting::{Invoke, Settled},
 };
 use crate::{
+    clock::Jump,
     error::Error,
     recovery::Fault,
     summary::{Filter, Summary},
@@ -127,6 +128,15 @@ pub enum Message {
     },
     /// The log tells what became of appends, in order.
     Committed(Vec<(u64, Commit)>),
+    /// The wall clock has jumped, and time is about to follow it as far as it does.
+    ClockJumped {
+        /// The jump.
+        jump: Jump,
+        /// Stream in which it is recorded.
+        stream: InstanceId,
+        /// Dropped when time may follow.
+        done: Option<Sender<()>>,
+    },
     /// The archive wants instances that have ended.
     Retire {
         /// With which record each ended.

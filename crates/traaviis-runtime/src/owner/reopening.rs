@@ -31,13 +31,18 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: None,
+            correlation: None,
             is_recorded: false,
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
+        if let Err(error) = self.admit(key) {
+            return reply(Err(error));
+        }
         if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
+            self.dismiss(key);
             return reply(Err(Error::Rejected(rejection)));
         }
         let (snapshot, requests) = (step.snapshot, step.requests);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use traaviis_model::{CallId, Seq, Text};
 
-use crate::owner::{FixedHasher, Key};
+use crate::owner::{Key, SeededHasher};
 
 /// A call that waits for a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Slots {
     limit: usize,
-    running: HashSet<CallId, FixedHasher>,
+    running: HashSet<CallId, SeededHasher>,
     promised: usize,
     /// By priority; no queue is empty.
     waiting: BTreeMap<i8, VecDeque<Waiting>>,

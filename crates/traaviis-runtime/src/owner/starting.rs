@@ -19,25 +19,25 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, Lines, LogError, Position};
 
 use super::{
-    Commitment, FixedHasher, Found, Key, Outbox, Owner, Reply, Start, StartOutcome, Upgrade,
+    Commitment, Found, Key, Outbox, Owner, Reply, SeededHasher, Start, StartOutcome, Upgrade,
 };
 use crate::{
     correlation::Unique,
     error::Error,
     limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
-    owner::{Committed, to_append},
+    owner::{Committed, in_order, to_append},
     summary::hash_value,
 };
 
 /// Definitions that are in the log, and machines made from them.
 #[derive(Default)]
 pub(super) struct Definitions {
-    pub stored: HashMap<(TenantId, DefinitionHash), Value, FixedHasher>,
-    pub machines: HashMap<DefinitionHash, Arc<Machine>, FixedHasher>,
+    pub stored: HashMap<(TenantId, DefinitionHash), Value, SeededHasher>,
+    pub machines: HashMap<DefinitionHash, Arc<Machine>, SeededHasher>,
     /// Who waits for a definition to be durable.
-    waiting: HashMap<(TenantId, DefinitionHash), Vec<Needs>, FixedHasher>,
+    waiting: HashMap<(TenantId, DefinitionHash), Vec<Needs>, SeededHasher>,
     /// How often a definition was offered to the log and met another one.
-    met: HashMap<(TenantId, DefinitionHash), u32, FixedHasher>,
+    met: HashMap<(TenantId, DefinitionHash), u32, SeededHasher>,
 }
 
 impl Definitions {
@@ -48,7 +48,7 @@ impl Definitions {
 
     /// Takes out all who wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Needs> {
-        mem::take(&mut self.waiting).into_values().flatten().collect()
+        in_order(mem::take(&mut self.waiting)).into_values().flatten().collect()
     }
 }
 
@@ -83,7 +83,7 @@ impl Needs {
 
 /// Definitions that some shard of the process knows to be durable.
 #[derive(Debug, Default)]
-pub struct Stored(Mutex<HashMap<(TenantId, DefinitionHash), Retention, FixedHasher>>);
+pub struct Stored(Mutex<HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>>);
 
 impl Stored {
     pub(super) fn add(&self, name: (TenantId, DefinitionHash), retention: Retention) {
@@ -101,7 +101,9 @@ impl Stored {
         if !line[..line.len().min(600)].windows(MARK.len()).any(|it| it == MARK) {
             return;
         }
-        if let Ok(Record { header, body: Body::DocumentPut { body, .. } }) = Record::read_line(line)
+        if let Ok(Record { header, body: Body::DocumentPut { document, body, .. } }) =
+            Record::read_line(line)
+            && &*document == "definition"
         {
             let name = (header.tenant_id, header.definition_hash);
             self.add(name, Retention::of_document(&body));
@@ -120,7 +122,7 @@ impl Stored {
         of_all.into_iter().chain([Retention::default().completed]).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, DefinitionHash), Retention, FixedHasher>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +171,7 @@ impl Owner {
         }
         if self.retired.contains_key(&key) {
             let message = format!("instance `{}` exists and has ended", start.id);
-            return (start.reply)(Err(Error::rejected("instance_exists", message, Value::Null)));
+            return (start.reply)(Err(Error::rejected("already_exists", message, Value::Null)));
         }
         let (tenant, machine) = (key.tenant, Arc::clone(&start.machine));
         match self.is_stored(tenant, &machine) {
@@ -219,13 +221,18 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             actor: ctx.actor().clone(),
             causation: ctx.cause().cloned(),
+            correlation: ctx.correlation().cloned(),
             is_recorded: false,
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
+        if let Err(error) = self.admit(key) {
+            return reply(Err(error));
+        }
         if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
+            self.dismiss(key);
             return reply(Err(Error::Rejected(rejection)));
         }
         let (snapshot, records, requests) = (step.snapshot, Arc::new(step.records), step.requests);
@@ -283,6 +290,7 @@ impl Owner {
             start_slots: 0,
             actor: ctx.actor().clone(),
             causation: None,
+            correlation: None,
             is_recorded: false,
         };
         let same = machine.definition().name == workflow
@@ -292,7 +300,7 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         let message = format!("instance `{id}` exists with another workflow or input");
-        reply(Err(Error::rejected("instance_exists", message, Value::Null)));
+        reply(Err(Error::rejected("already_exists", message, Value::Null)));
     }
 
     /// Makes a started instance true.
@@ -336,6 +344,7 @@ impl Owner {
     ) {
         let Begun { ctx, key, machine, snapshot, requests, reopened, reply, .. } = begun;
         self.release(key.tenant, &requests);
+        self.dismiss(key);
         if reopened {
             self.not_reopened(key, &snapshot);
             reply(Err(Error::Log(error)));
@@ -355,6 +364,10 @@ impl Owner {
 
     /// A start found no way into the log. A child waits for space like any work of its parent.
     fn not_started(&mut self, start: Start, error: LogError, now: Timestamp) {
+        if matches!(error, LogError::SeqMismatch { .. }) {
+            let message = format!("something else in the log has the id `{}`", start.id);
+            return (start.reply)(Err(Error::rejected("already_exists", message, Value::Null)));
+        }
         if !matches!(error, LogError::Full) || start.birth.lineage.is_none() {
             return (start.reply)(Err(Error::Log(error)));
         }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     error::Error,
     limits::{TREE_AGE_MAX, TREE_BATCH_MAX, TREE_PENDING_BYTES_MAX, TREE_PENDING_MAX, TREE_REST},
-    owner::{FixedHasher, Key},
+    owner::{Key, SeededHasher},
 };
 
 /// What an entry takes beside its records.
@@ -94,9 +94,9 @@ struct Waiting {
 pub struct Projector {
     policy: Policy,
     open: Open,
-    waiting: HashMap<Key, Waiting, FixedHasher>,
+    waiting: HashMap<Key, Waiting, SeededHasher>,
     definitions: Vec<Document>,
-    contexts: HashMap<TenantId, TenantCtx, FixedHasher>,
+    contexts: HashMap<TenantId, TenantCtx, SeededHasher>,
     bytes: usize,
     /// Position up to which the log is read.
     read_to: Position,

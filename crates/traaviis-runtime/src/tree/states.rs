@@ -11,7 +11,7 @@ use traaviis_model::{InstanceId, Record, Snapshot, TenantCtx};
 use crate::{
     error::Error,
     handle::Handle,
-    owner::{FixedHasher, Key},
+    owner::{Key, SeededHasher},
     past::Past,
 };
 
@@ -73,8 +73,8 @@ fn state_of(found: Result<Option<Arc<Snapshot>>, Error>) -> State {
 /// A fold of the whole log; holds the open instances, and the ended ones until they are shown.
 #[derive(Default)]
 pub(crate) struct Folded {
-    states: HashMap<Key, Arc<Snapshot>, FixedHasher>,
-    pub damaged: HashSet<Key, FixedHasher>,
+    states: HashMap<Key, Arc<Snapshot>, SeededHasher>,
+    pub damaged: HashSet<Key, SeededHasher>,
 }
 
 impl Folded {

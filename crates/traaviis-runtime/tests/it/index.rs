@@ -253,6 +253,6 @@ fn what_memory_has_forgotten_is_found_by_the_index() {
     handle.checkpoint().unwrap();
     assert_eq!(known(&handle), expected, "in the index");
     let again = handle.start_instance(&ctx(), &counter, Some(begun[0]), Value::empty_map());
-    assert_eq!(again.unwrap_err().code(), "instance_exists");
+    assert_eq!(again.unwrap_err().code(), "already_exists");
     assert_eq!(indexed.bench.log.reads(), 0, "none of it needs the log");
 }

@@ -2,10 +2,13 @@
 
 mod between;
 mod index;
+mod life;
 mod operating;
 mod owner;
 mod recovery;
 mod runtime;
+mod simulated_clock;
+mod simulated_facts;
 mod simulated_hearing;
 mod simulated_index;
 mod simulation;

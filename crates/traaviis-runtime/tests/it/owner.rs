@@ -416,7 +416,7 @@ fn a_repeated_start_meets_the_first_instance() {
     let twin = world.start_as(&ctx(), &keyed, id(1), input("r"));
     world.commit_all();
     let other = world.start_as(&ctx(), &keyed, id(1), input("s"));
-    assert_eq!([code(&first), code(&twin), code(&other)], ["ok", "ok", "instance_exists"]);
+    assert_eq!([code(&first), code(&twin), code(&other)], ["ok", "ok", "already_exists"]);
     world.command(id(1), event("close"));
     world.commit_all();
     let ended = world.start_as(&ctx(), &keyed, id(1), input("r"));

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc::channel,
     },
@@ -11,13 +11,14 @@ use std::{
 
 use traaviis_engine::{Fork, Resolution, Retry};
 use traaviis_model::{
-    DeliveryClass, Span, TenantCtx, Timestamp, Value,
+    Body, DeliveryClass, Record, Span, TenantCtx, Timestamp, Value,
     limits::FORK_BYTES_MAX,
     record::{Results, Status},
 };
-use traaviis_ports::{LogError, LogStore};
+use traaviis_ports::{Line, LogError, LogStore};
 use traaviis_runtime::{
     Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
+    clock::{CLOCK_JUMP, OnClockJump},
     limits::{IN_FLIGHT_MAX, TURN},
 };
 use traaviis_testkit::{
@@ -209,6 +210,38 @@ fn a_wall_clock_that_was_set_back_makes_no_timer_late() {
 }
 
 #[test]
+fn a_jump_of_the_wall_clock_is_told_recorded_and_followed() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    handle.send(&ctx(), id, "wait", Value::Null, None).unwrap();
+    handle.shutdown(Duration::ZERO).unwrap();
+    // A start looks at once, so that nobody has to wait for the next look.
+    bench.clock.set_wall(Span::secs(3_600));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let on_clock_jump: OnClockJump = Arc::new(move |it| tell.lock().unwrap().push(it.by()));
+    let (handle, _) = bench.start_with(Options { shards: 2, on_clock_jump, ..Options::default() });
+    assert_eq!(*told.lock().unwrap(), [Span::secs(3_600)]);
+    let sent = handle.send(&ctx(), id, "wait", Value::Null, None);
+    assert_eq!(sent.unwrap_err().code(), "event_not_accepted", "it still waits");
+    let mut recorded = 0;
+    let visit = &mut |line: Line<'_>| {
+        let record = Record::read_line(line.bytes).unwrap();
+        recorded += u32::from(
+            matches!(&record.body, Body::DocumentPut { document, .. } if **document == *CLOCK_JUMP),
+        );
+    };
+    bench.log.scan(0, visit).unwrap();
+    assert_eq!(recorded, 1, "by one of the owners");
+    bench.pass(&handle, Span::secs(10));
+    let open = handle.wait_for(&ctx(), id, |it| it.state() == "open", PATIENCE).unwrap();
+    let open = open.unwrap();
+    let passed = open.updated_at.since(open.created_at);
+    assert_eq!(passed, Span::secs(3_610), "times follow the wall clock");
+}
+
+#[test]
 fn timers_wait_for_the_clock() {
     let bench = Bench::new(Reaction::Hang);
     let (handle, _) = bench.start();
@@ -353,7 +386,7 @@ fn what_memory_forgot_is_read_from_the_log() {
     let ended = handle.get(&ctx(), id(1)).unwrap().unwrap();
     assert_eq!(ended.status, Status::Cancelled);
     let again = handle.start_instance(&ctx(), &counter, Some(id(1)), Value::empty_map());
-    assert_eq!(again.unwrap_err().code(), "instance_exists");
+    assert_eq!(again.unwrap_err().code(), "already_exists");
     assert!(handle.get(&ctx(), id(9)).unwrap().is_none());
     handle.shutdown(Duration::ZERO).unwrap();
     let (handle, _) = bench.start_with(Options { finished_max: 1, ..Options::default() });

@@ -1,14 +1,15 @@
 //! Everything at once and repeatable: owners over the real log on a disk that crashes, tears and
-//! runs full, calls over a network that delays, loses and repeats, time that jumps.
+//! runs full, calls over a network that delays, loses and repeats, a wall clock that jumps.
 //!
 //! `SIM_SEEDS` and `SIM_OPS` say how much, `SIM_SEED` repeats one run.
 //!
 //! Checked after every crash and at the end: what the log acknowledged is there, in order; state is
 //! the fold of its history; an acknowledged event is in its history once; a call is never performed
 //! before its attempt is durable nor after its outcome is, and always with the same key; timers
-//! never fire early; replay gives the same bytes; lists show what is durable; in the end every
-//! instance ends; what left for the archive is there whole. Each emission reaches each subscriber
-//! that was open before it and still is, once, and those of one publisher in their order.
+//! never fire early, neither by the clock nor, while the process lives, by the time that passes;
+//! replay gives the same bytes; lists show what is durable; in the end every instance ends; what
+//! left for the archive is there whole. Each emission reaches each subscriber that was open before
+//! it and still is, once, and those of one publisher in their order.
 
 mod archiving;
 mod families;
@@ -38,6 +39,7 @@ use traaviis_ports::{
 };
 use traaviis_runtime::{
     Command, Error, checkpoint,
+    clock::{CLOCK_JUMP, Jump},
     owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
     past::Past,
     recovery::Recovery,
@@ -52,6 +54,8 @@ use traaviis_testkit::{
 };
 
 use crate::{
+    simulated_clock::SimulatedClock,
+    simulated_facts::Facts,
     simulated_hearing::{Hearing, is_emission},
     simulated_index::SimulatedIndex,
     support::{
@@ -108,37 +112,11 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.upgraded > 0
                 && total.archived > 0
                 && (total.dropped > 0 || plan.ops < 1_000)
-                && total.retried > 0),
+                && total.retried > 0
+                && total.jumped > 0
+                && total.delayed > 0),
         "{total:?}"
     );
-}
-
-#[derive(Debug, Default)]
-struct Facts {
-    hash: u64,
-    crashes: u64,
-    acknowledged: u64,
-    records: usize,
-    full: u64,
-    /// Outcomes that an instance kept without taking them.
-    held: u64,
-    /// What owners sent each other.
-    letters: u64,
-    /// Messages between instances that were taken.
-    told: u64,
-    /// Children that completed for a parent which waited.
-    raised: u64,
-    /// Emissions that subscribers heard.
-    heard: u64,
-    /// Instances that went on with another version, or back.
-    upgraded: u64,
-    /// Instances that had failed and went on.
-    retried: u64,
-    /// Instances that left for the archive.
-    archived: u64,
-    /// Records that the log dropped because the archive has them.
-    dropped: u64,
-    ended: usize,
 }
 
 /// What has not come to rest; read when a simulation fails.
@@ -155,25 +133,6 @@ enum Moving {
     Call(InstanceId, Text),
     /// A timer that is due and does not fire.
     Timer(InstanceId),
-}
-
-impl Facts {
-    fn add(&mut self, one: &Facts) {
-        self.crashes += one.crashes;
-        self.acknowledged += one.acknowledged;
-        self.records += one.records;
-        self.full += one.full;
-        self.held += one.held;
-        self.letters += one.letters;
-        self.told += one.told;
-        self.raised += one.raised;
-        self.heard += one.heard;
-        self.upgraded += one.upgraded;
-        self.retried += one.retried;
-        self.archived += one.archived;
-        self.dropped += one.dropped;
-        self.ended += one.ended;
-    }
 }
 
 /// What a caller wants, until it is acknowledged or refused.
@@ -270,6 +229,7 @@ struct Sim<'m> {
     /// One seed in four has an index; the others run as a directory without one does.
     index: Option<SimulatedIndex>,
     now: Timestamp,
+    clock: SimulatedClock,
     life: u64,
     ops: Vec<Op>,
     answers: Answers,
@@ -316,6 +276,7 @@ impl<'m> Sim<'m> {
             ledger: Ledger::default(),
             index: seed.is_multiple_of(4).then(SimulatedIndex::default),
             now: Timestamp(1_700_000_000_000_000),
+            clock: SimulatedClock::default(),
             life: 0,
             ops: Vec::new(),
             answers: Arc::default(),
@@ -374,7 +335,8 @@ impl<'m> Sim<'m> {
                 false => self.compact(),
             },
             94 => {}
-            95..98 => self.checkpoint(),
+            95 => self.jump(),
+            96..98 => self.checkpoint(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
             98 if self.rng.chance(1, 2) => self.retry_failed(),
             98 => {
@@ -557,6 +519,27 @@ impl<'m> Sim<'m> {
         self.network.send_at(at, Delivery::Answer { life, call, outcome });
     }
 
+    /// The wall clock is set: forward, and time follows, or back, and it does not.
+    fn jump(&mut self) {
+        let span = Span::secs(61 + self.rng.below(3_600) as i64);
+        let (by_us, follows_us) = match self.rng.chance(2, 3) {
+            true => (span.0, span.0),
+            false => (-span.0, 0),
+        };
+        let jump = Jump { by_us, follows_us, wall: self.now.plus(Span(by_us)) };
+        let stream = id(1 << 64 | u128::from(self.rng.next_u64() >> 1));
+        for (owner, outside) in &mut self.shards {
+            let message = Message::ClockJumped { jump, stream, done: None };
+            owner.handle(message, self.now, outside);
+        }
+        self.trace.add(by_us.to_le_bytes());
+        if follows_us > 0 {
+            self.clock.jumps.push((self.now, jump.follows()));
+            self.now = self.now.plus(jump.follows());
+        }
+        self.settle();
+    }
+
     fn plan_fault(&mut self) {
         let faults = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Enospc, Fault::ShortWrite];
         let fault = faults[self.rng.index(faults.len())];
@@ -664,7 +647,10 @@ impl<'m> Sim<'m> {
         let instance = record.header.instance_id;
         self.facts.heard += u64::from(self.hearing.note(&record));
         match &record.body {
-            Body::DocumentPut { .. } => return,
+            Body::DocumentPut { document, .. } => {
+                self.facts.jumped += u64::from(**document == *CLOCK_JUMP);
+                return;
+            }
             Body::EventReceived { id: Some(id), .. }
             | Body::EventIgnored { id: Some(id), .. }
             | Body::EventDeferred { id: Some(id), .. }
@@ -926,6 +912,7 @@ impl<'m> Sim<'m> {
             self.trace.add(&line);
             self.acknowledged.push(line);
         }
+        self.clock.begun.push(self.now);
         let index = self.index.as_ref().map(SimulatedIndex::port);
         let recovery =
             Recovery::read_indexed(&*self.log, 1_000, &[], &[], index).expect("recovery works");
@@ -1064,6 +1051,8 @@ impl<'m> Sim<'m> {
         let acknowledged = self.ops.iter().filter(|op| op.state == OpState::Acknowledged);
         self.facts.acknowledged = acknowledged.count() as u64;
         self.check_histories();
+        self.facts.delayed =
+            self.histories.iter().map(|(id, records)| self.clock.check(*id, records)).sum();
         self.check_messages();
         self.check_families();
         for entry in self.ledger.entries().values() {

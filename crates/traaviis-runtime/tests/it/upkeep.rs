@@ -295,14 +295,14 @@ fn an_archived_instance_is_there_and_does_not_go_on() {
     world.pass(31);
     assert_eq!(life.upkeep().archived, 1);
     let code = |error: Error| error.code();
-    assert_eq!(code(start(&life).unwrap_err()), "instance_exists");
+    assert_eq!(code(start(&life).unwrap_err()), "already_exists");
     assert_eq!(code(life.handle.retry(&ctx(), named, Retry::default()).unwrap_err()), "archived");
     assert!(life.handle.send(&ctx(), named, "bump", Value::Null, None).is_err());
     life.close();
 
     let life = world.open();
     assert_eq!(life.upkeep().archived, 0, "once is enough");
-    assert_eq!(code(start(&life).unwrap_err()), "instance_exists");
+    assert_eq!(code(start(&life).unwrap_err()), "already_exists");
     assert_eq!(life.handle.get(&ctx(), named).unwrap().unwrap().status, Status::Completed);
     life.close();
 }

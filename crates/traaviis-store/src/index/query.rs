@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 const COLUMNS: &str = "i.id, i.workflow, i.version, i.status, i.state, i.correlation, i.asks, \
     i.seq, i.created_at, i.updated_at, i.finished_at, i.due, i.first, i.last, \
-    i.parent, i.tags, i.created_by";
+    i.parent, i.tags, i.created_by, i.correlation_id, i.waits";
 
 /// Returns the rows of a list, the newest id first.
 pub(super) fn list(
@@ -24,7 +24,10 @@ pub(super) fn list(
     query: &Query,
 ) -> rusqlite::Result<Vec<Row>> {
     // Few have the same key or tag, and few ask: one walk finds them, whatever their status.
-    let is_narrow = query.correlation.is_some() || query.asks || !query.tags.is_empty();
+    let is_narrow = query.correlation.is_some()
+        || query.correlation_id.is_some()
+        || query.asks
+        || !query.tags.is_empty();
     if query.statuses.is_empty() || is_narrow {
         let mut rows = walk(connection, tenant, query, &query.statuses)?;
         rows.truncate(query.limit);
@@ -105,6 +108,13 @@ fn condition(
             sql += &format!(" AND {column} = ?");
             values.push(Box::new(wanted.to_string()));
         }
+    }
+    if let Some(wanted) = &query.correlation_id {
+        // Who belongs to itself says nothing, so that the index of this column stays small.
+        sql += " AND (i.correlation_id = ? OR (i.id = ? AND i.correlation_id IS NULL))";
+        values.push(Box::new(wanted.to_string()));
+        let id = Uuid::try_parse(wanted).unwrap_or_default();
+        values.push(Box::new(id.as_bytes().to_vec()));
     }
     if let [status] = statuses {
         sql += " AND i.status = ?";
@@ -191,7 +201,9 @@ fn read(row: &rusqlite::Row<'_>, tenant: TenantId) -> rusqlite::Result<Row> {
         parent: row.get::<_, Option<[u8; 16]>>(14)?.map(id_of),
         tags: tags_at(row, 15)?,
         created_by: row.get::<_, Option<String>>(16)?.map(Text::from),
-        snapshot: row.get(17)?,
+        correlation_id: row.get::<_, Option<String>>(17)?.map(Text::from),
+        waits: row.get(18)?,
+        snapshot: row.get(19)?,
     })
 }
 

@@ -30,6 +30,9 @@ CREATE TABLE instances (
     created_by TEXT,
     -- A JSON list; none when there are none.
     tags TEXT,
+    -- None of one that belongs to itself.
+    correlation_id TEXT,
+    waits INTEGER NOT NULL,
     PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 
@@ -38,6 +41,8 @@ CREATE TABLE instances (
 CREATE INDEX by_status ON instances (tenant, status, id);
 CREATE INDEX by_workflow ON instances (tenant, workflow, status, id);
 CREATE INDEX by_correlation ON instances (tenant, correlation, id) WHERE correlation IS NOT NULL;
+CREATE INDEX by_correlation_id ON instances (tenant, correlation_id, id)
+    WHERE correlation_id IS NOT NULL;
 CREATE INDEX by_asks ON instances (tenant, id) WHERE asks = 1;
 CREATE INDEX by_due ON instances (tenant, due) WHERE due IS NOT NULL;
 

@@ -1,4 +1,4 @@
-//! `traaviis log cat`: what is in the log, record by record or frame by frame.
+//! `traaviis log`: what is in the log, record by record or frame by frame, and how its clock went.
 //!
 //! Reads the segments directly and changes nothing, so it works beside a running process and on a
 //! directory that no process can open any more.
@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use traaviis_model::record::peek_line;
+use traaviis_model::{Body, Record, Timestamp, record::peek_line};
+use traaviis_runtime::clock::{CLOCK_JUMP, Jump};
 
 use crate::{
     data::{self, Frame},
@@ -26,6 +27,16 @@ pub struct Args {
 enum Command {
     /// Prints records, or frames with `--headers`.
     Cat(CatArgs),
+    /// Prints the jumps of the wall clock that were noticed: when, how far, and how far time
+    /// followed.
+    Clock(ClockArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ClockArgs {
+    /// Data directory.
+    #[arg(default_value = "./data")]
+    dir: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +57,48 @@ struct CatArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let Command::Cat(args) = &args.command;
+    match &args.command {
+        Command::Cat(args) => cat(args, output),
+        Command::Clock(args) => clock(args, output),
+    }
+}
+
+fn clock(args: &ClockArgs, output: &Output) -> anyhow::Result<Exit> {
+    data::needs_log(&args.dir)?;
+    let mut exit = Exit::Ok;
+    data::each_frame(&args.dir, &mut |frame| match frame {
+        Frame::Good { lines, .. } => {
+            let lines = lines.split(|it| *it == b'\n').filter(|it| is_document(it));
+            lines.filter_map(jump_of).all(|(at, jump)| output.text(&jump_text(at, jump, output)))
+        }
+        Frame::Bad { why } => {
+            exit = Exit::Finding;
+            output::warn(format_args!("damaged: {why}"));
+            true
+        }
+    })?;
+    Ok(exit)
+}
+
+/// Reads a record of a jump, if it is one.
+fn jump_of(line: &[u8]) -> Option<(Timestamp, Jump)> {
+    let record = Record::read_line(line).ok()?;
+    let Body::DocumentPut { document, body, .. } = record.body else { return None };
+    let jump = (*document == *CLOCK_JUMP).then(|| serde_json::from_str(&body.to_json()).ok());
+    Some((record.header.at, jump??))
+}
+
+fn jump_text(at: Timestamp, jump: Jump, output: &Output) -> String {
+    if output.is_json() {
+        let Jump { by_us, follows_us, wall } = jump;
+        let facts = json!({ "at": at, "by_us": by_us, "follows_us": follows_us, "wall": wall });
+        return format!("{facts}\n");
+    }
+    let (by, follows) = (jump.by(), jump.follows());
+    format!("{at}  by {by}, followed by {follows}; the wall clock then showed {}\n", jump.wall)
+}
+
+fn cat(args: &CatArgs, output: &Output) -> anyhow::Result<Exit> {
     data::needs_log(&args.dir)?;
     let mut exit = Exit::Ok;
     data::each_frame(&args.dir, &mut |frame| match frame {

@@ -43,6 +43,9 @@ pub struct Args {
     /// Only with this business key.
     #[arg(long, value_name = "KEY")]
     correlation: Option<String>,
+    /// Only what belongs to this request or first of a line, itself included.
+    #[arg(long, value_name = "ID")]
+    correlation_id: Option<String>,
     /// Only with this tag; may be repeated, then all must be there.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -52,7 +55,7 @@ pub struct Args {
     /// Tell how the directory fares as a whole instead: whether somebody must look, how many
     /// instances are open, when something happened last, and the memory of the process.
     #[arg(long, conflicts_with_all = ["all", "workflow", "of_version", "status", "state",
-        "correlation", "tags", "count", "limit", "cursor"])]
+        "correlation", "correlation_id", "tags", "count", "limit", "cursor"])]
     health: bool,
     /// At most so many, the newest ones; a child counts as old as its parent.
     #[arg(long, value_name = "COUNT", default_value_t = LIST_DEFAULT as u64,
@@ -89,6 +92,7 @@ impl Args {
             status: status.and_then(|word| Status::ALL.into_iter().find(|it| it.as_str() == word)),
             state: self.state.clone(),
             correlation: self.correlation.clone(),
+            correlation_id: self.correlation_id.as_ref().map(|it| it.to_lowercase()),
             limit: usize::try_from(self.limit).unwrap_or(LIST_MAX),
             cursor: self.cursor,
         }

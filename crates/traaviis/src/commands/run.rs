@@ -29,6 +29,7 @@ use traaviis_model::{
 };
 
 use crate::{
+    clock,
     connectors::ConnectorArgs,
     control::{
         protocol::{By, Request},
@@ -80,6 +81,10 @@ pub struct Args {
     /// Begin a new run even if one with this key or input has finished.
     #[arg(long)]
     new: bool,
+    /// Id of the run: a UUID of version 7. The same command given again finds the run by it; one
+    /// with another workflow or input is refused.
+    #[arg(long, value_name = "ID", requires = "data", conflicts_with = "new", value_parser = chosen)]
+    id: Option<InstanceId>,
     /// Keep waiting for events or decisions without a terminal.
     #[arg(long)]
     wait: bool,
@@ -91,7 +96,7 @@ pub struct Args {
     labels: Vec<(String, String)>,
     /// Begin no run now: start runs as the file's `triggers` say, until stopped.
     #[arg(long, requires = "data", conflicts_with_all = ["input", "events", "name", "role", "new",
-        "wait", "tags", "labels"])]
+        "id", "wait", "tags", "labels"])]
     triggers: bool,
     /// When to write the documents under `DIR/tree`, which people can read. Default: as the last
     /// run in `DIR` was told, or off.
@@ -180,6 +185,11 @@ impl Args {
     }
 }
 
+/// Reads an id that the caller has chosen.
+fn chosen(text: &str) -> Result<InstanceId, String> {
+    InstanceId::chosen(text, clock::now())
+}
+
 /// Reads `NAME=VALUE`.
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -219,7 +229,10 @@ impl Run<'_> {
 
     fn go(&self, start: Value, mut events: Vec<Event>, notes: &Notes) -> anyhow::Result<Exit> {
         let begun = Instant::now();
-        let found = identity::find(&self.data, &self.machine, &start)?;
+        let found = match self.args.id {
+            Some(id) => identity::find_named(&self.data, &self.machine, &start, id)?,
+            None => identity::find(&self.data, &self.machine, &start)?,
+        };
         let mut show = Show {
             output: self.output,
             definition: self.machine.definition(),
@@ -245,7 +258,10 @@ impl Run<'_> {
                 return self.report(&snapshot, events, &mut show);
             }
             Found::Damaged(failure) if !self.args.new => return Err(failure.into()),
-            _ => self.somebody().start_marked(&self.machine, start, self.args.marks())?.id,
+            _ => {
+                let (id, marks) = (self.args.id, self.args.marks());
+                self.somebody().start_marked(&self.machine, id, start, marks)?.id
+            }
         };
         self.follow(id, events, notes, &mut show, begun)
     }

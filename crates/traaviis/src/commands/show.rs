@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use traaviis_model::{
-    InstanceId, Snapshot, Timestamp,
+    InstanceId, Snapshot, Span, Timestamp,
     budget::{Budget, BudgetKind},
     record::TimerKind,
-    snapshot::{NodeStatus, Tree},
+    snapshot::{NodeStatus, Performance, Tree},
 };
 
 use crate::{
@@ -73,6 +73,9 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         let value = value.as_str().map_or_else(|| value.to_json(), ToString::to_string);
         row("label", &clip(&format!("{name}={value}"), 400));
     }
+    if let Some(of) = &snapshot.correlation_id {
+        row("part of", of);
+    }
     if let Some(lineage) = &snapshot.lineage {
         let root = match lineage.root_id == lineage.parent_id {
             true => String::new(),
@@ -84,8 +87,10 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         row("fork of", &format!("{} from record {}", origin.id, origin.seq));
     }
     let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
+    let waiting = if snapshot.is_waiting() { ", waiting" } else { "" };
     let age = relative(now.since(snapshot.created_at));
-    row("status", &format!("{status}, record {}, created {age} ago", snapshot.seq));
+    row("status", &format!("{status}{waiting}, record {}, created {age} ago", snapshot.seq));
+    row("moved", &moved(&snapshot.performance(), now));
     row("state", &snapshot.state());
     row("data", &clip(&snapshot.data.to_json(), 2_000));
     if !snapshot.output.is_null() {
@@ -128,6 +133,19 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
         row("", &answer_line(snapshot, incident));
     }
     text
+}
+
+/// Says how an instance has moved: `3 transitions, the last 5s ago, 2s apart on average`.
+fn moved(performance: &Performance, now: Timestamp) -> String {
+    let Performance { transition_count, last_transition_at, avg_transition_time_us } = performance;
+    let (Some(last), Some(average)) = (last_transition_at, avg_transition_time_us) else {
+        return "not yet".into();
+    };
+    let (ago, apart) = (relative(now.since(*last)), relative(Span(*average)));
+    match transition_count {
+        1 => format!("1 transition, {ago} ago"),
+        count => format!("{count} transitions, the last {ago} ago, {apart} apart on average"),
+    }
 }
 
 fn effects(tree: &Tree, row: &mut impl FnMut(&str, &str)) {

@@ -274,6 +274,8 @@ pub struct ListFilter {
     pub state: Option<String>,
     /// Business key.
     pub correlation: Option<String>,
+    /// Request or root that it belongs to, or is.
+    pub correlation_id: Option<String>,
     /// Tags that it has, all of them.
     pub tags: BTreeSet<Text>,
     /// How many at most; 0 means `LIST_DEFAULT`.

@@ -47,6 +47,7 @@ fn plan(histories: &Histories, of: InstanceId, ask: ForkAsk) -> Result<Json, Fai
         start_slots: u32::try_from(RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX),
         actor: Actor::local(),
         causation: None,
+        correlation: None,
         is_recorded: false,
     };
     let told = forked.told.len();

@@ -148,7 +148,8 @@ fn events_reach_a_run_without_a_process() {
             instance  ID
             workflow  Door 1.0.0
             by        user:local
-            status    running, record 5, created T ago
+            status    running, waiting, record 5, created T ago
+            moved     2 transitions, the last T ago, T apart on average
             state     opened
             data      {"opened":1}
             last 5 records

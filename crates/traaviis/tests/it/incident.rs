@@ -40,6 +40,7 @@ fn a_timer_that_cannot_be_taken_is_answered_by_an_operator() {
             workflow  Endless 1.0.0
             by        user:local
             status    incident, record 4, created T ago
+            moved     1 transition, T ago
             state     waiting
             data      {"mended":false}
             timer     after in waiting waits for an answer (TIME)

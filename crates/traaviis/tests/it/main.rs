@@ -17,6 +17,7 @@ mod graph;
 mod incident;
 mod index;
 mod kill;
+mod life;
 mod log;
 mod new;
 mod operate;

@@ -66,7 +66,8 @@ fn a_role_may_give_only_the_commands_it_has_permissions_for() {
                 instance  ID
                 workflow  Order 1.0.0
                 by        user:local
-                status    running, record 4, created T ago
+                status    running, waiting, record 4, created T ago
+                moved     2 transitions, the last T ago, T apart on average
                 state     open
                 data      {}
                 last 0 records

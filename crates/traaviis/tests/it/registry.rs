@@ -105,7 +105,8 @@ fn instances_are_found_by_tags_that_change() {
             by        user:local
             tags      shop, urgent
             label     team=sales
-            status    running, record 3, created T ago
+            status    running, waiting, record 3, created T ago
+            moved     1 transition, T ago
             state     open
             data      {"weight":2}
             last 3 records

@@ -25,7 +25,9 @@ fn world() -> (World, Vec<String>) {
     let world = World::new().file("brief.yaml", &brief).file("door.yaml", DOOR);
     for to in ["1", "2"] {
         let input = format!(r#"{{"to":{to}}}"#);
-        text(&world, &["run", "brief.yaml", "--data", "d", "--input", &input]);
+        let run = ["run", "brief.yaml", "--data", "d", "--input", &input];
+        let tags: &[&str] = if to == "1" { &["--tag", "old"] } else { &[] };
+        text(&world, &[&run, tags].concat());
     }
     assert_eq!(world.run(&["run", "door.yaml", "--data", "d"]).status.code(), Some(1));
     let all = listed(&world, &["--all"]);
@@ -44,7 +46,8 @@ fn archived_instances_stay_readable() {
 
     let dry = json(&world, &["compact", "d", "--dry-run"]);
     assert_eq!((&dry["due"], &dry["dry_run"]), (&2.into(), &true.into()));
-    assert_eq!(listed(&world, &["--all"]).len(), 3, "nothing changed");
+    let all = listed(&world, &["--all"]);
+    assert_eq!(all.len(), 3, "nothing changed");
     let done = json(&world, &["compact", "d"]);
     assert_eq!((&done["archived"], &done["kept"]), (&2.into(), &0.into()));
     assert_eq!(json(&world, &["compact", "d"])["archived"], 0, "once is enough");
@@ -64,6 +67,15 @@ fn archived_instances_stay_readable() {
     let archived = listed(&world, &["--archived"]);
     assert_eq!(archived.len(), 2);
     assert!(archived.iter().all(|it| it["archived"] == true && it["workflow"] == "Pure"));
+    for archived in &archived {
+        // Everything that was said of it, but its age.
+        let mut before = all.iter().find(|it| it["id"] == archived["id"]).unwrap().clone();
+        before["archived"] = true.into();
+        before["age_ms"] = archived["age_ms"].clone();
+        assert_eq!(*archived, before);
+    }
+    let tagged = listed(&world, &["--archived", "--tag", "old"]);
+    assert_eq!((tagged.len(), &tagged[0]["tags"][0]), (1, &"old".into()));
     let page = listed(&world, &["--archived", "--limit", "1"]);
     assert_eq!(page[0]["id"], *ended.iter().max().unwrap());
     let exported = text(&world, &["export", "--workflow", "Pure", "--data", "d"]);

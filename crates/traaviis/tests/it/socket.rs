@@ -44,7 +44,8 @@ fn commands_talk_to_the_running_process() {
             instance  ID
             workflow  Door 1.0.0
             by        user:local
-            status    running, record 5, created T ago
+            status    running, waiting, record 5, created T ago
+            moved     2 transitions, the last T ago, T apart on average
             state     opened
             data      {"opened":1}
             last 5 records

@@ -53,6 +53,32 @@ pub fn find(data: &Data, machine: &Machine, input: &Value) -> Result<Found, Fail
     })
 }
 
+/// Looks for the run that has an id; an instance that is another run has it for good.
+pub fn find_named(
+    data: &Data,
+    machine: &Machine,
+    input: &Value,
+    id: InstanceId,
+) -> Result<Found, Failure> {
+    if let Err(damaged) = data.histories.refuse_damaged(id) {
+        return Ok(Found::Damaged(damaged));
+    }
+    let Some(snapshot) = data.state(id)? else { return Ok(Found::Nothing) };
+    let wanted = Identity::of_start(machine, input)?;
+    if snapshot.workflow != wanted.workflow || snapshot.input != wanted.input {
+        let message = format!(
+            "`{id}` is a run of workflow `{}` that began with another workflow or input; choose \
+             another id",
+            snapshot.workflow
+        );
+        return Err(Failure::finding("already_exists", message));
+    }
+    Ok(match snapshot.status.is_finished() {
+        true => Found::Finished(snapshot),
+        false => Found::Open(snapshot),
+    })
+}
+
 /// A run whose beginning is lost may be the one that is meant; beginning it a second time could do
 /// its work twice.
 fn nameless(lost: &Damaged) -> Failure {
@@ -81,6 +107,7 @@ impl Identity {
             start_slots: 0,
             actor: Actor::local(),
             causation: None,
+            correlation: None,
             is_recorded: false,
         };
         let ctx = TenantCtx::local_operator();
