@@ -145,8 +145,12 @@ fn main() {
         ids: Arc::new(SimIds::default()),
         connector: Arc::new(ScriptedConnector::new(Reaction::Hang)),
     };
-    let (checkpoint_bytes, steps_per_second) = (u64::MAX, None);
-    let options = Options { checkpoint_bytes, steps_per_second, ..Options::default() };
+    let options = Options {
+        checkpoint_bytes: u64::MAX,
+        steps_per_second: None,
+        events_per_second: None,
+        ..Options::default()
+    };
     let (handle, _) = Runtime::start(options, ports).unwrap();
     let ctx = TenantCtx::for_test(1);
     let ids: Vec<InstanceId> = (0..INSTANCES)
