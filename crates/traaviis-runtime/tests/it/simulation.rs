@@ -252,6 +252,8 @@ struct Sim<'m> {
     forgets: Arc<AtomicBool>,
     /// Instances whose file in the archive is durable.
     archived: BTreeSet<InstanceId>,
+    /// Instances whose file failed: after a crash it may be there all the same.
+    half_archived: Vec<InstanceId>,
     /// Position of a checkpoint whose content is not yet collected.
     checkpoint_from: Option<Position>,
     squeezed: bool,
@@ -292,6 +294,7 @@ impl<'m> Sim<'m> {
             asked: Vec::new(),
             forgets: Arc::default(),
             archived: BTreeSet::new(),
+            half_archived: Vec::new(),
             checkpoint_from: None,
             squeezed: false,
             calm: false,
@@ -883,6 +886,7 @@ impl<'m> Sim<'m> {
     fn recover(&mut self) {
         // The end each time, everything now and then, and at last: what is gone stays gone.
         const END: usize = 300;
+        self.look_for_half_archived();
         let held = self.acknowledged.len();
         let whole = self.calm || self.rng.chance(1, 24);
         let from = if whole { 0 } else { held.saturating_sub(END) };

@@ -304,7 +304,8 @@ impl Run<'_> {
         show: &mut Show,
     ) -> anyhow::Result<Exit> {
         let id = snapshot.id;
-        self.output.note(&format!("{id} has finished before; `--new` runs it again"));
+        let again = if self.args.id.is_some() { "another `--id`" } else { "`--new`" };
+        self.output.note(&format!("{id} has finished before; {again} runs it again"));
         loop {
             let lines = self.data.histories.lines(id, &mut show.place, LINES_MAX)?;
             for line in &lines {

@@ -52,7 +52,7 @@ fn a_run_has_the_id_that_its_caller_chose() {
     let ended = world.run(&[&door[..], &["--event", lock]].concat());
     assert!(ended.status.success(), "{}", world.shown(&ended));
     let (exit, said) = told(&world, &door);
-    assert!(exit == Some(0) && said.contains("has finished before"), "{said}");
+    assert!(exit == Some(0) && said.contains("another `--id` runs it again"), "{said}");
     // With other words it is refused.
     for other in [
         &["run", "pure.yaml", "--input", r#"{"to": 1}"#, "--data", "d", "--id", ID][..],

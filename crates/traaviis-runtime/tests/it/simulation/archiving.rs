@@ -46,6 +46,8 @@ impl Sim<'_> {
         if put.is_ok() {
             self.archived.insert(id);
             self.facts.archived += 1;
+        } else {
+            self.half_archived.push(id);
         }
         if self.disk.is_crashed() {
             return self.crash(true);
@@ -54,6 +56,14 @@ impl Sim<'_> {
         let (reply, answers) = channel();
         self.handle(id, Message::Retired { archived, kept, reply });
         answers.recv().unwrap();
+    }
+
+    /// A file whose writing failed counts when it is there and whole: the log may drop its records.
+    pub(super) fn look_for_half_archived(&mut self) {
+        for id in std::mem::take(&mut self.half_archived) {
+            let found = self.log.1.whole(ctx().tenant(), id).expect("the archive is readable");
+            self.archived.extend(found.map(|_| id));
+        }
     }
 
     /// The log drops what the archive has, once a checkpoint without it is durable.
