@@ -30,6 +30,12 @@ impl Row {
         Row { name: name.into(), skipped: Some(why.into()), ..Row::default() }
     }
 
+    /// Takes what was found after one fault; says whether everything has held so far.
+    pub fn holds(&mut self, fault: &str, findings: Vec<String>) -> bool {
+        self.findings.extend(findings.into_iter().map(|it| format!("{fault}: {it}")));
+        self.findings.is_empty()
+    }
+
     /// Returns the word for what came of it.
     pub fn verdict(&self) -> &'static str {
         match (&self.skipped, self.findings.is_empty()) {

@@ -3,7 +3,7 @@
 //! Whoever decides for an instance has enough to do; the thread that writes the log has time while
 //! the disk works, so the lines are made there.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use traaviis_model::{
     Record,
@@ -45,7 +45,7 @@ impl Lines {
 
     /// Gives the memory back.
     pub fn clear(&mut self) {
-        drop(mem::replace(self, Lines::Ready(Vec::new())));
+        *self = Lines::Ready(Vec::new());
     }
 
     /// Returns the bytes of the lines, and of those not yet written about as many.
@@ -71,5 +71,42 @@ fn bytes_of_values(body: &Body) -> usize {
         Body::Created { input, data, .. } => input.json_len() + data.json_len(),
         Body::EventReceived { data, .. } => data.json_len(),
         body => body.value_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use traaviis_model::{
+        Actor, DefinitionHash, Header, TenantCtx, Timestamp, Value,
+        record::{EventSource, RECORD_VERSION},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_written_weighs_about_what_it_will() {
+        let header = Header {
+            tenant_id: TenantCtx::for_test(1).tenant(),
+            instance_id: "0198c51a-7800-7abc-8000-0123456789ab".parse().unwrap(),
+            seq: 1,
+            v: RECORD_VERSION,
+            at: Timestamp(0),
+            step: 1,
+            definition_hash: DefinitionHash([0; 32]),
+            actor: Actor::local(),
+            causation_id: None,
+            correlation_id: None,
+        };
+        for bytes in [0, 1_000, 100_000] {
+            let (event, data) = ("go".into(), Value::from("x".repeat(bytes)));
+            let body = Body::EventReceived { event, data, id: None, source: EventSource::External };
+            let mut lines = Lines::Of(Arc::new(vec![Record { header: header.clone(), body }]));
+            assert!(lines.written().is_empty());
+            let (before, written) = (lines.weight(), lines.write().len());
+            assert!(before.abs_diff(written) < LINE_BYTES, "{before} for {written}");
+            assert_eq!(lines.weight(), written);
+            lines.clear();
+            assert_eq!(lines.weight(), 0);
+        }
     }
 }

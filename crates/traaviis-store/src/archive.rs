@@ -38,7 +38,7 @@ use uuid::Uuid;
 use crate::{
     checkpoint::{WriteError, write_atomically},
     error::io_error,
-    line,
+    files, line,
 };
 
 /// Version of the envelope.
@@ -190,11 +190,7 @@ impl<D: Disk> FileArchive<D> {
 
     /// Returns the names in a directory; none when it does not exist.
     fn names(&self, dir: &Path) -> Result<Vec<String>, LogError> {
-        match self.disk.list(dir) {
-            Ok(names) => Ok(names),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(io_error("list", dir, error)),
-        }
+        files::list(&self.disk, dir).map_err(|error| io_error("list", dir, error))
     }
 
     fn tenants(&self) -> Result<Vec<TenantId>, LogError> {

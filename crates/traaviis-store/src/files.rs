@@ -27,6 +27,14 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), LogError> {
     sync_dir(dir.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
+/// Lists a directory; one that is not there is empty.
+pub(crate) fn list<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<String>> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), LogError> {
     OsDisk.sync_dir(dir).map_err(|error| io_error("sync", dir, error))

@@ -37,7 +37,7 @@ use crate::{
     checkpoint::write_atomically,
     disk::OsDisk,
     error::io_error,
-    files::{hex, make_dir, unhex, unhex_into},
+    files::{self, hex, make_dir, unhex, unhex_into},
     lock::LOCK_FILE,
     tree::envelope::{self, Envelope, Wrong},
 };
@@ -515,11 +515,7 @@ pub(crate) fn write_envelope(path: &Path, envelope: &Envelope) -> Result<(), Err
 
 /// Returns the names in a directory; none when it is not there.
 pub(crate) fn list_dir(dir: &Path) -> Result<Vec<String>, Error> {
-    use crate::disk::Disk as _;
-    match OsDisk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|error| io_error("list", dir, error).into()),
-    }
+    files::list(&OsDisk, dir).map_err(|error| io_error("list", dir, error).into())
 }
 
 pub(crate) fn damaged(path: &Path, why: &str) -> Error {

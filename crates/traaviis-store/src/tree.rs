@@ -28,9 +28,9 @@ use traaviis_ports::{
     tree::{Asks, Batch, Document, Lines, Notice, Place},
 };
 
-use crate::disk::OsDisk;
+use crate::{disk::OsDisk, files::list};
 use envelope::{Envelope, FORMAT, Wrong};
-use fan::{Fans, list};
+use fan::Fans;
 use path::spot;
 
 pub use path::TREE_DIR;

@@ -83,10 +83,8 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
                 worker.kill(&mut story)?;
             }
             let ask = Ask { tenants: TENANTS, how: work.how, upkeep: true };
-            let findings = verify(&dir, &mut story, ask);
-            let run = row.runs;
-            row.findings.extend(findings.into_iter().map(|it| format!("kill {run}: {it}")));
-            if !row.findings.is_empty() {
+            let fault = format!("kill {}", row.runs);
+            if !row.holds(&fault, verify(&dir, &mut story, ask)) {
                 return Ok(());
             }
         }
@@ -130,7 +128,7 @@ fn back_up_beside(
     // It ends before what clients know, so it is checked for itself.
     let ask = Ask { tenants: TENANTS, how: How::default(), upkeep: true };
     let findings = verify(&restored, &mut Story::default(), ask);
-    row.findings.extend(findings.into_iter().map(|it| format!("restored: {it}")));
+    row.holds("restored", findings);
     std::fs::remove_dir_all(&restored)?;
     Ok(1)
 }

@@ -92,10 +92,8 @@ fn cut_often(row: &mut Row, scratch: &Path, cuts: u64, seed: u64) -> anyhow::Res
             system("umount", &[&mounted])?;
             mount(scratch)?;
             let ask = Ask { tenants: TENANTS, how: work.how, upkeep: true };
-            let findings = verify(&dir, &mut story, ask);
-            let run = row.runs;
-            row.findings.extend(findings.into_iter().map(|it| format!("cut {run}: {it}")));
-            if !row.findings.is_empty() {
+            let fault = format!("cut {}", row.runs);
+            if !row.holds(&fault, verify(&dir, &mut story, ask)) {
                 return Ok(());
             }
         }

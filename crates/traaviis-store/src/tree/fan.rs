@@ -14,6 +14,7 @@ use traaviis_model::limits::TREE_ENTRIES_MAX;
 use traaviis_ports::disk::Disk;
 
 use super::path::{digits_of, fan_name, is_fan_name};
+use crate::files::list;
 
 /// How often a directory is divided: 16 million times its entries.
 const LEVELS_MAX: usize = 3;
@@ -145,13 +146,5 @@ impl Fans {
         self.known.insert(dir.to_path_buf(), Dir { entries: 0, is_divided: true });
         // New places of old entries last before anything counts on them.
         disk.sync_all(dir)
-    }
-}
-
-/// Lists a directory; one that is not there is empty.
-pub(crate) fn list<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<String>> {
-    match disk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other,
     }
 }

@@ -26,11 +26,11 @@ use traaviis_ports::{
 use super::{
     At as _, DiskTree, Io, Work,
     envelope::{Envelope, Wrong},
-    fan::list,
     lines::holds,
     path::{TREE_DIR, digits_of, is_dir_name, is_fan_name},
     progress_document, tenants_document,
 };
+use crate::files::list;
 
 /// Differences that are kept to be shown; more are only counted.
 const SHOWN_MAX: usize = 1_000;

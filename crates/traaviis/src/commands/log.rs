@@ -3,14 +3,14 @@
 //! Reads the segments directly and changes nothing, so it works beside a running process and on a
 //! directory that no process can open any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use traaviis_model::{Body, Record, Timestamp, record::peek_line};
 use traaviis_runtime::clock::{CLOCK_JUMP, Jump};
 
 use crate::{
-    data::{self, Frame},
+    data::{self, Frame, FrameFacts},
     exit::Exit,
     histories::is_document,
     output::{self, Output},
@@ -64,13 +64,21 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 }
 
 fn clock(args: &ClockArgs, output: &Output) -> anyhow::Result<Exit> {
-    data::needs_log(&args.dir)?;
+    each_good(&args.dir, &mut |_, lines| {
+        let lines = lines.split(|it| *it == b'\n').filter(|it| is_document(it));
+        lines.filter_map(jump_of).all(|(at, jump)| output.text(&jump_text(at, jump, output)))
+    })
+}
+
+/// Visits the frames that can be read until `visit` says false, and warns about the others.
+fn each_good(
+    dir: &Path,
+    visit: &mut dyn FnMut(&FrameFacts, &[u8]) -> bool,
+) -> anyhow::Result<Exit> {
+    data::needs_log(dir)?;
     let mut exit = Exit::Ok;
-    data::each_frame(&args.dir, &mut |frame| match frame {
-        Frame::Good { lines, .. } => {
-            let lines = lines.split(|it| *it == b'\n').filter(|it| is_document(it));
-            lines.filter_map(jump_of).all(|(at, jump)| output.text(&jump_text(at, jump, output)))
-        }
+    data::each_frame(dir, &mut |frame| match frame {
+        Frame::Good { header, lines } => visit(&header, lines),
         Frame::Bad { why } => {
             exit = Exit::Finding;
             output::warn(format_args!("damaged: {why}"));
@@ -99,28 +107,18 @@ fn jump_text(at: Timestamp, jump: Jump, output: &Output) -> String {
 }
 
 fn cat(args: &CatArgs, output: &Output) -> anyhow::Result<Exit> {
-    data::needs_log(&args.dir)?;
-    let mut exit = Exit::Ok;
-    data::each_frame(&args.dir, &mut |frame| match frame {
-        Frame::Good { header, lines } => {
-            if args.headers {
-                return output.text(&header_text(&header, output));
-            }
-            lines
-                .split(|it| *it == b'\n')
-                .filter(|it| !it.is_empty())
-                .all(|line| !is_wanted(args, line) || output.bytes(&[line, b"\n"].concat()))
+    each_good(&args.dir, &mut |header, lines| {
+        if args.headers {
+            return output.text(&header_text(header, output));
         }
-        Frame::Bad { why } => {
-            exit = Exit::Finding;
-            output::warn(format_args!("damaged: {why}"));
-            true
-        }
-    })?;
-    Ok(exit)
+        lines
+            .split(|it| *it == b'\n')
+            .filter(|it| !it.is_empty())
+            .all(|line| !is_wanted(args, line) || output.bytes(&[line, b"\n"].concat()))
+    })
 }
 
-fn header_text(header: &data::FrameFacts, output: &Output) -> String {
+fn header_text(header: &FrameFacts, output: &Output) -> String {
     if output.is_json() {
         let value = json!({
             "segment": header.segment,
