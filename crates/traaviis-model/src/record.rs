@@ -6,7 +6,9 @@
 
 mod budget;
 mod forked;
+mod held;
 mod line;
+mod operation;
 mod retried;
 mod size;
 mod upgraded;
@@ -17,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::{Amounts, BudgetScope},
-    call::DeliveryClass,
     effect_error::EffectError,
     ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts},
     time::Timestamp,
@@ -26,7 +27,9 @@ use crate::{
 
 pub use budget::{BudgetExceeded, BudgetReserved};
 pub use forked::{Forked, Results, Told};
+pub use held::Held;
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use operation::{Operation, TaskAct};
 pub use retried::{Again, Retried};
 pub use upgraded::{TreePlace, Upgraded};
 
@@ -296,168 +299,6 @@ impl TimerKind {
             TimerKind::After { .. } | TimerKind::Raise { .. } | TimerKind::Cleanup { .. } => false,
         }
     }
-}
-
-/// The input of a step of the instance's own that could not be taken. It stands in the incident,
-/// so that a person who has removed the cause can have it taken again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "input", rename_all = "snake_case")]
-pub enum Held {
-    /// A timer that is due; it stays open.
-    Timer {
-        /// Timer.
-        timer: Text,
-    },
-    /// An attempt ended; its node stays started.
-    Outcome {
-        /// Tree.
-        tree: Seq,
-        /// Node.
-        path: Text,
-        /// `seq` of the record that scheduled the node.
-        scheduled: Seq,
-        /// From 1.
-        attempt: u32,
-        /// Value when it succeeded.
-        #[serde(default, skip_serializing_if = "Value::is_null")]
-        value: Value,
-        /// Error when it failed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<EffectError>,
-    },
-    /// A call got its slot.
-    Starting {
-        /// Tree.
-        tree: Seq,
-        /// Node.
-        path: Text,
-    },
-    /// After a crash: the attempt was started and has no outcome.
-    Unknown {
-        /// Tree.
-        tree: Seq,
-        /// Node.
-        path: Text,
-        /// What may be promised about it.
-        class: DeliveryClass,
-    },
-    /// A child ended.
-    Ended {
-        /// The child.
-        instance: InstanceId,
-        /// How.
-        ending: Ending,
-    },
-    /// An event of another instance that this one subscribes to.
-    Event {
-        /// Name.
-        event: Text,
-        /// Payload.
-        #[serde(default, skip_serializing_if = "Value::is_null")]
-        data: Value,
-        /// The emission, as `INSTANCE:SEQ`.
-        id: Text,
-    },
-    /// Work that did not fit the step before.
-    Continue,
-}
-
-impl Held {
-    /// Returns the node whose call it is about: tree and path.
-    pub fn node(&self) -> Option<(Seq, &Text)> {
-        match self {
-            Held::Outcome { tree, path, .. }
-            | Held::Starting { tree, path }
-            | Held::Unknown { tree, path, .. } => Some((*tree, path)),
-            Held::Timer { .. } | Held::Ended { .. } | Held::Event { .. } | Held::Continue => None,
-        }
-    }
-}
-
-/// What an operator does to an instance by hand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
-pub enum Operation {
-    /// No new steps and no new attempts until it is resumed. Running attempts end and are kept.
-    Pause {
-        /// Why.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<Text>,
-    },
-    /// Goes on.
-    Resume {
-        /// Why.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<Text>,
-    },
-    /// Changes the data.
-    EditData {
-        /// RFC 6902 patch.
-        patch: Vec<PatchOp>,
-        /// Why.
-        reason: Text,
-    },
-    /// Does something about a task that waits for people.
-    Task {
-        /// Tree.
-        tree: Seq,
-        /// Node.
-        path: Text,
-        /// What to do.
-        act: TaskAct,
-    },
-    /// Gives an open incident to somebody, or to nobody in particular.
-    Assign {
-        /// Number of the record that opened the incident.
-        incident: Seq,
-        /// Who looks after it from now on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        to: Option<Text>,
-    },
-    /// Goes on with another version.
-    Upgrade {
-        /// Definition from now on.
-        to: DefinitionHash,
-    },
-    /// Goes back to the version before the last upgrade.
-    Rollback,
-    /// Puts a paused instance into other states.
-    Move {
-        /// Paths of states; what is inside them and around them follows.
-        to: Vec<Text>,
-        /// Why.
-        reason: Text,
-    },
-    /// Changes the tags.
-    Tag {
-        /// Tags that it shall have.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        add: BTreeSet<Text>,
-        /// Tags that it shall not have.
-        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-        remove: BTreeSet<Text>,
-    },
-}
-
-/// What a person does about a task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskAct {
-    /// Takes it, so that nobody else answers.
-    Claim,
-    /// Gives it back.
-    Release,
-    /// Answers it.
-    Decide {
-        /// One of the outcomes of the task.
-        outcome: Text,
-        /// Fits the form of the task.
-        #[serde(default, skip_serializing_if = "Value::is_null")]
-        form: Value,
-        /// For others to read.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        comment: Option<Text>,
-    },
 }
 
 /// How an instance stands.
