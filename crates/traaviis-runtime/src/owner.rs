@@ -42,15 +42,15 @@ use std::{
 
 use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, priority_of, recover};
 use traaviis_model::{
-    Actor, Call, CallId, DefinitionHash, DeliveryClass, EventIds, InstanceId, Record, Seq,
-    Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
+    Actor, Body, Call, CallId, DefinitionHash, DeliveryClass, EventIds, Header, InstanceId, Record,
+    Seq, Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
     call::{GATE, is_between_instances},
     definition::Retention,
     limits::{
         EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
         RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
     },
-    record::Status,
+    record::{RECORD_VERSION, Status},
 };
 use traaviis_ports::{
     Append, Commit, Lines, LogError, Outcome, Position,
@@ -874,10 +874,7 @@ impl Owner {
         for record in &*records {
             EventIds::note(&mut instance.event_ids, record);
         }
-        if !self.jumps.is_empty() {
-            let known: Vec<Text> = before.timers.iter().map(|it| it.id.clone()).collect();
-            self.catch_up_timers(key, &known);
-        }
+        self.catch_up_timers(key, &before.timers);
         self.tell_waiting(key, &records, &snapshot);
         if snapshot.status.is_finished() {
             self.finish(key, &snapshot);
@@ -993,14 +990,20 @@ impl Owner {
         }
     }
 
-    /// Takes an ended instance out of memory and keeps it in short.
-    fn finish(&mut self, key: Key, snapshot: &Snapshot) {
-        let Some(instance) = self.instances.remove(&key) else { return };
+    /// Takes an instance out of memory; what waits in its mailbox is still to be answered.
+    fn take_out(&mut self, key: Key) -> Option<Box<Instance>> {
+        let instance = self.instances.remove(&key)?;
         self.dismiss(key);
         instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         if let Some(armed) = instance.armed {
             self.timers.remove(&(armed, key));
         }
+        Some(instance)
+    }
+
+    /// Takes an ended instance out of memory and keeps it in short.
+    fn finish(&mut self, key: Key, snapshot: &Snapshot) {
+        let Some(instance) = self.take_out(key) else { return };
         if let Some(correlation) = &snapshot.correlation {
             self.settings.correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
         }
@@ -1091,6 +1094,30 @@ impl Instance {
 /// Returns what a map holds in the order of its keys: whatever can be seen follows no other.
 fn in_order<K: Ord, V>(map: HashMap<K, V, SeededHasher>) -> BTreeMap<K, V> {
     map.into_iter().collect()
+}
+
+/// Returns the append of a document, which has a stream of its own with one record.
+fn to_document(
+    ctx: &TenantCtx,
+    stream: InstanceId,
+    at: Timestamp,
+    definition_hash: DefinitionHash,
+    body: Body,
+) -> Append {
+    let header = Header {
+        tenant_id: ctx.tenant(),
+        instance_id: stream,
+        seq: 1,
+        v: RECORD_VERSION,
+        at,
+        step: 1,
+        definition_hash,
+        actor: ctx.actor().clone(),
+        causation_id: None,
+        correlation_id: None,
+    };
+    let lines = Lines::Of(Arc::new(vec![Record { header, body }]));
+    Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 }
 }
 
 fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Append {

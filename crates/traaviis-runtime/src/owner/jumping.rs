@@ -8,15 +8,14 @@
 //! Invariant: no relative timer fires before as much time has passed as it was set for, as long as
 //! the process lives; also one whose step was decided before a jump and is durable only after it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, Span, TenantCtx, TenantId, Text, Timestamp,
-    record::RECORD_VERSION, snapshot::Timer,
+    Body, DefinitionHash, InstanceId, Span, TenantCtx, TenantId, Text, Timestamp, snapshot::Timer,
 };
-use traaviis_ports::{Append, Commit, Lines, LogError};
+use traaviis_ports::{Append, Commit, LogError};
 
-use super::{Commitment, Instance, Key, Outbox, Owner};
+use super::{Commitment, Instance, Key, Outbox, Owner, to_document};
 use crate::{
     clock::{CLOCK_JUMP, Jump},
     limits::FULL_RETRY,
@@ -67,29 +66,14 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let record = Record {
-            header: Header {
-                tenant_id: ctx.tenant(),
-                instance_id: stream,
-                seq: 1,
-                v: RECORD_VERSION,
-                at: now,
-                step: 1,
-                // No definition has decided it.
-                definition_hash: DefinitionHash([0; 32]),
-                actor: ctx.actor().clone(),
-                causation_id: None,
-                correlation_id: None,
-            },
-            body: Body::DocumentPut {
-                document: CLOCK_JUMP.into(),
-                id: stream.to_string().into(),
-                body: jump.to_value(),
-            },
+        let body = Body::DocumentPut {
+            document: CLOCK_JUMP.into(),
+            id: stream.to_string().into(),
+            body: jump.to_value(),
         };
-        let lines = Lines::Of(Arc::new(vec![record]));
-        let append =
-            Append { stream, first_seq: 1, count: 1, lines, ends_stream: true, known_to: 0 };
+        // No definition has decided it.
+        let document = to_document(&ctx, stream, now, DefinitionHash([0; 32]), body);
+        let append = Append { ends_stream: true, ..document };
         let unrecorded = Unrecorded { ctx: ctx.clone(), jump };
         self.append(&ctx, append, Commitment::Jump(stream, unrecorded), outbox);
     }
@@ -125,7 +109,7 @@ impl Owner {
 
     /// Lets the timers of a step wait longer that was decided before a jump and is durable now.
     /// What is not on its way any more needs no jump.
-    pub(super) fn catch_up_timers(&mut self, key: Key, known: &[Text]) {
+    pub(super) fn catch_up_timers(&mut self, key: Key, known: &[Timer]) {
         if self.jumps.is_empty() {
             return;
         }
@@ -133,8 +117,8 @@ impl Owner {
             let decided = instance.snapshot.updated_at;
             let missed = self.jumps.iter().filter(|(at, _)| decided <= *at);
             let by = Span(missed.map(|(_, by)| by.0).sum());
-            let new: Vec<Text> =
-                instance.relative().filter(|it| !known.contains(it)).cloned().collect();
+            let is_new = |it: &&Text| known.iter().all(|known| known.id != **it);
+            let new: Vec<Text> = instance.relative().filter(is_new).cloned().collect();
             if by.0 > 0 {
                 instance.wait_longer(new, by);
             }

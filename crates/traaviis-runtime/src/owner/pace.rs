@@ -11,7 +11,13 @@ use super::{Instance, Job, Key, Mailbox, Origin, Owner, mailbox::Class};
 use crate::error::Error;
 
 /// Microseconds of a second.
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
+
+/// Returns when everything will have been earned back once one more is taken now, where all before
+/// would have been at `rested_at`.
+pub(super) fn rested_after(rested_at: i64, now: Timestamp, per_second: u32) -> i64 {
+    rested_at.max(now.0) + SECOND / i64::from(per_second.max(1))
+}
 
 /// The steps that an instance has taken lately.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +34,13 @@ impl Pace {
 
     /// Returns when the next step may be taken, unless it may be now.
     pub(super) fn slow_until(self, now: Timestamp, per_second: u32) -> Option<Timestamp> {
-        let next = self.rested_at.0.max(now.0) + SECOND / i64::from(per_second) - SECOND;
+        let next = rested_after(self.rested_at.0, now, per_second) - SECOND;
         (next > now.0).then_some(Timestamp(next))
     }
 
     /// Notes a step.
     fn step(&mut self, now: Timestamp, per_second: u32) {
-        self.rested_at = Timestamp(self.rested_at.0.max(now.0) + SECOND / i64::from(per_second));
+        self.rested_at = Timestamp(rested_after(self.rested_at.0, now, per_second));
     }
 }
 

@@ -17,11 +17,11 @@ use std::{
 
 use traaviis_model::{TenantId, Timestamp, Value, limits::EVENTS_BURST_SECONDS};
 
-use super::{Command, Key, Origin, Owner, SeededHasher};
+use super::{
+    Command, Key, Origin, Owner, SeededHasher,
+    pace::{SECOND, rested_after},
+};
 use crate::error::Error;
-
-/// Microseconds of a second.
-const SECOND: i64 = 1_000_000;
 
 /// What all tenants of a process have.
 #[derive(Debug, Default)]
@@ -71,9 +71,8 @@ impl Quota {
 
     /// Counts an event, or returns when the next one may come.
     fn event(&self, now: Timestamp, per_second: u32) -> Result<(), Timestamp> {
-        let each = SECOND / i64::from(per_second.max(1));
         let burst = SECOND * i64::from(EVENTS_BURST_SECONDS);
-        let after = |rested_at: i64| rested_at.max(now.0) + each;
+        let after = |rested_at: i64| rested_after(rested_at, now, per_second);
         let take = |it: i64| (after(it) - burst <= now.0).then(|| after(it));
         let taken = self.rested_at.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
         taken.map(drop).map_err(|it| Timestamp(after(it) - burst))

@@ -27,12 +27,8 @@ impl Owner {
         };
         let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
         let context = StepContext {
-            now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            actor: ctx.actor().clone(),
-            causation: None,
-            correlation: None,
-            is_recorded: false,
+            ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {
             Ok(step) => step,

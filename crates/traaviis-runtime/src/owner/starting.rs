@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
 use traaviis_model::{
-    Body, DefinitionHash, EventIds, Header, InstanceId, Record, Snapshot, Span, TenantCtx,
-    TenantId, Text, Timestamp, Value, definition::Retention, record::RECORD_VERSION,
+    Body, DefinitionHash, EventIds, InstanceId, Record, Snapshot, Span, TenantCtx, TenantId, Text,
+    Timestamp, Value, definition::Retention,
 };
-use traaviis_ports::{Append, Commit, Lines, LogError, Position};
+use traaviis_ports::{Commit, LogError, Position};
 
 use super::{
     Commitment, Found, Key, Outbox, Owner, Reply, SeededHasher, Start, StartOutcome, Upgrade,
@@ -25,7 +25,7 @@ use crate::{
     correlation::Unique,
     error::Error,
     limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
-    owner::{Committed, in_order, to_append},
+    owner::{Committed, in_order, to_append, to_document},
     summary::hash_value,
 };
 
@@ -217,12 +217,10 @@ impl Owner {
             false => self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free()),
         };
         let context = StepContext {
-            now,
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            actor: ctx.actor().clone(),
             causation: ctx.cause().cloned(),
             correlation: ctx.correlation().cloned(),
-            is_recorded: false,
+            ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
             Ok(step) => step,
@@ -285,14 +283,7 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         // Starting once more, for nobody, fills in the same defaults.
-        let context = StepContext {
-            now,
-            start_slots: 0,
-            actor: ctx.actor().clone(),
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = StepContext::new(now, ctx.actor().clone());
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
@@ -389,35 +380,18 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let (tenant_id, hash) = name;
+        let (tenant, hash) = name;
         let Some(first) = self.definitions.waiting.get(&name).and_then(|it| it.first()) else {
             return;
         };
         let ctx = first.ctx().clone();
-        let record = Record {
-            header: Header {
-                tenant_id,
-                instance_id: definition_stream(&hash),
-                seq: 1,
-                v: RECORD_VERSION,
-                at: now,
-                step: 1,
-                definition_hash: hash,
-                actor: ctx.actor().clone(),
-                causation_id: None,
-                correlation_id: None,
-            },
-            body: Body::DocumentPut {
-                document: "definition".into(),
-                id: hash.to_string().into(),
-                body: first.machine().definition().document.clone(),
-            },
+        let body = Body::DocumentPut {
+            document: "definition".into(),
+            id: hash.to_string().into(),
+            body: first.machine().definition().document.clone(),
         };
-        let stream = record.header.instance_id;
-        let lines = Lines::Of(Arc::new(vec![record]));
-        let append =
-            Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 };
-        self.append(&ctx, append, Commitment::Definition(tenant_id, hash), outbox);
+        let append = to_document(&ctx, definition_stream(&hash), now, hash, body);
+        self.append(&ctx, append, Commitment::Definition(tenant, hash), outbox);
     }
 
     pub(super) fn definition_committed(

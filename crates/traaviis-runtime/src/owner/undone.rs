@@ -78,15 +78,7 @@ impl Owner {
         let again = again.filter(|_| !is_told);
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        let actor = self.engine.clone();
-        let context = StepContext {
-            now,
-            start_slots: 0,
-            actor,
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = StepContext::new(now, self.engine.clone());
         if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
             self.offer(key, step, Origin::Runtime, None, outbox);
         }
@@ -96,13 +88,8 @@ impl Owner {
     pub(super) fn set_aside(&mut self, pending: Pending, why: &str) {
         let Pending { key, requests, origin, .. } = pending;
         self.release(key.tenant, &requests);
-        let Some(instance) = self.instances.remove(&key) else { return };
-        self.dismiss(key);
+        let Some(instance) = self.take_out(key) else { return };
         self.awaiting.remove(&key);
-        instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
-        if let Some(armed) = instance.armed {
-            self.timers.remove(&(armed, key));
-        }
         let seq = instance.snapshot.seq;
         let fault = Fault { tenant: key.tenant, id: key.id, seq, message: why.into() };
         origin.answer(Err(fault.to_error()));
