@@ -449,6 +449,12 @@ pub fn is_reserved(name: &str) -> bool {
     RESERVED_SEGMENTS.contains(&first)
 }
 
+/// Returns a duration that is written out; none for a template.
+pub(crate) fn written_span(value: &Value) -> Option<Span> {
+    let is_template = value.as_str().is_some_and(|text| text.contains("${"));
+    span_of(value).ok().filter(|_| !is_template)
+}
+
 /// Returns the duration that a rendered template stands for: text, or milliseconds as a number.
 pub(crate) fn span_of(value: &Value) -> Result<Span, String> {
     let span = match value {

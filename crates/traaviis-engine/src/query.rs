@@ -88,25 +88,17 @@ fn texts<'a>(texts: impl Iterator<Item = &'a Text>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use traaviis_model::{Actor, InstanceId, TenantCtx, Timestamp};
+    use traaviis_model::{InstanceId, TenantCtx, Timestamp};
 
     use super::*;
-    use crate::tests::{machine, with_head};
+    use crate::tests::{context, machine, with_head};
 
     #[test]
     fn queries_read_the_state_and_nothing_else() {
         let machine = machine(&with_head(
             "initial: a\ndata: {initial: {n: 2}}\nstates: {a: {initial: b, states: {b: {after: {1h: c}}, c: {}}}}",
         ));
-        let (now, actor) = (Timestamp(0), Actor::local());
-        let context = crate::StepContext {
-            now,
-            start_slots: 1,
-            actor,
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = context(Timestamp(0));
         let id = InstanceId(uuid::Uuid::from_u128(7));
         let ctx = TenantCtx::for_test(1);
         let step = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();

@@ -318,14 +318,7 @@ fn overrun() -> Rejection {
 
 fn context(now: Timestamp) -> StepContext {
     let start_slots = u32::try_from(limits::RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX);
-    StepContext {
-        now,
-        start_slots,
-        actor: Actor::local(),
-        causation: None,
-        correlation: None,
-        is_recorded: false,
-    }
+    StepContext { start_slots, ..StepContext::new(now, Actor::local()) }
 }
 
 #[cfg(test)]

@@ -134,6 +134,14 @@ pub struct StepContext {
     pub is_recorded: bool,
 }
 
+impl StepContext {
+    /// Returns what a step knows in which no call may begin, that nothing but its input caused.
+    pub fn new(now: Timestamp, actor: Actor) -> StepContext {
+        let (causation, correlation) = (None, None);
+        StepContext { now, start_slots: 0, actor, causation, correlation, is_recorded: false }
+    }
+}
+
 /// What an instance is born with besides its input.
 #[derive(Clone, Debug, Default)]
 pub struct Birth {

@@ -309,14 +309,7 @@ impl<'m> World<'m> {
 }
 
 pub(crate) fn context(now: Timestamp) -> StepContext {
-    StepContext {
-        now,
-        start_slots: 100,
-        actor: Actor::local(),
-        causation: None,
-        correlation: None,
-        is_recorded: false,
-    }
+    StepContext { start_slots: 100, ..StepContext::new(now, Actor::local()) }
 }
 
 fn amounts(amounts: &traaviis_model::budget::Amounts) -> String {

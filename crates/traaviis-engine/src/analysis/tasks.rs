@@ -6,7 +6,7 @@ use traaviis_model::{
 };
 
 use super::warning;
-use crate::machine::span_of;
+use crate::machine::written_span;
 
 pub(super) fn check(definition: &Definition, found: &mut Vec<Diagnostic>) {
     states(&definition.states, found);
@@ -28,14 +28,14 @@ fn effect(of: &Effect, found: &mut Vec<Diagnostic>) {
 }
 
 fn task(task: &Effect, found: &mut Vec<Diagnostic>) {
-    let deadline = task.param("deadline").and_then(written);
+    let deadline = task.param("deadline").and_then(written_span);
     let reminders = task.param("reminders").and_then(Value::as_list).unwrap_or_default();
     for (at, item) in reminders.iter().enumerate() {
         let (before, span) = match (item.get("before"), item.get("after")) {
             (Some(before), _) => (true, before),
             (None, after) => (false, after.unwrap_or(item)),
         };
-        let Some(span) = written(span) else { continue };
+        let Some(span) = written_span(span) else { continue };
         let why = match (before, deadline) {
             (true, Some(deadline)) if span >= deadline => {
                 format!(
@@ -52,7 +52,7 @@ fn task(task: &Effect, found: &mut Vec<Diagnostic>) {
         let hint = "give a time between the opening of the task and its deadline";
         found.push(warning("W212", pointer, format!("this reminder never comes: {why}"), hint));
     }
-    let escalation = task.param("escalation").and_then(|it| it.get("after")).and_then(written);
+    let escalation = task.param("escalation").and_then(|it| it.get("after")).and_then(written_span);
     if let Some(why) = escalation.and_then(|it| too_late(it, deadline)) {
         let pointer = format!("{}/escalation/after", task.pointer);
         let hint = "give a time between the opening of the task and its deadline";
@@ -68,13 +68,5 @@ fn too_late(span: Span, deadline: Option<Span>) -> Option<String> {
             Some(format!("the task is over {deadline} after it opened"))
         }
         _ => None,
-    }
-}
-
-/// Returns a duration that is written out; none for a template.
-fn written(value: &Value) -> Option<Span> {
-    match value.as_str() {
-        Some(text) if text.contains("${") => None,
-        _ => span_of(value).ok(),
     }
 }

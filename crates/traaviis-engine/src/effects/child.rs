@@ -156,19 +156,12 @@ mod tests {
     use traaviis_model::TenantCtx;
 
     use super::*;
-    use crate::tests::{machine, with_head};
+    use crate::tests::{context, machine, with_head};
 
     #[test]
     fn a_child_has_the_same_id_each_time() {
         let machine = machine(&with_head("initial: a\nstates: {a: {}}"));
-        let context = crate::StepContext {
-            now: traaviis_model::Timestamp(1_700_000_000_000_000),
-            start_slots: 1,
-            actor: traaviis_model::Actor::local(),
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = context(traaviis_model::Timestamp(1_700_000_000_000_000));
         let id = InstanceId(uuid::Uuid::from_u128(7));
         let ctx = TenantCtx::for_test(1);
         let step = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();

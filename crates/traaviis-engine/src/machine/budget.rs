@@ -1,13 +1,13 @@
 //! E151 and E153: budgets that narrow nothing, and budgets that no attempt fits.
 
 use traaviis_model::{
-    Diagnostic, Value,
+    Diagnostic,
     budget::{BudgetKind, Limits},
     call::{CALL_KINDS, default_timeout},
     definition::{Definition, Effect, State},
 };
 
-use super::span_of;
+use super::written_span;
 use crate::cost;
 
 /// Returns what is wrong with the budgets of a document.
@@ -67,10 +67,8 @@ fn lacking(
     of: &Effect,
     limits: &Limits,
 ) -> Option<(BudgetKind, u64, u64)> {
-    let written = of.timeout.as_ref().or(definition.defaults.timeout.as_ref());
-    let time = match written {
-        Some(Value::String(text)) if text.contains("${") => None,
-        Some(value) => span_of(value).ok(),
+    let time = match of.timeout.as_ref().or(definition.defaults.timeout.as_ref()) {
+        Some(value) => written_span(value),
         None => Some(default_timeout(&of.kind)),
     };
     let model = cost::least(&of.kind, &of.params);

@@ -92,12 +92,12 @@ fn check_tag(tag: &str) -> Result<(), Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use traaviis_model::{Actor, InstanceId, TenantCtx, Timestamp, record::Operation};
+    use traaviis_model::{InstanceId, TenantCtx, Timestamp, record::Operation};
 
     use super::*;
     use crate::{
-        step::{Input, StepContext},
-        tests::{machine, with_head},
+        step::Input,
+        tests::{context, machine, with_head},
     };
 
     const WORKFLOW: &str =
@@ -136,15 +136,7 @@ mod tests {
     #[test]
     fn an_operator_changes_tags() {
         let machine = machine(&with_head(WORKFLOW));
-        let (now, actor) = (Timestamp(0), Actor::local());
-        let context = StepContext {
-            now,
-            start_slots: 1,
-            actor,
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = context(Timestamp(0));
         let (ctx, id) = (TenantCtx::for_test(1), InstanceId(uuid::Uuid::from_u128(7)));
         let first = crate::start(&machine, &ctx, id, Value::empty_map(), &context).unwrap();
         let set = |tags: &[&str]| tags.iter().copied().map(Text::from).collect::<BTreeSet<Text>>();

@@ -43,12 +43,8 @@ fn plan(histories: &Histories, of: InstanceId, ask: ForkAsk) -> Result<Json, Fai
     let Branch { base, forked, .. } = branch;
     let machine = compile_document(&histories.definition(base.definition_hash)?)?;
     let context = StepContext {
-        now: clock::now(),
         start_slots: u32::try_from(RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX),
-        actor: Actor::local(),
-        causation: None,
-        correlation: None,
-        is_recorded: false,
+        ..StepContext::new(clock::now(), Actor::local())
     };
     let told = forked.told.len();
     let step = step(&machine, &base, Input::Fork(forked), &context).map_err(refused)?;

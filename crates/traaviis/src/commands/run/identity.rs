@@ -102,14 +102,7 @@ impl Identity {
     /// Asks the engine what a start would record: defaults filled in, key computed. It decides
     /// only; nothing is begun.
     pub fn of_start(machine: &Machine, input: &Value) -> Result<Identity, Failure> {
-        let context = StepContext {
-            now: clock::now(),
-            start_slots: 0,
-            actor: Actor::local(),
-            causation: None,
-            correlation: None,
-            is_recorded: false,
-        };
+        let context = StepContext::new(clock::now(), Actor::local());
         let ctx = TenantCtx::local_operator();
         let id = InstanceId(Uuid::nil());
         let step = traaviis_engine::start(machine, &ctx, id, input.clone(), &context)
