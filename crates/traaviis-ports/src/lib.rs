@@ -6,6 +6,7 @@ pub mod index;
 mod lines;
 pub mod planted;
 pub mod secrets;
+pub mod snapshots;
 pub mod tree;
 
 use std::{fmt, ops::Range, sync::Arc};
@@ -14,6 +15,7 @@ pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
 pub use secrets::{Secret, SecretError, Secrets};
+pub use snapshots::{Completion, SnapshotError, SnapshotHead, SnapshotRow, SnapshotStore};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
     Value,
@@ -246,6 +248,11 @@ pub trait LogStore: Send + Sync {
 
     /// Tells the log what it cannot know after a checkpoint: the last record of each open stream.
     fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>);
+
+    /// Makes everything that was acknowledged durable, where the log acknowledges earlier.
+    fn sync(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// Keeps `body` as the newest checkpoint: everything before `position` is reflected in it.
     fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError>;

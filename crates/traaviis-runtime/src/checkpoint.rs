@@ -1,7 +1,8 @@
 //! What a checkpoint holds: one JSON line for each thing that is committed.
 //!
 //! A checkpoint belongs to a position of the log; it may hold more than that position, because
-//! recovery skips records that a snapshot already has, and never less.
+//! recovery skips records that a snapshot already has, and never less. With a snapshot store the
+//! open instances are there, and the checkpoint says so.
 
 use serde::{Deserialize, Serialize};
 use std::{
@@ -18,8 +19,10 @@ use crate::{
     summary::Summary,
 };
 
-/// Version of the lines.
+/// Version of the lines of a checkpoint that has everything.
 const VERSION: u32 = 1;
+/// Version of one whose open instances are in the snapshot store.
+const VERSION_BESIDE_SNAPSHOTS: u32 = 2;
 
 /// A line as written.
 #[derive(Serialize)]
@@ -77,10 +80,23 @@ struct Head {
     forgets: bool,
 }
 
+/// Where the open instances of a checkpoint are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instances {
+    /// In it.
+    Inside,
+    /// In the snapshot store.
+    Beside,
+}
+
 /// Writes what the owners hold.
-pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
+pub fn write(collected: &[Collected], forgets: bool, instances: Instances) -> Vec<u8> {
     let mut body = Vec::new();
-    put(&mut body, &Out::Checkpoint(Head { version: VERSION, forgets }));
+    let version = match instances {
+        Instances::Inside => VERSION,
+        Instances::Beside => VERSION_BESIDE_SNAPSHOTS,
+    };
+    put(&mut body, &Out::Checkpoint(Head { version, forgets }));
     // Every owner knows the definitions of all; once is enough.
     let definitions = collected.iter().flat_map(|it| &it.definitions);
     let definitions: BTreeMap<_, _> =
@@ -101,6 +117,9 @@ pub fn write(collected: &[Collected], forgets: bool) -> Vec<u8> {
         }
         for Outgoing { tenant, emission, left } in &part.emissions {
             put(&mut body, &Out::Emission { tenant: *tenant, emission, left });
+        }
+        if instances == Instances::Beside {
+            continue;
         }
         let mut instances: Vec<_> = part.instances.iter().collect();
         instances.sort_unstable_by_key(|(snapshot, _)| (snapshot.tenant_id, snapshot.id));
@@ -123,18 +142,19 @@ pub(crate) fn has_faults(body: &[u8]) -> bool {
     body.split(|byte| *byte == b'\n').any(|line| line.starts_with(br#"{"fault":"#))
 }
 
-/// Reads a checkpoint into a recovery.
-pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<(), Error> {
+/// Reads a checkpoint into a recovery; says whether the open instances are in it.
+pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<bool, Error> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let mut complete = false;
+    let mut found = None;
     for (at, line) in lines.enumerate() {
         let wrong = |why: String| Error::Checkpoint { line: at + 1, why: why.into() };
         match serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))? {
-            In::Checkpoint(head) if head.version > VERSION => {
-                return Err(wrong(format!("version `{}` is newer than `{VERSION}`", head.version)));
+            In::Checkpoint(Head { version, .. }) if version > VERSION_BESIDE_SNAPSHOTS => {
+                let newest = VERSION_BESIDE_SNAPSHOTS;
+                return Err(wrong(format!("version `{version}` is newer than `{newest}`")));
             }
             In::Checkpoint(head) => {
-                complete = true;
+                found = Some(head.version == VERSION);
                 if head.forgets {
                     recovery.set_forgets();
                 }
@@ -148,8 +168,5 @@ pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<(), Error> {
             In::Instance { snapshot, event_ids } => recovery.put_instance(*snapshot, event_ids),
         }
     }
-    if !complete {
-        return Err(Error::Checkpoint { line: 1, why: "the first line is missing".into() });
-    }
-    Ok(())
+    found.ok_or_else(|| Error::Checkpoint { line: 1, why: "the first line is missing".into() })
 }

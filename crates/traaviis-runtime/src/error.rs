@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_engine::Rejection;
 use traaviis_model::{InstanceId, TenantId, Value, record::LineError, snapshot::ApplyError};
-use traaviis_ports::{IndexError, LogError, TreeError};
+use traaviis_ports::{IndexError, LogError, SnapshotError, TreeError};
 
 /// Why the runtime cannot do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum Error {
     /// The index cannot be made again.
     #[error(transparent)]
     Index(IndexError),
+    /// The states of open instances cannot be used.
+    #[error(transparent)]
+    Snapshots(SnapshotError),
     /// The document tree cannot be written.
     #[error(transparent)]
     Tree(TreeError),
@@ -102,6 +105,8 @@ impl Error {
             Error::Damaged { .. } => "history_broken",
             Error::Thread(_) => "internal",
             Error::Index(_) => "index_failed",
+            Error::Snapshots(SnapshotError::Full) => "storage_full",
+            Error::Snapshots(_) => "snapshots_failed",
             Error::Tree(error) => error.code(),
         }
     }

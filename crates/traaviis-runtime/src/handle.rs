@@ -22,18 +22,22 @@ use traaviis_model::{
     InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value, record::Operation,
 };
 use traaviis_ports::{
-    Compacted, IndexError, LogError, Position,
+    Compacted, Completion, IndexError, LogError, Position,
     index::{Count, Query, Row},
 };
 
 pub use crate::owner::Accepted;
 use crate::{
-    checkpoint,
+    checkpoint::{self, Instances},
     correlation::{Correlations, Holder},
     error::Error,
     index::Feeder,
-    owner::{Command, Found, Key, Message, Reopen, Reply, Start, StartOutcome, Stored, Upgrade},
+    owner::{
+        Collected, Command, Found, HotStats, Key, Message, Reopen, Reply, Start, StartOutcome,
+        Stored, Upgrade,
+    },
     runtime::{Shard, Shared, Signal, shard_of},
+    snapshots,
     summary::{Filter, Summary, newest},
     tree::{Follower, TreeOptions, TreeStatus},
     upkeep::{Pace, Upkeep, Upkept, When},
@@ -82,8 +86,8 @@ pub(crate) struct Inner {
     ending: AtomicBool,
     /// End the threads that look after the log and the clock, with the handle.
     _ends: Vec<Sender<()>>,
-    /// One checkpoint at a time.
-    checkpointing: Mutex<()>,
+    /// One checkpoint at a time; the positions of the last two.
+    checkpointing: Mutex<[Position; 2]>,
     /// Set once it is followed.
     tree: OnceLock<Arc<Follower>>,
 }
@@ -106,7 +110,7 @@ impl Inner {
             upkeep: Mutex::default(),
             ending: AtomicBool::new(false),
             _ends: ends,
-            checkpointing: Mutex::new(()),
+            checkpointing: Mutex::default(),
             tree: OnceLock::new(),
         }
     }
@@ -173,13 +177,34 @@ impl Inner {
     /// The position is read first: the log tells outcomes before it moves its tail, so everything
     /// before the position is in a shard's queue ahead of the question.
     pub(crate) fn checkpoint(&self) -> Result<Position, Error> {
-        let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.dead.load(Ordering::SeqCst) {
             return Err(Error::Stopping);
         }
         self.shared.bytes.store(0, Ordering::SeqCst);
         let log = &self.shared.ports.log;
         let position = log.tail();
+        let collected = self.collect()?;
+        let completion = Completion { position, forget: last[0] };
+        let instances = self.put_states(&collected, Some(completion))?;
+        self.sync_index()?;
+        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances);
+        log.put_checkpoint(position, &body)?;
+        *last = [last[1], position];
+        Ok(position)
+    }
+
+    /// Puts the states that changed into the snapshot store, so that memory can let go of them.
+    pub(crate) fn save_states(&self) -> Result<(), Error> {
+        let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.snapshots.is_some() && !self.shared.dead.load(Ordering::SeqCst) {
+            self.put_states(&self.collect()?, None)?;
+        }
+        Ok(())
+    }
+
+    /// Asks every shard what it holds.
+    fn collect(&self) -> Result<Vec<Collected>, Error> {
         let (sender, receiver) = channel();
         for shard in &self.shards {
             let message = Message::Collect(sender.clone());
@@ -190,10 +215,44 @@ impl Inner {
         for _ in &self.shards {
             collected.push(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
-        self.sync_index()?;
-        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst));
-        log.put_checkpoint(position, &body)?;
-        Ok(position)
+        Ok(collected)
+    }
+
+    /// Puts what was collected into the snapshot store, if there is one, and tells the shards.
+    fn put_states(
+        &self,
+        collected: &[Collected],
+        completion: Option<Completion>,
+    ) -> Result<Instances, Error> {
+        let Some(store) = &self.shared.snapshots else { return Ok(Instances::Inside) };
+        // States must not outlive the records that they stand on.
+        let saved = self.shared.ports.log.sync().map_err(Error::Log);
+        let saved = saved.and_then(|()| snapshots::put(&**store, collected, completion));
+        let (told, answer) = match saved {
+            Ok(sizes) => (Some(sizes), Ok(Instances::Beside)),
+            Err(error) => (None, Err(error)),
+        };
+        for (at, shard) in self.shards.iter().enumerate() {
+            let mine = |(key, _): &&(Key, u32)| shard_of(key, self.shards.len()) == at;
+            let sizes = told.as_ref().map(|all| all.iter().filter(mine).copied().collect());
+            // A shard that has ended needs no answer.
+            let _ = shard.signals.send(Signal::Message(Message::Saved(sizes), None));
+        }
+        answer
+    }
+
+    /// Says how much the shards hold in memory.
+    pub(crate) fn memory(&self) -> Result<HotStats, Error> {
+        let (sender, receiver) = channel();
+        for shard in &self.shards {
+            let sent = shard.signals.send(Signal::Message(Message::Memory(sender.clone()), None));
+            sent.map_err(|_| Error::Stopping)?;
+        }
+        let mut all = HotStats::default();
+        for _ in &self.shards {
+            all = all.and(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
+        }
+        Ok(all)
     }
 }
 
@@ -605,6 +664,11 @@ impl Handle {
         self.inner.checkpoint()
     }
 
+    /// Says how many states of open instances are in memory, and how large they are.
+    pub fn memory(&self) -> Result<HotStats, Error> {
+        self.inner.memory()
+    }
+
     /// Archives what is due, compacts the log, and deletes archive files that are due for that, as
     /// the runtime does by itself now and then. `tell` hears of every segment.
     pub fn upkeep(&self, effort: Effort, tell: &mut dyn FnMut(Compacted)) -> Result<Upkept, Error> {
@@ -763,6 +827,8 @@ fn refuse(message: Message, error: Error) {
         | Message::Retire { .. }
         | Message::Retired { .. }
         | Message::Collect(_)
+        | Message::Saved(_)
+        | Message::Memory(_)
         | Message::Drain(_) => {}
     }
 }

@@ -41,6 +41,17 @@ pub const CALLER_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const LIST_MAX: usize = 10_000;
 /// Different texts shared between recovered instances.
 pub const INTERNED_MAX: usize = 65_536;
+/// Bytes of records that a start reads before it puts states away into the snapshot store: what it
+/// holds in memory is then within the limit of the process.
+pub const RECOVERY_BYTES_MAX: usize = 48 << 20;
+/// Bytes of states of open instances in memory, all owners together: the part of the hot store in a
+/// process of 256 MB. Beyond it states go to the snapshot store.
+pub const HOT_BYTES_MAX: usize = 96 << 20;
+/// Part of the limit, in per cent, that states are taken out down to: so much that it is not done
+/// again at once.
+pub const HOT_KEPT_PERCENT: usize = 80;
+/// Time without use after which a state is taken out first.
+pub const HOT_TTL: Span = Span::secs(3_600);
 /// Records read from the log at once.
 pub const READ_RECORDS_MAX: usize = 10_000;
 /// Starts of one id that wait for the first to be decided.

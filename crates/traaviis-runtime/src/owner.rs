@@ -17,6 +17,7 @@ mod broadcast;
 mod emitting;
 mod family;
 mod gated;
+mod hot;
 mod jumping;
 mod mailbox;
 mod message;
@@ -53,7 +54,7 @@ use traaviis_model::{
     record::{RECORD_VERSION, Status},
 };
 use traaviis_ports::{
-    Append, Commit, Lines, LogError, Outcome, Position,
+    Append, Commit, Lines, LogError, Outcome, Position, SnapshotStore,
     planted::{self, Bug},
 };
 
@@ -62,9 +63,9 @@ use crate::{
     correlation::{Correlations, Unique},
     error::Error,
     library::{Library, NoLibrary},
-    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY},
+    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY, HOT_BYTES_MAX},
     past::Past,
-    recovery::{Fault, Part},
+    recovery::{Fault, Part, Recovered},
     subscribers::Subscribers,
     summary::Summary,
 };
@@ -72,6 +73,8 @@ pub use between::{NoPost, Post};
 pub use emitting::Outgoing;
 pub use family::Relation;
 pub use gated::SharedGates;
+pub use hot::HotStats;
+use hot::{Hot, Kept};
 use jumping::{Unrecorded, Waits};
 pub use mailbox::Accepted;
 use mailbox::{Class, Job, Mailbox, Origin};
@@ -134,6 +137,10 @@ pub struct Settings {
     pub library: Arc<dyn Library>,
     /// Where the states of ended instances are.
     pub past: Option<Past>,
+    /// Where the states of open instances rest; without one they all stay in memory.
+    pub snapshots: Option<Arc<dyn SnapshotStore>>,
+    /// Bytes of states in memory beyond which some are taken out.
+    pub hot_bytes: usize,
 }
 
 impl Default for Settings {
@@ -153,6 +160,8 @@ impl Default for Settings {
             post: Arc::new(NoPost),
             library: Arc::new(NoLibrary),
             past: None,
+            snapshots: None,
+            hot_bytes: HOT_BYTES_MAX,
         }
     }
 }
@@ -171,6 +180,12 @@ struct Instance {
     /// An append is on its way, or a full disk is waited for.
     hold: Hold,
     pace: Pace,
+    /// What the snapshot store has of it.
+    kept: Kept,
+    /// Size of its state there.
+    bytes: u32,
+    /// When it was last needed.
+    used: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +227,11 @@ struct Tenant {
 /// The owner.
 pub struct Owner {
     settings: Settings,
+    /// Open instances whose state is in memory.
     instances: HashMap<Key, Box<Instance>, SeededHasher>,
+    hot: Hot,
+    /// Instances that were not at rest when the last process ended.
+    unrested: Vec<Key>,
     tenants: HashMap<TenantId, Tenant, SeededHasher>,
     faults: HashMap<Key, Fault, SeededHasher>,
     finished: HashMap<Key, Arc<Summary>, SeededHasher>,
@@ -254,9 +273,12 @@ pub struct Owner {
 impl Owner {
     /// Returns an owner of what recovery found; [`Owner::resume`] sets it going.
     pub fn new(settings: Settings, part: Part) -> Owner {
+        let hot = Hot::new(settings.snapshots.clone(), settings.hot_bytes);
         let mut owner = Owner {
             settings,
             instances: HashMap::default(),
+            hot,
+            unrested: Vec::new(),
             tenants: HashMap::default(),
             faults: HashMap::default(),
             finished: HashMap::default(),
@@ -300,23 +322,33 @@ impl Owner {
         }
         self.emissions = part.emissions.into_iter().map(|it| (it.name(), it)).collect();
         self.instances.reserve(part.instances.len());
-        for (ctx, snapshot, event_ids) in part.instances {
+        for summary in part.gone {
+            self.hot.note_ended(Kept::Dirty { has_row: true }, &summary);
+        }
+        for (ctx, head) in part.resting {
+            self.restore_resting(&ctx, head);
+        }
+        for Recovered { ctx, snapshot, event_ids, has_row } in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
             self.tenant(&ctx).quota.found();
             self.settings.gates.restore(&snapshot);
-            if let Some(key) = &snapshot.correlation {
-                // What the log holds is true, even two open instances of one key.
-                let (tenant, workflow) = (snapshot.tenant_id, &snapshot.workflow);
-                let correlations = &self.settings.correlations;
-                let _ = correlations.open(tenant, workflow, key, snapshot.id, Unique::No);
-            }
             let key = Key::of(&snapshot);
-            self.open(Arc::new(snapshot), machine, event_ids);
+            if let Some(correlation) = &snapshot.correlation {
+                self.restore_correlation(key, &snapshot.workflow, correlation);
+            }
+            self.unrested.push(key);
+            self.open(Arc::new(snapshot), machine, event_ids, has_row);
             if planted::is(Bug::TimerOnlyInMemory) {
                 let armed = self.instances.get_mut(&key).and_then(|it| it.armed.take());
                 armed.map(|due| self.timers.remove(&(due, key)));
             }
         }
+    }
+
+    fn restore_correlation(&self, key: Key, workflow: &Text, correlation: &Text) {
+        // What the log holds is true, even two open instances of one key.
+        let correlations = &self.settings.correlations;
+        let _ = correlations.open(key.tenant, workflow, correlation, key.id, Unique::No);
     }
 
     /// Goes on with what the last process left: attempts without outcome, calls that wait, timers.
@@ -326,10 +358,11 @@ impl Owner {
         now: Timestamp,
         outbox: &mut dyn Outbox,
     ) {
-        let mut keys: Vec<Key> = self.instances.keys().copied().collect();
+        let mut keys = mem::take(&mut self.unrested);
         keys.sort_unstable();
         for key in keys {
             self.resume_instance(key, class, now);
+            self.relieve(now, outbox);
         }
         for outgoing in mem::take(&mut self.emissions).into_values() {
             self.send_emission(outgoing);
@@ -346,6 +379,7 @@ impl Owner {
         class: &dyn Fn(&TenantCtx, &str, &Value) -> DeliveryClass,
         now: Timestamp,
     ) {
+        self.activate(key);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
         let Some(machine) = instance.machine.clone() else { return };
@@ -441,6 +475,11 @@ impl Owner {
                 // As above.
                 let _ = reply.send(());
             }
+            Message::Saved(sizes) => self.saved(sizes),
+            Message::Memory(to) => {
+                // As above.
+                let _ = to.send(self.hot_stats());
+            }
             Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
             Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),
             Message::Collect(to) => {
@@ -454,6 +493,7 @@ impl Owner {
             }
         }
         self.settle(now, outbox);
+        self.relieve(now, outbox);
     }
 
     /// Feeds what is due.
@@ -462,6 +502,7 @@ impl Owner {
             && at <= now
         {
             self.full.pop_first();
+            self.activate(key);
             if let Some(instance) = self.instances.get_mut(&key) {
                 instance.hold = Hold::Idle;
                 self.ready.push_back(key);
@@ -475,6 +516,7 @@ impl Owner {
             && at <= now
         {
             self.paced.pop_first();
+            self.activate(key);
             self.ready.push_back(key);
         }
         while !self.draining
@@ -482,6 +524,7 @@ impl Owner {
             && due <= now
         {
             self.timers.pop_first();
+            self.activate(key);
             if let Some(instance) = self.instances.get_mut(&key) {
                 instance.armed = None;
                 self.ready.push_back(key);
@@ -491,6 +534,7 @@ impl Owner {
             self.let_in(now);
         }
         self.settle(now, outbox);
+        self.relieve(now, outbox);
     }
 
     /// Returns when [`Owner::tick`] is needed next.
@@ -522,9 +566,10 @@ impl Owner {
         self.dead.as_ref()
     }
 
-    /// Returns the open instances, in no particular order.
-    pub fn open_instances(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
-        self.instances.values().map(|it| &it.snapshot)
+    /// Returns the open instances, in no particular order; those that rest are read.
+    pub fn open_instances(&self) -> impl Iterator<Item = Arc<Snapshot>> {
+        let active = self.instances.values().map(|it| Arc::clone(&it.snapshot));
+        active.chain(self.resting_states(|_, _| true))
     }
 
     /// Why nothing new is taken, if so.
@@ -566,6 +611,7 @@ impl Owner {
         let Some(ctx) = origin.ctx() else { return };
         let key = Key { tenant: ctx.tenant(), id };
         let per_second = self.pace_limit();
+        self.activate(key);
         let Some(instance) = self.instances.get(&key) else {
             return origin.answer(Err(self.why_not_open(key)));
         };
@@ -604,7 +650,7 @@ impl Owner {
         self.ready.push_back(key);
     }
 
-    fn why_not_open(&self, key: Key) -> Error {
+    fn why_not_open(&mut self, key: Key) -> Error {
         match self.find(key.tenant, key.id) {
             Ok(Found::Ended(summary)) => has_ended(summary.id, summary.status),
             Ok(Found::Open(_)) => Error::NotFound { id: key.id },
@@ -615,6 +661,7 @@ impl Owner {
     fn outcome(&mut self, tenant: TenantId, call: CallId, outcome: Outcome) {
         self.free_slot(tenant, &call);
         let key = Key { tenant, id: call.instance };
+        self.activate(key);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let CallId { tree, path, scheduled, attempt, .. } = call;
         let input = Input::Outcome { tree, path, scheduled, attempt, outcome };
@@ -633,10 +680,14 @@ impl Owner {
         if self.draining {
             return;
         }
-        let Some(it) = self.tenants.get_mut(&tenant) else { return };
-        while let Some(Waiting { key, tree, path, .. }) = it.slots.promise_next() {
+        while let Some(Waiting { key, tree, path, .. }) =
+            self.tenants.get_mut(&tenant).and_then(|it| it.slots.promise_next())
+        {
+            self.activate(key);
             let Some(instance) = self.instances.get_mut(&key) else {
-                it.slots.end_promise();
+                if let Some(it) = self.tenants.get_mut(&tenant) {
+                    it.slots.end_promise();
+                }
                 continue;
             };
             let input = Input::Starting { tree, path };
@@ -861,6 +912,10 @@ impl Owner {
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         let before = mem::replace(&mut instance.snapshot, Arc::clone(&snapshot));
+        instance.used = now;
+        if instance.kept.change() {
+            self.hot.note_dirty(key);
+        }
         if instance
             .machine
             .as_ref()
@@ -962,12 +1017,29 @@ impl Owner {
         snapshot: Arc<Snapshot>,
         machine: Option<Arc<Machine>>,
         event_ids: Option<Box<EventIds>>,
+        has_row: bool,
     ) {
         let key = Key::of(&snapshot);
         let hold = Hold::Idle;
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let (mailbox, armed, waits, pace) = (None, None, None, Pace::rested());
-        let instance = Instance { snapshot, machine, mailbox, event_ids, armed, waits, hold, pace };
+        let (kept, bytes, used) =
+            (Kept::Dirty { has_row }, hot::unknown_bytes(), snapshot.updated_at);
+        self.hot.note_dirty(key);
+        self.hot.note_added(bytes);
+        let instance = Instance {
+            snapshot,
+            machine,
+            mailbox,
+            event_ids,
+            armed,
+            waits,
+            hold,
+            pace,
+            kept,
+            bytes,
+            used,
+        };
         self.instances.insert(key, Box::new(instance));
         self.catch_up_timers(key, &[]);
         self.arm(key, Timestamp(i64::MIN));
@@ -993,6 +1065,7 @@ impl Owner {
     /// Takes an instance out of memory; what waits in its mailbox is still to be answered.
     fn take_out(&mut self, key: Key) -> Option<Box<Instance>> {
         let instance = self.instances.remove(&key)?;
+        self.hot.note_removed(&instance);
         self.dismiss(key);
         instance.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         if let Some(armed) = instance.armed {
@@ -1007,7 +1080,9 @@ impl Owner {
         if let Some(correlation) = &snapshot.correlation {
             self.settings.correlations.close(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        self.remember(Arc::new(Summary::of(snapshot)));
+        let summary = Arc::new(Summary::of(snapshot));
+        self.hot.note_ended(instance.kept, &summary);
+        self.remember(summary);
         self.tell_family(key, snapshot);
         self.close_mailbox(key, instance.mailbox, &|| has_ended(key.id, snapshot.status));
     }

@@ -1,4 +1,6 @@
-//! What a restart reads: the newest checkpoint, then the records after it.
+//! What a restart reads: the newest checkpoint, what is known of the open instances in the snapshot
+//! store, then the records after the checkpoint. The state of an instance is read only when a record
+//! needs it.
 //!
 //! Invariants: a record is folded at most once, however often the checkpoint already holds it; a
 //! damaged history makes only its instance unavailable; a record that names another tenant than its
@@ -15,19 +17,24 @@ use serde::{Deserialize, Serialize};
 use traaviis_engine::Machine;
 use traaviis_model::{
     Actor, Body, DefinitionHash, EventIds, Header, InstanceId, Record, Seq, Snapshot, Span,
-    TenantCtx, TenantId, Text, Timestamp, Value, document,
+    TenantCtx, TenantId, Timestamp, Value, document,
     record::{LineError, RECORD_VERSION, peek_line},
 };
-use traaviis_ports::{Archive, Index, IndexError, Line, LogStore, Position};
+use traaviis_ports::{
+    Archive, Index, IndexError, Line, LogStore, Position, SnapshotError, SnapshotHead, SnapshotRow,
+    SnapshotStore,
+};
 
 use crate::{
     checkpoint,
     error::Error,
     index::catchup::Catchup,
-    limits::INTERNED_MAX,
+    limits::RECOVERY_BYTES_MAX,
     owner::{Key, Outgoing, SeededHasher},
+    snapshots::{self, State},
     summary::Summary,
-    unheard::Unheard,
+    texts::Texts,
+    unheard::{Hearer, Unheard},
 };
 
 /// An instance that cannot be worked on.
@@ -78,18 +85,33 @@ pub struct RecoveryReport {
     pub index_rebuilt: Option<&'static str>,
     /// Why there is no index, if it failed.
     pub index_failed: Option<IndexError>,
+    /// Why the states of open instances were made again, if they were.
+    pub snapshots_rebuilt: Option<Arc<str>>,
 }
 
 /// An open instance as recovery hands it over.
-pub type Recovered = (TenantCtx, Snapshot, Option<Box<EventIds>>);
+pub struct Recovered {
+    /// The engine in its tenant.
+    pub ctx: TenantCtx,
+    /// Its state.
+    pub snapshot: Snapshot,
+    /// Its deduplication ids.
+    pub event_ids: Option<Box<EventIds>>,
+    /// The snapshot store has an older state of it.
+    pub has_row: bool,
+}
 
 /// What one owner gets from recovery.
 #[derive(Default)]
 pub struct Part {
-    /// Open instances.
+    /// Open instances whose state is read.
     pub instances: Vec<Recovered>,
+    /// Open instances whose state is in the snapshot store.
+    pub resting: Vec<(TenantCtx, SnapshotHead)>,
     /// Ended instances, oldest first.
     pub finished: Vec<Arc<Summary>>,
+    /// Ended instances that the snapshot store has as open.
+    pub gone: Vec<Arc<Summary>>,
     /// Definitions in the log.
     pub definitions: Vec<(TenantId, DefinitionHash, Value)>,
     /// Machines of the open instances.
@@ -100,9 +122,36 @@ pub struct Part {
     pub emissions: Vec<Outgoing>,
 }
 
+/// An open instance whose state is read.
+struct Open {
+    snapshot: Snapshot,
+    event_ids: Option<Box<EventIds>>,
+    has_row: bool,
+}
+
+/// What a restart reads.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// The truth.
+    pub log: &'a dyn LogStore,
+    /// Streams that the log itself found damaged.
+    pub damaged: &'a [(TenantId, InstanceId)],
+    /// Positions whose records the log misses.
+    pub lost: &'a [Range<Position>],
+    /// To be brought to the end of the log.
+    pub index: Option<&'a dyn Index>,
+    /// States of open instances.
+    pub snapshots: Option<&'a dyn SnapshotStore>,
+}
+
 /// Everything that the log says.
 pub struct Recovery {
-    instances: HashMap<Key, (Snapshot, Option<Box<EventIds>>), SeededHasher>,
+    instances: HashMap<Key, Open, SeededHasher>,
+    resting: HashMap<Key, SnapshotHead, SeededHasher>,
+    /// Ended instances that the snapshot store has as open.
+    gone: Vec<Summary>,
+    /// Bytes of records since states were last put into the snapshot store.
+    grown: usize,
     finished: HashMap<Key, Arc<Summary>, SeededHasher>,
     finished_order: VecDeque<Key>,
     finished_max: usize,
@@ -112,7 +161,7 @@ pub struct Recovery {
     faults: HashMap<Key, Fault, SeededHasher>,
     unheard: Unheard,
     contexts: HashMap<TenantId, TenantCtx, SeededHasher>,
-    texts: HashSet<Text, SeededHasher>,
+    texts: Texts,
     report: RecoveryReport,
 }
 
@@ -120,6 +169,9 @@ impl Recovery {
     pub(crate) fn new(finished_max: usize) -> Recovery {
         Recovery {
             instances: HashMap::default(),
+            resting: HashMap::default(),
+            gone: Vec::new(),
+            grown: 0,
             finished: HashMap::default(),
             finished_order: VecDeque::new(),
             finished_max,
@@ -129,40 +181,42 @@ impl Recovery {
             faults: HashMap::default(),
             unheard: Unheard::default(),
             contexts: HashMap::default(),
-            texts: HashSet::default(),
+            texts: Texts::default(),
             report: RecoveryReport::default(),
         }
     }
 
     /// Reads the newest checkpoint and every record after it, and tells the log where its streams
-    /// stand. `damaged` are the streams that the log itself found damaged, `lost` the positions
-    /// whose records it misses.
+    /// stand.
     pub fn read(
         log: &dyn LogStore,
         finished_max: usize,
         damaged: &[(TenantId, InstanceId)],
         lost: &[Range<Position>],
     ) -> Result<Recovery, Error> {
-        Recovery::read_indexed(log, finished_max, damaged, lost, None)
+        let sources = Sources { log, damaged, lost, index: None, snapshots: None };
+        Recovery::read_all(sources, finished_max)
     }
 
     /// The same, and brings the index to the end of the log. An index that fails is in the report
-    /// and stops nothing.
-    pub fn read_indexed(
-        log: &dyn LogStore,
-        finished_max: usize,
-        damaged: &[(TenantId, InstanceId)],
-        lost: &[Range<Position>],
-        index: Option<&dyn Index>,
-    ) -> Result<Recovery, Error> {
-        let mut recovery = Recovery::new(finished_max);
-        let mut from = 0;
-        if let Some((position, body)) = log.checkpoint()? {
-            checkpoint::read(&body, &mut recovery)?;
-            recovery.compare(log, position, lost)?;
-            recovery.report.checkpoint = Some(position);
-            from = position;
+    /// and stops nothing; states that cannot be read are made again from the log.
+    pub fn read_all(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
+        let why = match Recovery::begin(sources, finished_max) {
+            Err(Error::Snapshots(error)) => error.to_string(),
+            other => return other,
+        };
+        if let Some(snapshots) = sources.snapshots {
+            snapshots.clear().map_err(Error::Snapshots)?;
         }
+        let mut recovery = Recovery::begin(sources, finished_max)?;
+        recovery.report.snapshots_rebuilt = Some(why.into());
+        Ok(recovery)
+    }
+
+    fn begin(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
+        let Sources { log, damaged, index, snapshots, .. } = sources;
+        let mut recovery = Recovery::new(finished_max);
+        let from = recovery.read_checkpoint(sources)?;
         let mut catchup = index.map(|index| Catchup::new(index, log.archive()));
         if let Some(it) = &mut catchup {
             match it.begin(log, recovery.report.checkpoint) {
@@ -177,21 +231,25 @@ impl Recovery {
         let mut failed = None;
         recovery.report.position = log.scan(from, &mut |line: Line<'_>| {
             if failed.is_none() {
-                failed = recovery.line(line, catchup.as_mut()).err();
+                recovery.grown += line.bytes.len();
+                let read = recovery.line(line, catchup.as_mut(), snapshots);
+                failed = read.and_then(|()| recovery.spill(snapshots)).err();
             }
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
         if let Some(catchup) = catchup {
-            let finished = catchup.finish(&recovery, recovery.report.position);
-            recovery.report.index_failed = finished.err();
+            let finished = catchup.finish(&recovery, recovery.report.position, snapshots);
+            recovery.report.index_failed = match finished {
+                Err(Error::Index(error)) => Some(error),
+                other => other.map(|_| None)?,
+            };
         }
         for (tenant, id) in damaged {
             let key = Key { tenant: *tenant, id: *id };
             // An ended one is whole in memory; its history says for itself what is lost.
-            if let Some((snapshot, _)) = recovery.instances.get(&key) {
-                let seq = snapshot.seq;
+            if let Some(seq) = recovery.seq_of(&key) {
                 recovery.damage(key, seq, "records of its history stand in a damaged frame");
             }
         }
@@ -199,6 +257,155 @@ impl Recovery {
         recovery.compile();
         recovery.seed(log);
         Ok(recovery)
+    }
+
+    /// Reads the newest checkpoint, and what the snapshot store knows if it belongs to it; returns
+    /// the position from which records are to be read.
+    fn read_checkpoint(&mut self, sources: Sources<'_>) -> Result<Position, Error> {
+        let Sources { log, lost, snapshots, .. } = sources;
+        let Some((position, body)) = log.checkpoint()? else {
+            // What states there may be belong to nothing.
+            snapshots.map_or(Ok(()), SnapshotStore::clear).map_err(Error::Snapshots)?;
+            return Ok(0);
+        };
+        let stands_alone = checkpoint::read(&body, self)?;
+        match snapshots {
+            Some(snapshots) if stands_alone => snapshots.clear().map_err(Error::Snapshots)?,
+            None if stands_alone => {}
+            Some(snapshots) => match self.read_rows(snapshots, position, log.tail()) {
+                Err(Error::Snapshots(error)) => {
+                    let report = Some(error.to_string().into());
+                    *self = Recovery::new(self.finished_max);
+                    self.report.snapshots_rebuilt = report;
+                    snapshots.clear().map_err(Error::Snapshots)?;
+                    return Ok(0);
+                }
+                other => other?,
+            },
+            // They are somewhere else, or lost: everything is in the log.
+            None => {
+                *self = Recovery::new(self.finished_max);
+                return Ok(0);
+            }
+        }
+        self.compare(log, position, lost)?;
+        self.report.checkpoint = Some(position);
+        Ok(position)
+    }
+
+    /// Reads what the snapshot store knows of every instance.
+    fn read_rows(
+        &mut self,
+        snapshots: &dyn SnapshotStore,
+        checkpoint: Position,
+        tail: Position,
+    ) -> Result<(), Error> {
+        let unfit = |why: &str| Error::Snapshots(SnapshotError::Damaged(why.into()));
+        match snapshots.covers().map_err(Error::Snapshots)? {
+            None => return Err(unfit("they are missing, or not complete")),
+            Some(covers) if !covers.contains(&checkpoint) => {
+                return Err(unfit("they do not belong to the checkpoint"));
+            }
+            Some(covers) if *covers.end() > tail => return Err(unfit("they are ahead of the log")),
+            Some(_) => {}
+        }
+        let mut unreadable = None;
+        let visited = snapshots.visit(&mut |row| match row {
+            SnapshotRow::Open(head, _) => self.put_head(head),
+            SnapshotRow::Ended { id, summary, .. } => {
+                match serde_json::from_slice::<Summary>(&summary) {
+                    Ok(summary) => self.put_ended(summary),
+                    Err(_) => unreadable = Some(id),
+                }
+            }
+        });
+        visited.map_err(Error::Snapshots)?;
+        match unreadable {
+            Some(id) => Err(unfit(&format!("the row of instance `{id}` cannot be read"))),
+            None => Ok(()),
+        }
+    }
+
+    fn put_head(&mut self, mut head: SnapshotHead) {
+        let key = Key { tenant: head.tenant, id: head.id };
+        let has_ended = self.finished.get(&key).is_some_and(|it| it.seq >= head.seq);
+        if has_ended || self.faults.contains_key(&key) {
+            return;
+        }
+        if self.finished.remove(&key).is_some() {
+            // It began again after the checkpoint.
+            self.finished_order.retain(|it| *it != key);
+        }
+        head.workflow = self.texts.share(&head.workflow);
+        self.resting.insert(key, head);
+    }
+
+    /// Takes an instance that ended after the checkpoint, or before.
+    fn put_ended(&mut self, summary: Summary) {
+        let key = Key { tenant: summary.tenant_id, id: summary.id };
+        if self.finished.get(&key).is_none_or(|it| it.seq < summary.seq) {
+            self.put_finished(summary);
+        }
+    }
+
+    /// Reads the state of an instance that rests.
+    pub(crate) fn load(
+        &self,
+        key: Key,
+        snapshots: Option<&dyn SnapshotStore>,
+    ) -> Result<Option<State>, Error> {
+        let (Some(snapshots), Some(head)) = (snapshots, self.resting.get(&key)) else {
+            return Ok(None);
+        };
+        let ctx = self.contexts.get(&key.tenant).cloned();
+        let ctx = ctx.unwrap_or_else(|| context_of(key, head.definition, head.seq));
+        let body = snapshots.get(&ctx, key.id).map_err(Error::Snapshots)?;
+        let state = body.as_deref().and_then(snapshots::read);
+        let state = state.filter(|it| Key::of(&it.snapshot) == key && it.snapshot.seq == head.seq);
+        let why = || format!("the state of instance `{}` is not there", key.id);
+        state.map(Some).ok_or_else(|| Error::Snapshots(SnapshotError::Damaged(why().into())))
+    }
+
+    /// Lets an instance go on whose state rests.
+    fn activate(&mut self, key: Key, snapshots: Option<&dyn SnapshotStore>) -> Result<(), Error> {
+        if let Some(State { snapshot, event_ids }) = self.load(key, snapshots)? {
+            self.resting.remove(&key);
+            self.put_open(snapshot, event_ids, true);
+        }
+        Ok(())
+    }
+
+    /// Puts states into the snapshot store when they have grown too large for memory.
+    fn spill(&mut self, snapshots: Option<&dyn SnapshotStore>) -> Result<(), Error> {
+        let Some(snapshots) = snapshots.filter(|_| self.grown > RECOVERY_BYTES_MAX) else {
+            return Ok(());
+        };
+        self.grown = 0;
+        let open: Vec<&Open> = self.instances.values().collect();
+        let mut heads = Vec::with_capacity(open.len());
+        let mut rows = open.into_iter().map(|it| {
+            let row = snapshots::row_of(&it.snapshot, it.event_ids.as_deref());
+            if let SnapshotRow::Open(head, _) = &row {
+                heads.push(head.clone());
+            }
+            row
+        });
+        match snapshots.put(&mut rows, None) {
+            Ok(()) => {}
+            // They stay in memory as long as there is no space.
+            Err(SnapshotError::Full) => return Ok(()),
+            Err(error) => return Err(Error::Snapshots(error)),
+        }
+        drop(rows);
+        self.instances.clear();
+        heads.into_iter().for_each(|head| self.put_head(head));
+        Ok(())
+    }
+
+    /// Returns the last record of an open instance.
+    fn seq_of(&self, key: &Key) -> Option<Seq> {
+        let open = self.instances.get(key).map(|it| it.snapshot.seq);
+        open.or_else(|| self.resting.get(key).map(|it| it.seq))
     }
 
     /// Sets nothing aside for the remains of an archived instance: compaction takes the oldest
@@ -217,10 +424,11 @@ impl Recovery {
         }
         if self.report.checkpoint.is_none() && self.forgets {
             // Without a checkpoint everything was read, remains of what had ended too.
-            let open: Vec<Key> = self.instances.keys().copied().collect();
-            for key in open {
+            let open = self.instances.keys().chain(self.resting.keys());
+            for key in open.copied().collect::<Vec<Key>>() {
                 if archive.holds(key.tenant, key.id)? {
                     self.instances.remove(&key);
+                    self.resting.remove(&key);
                 }
             }
         }
@@ -235,6 +443,7 @@ impl Recovery {
     /// Returns the commit time of the last step, before which time may not go on.
     pub fn last_commit(&self) -> Timestamp {
         let open = self.snapshots().map(|it| it.updated_at);
+        let open = open.chain(self.resting.values().map(|it| it.updated_at));
         let ended = self.finished.values().map(|it| it.updated_at);
         open.chain(ended).max().unwrap_or_default()
     }
@@ -244,9 +453,14 @@ impl Recovery {
         self.faults.len()
     }
 
-    /// Returns the open instances.
+    /// Returns the open instances whose state is read.
     pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
-        self.instances.values().map(|(snapshot, _)| snapshot)
+        self.instances.values().map(|it| &it.snapshot)
+    }
+
+    /// Returns the open instances whose state rests.
+    pub(crate) fn resting(&self) -> impl Iterator<Item = &Key> {
+        self.resting.keys()
     }
 
     /// Divides everything among `count` owners; `shard` says which one owns an instance.
@@ -263,9 +477,20 @@ impl Recovery {
         // In order: of a business key that several hold, the last one is found by it.
         let mut instances: Vec<_> = self.instances.drain().collect();
         instances.sort_unstable_by_key(|(key, _)| *key);
-        for (key, (snapshot, event_ids)) in instances {
-            let ctx = context(&mut self.contexts, &snapshot);
-            parts[shard(&key)].instances.push((ctx, snapshot, event_ids));
+        for (key, Open { snapshot, event_ids, has_row }) in instances {
+            let ctx = self.context(key, snapshot.definition_hash, snapshot.seq);
+            let recovered = Recovered { ctx, snapshot, event_ids, has_row };
+            parts[shard(&key)].instances.push(recovered);
+        }
+        for summary in self.gone.drain(..) {
+            let key = Key { tenant: summary.tenant_id, id: summary.id };
+            parts[shard(&key)].gone.push(Arc::new(summary));
+        }
+        let mut resting: Vec<_> = self.resting.drain().collect();
+        resting.sort_unstable_by_key(|(key, _)| *key);
+        for (key, head) in resting {
+            let ctx = self.context(key, head.definition, head.seq);
+            parts[shard(&key)].resting.push((ctx, head));
         }
         for key in self.finished_order {
             if let Some(summary) = self.finished.remove(&key) {
@@ -285,17 +510,33 @@ impl Recovery {
 
     /// Takes out what is to be sent again.
     fn unsent(&mut self) -> Vec<Outgoing> {
-        let (instances, machines) = (&self.instances, &self.machines);
-        let snapshots = instances.values().map(|(snapshot, _)| snapshot);
-        let open = snapshots.filter_map(|it| Some((it, machines.get(&it.definition_hash)?)));
-        self.unheard.take(open)
+        let machines = &self.machines;
+        let hearer = |tenant, id, created_at, definition| {
+            let machine = machines.get(definition)?;
+            Some(Hearer { tenant, id, created_at, machine })
+        };
+        let read = self.instances.values().map(|it| &it.snapshot);
+        let read =
+            read.filter_map(|it| hearer(it.tenant_id, it.id, it.created_at, &it.definition_hash));
+        let rest = self.resting.values();
+        let rest = rest.filter_map(|it| hearer(it.tenant, it.id, it.created_at, &it.definition));
+        self.unheard.take(read.chain(rest))
     }
 
     // --- Checkpoint -------------------------------------------------------------------------
 
     pub(crate) fn put_instance(&mut self, snapshot: Snapshot, event_ids: Option<Box<EventIds>>) {
-        let snapshot = self.share_texts(snapshot);
-        self.instances.insert(Key::of(&snapshot), (snapshot, event_ids));
+        self.put_open(snapshot, event_ids, false);
+    }
+
+    fn put_open(
+        &mut self,
+        mut snapshot: Snapshot,
+        event_ids: Option<Box<EventIds>>,
+        has_row: bool,
+    ) {
+        self.texts.share_in(&mut snapshot);
+        self.instances.insert(Key::of(&snapshot), Open { snapshot, event_ids, has_row });
     }
 
     pub(crate) fn put_finished(&mut self, summary: Summary) {
@@ -339,7 +580,8 @@ impl Recovery {
         let Some(gap) = lost.iter().find(|it| it.start < position && it.start < it.end) else {
             return Ok(());
         };
-        let open = self.instances.iter().map(|(key, (it, _))| (*key, it.seq));
+        let open = self.instances.iter().map(|(key, it)| (*key, it.snapshot.seq));
+        let open = open.chain(self.resting.iter().map(|(key, it)| (*key, it.seq)));
         let ended = self.finished.iter().map(|(key, it)| (*key, it.seq));
         let known: Vec<(Key, Seq)> = open.chain(ended).collect();
         let mut held: HashMap<Key, Seq, SeededHasher> =
@@ -380,6 +622,7 @@ impl Recovery {
         &mut self,
         Line { position, bytes: line }: Line<'_>,
         catchup: Option<&mut Catchup<'_>>,
+        snapshots: Option<&dyn SnapshotStore>,
     ) -> Result<(), Error> {
         self.report.records += 1;
         let unreadable = |error: serde_json::Error| Error::Line(Arc::new(error.into()));
@@ -396,13 +639,15 @@ impl Recovery {
             self.unheard.cause(key, cause);
         }
         if self.is_known(&key, header.seq) {
-            let open = self.instances.get(&key).map(|it| &it.0.workflow);
+            let open = self.instances.get(&key).map(|it| &it.snapshot.workflow);
+            let open = open.or_else(|| self.resting.get(&key).map(|it| &it.workflow));
             let workflow = open.or_else(|| self.finished.get(&key).map(|it| &it.workflow));
             if let Some(workflow) = workflow {
                 self.unheard.known(key, &header, line, workflow);
             }
             return Ok(());
         }
+        self.activate(key, snapshots)?;
         match serde_json::from_slice::<Body>(line) {
             Ok(body) => {
                 let ended = self.record(key, Record { header, body })?;
@@ -417,7 +662,7 @@ impl Recovery {
 
     /// Says whether the checkpoint holds this record already, or nothing can be done with it.
     fn is_known(&self, key: &Key, seq: Seq) -> bool {
-        self.instances.get(key).is_some_and(|(it, _)| seq <= it.seq)
+        self.seq_of(key).is_some_and(|it| seq <= it)
             || self.finished.get(key).is_some_and(|it| seq <= it.seq)
             || self.faults.contains_key(key)
     }
@@ -430,7 +675,7 @@ impl Recovery {
             }
             return Ok(None);
         }
-        let Some((snapshot, event_ids)) = self.instances.get_mut(&key) else {
+        let Some(Open { snapshot, event_ids, .. }) = self.instances.get_mut(&key) else {
             return self.first_record(key, &record).map(|()| None);
         };
         if let Err(error) = snapshot.apply(&record) {
@@ -444,9 +689,12 @@ impl Recovery {
             return Ok(None);
         }
         let summary = Summary::of(snapshot);
-        let ended = self.instances.remove(&key).map(|(snapshot, _)| snapshot);
+        let ended = self.instances.remove(&key);
+        if ended.as_ref().is_some_and(|it| it.has_row) {
+            self.gone.push(summary.clone());
+        }
         self.put_finished(summary);
-        Ok(ended)
+        Ok(ended.map(|it| it.snapshot))
     }
 
     fn first_record(&mut self, key: Key, record: &Record) -> Result<(), Error> {
@@ -469,7 +717,8 @@ impl Recovery {
                 Ok(())
             }
             Err(error) => {
-                let mut others = self.instances.keys().chain(self.finished.keys());
+                let mut others =
+                    self.instances.keys().chain(self.resting.keys()).chain(self.finished.keys());
                 if let Some(other) = others.find(|it| it.id == key.id) {
                     let (id, expected, found) = (key.id, other.tenant, key.tenant);
                     return Err(Error::TenantMismatch { id, expected, found });
@@ -482,6 +731,7 @@ impl Recovery {
 
     fn damage(&mut self, key: Key, seq: Seq, message: &str) {
         self.instances.remove(&key);
+        self.resting.remove(&key);
         self.put_fault(Fault { tenant: key.tenant, id: key.id, seq, message: message.into() });
     }
 
@@ -489,30 +739,32 @@ impl Recovery {
 
     /// Compiles the definitions of the open instances.
     fn compile(&mut self) {
-        let names: HashSet<(TenantId, DefinitionHash), SeededHasher> =
-            self.snapshots().map(|it| (it.tenant_id, it.definition_hash)).collect();
+        let names: HashSet<(TenantId, DefinitionHash), SeededHasher> = self
+            .snapshots()
+            .map(|it| (it.tenant_id, it.definition_hash))
+            .chain(self.resting.values().map(|it| (it.tenant, it.definition)))
+            .collect();
         for name in names {
             if let Some(machine) = self.definitions.get(&name).and_then(compile) {
                 self.machines.insert(name.1, machine);
             }
         }
         let report = &mut self.report;
-        report.instances = self.instances.len();
+        report.instances = self.instances.len() + self.resting.len();
         report.finished = self.finished.len();
         report.definitions = self.definitions.len();
         report.faults = self.faults.values().cloned().collect();
         report.faults.sort_by_key(|it| (it.tenant, it.id));
-        report.definitions_missing = self
-            .instances
-            .values()
-            .filter(|(it, _)| !self.machines.contains_key(&it.definition_hash))
-            .map(|(it, _)| it.id)
-            .collect();
+        let open = self.instances.values().map(|it| (it.snapshot.id, &it.snapshot.definition_hash));
+        let open = open.chain(self.resting.values().map(|it| (it.id, &it.definition)));
+        report.definitions_missing =
+            open.filter(|it| !self.machines.contains_key(it.1)).map(|it| it.0).collect();
         report.definitions_missing.sort_unstable();
     }
 
     fn seed(&self, log: &dyn LogStore) {
         let instances = self.snapshots().map(|it| (it.tenant_id, it.id, it.seq));
+        let instances = instances.chain(self.resting.values().map(|it| (it.tenant, it.id, it.seq)));
         let definitions = self
             .definitions
             .keys()
@@ -520,31 +772,10 @@ impl Recovery {
         log.seed(&mut instances.chain(definitions));
     }
 
-    /// Lets equal texts of different instances be one: names, states, and the keys of data.
-    fn share_texts(&mut self, mut snapshot: Snapshot) -> Snapshot {
-        let texts = &mut self.texts;
-        let mut share = |text: &Text| -> Text {
-            if let Some(held) = texts.get(text) {
-                return Arc::clone(held);
-            }
-            if texts.len() < INTERNED_MAX {
-                texts.insert(Arc::clone(text));
-            }
-            Arc::clone(text)
-        };
-        snapshot.workflow = share(&snapshot.workflow);
-        snapshot.version = share(&snapshot.version);
-        for state in &mut snapshot.configuration {
-            *state = share(state);
-        }
-        for value in [&mut snapshot.data, &mut snapshot.input] {
-            if let Some(map) = value.as_map() {
-                *value = Value::Map(Arc::new(
-                    map.iter().map(|(key, it)| (share(key), it.clone())).collect(),
-                ));
-            }
-        }
-        snapshot
+    /// Returns the context in which the scheduler acts for an instance.
+    fn context(&mut self, key: Key, definition: DefinitionHash, seq: Seq) -> TenantCtx {
+        let context = self.contexts.entry(key.tenant);
+        context.or_insert_with(|| context_of(key, definition, seq)).clone()
     }
 }
 
@@ -556,6 +787,7 @@ pub fn faults(
     log: &dyn LogStore,
     (position, body): (Position, &[u8]),
     lost: &[Range<Position>],
+    snapshots: Option<&dyn SnapshotStore>,
 ) -> Result<Vec<Fault>, Error> {
     let is_behind = lost.iter().any(|it| it.start < position);
     // A whole log has only the faults that were written down; their lines are few, or none.
@@ -563,36 +795,31 @@ pub fn faults(
         return Ok(Vec::new());
     }
     let mut recovery = Recovery::new(usize::MAX);
-    checkpoint::read(body, &mut recovery)?;
+    let stands_alone = checkpoint::read(body, &mut recovery)?;
+    if let Some(snapshots) = snapshots.filter(|_| !stands_alone) {
+        recovery.read_rows(snapshots, position, Position::MAX)?;
+    }
     recovery.compare(log, position, lost)?;
     let mut faults: Vec<Fault> = recovery.faults.into_values().collect();
     faults.sort_by_key(|it| (it.tenant, it.id));
     Ok(faults)
 }
 
-/// Returns the context in which the scheduler acts for an instance.
-fn context(
-    contexts: &mut HashMap<TenantId, TenantCtx, SeededHasher>,
-    snapshot: &Snapshot,
-) -> TenantCtx {
-    contexts
-        .entry(snapshot.tenant_id)
-        .or_insert_with(|| {
-            // The snapshot stands for the records it was folded from.
-            TenantCtx::of_record(&Header {
-                tenant_id: snapshot.tenant_id,
-                instance_id: snapshot.id,
-                seq: snapshot.seq,
-                v: RECORD_VERSION,
-                at: Timestamp::default(),
-                step: snapshot.step,
-                definition_hash: snapshot.definition_hash,
-                actor: Actor::engine(),
-                causation_id: None,
-                correlation_id: None,
-            })
-        })
-        .clone()
+/// Returns the context in which the scheduler acts for an instance that stands at a record.
+fn context_of(key: Key, definition_hash: DefinitionHash, seq: Seq) -> TenantCtx {
+    // The state stands for the records it was folded from.
+    TenantCtx::of_record(&Header {
+        tenant_id: key.tenant,
+        instance_id: key.id,
+        seq,
+        v: RECORD_VERSION,
+        at: Timestamp::default(),
+        step: 0,
+        definition_hash,
+        actor: Actor::engine(),
+        causation_id: None,
+        correlation_id: None,
+    })
 }
 
 /// Compiles a stored definition; none when this release does not accept it.

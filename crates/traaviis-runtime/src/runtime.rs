@@ -25,7 +25,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
-    Outcome, Position,
+    Outcome, Position, SnapshotStore,
 };
 
 use crate::{
@@ -38,11 +38,11 @@ use crate::{
     library::{Library, NoLibrary},
     limits::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
-        IN_FLIGHT_MAX,
+        HOT_BYTES_MAX, IN_FLIGHT_MAX,
     },
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
-    recovery::{Recovery, RecoveryReport},
+    recovery::{Recovery, RecoveryReport, Sources},
     tree::TreeOptions,
     upkeep,
     watch::Watchers,
@@ -107,6 +107,10 @@ pub struct Options {
     pub lost: Vec<Range<Position>>,
     /// Index of instances; without one, lists are made from what is in memory.
     pub index: Option<Arc<dyn Index>>,
+    /// Where the states of open instances rest; without one they all stay in memory.
+    pub snapshots: Option<Arc<dyn SnapshotStore>>,
+    /// Bytes of states in memory beyond which some are taken out.
+    pub hot_bytes: usize,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
     /// Document tree for people.
@@ -133,6 +137,8 @@ impl Default for Options {
             damaged: Vec::new(),
             lost: Vec::new(),
             index: None,
+            snapshots: None,
+            hot_bytes: HOT_BYTES_MAX,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
@@ -168,13 +174,14 @@ impl Runtime {
             Some(_) => options.finished_max.min(FINISHED_INDEXED_MAX),
             None => options.finished_max,
         };
-        let recovery = Recovery::read_indexed(
-            &*ports.log,
-            finished_max,
-            &options.damaged,
-            &options.lost,
-            options.index.as_deref(),
-        )?;
+        let sources = Sources {
+            log: &*ports.log,
+            damaged: &options.damaged,
+            lost: &options.lost,
+            index: options.index.as_deref(),
+            snapshots: options.snapshots.as_deref(),
+        };
+        let recovery = Recovery::read_all(sources, finished_max)?;
         let clock_behind = Span(recovery.last_commit().since(ports.clock.now()).0.max(0));
         let steady = Steady::not_before(Arc::clone(&ports.clock), recovery.last_commit());
         let steady = Arc::new(steady);
@@ -213,6 +220,8 @@ impl Runtime {
             forgets: Arc::clone(&forgets),
             library: Arc::clone(&options.library),
             past: Some(past.clone()),
+            snapshots: options.snapshots.clone(),
+            hot_bytes: options.hot_bytes / count,
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (checkpoint_due, checkpoint_signals) = channel();
@@ -225,6 +234,7 @@ impl Runtime {
             bytes: AtomicU64::new(0),
             checkpoint_bytes: options.checkpoint_bytes,
             checkpoint_due,
+            snapshots: options.snapshots,
             on_fatal: Arc::clone(&options.on_fatal),
         });
         // All are made before one goes: what they share must be whole.
@@ -262,7 +272,9 @@ pub(crate) struct Shared {
     /// Bytes appended since the last checkpoint.
     pub bytes: AtomicU64,
     checkpoint_bytes: u64,
-    checkpoint_due: Sender<()>,
+    checkpoint_due: Sender<Due>,
+    /// Where the states of open instances rest.
+    pub snapshots: Option<Arc<dyn SnapshotStore>>,
     on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
 }
 
@@ -457,7 +469,7 @@ impl Outbox for ShardOutbox {
         let before = shared.bytes.fetch_add(added, Ordering::SeqCst);
         if before < shared.checkpoint_bytes && before + added >= shared.checkpoint_bytes {
             // Without a checkpointer there are no checkpoints; the log alone is enough.
-            let _ = shared.checkpoint_due.send(());
+            let _ = shared.checkpoint_due.send(Due::Checkpoint);
         }
         self.appends.push((ctx.clone(), append, token));
         if self.appends.len() >= FLUSH_AT {
@@ -486,6 +498,11 @@ impl Outbox for ShardOutbox {
         self.shared.watchers.publish(committed);
     }
 
+    fn save_states(&mut self) {
+        // As for checkpoints.
+        let _ = self.shared.checkpoint_due.send(Due::States);
+    }
+
     fn fatal(&mut self, error: &LogError) {
         if !self.shared.dead.swap(true, Ordering::SeqCst) {
             (self.shared.on_fatal)(error);
@@ -493,14 +510,26 @@ impl Outbox for ShardOutbox {
     }
 }
 
-/// Writes a checkpoint whenever enough was appended; ends with the handle.
-fn start_checkpointer(due: Receiver<()>, inner: Weak<Inner>) -> Result<(), Error> {
+/// What the thread that writes checkpoints is told.
+enum Due {
+    /// Enough was appended for a checkpoint.
+    Checkpoint,
+    /// Memory is short: states are to be saved.
+    States,
+}
+
+/// Writes a checkpoint whenever enough was appended, and states when memory is short; ends with the
+/// handle.
+fn start_checkpointer(due: Receiver<Due>, inner: Weak<Inner>) -> Result<(), Error> {
     let work = move || {
-        while due.recv().is_ok() {
+        while let Ok(due) = due.recv() {
             let Some(inner) = inner.upgrade() else { return };
-            // A checkpoint that cannot be written costs time at the next start, nothing else; the
-            // next one is due after as many bytes again.
-            let _ = inner.checkpoint();
+            // What cannot be written costs time at the next start, or memory, nothing else; the
+            // next one is due after as many bytes again, or when an owner looks again.
+            let _ = match due {
+                Due::Checkpoint => inner.checkpoint().map(drop),
+                Due::States => inner.save_states(),
+            };
         }
     };
     thread::Builder::new()

@@ -162,6 +162,11 @@ impl Filter {
             && self.takes_incident(snapshot)
     }
 
+    /// Says whether instances of a workflow can belong to the list.
+    pub(crate) fn takes_workflow(&self, workflow: &str) -> bool {
+        self.workflow.as_ref().is_none_or(|it| same_name(it, workflow))
+    }
+
     /// Says whether an ended instance belongs to the list.
     pub(crate) fn takes_ended(&self, summary: &Summary) -> bool {
         self.ended != Some(false)

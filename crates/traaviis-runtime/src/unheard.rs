@@ -13,7 +13,7 @@ use std::{
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Body, Emission, Header, InstanceId, Record, Seq, Snapshot, TenantId, Text, Timestamp, Value,
+    Body, Emission, Header, InstanceId, Record, Seq, TenantId, Text, Timestamp, Value,
 };
 
 use crate::owner::{Key, Outgoing, SeededHasher};
@@ -24,6 +24,14 @@ pub(crate) struct Unheard {
     /// Events to which a definition of the tenant subscribes; others concern nobody.
     names: HashSet<(TenantId, Text), SeededHasher>,
     emissions: BTreeMap<(Key, Seq), Unsent>,
+}
+
+/// An open instance that may hear emissions.
+pub(crate) struct Hearer<'a> {
+    pub tenant: TenantId,
+    pub id: InstanceId,
+    pub created_at: Timestamp,
+    pub machine: &'a Machine,
 }
 
 struct Unsent {
@@ -102,10 +110,7 @@ impl Unheard {
 
     /// Returns what is to be sent again, and to whom: open instances that were there when it was
     /// emitted and run a version that hears it.
-    pub(crate) fn take<'a>(
-        &mut self,
-        open: impl Iterator<Item = (&'a Snapshot, &'a Arc<Machine>)>,
-    ) -> Vec<Outgoing> {
+    pub(crate) fn take<'a>(&mut self, open: impl Iterator<Item = Hearer<'a>>) -> Vec<Outgoing> {
         let emissions = std::mem::take(&mut self.emissions);
         if emissions.is_empty() {
             return Vec::new();
@@ -113,10 +118,9 @@ impl Unheard {
         type Subscriber = (InstanceId, Timestamp);
         let mut subscribers: HashMap<(TenantId, &Text), Vec<Subscriber>, SeededHasher> =
             HashMap::default();
-        for (snapshot, machine) in open {
+        for Hearer { tenant, id, created_at, machine } in open {
             for event in machine.hears() {
-                let of = subscribers.entry((snapshot.tenant_id, event)).or_default();
-                of.push((snapshot.id, snapshot.created_at));
+                subscribers.entry((tenant, event)).or_default().push((id, created_at));
             }
         }
         // Who has recorded what came of one is done with all that its publisher emitted before it,

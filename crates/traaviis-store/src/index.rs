@@ -11,16 +11,17 @@ mod query;
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, params};
 use traaviis_model::{InstanceId, TenantCtx, TenantId};
 use traaviis_ports::{
     Index, IndexError, Position,
     index::{Count, Query, Row},
 };
+
+use crate::sqlite::{self, Cause, lock};
 
 /// Directory of the index in a data directory.
 pub const INDEX_DIR: &str = "index";
@@ -36,8 +37,6 @@ const READER_CACHE_KIB: i32 = 4 << 10;
 const READERS_MAX: usize = 4;
 /// Pages in the WAL before SQLite copies them into the database.
 const WAL_PAGES: i32 = 4_000;
-/// How long a connection waits for another program that holds the database.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 const PUT: &str = "INSERT INTO instances (tenant, id, workflow, version, status, state, \
     correlation, asks, seq, created_at, updated_at, finished_at, due, first, last, \
@@ -90,7 +89,7 @@ impl SqliteIndex {
         let (writer, aside) = match open_writer(&path) {
             Ok(writer) => (writer, None),
             Err(error @ IndexError::Damaged(_)) => {
-                let aside = SetAside { path: move_aside(&path)?, why: error.to_string() };
+                let aside = SetAside { path: sqlite::move_aside(&path)?, why: error.to_string() };
                 (open_writer(&path)?, Some(aside))
             }
             Err(error) => return Err(error),
@@ -112,7 +111,7 @@ impl SqliteIndex {
             writer: Mutex::new(None),
             readers: Mutex::default(),
         };
-        let is_known = index.read(|connection| Ok(schema_of(connection)? == SCHEMA))?;
+        let is_known = index.read(|connection| Ok(sqlite::schema_of(connection)? == SCHEMA))?;
         Ok(is_known.then_some(index))
     }
 
@@ -121,7 +120,7 @@ impl SqliteIndex {
         let mut writer = lock(&self.writer);
         *writer = None;
         lock(&self.readers).clear();
-        let path = move_aside(&self.path)?;
+        let path = sqlite::move_aside(&self.path)?;
         *writer = Some(open_writer(&self.path)?);
         Ok(SetAside { path, why: why.into() })
     }
@@ -133,7 +132,7 @@ impl SqliteIndex {
         let held = lock(&self.readers).pop();
         let reader = match held {
             Some(reader) => reader,
-            None => open_reader(&self.path).map_err(told)?,
+            None => sqlite::open_reader(&self.path, READER_CACHE_KIB).map_err(told)?,
         };
         let answer = ask(&reader).map_err(told);
         let mut readers = lock(&self.readers);
@@ -286,14 +285,14 @@ fn open_writer(path: &Path) -> Result<Connection, IndexError> {
 }
 
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_WAIT)?;
+    connection.busy_timeout(sqlite::BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     // A WAL that grew while a reader was slow is cut again.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    if schema_of(connection)? == SCHEMA {
+    if sqlite::schema_of(connection)? == SCHEMA {
         return connection.query_row("SELECT position FROM progress", [], |_| Ok(()));
     }
     let transaction = connection.transaction()?;
@@ -305,62 +304,20 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_WAIT)?;
-    connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-    Ok(connection)
-}
-
-fn schema_of(connection: &Connection) -> rusqlite::Result<i32> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-/// Gives the database and what belongs to it a name that is free, and returns it.
-fn move_aside(path: &Path) -> Result<PathBuf, IndexError> {
-    let named = |number: u32, end: &str| {
-        let name = format!("{INDEX_FILE}.damaged-{number}{end}");
-        path.with_file_name(name)
-    };
-    let number = (1..).find(|it| !named(*it, "").exists()).unwrap_or(u32::MAX);
-    for end in ["", "-wal", "-shm"] {
-        let from = path.with_file_name(format!("{INDEX_FILE}{end}"));
-        match fs::rename(&from, named(number, end)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(format!("cannot move `{}` aside: {error}", from.display())));
-            }
-            _ => {}
-        }
-    }
-    Ok(named(number, ""))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A transaction that a panic interrupts is rolled back by SQLite.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn failed(why: impl Into<Arc<str>>) -> IndexError {
     IndexError::Failed(why.into())
 }
 
-/// Turns SQLite's answer into the port's.
 fn told(error: rusqlite::Error) -> IndexError {
-    let why: Arc<str> = error.to_string().into();
-    match &error {
-        rusqlite::Error::SqliteFailure(cause, _) => match cause.code {
-            ErrorCode::DiskFull => IndexError::Full,
-            ErrorCode::OperationInterrupted
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::PermissionDenied
-            | ErrorCode::ReadOnly
-            | ErrorCode::CannotOpen
-            | ErrorCode::OutOfMemory => IndexError::Failed(why),
-            _ => IndexError::Damaged(why),
-        },
-        // A column that holds something else than was written, or a table that is not there.
-        _ => IndexError::Damaged(why),
+    sqlite::cause(&error).into()
+}
+
+impl From<Cause> for IndexError {
+    fn from(cause: Cause) -> IndexError {
+        match cause {
+            Cause::Full => IndexError::Full,
+            Cause::Damaged(why) => IndexError::Damaged(why),
+            Cause::Failed(why) => IndexError::Failed(why),
+        }
     }
 }

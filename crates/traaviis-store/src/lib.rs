@@ -1,5 +1,5 @@
-//! Adapters that keep records: the commit log on a local disk, the index and the document tree
-//! beside it.
+//! Adapters that keep records: the commit log on a local disk; the index, the states of open
+//! instances and the document tree beside it.
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
@@ -11,6 +11,7 @@
 //! DATA/log/00000000000000012345.checkpoint
 //! DATA/log/epoch  DATA/log/quarantine/
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
+//! DATA/snapshots/snapshots.sqlite       states of open instances; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/tree/                            documents for people; can be lost and made again
@@ -20,6 +21,7 @@ mod compact;
 mod files;
 mod line;
 mod marks;
+mod sqlite;
 mod streams;
 
 pub mod archive;
@@ -36,6 +38,7 @@ pub mod read_only;
 pub mod reader;
 pub mod secrets;
 pub mod segment;
+pub mod snapshots;
 pub mod tree;
 pub mod walk;
 
@@ -49,5 +52,6 @@ pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
 pub use secrets::{LocalSecrets, SecretInfo};
+pub use snapshots::SqliteSnapshots;
 pub use tree::LocalTree;
 pub use walk::Damage;

@@ -280,11 +280,16 @@ impl LogStore for LocalLog {
         lock(&self.core).seed(streams);
     }
 
+    fn sync(&self) -> Result<(), LogError> {
+        match self.durability {
+            Durability::Relaxed => lock(&self.core).sync(),
+            Durability::Commit => Ok(()),
+        }
+    }
+
     fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
         // A checkpoint must not outlive what it stands on.
-        if self.durability == Durability::Relaxed {
-            lock(&self.core).sync()?;
-        }
+        self.sync()?;
         self.reader.put_checkpoint(position, body)
     }
 

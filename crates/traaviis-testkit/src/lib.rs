@@ -10,5 +10,6 @@ pub mod index_contract;
 pub mod log_contract;
 pub mod memory_index;
 pub mod memory_log;
+pub mod memory_snapshots;
 pub mod rng;
 pub mod sim;

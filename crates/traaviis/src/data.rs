@@ -23,13 +23,13 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
-    archive::Mode,
+    SnapshotStore, archive::Mode,
 };
 use traaviis_runtime::{
     Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
     RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
-use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
+use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, SqliteSnapshots};
 
 use crate::{
     children::Children,
@@ -200,6 +200,7 @@ impl Data {
         let options = Options {
             work,
             index: index.map(|it| it as Arc<dyn Index>),
+            snapshots: open_snapshots(dir),
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
@@ -551,6 +552,20 @@ fn open_index(dir: &Path) -> Option<Arc<SqliteIndex>> {
     }
 }
 
+/// Opens the states of a data directory whose lock is held. Without them all open instances stay in
+/// memory.
+fn open_snapshots(dir: &Path) -> Option<Arc<dyn SnapshotStore>> {
+    match SqliteSnapshots::open(dir) {
+        Ok(snapshots) => Some(Arc::new(snapshots)),
+        Err(error) => {
+            output::warn(format_args!(
+                "warning: {error}; all open instances stay in memory (snapshots_failed)"
+            ));
+            None
+        }
+    }
+}
+
 /// Leaves an index that failed to the next start, which makes it again.
 fn give_up(index: Option<&SqliteIndex>, error: &IndexError) {
     let aside = index.map(|it| it.set_aside(&error.to_string()));
@@ -573,6 +588,9 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
     }
     if let Some(why) = report.index_rebuilt {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
+    }
+    if let Some(why) = &report.snapshots_rebuilt {
+        output::warn(format_args!("note: {why}; they were made again from the log"));
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
@@ -617,7 +635,7 @@ impl Resting {
     pub fn open(dir: &Path) -> Result<Resting, Failure> {
         needs_log(dir)?;
         let log = Arc::new(ReadOnlyLog::open(dir)?);
-        let faults = match checkpoint_faults(&log) {
+        let faults = match checkpoint_faults(dir, &log) {
             Ok(faults) => faults,
             Err(failure) => {
                 let Failure { code, message, .. } = failure;
@@ -634,7 +652,7 @@ impl Resting {
 }
 
 /// Returns the instances that a start would set aside by its checkpoint.
-fn checkpoint_faults(log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
+fn checkpoint_faults(dir: &Path, log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
     let Some((position, body)) = log.checkpoint()? else { return Ok(Vec::new()) };
     // The end is looked for once more: a running process may have written since, and then this
     // checkpoint.
@@ -643,7 +661,9 @@ fn checkpoint_faults(log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
     if end < position {
         lost.push(end..position);
     }
-    traaviis_runtime::faults(log, (position, &body), &lost).map_err(refused)
+    let snapshots = SqliteSnapshots::open_read_only(dir).ok().flatten();
+    let snapshots = snapshots.as_ref().map(|it| it as &dyn SnapshotStore);
+    traaviis_runtime::faults(log, (position, &body), &lost, snapshots).map_err(refused)
 }
 
 /// Facts about a frame, as `log cat --headers` shows them.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use traaviis_model::{Seq, Snapshot};
-use traaviis_ports::{Archive, Index, IndexError, LogStore, Position, index::Row};
+use traaviis_ports::{Archive, Index, IndexError, LogStore, Position, SnapshotStore, index::Row};
 
 use super::overlay::row_of;
 use crate::{
@@ -53,12 +53,12 @@ pub fn rebuild(
         if records % PROGRESS_EVERY == 0 {
             progress(line.position);
         }
-        failed = recovery.line(line, Some(&mut catchup)).err();
+        failed = recovery.line(line, Some(&mut catchup), None).err();
     })?;
     if let Some(error) = failed {
         return Err(error);
     }
-    let instances = catchup.finish(&recovery, position).map_err(Error::Index)?;
+    let instances = catchup.finish(&recovery, position, None)?;
     recovery.pass_over_archived(archive)?;
     let damaged = recovery.fault_count() as u64;
     Ok(Rebuilt { records, instances, damaged, position })
@@ -140,20 +140,29 @@ impl<'a> Catchup<'a> {
         mut self,
         recovery: &Recovery,
         position: Position,
-    ) -> Result<u64, IndexError> {
+        snapshots: Option<&dyn SnapshotStore>,
+    ) -> Result<u64, Error> {
         let touched = std::mem::take(&mut self.touched);
-        let mut open: Vec<&Snapshot> = recovery.snapshots().collect();
+        let read: HashMap<Key, &Snapshot, SeededHasher> =
+            recovery.snapshots().map(|it| (Key::of(it), it)).collect();
+        let mut open: Vec<Key> = read.keys().chain(recovery.resting()).copied().collect();
+        open.retain(|key| touched.contains_key(key));
         // In the order of the table: rows put anywhere in it cost several times as much.
-        open.sort_unstable_by_key(|it| Key::of(it));
-        for snapshot in open {
-            if let Some(places) = touched.get(&Key::of(snapshot)) {
-                self.put(snapshot, places);
+        open.sort_unstable();
+        for key in open {
+            match read.get(&key) {
+                Some(snapshot) => self.put(snapshot, &touched[&key]),
+                None => {
+                    if let Some(state) = recovery.load(key, snapshots)? {
+                        self.put(&state.snapshot, &touched[&key]);
+                    }
+                }
             }
         }
         if let Some(error) = self.failed {
-            return Err(error);
+            return Err(Error::Index(error));
         }
-        self.index.put(&mut self.rows.drain(..), position)?;
+        self.index.put(&mut self.rows.drain(..), position).map_err(Error::Index)?;
         Ok(self.count)
     }
 

@@ -84,6 +84,7 @@ impl Owner {
     /// Puts an emission into the mailbox of a subscriber.
     pub(super) fn hear(&mut self, to: Key, emission: Arc<Emission>) {
         let reply = self.when_heard(to, &emission);
+        self.activate(to);
         let (Some(instance), Some(tenant)) =
             (self.instances.get_mut(&to), self.tenants.get(&to.tenant))
         else {

@@ -199,6 +199,7 @@ impl Owner {
         if let Some(children) = self.attending.get_mut(&key) {
             children.remove(&of);
         }
+        self.activate(key);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         let input = Input::Ended { instance: of, ending };
         instance.mailbox.get_or_insert_default().push(Job::runtime(input));

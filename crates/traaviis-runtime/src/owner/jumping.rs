@@ -41,14 +41,13 @@ impl Owner {
     ) {
         if jump.follows_us > 0 {
             self.jumps.push((now, jump.follows()));
-            let keys: Vec<Key> = self.instances.keys().copied().collect();
-            for key in keys {
-                if let Some(instance) = self.instances.get_mut(&key) {
+            self.each_armed(|owner, key| {
+                if let Some(instance) = owner.instances.get_mut(&key) {
                     let timers: Vec<Text> = instance.relative().cloned().collect();
                     instance.wait_longer(timers, jump.follows());
                 }
-                self.arm(key, Timestamp(i64::MIN));
-            }
+                owner.arm(key, Timestamp(i64::MIN));
+            });
         }
         let tenants: BTreeMap<TenantId, TenantCtx> =
             self.tenants.iter().map(|(id, it)| (*id, it.ctx.clone())).collect();

@@ -11,7 +11,7 @@ use traaviis_model::{
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
 
 use super::{
-    Accepted, Key, Leave, Outgoing, Relation,
+    Accepted, HotStats, Key, Leave, Outgoing, Relation,
     awaiting::{Invoke, Settled},
 };
 use crate::{
@@ -173,6 +173,10 @@ pub enum Message {
     },
     /// A checkpoint wants everything committed.
     Collect(Sender<Collected>),
+    /// What the snapshot store was given is there, this large each; or it is not.
+    Saved(Option<Vec<(Key, u32)>>),
+    /// How much is in memory.
+    Memory(Sender<HotStats>),
     /// Take nothing new, finish what runs, then answer.
     Drain(Box<dyn FnOnce() + Send>),
 }
@@ -310,8 +314,10 @@ pub struct Committed {
 /// Everything committed that one owner holds.
 #[derive(Debug, Default)]
 pub struct Collected {
-    /// Open instances with their deduplication ids.
+    /// Open instances with their deduplication ids; beside a snapshot store those that it must learn.
     pub instances: Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>,
+    /// Ended instances that the snapshot store has as open.
+    pub ended: Vec<Arc<Summary>>,
     /// Ended instances, oldest first.
     pub finished: Vec<Arc<Summary>>,
     /// Definitions in the log.
@@ -332,6 +338,8 @@ pub trait Outbox {
     fn abandon(&mut self, ctx: &TenantCtx, id: &CallId);
     /// Tells watchers.
     fn publish(&mut self, committed: Committed);
+    /// Lets dirty states be put into the snapshot store: memory is short.
+    fn save_states(&mut self) {}
     /// The log failed; the process must end.
     fn fatal(&mut self, error: &LogError);
 }

@@ -38,6 +38,11 @@ impl Pace {
         (next > now.0).then_some(Timestamp(next))
     }
 
+    /// Says whether all steps are earned back.
+    pub(super) fn is_rested(self, now: Timestamp) -> bool {
+        self.rested_at <= now
+    }
+
     /// Notes a step.
     fn step(&mut self, now: Timestamp, per_second: u32) {
         self.rested_at = Timestamp(rested_after(self.rested_at.0, now, per_second));

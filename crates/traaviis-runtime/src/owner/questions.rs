@@ -12,8 +12,9 @@ use crate::{
 };
 
 impl Owner {
-    pub(super) fn find(&self, tenant: TenantId, id: InstanceId) -> Result<Found, Error> {
+    pub(super) fn find(&mut self, tenant: TenantId, id: InstanceId) -> Result<Found, Error> {
         let key = Key { tenant, id };
+        self.activate(key);
         if let Some(fault) = self.faults.get(&key) {
             return Err(fault.to_error());
         }
@@ -25,15 +26,23 @@ impl Owner {
     }
 
     pub(super) fn list(&self, tenant: TenantId, filter: &Filter) -> Vec<Summary> {
+        // Each that rests is read: lists of many instances are made from the index.
+        let rests = self.resting_states(|key, machine| {
+            let workflow = machine.map(|it| &it.definition().name);
+            key.tenant == tenant && workflow.is_none_or(|it| filter.takes_workflow(it))
+        });
+        let rests: Vec<Arc<Snapshot>> = rests.filter(|it| filter.takes(it)).collect();
         let open = self
             .instances
             .values()
-            .filter(|it| it.snapshot.tenant_id == tenant && filter.takes(&it.snapshot));
+            .map(|it| &it.snapshot)
+            .filter(|it| it.tenant_id == tenant && filter.takes(it))
+            .chain(&rests);
         let ended =
             self.finished.values().filter(|it| it.tenant_id == tenant && filter.takes_ended(it));
         let limit = filter.limit();
         let mut found: Vec<(Timestamp, InstanceId, Result<&Snapshot, &Summary>)> = open
-            .map(|it| (it.snapshot.created_at, it.snapshot.id, Ok(&*it.snapshot)))
+            .map(|it| (it.created_at, it.id, Ok(&**it)))
             .chain(ended.map(|it| (it.created_at, it.id, Err(&**it))))
             .collect();
         found.sort_unstable_by_key(|it| std::cmp::Reverse((it.0, it.1)));
@@ -45,12 +54,21 @@ impl Owner {
         newest(summaries.collect(), limit)
     }
 
-    pub(super) fn collect(&self) -> Collected {
-        let instances = self.instances.iter();
+    /// Returns what a checkpoint holds; of the open instances those whose states are not in the
+    /// snapshot store, if there is one.
+    pub(super) fn collect(&mut self) -> Collected {
+        let (instances, ended) = match self.hot.has_store() {
+            true => self.dirty_states(),
+            false => {
+                let all = self.instances.iter();
+                let all = all
+                    .map(|(key, it)| (self.kept_state(*key, &it.snapshot), it.event_ids.clone()));
+                (all.collect(), Vec::new())
+            }
+        };
         Collected {
-            instances: instances
-                .map(|(key, it)| (self.kept_state(*key, &it.snapshot), it.event_ids.clone()))
-                .collect(),
+            instances,
+            ended,
             finished: self
                 .finished_order
                 .iter()
@@ -69,7 +87,7 @@ impl Owner {
 
     /// Returns the state that a checkpoint keeps of an instance: the durable one, unless a bug is
     /// planted.
-    fn kept_state(&self, key: Key, durable: &Arc<Snapshot>) -> Arc<Snapshot> {
+    pub(super) fn kept_state(&self, key: Key, durable: &Arc<Snapshot>) -> Arc<Snapshot> {
         if planted::is(Bug::SnapshotAheadOfLog) {
             let ahead = self.commits.values().find_map(|it| match it {
                 Commitment::Step(pending) if pending.key == key => Some(&pending.snapshot),

@@ -53,7 +53,7 @@ impl Owner {
     }
 
     /// Says whether an instance still stands as its history was read.
-    fn may_reopen(&self, key: Key, base: &Snapshot, is_fork: bool) -> Result<(), Error> {
+    fn may_reopen(&mut self, key: Key, base: &Snapshot, is_fork: bool) -> Result<(), Error> {
         if !is_fork {
             self.refuse_archived(key)?;
         }

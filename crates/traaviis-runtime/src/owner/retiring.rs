@@ -41,6 +41,7 @@ impl Owner {
     fn may_leave(&self, (key, seq): (Key, Seq)) -> Leave {
         let emits = self.emissions.range((key, 0)..=(key, Seq::MAX)).next().is_some();
         let is_here = self.instances.contains_key(&key)
+            || self.hot.rests(&key)
             || self.starting.contains_key(&key)
             || self.unborn.contains_key(&key)
             || self.faults.contains_key(&key);

@@ -306,7 +306,7 @@ impl Owner {
         if reopened {
             self.reopened(key, &snapshot);
         }
-        self.open(Arc::clone(&snapshot), Some(machine), EventIds::of(&records));
+        self.open(Arc::clone(&snapshot), Some(machine), EventIds::of(&records), reopened);
         if snapshot.status.is_finished() {
             self.finish(key, &snapshot);
         } else {

@@ -155,7 +155,7 @@ fn what_a_message_leads_to_belongs_to_the_first_sender() {
 fn a_family_belongs_to_its_first() {
     let mut town = Town::with(&[INNER, CHILD], Settings::default());
     town.start(OUTER, id(1), id(1));
-    let open: Vec<Arc<_>> = town.world.owner.open_instances().cloned().collect();
+    let open: Vec<Arc<_>> = town.world.owner.open_instances().collect();
     assert_eq!(open.len(), 3);
     for snapshot in open.iter().filter(|it| it.id != id(1)) {
         assert_eq!(town.belongs(snapshot.id), [name(1)], "{}", snapshot.workflow);
@@ -184,7 +184,7 @@ fn who_waits_says_so_and_how_it_moved() {
     assert_eq!(performance.avg_transition_time_us, Some(2_000_000));
     // A parent waits for its child, and that for an answer; neither for time, people or events.
     town.start(OUTER, id(1), id(1));
-    let open: Vec<Arc<_>> = town.world.owner.open_instances().cloned().collect();
+    let open: Vec<Arc<_>> = town.world.owner.open_instances().collect();
     assert!(open.iter().filter(|it| it.id != id(2)).all(|it| !it.is_waiting()));
     town.world.command(id(2), Command::Operate(pause()));
     town.rest();

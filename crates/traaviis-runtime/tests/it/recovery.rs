@@ -8,7 +8,8 @@ use std::{
 use traaviis_model::{Snapshot, Span, TenantCtx, Value, record::Record};
 use traaviis_ports::{Append, Commit, CommitSink, LogStore};
 use traaviis_runtime::{
-    Error, checkpoint,
+    Error,
+    checkpoint::{self, Instances},
     owner::{Collected, Key, Message, Owner, Settings},
     recovery::{Recovery, RecoveryReport},
 };
@@ -114,8 +115,11 @@ fn recovery_equals_live() {
 #[test]
 fn a_checkpoint_at_any_position_gives_the_same() {
     let mut world = busy_world();
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        Instances::Inside,
+    );
     let live = texts(&collected(&mut world.owner, &mut world.outside, world.now));
     // The content may be newer than its position, by any number of records.
     for position in 0..=world.records.len() {
@@ -211,8 +215,11 @@ fn a_damaged_history_does_not_stop_the_others() {
     world.commit_all();
     assert_eq!(code(&whole), "ok");
     // The fault outlives the records that showed it.
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        Instances::Inside,
+    );
     log.put_checkpoint(log.tail(), &body).unwrap();
     let (_, _, report) = recover(&log);
     assert_eq!(report.faults.len(), 1);
@@ -221,8 +228,11 @@ fn a_damaged_history_does_not_stop_the_others() {
 #[test]
 fn what_only_the_checkpoint_knows_is_set_aside() {
     let mut world = busy_world();
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        Instances::Inside,
+    );
     // An older copy of the log under a newer checkpoint: the last record is gone.
     let held = world.records.len() - 1;
     let lost = &world.records[held];
@@ -231,16 +241,20 @@ fn what_only_the_checkpoint_knows_is_set_aside() {
     write(&log, &ctx(), &world.records[..held]);
     let (from, position) = (held as u64, held as u64 + 1);
     let gap = from..position;
-    let found =
-        traaviis_runtime::faults(&log, (position, body.as_slice()), std::slice::from_ref(&gap))
-            .unwrap();
+    let found = traaviis_runtime::faults(
+        &log,
+        (position, body.as_slice()),
+        std::slice::from_ref(&gap),
+        None,
+    )
+    .unwrap();
     let told = format!(
         "records {seq} to {seq} of its history are missing: the log has lost positions {from} to \
          {from}, its checkpoint at position {position} counts on them"
     );
     let told_of = |it: &traaviis_runtime::Fault| (it.id, it.seq, it.message.to_string());
     assert_eq!(found.iter().map(told_of).collect::<Vec<_>>(), [(stream, seq - 1, told)]);
-    assert!(traaviis_runtime::faults(&log, (from, body.as_slice()), &[]).unwrap().is_empty());
+    assert!(traaviis_runtime::faults(&log, (from, body.as_slice()), &[], None).unwrap().is_empty());
 }
 
 #[test]
@@ -316,7 +330,11 @@ fn many_waiting_instances_recover_quickly() {
     let took = begun.elapsed();
     println!("{count} instances, {} records: {took:?}", report.records);
     assert_eq!(report.instances as u128, count);
-    let body = checkpoint::write(&[collected(&mut owner, &mut outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut owner, &mut outside, world.now)],
+        false,
+        Instances::Inside,
+    );
     log.put_checkpoint(log.tail(), &body).unwrap();
     let begun = Instant::now();
     let (_owner, _, report) = recover(&log);

@@ -28,6 +28,8 @@ pub struct Facts {
     pub dropped: u64,
     /// Jumps of the wall clock that are recorded.
     pub jumped: u64,
+    /// States that were not in memory, each time that states were saved.
+    pub rested: u64,
     /// Timers that waited longer because of one.
     pub delayed: u64,
     pub ended: usize,
@@ -50,6 +52,7 @@ impl Facts {
         self.archived += one.archived;
         self.dropped += one.dropped;
         self.jumped += one.jumped;
+        self.rested += one.rested;
         self.delayed += one.delayed;
         self.ended += one.ended;
     }

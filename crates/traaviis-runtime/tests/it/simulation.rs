@@ -14,6 +14,7 @@
 mod archiving;
 mod families;
 mod histories;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -21,7 +22,6 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc::channel,
     },
 };
 
@@ -35,20 +35,23 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Outcome,
-    Position,
+    Position, SnapshotStore,
 };
 use traaviis_runtime::{
-    Command, Error, checkpoint,
+    Command, Error,
     clock::{CLOCK_JUMP, Jump},
-    owner::{Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade},
+    owner::{
+        Collected, Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade,
+    },
     past::Past,
-    recovery::Recovery,
+    recovery::{Recovery, Sources},
     summary::Summary,
 };
 use traaviis_store::{Durability, Entry, FileArchive, LogCore, Options};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
+    memory_snapshots::MemorySnapshots,
     rng::Rng,
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
@@ -67,6 +70,8 @@ use crate::{
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
 const CALL_TIMEOUT: Span = Span::secs(5);
+/// Room for a handful of states in the memory of an owner.
+const HOT_BYTES: usize = 12_000;
 
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
@@ -114,6 +119,7 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && (total.dropped > 0 || plan.ops < 1_000)
                 && total.retried > 0
                 && total.jumped > 0
+                && total.rested > 0
                 && total.delayed > 0),
         "{total:?}"
     );
@@ -228,6 +234,14 @@ struct Sim<'m> {
     ledger: Ledger,
     /// One seed in four has an index; the others run as a directory without one does.
     index: Option<SimulatedIndex>,
+    /// Two seeds in three have a snapshot store, and room in memory for few states.
+    snapshots: Option<Arc<MemorySnapshots>>,
+    /// What was collected for it and is not there yet.
+    collected: Option<Vec<Collected>>,
+    /// It was emptied since the last checkpoint.
+    states_lost: bool,
+    /// Positions of the last two checkpoints of this process.
+    checkpoints: [Position; 2],
     now: Timestamp,
     clock: SimulatedClock,
     life: u64,
@@ -277,6 +291,10 @@ impl<'m> Sim<'m> {
             network,
             ledger: Ledger::default(),
             index: seed.is_multiple_of(4).then(SimulatedIndex::default),
+            snapshots: (!seed.is_multiple_of(3)).then(Arc::default),
+            collected: None,
+            states_lost: false,
+            checkpoints: [0; 2],
             now: Timestamp(1_700_000_000_000_000),
             clock: SimulatedClock::default(),
             life: 0,
@@ -339,7 +357,8 @@ impl<'m> Sim<'m> {
             },
             94 => {}
             95 => self.jump(),
-            96..98 => self.checkpoint(),
+            96 => self.checkpoint(),
+            97 => self.save_states(),
             98 if self.rng.chance(1, 2) => self.upgrade(),
             98 if self.rng.chance(1, 2) => self.retry_failed(),
             98 => {
@@ -573,19 +592,16 @@ impl<'m> Sim<'m> {
 
     /// Says whether the checkpoint is durable and the process lives.
     fn put_checkpoint(&mut self, position: Position) -> bool {
-        let (sender, receiver) = channel();
-        for (owner, outside) in &mut self.shards {
-            owner.handle(Message::Collect(sender.clone()), self.now, outside);
-        }
-        drop(sender);
-        let body = checkpoint::write(
-            &receiver.iter().collect::<Vec<_>>(),
-            self.forgets.load(Ordering::SeqCst),
-        );
+        let body = self.checkpoint_body(position);
         if let Some(index) = &mut self.index {
             index.sync(self.log.tail());
         }
+        let Some(body) = body else { return false };
         let written = self.log.put_checkpoint(position, &body);
+        if written.is_ok() {
+            self.checkpoints = [self.checkpoints[1], position];
+            self.states_lost = false;
+        }
         self.trace.add([u8::from(written.is_ok())]);
         if self.disk.is_crashed() {
             self.crash(true);
@@ -851,6 +867,8 @@ impl<'m> Sim<'m> {
         self.answers = Arc::default();
         self.letters = Letters::default();
         self.checkpoint_from = None;
+        self.collected = None;
+        self.checkpoints = [0; 2];
         for op in &mut self.ops {
             if op.state == OpState::Sent {
                 op.state = OpState::Ready;
@@ -917,21 +935,40 @@ impl<'m> Sim<'m> {
             self.acknowledged.push(line);
         }
         self.clock.begun.push(self.now);
+        self.lose_states();
         let index = self.index.as_ref().map(SimulatedIndex::port);
-        let recovery =
-            Recovery::read_indexed(&*self.log, 1_000, &[], &[], index).expect("recovery works");
+        let snapshots = self.snapshots.clone();
+        let sources = Sources {
+            log: &*self.log,
+            damaged: &[],
+            lost: &[],
+            index,
+            snapshots: snapshots.as_ref().map(|it| &**it as &dyn SnapshotStore),
+        };
+        let recovery = Recovery::read_all(sources, 1_000).expect("recovery works");
         let post = Arc::new(self.letters.clone());
         let past = Some(Past::of(Arc::clone(&self.log) as _));
         let library = Arc::new(Known(self.machines.to_vec()));
         self.forgets = Arc::new(AtomicBool::new(recovery.forgets()));
         let forgets = Arc::clone(&self.forgets);
-        let settings = Settings { slots: 4, post, library, past, forgets, ..Settings::default() };
+        let snapshots = snapshots.map(|it| it as Arc<dyn SnapshotStore>);
+        let settings = Settings {
+            slots: 4,
+            post,
+            library,
+            past,
+            forgets,
+            snapshots,
+            hot_bytes: HOT_BYTES,
+            ..Settings::default()
+        };
         let count = 1 + (self.life as usize) % 2;
         self.letters.1.store(count, Ordering::SeqCst);
         let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
         assert!(report.faults.is_empty(), "{report:?}");
         assert!(report.definitions_missing.is_empty(), "{report:?}");
         assert_eq!(report.index_failed, None);
+        assert!(self.states_lost || report.snapshots_rebuilt.is_none(), "{report:?}");
         if (self.calm || self.rng.chance(1, 32))
             && let Some(index) = &self.index
         {
@@ -1091,10 +1128,10 @@ impl<'m> Sim<'m> {
                 return Some(Moving::Owner(outside.appends.len()));
             }
             let mut open = owner.open_instances().filter(|it| it.status != Status::Paused);
-            if let Some(moving) = open.find_map(|it| moving_call(it)) {
+            if let Some(moving) = open.find_map(|it| moving_call(&it)) {
                 return Some(moving);
             }
-            let is_late = |it: &&Arc<Snapshot>| {
+            let is_late = |it: &Arc<Snapshot>| {
                 !matches!(it.status, Status::Paused | Status::Incident)
                     && it.next_due().is_some_and(|due| due < self.now)
             };

@@ -577,6 +577,6 @@ impl World {
 
     pub fn snapshot(&self, id: InstanceId) -> Arc<Snapshot> {
         let mut open = self.owner.open_instances();
-        Arc::clone(open.find(|it| it.id == id).expect("the instance is open"))
+        open.find(|it| it.id == id).expect("the instance is open")
     }
 }

@@ -1,0 +1,450 @@
+//! Which states of open instances are in memory.
+//!
+//! A state that changed is dirty until the snapshot store has it. One that is clean and at rest can
+//! be taken out of memory; what it must still be found by stays: its timer, its business key, what
+//! it subscribes to. Whatever concerns it brings it back first ([`Owner::activate`]).
+//!
+//! Without a snapshot store all states stay in memory.
+//!
+//! Invariants: a state is in memory, or the store has this very one; only what is clean, decides
+//! nothing and waits for nothing in memory is taken out; tenants that hold the most give way first.
+
+use std::{
+    collections::{BinaryHeap, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use traaviis_engine::Machine;
+use traaviis_model::{EventIds, Seq, Snapshot, Span, TenantCtx, TenantId, Timestamp};
+use traaviis_ports::{SnapshotHead, SnapshotStore};
+
+use super::{Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits};
+use crate::{
+    limits::{HOT_KEPT_PERCENT, HOT_TTL},
+    recovery::Fault,
+    snapshots::{self, State},
+    summary::Summary,
+    texts::Texts,
+};
+
+/// Bytes that a state in memory takes beside its size on disk: the structures around it.
+const OVERHEAD: usize = 800;
+/// Bytes in memory for one on disk: values are larger than their JSON.
+const PER_BYTE: usize = 2;
+/// Size on disk of a state that was never there, until it is known.
+const UNKNOWN: u32 = 600;
+/// Time between two looks for states to take out when there were too few.
+const LOOK_EVERY: Span = Span::millis(100);
+
+/// What the snapshot store has of an instance in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// An older state, or none.
+    Dirty { has_row: bool },
+    /// This one is on its way there.
+    Saving,
+    /// This one.
+    Clean,
+}
+
+impl Kept {
+    /// Follows a change; says whether the instance must be noted as dirty.
+    pub(super) fn change(&mut self) -> bool {
+        let is_new = !matches!(self, Kept::Dirty { .. });
+        if is_new {
+            *self = Kept::Dirty { has_row: true };
+        }
+        is_new
+    }
+}
+
+/// An open instance that is not in memory.
+struct Resting {
+    seq: Seq,
+    machine: Option<Arc<Machine>>,
+    armed: Option<Timestamp>,
+    waits: Option<Box<Waits>>,
+    bytes: u32,
+}
+
+/// How much is in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HotStats {
+    /// Open instances whose state is in memory.
+    pub active: usize,
+    /// Open instances whose state is not.
+    pub resting: usize,
+    /// Estimated bytes of the states in memory.
+    pub bytes: usize,
+    /// States taken out since the start.
+    pub taken_out: u64,
+    /// States brought back since the start.
+    pub brought_back: u64,
+}
+
+impl HotStats {
+    /// Returns what two owners hold together.
+    pub(crate) fn and(self, other: HotStats) -> HotStats {
+        HotStats {
+            active: self.active + other.active,
+            resting: self.resting + other.resting,
+            bytes: self.bytes + other.bytes,
+            taken_out: self.taken_out + other.taken_out,
+            brought_back: self.brought_back + other.brought_back,
+        }
+    }
+}
+
+/// The states of an owner.
+pub(super) struct Hot {
+    store: Option<Arc<dyn SnapshotStore>>,
+    limit: usize,
+    resting: HashMap<Key, Resting, SeededHasher>,
+    /// Instances whose state is dirty; those that have ended since are passed over.
+    dirty: Vec<Key>,
+    /// Instances whose states are on their way to the store.
+    saving: Vec<Key>,
+    /// Instances that had a row and have ended.
+    gone: Vec<Arc<Summary>>,
+    going: Vec<Arc<Summary>>,
+    bytes: usize,
+    next_look: Timestamp,
+    /// The states are being saved because memory is short.
+    asked: bool,
+    taken_out: u64,
+    brought_back: u64,
+    texts: Texts,
+}
+
+impl Hot {
+    pub(super) fn new(store: Option<Arc<dyn SnapshotStore>>, limit: usize) -> Hot {
+        Hot {
+            store,
+            limit,
+            resting: HashMap::default(),
+            dirty: Vec::new(),
+            saving: Vec::new(),
+            gone: Vec::new(),
+            going: Vec::new(),
+            bytes: 0,
+            next_look: Timestamp(i64::MIN),
+            asked: false,
+            taken_out: 0,
+            brought_back: 0,
+            texts: Texts::default(),
+        }
+    }
+
+    /// Says whether states can rest anywhere.
+    pub(super) fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Says whether an open instance is not in memory.
+    pub(super) fn rests(&self, key: &Key) -> bool {
+        self.resting.contains_key(key)
+    }
+
+    /// Notes a state as dirty.
+    pub(super) fn note_dirty(&mut self, key: Key) {
+        if self.store.is_some() {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Notes a state that has come into memory.
+    pub(super) fn note_added(&mut self, bytes: u32) {
+        self.bytes += weight(bytes);
+    }
+
+    /// Notes a state that has left memory.
+    pub(super) fn note_removed(&mut self, instance: &Instance) {
+        self.bytes = self.bytes.saturating_sub(weight(instance.bytes));
+    }
+
+    /// Notes that an instance which has a row has ended.
+    pub(super) fn note_ended(&mut self, kept: Kept, summary: &Arc<Summary>) {
+        if self.store.is_some() && kept != (Kept::Dirty { has_row: false }) {
+            self.gone.push(Arc::clone(summary));
+        }
+    }
+}
+
+/// What a state is taken as that the store has never had.
+pub(super) const fn unknown_bytes() -> u32 {
+    UNKNOWN
+}
+
+fn weight(bytes: u32) -> usize {
+    OVERHEAD + PER_BYTE * bytes as usize
+}
+
+impl Owner {
+    /// Takes over an instance whose state is in the store.
+    pub(super) fn restore_resting(&mut self, ctx: &TenantCtx, head: SnapshotHead) {
+        let key = Key { tenant: head.tenant, id: head.id };
+        let machine = self.definitions.machines.get(&head.definition).cloned();
+        self.tenant(ctx).quota.found();
+        if let Some(correlation) = &head.correlation {
+            self.restore_correlation(key, &head.workflow, correlation);
+        }
+        machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
+        let armed = head.due.filter(|_| machine.is_some());
+        armed.map(|due| self.timers.insert((due, key)));
+        let SnapshotHead { seq, bytes, rests, .. } = head;
+        self.hot.resting.insert(key, Resting { seq, machine, armed, waits: None, bytes });
+        if !rests && self.activate(key) {
+            let snapshot = &self.instances[&key].snapshot;
+            self.settings.gates.restore(snapshot);
+            self.unrested.push(key);
+            if self.hot.bytes > self.hot.limit {
+                self.passivate(key);
+            }
+        }
+    }
+
+    /// Brings the state of an open instance into memory; says whether it is there.
+    pub(super) fn activate(&mut self, key: Key) -> bool {
+        if self.instances.contains_key(&key) {
+            return true;
+        }
+        let Some(resting) = self.hot.resting.remove(&key) else { return false };
+        let State { mut snapshot, event_ids } = match self.load(key, resting.seq) {
+            Ok(state) => state,
+            Err(why) => {
+                self.lose(key, resting, why);
+                return false;
+            }
+        };
+        self.hot.texts.share_in(&mut snapshot);
+        self.hot.brought_back += 1;
+        self.hot.note_added(resting.bytes);
+        let instance = Instance {
+            snapshot: Arc::new(snapshot),
+            machine: resting.machine,
+            mailbox: None,
+            event_ids,
+            armed: resting.armed,
+            waits: resting.waits,
+            hold: Hold::Idle,
+            pace: Pace::rested(),
+            kept: Kept::Clean,
+            bytes: resting.bytes,
+            used: Timestamp(i64::MAX),
+        };
+        self.instances.insert(key, Box::new(instance));
+        true
+    }
+
+    /// Takes a state out of memory that is clean and at rest.
+    fn passivate(&mut self, key: Key) {
+        let Some(instance) = self.instances.remove(&key) else { return };
+        debug_assert_eq!(instance.kept, Kept::Clean, "the store has this state");
+        self.hot.note_removed(&instance);
+        self.hot.taken_out += 1;
+        let Instance { snapshot, machine, armed, waits, bytes, .. } = *instance;
+        let resting = Resting { seq: snapshot.seq, machine, armed, waits, bytes };
+        self.hot.resting.insert(key, resting);
+    }
+
+    /// Reads the state of an instance that rests: from the store, or else from its history.
+    fn load(&self, key: Key, seq: Seq) -> Result<State, Arc<str>> {
+        let Some(tenant) = self.tenants.get(&key.tenant) else {
+            return Err("its tenant is not known".into());
+        };
+        let stored = self.hot.store.as_ref().map(|it| it.get(&tenant.ctx, key.id));
+        let is_it = |it: &State| Key::of(&it.snapshot) == key && it.snapshot.seq == seq;
+        let why = match stored {
+            Some(Ok(Some(body))) => match snapshots::read(&body).filter(is_it) {
+                Some(state) => return Ok(state),
+                None => "it is another one".to_owned(),
+            },
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(None)) | None => "it is not there".to_owned(),
+        };
+        let failed = |also: String| -> Arc<str> {
+            format!("its state cannot be read: {why}; nor its history: {also}").into()
+        };
+        let Some(past) = &self.settings.past else { return Err(failed("there is none".into())) };
+        let records = past.history(&tenant.ctx, key.id).map_err(|it| failed(it.to_string()))?;
+        let [first, rest @ ..] = &records[..] else { return Err(failed("it is empty".into())) };
+        let mut snapshot = Snapshot::create(first).map_err(|it| failed(it.to_string()))?;
+        for record in rest {
+            snapshot.apply(record).map_err(|it| failed(it.to_string()))?;
+        }
+        let state = State { snapshot, event_ids: EventIds::of(&records) };
+        let ends = || failed(format!("it ends at record {}, not {seq}", state.snapshot.seq));
+        if is_it(&state) { Ok(state) } else { Err(ends()) }
+    }
+
+    /// Sets an instance aside whose state is nowhere.
+    fn lose(&mut self, key: Key, resting: Resting, message: Arc<str>) {
+        self.dismiss(key);
+        resting.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
+        resting.armed.map(|due| self.timers.remove(&(due, key)));
+        let seq = resting.seq;
+        self.faults.insert(key, Fault { tenant: key.tenant, id: key.id, seq, message });
+    }
+
+    /// Returns the states of instances that rest, of one tenant or all, as far as they can be read.
+    pub(super) fn resting_states(
+        &self,
+        takes: impl Fn(&Key, Option<&Machine>) -> bool,
+    ) -> impl Iterator<Item = Arc<Snapshot>> {
+        let resting = self.hot.resting.iter();
+        let taken = resting.filter(move |(key, it)| takes(key, it.machine.as_deref()));
+        let states = taken.filter_map(|(key, it)| self.load(*key, it.seq).ok());
+        states.map(|it| Arc::new(it.snapshot))
+    }
+
+    /// Does something to every open instance with a timer, also those that rest.
+    pub(super) fn each_armed(&mut self, mut work: impl FnMut(&mut Owner, Key)) {
+        let active: Vec<Key> = self.instances.keys().copied().collect();
+        let resting = self.hot.resting.iter().filter(|(_, it)| it.armed.is_some());
+        let resting: Vec<Key> = resting.map(|(key, _)| *key).collect();
+        active.into_iter().for_each(|key| work(self, key));
+        for key in resting {
+            if self.activate(key) {
+                work(self, key);
+                self.passivate(key);
+            }
+        }
+    }
+
+    // --- To the store -----------------------------------------------------------------------
+
+    /// Returns the states that the store must learn, and what has ended that it knows.
+    pub(super) fn dirty_states(&mut self) -> DirtyStates {
+        let mut states = Vec::with_capacity(self.hot.dirty.len());
+        for key in mem::take(&mut self.hot.dirty) {
+            let Some(instance) = self.instances.get_mut(&key) else { continue };
+            if matches!(instance.kept, Kept::Dirty { .. }) {
+                instance.kept = Kept::Saving;
+                self.hot.saving.push(key);
+                let (snapshot, ids) = (Arc::clone(&instance.snapshot), instance.event_ids.clone());
+                states.push((self.kept_state(key, &snapshot), ids));
+            }
+        }
+        let ended = mem::take(&mut self.hot.gone);
+        self.hot.going.extend(ended.iter().cloned());
+        (states, ended)
+    }
+
+    /// Learns whether the store has what [`Owner::dirty_states`] gave, and how large it is there.
+    pub(super) fn saved(&mut self, sizes: Option<Vec<(Key, u32)>>) {
+        let (saving, going) = (mem::take(&mut self.hot.saving), mem::take(&mut self.hot.going));
+        self.hot.asked = false;
+        self.hot.next_look = Timestamp(i64::MIN);
+        let Some(sizes) = sizes else {
+            self.hot.gone.extend(going);
+            for key in saving {
+                let Some(instance) = self.instances.get_mut(&key) else { continue };
+                if instance.kept == Kept::Saving {
+                    instance.kept = Kept::Dirty { has_row: true };
+                    self.hot.dirty.push(key);
+                }
+            }
+            return;
+        };
+        for (key, bytes) in sizes {
+            let Some(instance) = self.instances.get_mut(&key) else { continue };
+            self.hot.note_removed(instance);
+            instance.bytes = bytes;
+            self.hot.note_added(bytes);
+            if instance.kept == Kept::Saving {
+                instance.kept = Kept::Clean;
+            }
+        }
+    }
+
+    // --- Out of memory ----------------------------------------------------------------------
+
+    /// Takes states out of memory when there are too many, and lets dirty ones be saved when that
+    /// is not enough.
+    pub(super) fn relieve(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
+        let is_over = self.hot.store.is_some() && self.hot.bytes > self.hot.limit;
+        if !is_over || now < self.hot.next_look || self.dead.is_some() {
+            return;
+        }
+        let target = self.hot.limit / 100 * HOT_KEPT_PERCENT;
+        for key in self.to_take_out(target, now) {
+            self.passivate(key);
+        }
+        if self.hot.bytes > target {
+            self.hot.next_look = now.plus(LOOK_EVERY);
+            if !self.hot.asked && !self.hot.dirty.is_empty() {
+                self.hot.asked = true;
+                outbox.save_states();
+            }
+        }
+    }
+
+    /// Chooses what is taken out: what nobody has used for long, then of the tenant that holds the
+    /// most what was not used for the longest time.
+    fn to_take_out(&mut self, target: usize, now: Timestamp) -> Vec<Key> {
+        let mut held: HashMap<TenantId, usize, SeededHasher> = HashMap::default();
+        let mut idle: HashMap<TenantId, Vec<(Timestamp, Key, usize)>, SeededHasher> =
+            HashMap::default();
+        let mut expired = Vec::new();
+        for (key, instance) in &mut self.instances {
+            let bytes = weight(instance.bytes);
+            // What came back is as young as the first look at it.
+            instance.used = instance.used.min(now);
+            if instance.may_rest(now) && now.since(instance.used) > HOT_TTL {
+                expired.push((instance.used, *key, bytes));
+                continue;
+            }
+            *held.entry(key.tenant).or_default() += bytes;
+            if instance.may_rest(now) {
+                idle.entry(key.tenant).or_default().push((instance.used, *key, bytes));
+            }
+        }
+        expired.sort_unstable();
+        let mut left = self.hot.bytes;
+        let mut chosen = Vec::new();
+        for (_, key, bytes) in expired {
+            if left > target {
+                left -= bytes;
+                chosen.push(key);
+            }
+        }
+        let mut tenants = BinaryHeap::with_capacity(idle.len());
+        for (tenant, states) in &mut idle {
+            // The last is taken first.
+            states.sort_unstable_by(|a, b| b.cmp(a));
+            tenants.push((held[tenant], *tenant));
+        }
+        while left > target
+            && let Some((bytes, tenant)) = tenants.pop()
+        {
+            if let Some((_, key, of_state)) = idle.get_mut(&tenant).and_then(Vec::pop) {
+                left -= of_state;
+                chosen.push(key);
+                tenants.push((bytes - of_state, tenant));
+            }
+        }
+        chosen
+    }
+
+    /// Says how much is in memory.
+    pub fn hot_stats(&self) -> HotStats {
+        HotStats {
+            active: self.instances.len(),
+            resting: self.hot.resting.len(),
+            bytes: self.hot.bytes,
+            taken_out: self.hot.taken_out,
+            brought_back: self.hot.brought_back,
+        }
+    }
+}
+
+/// States with their deduplication ids, and instances that have ended.
+pub(super) type DirtyStates = (Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>, Vec<Arc<Summary>>);
+
+impl Instance {
+    /// Says whether it needs nothing from memory.
+    fn may_rest(&self, now: Timestamp) -> bool {
+        self.kept == Kept::Clean && self.is_free(now) && self.pace.is_rested(now)
+    }
+}

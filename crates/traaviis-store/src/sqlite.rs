@@ -1,0 +1,82 @@
+//! What the databases of a data directory have in common.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+/// How long a connection waits for another program that holds the database.
+pub const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a database cannot be used.
+#[derive(Clone, Debug)]
+pub enum Cause {
+    /// No space.
+    Full,
+    /// What is in it cannot be trusted.
+    Damaged(Arc<str>),
+    /// The system or another program stands in the way.
+    Failed(Arc<str>),
+}
+
+/// Opens a connection that reads only and keeps this many KiB of pages.
+pub fn open_reader(path: &Path, cache_kib: i32) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    connection.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(connection)
+}
+
+/// Returns the version of the tables; 0 in a new database.
+pub fn schema_of(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Gives a database and what belongs to it a name that is free, and returns it.
+pub fn move_aside(path: &Path) -> Result<PathBuf, Cause> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let named =
+        |number: u32, end: &str| path.with_file_name(format!("{file}.damaged-{number}{end}"));
+    let number = (1..).find(|it| !named(*it, "").exists()).unwrap_or(u32::MAX);
+    for end in ["", "-wal", "-shm"] {
+        let from = path.with_file_name(format!("{file}{end}"));
+        match fs::rename(&from, named(number, end)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let why = format!("cannot move `{}` aside: {error}", from.display());
+                return Err(Cause::Failed(why.into()));
+            }
+            _ => {}
+        }
+    }
+    Ok(named(number, ""))
+}
+
+/// Takes a lock that no panic can break: a transaction it interrupts is rolled back by SQLite.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sorts SQLite's answer.
+pub fn cause(error: &rusqlite::Error) -> Cause {
+    let why: Arc<str> = error.to_string().into();
+    match error {
+        rusqlite::Error::SqliteFailure(cause, _) => match cause.code {
+            ErrorCode::DiskFull => Cause::Full,
+            ErrorCode::OperationInterrupted
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::OutOfMemory => Cause::Failed(why),
+            _ => Cause::Damaged(why),
+        },
+        // A column that holds something else than was written, or a table that is not there.
+        _ => Cause::Damaged(why),
+    }
+}
