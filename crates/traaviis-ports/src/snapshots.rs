@@ -31,6 +31,8 @@ pub struct SnapshotHead {
     /// When its next timer fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// It has timers, also ones that do not fire as it stands.
+    pub timed: bool,
     /// Nothing is to be done for it before an input comes or its timer fires; others are looked at
     /// when a process starts.
     pub rests: bool,

@@ -187,7 +187,6 @@ impl Inner {
         let collected = self.collect()?;
         let completion = Completion { position, forget: last[0] };
         let instances = self.put_states(&collected, Some(completion))?;
-        self.sync_index()?;
         let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances);
         log.put_checkpoint(position, &body)?;
         *last = [last[1], position];
@@ -224,9 +223,12 @@ impl Inner {
         collected: &[Collected],
         completion: Option<Completion>,
     ) -> Result<Instances, Error> {
-        let Some(store) = &self.shared.snapshots else { return Ok(Instances::Inside) };
+        let Some(store) = &self.shared.snapshots else {
+            return self.sync_index().map(|()| Instances::Inside);
+        };
         // States must not outlive the records that they stand on.
         let saved = self.shared.ports.log.sync().map_err(Error::Log);
+        let saved = saved.and_then(|()| self.sync_index());
         let saved = saved.and_then(|()| snapshots::put(&**store, collected, completion));
         let (told, answer) = match saved {
             Ok(sizes) => (Some(sizes), Ok(Instances::Beside)),
@@ -257,8 +259,8 @@ impl Inner {
 }
 
 impl Inner {
-    /// Brings the index to where a checkpoint will stand: what a checkpoint leaves out of ended
-    /// instances must be in the index before the next start begins there.
+    /// Brings the index to where a checkpoint will stand: what a checkpoint, or the snapshot store,
+    /// leaves out of ended instances must be in the index before the next start begins there.
     fn sync_index(&self) -> Result<(), Error> {
         let Some(feeder) = self.feeder() else { return Ok(()) };
         match feeder.sync() {

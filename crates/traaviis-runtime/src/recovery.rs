@@ -706,7 +706,8 @@ impl Recovery {
             contexts.or_insert_with(|| TenantCtx::of_record(&record.header));
             let mut event_ids = None;
             EventIds::note(&mut event_ids, record);
-            self.put_instance(snapshot, event_ids);
+            // The snapshot store may know its former end.
+            self.put_open(snapshot, event_ids, true);
             return Ok(());
         }
         match Snapshot::create(record) {

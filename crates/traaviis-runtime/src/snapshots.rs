@@ -43,6 +43,7 @@ pub(crate) fn row_of(snapshot: &Snapshot, event_ids: Option<&EventIds>) -> Snaps
         created_at: snapshot.created_at,
         updated_at: snapshot.updated_at,
         due: snapshot.next_timer().map(|it| it.due),
+        timed: !snapshot.timers.is_empty(),
         rests: rests(snapshot),
         bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
     };

@@ -13,3 +13,4 @@ pub mod memory_log;
 pub mod memory_snapshots;
 pub mod rng;
 pub mod sim;
+pub mod snapshots_contract;

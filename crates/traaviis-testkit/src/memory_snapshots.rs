@@ -87,3 +87,13 @@ impl SnapshotStore for MemorySnapshots {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_in_memory_keeps_the_contract() {
+        crate::snapshots_contract::check(&MemorySnapshots::default());
+    }
+}

@@ -12,6 +12,7 @@ mod drive;
 pub mod facts;
 mod limits;
 mod report;
+pub mod storage;
 mod workflows;
 
 use std::{
@@ -125,6 +126,11 @@ pub fn engine(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> 
     }
     let here = facts::resident_bytes() as f64 / 1e6;
     report.add("resident at the end of this process", Unit::Megabytes, None, here);
+    show(report, plan.rounds, begun, output)
+}
+
+/// Tells what was measured, and on what.
+fn show(report: Report, rounds: usize, begun: Instant, output: &Output) -> anyhow::Result<Exit> {
     let version = env!("CARGO_PKG_VERSION");
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
     if output.is_json() {
@@ -133,7 +139,7 @@ pub fn engine(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> 
             "version": version,
             "build": build,
             "durability": "commit",
-            "rounds": plan.rounds,
+            "rounds": rounds,
             "seconds": begun.elapsed().as_secs_f64(),
             "rows": report.json(),
         }));
@@ -143,7 +149,7 @@ pub fn engine(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> 
     output.line(&format!("version     traaviis {version}, {build}"));
     output.line("durability  commit: fdatasync before every answer");
     let seconds = begun.elapsed().as_secs_f64();
-    output.line(&format!("rounds      {}, interleaved, {seconds:.0} s in all\n", plan.rounds));
+    output.line(&format!("rounds      {rounds}, interleaved, {seconds:.0} s in all\n"));
     output.text(&report.text());
     Ok(Exit::Ok)
 }

@@ -23,10 +23,12 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
-    SnapshotStore, archive::Mode,
+    SnapshotStore,
+    archive::Mode,
+    index::{Query, Row},
 };
 use traaviis_runtime::{
-    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
+    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotStats, Options, Ports,
     RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
 use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, SqliteSnapshots};
@@ -471,6 +473,30 @@ impl Data {
         open
     }
 
+    /// Returns a page of instances from the index.
+    pub fn page(&self, query: &Query) -> Result<Vec<Row>, Failure> {
+        let page = self.handle.page(&self.ctx, query);
+        page.map_err(|error| refused(Error::Index(error)))
+    }
+
+    /// Returns the ids of all instances, from the index, page by page.
+    pub fn all_ids(&self) -> Result<Vec<InstanceId>, Failure> {
+        let mut ids: Vec<InstanceId> = Vec::new();
+        loop {
+            let query = Query { after: ids.last().copied(), limit: IDS_PAGE, ..Query::default() };
+            let page = self.page(&query)?;
+            ids.extend(page.iter().map(|it| it.id));
+            if page.len() < IDS_PAGE {
+                return Ok(ids);
+            }
+        }
+    }
+
+    /// Says how many states of open instances are in memory.
+    pub fn memory(&self) -> Result<HotStats, Failure> {
+        self.handle.memory().map_err(refused)
+    }
+
     /// Returns how the document tree stands, if one is kept.
     pub fn tree(&self) -> Option<TreeStatus> {
         self.handle.tree()
@@ -512,6 +538,9 @@ impl fmt::Debug for Data {
         f.debug_struct("Data").finish_non_exhaustive()
     }
 }
+
+/// Ids read from the index at once.
+const IDS_PAGE: usize = 10_000;
 
 /// Refuses a directory without a log, before anything is made in it.
 pub fn needs_log(dir: &Path) -> Result<(), Failure> {

@@ -65,6 +65,8 @@ struct Resting {
     machine: Option<Arc<Machine>>,
     armed: Option<Timestamp>,
     waits: Option<Box<Waits>>,
+    /// It has timers, also ones that do not fire as it stands.
+    timed: bool,
     bytes: u32,
 }
 
@@ -192,8 +194,9 @@ impl Owner {
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let armed = head.due.filter(|_| machine.is_some());
         armed.map(|due| self.timers.insert((due, key)));
-        let SnapshotHead { seq, bytes, rests, .. } = head;
-        self.hot.resting.insert(key, Resting { seq, machine, armed, waits: None, bytes });
+        let SnapshotHead { seq, bytes, rests, timed, .. } = head;
+        let resting = Resting { seq, machine, armed, waits: None, timed, bytes };
+        self.hot.resting.insert(key, resting);
         if !rests && self.activate(key) {
             let snapshot = &self.instances[&key].snapshot;
             self.settings.gates.restore(snapshot);
@@ -244,7 +247,8 @@ impl Owner {
         self.hot.note_removed(&instance);
         self.hot.taken_out += 1;
         let Instance { snapshot, machine, armed, waits, bytes, .. } = *instance;
-        let resting = Resting { seq: snapshot.seq, machine, armed, waits, bytes };
+        let timed = !snapshot.timers.is_empty();
+        let resting = Resting { seq: snapshot.seq, machine, armed, waits, timed, bytes };
         self.hot.resting.insert(key, resting);
     }
 
@@ -298,10 +302,10 @@ impl Owner {
         states.map(|it| Arc::new(it.snapshot))
     }
 
-    /// Does something to every open instance with a timer, also those that rest.
-    pub(super) fn each_armed(&mut self, mut work: impl FnMut(&mut Owner, Key)) {
+    /// Does something to every open instance that may have timers, also those that rest.
+    pub(super) fn each_timed(&mut self, mut work: impl FnMut(&mut Owner, Key)) {
         let active: Vec<Key> = self.instances.keys().copied().collect();
-        let resting = self.hot.resting.iter().filter(|(_, it)| it.armed.is_some());
+        let resting = self.hot.resting.iter().filter(|(_, it)| it.timed);
         let resting: Vec<Key> = resting.map(|(key, _)| *key).collect();
         active.into_iter().for_each(|key| work(self, key));
         for key in resting {
@@ -337,7 +341,8 @@ impl Owner {
         self.hot.asked = false;
         self.hot.next_look = Timestamp(i64::MIN);
         let Some(sizes) = sizes else {
-            self.hot.gone.extend(going);
+            // In the order in which they ended: one may have begun again and ended again.
+            self.hot.gone.splice(0..0, going);
             for key in saving {
                 let Some(instance) = self.instances.get_mut(&key) else { continue };
                 if instance.kept == Kept::Saving {

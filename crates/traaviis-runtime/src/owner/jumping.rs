@@ -41,7 +41,7 @@ impl Owner {
     ) {
         if jump.follows_us > 0 {
             self.jumps.push((now, jump.follows()));
-            self.each_armed(|owner, key| {
+            self.each_timed(|owner, key| {
                 if let Some(instance) = owner.instances.get_mut(&key) {
                     let timers: Vec<Text> = instance.relative().cloned().collect();
                     instance.wait_longer(timers, jump.follows());

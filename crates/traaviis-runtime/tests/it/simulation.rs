@@ -593,9 +593,6 @@ impl<'m> Sim<'m> {
     /// Says whether the checkpoint is durable and the process lives.
     fn put_checkpoint(&mut self, position: Position) -> bool {
         let body = self.checkpoint_body(position);
-        if let Some(index) = &mut self.index {
-            index.sync(self.log.tail());
-        }
         let Some(body) = body else { return false };
         let written = self.log.put_checkpoint(position, &body);
         if written.is_ok() {

@@ -10,4 +10,5 @@ mod damage;
 mod index;
 mod local;
 mod secrets;
+mod snapshots;
 mod support;

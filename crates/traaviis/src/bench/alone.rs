@@ -20,6 +20,7 @@ use serde_json::{Value as Json, json};
 use super::{
     child, facts,
     report::{Goal, Report, Unit},
+    storage,
 };
 use crate::{exit::Exit, output::Output};
 
@@ -44,6 +45,10 @@ pub enum Part {
     Upgrade,
     /// So many instances that rest, with the document tree, after busy ones with and without it.
     Tree,
+    /// So many waiting instances, started for the storage benchmark.
+    StorageStart,
+    /// The same, found again.
+    Storage,
 }
 
 /// One number of an answer. `COUNT` in the name stands for how much was measured.
@@ -86,6 +91,14 @@ impl Part {
             Part::Breakers => breakers::measure(dir, count)?,
             Part::Upgrade => upgrade::measure(dir, count)?,
             Part::Tree => tree::measure(dir, count)?,
+            Part::StorageStart => storage::start(dir, count)?,
+            Part::Storage => {
+                let data = child::open_data(dir)?;
+                output.json(&json!({ "ready": true }));
+                output.json(&storage::measure(&data, count)?);
+                data.close()?;
+                return Ok(Exit::Ok);
+            }
         };
         answer["peak"] = megabytes(facts::peak_bytes());
         output.json(&json!({ "ready": true }));
@@ -95,7 +108,7 @@ impl Part {
 
     fn rows(self) -> &'static [Row] {
         match self {
-            Part::Open | Part::Park => &[],
+            Part::Open | Part::Park | Part::StorageStart | Part::Storage => &[],
             Part::LongRun => long_run::ROWS,
             Part::Drain => drain::ROWS,
             Part::Timers => timers::ROWS,

@@ -87,9 +87,9 @@ name: BenchParked
 version: 1.0.0
 initial: waiting
 data: {initial: "${input}"}
-events: {go: {}}
+events: {go: {}, poke: {}}
 states:
-  waiting: {on: {go: done}}
+  waiting: {on: {go: done, poke: waiting}}
   done: {type: final}
 "#;
 

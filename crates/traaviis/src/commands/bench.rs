@@ -20,6 +20,21 @@ pub struct Args {
 enum Suite {
     /// The engine beside the limits of disk and log, interleaved.
     Engine(EngineArgs),
+    /// Reads, writes and lists beside more and more waiting instances.
+    Storage(StorageArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct StorageArgs {
+    /// Fewer waiting instances, shorter measurements.
+    #[arg(long)]
+    quick: bool,
+    /// As small as can be; checks the benchmark, measures nothing.
+    #[arg(long, hide = true, conflicts_with = "quick")]
+    tiny: bool,
+    /// Work in this new directory, on the disk that is to be measured. Default: the current one.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +61,10 @@ struct EngineArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let Suite::Engine(args) = &args.suite;
+    let args = match &args.suite {
+        Suite::Engine(args) => args,
+        Suite::Storage(args) => return storage(args, output),
+    };
     if let (Some(part), Some(dir)) = (args.child, &args.dir) {
         return part.run(dir, args.count, output);
     }
@@ -62,6 +80,19 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let scratch = Scratch::below(&parent)?;
     let result = bench::engine(&plan, scratch.dir(), output);
+    drop(scratch);
+    result
+}
+
+fn storage(args: &StorageArgs, output: &Output) -> anyhow::Result<Exit> {
+    let plan = match (args.quick, args.tiny) {
+        (_, true) => bench::storage::Plan::tiny(),
+        (true, _) => bench::storage::Plan::quick(),
+        _ => bench::storage::Plan::full(),
+    };
+    let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let scratch = Scratch::below(&parent)?;
+    let result = bench::storage::run(&plan, scratch.dir(), output);
     drop(scratch);
     result
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering, mpsc::channel};
 
-use traaviis_ports::{Completion, Position, SnapshotError};
+use traaviis_ports::{Completion, LogStore as _, Position, SnapshotError};
 use traaviis_runtime::{
     checkpoint::{self, Instances},
     owner::{Collected, Key, Message},
@@ -31,14 +31,14 @@ impl Sim<'_> {
             self.put_states(&collected, None);
         }
         let collected = self.collect();
-        let mut instances = Instances::Inside;
-        if self.snapshots.is_some() {
-            let completion = Completion { position, forget: self.checkpoints[0] };
-            if !self.put_states(&collected, Some(completion)) {
-                return None;
-            }
-            instances = Instances::Beside;
+        let completion = Completion { position, forget: self.checkpoints[0] };
+        if !self.put_states(&collected, Some(completion)) {
+            return None;
         }
+        let instances = match self.snapshots {
+            Some(_) => Instances::Beside,
+            None => Instances::Inside,
+        };
         Some(checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances))
     }
 
@@ -53,6 +53,9 @@ impl Sim<'_> {
 
     /// Says whether the store took the states; it has no space now and then.
     fn put_states(&mut self, collected: &[Collected], completion: Option<Completion>) -> bool {
+        if let Some(index) = &mut self.index {
+            index.sync(self.log.tail());
+        }
         let Some(store) = self.snapshots.clone() else { return true };
         if !self.calm && self.rng.chance(1, 8) {
             store.fail(Some(SnapshotError::Full));
