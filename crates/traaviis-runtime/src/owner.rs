@@ -24,6 +24,7 @@ mod pace;
 mod permit;
 mod questions;
 mod quota;
+mod redacting;
 mod reopening;
 mod retiring;
 mod slots;
@@ -50,10 +51,11 @@ use traaviis_model::{
         EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
         RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
     },
+    privacy::RedactionKey,
     record::{RECORD_VERSION, Status},
 };
 use traaviis_ports::{
-    Append, Commit, Lines, LogError, Outcome, Position,
+    Append, Commit, Lines, LogError, NoKeys, Outcome, Position, RedactionKeys,
     planted::{self, Bug},
 };
 
@@ -134,6 +136,8 @@ pub struct Settings {
     pub library: Arc<dyn Library>,
     /// Where the states of ended instances are.
     pub past: Option<Past>,
+    /// Where the keys that redact come from.
+    pub keys: Arc<dyn RedactionKeys>,
 }
 
 impl Default for Settings {
@@ -153,6 +157,7 @@ impl Default for Settings {
             post: Arc::new(NoPost),
             library: Arc::new(NoLibrary),
             past: None,
+            keys: Arc::new(NoKeys),
         }
     }
 }
@@ -177,8 +182,17 @@ struct Instance {
 enum Hold {
     Idle,
     Committing,
-    /// Until then.
-    Full(Timestamp),
+    /// Something is missing, and is looked for again then.
+    Lacks(Lack, Timestamp),
+}
+
+/// What an instance waits for that is nobody's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// Space on the disk.
+    Space,
+    /// The key with which it redacts.
+    Key,
 }
 
 /// A step on its way to the log.
@@ -207,6 +221,8 @@ struct Tenant {
     ctx: TenantCtx,
     slots: Slots,
     quota: Arc<Quota>,
+    /// What redacts, once some instance has needed it.
+    redaction: Option<RedactionKey>,
 }
 
 /// The owner.
@@ -579,10 +595,11 @@ impl Owner {
             return origin.answer(Err(error));
         }
         let Some(instance) = self.instances.get_mut(&key) else { return };
-        if let Hold::Full(until) = instance.hold
+        if let Hold::Lacks(lack, until) = instance.hold
             && matches!(origin, Origin::Caller(..))
         {
-            if now < until {
+            // Whether a key can be had is found out, and told, by each caller.
+            if now < until && lack == Lack::Space {
                 return origin.answer(Err(Error::Log(LogError::Full)));
             }
             self.full.remove(&(until, key));
@@ -694,7 +711,12 @@ impl Owner {
         if let Some(expected) = job.if_seq.filter(|it| *it != snapshot.seq) {
             return job.answer(Err(moved_on(&snapshot, expected)));
         }
+        let redaction = match self.redaction_key(key.tenant, &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return self.wait_for_key(key, job, error, now),
+        };
         let mut context = self.context(key.tenant, &job, now);
+        context.key = redaction;
         if self.slow_until(key, now).is_some() {
             // What it begins next waits for its turn.
             context.start_slots = 0;
@@ -765,7 +787,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation, correlation, is_recorded: false }
+        StepContext { start_slots, causation, correlation, ..StepContext::new(now, actor) }
     }
 
     fn append(
@@ -954,6 +976,7 @@ impl Owner {
             ctx: ctx.as_engine(),
             slots: Slots::new(*slots),
             quota: quotas.of(ctx.tenant()),
+            redaction: None,
         })
     }
 

@@ -19,10 +19,12 @@ use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx,
     TenantId, Text, Value,
+    privacy::RedactionKey,
     record::{ActorKind, Operation},
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
+    RedactionKeys as _,
     archive::Mode,
 };
 use traaviis_runtime::{
@@ -206,6 +208,7 @@ impl Data {
             tree: tree.options(dir),
             on_clock_jump: Arc::new(clock::tell_jump),
             library: Arc::new(children),
+            keys: Arc::new(secrets::redaction(dir)),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -226,6 +229,7 @@ impl Data {
                 ctx.clone(),
                 &report.faults,
                 Some(Lookup::Live(handle.clone())),
+                secrets::redaction(dir),
             ),
             handle,
             log,
@@ -451,6 +455,21 @@ impl Data {
         self.state(id).ok().flatten()
     }
 
+    /// Returns the key that redacts for a tenant, which is made when a machine needs it first.
+    pub fn redaction_key(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Machine,
+    ) -> Result<Option<RedactionKey>, Failure> {
+        match machine.needs_key() {
+            true => {
+                let key = self.histories.keys.redaction_key(ctx);
+                Ok(Some(key.map_err(|error| refused(Error::NoKey(error)))?))
+            }
+            false => Ok(None),
+        }
+    }
+
     /// Returns instances in short, the newest first.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Failure> {
         self.handle.list(&self.ctx, filter).map_err(refused)
@@ -596,6 +615,7 @@ fn refused(error: Error) -> Failure {
     let exit = match error.code() {
         "storage_failed" => Exit::Internal,
         "permission_denied" => Exit::Denied,
+        "redaction_key_missing" => Exit::Unreachable,
         _ => Exit::Finding,
     };
     let failure = Failure::new(exit, error.code(), error.to_string());
@@ -629,7 +649,7 @@ impl Resting {
         };
         let ctx = TenantCtx::local_operator();
         let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
-        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup) })
+        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup, secrets::redaction(dir)) })
     }
 }
 

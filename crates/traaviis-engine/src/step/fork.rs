@@ -174,6 +174,7 @@ impl Run<'_> {
         if self.snapshot.status.is_finished() {
             return Err(Rejection::new("invalid_state", "an ended instance cannot be forked"));
         }
+        forked.patch = self.redacted_patch(std::mem::take(&mut forked.patch))?;
         let Forked { from, patch, paused, reason, .. } = (*forked).clone();
         let was_paused = self.snapshot.status == traaviis_model::record::Status::Paused;
         if !patch.is_empty() {

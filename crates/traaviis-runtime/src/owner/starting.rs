@@ -212,6 +212,10 @@ impl Owner {
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
+        let redaction = match self.redaction_key(key.tenant, &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return reply(Err(error)),
+        };
         let slots = match self.draining {
             true => 0,
             false => self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free()),
@@ -220,6 +224,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             causation: ctx.cause().cloned(),
             correlation: ctx.correlation().cloned(),
+            key: redaction,
             ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
@@ -283,7 +288,12 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         // Starting once more, for nobody, fills in the same defaults.
-        let context = StepContext::new(now, ctx.actor().clone());
+        let redaction = match self.redaction_key(ctx.tenant(), &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return reply(Err(error)),
+        };
+        let context =
+            StepContext { key: redaction, ..StepContext::new(now, ctx.actor().clone()) };
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
@@ -348,7 +358,7 @@ impl Owner {
         let Snapshot { id, input, lineage, correlation, tags, labels, created_by, .. } =
             Arc::unwrap_or_clone(snapshot);
         let marks = Some(Marks { tags, labels });
-        let birth = Birth { lineage, correlation, marks, created_by };
+        let birth = Birth { lineage, correlation, marks, created_by, is_taken: true };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }
