@@ -225,9 +225,7 @@ impl Run<'_> {
             }
             Input::Outcome { tree, path, scheduled, attempt, outcome } => {
                 let outcome = match self.redacted_out(tree, &path) {
-                    Some(mode) => {
-                        redacted_outcome(&policy_for(mode, self.key.as_ref()), outcome)
-                    }
+                    Some(mode) => redacted_outcome(&policy_for(mode, self.key.as_ref()), outcome),
                     None => outcome,
                 };
                 Input::Outcome { tree, path, scheduled, attempt, outcome }
@@ -272,7 +270,10 @@ impl Run<'_> {
     }
 
     /// Redacts what an operator writes into the data. Where it is written stays as it is.
-    pub(crate) fn redacted_patch(&self, mut patch: Vec<PatchOp>) -> Result<Vec<PatchOp>, Rejection> {
+    pub(crate) fn redacted_patch(
+        &self,
+        mut patch: Vec<PatchOp>,
+    ) -> Result<Vec<PatchOp>, Rejection> {
         let Some(policy) = self.by_hand() else { return Ok(patch) };
         for op in &mut patch {
             let (PatchOp::Add { path, value } | PatchOp::Replace { path, value }) = op else {
@@ -298,7 +299,10 @@ impl Run<'_> {
     }
 
     /// Redacts what a person says to it.
-    pub(crate) fn redacted_comment(&self, comment: Option<Text>) -> Result<Option<Text>, Rejection> {
+    pub(crate) fn redacted_comment(
+        &self,
+        comment: Option<Text>,
+    ) -> Result<Option<Text>, Rejection> {
         let (Some(policy), Some(text)) = (self.by_hand(), &comment) else { return Ok(comment) };
         let redacted = redacted("the comment", &Value::String(text.clone()), &policy)?;
         Ok(redacted.as_str().map(Text::from))

@@ -75,8 +75,7 @@ pub(crate) fn trace(body: &str, script: &str, input: Value) -> String {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         world.line(line);
     }
-    let replayed =
-        replayed(&machine, &world.records).unwrap_or_else(|error| panic!("{error}"));
+    let replayed = replayed(&machine, &world.records).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(replayed.unwrap().canonical(), world.snapshot.canonical(), "fold differs");
     world.out
 }

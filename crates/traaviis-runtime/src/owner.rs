@@ -700,13 +700,13 @@ impl Owner {
         let snapshot = Arc::clone(&instance.snapshot);
         let job = match job.arrived(&machine, &snapshot) {
             Ok(job) => job,
-            Err(job) => return job.answer(Ok(Accepted { seq: snapshot.seq, replayed: false })),
+            Err(job) => return job.answer(Ok(Accepted::with(&snapshot))),
         };
         if let Some((event, id)) = job.event_id()
             && let Some(taken) = &instance.event_ids
             && let Some(seq) = taken.find(id, now, window_of(&machine, event, &job.origin))
         {
-            return job.answer(Ok(Accepted { seq, replayed: true }));
+            return job.answer(Ok(Accepted { seq, replayed: true, snapshot }));
         }
         if let Some(expected) = job.if_seq.filter(|it| *it != snapshot.seq) {
             return job.answer(Err(moved_on(&snapshot, expected)));
@@ -736,7 +736,7 @@ impl Owner {
         };
         if step.records.is_empty() {
             debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
-            return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
+            return origin.answer(Ok(Accepted::with(&snapshot)));
         }
         self.note_step(key, now);
         self.offer(key, step, origin, again, outbox);
@@ -906,8 +906,9 @@ impl Owner {
         self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let seq = snapshot.seq;
+        let accepted = Accepted::with(&snapshot);
         outbox.publish(Committed { position, records, snapshot });
-        origin.answer(Ok(Accepted { seq, replayed: false }));
+        origin.answer(Ok(accepted));
         self.request(key, seq, requests, now, outbox);
     }
 

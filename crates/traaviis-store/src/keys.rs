@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/system/keys/{tenant}.json   versions of the tenant's key, each wrapped
 //! DATA/system/keys/LOCK            held by who changes keys or secrets
+//! DATA/system/reveals/             who had tokens turned back
 //! ```
 //!
 //! What is sealed says with which version of the key. A new version seals from then on, and the
@@ -19,6 +20,7 @@
 //! is not made while a directory holds keys that another one wraps.
 
 mod redaction;
+mod reveals;
 pub mod root;
 pub mod seal;
 
@@ -44,6 +46,7 @@ use crate::{
     lock::LOCK_FILE,
     tree::envelope::{self, Envelope, Wrong},
 };
+pub use reveals::Reveal;
 use root::{RootId, RootKeys, RootSource};
 use seal::{Bound, KEY_BYTES, Key, NONCE_BYTES};
 

@@ -13,6 +13,7 @@
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
+//! DATA/system/reveals/                  who had tokens of personal data turned back
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 

@@ -24,8 +24,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
-    RedactionKeys as _,
-    archive::Mode,
+    RedactionKeys as _, archive::Mode,
 };
 use traaviis_runtime::{
     Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
@@ -322,8 +321,7 @@ impl Data {
         data: Value,
         event_id: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.send(&self.ctx, id, event, data, event_id).map_err(refused)?;
-        self.after(id)
+        after(self.handle.send(&self.ctx, id, event, data, event_id))
     }
 
     /// Does something to an instance; returns the state after it.
@@ -333,7 +331,8 @@ impl Data {
         command: Command,
     ) -> Result<(Accepted, Snapshot), Failure> {
         let accepted = self.handle.command(&self.ctx, id, command).map_err(refused)?;
-        Ok((accepted, self.after(id)?))
+        let after = (*accepted.snapshot).clone();
+        Ok((accepted, after))
     }
 
     /// Does something to an instance and waits for what follows it.
@@ -380,8 +379,7 @@ impl Data {
         terminate: bool,
         reason: Option<&str>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.cancel(&self.ctx, id, terminate, reason.map(Text::from)).map_err(refused)?;
-        self.after(id)
+        after(self.handle.cancel(&self.ctx, id, terminate, reason.map(Text::from)))
     }
 
     /// Lets an instance that has failed go on; returns the state after it.
@@ -409,20 +407,17 @@ impl Data {
         resolution: Resolution,
         reason: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.resolve(&self.ctx, id, tree, path, resolution, reason).map_err(refused)?;
-        self.after(id)
+        after(self.handle.resolve(&self.ctx, id, tree, path, resolution, reason))
     }
 
     /// Pauses, resumes, edits or moves an instance; returns the state after it.
     pub fn operate(&self, id: InstanceId, operation: Operation) -> Result<Snapshot, Failure> {
-        self.handle.operate(&self.ctx, id, operation).map_err(refused)?;
-        self.after(id)
+        after(self.handle.operate(&self.ctx, id, operation))
     }
 
     /// Takes an instance over to another version; returns the state after it.
     pub fn upgrade(&self, id: InstanceId, machine: &Arc<Machine>) -> Result<Snapshot, Failure> {
-        self.handle.upgrade(&self.ctx, id, machine).map_err(refused)?;
-        self.after(id)
+        after(self.handle.upgrade(&self.ctx, id, machine))
     }
 
     /// Takes an instance over to another version and tells when that is durable.
@@ -435,10 +430,6 @@ impl Data {
         let reply =
             Box::new(move |it: Result<Accepted, Error>| done(it.map(drop).map_err(refused)));
         self.handle.upgrade_then(&self.ctx, id, machine, reply);
-    }
-
-    fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {
-        self.state(id)?.ok_or_else(|| Failure::finding("not_found", format!("no instance `{id}`")))
     }
 
     /// Returns the state of an instance, open or ended.
@@ -606,6 +597,11 @@ fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
     damage.iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
+/// Returns the state after the step that a change made, whatever has happened since.
+fn after(accepted: Result<Accepted, Error>) -> Result<Snapshot, Failure> {
+    accepted.map(|it| Arc::unwrap_or_clone(it.snapshot)).map_err(refused)
+}
+
 fn stopped(error: &LogError) -> Failure {
     let message = format!("{error}; nothing acknowledged is lost, start again once it is mended");
     Failure::new(Exit::Internal, error.code(), message)
@@ -649,7 +645,9 @@ impl Resting {
         };
         let ctx = TenantCtx::local_operator();
         let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
-        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup, secrets::redaction(dir)) })
+        Ok(Resting {
+            histories: Histories::new(log, ctx, &faults, lookup, secrets::redaction(dir)),
+        })
     }
 }
 

@@ -25,8 +25,8 @@ use crate::{
     data::Records,
     exit::{Exit, Failure},
     lookup::Lookup,
-    secrets::TenantKeys,
     plugins::metrics::Metrics,
+    secrets::TenantKeys,
 };
 
 /// Ids that a beginning or an end may fit before it is called ambiguous without counting on.

@@ -8,9 +8,12 @@ use std::{
 
 use traaviis_connect::secret_from_environment;
 use traaviis_engine::Machine;
-use traaviis_model::{TenantCtx, privacy::RedactionKey};
+use traaviis_model::{TenantCtx, Timestamp, privacy::RedactionKey};
 use traaviis_ports::{RedactionKeys, Secret, SecretError, Secrets};
-use traaviis_store::{Keys, LocalSecrets, RootSource, keys};
+use traaviis_store::{
+    Keys, LocalSecrets, RootSource,
+    keys::{self, Reveal},
+};
 
 use crate::{
     clock,
@@ -49,6 +52,17 @@ impl TenantKeys {
     /// Returns the key of a tenant, for somebody who only reads; nothing when there is none yet.
     pub fn known(&self, ctx: &TenantCtx) -> Result<Option<RedactionKey>, Failure> {
         Ok(self.keys.known_redaction(ctx)?)
+    }
+
+    /// Notes that somebody is about to see what tokens stand for.
+    pub fn note(
+        &self,
+        ctx: &TenantCtx,
+        reveal: &Reveal<'_>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        self.keys.note_reveal(ctx, reveal, now)?;
+        Ok(())
     }
 
     /// Returns the key of a tenant if some of these machines need it. Nothing is made.

@@ -190,6 +190,9 @@ impl<'m> Run<'m> {
         }
         // Whoever may not answer would only keep it from the others.
         if task.separation && act != TaskAct::Release {
+            let origin = self.snapshot.forked_from.as_ref();
+            let first = origin.and_then(|it| it.started_by.as_ref());
+            check_separation(first, &by, path)?;
             check_separation(self.snapshot.created_by.as_ref(), &by, path)?;
         }
         let path = path.clone();

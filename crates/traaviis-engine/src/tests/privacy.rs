@@ -283,23 +283,32 @@ fn every_type_is_the_default_of_the_plugin() {
 
 #[test]
 fn digests_and_tokens_are_made_with_the_key_of_the_tenant() {
-    let send = r#"send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}"#;
-    check(&ASKED.replace("WITH", "mode: hash"), send, expect![[r#"
+    let send =
+        r#"send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}"#;
+    check(
+        &ASKED.replace("WITH", "mode: hash"),
+        send,
+        expect![[r#"
         > start
           - -> waiting
         > send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}
           asked -> raw
           {"op":"add","path":"/got","value":{"mail":"[EMAIL#4f5b2ea286de6a69]","note":"mail [EMAIL#4f5b2ea286de6a69]","who":"[PERSON#9c16e0c271c1007f]"}}
           finished completed {"mail":"[EMAIL#4f5b2ea286de6a69]","note":"mail [EMAIL#4f5b2ea286de6a69]","who":"[PERSON#9c16e0c271c1007f]"}
-    "#]]);
-    check(&ASKED.replace("WITH", "mode: tokenise"), send, expect![[r#"
+    "#]],
+    );
+    check(
+        &ASKED.replace("WITH", "mode: tokenise"),
+        send,
+        expect![[r#"
         > start
           - -> waiting
         > send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}
           asked -> raw
           {"op":"add","path":"/got","value":{"mail":"[EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","note":"mail [EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","who":"[PERSON:2f1443e017dd22f0babea761ba945399998f]"}}
           finished completed {"mail":"[EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","note":"mail [EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","who":"[PERSON:2f1443e017dd22f0babea761ba945399998f]"}
-    "#]]);
+    "#]],
+    );
     check(
         &CALL.replace("REDACT", "{in: tokenise, out: hash}"),
         r#"ok work {"answer": "ask bob@example.com"}"#,
@@ -344,7 +353,8 @@ fn a_start_input_is_checked_then_redacted_and_then_read() {
     let world = World::new(&machine, input.clone());
     replayed(&machine, &world.records).unwrap_or_else(|why| panic!("{why}"));
     let taken = world.snapshot.input.clone();
-    expect![[r#"{"mail":"[EMAIL#4f5b2ea286de6a69]","n":1,"remark":"[CUSTOM#704f86c1e554a9ec]"}"#]].assert_eq(&taken.to_json());
+    expect![[r#"{"mail":"[EMAIL#4f5b2ea286de6a69]","n":1,"remark":"[CUSTOM#704f86c1e554a9ec]"}"#]]
+        .assert_eq(&taken.to_json());
     // Who asks for the same thing later is told that it is there.
     assert_eq!(world.snapshot.correlation.as_deref(), taken.get("mail").unwrap().as_str());
     assert_eq!(world.snapshot.data.get("mail"), taken.get("mail"));
@@ -353,7 +363,8 @@ fn a_start_input_is_checked_then_redacted_and_then_read() {
     let ctx = traaviis_model::TenantCtx::for_test(9);
     let id = world.snapshot.id;
     // What does not fit is refused as it was given; what was taken fits no more, and is.
-    let refused = |input| start_born(&machine, &ctx, id, input, Birth::default(), &context(world.now));
+    let refused =
+        |input| start_born(&machine, &ctx, id, input, Birth::default(), &context(world.now));
     assert_eq!(refused(Value::map([("mail", "nobody".into())])).unwrap_err().code, "input_invalid");
     assert_eq!(refused(taken.clone()).unwrap_err().code, "input_invalid");
     let birth = Birth { is_taken: true, ..Birth::default() };
@@ -404,7 +415,10 @@ fn what_people_write_and_what_is_published_is_redacted() {
     let script = r#"edit [{"op": "add", "path": "/customer", "value": {"ann@example.com": 1, "name": "xq zz"}}, {"op": "add", "path": "/mail", "value": "ann@example.com"}]
            by kim
            decide ask yes {"mail": "kim@example.com"}"#;
-    check(&BY_HAND.replace("MODE", ""), script, expect![[r#"
+    check(
+        &BY_HAND.replace("MODE", ""),
+        script,
+        expect![[r#"
         > start
           - -> asking
           task ask
@@ -421,8 +435,12 @@ fn what_people_write_and_what_is_published_is_redacted() {
           emit told {"mail":"[EMAIL]"}
           done.invoke.out -> end
           finished completed null
-    "#]]);
-    check(&BY_HAND.replace("MODE", "mode: hash"), script, expect![[r#"
+    "#]],
+    );
+    check(
+        &BY_HAND.replace("MODE", "mode: hash"),
+        script,
+        expect![[r#"
         > start
           - -> asking
           task ask
@@ -439,8 +457,12 @@ fn what_people_write_and_what_is_published_is_redacted() {
           emit told {"mail":"[EMAIL#d6e873cddd61f92b]"}
           done.invoke.out -> end
           finished completed null
-    "#]]);
-    check(&BY_HAND.replace("MODE", "mode: block"), script, expect![[r#"
+    "#]],
+    );
+    check(
+        &BY_HAND.replace("MODE", "mode: block"),
+        script,
+        expect![[r#"
         > start
           - -> asking
           task ask
@@ -448,5 +470,6 @@ fn what_people_write_and_what_is_published_is_redacted() {
           refused guardrail_blocked: the value is refused: personal data of type `PERSON`, `EMAIL` must not be here
         > decide ask yes {"mail": "kim@example.com"}
           refused guardrail_blocked: the form is refused: personal data of type `EMAIL` must not be here
-    "#]]);
+    "#]],
+    );
 }

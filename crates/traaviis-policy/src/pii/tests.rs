@@ -202,7 +202,8 @@ fn the_cipher_of_tokens_is_the_one_of_the_standard() {
 fn what_looks_like_a_replacement_and_is_none_is_replaced() {
     let target = |pointer: &str| Target { pointer: pointer.into(), kind: Some(PiiType::Person) };
     let policy = Policy { targets: ["/a", "/b", "/c"].map(target).into(), ..policy(PiiMode::Mask) };
-    let value = value(r#"{"a": "[PERSON: Anna Fischer]", "b": "****9xZ1", "c": "**** Anna Fischer"}"#);
+    let value =
+        value(r#"{"a": "[PERSON: Anna Fischer]", "b": "****9xZ1", "c": "**** Anna Fischer"}"#);
     let redacted = redact(&value, &policy).unwrap().value;
     assert_eq!(redacted.to_json(), r#"{"a":"[PERSON]","b":"****9xZ1","c":"[PERSON]"}"#);
 }
@@ -217,7 +218,8 @@ fn keys_of_maps_are_redacted_and_stay_apart() {
     expect![[r#"{"2026-05-28":4,"Anna Fischer":3,"[EMAIL]":2,"[EMAIL]_2":1,"[EMAIL]_3":{"[CREDIT_CARD]":"x"},"address1":6,"https://schema.org/name":5}"#]]
         .assert_eq(&shown(PiiMode::Mask));
     assert_eq!(shown(PiiMode::Drop), shown(PiiMode::Mask));
-    let twice = redact(&redact(&given, &policy(PiiMode::Hash)).unwrap().value, &policy(PiiMode::Hash));
+    let twice =
+        redact(&redact(&given, &policy(PiiMode::Hash)).unwrap().value, &policy(PiiMode::Hash));
     assert_eq!(twice.unwrap().value.to_json(), shown(PiiMode::Hash));
     let blocks = Policy { types: vec![PiiType::Email], ..policy(PiiMode::Block) };
     assert!(redact(&given, &blocks).is_err());

@@ -17,9 +17,8 @@ fn pattern(text: &str) -> Regex {
 }
 
 /// What this module has put in the place of personal data.
-static REDACTED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"\[[A-Z_]{2,14}(?:#[0-9a-f]{16}|:(?:[0-9a-f]{2}){17,})?\]")
-});
+static REDACTED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\[[A-Z_]{2,14}(?:#[0-9a-f]{16}|:(?:[0-9a-f]{2}){17,})?\]"));
 
 /// Says whether a whole text is what this module writes.
 pub(super) fn is_replacement(text: &str) -> bool {

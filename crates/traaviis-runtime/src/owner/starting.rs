@@ -81,6 +81,16 @@ impl Needs {
     }
 }
 
+/// What was met where a definition should stand.
+enum Met {
+    /// The definition, durable.
+    Stored,
+    /// Nothing yet: another shard has offered it, and may fail.
+    OnItsWay,
+    /// Something else, or nothing for too long.
+    Refused(Error),
+}
+
 /// Definitions that some shard of the process knows to be durable.
 #[derive(Debug, Default)]
 pub struct Stored(Mutex<HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>>);
@@ -292,8 +302,7 @@ impl Owner {
             Ok(redaction) => redaction,
             Err(error) => return reply(Err(error)),
         };
-        let context =
-            StepContext { key: redaction, ..StepContext::new(now, ctx.actor().clone()) };
+        let context = StepContext { key: redaction, ..StepContext::new(now, ctx.actor().clone()) };
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
@@ -404,6 +413,43 @@ impl Owner {
         self.append(&ctx, append, Commitment::Definition(tenant, hash), outbox);
     }
 
+    /// Says what stands in the stream of a definition, where something does.
+    fn definition_met(&mut self, name: (TenantId, DefinitionHash)) -> Met {
+        if self.settings.definitions.has(&name) {
+            return Met::Stored;
+        }
+        let (tenant, hash) = name;
+        match self.first_in_stream(tenant, hash) {
+            Some(Body::DocumentPut { document, id, .. })
+                if &*document == "definition" && *id == *hash.to_string() =>
+            {
+                return Met::Stored;
+            }
+            Some(_) => {
+                let message = format!(
+                    "instance `{}` has the id that definition `{hash}` needs in the log; change \
+                     anything in the workflow, such as its description, and it needs another",
+                    definition_stream(&hash)
+                );
+                return Met::Refused(Error::rejected("already_exists", message, Value::Null));
+            }
+            None => {}
+        }
+        let met = self.definitions.met.entry(name).or_default();
+        *met += 1;
+        match *met < DEFINITION_OFFERS_MAX {
+            true => Met::OnItsWay,
+            false => Met::Refused(Error::Busy),
+        }
+    }
+
+    fn refuse_definition(&mut self, name: (TenantId, DefinitionHash), error: &Error) {
+        self.definitions.met.remove(&name);
+        for needs in self.definitions.waiting.remove(&name).unwrap_or_default() {
+            needs.refuse(error.clone());
+        }
+    }
+
     pub(super) fn definition_committed(
         &mut self,
         tenant: TenantId,
@@ -415,15 +461,12 @@ impl Owner {
         let name = (tenant, hash);
         let commit = match commit {
             // Another shard offered the same document. Its append may still fail, in the very group
-            // that refused ours, so it counts only once that shard was told.
-            Err(LogError::SeqMismatch { last: 1.., .. }) => {
-                let met = self.definitions.met.entry(name).or_default();
-                *met += 1;
-                if !self.settings.definitions.has(&name) && *met < DEFINITION_OFFERS_MAX {
-                    return self.store_definition(name, now, outbox);
-                }
-                Ok(0)
-            }
+            // that refused ours, so it counts only once that shard was told, or the log holds it.
+            Err(LogError::SeqMismatch { last: 1.., .. }) => match self.definition_met(name) {
+                Met::Stored => Ok(0),
+                Met::OnItsWay => return self.store_definition(name, now, outbox),
+                Met::Refused(error) => return self.refuse_definition(name, &error),
+            },
             other => other,
         };
         self.definitions.met.remove(&name);

@@ -193,11 +193,7 @@ fn from_data(id: &str, data: &DataArgs) -> Result<History, Failure> {
 }
 
 /// Reads the history of an instance and every version that decided it.
-pub fn history_of(
-    asker: &mut operations::Asker,
-    dir: &Path,
-    id: &str,
-) -> Result<History, Failure> {
+pub fn history_of(asker: &mut operations::Asker, dir: &Path, id: &str) -> Result<History, Failure> {
     let lines: Vec<Vec<u8>> = asker.history(id)?.into_iter().map(String::into_bytes).collect();
     let mut versions = Vec::new();
     for hash in deciders(&lines)? {
