@@ -239,7 +239,7 @@ pub struct Owner {
     token: u64,
     /// Earliest timer of each instance.
     timers: BTreeSet<(Timestamp, Key)>,
-    /// Instances that wait for space.
+    /// Instances that wait for space, or for a key.
     full: BTreeSet<(Timestamp, Key)>,
     /// Instances that are over their pace and have more to do.
     paced: BTreeSet<(Timestamp, Key)>,

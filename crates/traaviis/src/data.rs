@@ -115,11 +115,19 @@ struct How {
     quotas: Quotas,
     work: Work,
     tree: TreeMode,
+    /// Its keys end with this process.
+    is_passing: bool,
 }
 
 impl Default for How {
     fn default() -> Self {
-        How { open_index, quotas: Quotas::Kept, work: Work::All, tree: TreeMode::Off }
+        How {
+            open_index,
+            quotas: Quotas::Kept,
+            work: Work::All,
+            tree: TreeMode::Off,
+            is_passing: false,
+        }
     }
 }
 
@@ -144,6 +152,16 @@ impl Data {
         tree: TreeMode,
     ) -> Result<Data, Failure> {
         Data::open_with(dir, connector, file, How { tree, ..How::default() })
+    }
+
+    /// As [`Data::open`], for a directory that is removed in the end.
+    pub fn open_passing(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+        tree: TreeMode,
+    ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, How { tree, is_passing: true, ..How::default() })
     }
 
     /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
@@ -188,8 +206,12 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { open_index, quotas, work, tree }: How,
+        How { open_index, quotas, work, tree, is_passing }: How,
     ) -> Result<Data, Failure> {
+        let keys = match is_passing {
+            true => secrets::passing_redaction(dir)?,
+            false => secrets::redaction(dir),
+        };
         let (log, found) = open_log(dir)?;
         let children =
             Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
@@ -207,7 +229,7 @@ impl Data {
             tree: tree.options(dir),
             on_clock_jump: Arc::new(clock::tell_jump),
             library: Arc::new(children),
-            keys: Arc::new(secrets::redaction(dir)),
+            keys: Arc::new(keys.clone()),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -228,7 +250,7 @@ impl Data {
                 ctx.clone(),
                 &report.faults,
                 Some(Lookup::Live(handle.clone())),
-                secrets::redaction(dir),
+                keys,
             ),
             handle,
             log,

@@ -284,7 +284,22 @@ fn whoever_forks_has_started_the_fork_and_the_first_starter_stays_away() {
            decide ask good {"score": 5}
            by kati
            decide ask good {"score": 5}"#,
-        expect![[""]],
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > fork
+              fork from 6, 0 recorded
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:jaan` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:mari` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              decided ask
+              done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:kati","comment":"because","form":{"score":5},"outcome":"good"}
+              done.invoke.ask -> done
+              finished completed "good 5 user:kati"
+        "#]],
     );
 }
 

@@ -531,7 +531,7 @@ fn an_answer_shows_the_state_of_its_own_step() {
     let bench = Bench::new(Reaction::Ok(Value::Int(7)));
     let (handle, _) = bench.start();
     let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
-    for n in 1..200 {
+    for n in 1..60 {
         // A second change may be taken before the first is told.
         handle.command_then(&ctx(), id, bump(), Box::new(|_| ()));
         let accepted = handle.command(&ctx(), id, bump()).unwrap();
