@@ -121,7 +121,7 @@ impl RedactionKey {
         RedactionKey(Arc::new(bytes))
     }
 
-    /// Returns the key of runs that nobody keeps: tests and previews, which give the same each time.
+    /// Returns the key of runs that nobody keeps: tests and previews, the same each time.
     pub fn of_previews() -> RedactionKey {
         RedactionKey::new(Zeroizing::new(*b"traaviis: no secret, for preview"))
     }

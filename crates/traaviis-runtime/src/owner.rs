@@ -84,6 +84,7 @@ pub use message::{
 use pace::Pace;
 use quota::Quota;
 pub use quota::Quotas;
+use redacting::Lack;
 pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -184,15 +185,6 @@ enum Hold {
     Committing,
     /// Something is missing, and is looked for again then.
     Lacks(Lack, Timestamp),
-}
-
-/// What an instance waits for that is nobody's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
-    /// Space on the disk.
-    Space,
-    /// The key with which it redacts.
-    Key,
 }
 
 /// A step on its way to the log.

@@ -224,7 +224,7 @@ impl<'p> Work<'p> {
                         1 => name.clone(),
                         number => format!("{name}_{number}"),
                     };
-                    if !map.contains_key(&*numbered) {
+                    if !map.contains_key(&numbered) {
                         break numbered.into();
                     }
                 },

@@ -6,8 +6,17 @@
 use traaviis_engine::{Input, Machine};
 use traaviis_model::{TenantId, Timestamp, privacy::RedactionKey};
 
-use super::{Hold, Job, Key, Lack, Origin, Owner};
+use super::{Hold, Job, Key, Origin, Owner};
 use crate::{error::Error, limits::KEY_RETRY};
+
+/// What an instance waits for that is nobody's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Space on the disk.
+    Space,
+    /// The key with which it redacts.
+    Key,
+}
 
 impl Owner {
     /// Returns the key of a tenant, if a machine needs one.

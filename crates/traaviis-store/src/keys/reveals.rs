@@ -4,8 +4,8 @@
 //! DATA/system/reveals/{tenant}.jsonl
 //! ```
 //!
-//! Invariants: an entry is durable before what it is about is shown; it holds no personal data; each
-//! carries the hash of the one before.
+//! Invariants: an entry is durable before what it is about is shown; it holds no personal data;
+//! each carries the hash of the one before.
 
 use std::{
     fs::{self, OpenOptions},
@@ -39,7 +39,9 @@ pub struct Reveal<'a> {
 }
 
 impl Keys {
-    /// Notes that whoever acts is about to see what tokens stand for; returns the hash of the entry.
+    /// Notes that whoever acts is about to see what tokens stand for.
+    ///
+    /// Returns the hash of the entry.
     pub fn note_reveal(
         &self,
         ctx: &TenantCtx,

@@ -94,7 +94,7 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
         records.into_iter().filter(|it| it.header.step <= shown.step).collect();
     let steps = compared.last().map_or(0, |it| it.header.step);
     let versions: Vec<&Machine> = history.versions.iter().collect();
-    let key = history.key(&versions, compared.first())?;
+    let key = history.key(&versions)?;
     let replay = || traaviis_engine::replay_versions(&versions, &compared, key.as_ref()).map(drop);
     let outcome = rewritten(&compared, &history.lines).map_or_else(replay, Err);
     let divergence = outcome.err();
@@ -147,15 +147,8 @@ fn replay_other(history: &History, new: &Machine, output: &Output) -> Result<boo
 
 impl History {
     /// Returns the key that some of these machines need to redact what calls send.
-    fn key(
-        &self,
-        machines: &[&Machine],
-        first: Option<&Record>,
-    ) -> Result<Option<RedactionKey>, Failure> {
-        match first {
-            Some(first) => self.keys.needed(&TenantCtx::of_record(&first.header), machines),
-            None => Ok(None),
-        }
+    fn key(&self, machines: &[&Machine]) -> Result<Option<RedactionKey>, Failure> {
+        self.keys.needed(&TenantCtx::local_operator(), machines)
     }
 
     fn records(&self) -> Result<Vec<Record>, Failure> {
@@ -166,7 +159,7 @@ impl History {
     pub fn against(&self, new: &Machine) -> Result<Option<Divergence>, Failure> {
         let versions: Vec<&Machine> = self.versions.iter().collect();
         let records = self.records()?;
-        let key = self.key(&[new], records.first())?;
+        let key = self.key(&[new])?;
         traaviis_engine::replay_against(&versions, new, &records, key.as_ref())
             .map_err(|it| Failure::finding("history_broken", it.to_string()))
     }
