@@ -196,9 +196,9 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     world.check(
         "incidents assign 0:5 mari --data d",
         expect![[r#"
-        exit 1
-        error: instance `ID` has no incident `5`; there are about: `t3` (invalid_state)
-    "#]],
+            exit 1
+            error: instance `ID` has no incident `5`; there are about: `t3` (ID:4) (invalid_state)
+        "#]],
     );
     world.check(
         "incidents --assignee kati --data d",
@@ -297,7 +297,10 @@ fn one_of_several_incidents_is_answered_by_its_id() {
     assert!(
         world.run(&["edit", "0", patch, "--reason", "a number", "--data", "d"]).status.success()
     );
-    world.check("retry 0:999 --data d", expect![[""]]);
+    world.check("retry 0:999 --data d", expect![[r#"
+        exit 1
+        error: instance `ID` has no incident `999`; there are about: `t5` (ID:9), `t8` (ID:10) (invalid_state)
+    "#]]);
     let output = world.run(&["retry", left, "--data", "d"]);
     assert!(output.status.success(), "{}", world.shown(&output));
     assert_eq!(open_incidents(&world), [(right.clone(), place.clone())]);
