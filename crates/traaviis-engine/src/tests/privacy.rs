@@ -473,3 +473,18 @@ fn what_people_write_and_what_is_published_is_redacted() {
     "#]],
     );
 }
+
+#[test]
+fn a_payload_that_redaction_makes_too_long_is_refused() {
+    let machine = machine(&with_head(&ASKED.replace("WITH", "mode: tokenise")));
+    let world = World::new(&machine, Value::empty_map());
+    let ages = traaviis_model::limits::PAYLOAD_BYTES_MAX / 20;
+    let asked = |count: usize| Input::Event {
+        event: "asked".into(),
+        data: Value::map([("age", Value::list((0..count).map(|_| Value::Int(44))))]),
+        id: None,
+    };
+    let refused = step(&machine, &world.snapshot, asked(ages), &context(world.now)).unwrap_err();
+    assert_eq!(refused.code, "payload_too_large", "{refused}");
+    assert!(step(&machine, &world.snapshot, asked(100), &context(world.now)).is_ok());
+}
