@@ -235,7 +235,7 @@ pub struct Owner {
     full: BTreeSet<(Timestamp, Key)>,
     /// Instances that are over their pace and have more to do.
     paced: BTreeSet<(Timestamp, Key)>,
-    /// Children whose start waits for space.
+    /// Children whose start waits for space, or for a key.
     unborn: HashMap<Key, Start, SeededHasher>,
     /// Jumps of the clock whose record waits for space.
     unrecorded: HashMap<Key, Unrecorded, SeededHasher>,

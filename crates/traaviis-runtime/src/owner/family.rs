@@ -88,7 +88,7 @@ impl Owner {
                 Err(error) => error,
             };
             let refused = match &error {
-                Error::Rejected(_) | Error::Unavailable { .. } => true,
+                Error::Rejected(_) | Error::Unavailable { .. } | Error::NoKey(_) => true,
                 Error::Log(error) => matches!(error, LogError::Refused(_) | LogError::Damaged(_)),
                 _ => false,
             };

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     correlation::Unique,
     error::Error,
-    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
+    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, KEY_RETRY, STARTS_WAITING_MAX},
     owner::{Committed, in_order, to_append, to_document},
     summary::hash_value,
 };
@@ -217,15 +217,21 @@ impl Owner {
     }
 
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
+        let key = Key { tenant: start.ctx.tenant(), id: start.id };
+        let redaction = match self.redaction_key(key.tenant, &start.machine) {
+            Ok(redaction) => redaction,
+            // A child waits for it like any work of its parent.
+            Err(_) if start.birth.lineage.is_some() => {
+                self.full.insert((now.plus(KEY_RETRY), key));
+                self.unborn.insert(key, start);
+                return;
+            }
+            Err(error) => return (start.reply)(Err(error)),
+        };
         let Start { ctx, machine, id, input, birth, reply } = start;
-        let key = Key { tenant: ctx.tenant(), id };
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
-        let redaction = match self.redaction_key(key.tenant, &machine) {
-            Ok(redaction) => redaction,
-            Err(error) => return reply(Err(error)),
-        };
         let slots = match self.draining {
             true => 0,
             false => self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free()),

@@ -29,7 +29,7 @@ use traaviis_testkit::{
     memory_log::MemoryLog,
 };
 
-use crate::support::{COUNTER, KEYED, PAYMENT, ctx, event_with_id, id, machine};
+use crate::support::{COUNTER, KEYED, Known, PAYMENT, ctx, event_with_id, id, machine};
 
 /// Longest wait of a test; reached only by a defect.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -614,4 +614,39 @@ fn without_the_key_nothing_is_taken_and_what_has_begun_waits() {
     let mut lines = Vec::new();
     handle.history(&ctx(), id).unwrap().iter().for_each(|it| it.write_line(&mut lines));
     assert!(!String::from_utf8_lossy(&lines).contains("ann@"));
+}
+
+const PARENT: &str = r#"
+traaviis: "1"
+name: Parent
+version: 1.0.0
+initial: working
+states:
+  working:
+    invoke: [{id: raise, effect: {type: spawn_fsm, workflow: Sealed}, onDone: done}]
+  done: {type: final}
+"#;
+
+#[test]
+fn a_child_without_its_key_is_born_once_there_is_one() {
+    let bench = Bench::new(Reaction::Hang);
+    let purse = Arc::new(Purse::default());
+    let library = Arc::new(Known(vec![machine(SEALED)]));
+    let keys = purse.clone();
+    let (handle, _) = bench.start_with(Options { keys, library, ..Options::default() });
+    let parent =
+        handle.start_instance(&ctx(), &machine(PARENT), None, Value::empty_map()).unwrap().id;
+    let asked = || purse.1.load(Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    while asked() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nobody asked for the key");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let waits = handle.get(&ctx(), parent).unwrap().unwrap();
+    assert_eq!(waits.state(), "working");
+    purse.0.store(true, Ordering::SeqCst);
+    bench.pass(&handle, KEY_RETRY);
+    let done = handle.wait_for(&ctx(), parent, |it| it.status.is_finished(), PATIENCE).unwrap();
+    assert_eq!(done.unwrap().status, Status::Completed);
+    assert_eq!(handle.list(&ctx(), &Filter::default()).unwrap().len(), 2);
 }
