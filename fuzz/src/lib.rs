@@ -39,14 +39,8 @@ pub fn document(bytes: &[u8]) {
 }
 
 fn first_step(machine: &Machine) {
-    let context = StepContext {
-        now: Timestamp(1_772_875_815_250_000),
-        start_slots: 8,
-        actor: Actor::local(),
-        causation: None,
-        correlation: None,
-        is_recorded: false,
-    };
+    let now = Timestamp(1_772_875_815_250_000);
+    let context = StepContext { start_slots: 8, ..StepContext::new(now, Actor::local()) };
     let id: InstanceId = "00000000-0000-0000-0000-000000000007".parse().expect("an id");
     let begun = start(machine, &TenantCtx::for_test(9), id, Value::empty_map(), &context);
     let Ok(step) = begun else { return };

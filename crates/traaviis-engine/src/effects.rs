@@ -35,7 +35,7 @@ pub(crate) use cleanup::CLEANUP_TIMEOUT;
 use traaviis_model::{
     Body, EffectError, Seq, Snapshot, Text, Value, limits,
     record::TimerKind,
-    snapshot::{Node, NodeStatus},
+    snapshot::{Node, NodeStatus, Tree},
 };
 
 use crate::{
@@ -144,9 +144,13 @@ impl<'m> Run<'m> {
 
     /// Returns the definition of a node.
     pub(crate) fn def_of(&self, tree: Seq, path: &str) -> Option<&'m EffectDef> {
-        let found = self.snapshot.tree(tree)?;
-        let (_, root) = self.machine.effect_at(&found.pointer)?;
-        let rest = path.strip_prefix(&*found.invoke)?;
+        self.def_in(self.snapshot.tree(tree)?, path)
+    }
+
+    /// As [`Run::def_of`], for a tree that may not be there now.
+    pub(crate) fn def_in(&self, tree: &Tree, path: &str) -> Option<&'m EffectDef> {
+        let (_, root) = self.machine.effect_at(&tree.pointer)?;
+        let rest = path.strip_prefix(&*tree.invoke)?;
         scope::descend(root, rest)
     }
 

@@ -70,6 +70,7 @@ pub struct Machine {
     pub(crate) granted: Granted,
     pub(crate) migrations: Vec<MigrationDef>,
     pub(crate) subscriptions: Vec<SubscriptionDef>,
+    needs_key: bool,
 }
 
 /// Where an effect tree stands: state, and position among its invokes.
@@ -239,6 +240,11 @@ impl Machine {
     /// Returns the definition this was compiled from.
     pub fn definition(&self) -> &Arc<Definition> {
         &self.definition
+    }
+
+    /// Says whether some of what it takes or tells is redacted with the key of the tenant.
+    pub fn needs_key(&self) -> bool {
+        self.needs_key
     }
 
     /// Returns the functions that the document calls by names it spells out.

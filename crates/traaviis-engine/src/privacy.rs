@@ -5,16 +5,19 @@
 //! another time. So a history says the same whatever the rules of a later release find.
 
 use traaviis_model::{
-    Body, EffectError, Map, Text, Value,
+    Body, EffectError, Map, Seq, Text, Value,
     call::REDACTED_PARAMS,
     definition::{Definition, Plugin},
-    privacy::{PiiMode, PiiType},
+    limits,
+    privacy::{PiiMode, PiiType, RedactionKey},
+    record::{Again, PatchOp, Retried},
 };
 use traaviis_policy::pii::{self, Blocked, Policy, Target};
 
 use crate::{
+    expr::EvalError,
     machine::{EventDef, Machine, fitted},
-    step::{Input, Rejection, Run},
+    step::{Input, Rejection, Resolution, Run, too_large},
 };
 
 /// Code of what is refused because of the personal data in it.
@@ -28,12 +31,22 @@ fn plugin(definition: &Definition) -> Option<(PiiMode, &[PiiType], &[Text])> {
     })
 }
 
+/// Says whether the plugin of a document needs the tenant's key.
+pub(crate) fn needs_key(definition: &Definition) -> bool {
+    plugin(definition).is_some_and(|(mode, ..)| mode.needs_key())
+}
+
 /// Says whether event payloads are redacted before they are taken.
 pub(crate) fn redacts_events(machine: &Machine) -> bool {
     plugin(machine.definition()).is_some()
 }
 
-fn policy_of(machine: &Machine, declared: Option<&EventDef>) -> Option<Policy> {
+/// Returns what is done with what comes from outside, or is published, as an event or like one.
+fn policy_of(
+    machine: &Machine,
+    declared: Option<&EventDef>,
+    key: Option<&RedactionKey>,
+) -> Option<Policy> {
     let (mode, types, fields) = plugin(machine.definition())?;
     let labels = declared.into_iter().flat_map(|it| &it.pii);
     let label = |(pointer, kind): &(Text, Option<PiiType>)| Target {
@@ -43,7 +56,42 @@ fn policy_of(machine: &Machine, declared: Option<&EventDef>) -> Option<Policy> {
     let field = |pointer: &Text| Target { pointer: pointer.clone(), kind: Some(PiiType::Custom) };
     // A label says more than a field, so it comes first.
     let targets = labels.map(label).chain(fields.iter().map(field)).collect();
-    Some(Policy { mode, types: types.to_vec(), targets, key: None })
+    Some(Policy { mode, types: types.to_vec(), targets, key: key.cloned() })
+}
+
+/// Returns what is done with every type.
+fn policy_for(mode: PiiMode, key: Option<&RedactionKey>) -> Policy {
+    Policy { key: key.cloned(), ..Policy::all(mode) }
+}
+
+/// Redacts what somebody gives. Digests and tokens can be longer than what they stand for.
+fn redacted(what: &str, data: &Value, policy: &Policy) -> Result<Value, Rejection> {
+    redacted_at(what, data, &[], policy)
+}
+
+fn redacted_at(
+    what: &str,
+    data: &Value,
+    keys: &[&str],
+    policy: &Policy,
+) -> Result<Value, Rejection> {
+    let redacted = pii::redact_at(data, keys, policy).map_err(|why| refusal(what, &why))?;
+    match redacted.value.json_len() > limits::PAYLOAD_BYTES_MAX {
+        true => Err(too_large(&format!("redacted, {what}"), limits::PAYLOAD_BYTES_MAX)),
+        false => Ok(redacted.value),
+    }
+}
+
+/// Returns a start input as it is taken; it fits its schema already.
+pub(crate) fn redacted_start(
+    machine: &Machine,
+    input: Value,
+    key: Option<&RedactionKey>,
+) -> Result<Value, Rejection> {
+    match policy_of(machine, None, key) {
+        Some(policy) => redacted("the start input", &input, &policy),
+        None => Ok(input),
+    }
 }
 
 /// Returns an event payload as it is taken: fitted to its schema, then redacted.
@@ -52,6 +100,7 @@ pub(crate) fn taken(
     name: &str,
     declared: &EventDef,
     data: Value,
+    key: Option<&RedactionKey>,
 ) -> Result<Value, Rejection> {
     let data = fitted(declared, data).map_err(|errors| {
         let message =
@@ -59,11 +108,8 @@ pub(crate) fn taken(
         Rejection::new("event_payload_invalid", message)
             .with(Value::map([("errors", Value::list(errors.into_iter().map(Value::from)))]))
     })?;
-    match policy_of(machine, Some(declared)) {
-        Some(policy) => match pii::redact(&data, &policy) {
-            Ok(redacted) => Ok(redacted.value),
-            Err(why) => Err(refusal(&format!("the payload of `{name}`"), &why)),
-        },
+    match policy_of(machine, Some(declared), key) {
+        Some(policy) => redacted(&format!("the payload of `{name}`"), &data, &policy),
         None => Ok(data),
     }
 }
@@ -88,17 +134,45 @@ pub(crate) fn logged(level: &Text, message: &str, data: &Value) -> Body {
     Body::Logged { level: level.clone(), message: masked_text(message).into(), data: masked(data) }
 }
 
-/// Returns a record as it would be written today: releases before this one did not mask log lines.
-pub(crate) fn as_logged_now(body: &Body) -> Option<Body> {
+/// Returns a record as it would be written today: releases before this one redacted neither log
+/// lines nor what is published.
+pub(crate) fn as_written_now(
+    machine: &Machine,
+    body: &Body,
+    key: Option<&RedactionKey>,
+) -> Option<Body> {
     match body {
         Body::Logged { level, message, data } => Some(logged(level, message, data)),
+        Body::Emitted { event, data, subject } => {
+            let (event, subject) = (event.clone(), subject.clone());
+            let data = published(machine, &event, data, key).ok()?;
+            Some(Body::Emitted { event, data, subject })
+        }
         _ => None,
     }
 }
 
+/// Returns what is published as an event.
+fn published(
+    machine: &Machine,
+    event: &str,
+    data: &Value,
+    key: Option<&RedactionKey>,
+) -> Result<Value, Blocked> {
+    let declared = machine.declaration(event).map(|it| it.1);
+    match policy_of(machine, declared, key) {
+        Some(policy) => pii::redact(data, &policy).map(|it| it.value),
+        None => Ok(data.clone()),
+    }
+}
+
 /// Redacts what a call tells the other side.
-pub(crate) fn redacted_call(mode: PiiMode, input: &mut Map) -> Result<(), EffectError> {
-    let policy = Policy::all(mode);
+pub(crate) fn redacted_call(
+    mode: PiiMode,
+    input: &mut Map,
+    key: Option<&RedactionKey>,
+) -> Result<(), EffectError> {
+    let policy = policy_for(mode, key);
     for name in REDACTED_PARAMS {
         let Some(value) = input.get_mut(name) else { continue };
         // The key under which a text stands says what it is, also at the top.
@@ -119,11 +193,11 @@ fn blocked(what: &str, why: &Blocked) -> EffectError {
 
 /// Redacts what came back from a call.
 fn redacted_outcome(
-    mode: PiiMode,
+    policy: &Policy,
     outcome: Result<Value, EffectError>,
 ) -> Result<Value, EffectError> {
     match outcome {
-        Ok(value) => match pii::redact(&value, &Policy::all(mode)) {
+        Ok(value) => match pii::redact(&value, policy) {
             Ok(redacted) => Ok(redacted.value),
             Err(why) => Err(blocked("the value", &why)),
         },
@@ -151,7 +225,7 @@ impl Run<'_> {
             }
             Input::Outcome { tree, path, scheduled, attempt, outcome } => {
                 let outcome = match self.redacted_out(tree, &path) {
-                    Some(mode) => redacted_outcome(mode, outcome),
+                    Some(mode) => redacted_outcome(&policy_for(mode, self.key.as_ref()), outcome),
                     None => outcome,
                 };
                 Input::Outcome { tree, path, scheduled, attempt, outcome }
@@ -171,7 +245,9 @@ impl Run<'_> {
     ) -> Input {
         let declared = self.machine.declaration(&event).map(|it| it.1).filter(|it| !it.internal);
         let fits = match declared {
-            Some(declared) => taken(self.machine, &event, declared, data.clone()),
+            Some(declared) => {
+                taken(self.machine, &event, declared, data.clone(), self.key.as_ref())
+            }
             None => Ok(masked(&data)),
         };
         let (data, why) = match fits {
@@ -183,5 +259,92 @@ impl Run<'_> {
             why.map(|it| Box::new(EffectError::new(it.code, it.message).with_details(it.details)));
         let refused = refused.or(why).map(|it| Box::new(masked_error(*it)));
         Input::Delivered { event, data, id, refused }
+    }
+
+    /// Returns what is done with what somebody gives by hand; none when it is kept as it is, or was
+    /// redacted when it was given.
+    fn by_hand(&self) -> Option<Policy> {
+        let policy = policy_of(self.machine, None, self.key.as_ref())?;
+        // Named places are places of payloads.
+        (!self.is_recorded).then_some(Policy { targets: Vec::new(), ..policy })
+    }
+
+    /// Redacts what an operator writes into the data. Where it is written stays as it is.
+    pub(crate) fn redacted_patch(
+        &self,
+        mut patch: Vec<PatchOp>,
+    ) -> Result<Vec<PatchOp>, Rejection> {
+        let Some(policy) = self.by_hand() else { return Ok(patch) };
+        for op in &mut patch {
+            let (PatchOp::Add { path, value } | PatchOp::Replace { path, value }) = op else {
+                continue;
+            };
+            let keys: Vec<String> = path
+                .split('/')
+                .skip(1)
+                .map(|it| it.replace("~1", "/").replace("~0", "~"))
+                .collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            *value = redacted_at("the value", value, &keys, &policy)?;
+        }
+        Ok(patch)
+    }
+
+    /// Redacts what a person answers to a task.
+    pub(crate) fn redacted_form(&self, form: Value) -> Result<Value, Rejection> {
+        match policy_of(self.machine, None, self.key.as_ref()).filter(|_| !self.is_recorded) {
+            Some(policy) => redacted("the form", &form, &policy),
+            None => Ok(form),
+        }
+    }
+
+    /// Redacts what a person says to it.
+    pub(crate) fn redacted_comment(
+        &self,
+        comment: Option<Text>,
+    ) -> Result<Option<Text>, Rejection> {
+        let (Some(policy), Some(text)) = (self.by_hand(), &comment) else { return Ok(comment) };
+        let redacted = redacted("the comment", &Value::String(text.clone()), &policy)?;
+        Ok(redacted.as_str().map(Text::from))
+    }
+
+    /// Redacts a value that a person gives in the place of a call's, as the call says.
+    fn redacted_in_place(&self, mode: Option<PiiMode>, value: Value) -> Result<Value, Rejection> {
+        match mode.filter(|_| !self.is_recorded) {
+            Some(mode) => redacted("the value", &value, &policy_for(mode, self.key.as_ref())),
+            None => Ok(value),
+        }
+    }
+
+    /// Redacts the value of an answer to an incident.
+    pub(crate) fn redacted_resolution(
+        &self,
+        tree: Seq,
+        path: &str,
+        resolution: Resolution,
+    ) -> Result<Resolution, Rejection> {
+        let redacted = |value| self.redacted_in_place(self.redacted_out(tree, path), value);
+        Ok(match resolution {
+            Resolution::Happened(value) => Resolution::Happened(redacted(value)?),
+            Resolution::Skip(value) => Resolution::Skip(redacted(value)?),
+            other => other,
+        })
+    }
+
+    /// Redacts the value with which an instance that failed goes on.
+    pub(crate) fn redacted_retry(&self, retried: &mut Retried) -> Result<(), Rejection> {
+        let Again::Skip { tree, path, value } = &mut retried.again else { return Ok(()) };
+        let mode = retried.state.tree(*tree).and_then(|it| self.redacted_out_of(it, path));
+        *value = self.redacted_in_place(mode, std::mem::take(value))?;
+        Ok(())
+    }
+
+    /// Returns what is published as an event.
+    pub(crate) fn published(&self, event: &str, data: Value) -> Result<Value, EvalError> {
+        let published = published(self.machine, event, &data, self.key.as_ref());
+        published.map_err(|why| EvalError {
+            code: BLOCKED,
+            message: format!("what `{event}` would publish is refused: {why}"),
+        })
     }
 }

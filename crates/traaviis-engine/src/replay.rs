@@ -7,6 +7,7 @@ mod against;
 use traaviis_model::{
     Body, DefinitionHash, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
+    privacy::RedactionKey,
     record::{Ending, EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
@@ -14,7 +15,7 @@ use traaviis_model::{
 use crate::{
     Machine,
     effects::BUDGET_WARNING,
-    privacy::as_logged_now,
+    privacy::as_written_now,
     step::{Birth, Input, Marks, Rejection, Resolution, Step, StepContext, start_born, step},
     upgrade::{roll_back, upgrade},
 };
@@ -63,16 +64,18 @@ pub enum ReplayError {
     },
 }
 
-/// Re-executes `records`, which must be all of one instance from `created` on, with one version.
-/// Returns the state.
+/// Re-executes `records`, which must be all of one instance from `created` on, with one version
+/// that needs no key. Returns the state.
 pub fn replay(machine: &Machine, records: &[Record]) -> Result<Option<Snapshot>, ReplayError> {
-    replay_versions(&[machine], records)
+    replay_versions(&[machine], records, None)
 }
 
-/// As [`replay`], for an instance that went from version to version.
+/// As [`replay`], for an instance that went from version to version. The key is that of the tenant,
+/// with which calls redact what they send.
 pub fn replay_versions(
     versions: &[&Machine],
     records: &[Record],
+    key: Option<&RedactionKey>,
 ) -> Result<Option<Snapshot>, ReplayError> {
     // What a fork shares with its original was decided there, with another id; it is only folded.
     let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_))).unwrap_or(0);
@@ -82,13 +85,14 @@ pub fn replay_versions(
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
         let (taken, later) = rest.split_at(count);
         rest = later;
-        let decided = decide(versions, state.as_ref(), taken)?;
+        let decided = decide(versions, state.as_ref(), taken, key)?;
         match &mut state {
             None => state = Snapshot::fold(taken)?,
             Some(snapshot) => taken.iter().try_for_each(|record| snapshot.apply(record))?,
         }
         let Some(decided) = decided else { continue };
-        compare(taken, &decided.records)?;
+        let machine = version_of(versions, first.header.definition_hash, first.header.seq)?;
+        compare(taken, &decided.records, &|it| as_written_now(machine, it, key))?;
         let same = state.as_ref().is_some_and(|it| it.canonical() == decided.snapshot.canonical());
         if !same {
             return Err(ReplayError::State { seq: taken[count - 1].header.seq });
@@ -97,7 +101,17 @@ pub fn replay_versions(
     Ok(state)
 }
 
-fn compare(recorded: &[Record], replayed: &[Record]) -> Result<(), ReplayError> {
+/// Compares a step with its history; `as_now` is a record as this release writes it, when it would
+/// differ.
+fn compare(
+    recorded: &[Record],
+    replayed: &[Record],
+    as_now: &dyn Fn(&Body) -> Option<Body>,
+) -> Result<(), ReplayError> {
+    let as_now = |it: Option<&Record>| {
+        let Record { header, body } = it?;
+        Some(Record { header: header.clone(), body: as_now(body)? })
+    };
     let line = |record: Option<&Record>| {
         let Some(record) = record else { return "nothing".to_string() };
         let mut bytes = Vec::new();
@@ -114,20 +128,15 @@ fn compare(recorded: &[Record], replayed: &[Record]) -> Result<(), ReplayError> 
     Ok(())
 }
 
-/// Returns a record as this release writes it, when it would differ.
-fn as_now(recorded: Option<&Record>) -> Option<Record> {
-    let recorded = recorded?;
-    Some(Record { header: recorded.header.clone(), body: as_logged_now(&recorded.body)? })
-}
-
 /// Decides a recorded step again; none when it can only be folded.
 fn decide(
     versions: &[&Machine],
     state: Option<&Snapshot>,
     taken: &[Record],
+    key: Option<&RedactionKey>,
 ) -> Result<Option<Step>, ReplayError> {
     let first = &taken[0];
-    let context = context_of(taken);
+    let context = context_of(taken, key);
     let refused = |why: Rejection| ReplayError::Refused {
         step: first.header.step,
         seq: first.header.seq,
@@ -162,7 +171,8 @@ fn begin(
     let ctx = TenantCtx::of_record(&first.header);
     let marks = Some(Marks { tags: tags.clone(), labels: labels.clone() });
     let (lineage, correlation) = (lineage.clone(), correlation.clone());
-    let birth = Birth { lineage, correlation, marks, created_by: created_by.clone() };
+    let (created_by, is_taken) = (created_by.clone(), false);
+    let birth = Birth { lineage, correlation, marks, created_by, is_taken };
     Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
 }
 
@@ -177,7 +187,7 @@ fn version_of<'m>(
 }
 
 /// Reads off the records of a step what it knew besides the state.
-fn context_of(taken: &[Record]) -> StepContext {
+fn context_of(taken: &[Record], key: Option<&RedactionKey>) -> StepContext {
     let first = &taken[0];
     let starting = matches!(telling(taken).next(), Some(Body::EffectStarted { .. }));
     let started = taken.iter().filter(|it| matches!(it.body, Body::EffectStarted { .. })).count();
@@ -188,6 +198,7 @@ fn context_of(taken: &[Record]) -> StepContext {
         causation: first.header.causation_id.clone(),
         correlation: first.header.correlation_id.clone(),
         is_recorded: true,
+        key: key.cloned(),
     }
 }
 

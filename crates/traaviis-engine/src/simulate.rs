@@ -2,13 +2,14 @@
 //!
 //! For previews, conformance runs and tests of workflows. It takes the same steps as a durable run,
 //! through the same functions. Calls to the outside begin and stay open until the caller answers
-//! them: [`Simulation::take_requests`] says which begin and which are given up.
+//! them: [`Simulation::take_requests`] says which begin and which are given up. Digests and tokens
+//! are made with a key that is no secret, so every run gives the same.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_model::{
     Actor, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, TenantCtx,
-    Text, Timestamp, Value, call::GATE, limits, record::Operation,
+    Text, Timestamp, Value, call::GATE, limits, privacy::RedactionKey, record::Operation,
 };
 
 use crate::{
@@ -318,7 +319,8 @@ fn overrun() -> Rejection {
 
 fn context(now: Timestamp) -> StepContext {
     let start_slots = u32::try_from(limits::RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX);
-    StepContext { start_slots, ..StepContext::new(now, Actor::local()) }
+    let key = Some(RedactionKey::of_previews());
+    StepContext { start_slots, key, ..StepContext::new(now, Actor::local()) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
+    privacy::RedactionKey,
     record::{Ending, Forked, Lineage, Operation, Retried},
 };
 
@@ -132,13 +133,17 @@ pub struct StepContext {
     pub correlation: Option<Text>,
     /// The input is read off records: it was checked and redacted when it was taken.
     pub is_recorded: bool,
+    /// What digests and tokens of the tenant are made with. A machine that needs it says so
+    /// ([`Machine::needs_key`]); without it personal data is masked.
+    pub key: Option<RedactionKey>,
 }
 
 impl StepContext {
     /// Returns what a step knows in which no call may begin, that nothing but its input caused.
     pub fn new(now: Timestamp, actor: Actor) -> StepContext {
         let (causation, correlation) = (None, None);
-        StepContext { now, start_slots: 0, actor, causation, correlation, is_recorded: false }
+        let (start_slots, is_recorded, key) = (0, false, None);
+        StepContext { now, start_slots, actor, causation, correlation, is_recorded, key }
     }
 }
 
@@ -153,6 +158,8 @@ pub struct Birth {
     pub marks: Option<Marks>,
     /// Who started it, as `kind:id`; none means whoever acts.
     pub created_by: Option<Text>,
+    /// The input was checked and redacted already: this start was decided before, and not kept.
+    pub is_taken: bool,
 }
 
 /// What a step decided.
@@ -224,7 +231,7 @@ pub(crate) use actions::{put_op, text_of};
 pub(crate) use env::{ItemEnv, StepEnv};
 pub use fork::{Branch, Fork, plan_fork};
 pub(crate) use incident::input_of;
-pub(crate) use input::check_payload;
+pub(crate) use input::{check_payload, too_large};
 pub use recover::{Recovery, recover};
 pub use reopen::{Retry, plan_retry};
 pub(crate) use run::{InternalEvent, Origin, Run};
@@ -321,9 +328,14 @@ pub fn hold(
     }
 }
 
-/// Returns the start input with the schema's defaults, or why it does not fit.
-pub fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
-    input::checked_input(machine, input)
+/// Returns the start input as it would be taken: with the schema's defaults, and redacted; or why
+/// it does not fit.
+pub fn checked_input(
+    machine: &Machine,
+    input: Value,
+    key: Option<&RedactionKey>,
+) -> Result<Value, Rejection> {
+    input::checked_input(machine, input, key)
 }
 
 /// Returns the business key of a checked start input.

@@ -193,6 +193,8 @@ pub const SECRET_NAME_CHARS_MAX: usize = 63;
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
 /// Secrets of one tenant; whoever needs more keeps data in them.
 pub const SECRETS_MAX: usize = 1_000;
+/// Bytes of the file that says who had tokens turned back; it is read as a whole for each entry.
+pub const REVEALS_BYTES_MAX: usize = 16 << 20;
 /// Versions of the key of one tenant: a new one every day for years.
 pub const KEY_VERSIONS_MAX: usize = 1_000;
 /// Root keys at hand: the newest, and older ones until everything is wrapped anew.

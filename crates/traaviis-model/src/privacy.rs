@@ -1,6 +1,9 @@
-//! Words of personal data: its types, and what is done with what is found.
+//! Words of personal data: its types, what is done with what is found, and the key for that.
+
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -87,12 +90,51 @@ words! {
         Partial = "partial",
         /// A keyed digest stands in its place; nobody leads it back.
         Hash = "hash",
-        /// A keyed token stands in its place, the same for the same text.
+        /// It stands there sealed: the same token for the same text, which whoever holds the key
+        /// turns back.
         Tokenise = "tokenise",
         /// It is taken out.
         Drop = "drop",
         /// Whatever holds it is refused.
         Block = "block",
+    }
+}
+
+impl PiiMode {
+    /// Says whether what it writes depends on the key of the tenant.
+    pub fn needs_key(self) -> bool {
+        matches!(self, PiiMode::Hash | PiiMode::Tokenise)
+    }
+}
+
+/// Bytes of a redaction key.
+pub const REDACTION_KEY_BYTES: usize = 32;
+
+/// What makes digests and tokens of one tenant differ from those of another. All copies share one
+/// place in memory, which is overwritten when the last is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedactionKey(Arc<Zeroizing<[u8; REDACTION_KEY_BYTES]>>);
+
+impl RedactionKey {
+    /// Takes a key over.
+    pub fn new(bytes: Zeroizing<[u8; REDACTION_KEY_BYTES]>) -> RedactionKey {
+        RedactionKey(Arc::new(bytes))
+    }
+
+    /// Returns the key of runs that nobody keeps: tests and previews, the same each time.
+    pub fn of_previews() -> RedactionKey {
+        RedactionKey::new(Zeroizing::new(*b"traaviis: no secret, for preview"))
+    }
+
+    /// Returns the bytes; whoever asks keeps them out of everything that is kept or shown.
+    pub fn expose(&self) -> &[u8; REDACTION_KEY_BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedactionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedactionKey(..)")
     }
 }
 

@@ -19,11 +19,16 @@ mod names;
 
 mod keys;
 
+mod keyed;
+
 mod redact;
+
+mod reveal;
 
 use traaviis_model::{Text, Value, privacy::PiiType};
 
-pub use redact::{Blocked, Key, Policy, Redacted, Target, redact, redact_text};
+pub use redact::{Blocked, Policy, Redacted, Target, redact, redact_at, redact_text};
+pub use reveal::{Revealed, reveal};
 
 use claims::Claims;
 

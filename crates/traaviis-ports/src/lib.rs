@@ -14,7 +14,7 @@ use std::{fmt, ops::Range, sync::Arc};
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
-pub use secrets::{Secret, SecretError, Secrets};
+pub use secrets::{NoKeys, RedactionKeys, Secret, SecretError, Secrets};
 pub use snapshots::{Completion, SnapshotError, SnapshotHead, SnapshotRow, SnapshotStore};
 use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,

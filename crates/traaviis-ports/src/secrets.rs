@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use traaviis_model::TenantCtx;
+use traaviis_model::{TenantCtx, privacy::RedactionKey};
 use zeroize::Zeroizing;
 
 /// The value of a secret.
@@ -61,6 +61,23 @@ where
 {
     fn reveal(&self, _: &TenantCtx, name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(self(name).map(Secret::new))
+    }
+}
+
+/// Where the keys come from with which personal data is redacted. Asked once for each tenant that
+/// needs one; unlike other keys, these stay in the memory of whoever takes steps.
+pub trait RedactionKeys: Send + Sync {
+    /// Returns the key of a tenant, the same each time; it is made when there is none.
+    fn redaction_key(&self, ctx: &TenantCtx) -> Result<RedactionKey, SecretError>;
+}
+
+/// Knows no key of any tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct NoKeys;
+
+impl RedactionKeys for NoKeys {
+    fn redaction_key(&self, _: &TenantCtx) -> Result<RedactionKey, SecretError> {
+        Err(SecretError::Unreadable("this process knows no keys of tenants".into()))
     }
 }
 

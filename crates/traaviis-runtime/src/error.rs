@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_engine::Rejection;
 use traaviis_model::{InstanceId, TenantId, Value, record::LineError, snapshot::ApplyError};
-use traaviis_ports::{IndexError, LogError, SnapshotError, TreeError};
+use traaviis_ports::{IndexError, LogError, SecretError, SnapshotError, TreeError};
 
 /// Why the runtime cannot do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Error {
     /// The log refused.
     #[error(transparent)]
     Log(LogError),
+    /// The key that redacts personal data cannot be had.
+    #[error("personal data cannot be redacted as the workflow asks: {0}")]
+    NoKey(SecretError),
     /// Too many requests are on their way.
     #[error("the runtime has too many requests waiting; try again later")]
     Busy,
@@ -94,6 +97,7 @@ impl Error {
             Error::NotFound { .. } => "not_found",
             Error::Unavailable { code, .. } => code,
             Error::Log(error) => error.code(),
+            Error::NoKey(_) => "redaction_key_missing",
             Error::Busy => "busy",
             Error::Stopping => "stopping",
             Error::TimedOut => "timeout",
@@ -121,6 +125,7 @@ impl Error {
                 )
             }
             Error::Log(error) => error.is_retryable(),
+            Error::NoKey(error) => error.is_retryable(),
             Error::Busy | Error::TimedOut => true,
             _ => false,
         }

@@ -13,6 +13,8 @@ pub const FINISHED_INDEXED_MAX: usize = 20_000;
 pub const SUMMARY_VALUE_BYTES_MAX: usize = 1_024;
 /// Wait before an input that met a full disk is tried again; half of it is lost on average.
 pub const FULL_RETRY: Span = Span::millis(500);
+/// Wait before an input is tried again that met a missing key: somebody must mend that by hand.
+pub const KEY_RETRY: Span = Span::secs(5);
 /// Requests of callers on their way to one shard; beyond it callers get `busy` instead of a queue.
 pub const INBOX_MAX: usize = 65_536;
 /// Requests that each tenant may have on its way even when others fill the queue.

@@ -25,6 +25,7 @@ mod pace;
 mod permit;
 mod questions;
 mod quota;
+mod redacting;
 mod reopening;
 mod retiring;
 mod slots;
@@ -51,10 +52,11 @@ use traaviis_model::{
         EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
         RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
     },
+    privacy::RedactionKey,
     record::{RECORD_VERSION, Status},
 };
 use traaviis_ports::{
-    Append, Commit, Lines, LogError, Outcome, Position, SnapshotStore,
+    Append, Commit, Lines, LogError, NoKeys, Outcome, Position, RedactionKeys, SnapshotStore,
     planted::{self, Bug},
 };
 
@@ -85,6 +87,7 @@ pub use message::{
 use pace::Pace;
 use quota::Quota;
 pub use quota::Quotas;
+use redacting::Lack;
 pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
@@ -141,6 +144,8 @@ pub struct Settings {
     pub snapshots: Option<Arc<dyn SnapshotStore>>,
     /// Bytes of states in memory beyond which some are taken out.
     pub hot_bytes: usize,
+    /// Where the keys that redact come from.
+    pub keys: Arc<dyn RedactionKeys>,
 }
 
 impl Default for Settings {
@@ -162,6 +167,7 @@ impl Default for Settings {
             past: None,
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
+            keys: Arc::new(NoKeys),
         }
     }
 }
@@ -192,8 +198,8 @@ struct Instance {
 enum Hold {
     Idle,
     Committing,
-    /// Until then.
-    Full(Timestamp),
+    /// Something is missing, and is looked for again then.
+    Lacks(Lack, Timestamp),
 }
 
 /// A step on its way to the log.
@@ -222,6 +228,8 @@ struct Tenant {
     ctx: TenantCtx,
     slots: Slots,
     quota: Arc<Quota>,
+    /// What redacts, once some instance has needed it.
+    redaction: Option<RedactionKey>,
 }
 
 /// The owner.
@@ -242,11 +250,11 @@ pub struct Owner {
     token: u64,
     /// Earliest timer of each instance.
     timers: BTreeSet<(Timestamp, Key)>,
-    /// Instances that wait for space.
+    /// Instances that wait for space, or for a key.
     full: BTreeSet<(Timestamp, Key)>,
     /// Instances that are over their pace and have more to do.
     paced: BTreeSet<(Timestamp, Key)>,
-    /// Children whose start waits for space.
+    /// Children whose start waits for space, or for a key.
     unborn: HashMap<Key, Start, SeededHasher>,
     /// Jumps of the clock whose record waits for space.
     unrecorded: HashMap<Key, Unrecorded, SeededHasher>,
@@ -625,10 +633,11 @@ impl Owner {
             return origin.answer(Err(error));
         }
         let Some(instance) = self.instances.get_mut(&key) else { return };
-        if let Hold::Full(until) = instance.hold
+        if let Hold::Lacks(lack, until) = instance.hold
             && matches!(origin, Origin::Caller(..))
         {
-            if now < until {
+            // Whether a key can be had is found out, and told, by each caller.
+            if now < until && lack == Lack::Space {
                 return origin.answer(Err(Error::Log(LogError::Full)));
             }
             self.full.remove(&(until, key));
@@ -734,18 +743,23 @@ impl Owner {
         let snapshot = Arc::clone(&instance.snapshot);
         let job = match job.arrived(&machine, &snapshot) {
             Ok(job) => job,
-            Err(job) => return job.answer(Ok(Accepted { seq: snapshot.seq, replayed: false })),
+            Err(job) => return job.answer(Ok(Accepted::with(&snapshot))),
         };
         if let Some((event, id)) = job.event_id()
             && let Some(taken) = &instance.event_ids
             && let Some(seq) = taken.find(id, now, window_of(&machine, event, &job.origin))
         {
-            return job.answer(Ok(Accepted { seq, replayed: true }));
+            return job.answer(Ok(Accepted { seq, replayed: true, snapshot }));
         }
         if let Some(expected) = job.if_seq.filter(|it| *it != snapshot.seq) {
             return job.answer(Err(moved_on(&snapshot, expected)));
         }
+        let redaction = match self.redaction_key(key.tenant, &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return self.wait_for_key(key, job, error, now),
+        };
         let mut context = self.context(key.tenant, &job, now);
+        context.key = redaction;
         if self.slow_until(key, now).is_some() {
             // What it begins next waits for its turn.
             context.start_slots = 0;
@@ -765,7 +779,7 @@ impl Owner {
         };
         if step.records.is_empty() {
             debug_assert!(step.requests.is_empty(), "nothing is asked for without a record");
-            return origin.answer(Ok(Accepted { seq: snapshot.seq, replayed: false }));
+            return origin.answer(Ok(Accepted::with(&snapshot)));
         }
         self.note_step(key, now);
         self.offer(key, step, origin, again, outbox);
@@ -816,7 +830,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { now, start_slots, actor, causation, correlation, is_recorded: false }
+        StepContext { start_slots, causation, correlation, ..StepContext::new(now, actor) }
     }
 
     fn append(
@@ -939,8 +953,9 @@ impl Owner {
         self.settings.gates.hear(key.tenant, &records);
         self.send_emitted(key, &snapshot.workflow, &records);
         let seq = snapshot.seq;
+        let accepted = Accepted::with(&snapshot);
         outbox.publish(Committed { position, records, snapshot });
-        origin.answer(Ok(Accepted { seq, replayed: false }));
+        origin.answer(Ok(accepted));
         self.request(key, seq, requests, now, outbox);
     }
 
@@ -1009,6 +1024,7 @@ impl Owner {
             ctx: ctx.as_engine(),
             slots: Slots::new(*slots),
             quota: quotas.of(ctx.tenant()),
+            redaction: None,
         })
     }
 

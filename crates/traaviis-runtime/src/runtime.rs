@@ -25,7 +25,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Append, Clock, Commit, CommitSink, Connector, Ids, Index, IndexError, LogError, LogStore,
-    Outcome, Position, SnapshotStore,
+    NoKeys, Outcome, Position, RedactionKeys, SnapshotStore,
 };
 
 use crate::{
@@ -117,6 +117,8 @@ pub struct Options {
     pub tree: Option<TreeOptions>,
     /// What children run.
     pub library: Arc<dyn Library>,
+    /// Where the keys come from that redact personal data.
+    pub keys: Arc<dyn RedactionKeys>,
     /// Told of every jump of the wall clock.
     pub on_clock_jump: OnClockJump,
     /// Told once when the log failed; the process should end with code 70.
@@ -142,6 +144,7 @@ impl Default for Options {
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
+            keys: Arc::new(NoKeys),
             on_clock_jump: Arc::new(|_| ()),
             on_fatal: Arc::new(|_| ()),
         }
@@ -219,6 +222,7 @@ impl Runtime {
             definitions: Arc::default(),
             forgets: Arc::clone(&forgets),
             library: Arc::clone(&options.library),
+            keys: Arc::clone(&options.keys),
             past: Some(past.clone()),
             snapshots: options.snapshots.clone(),
             hot_bytes: options.hot_bytes / count,

@@ -3,19 +3,24 @@
 //! ```text
 //! DATA/system/keys/{tenant}.json   versions of the tenant's key, each wrapped
 //! DATA/system/keys/LOCK            held by who changes keys or secrets
+//! DATA/system/reveals/             who had tokens turned back
 //! ```
 //!
 //! What is sealed says with which version of the key. A new version seals from then on, and the
 //! older ones stay, so everything that was sealed can be read. Wrapping anew changes the files of
 //! keys and nothing that was sealed with them.
 //!
-//! Nothing is remembered: keys are read when they are needed, and overwritten in memory after.
+//! From the first version another key is made, which redacts personal data ([`Keys::redaction`]).
+//!
+//! Nothing is remembered here: keys are read when they are needed, and overwritten in memory after.
 //! Who reads takes no lock. A file is replaced as a whole, and whoever reads something sealed reads
 //! it before the keys, and the keys before the root key; changes go the other way round.
 //!
 //! Invariants: no key is in the data directory unwrapped; no version is ever taken out; a root key
 //! is not made while a directory holds keys that another one wraps.
 
+mod redaction;
+mod reveals;
 pub mod root;
 pub mod seal;
 
@@ -41,6 +46,7 @@ use crate::{
     lock::LOCK_FILE,
     tree::envelope::{self, Envelope, Wrong},
 };
+pub use reveals::Reveal;
 use root::{RootId, RootKeys, RootSource};
 use seal::{Bound, KEY_BYTES, Key, NONCE_BYTES};
 
@@ -180,7 +186,7 @@ impl Keys {
     }
 
     /// Returns the data directory.
-    pub(crate) fn data(&self) -> &Path {
+    pub fn data(&self) -> &Path {
         &self.data
     }
 

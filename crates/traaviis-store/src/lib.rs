@@ -14,6 +14,7 @@
 //! DATA/snapshots/snapshots.sqlite       states of open instances; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
+//! DATA/system/reveals/                  who had tokens of personal data turned back
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 

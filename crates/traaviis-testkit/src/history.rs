@@ -262,7 +262,7 @@ impl<'a> Checker<'a, '_> {
         for (id, records) in &self.histories {
             let records: Vec<Record> = records.iter().map(|it| (*it).clone()).collect();
             let folded = Snapshot::fold(&records).ok().flatten().map(|it| it.canonical());
-            match replay_versions(&self.evidence.machines, &records) {
+            match replay_versions(&self.evidence.machines, &records, None) {
                 Ok(replayed) if replayed.as_ref().map(Snapshot::canonical) == folded => {}
                 Ok(_) => breaches.push(format!("replay of `{id}` gives another state")),
                 Err(error) => breaches.push(format!("replay of `{id}`: {error}")),

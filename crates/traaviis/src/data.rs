@@ -19,11 +19,12 @@ use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
 use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, Snapshot, TenantCtx,
     TenantId, Text, Value,
+    privacy::RedactionKey,
     record::{ActorKind, Operation},
 };
 use traaviis_ports::{
     Compacted, Compaction, Connector, Index, IndexError, LogError, LogStore, OnOutcome, Position,
-    SnapshotStore,
+    RedactionKeys as _, SnapshotStore,
     archive::Mode,
     index::{Query, Row},
 };
@@ -116,11 +117,19 @@ struct How {
     quotas: Quotas,
     work: Work,
     tree: TreeMode,
+    /// Its keys end with this process.
+    is_passing: bool,
 }
 
 impl Default for How {
     fn default() -> Self {
-        How { open_index, quotas: Quotas::Kept, work: Work::All, tree: TreeMode::Off }
+        How {
+            open_index,
+            quotas: Quotas::Kept,
+            work: Work::All,
+            tree: TreeMode::Off,
+            is_passing: false,
+        }
     }
 }
 
@@ -145,6 +154,16 @@ impl Data {
         tree: TreeMode,
     ) -> Result<Data, Failure> {
         Data::open_with(dir, connector, file, How { tree, ..How::default() })
+    }
+
+    /// As [`Data::open`], for a directory that is removed in the end.
+    pub fn open_passing(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        file: Option<&Path>,
+        tree: TreeMode,
+    ) -> Result<Data, Failure> {
+        Data::open_with(dir, connector, file, How { tree, is_passing: true, ..How::default() })
     }
 
     /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
@@ -189,8 +208,12 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { open_index, quotas, work, tree }: How,
+        How { open_index, quotas, work, tree, is_passing }: How,
     ) -> Result<Data, Failure> {
+        let keys = match is_passing {
+            true => secrets::passing_redaction(dir)?,
+            false => secrets::redaction(dir),
+        };
         let (log, found) = open_log(dir)?;
         let children =
             Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
@@ -209,6 +232,7 @@ impl Data {
             tree: tree.options(dir),
             on_clock_jump: Arc::new(clock::tell_jump),
             library: Arc::new(children),
+            keys: Arc::new(keys.clone()),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
@@ -229,6 +253,7 @@ impl Data {
                 ctx.clone(),
                 &report.faults,
                 Some(Lookup::Live(handle.clone())),
+                keys,
             ),
             handle,
             log,
@@ -321,8 +346,7 @@ impl Data {
         data: Value,
         event_id: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.send(&self.ctx, id, event, data, event_id).map_err(refused)?;
-        self.after(id)
+        after(self.handle.send(&self.ctx, id, event, data, event_id))
     }
 
     /// Does something to an instance; returns the state after it.
@@ -332,7 +356,8 @@ impl Data {
         command: Command,
     ) -> Result<(Accepted, Snapshot), Failure> {
         let accepted = self.handle.command(&self.ctx, id, command).map_err(refused)?;
-        Ok((accepted, self.after(id)?))
+        let after = (*accepted.snapshot).clone();
+        Ok((accepted, after))
     }
 
     /// Does something to an instance and waits for what follows it.
@@ -379,8 +404,7 @@ impl Data {
         terminate: bool,
         reason: Option<&str>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.cancel(&self.ctx, id, terminate, reason.map(Text::from)).map_err(refused)?;
-        self.after(id)
+        after(self.handle.cancel(&self.ctx, id, terminate, reason.map(Text::from)))
     }
 
     /// Lets an instance that has failed go on; returns the state after it.
@@ -408,20 +432,17 @@ impl Data {
         resolution: Resolution,
         reason: Option<Text>,
     ) -> Result<Snapshot, Failure> {
-        self.handle.resolve(&self.ctx, id, tree, path, resolution, reason).map_err(refused)?;
-        self.after(id)
+        after(self.handle.resolve(&self.ctx, id, tree, path, resolution, reason))
     }
 
     /// Pauses, resumes, edits or moves an instance; returns the state after it.
     pub fn operate(&self, id: InstanceId, operation: Operation) -> Result<Snapshot, Failure> {
-        self.handle.operate(&self.ctx, id, operation).map_err(refused)?;
-        self.after(id)
+        after(self.handle.operate(&self.ctx, id, operation))
     }
 
     /// Takes an instance over to another version; returns the state after it.
     pub fn upgrade(&self, id: InstanceId, machine: &Arc<Machine>) -> Result<Snapshot, Failure> {
-        self.handle.upgrade(&self.ctx, id, machine).map_err(refused)?;
-        self.after(id)
+        after(self.handle.upgrade(&self.ctx, id, machine))
     }
 
     /// Takes an instance over to another version and tells when that is durable.
@@ -436,10 +457,6 @@ impl Data {
         self.handle.upgrade_then(&self.ctx, id, machine, reply);
     }
 
-    fn after(&self, id: InstanceId) -> Result<Snapshot, Failure> {
-        self.state(id)?.ok_or_else(|| Failure::finding("not_found", format!("no instance `{id}`")))
-    }
-
     /// Returns the state of an instance, open or ended.
     pub fn state(&self, id: InstanceId) -> Result<Option<Snapshot>, Failure> {
         if let Some(error) = &*self.fatal.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -452,6 +469,21 @@ impl Data {
     /// Returns the state of an instance if it is at hand.
     pub fn snapshot(&self, id: InstanceId) -> Option<Snapshot> {
         self.state(id).ok().flatten()
+    }
+
+    /// Returns the key that redacts for a tenant, which is made when a machine needs it first.
+    pub fn redaction_key(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Machine,
+    ) -> Result<Option<RedactionKey>, Failure> {
+        match machine.needs_key() {
+            true => {
+                let key = self.histories.keys.redaction_key(ctx);
+                Ok(Some(key.map_err(|error| refused(Error::NoKey(error)))?))
+            }
+            false => Ok(None),
+        }
     }
 
     /// Returns instances in short, the newest first.
@@ -634,6 +666,11 @@ fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
     damage.iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
+/// Returns the state after the step that a change made, whatever has happened since.
+fn after(accepted: Result<Accepted, Error>) -> Result<Snapshot, Failure> {
+    accepted.map(|it| Arc::unwrap_or_clone(it.snapshot)).map_err(refused)
+}
+
 fn stopped(error: &LogError) -> Failure {
     let message = format!("{error}; nothing acknowledged is lost, start again once it is mended");
     Failure::new(Exit::Internal, error.code(), message)
@@ -643,6 +680,7 @@ fn refused(error: Error) -> Failure {
     let exit = match error.code() {
         "storage_failed" => Exit::Internal,
         "permission_denied" => Exit::Denied,
+        "redaction_key_missing" => Exit::Unreachable,
         _ => Exit::Finding,
     };
     let failure = Failure::new(exit, error.code(), error.to_string());
@@ -676,7 +714,9 @@ impl Resting {
         };
         let ctx = TenantCtx::local_operator();
         let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
-        Ok(Resting { histories: Histories::new(log, ctx, &faults, lookup) })
+        Ok(Resting {
+            histories: Histories::new(log, ctx, &faults, lookup, secrets::redaction(dir)),
+        })
     }
 }
 

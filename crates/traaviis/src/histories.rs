@@ -26,6 +26,7 @@ use crate::{
     exit::{Exit, Failure},
     lookup::Lookup,
     plugins::metrics::Metrics,
+    secrets::TenantKeys,
 };
 
 /// Ids that a beginning or an end may fit before it is called ambiguous without counting on.
@@ -41,6 +42,8 @@ pub struct Histories {
     ctx: TenantCtx,
     faults: Arc<[Fault]>,
     lookup: Option<Lookup>,
+    /// What redacts in the directory.
+    pub keys: TenantKeys,
 }
 
 /// How far a history was read.
@@ -124,9 +127,10 @@ impl Histories {
         ctx: TenantCtx,
         faults: &[Fault],
         lookup: Option<Lookup>,
+        keys: TenantKeys,
     ) -> Histories {
         let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).cloned().collect();
-        Histories { log, ctx, faults, lookup }
+        Histories { log, ctx, faults, lookup, keys }
     }
 
     /// Returns the instances known to be damaged without a look at the log.

@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
-    Seq, Snapshot, Text, Timestamp,
+    Seq, Snapshot, TenantCtx, Text, Timestamp,
     permission::Role,
     record::{Held, Operation, Status},
     snapshot::Incident,
@@ -56,6 +56,11 @@ impl DataArgs {
     /// Returns who acts.
     fn by(&self) -> By {
         By { name: self.name.clone(), role: self.role }
+    }
+
+    /// Returns who acts, and with which rights.
+    pub fn ctx(&self) -> TenantCtx {
+        self.by().ctx()
     }
 
     /// Returns the directory.
@@ -584,11 +589,6 @@ fn open_one<'a>(
     Ok((data, snapshot))
 }
 
-/// Finds the tree of the open incident at a place.
-fn tree_of(snapshot: &Snapshot, path: &str) -> Result<u64, Failure> {
-    incident_of(snapshot, None, Some(path)).map(|it| it.tree)
-}
-
 /// Takes the id of an incident, `INSTANCE:SEQ`, apart; what has no number names an instance.
 fn split_incident(id: &str) -> (&str, Option<Seq>) {
     match id.rsplit_once(':').map(|(id, seq)| (id, seq.parse())) {
@@ -613,7 +613,12 @@ fn incident_of<'s>(
         opened.is_none_or(|opened| it.opened == opened) && path.is_none_or(|path| *it.path == *path)
     };
     let found: Vec<&Incident> = open.iter().filter(fits).collect();
-    let places: Vec<String> = open.iter().map(|it| format!("`{}`", it.path)).collect();
+    // Several may be about the same effect, each time that its state was entered.
+    let shown = |it: &Incident| match incident_id(snapshot, it) {
+        Some(id) => format!("`{}` ({id})", it.path),
+        None => format!("`{}`", it.path),
+    };
+    let places: Vec<String> = open.iter().map(shown).collect();
     let next = match places.as_slice() {
         [] => "nothing waits for a decision".to_string(),
         places => format!("there are about: {}", places.join(", ")),
@@ -621,14 +626,23 @@ fn incident_of<'s>(
     let id = snapshot.id;
     let message = match (found.as_slice(), path, opened) {
         ([only], ..) => return Ok(only),
-        ([first, ..], Some(_), _) => return Ok(first),
+        // Those of an older checkpoint have no numbers to tell them apart by.
+        ([first, ..], Some(_), _) if first.opened == 0 => return Ok(first),
+        ([_, ..], Some(path), _) => {
+            let path = clip(path, 120);
+            format!(
+                "instance `{id}` has several incidents about `{path}`; name one by its id; {next}"
+            )
+        }
         (_, Some(path), _) => {
             let path = clip(path, 120);
             format!("instance `{id}` has no incident about `{path}`; {next}")
         }
         (_, None, Some(opened)) => format!("instance `{id}` has no incident `{opened}`; {next}"),
         ([], None, None) => format!("instance `{id}` has no incident"),
-        (_, None, None) => format!("instance `{id}` has several incidents; {next}"),
+        (_, None, None) => {
+            format!("instance `{id}` has several incidents; name one by its id; {next}")
+        }
     };
     Err(Failure::finding("invalid_state", message))
 }

@@ -7,11 +7,18 @@ use std::{
 };
 
 use traaviis_connect::secret_from_environment;
-use traaviis_model::TenantCtx;
-use traaviis_ports::{Secret, SecretError, Secrets};
-use traaviis_store::{Keys, LocalSecrets, RootSource, keys};
+use traaviis_engine::Machine;
+use traaviis_model::{TenantCtx, Timestamp, privacy::RedactionKey};
+use traaviis_ports::{RedactionKeys, Secret, SecretError, Secrets};
+use traaviis_store::{
+    Keys, LocalSecrets, RootSource,
+    keys::{self, Reveal},
+};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    clock,
+    exit::{Exit, Failure},
+};
 
 /// Holds root keys themselves.
 const ROOT_KEY: &str = "TRAAVIIS_ROOT_KEY";
@@ -28,6 +35,71 @@ pub fn kept(dir: &Path) -> LocalSecrets {
 /// Returns what calls ask: the secrets of a data directory, then the environment.
 pub fn sources(dir: &Path) -> Arc<dyn Secrets> {
     Arc::new(Sources { kept: kept(dir) })
+}
+
+/// Returns what redacts in a data directory.
+pub fn redaction(dir: &Path) -> TenantKeys {
+    TenantKeys { keys: Keys::new(dir, root_source()) }
+}
+
+/// Returns what redacts in a directory that ends with this process; it leaves no key behind.
+pub fn passing_redaction(dir: &Path) -> Result<TenantKeys, Failure> {
+    Ok(TenantKeys { keys: Keys::new(dir, RootSource::passing()?) })
+}
+
+/// The keys with which personal data in a data directory is redacted.
+#[derive(Clone, Debug)]
+pub struct TenantKeys {
+    keys: Keys,
+}
+
+impl TenantKeys {
+    /// Returns the key of a tenant, for somebody who only reads; nothing when there is none yet.
+    pub fn known(&self, ctx: &TenantCtx) -> Result<Option<RedactionKey>, Failure> {
+        Ok(self.keys.known_redaction(ctx)?)
+    }
+
+    /// Notes that somebody is about to see what tokens stand for.
+    pub fn note(
+        &self,
+        ctx: &TenantCtx,
+        reveal: &Reveal<'_>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        self.keys.note_reveal(ctx, reveal, now)?;
+        Ok(())
+    }
+
+    /// Returns the key of a tenant if some of these machines need it. Nothing is made.
+    pub fn needed(
+        &self,
+        ctx: &TenantCtx,
+        machines: &[&Machine],
+    ) -> Result<Option<RedactionKey>, Failure> {
+        if !machines.iter().any(|it| it.needs_key()) {
+            return Ok(None);
+        }
+        let known = self.known(ctx)?;
+        let data = self.keys.data().display();
+        known.map(Some).ok_or_else(|| {
+            let message = format!(
+                "the workflow redacts with the key of the tenant, and `{data}` holds none; name                  the data directory of the history with `--data DIR`"
+            );
+            Failure::new(Exit::Unreachable, "redaction_key_missing", message)
+        })
+    }
+}
+
+impl RedactionKeys for TenantKeys {
+    fn redaction_key(&self, ctx: &TenantCtx) -> Result<RedactionKey, SecretError> {
+        self.keys.redaction(ctx, clock::now()).map_err(|error| {
+            let why = error.to_string().into();
+            match error.is_retryable() {
+                true => SecretError::Unreachable(why),
+                false => SecretError::Unreadable(why),
+            }
+        })
+    }
 }
 
 struct Sources {

@@ -6,7 +6,7 @@ use traaviis_model::{
     definition::{Backoff, Jitter, OnUnknown},
     privacy::PiiMode,
     record::{Status, TimerKind},
-    snapshot::NodeStatus,
+    snapshot::{NodeStatus, Tree},
     time::Span,
 };
 
@@ -35,7 +35,7 @@ impl<'m> Run<'m> {
             Err(error) => return self.fail_expression(tree, path, def, &error),
         };
         if let Some(mode) = params.redact.input
-            && let Err(error) = redacted_call(mode, &mut input)
+            && let Err(error) = redacted_call(mode, &mut input, self.key.as_ref())
         {
             return self.finish_node(tree, path, def, End::Failed(error));
         }
@@ -161,7 +161,15 @@ impl<'m> Run<'m> {
 
     /// Returns what is done with personal data that comes back from a call.
     pub(crate) fn redacted_out(&self, tree: Seq, path: &str) -> Option<PiiMode> {
-        self.params_of(tree, path)?.1.redact.output
+        self.redacted_out_of(self.snapshot.tree(tree)?, path)
+    }
+
+    /// The same, for a tree that may not be there now.
+    pub(crate) fn redacted_out_of(&self, tree: &Tree, path: &str) -> Option<PiiMode> {
+        match &self.def_in(tree, path)?.kind {
+            EffectKind::Call(params) => params.redact.output,
+            _ => None,
+        }
     }
 
     /// A slot is free for a call that waits.

@@ -63,7 +63,7 @@ impl<'m> Run<'m> {
                 return Ok((Value::Null, Some(logged(level, &message, &data))));
             }
             EffectKind::Emit { event, data, subject } => {
-                let data = render(self, data)?;
+                let data = self.published(event, render(self, data)?)?;
                 let subject = match subject {
                     Some(subject) => Some(key_of(self, subject)?),
                     None => None,

@@ -17,6 +17,7 @@ use super::End;
 use crate::{
     expr::{Env, EvalError, Template},
     machine::{EffectDef, EffectKind, Schema, TaskDef, span_of},
+    privacy::redacts_events,
     step::{Rejection, Run},
 };
 
@@ -189,6 +190,9 @@ impl<'m> Run<'m> {
         }
         // Whoever may not answer would only keep it from the others.
         if task.separation && act != TaskAct::Release {
+            let origin = self.snapshot.forked_from.as_ref();
+            let first = origin.and_then(|it| it.started_by.as_ref());
+            check_separation(first, &by, path)?;
             check_separation(self.snapshot.created_by.as_ref(), &by, path)?;
         }
         let path = path.clone();
@@ -200,7 +204,15 @@ impl<'m> Run<'m> {
                 self.emit(Body::TaskReleased { tree, path });
             }
             TaskAct::Decide { outcome, form, comment } => {
-                check_answer(task, &node.value, &node.input, &by, &outcome, &form)?;
+                check_answered(task, &node.value, &by, &outcome)?;
+                let (form, comment) = match self.is_recorded && redacts_events(self.machine) {
+                    // Read off records: it was checked and redacted when it was given.
+                    true => (form, comment),
+                    false => {
+                        check_form(&node.input, &form)?;
+                        (self.redacted_form(form)?, self.redacted_comment(comment)?)
+                    }
+                };
                 let decision = Value::map([
                     ("outcome", Value::String(outcome)),
                     ("form", form),
@@ -307,13 +319,11 @@ fn task_of(def: &EffectDef) -> Option<(&EffectDef, &TaskDef)> {
     }
 }
 
-fn check_answer(
+fn check_answered(
     task: &TaskDef,
     so_far: &Value,
-    asked: &Value,
     by: &Text,
     outcome: &Text,
-    form: &Value,
 ) -> Result<(), Rejection> {
     let wrong = |message: String| Err(Rejection::new("validation_failed", message));
     if !task.outcomes.contains(outcome) {
@@ -324,6 +334,11 @@ fn check_answer(
     if decisions.iter().any(|it| it.get("by").and_then(Value::as_str) == Some(by)) {
         return wrong(format!("`{by}` has answered this task already"));
     }
+    Ok(())
+}
+
+fn check_form(asked: &Value, form: &Value) -> Result<(), Rejection> {
+    let wrong = |message: String| Err(Rejection::new("validation_failed", message));
     crate::step::check_payload("the form", "validation_failed", form)?;
     let Some(schema) = asked.get("form").filter(|it| it.as_map().is_some()) else { return Ok(()) };
     let errors = match Schema::compile(schema) {

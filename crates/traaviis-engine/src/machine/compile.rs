@@ -23,7 +23,8 @@ const GUARD: Scope = Scope::EVERYWHERE.union(Scope::EVENT).union(Scope::RESULT);
 
 pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagnostic>> {
     let places = Places::of(&definition);
-    let mut compiler = Compiler { found: Vec::new(), places, declared: Vec::new() };
+    let (found, declared) = (Vec::new(), Vec::new());
+    let mut compiler = Compiler { found, places, declared, needs_key: false };
     let events = compiler.events(&definition);
     compiler.declared = events.keys().cloned().collect();
     let validations = compiler.validations(&definition);
@@ -82,7 +83,6 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     }
     Ok(Machine {
         by_path: states.iter().enumerate().map(|(at, it)| (it.path.clone(), at)).collect(),
-        definition,
         states,
         events,
         validations,
@@ -95,6 +95,8 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         granted,
         migrations,
         subscriptions,
+        needs_key: compiler.needs_key || crate::privacy::needs_key(&definition),
+        definition,
     })
 }
 
@@ -103,9 +105,15 @@ pub(super) struct Compiler {
     found: Vec<Diagnostic>,
     places: Places,
     declared: Vec<Text>,
+    needs_key: bool,
 }
 
 impl Compiler {
+    /// The tenant's key is needed to redact what an effect tells or learns.
+    pub(super) fn redacts_with_key(&mut self) {
+        self.needs_key = true;
+    }
+
     pub(super) fn error(&mut self, code: &'static str, pointer: &str, message: String) {
         self.found.push(Diagnostic::error(code, pointer, message));
     }

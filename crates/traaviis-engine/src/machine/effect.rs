@@ -10,7 +10,7 @@ use traaviis_model::{
     call::{CALL_KINDS, GATE, is_between_instances},
     definition::{Backoff, Children, Definition, Effect, Jitter, OnUnknown, RetryPolicy},
     limits,
-    privacy::Redact,
+    privacy::{PiiMode, Redact},
     record::ParentClose,
 };
 
@@ -821,6 +821,10 @@ impl Build<'_> {
         let retry = effect.retry.as_ref().or(self.definition.defaults.retry.as_ref()).cloned();
         let timeout =
             effect.timeout.as_ref().or(self.definition.defaults.timeout.as_ref()).cloned();
+        let redact = effect.redact.unwrap_or_default();
+        if [redact.input, redact.output].into_iter().flatten().any(PiiMode::needs_key) {
+            self.compiler.redacts_with_key();
+        }
         EffectKind::Call(Box::new(CallParams {
             input,
             retry: retry.map(|policy| self.retry(&policy, scope, &format!("{pointer}/retry"))),
@@ -833,7 +837,7 @@ impl Build<'_> {
             }),
             spawn: None,
             priority: self.priority,
-            redact: effect.redact.unwrap_or_default(),
+            redact,
         }))
     }
 

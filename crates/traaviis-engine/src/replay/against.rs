@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use traaviis_model::{
     Body, Record, Seq, Snapshot, Text,
+    privacy::RedactionKey,
     record::{Operation, TimerKind},
 };
 
@@ -37,6 +38,7 @@ pub fn replay_against(
     versions: &[&Machine],
     new: &Machine,
     records: &[Record],
+    key: Option<&RedactionKey>,
 ) -> Result<Option<Divergence>, ReplayError> {
     let mut pair: Option<(Snapshot, Arc<Snapshot>)> = None;
     let mut rest = records;
@@ -44,7 +46,7 @@ pub fn replay_against(
         let count = rest.iter().take_while(|it| it.header.step == first.header.step).count();
         let (taken, later) = rest.split_at(count);
         rest = later;
-        let context = context_of(taken);
+        let context = context_of(taken, key);
         let seq = first.header.seq;
         let refused = |why: Rejection| {
             let recorded = first.body.kind().to_string();
@@ -237,7 +239,7 @@ states:
         run.advance(Span::secs(20)).unwrap();
         run.send("coin".into(), Value::Null).unwrap();
         run.send("push".into(), Value::Null).unwrap();
-        let found = replay_against(&[&old], &new, run.records()).unwrap();
+        let found = replay_against(&[&old], &new, run.records(), None).unwrap();
         expected.assert_eq(&found.map_or_else(|| "the same".into(), |it| it.to_string()));
     }
 

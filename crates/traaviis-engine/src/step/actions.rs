@@ -150,6 +150,7 @@ impl Run<'_> {
             }
             ActionKind::Emit { event, data, subject } => {
                 let data = self.render_or_null(data.as_ref())?;
+                let data = self.published(event, data)?;
                 let subject = match subject {
                     Some(subject) => Some(text_of(&self.render(subject)?)),
                     None => None,

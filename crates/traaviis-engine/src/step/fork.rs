@@ -87,9 +87,10 @@ pub fn plan_fork(records: &[Record], fork: Fork) -> Result<Branch, Rejection> {
         Results::Live => Vec::new(),
     };
     let Fork { reason, results, patch, paused, .. } = fork;
-    // The step of the fork knows the time.
+    // The step of the fork knows the time, and who asks.
     let (from, timers) = (records[0].header.instance_id, Vec::new());
-    let forked = Forked { from, shared: at, reason, results, told, timers, patch, paused };
+    let (shared, by) = (at, None);
+    let forked = Forked { from, shared, reason, results, told, timers, patch, paused, by };
     Ok(Branch { copied, base, forked: Box::new(forked) })
 }
 
@@ -174,12 +175,16 @@ impl Run<'_> {
         if self.snapshot.status.is_finished() {
             return Err(Rejection::new("invalid_state", "an ended instance cannot be forked"));
         }
+        forked.patch = self.redacted_patch(std::mem::take(&mut forked.patch))?;
         let Forked { from, patch, paused, reason, .. } = (*forked).clone();
         let was_paused = self.snapshot.status == traaviis_model::record::Status::Paused;
         if !patch.is_empty() {
             check_patch(&self.snapshot.data, &patch)?;
         }
         forked.timers = self.timers_left();
+        if !self.is_recorded {
+            forked.by = Some(self.actor_text());
+        }
         self.emit(Body::Forked(forked));
         if !patch.is_empty() {
             let reason = reason.clone().unwrap_or_else(|| "forked".into());

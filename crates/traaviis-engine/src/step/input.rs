@@ -4,6 +4,7 @@ use traaviis_model::{
     Body, EffectError, Header, InstanceId, Record, Seq, Snapshot, TenantCtx, Text, Value,
     definition::{ErrorsUnhandled, Unhandled},
     limits,
+    privacy::RedactionKey,
     record::{EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind},
     time::Timestamp,
 };
@@ -12,7 +13,7 @@ use crate::{
     effects::signal::Takers,
     expr::{Env, Var},
     machine::{Machine, StateId, is_reserved},
-    privacy::{redacts_events, taken},
+    privacy::{redacted_start, redacts_events, taken},
     step::{
         Birth, GuardWatch, Input, InternalEvent, Marks, Origin, Rejection, Resolution, Run, Step,
         StepContext,
@@ -59,7 +60,7 @@ impl Env for StartEnv<'_> {
     }
 }
 
-fn too_large(what: &str, limit: usize) -> Rejection {
+pub(crate) fn too_large(what: &str, limit: usize) -> Rejection {
     Rejection::new("payload_too_large", format!("{what} is larger than {limit} bytes"))
 }
 
@@ -83,13 +84,19 @@ pub(crate) fn check_payload(
     Ok(())
 }
 
-pub(super) fn checked_input(machine: &Machine, input: Value) -> Result<Value, Rejection> {
+pub(super) fn checked_input(
+    machine: &Machine,
+    input: Value,
+    key: Option<&RedactionKey>,
+) -> Result<Value, Rejection> {
     check_payload("the start input", "input_invalid", &input)?;
-    let Some(schema) = &machine.input_schema else { return Ok(input) };
+    let Some(schema) = &machine.input_schema else {
+        return redacted_start(machine, input, key);
+    };
     let input = schema.fill_defaults(input);
     let errors = schema.errors(&input);
     if errors.is_empty() {
-        return Ok(input);
+        return redacted_start(machine, input, key);
     }
     Err(Rejection::new(
         "input_invalid",
@@ -131,7 +138,11 @@ pub(super) fn start(
     context: &StepContext,
     watch: Option<&dyn GuardWatch>,
 ) -> Result<Step, Rejection> {
-    let input = checked_input(machine, input)?;
+    let is_taken = birth.is_taken || context.is_recorded && redacts_events(machine);
+    let input = match is_taken {
+        true => input,
+        false => checked_input(machine, input, context.key.as_ref())?,
+    };
     let correlation = match birth.correlation {
         Some(key) => Some(key),
         None => correlation_key(machine, &input)?,
@@ -310,6 +321,7 @@ impl<'m> Run<'m> {
                 if let Resolution::Happened(value) | Resolution::Skip(value) = &resolution {
                     check_payload("the value", "validation_failed", value)?;
                 }
+                let resolution = self.redacted_resolution(tree, &path, resolution)?;
                 self.resolve(tree, &path, resolution, reason)?;
             }
             Input::Operate(operation) => self.operate(operation)?,
@@ -358,7 +370,10 @@ impl<'m> Run<'m> {
             )
             .with(Value::map([("declared", Value::list(known.into_iter().map(Value::from)))])));
         };
-        let data = if is_taken { data } else { taken(machine, &name, declared, data)? };
+        let data = match is_taken {
+            true => data,
+            false => taken(machine, &name, declared, data, self.key.as_ref())?,
+        };
         let event = InternalEvent { name, data, id, external: true, origin: Origin::None };
         self.event = Some(event.clone());
         self.validate(&event)?;

@@ -155,6 +155,7 @@ impl Run<'_> {
         if patch.is_empty() {
             return Err(Rejection::new("validation_failed", "the patch changes nothing"));
         }
+        let patch = self.redacted_patch(patch)?;
         check_patch(&self.snapshot.data, &patch)?;
         self.emit(Body::DataEdited { patch, reason });
         Ok(())

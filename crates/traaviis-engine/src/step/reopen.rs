@@ -259,12 +259,13 @@ fn is_asked(kind: &str) -> bool {
 
 impl Run<'_> {
     /// Goes on from the state that a retry puts back.
-    pub(super) fn reopen(&mut self, retried: Box<Retried>) -> Result<(), Rejection> {
+    pub(super) fn reopen(&mut self, mut retried: Box<Retried>) -> Result<(), Rejection> {
         if self.snapshot.status != Status::Failed {
             let status = self.snapshot.status.as_str();
             let message = format!("the instance is {status}; only a failed one goes on");
             return Err(Rejection::new("invalid_state", message));
         }
+        self.redacted_retry(&mut retried)?;
         let (again, paused) = (retried.again.clone(), retried.paused);
         let reason = retried.reason.clone();
         self.emit(Body::Retried(retried));

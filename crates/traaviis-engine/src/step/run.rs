@@ -9,6 +9,7 @@ use traaviis_model::{
     Body, Header, InstanceId, Record, Seq, Snapshot, Text, Timestamp, Value,
     budget::BudgetScope,
     limits,
+    privacy::RedactionKey,
     record::{RECORD_VERSION, Status, TimerKind},
     time::Span,
 };
@@ -67,6 +68,8 @@ pub(crate) struct Run<'m> {
     pub start_slots: u32,
     /// The input is read off records.
     pub is_recorded: bool,
+    /// What digests and tokens of the tenant are made with.
+    pub key: Option<RedactionKey>,
     /// Effect nodes advanced; at the limit the rest waits for the next step.
     pub advances: usize,
     /// Bytes of values in the records so far; bounds what one commit carries.
@@ -143,6 +146,7 @@ impl<'m> Run<'m> {
             microsteps: 0,
             start_slots: context.start_slots,
             is_recorded: context.is_recorded,
+            key: context.key.clone(),
             advances: 0,
             bytes: 0,
             yielded: false,

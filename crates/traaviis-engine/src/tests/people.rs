@@ -272,6 +272,54 @@ fn one_person_decides_once_of_several() {
     );
 }
 
+#[test]
+fn whoever_forks_has_started_the_fork_and_the_first_starter_stays_away() {
+    check(
+        REVIEW,
+        r#"by mari
+           by jaan
+           fork
+           decide ask good {"score": 5}
+           by mari
+           decide ask good {"score": 5}
+           by kati
+           decide ask good {"score": 5}"#,
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > fork
+              fork from 6, 0 recorded
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:jaan` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              refused separation_of_duties: `user:mari` started the instance and may not answer task `ask`; somebody else must
+            > decide ask good {"score": 5}
+              decided ask
+              done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:kati","comment":"because","form":{"score":5},"outcome":"good"}
+              done.invoke.ask -> done
+              finished completed "good 5 user:kati"
+        "#]],
+    );
+}
+
+#[test]
+fn a_fork_from_before_it_was_kept_who_forks_is_replayed_as_it_is() {
+    let machine = machine(&with_head(REVIEW));
+    let mut world = World::started_by(person("mari"), &machine, Value::empty_map());
+    world.line("by jaan");
+    world.line("fork");
+    assert_eq!(world.snapshot.created_by.as_deref(), Some("user:jaan"));
+    let forked = world.records.iter_mut().find_map(|it| match &mut it.body {
+        Body::Forked(forked) => Some(forked),
+        _ => None,
+    });
+    assert_eq!(forked.unwrap().by.take().as_deref(), Some("user:jaan"));
+    let replayed = crate::replay(&machine, &world.records).unwrap().unwrap();
+    assert_eq!(replayed.created_by.as_deref(), Some("user:mari"));
+    assert_eq!(replayed.forked_from.unwrap().started_by, None);
+}
+
 /// In a history from before it was kept who starts an instance, nobody in particular has.
 #[test]
 fn a_history_without_its_starter_is_replayed_as_it_is() {

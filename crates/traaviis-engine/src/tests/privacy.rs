@@ -3,10 +3,10 @@
 use expect_test::expect;
 use traaviis_model::{Body, Record, Text, Value, definition::Plugin};
 
-use super::{World, check, context, machine, with_head};
+use super::{World, check, context, machine, replayed, with_head};
 use crate::{
     replay,
-    step::{Input, Step, step},
+    step::{Birth, Input, Step, StepContext, start_born, step},
 };
 
 const ASKED: &str = r#"
@@ -95,7 +95,7 @@ fn fed(body: &str, input: Input) -> (Vec<Record>, Step) {
     let world = World::new(&machine, Value::empty_map());
     let step = step(&machine, &world.snapshot, input, &context(world.now)).unwrap();
     let records = [world.records, step.records.clone()].concat();
-    replay(&machine, &records).unwrap_or_else(|why| panic!("{why}"));
+    replayed(&machine, &records).unwrap_or_else(|why| panic!("{why}"));
     (records, step)
 }
 
@@ -279,4 +279,212 @@ fn every_type_is_the_default_of_the_plugin() {
     };
     assert_eq!(types.len(), traaviis_model::privacy::PiiType::ALL.len());
     assert_eq!(*fields, Vec::<Text>::new());
+}
+
+#[test]
+fn digests_and_tokens_are_made_with_the_key_of_the_tenant() {
+    let send =
+        r#"send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}"#;
+    check(
+        &ASKED.replace("WITH", "mode: hash"),
+        send,
+        expect![[r#"
+        > start
+          - -> waiting
+        > send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}
+          asked -> raw
+          {"op":"add","path":"/got","value":{"mail":"[EMAIL#4f5b2ea286de6a69]","note":"mail [EMAIL#4f5b2ea286de6a69]","who":"[PERSON#9c16e0c271c1007f]"}}
+          finished completed {"mail":"[EMAIL#4f5b2ea286de6a69]","note":"mail [EMAIL#4f5b2ea286de6a69]","who":"[PERSON#9c16e0c271c1007f]"}
+    "#]],
+    );
+    check(
+        &ASKED.replace("WITH", "mode: tokenise"),
+        send,
+        expect![[r#"
+        > start
+          - -> waiting
+        > send asked {"mail": "ann@example.com", "note": "mail ann@example.com", "who": "xq"}
+          asked -> raw
+          {"op":"add","path":"/got","value":{"mail":"[EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","note":"mail [EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","who":"[PERSON:2f1443e017dd22f0babea761ba945399998f]"}}
+          finished completed {"mail":"[EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","note":"mail [EMAIL:ec873bf01930c2ae0641460e96d4b15dc19e7caf02de994c2f13b38f9e5da2]","who":"[PERSON:2f1443e017dd22f0babea761ba945399998f]"}
+    "#]],
+    );
+    check(
+        &CALL.replace("REDACT", "{in: tokenise, out: hash}"),
+        r#"ok work {"answer": "ask bob@example.com"}"#,
+        expect![[r#"
+            > start
+              - -> calling
+              start work#1
+            > ok work {"answer": "ask bob@example.com"}
+              done work = {"answer":"ask [EMAIL#b809ba3537ef60bb]"}
+              done.invoke.work -> ok
+              finished completed {"answer":"ask [EMAIL#b809ba3537ef60bb]"}
+        "#]],
+    );
+}
+
+#[test]
+fn a_history_with_tokens_in_calls_replays_with_the_key_alone() {
+    let machine = machine(&with_head(&CALL.replace("REDACT", "{in: tokenise}")));
+    assert!(machine.needs_key());
+    let world = World::new(&machine, Value::empty_map());
+    replayed(&machine, &world.records).unwrap();
+    assert!(replay(&machine, &world.records).is_err());
+    let masks = super::machine(&with_head(&CALL.replace("REDACT", "{in: mask, out: block}")));
+    assert!(!masks.needs_key());
+}
+
+const BORN: &str = r#"
+plugins: [{use: redaction, with: {fields: [/remark], MODE}}]
+input: {schema: {type: object, required: [mail], properties: {mail: {type: string, pattern: "@"}, n: {default: 1}}}}
+correlation: {key: input.mail}
+data: {initial: {mail: "${input.mail}"}}
+initial: a
+states:
+  a: {}
+"#;
+
+#[test]
+fn a_start_input_is_checked_then_redacted_and_then_read() {
+    let body = BORN.replace("MODE", "mode: hash");
+    let machine = machine(&with_head(&body));
+    let input = Value::map([("mail", "ann@example.com".into()), ("remark", "loud".into())]);
+    let world = World::new(&machine, input.clone());
+    replayed(&machine, &world.records).unwrap_or_else(|why| panic!("{why}"));
+    let taken = world.snapshot.input.clone();
+    expect![[r#"{"mail":"[EMAIL#4f5b2ea286de6a69]","n":1,"remark":"[CUSTOM#704f86c1e554a9ec]"}"#]]
+        .assert_eq(&taken.to_json());
+    // Who asks for the same thing later is told that it is there.
+    assert_eq!(world.snapshot.correlation.as_deref(), taken.get("mail").unwrap().as_str());
+    assert_eq!(world.snapshot.data.get("mail"), taken.get("mail"));
+    assert!(!lines(&world.records).contains("ann@"), "{}", lines(&world.records));
+
+    let ctx = traaviis_model::TenantCtx::for_test(9);
+    let id = world.snapshot.id;
+    // What does not fit is refused as it was given; what was taken fits no more, and is.
+    let refused =
+        |input| start_born(&machine, &ctx, id, input, Birth::default(), &context(world.now));
+    assert_eq!(refused(Value::map([("mail", "nobody".into())])).unwrap_err().code, "input_invalid");
+    assert_eq!(refused(taken.clone()).unwrap_err().code, "input_invalid");
+    let birth = Birth { is_taken: true, ..Birth::default() };
+    let again = start_born(&machine, &ctx, id, taken, birth, &context(world.now)).unwrap();
+    assert_eq!(again.snapshot.input, world.snapshot.input);
+
+    let blocks = super::machine(&with_head(&BORN.replace("MODE", "mode: block")));
+    let refused = start_born(&blocks, &ctx, id, input, Birth::default(), &context(world.now));
+    assert_eq!(refused.unwrap_err().code, "guardrail_blocked");
+}
+
+#[test]
+fn a_history_whose_start_input_was_kept_as_it_was_still_replays() {
+    let plain = BORN.replace("plugins: [{use: redaction, with: {fields: [/remark], MODE}}]", "");
+    let input = Value::map([("mail", Value::from("ann@example.com"))]);
+    let machine = machine(&with_head(&BORN.replace("MODE", "")));
+    let ctx = traaviis_model::TenantCtx::for_test(9);
+    // As releases began it that did not redact.
+    let birth = Birth { is_taken: true, ..Birth::default() };
+    let old = super::machine(&with_head(&plain));
+    let input = crate::checked_input(&old, input, None).unwrap();
+    let context = StepContext { key: None, ..context(traaviis_model::Timestamp(0)) };
+    let id = traaviis_model::InstanceId(uuid::Uuid::from_u128(7));
+    let begun = start_born(&machine, &ctx, id, input, birth, &context).unwrap();
+    assert!(lines(&begun.records).contains("ann@"));
+    replay(&machine, &begun.records).unwrap();
+}
+
+const BY_HAND: &str = r#"
+plugins: [{use: redaction, with: {MODE}}]
+initial: asking
+events:
+  told: {pii: {/who: PERSON}}
+states:
+  asking:
+    invoke:
+      - id: ask
+        effect: {type: human_task, title: Who?, assignees: ["user:kim"], form: {type: object, properties: {mail: {type: string, pattern: "@"}}}, outcomes: [yes, no]}
+        onDone: {target: telling, actions: [{assign: {form: "${result.form}", said: "${result.comment}"}}]}
+  telling:
+    entry: [{emit: {event: told, data: {mail: bob@example.com, who: xq, n: 1}}}]
+    invoke: [{id: out, effect: {type: emit, event: told, data: {mail: eve@example.com}}, onDone: end}]
+  end: {type: final}
+"#;
+
+#[test]
+fn what_people_write_and_what_is_published_is_redacted() {
+    let script = r#"edit [{"op": "add", "path": "/customer", "value": {"ann@example.com": 1, "name": "xq zz"}}, {"op": "add", "path": "/mail", "value": "ann@example.com"}]
+           by kim
+           decide ask yes {"mail": "kim@example.com"}"#;
+    check(
+        &BY_HAND.replace("MODE", ""),
+        script,
+        expect![[r#"
+        > start
+          - -> asking
+          task ask
+        > edit [{"op": "add", "path": "/customer", "value": {"ann@example.com": 1, "name": "xq zz"}}, {"op": "add", "path": "/mail", "value": "ann@example.com"}]
+          edited [{"op":"add","path":"/customer","value":{"[EMAIL]":1,"name":"[PERSON]"}},{"op":"add","path":"/mail","value":"[EMAIL]"}]
+        > decide ask yes {"mail": "kim@example.com"}
+          decided ask
+          done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:kim","comment":"because","form":{"mail":"[EMAIL]"},"outcome":"yes"}
+          done.invoke.ask -> telling
+          {"op":"add","path":"/form","value":{"mail":"[EMAIL]"}}
+          {"op":"add","path":"/said","value":"because"}
+          emit told {"mail":"[EMAIL]","n":1,"who":"[PERSON]"}
+          done out = null
+          emit told {"mail":"[EMAIL]"}
+          done.invoke.out -> end
+          finished completed null
+    "#]],
+    );
+    check(
+        &BY_HAND.replace("MODE", "mode: hash"),
+        script,
+        expect![[r#"
+        > start
+          - -> asking
+          task ask
+        > edit [{"op": "add", "path": "/customer", "value": {"ann@example.com": 1, "name": "xq zz"}}, {"op": "add", "path": "/mail", "value": "ann@example.com"}]
+          edited [{"op":"add","path":"/customer","value":{"[EMAIL#4f5b2ea286de6a69]":1,"name":"[PERSON#f423bda10e849577]"}},{"op":"add","path":"/mail","value":"[EMAIL#4f5b2ea286de6a69]"}]
+        > decide ask yes {"mail": "kim@example.com"}
+          decided ask
+          done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:kim","comment":"because","form":{"mail":"[EMAIL#004b76f0cc38129e]"},"outcome":"yes"}
+          done.invoke.ask -> telling
+          {"op":"add","path":"/form","value":{"mail":"[EMAIL#004b76f0cc38129e]"}}
+          {"op":"add","path":"/said","value":"because"}
+          emit told {"mail":"[EMAIL#b809ba3537ef60bb]","n":1,"who":"[PERSON#9c16e0c271c1007f]"}
+          done out = null
+          emit told {"mail":"[EMAIL#d6e873cddd61f92b]"}
+          done.invoke.out -> end
+          finished completed null
+    "#]],
+    );
+    check(
+        &BY_HAND.replace("MODE", "mode: block"),
+        script,
+        expect![[r#"
+        > start
+          - -> asking
+          task ask
+        > edit [{"op": "add", "path": "/customer", "value": {"ann@example.com": 1, "name": "xq zz"}}, {"op": "add", "path": "/mail", "value": "ann@example.com"}]
+          refused guardrail_blocked: the value is refused: personal data of type `PERSON`, `EMAIL` must not be here
+        > decide ask yes {"mail": "kim@example.com"}
+          refused guardrail_blocked: the form is refused: personal data of type `EMAIL` must not be here
+    "#]],
+    );
+}
+
+#[test]
+fn a_payload_that_redaction_makes_too_long_is_refused() {
+    let machine = machine(&with_head(&ASKED.replace("WITH", "mode: tokenise")));
+    let world = World::new(&machine, Value::empty_map());
+    let ages = traaviis_model::limits::PAYLOAD_BYTES_MAX / 20;
+    let asked = |count: usize| Input::Event {
+        event: "asked".into(),
+        data: Value::map([("age", Value::list((0..count).map(|_| Value::Int(44))))]),
+        id: None,
+    };
+    let refused = step(&machine, &world.snapshot, asked(ages), &context(world.now)).unwrap_err();
+    assert_eq!(refused.code, "payload_too_large", "{refused}");
+    assert!(step(&machine, &world.snapshot, asked(100), &context(world.now)).is_ok());
 }

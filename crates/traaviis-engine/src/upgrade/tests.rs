@@ -73,7 +73,7 @@ fn check(old: &str, new: &str, before: &[&str], after: &[&str], expected: Expect
                 state = taken.snapshot;
                 writeln!(out, "  {event} {}", state.state()).unwrap();
             }
-            let replayed = crate::replay_versions(&[&old, &new], &records).unwrap().unwrap();
+            let replayed = crate::replay_versions(&[&old, &new], &records, None).unwrap().unwrap();
             assert_eq!(replayed.canonical(), state.canonical(), "replay differs");
         }
     }
@@ -321,7 +321,7 @@ fn an_upgrade_is_taken_back_until_the_next_transition() {
         (it.configuration.clone(), it.version.clone(), it.definition_hash, it.timers.clone())
     };
     assert_eq!(same(&back.snapshot), same(&before));
-    let replayed = crate::replay_versions(&[&old, &new], &records).unwrap().unwrap();
+    let replayed = crate::replay_versions(&[&old, &new], &records, None).unwrap().unwrap();
     assert_eq!(replayed.canonical(), back.snapshot.canonical());
     assert!(roll_back(&old, &back.snapshot, &context(now)).is_err(), "only once");
 

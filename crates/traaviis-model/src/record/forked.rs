@@ -36,6 +36,9 @@ pub struct Forked {
     /// It begins paused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// Who forked, as `kind:id`; none in records from before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Text>,
 }
 
 /// Who answers the calls of a fork.

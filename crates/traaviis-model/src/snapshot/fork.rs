@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
 use crate::{
-    ids::{InstanceId, Seq},
+    ids::{InstanceId, Seq, Text},
     record::{Forked, Results, Told},
 };
 
@@ -20,15 +20,24 @@ pub struct Origin {
     /// What the original was told and the fork was not told yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<Told>,
+    /// Who started the first of those that it comes from; `created_by` is who forked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<Text>,
 }
 
 impl Snapshot {
     pub(super) fn fork(&mut self, forked: &Forked) -> Result<(), String> {
+        let starter = self.forked_from.take().and_then(|it| it.started_by);
+        let started_by = match &forked.by {
+            Some(by) => starter.or(self.created_by.replace(by.clone())),
+            None => starter,
+        };
         self.forked_from = Some(Box::new(Origin {
             id: forked.from,
             seq: forked.shared,
             results: forked.results,
             told: forked.told.clone(),
+            started_by,
         }));
         self.lineage = None;
         self.correlation = None;

@@ -1,28 +1,31 @@
 //! Redaction: what is found is replaced, and the shape of the value stays.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cell::OnceCell, collections::BTreeMap};
 
-use sha2::{Digest, Sha256};
 use traaviis_model::{
     Map, Text, Value,
-    privacy::{PiiMode, PiiType},
+    privacy::{PiiMode, PiiType, RedactionKey},
 };
 
-use super::{Span, number_spans, spans};
+use super::{Span, keyed::Keyed, number_spans, spans, tokens::is_replacement};
 
 /// Rounds after which a text must hold nothing more; a replacement can change what a word beside
 /// it says, and each round replaces something.
 const ROUNDS_MAX: usize = 4;
 
-/// What makes digests and tokens of one tenant differ from those of another.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(pub [u8; 32]);
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
+/// Types that are looked for in the keys of maps: what has a form or a check digit. Words are left
+/// alone there, since expressions name keys.
+const KEY_TYPES: &[PiiType] = &[
+    PiiType::Email,
+    PiiType::Phone,
+    PiiType::Ssn,
+    PiiType::CreditCard,
+    PiiType::Iban,
+    PiiType::Crypto,
+    PiiType::Ip,
+    PiiType::Mac,
+    PiiType::Secret,
+];
 
 /// A place that is redacted by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +46,7 @@ pub struct Policy {
     /// Places that are redacted beside them.
     pub targets: Vec<Target>,
     /// For digests and tokens; without one they are masks, which tell less.
-    pub key: Option<Key>,
+    pub key: Option<RedactionKey>,
 }
 
 impl Policy {
@@ -77,7 +80,12 @@ fn words(types: &[PiiType]) -> String {
 
 /// Redacts the texts of a value, and the numbers whose key or check digits make them personal.
 pub fn redact(value: &Value, policy: &Policy) -> Result<Redacted, Blocked> {
-    let mut work = Work { policy, counts: BTreeMap::new() };
+    redact_at(value, &[], policy)
+}
+
+/// As [`redact`], for a value that stands under these keys, which tell what it is.
+pub fn redact_at(value: &Value, keys: &[&str], policy: &Policy) -> Result<Redacted, Blocked> {
+    let mut work = Work::new(policy);
     let mut value = value.clone();
     // First, so that a named place gets the type that the document names.
     for target in &policy.targets {
@@ -90,23 +98,29 @@ pub fn redact(value: &Value, policy: &Policy) -> Result<Redacted, Blocked> {
         value = work.target(value, &path, target.kind);
     }
     if !policy.types.is_empty() {
-        value = work.value(&value, &mut Vec::new(), &policy.types);
+        value = work.value(&value, &mut keys.to_vec(), &policy.types);
     }
     work.done(value)
 }
 
 /// Redacts text that stands alone; of a policy that blocks it is masked.
 pub fn redact_text(text: &str, policy: &Policy) -> String {
-    let mut work = Work { policy, counts: BTreeMap::new() };
+    let mut work = Work::new(policy);
     work.text(text, &[], &policy.types).unwrap_or_else(|| text.to_string())
 }
 
 struct Work<'p> {
     policy: &'p Policy,
     counts: BTreeMap<PiiType, usize>,
+    /// Made when something is found: most values hold nothing.
+    keyed: OnceCell<Option<Keyed>>,
 }
 
-impl Work<'_> {
+impl<'p> Work<'p> {
+    fn new(policy: &'p Policy) -> Work<'p> {
+        Work { policy, counts: BTreeMap::new(), keyed: OnceCell::new() }
+    }
+
     fn done(self, value: Value) -> Result<Redacted, Blocked> {
         if self.policy.mode == PiiMode::Block && !self.counts.is_empty() {
             return Err(Blocked { types: self.counts.into_keys().collect() });
@@ -147,14 +161,16 @@ impl Work<'_> {
     /// Replaces every text and number of a value.
     fn whole(&mut self, value: Value, kind: PiiType) -> Value {
         match value {
-            Value::String(text) if text.is_empty() || is_redacted(&text) => Value::String(text),
+            Value::String(text) if text.is_empty() || is_replacement(&text) => Value::String(text),
             Value::String(text) => self.replacement(&text, kind).into(),
             Value::Int(_) | Value::Uint(_) | Value::Float(_) => {
                 self.replacement(&value.to_json(), kind).into()
             }
             Value::List(items) => Value::list(items.iter().map(|it| self.whole(it.clone(), kind))),
             Value::Map(map) => {
-                let items = map.iter().map(|(key, it)| (key.clone(), self.whole(it.clone(), kind)));
+                let keys = self.keys(&map, PiiType::ALL);
+                let items = keys.into_iter().zip(map.iter());
+                let items = items.map(|(key, (_, it))| (key, self.whole(it.clone(), kind)));
                 Value::Map(items.collect::<Map>().into())
             }
             other => other,
@@ -178,14 +194,59 @@ impl Work<'_> {
             Value::List(items) => Value::list(items.iter().map(|it| self.value(it, path, types))),
             Value::Map(map) => {
                 let mut redacted = Map::new();
-                for (key, item) in map.iter() {
+                let keys = self.keys(map, types);
+                for ((key, item), kept) in map.iter().zip(keys) {
                     path.push(key);
-                    redacted.insert(key.clone(), self.value(item, path, types));
+                    redacted.insert(kept, self.value(item, path, types));
                     path.pop();
                 }
                 Value::Map(redacted.into())
             }
             other => other.clone(),
+        }
+    }
+
+    /// Returns the keys of a map in its order, redacted; those that become the same are numbered.
+    fn keys(&mut self, map: &Map, types: &[PiiType]) -> Vec<Text> {
+        let types: Vec<PiiType> =
+            KEY_TYPES.iter().copied().filter(|it| types.contains(it)).collect();
+        let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
+        let mut keys = Vec::with_capacity(map.len());
+        for (key, _) in map.iter() {
+            let may_hold = |it: u8| it.is_ascii_digit() || matches!(it, b'@' | b':');
+            let found = key.bytes().any(may_hold).then(|| self.key(key, &types)).flatten();
+            keys.push(match found {
+                None => key.clone(),
+                Some(name) => loop {
+                    let number = numbers.entry(name.clone()).or_default();
+                    *number += 1;
+                    let numbered = match *number {
+                        1 => name.clone(),
+                        number => format!("{name}_{number}"),
+                    };
+                    if !map.contains_key(&numbered) {
+                        break numbered.into();
+                    }
+                },
+            });
+        }
+        keys
+    }
+
+    /// Redacts a key; none when it holds nothing. A key that is dropped would take its value along,
+    /// so it is masked.
+    fn key(&mut self, key: &str, types: &[PiiType]) -> Option<String> {
+        match self.policy.mode {
+            PiiMode::Drop => {
+                let policy = Policy { mode: PiiMode::Mask, ..self.policy.clone() };
+                let mut masks = Work::new(&policy);
+                let name = masks.text(key, &[], types);
+                masks.counts.into_iter().for_each(|(kind, count)| {
+                    *self.counts.entry(kind).or_default() += count;
+                });
+                name
+            }
+            _ => self.text(key, &[], types),
         }
     }
 
@@ -219,16 +280,18 @@ impl Work<'_> {
 
     fn replacement(&mut self, text: &str, kind: PiiType) -> String {
         *self.counts.entry(kind).or_default() += 1;
-        let word = kind.as_str();
-        match (self.policy.mode, &self.policy.key) {
-            (PiiMode::Drop, _) => String::new(),
-            (PiiMode::Partial, _) => partial(text, kind).unwrap_or_else(|| format!("[{word}]")),
-            (PiiMode::Hash, Some(key)) => format!("[{word}#{}]", digest(key, "hash", kind, text)),
-            (PiiMode::Tokenise, Some(key)) => {
-                format!("[{word}:{}]", digest(key, "token", kind, &plain(text)))
-            }
-            _ => format!("[{word}]"),
-        }
+        let keyed = || {
+            let made = self.keyed.get_or_init(|| self.policy.key.as_ref().map(Keyed::new));
+            made.as_ref()
+        };
+        let replaced = match self.policy.mode {
+            PiiMode::Drop => Some(String::new()),
+            PiiMode::Partial => partial(text, kind),
+            PiiMode::Hash => keyed().map(|it| it.digest(kind, text)),
+            PiiMode::Tokenise => keyed().and_then(|it| it.token(kind, text)),
+            PiiMode::Mask | PiiMode::Block => None,
+        };
+        replaced.unwrap_or_else(|| format!("[{}]", kind.as_str()))
     }
 }
 
@@ -250,36 +313,4 @@ fn partial(text: &str, kind: PiiType) -> Option<String> {
     let letters: Vec<char> = text.chars().filter(char::is_ascii_alphanumeric).collect();
     (is_number && letters.len() >= 8)
         .then(|| format!("****{}", letters[letters.len() - 4..].iter().collect::<String>()))
-}
-
-/// Says whether a whole text is a replacement.
-fn is_redacted(text: &str) -> bool {
-    let inner = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    let word = inner.map(|it| it.split(['#', ':']).next().unwrap_or_default());
-    text.starts_with("****")
-        || word.is_some_and(|it| PiiType::ALL.iter().any(|kind| kind.as_str() == it))
-}
-
-/// Returns a text without what writers of the same thing do differently.
-fn plain(text: &str) -> String {
-    text.chars().filter(|it| !" -()./".contains(*it)).flat_map(char::to_lowercase).collect()
-}
-
-/// Returns the first half of the HMAC-SHA-256 of a text.
-fn digest(key: &Key, purpose: &str, kind: PiiType, text: &str) -> String {
-    let block = |with: u8| {
-        let mut block = [with; 64];
-        block.iter_mut().zip(key.0).for_each(|(at, byte)| *at = with ^ byte);
-        block
-    };
-    let inner = Sha256::new()
-        .chain_update(block(0x36))
-        .chain_update(purpose)
-        .chain_update([0])
-        .chain_update(kind.as_str())
-        .chain_update([0])
-        .chain_update(text)
-        .finalize();
-    let outer = Sha256::new().chain_update(block(0x5c)).chain_update(inner).finalize();
-    outer[..8].iter().map(|it| format!("{it:02x}")).collect()
 }

@@ -18,7 +18,23 @@ fn pattern(text: &str) -> Regex {
 
 /// What this module has put in the place of personal data.
 static REDACTED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\[[A-Z_]{2,14}(?:[#:][0-9a-f]{16})?\]"));
+    LazyLock::new(|| pattern(r"\[[A-Z_]{2,14}(?:#[0-9a-f]{16}|:(?:[0-9a-f]{2}){17,})?\]"));
+
+/// Says whether a whole text is what this module writes.
+pub(super) fn is_replacement(text: &str) -> bool {
+    if let Some(last) = text.strip_prefix("****") {
+        return last.len() == 4 && last.bytes().all(|it| it.is_ascii_alphanumeric());
+    }
+    let whole = REDACTED.find(text).is_some_and(|it| it.len() == text.len());
+    let word = text.trim_start_matches('[').split(['#', ':', ']']).next().unwrap_or_default();
+    whole && PiiType::ALL.iter().any(|it| it.as_str() == word)
+}
+
+/// Returns the tokens in a text: where they begin and end.
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let found = REDACTED.find_iter(text).filter(|it| it.as_str().contains(':'));
+    found.map(|it| (it.start(), it.end()))
+}
 
 /// Ids, digests and times of the platform.
 static TECHNICAL: LazyLock<Regex> = LazyLock::new(|| {

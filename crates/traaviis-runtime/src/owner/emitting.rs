@@ -93,7 +93,7 @@ impl Owner {
         let mailbox = instance.mailbox.get_or_insert_default();
         if mailbox.len() >= MAILBOX_MAX {
             mailbox.miss(&emission);
-            return reply(Ok(Accepted { seq: instance.snapshot.seq, replayed: false }));
+            return reply(Ok(Accepted::with(&instance.snapshot)));
         }
         let ctx = tenant.ctx.because_of(emission.publisher, emission.seq);
         let ctx = ctx.belonging_to(emission.belongs_to());

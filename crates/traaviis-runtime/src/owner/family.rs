@@ -50,6 +50,7 @@ impl Owner {
             correlation: optional_text(&call.input, "correlation")?,
             marks: Some(marks(&machine, &call.input)?),
             created_by: instance.snapshot.created_by.clone(),
+            is_taken: false,
         };
         let input = match call.input.get("input") {
             None | Some(Value::Null) => Value::empty_map(),
@@ -87,7 +88,7 @@ impl Owner {
                 Err(error) => error,
             };
             let refused = match &error {
-                Error::Rejected(_) | Error::Unavailable { .. } => true,
+                Error::Rejected(_) | Error::Unavailable { .. } | Error::NoKey(_) => true,
                 Error::Log(error) => matches!(error, LogError::Refused(_) | LogError::Damaged(_)),
                 _ => false,
             };

@@ -7,17 +7,26 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use traaviis_engine::Input;
-use traaviis_model::{Emission, Seq, TenantCtx, Text};
+use traaviis_model::{Emission, Seq, Snapshot, TenantCtx, Text};
 
 use crate::{error::Error, owner::Reply};
 
 /// What an input was taken with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
     /// Last record of the step that took it.
     pub seq: Seq,
     /// The input was seen before: this is the first answer, nothing happened now.
     pub replayed: bool,
+    /// State after that step; of an input that was seen before, the state now.
+    pub snapshot: Arc<Snapshot>,
+}
+
+impl Accepted {
+    /// The input led to this state, which it may have found.
+    pub(crate) fn with(snapshot: &Arc<Snapshot>) -> Accepted {
+        Accepted { seq: snapshot.seq, replayed: false, snapshot: Arc::clone(snapshot) }
+    }
 }
 
 /// One input and whom to answer.

@@ -25,9 +25,14 @@ impl Owner {
         let Some(machine) = self.version(key.tenant, base.definition_hash) else {
             return reply(Err(super::definition_missing(&base)));
         };
+        let redaction = match self.redaction_key(key.tenant, &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return reply(Err(error)),
+        };
         let slots = self.tenants.get(&key.tenant).map_or(0, |it| it.slots.free());
         let context = StepContext {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            key: redaction,
             ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {

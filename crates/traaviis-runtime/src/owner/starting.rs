@@ -24,7 +24,7 @@ use super::{
 use crate::{
     correlation::Unique,
     error::Error,
-    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, STARTS_WAITING_MAX},
+    limits::{DEFINITION_OFFERS_MAX, FULL_RETRY, KEY_RETRY, STARTS_WAITING_MAX},
     owner::{Committed, in_order, to_append, to_document},
     summary::hash_value,
 };
@@ -79,6 +79,16 @@ impl Needs {
             Needs::Upgrade(it) => (it.reply)(Err(error)),
         }
     }
+}
+
+/// What was met where a definition should stand.
+enum Met {
+    /// The definition, durable.
+    Stored,
+    /// Nothing yet: another shard has offered it, and may fail.
+    OnItsWay,
+    /// Something else, or nothing for too long.
+    Refused(Error),
 }
 
 /// Definitions that some shard of the process knows to be durable.
@@ -207,8 +217,18 @@ impl Owner {
     }
 
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
+        let key = Key { tenant: start.ctx.tenant(), id: start.id };
+        let redaction = match self.redaction_key(key.tenant, &start.machine) {
+            Ok(redaction) => redaction,
+            // A child waits for it like any work of its parent.
+            Err(_) if start.birth.lineage.is_some() => {
+                self.full.insert((now.plus(KEY_RETRY), key));
+                self.unborn.insert(key, start);
+                return;
+            }
+            Err(error) => return (start.reply)(Err(error)),
+        };
         let Start { ctx, machine, id, input, birth, reply } = start;
-        let key = Key { tenant: ctx.tenant(), id };
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));
@@ -220,6 +240,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             causation: ctx.cause().cloned(),
             correlation: ctx.correlation().cloned(),
+            key: redaction,
             ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
@@ -283,7 +304,11 @@ impl Owner {
             return reply(Ok(StartOutcome { existing: true, found }));
         }
         // Starting once more, for nobody, fills in the same defaults.
-        let context = StepContext::new(now, ctx.actor().clone());
+        let redaction = match self.redaction_key(ctx.tenant(), &machine) {
+            Ok(redaction) => redaction,
+            Err(error) => return reply(Err(error)),
+        };
+        let context = StepContext { key: redaction, ..StepContext::new(now, ctx.actor().clone()) };
         let same = machine.definition().name == workflow
             && traaviis_engine::start(&machine, &ctx, id, input, &context)
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
@@ -348,7 +373,7 @@ impl Owner {
         let Snapshot { id, input, lineage, correlation, tags, labels, created_by, .. } =
             Arc::unwrap_or_clone(snapshot);
         let marks = Some(Marks { tags, labels });
-        let birth = Birth { lineage, correlation, marks, created_by };
+        let birth = Birth { lineage, correlation, marks, created_by, is_taken: true };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }
@@ -394,6 +419,43 @@ impl Owner {
         self.append(&ctx, append, Commitment::Definition(tenant, hash), outbox);
     }
 
+    /// Says what stands in the stream of a definition, where something does.
+    fn definition_met(&mut self, name: (TenantId, DefinitionHash)) -> Met {
+        if self.settings.definitions.has(&name) {
+            return Met::Stored;
+        }
+        let (tenant, hash) = name;
+        match self.first_in_stream(tenant, hash) {
+            Some(Body::DocumentPut { document, id, .. })
+                if &*document == "definition" && *id == *hash.to_string() =>
+            {
+                return Met::Stored;
+            }
+            Some(_) => {
+                let message = format!(
+                    "instance `{}` has the id that definition `{hash}` needs in the log; change \
+                     anything in the workflow, such as its description, and it needs another",
+                    definition_stream(&hash)
+                );
+                return Met::Refused(Error::rejected("already_exists", message, Value::Null));
+            }
+            None => {}
+        }
+        let met = self.definitions.met.entry(name).or_default();
+        *met += 1;
+        match *met < DEFINITION_OFFERS_MAX {
+            true => Met::OnItsWay,
+            false => Met::Refused(Error::Busy),
+        }
+    }
+
+    fn refuse_definition(&mut self, name: (TenantId, DefinitionHash), error: &Error) {
+        self.definitions.met.remove(&name);
+        for needs in self.definitions.waiting.remove(&name).unwrap_or_default() {
+            needs.refuse(error.clone());
+        }
+    }
+
     pub(super) fn definition_committed(
         &mut self,
         tenant: TenantId,
@@ -405,15 +467,12 @@ impl Owner {
         let name = (tenant, hash);
         let commit = match commit {
             // Another shard offered the same document. Its append may still fail, in the very group
-            // that refused ours, so it counts only once that shard was told.
-            Err(LogError::SeqMismatch { last: 1.., .. }) => {
-                let met = self.definitions.met.entry(name).or_default();
-                *met += 1;
-                if !self.settings.definitions.has(&name) && *met < DEFINITION_OFFERS_MAX {
-                    return self.store_definition(name, now, outbox);
-                }
-                Ok(0)
-            }
+            // that refused ours, so it counts only once that shard was told, or the log holds it.
+            Err(LogError::SeqMismatch { last: 1.., .. }) => match self.definition_met(name) {
+                Met::Stored => Ok(0),
+                Met::OnItsWay => return self.store_definition(name, now, outbox),
+                Met::Refused(error) => return self.refuse_definition(name, &error),
+            },
             other => other,
         };
         self.definitions.met.remove(&name);

@@ -6,11 +6,11 @@
 
 use std::{mem, sync::Arc};
 
-use traaviis_engine::{Input, StepContext};
+use traaviis_engine::StepContext;
 use traaviis_model::Timestamp;
 use traaviis_ports::LogError;
 
-use super::{Commitment, Hold, Job, Origin, Outbox, Owner, Pending, in_order};
+use super::{Commitment, Hold, Job, Lack, Origin, Outbox, Owner, Pending, in_order};
 use crate::{error::Error, limits::FULL_RETRY, recovery::Fault};
 
 impl Owner {
@@ -18,8 +18,6 @@ impl Owner {
     pub(super) fn put_back(&mut self, pending: Pending, now: Timestamp) {
         let Pending { key, requests, origin, again, .. } = pending;
         self.release(key.tenant, &requests);
-        // A timer stands in the snapshot and comes again by itself.
-        let again = again.filter(|it| !matches!(it, Input::Timer { .. }));
         let again = match again {
             Some(input) => Some(Job { input, origin, if_seq: None }),
             None => {
@@ -27,31 +25,14 @@ impl Owner {
                 None
             }
         };
+        self.wait_again(key, again, &Error::Log(LogError::Full));
         let Some(instance) = self.instances.get_mut(&key) else { return };
-        let mut callers = Vec::new();
-        if let Some(mailbox) = &mut instance.mailbox {
-            callers = mailbox.take_callers();
-        }
-        if let Some(job) = again {
-            if matches!(job.input, Input::Starting { .. })
-                && let Some(it) = self.tenants.get_mut(&key.tenant)
-            {
-                it.slots.promise();
-            }
-            instance.mailbox.get_or_insert_default().push_front(job);
-        }
-        instance.mailbox = instance.mailbox.take().filter(|it| it.len() > 0);
         if instance.mailbox.is_none() && instance.due_timer(now, None).is_none() {
             // Nothing of ours waits, so the next caller may find out about the disk.
             instance.hold = Hold::Idle;
             self.ready.push_back(key);
         } else {
-            let until = now.plus(FULL_RETRY);
-            instance.hold = Hold::Full(until);
-            self.full.insert((until, key));
-        }
-        for job in callers {
-            job.answer(Err(Error::Log(LogError::Full)));
+            self.hold_until(key, now.plus(FULL_RETRY), Lack::Space);
         }
     }
 
@@ -78,7 +59,8 @@ impl Owner {
         let again = again.filter(|_| !is_told);
         let (Some(input), Some(machine)) = (again, instance.machine.clone()) else { return };
         let snapshot = Arc::clone(&instance.snapshot);
-        let context = StepContext::new(now, self.engine.clone());
+        let redaction = self.tenants.get(&key.tenant).and_then(|it| it.redaction.clone());
+        let context = StepContext { key: redaction, ..StepContext::new(now, self.engine.clone()) };
         if let Ok(step) = traaviis_engine::hold(&machine, &snapshot, &input, why, &context) {
             self.offer(key, step, Origin::Runtime, None, outbox);
         }

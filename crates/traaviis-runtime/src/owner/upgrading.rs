@@ -80,10 +80,16 @@ impl Owner {
 
     /// Returns the machine of a definition that only another shard has met.
     fn version_in_log(&self, tenant: TenantId, hash: DefinitionHash) -> Option<Arc<Machine>> {
+        match self.first_in_stream(tenant, hash)? {
+            Body::DocumentPut { body, .. } => recovery::compile(&body),
+            _ => None,
+        }
+    }
+
+    /// Returns what the first record in the stream of a definition says.
+    pub(super) fn first_in_stream(&self, tenant: TenantId, hash: DefinitionHash) -> Option<Body> {
         let (log, ctx) = (self.settings.past.as_ref()?.log(), &self.tenants.get(&tenant)?.ctx);
         let lines = log.read(ctx, definition_stream(&hash), 1, 1).ok()?;
-        let record = Record::read_line(lines.first()?).ok()?;
-        let Body::DocumentPut { body, .. } = record.body else { return None };
-        recovery::compile(&body)
+        Record::read_line(lines.first()?).ok().map(|it| it.body)
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::channel,
     },
     time::Duration,
@@ -13,13 +13,15 @@ use traaviis_engine::{Fork, Resolution, Retry};
 use traaviis_model::{
     Body, DeliveryClass, Record, Span, TenantCtx, Timestamp, Value,
     limits::FORK_BYTES_MAX,
+    privacy::RedactionKey,
     record::{Results, Status},
 };
-use traaviis_ports::{Line, LogError, LogStore};
+use traaviis_ports::{Line, LogError, LogStore, RedactionKeys, SecretError};
 use traaviis_runtime::{
     Command, Error, Filter, Handle, Options, Ports, RecoveryReport, Runtime, Started,
     clock::{CLOCK_JUMP, OnClockJump},
-    limits::{IN_FLIGHT_MAX, TURN},
+    limits::{IN_FLIGHT_MAX, KEY_RETRY, TURN},
+    owner::definition_stream,
 };
 use traaviis_testkit::{
     clock::{SimClock, SimIds},
@@ -27,7 +29,7 @@ use traaviis_testkit::{
     memory_log::MemoryLog,
 };
 
-use crate::support::{COUNTER, KEYED, PAYMENT, ctx, event_with_id, id, machine};
+use crate::support::{COUNTER, KEYED, Known, PAYMENT, ctx, event_with_id, id, machine};
 
 /// Longest wait of a test; reached only by a defect.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -503,4 +505,148 @@ fn a_fork_is_an_instance_like_any_other_and_begins_with_a_limited_history() {
     }
     let refused = handle.fork(&ctx(), counter, fork).unwrap_err();
     assert_eq!(refused.code(), "payload_too_large");
+}
+
+#[test]
+fn a_definition_whose_place_in_the_log_is_taken_is_refused() {
+    let bench = Bench::new(Reaction::Hang);
+    let (handle, _) = bench.start();
+    let (counter, keyed) = (machine(COUNTER), machine(KEYED));
+    // Ids can be chosen; this one is where the other definition would stand.
+    let taken = definition_stream(&keyed.definition().hash);
+    handle.start_instance(&ctx(), &counter, Some(taken), Value::empty_map()).unwrap();
+    let input = || Value::map([("ref", Value::from("r1"))]);
+    let refused = handle.start_instance(&ctx(), &keyed, None, input()).unwrap_err();
+    assert_eq!(refused.code(), "already_exists", "{refused}");
+    let upgrade = handle.upgrade(&ctx(), taken, &keyed).unwrap_err();
+    assert_eq!(upgrade.code(), "already_exists", "{upgrade}");
+    assert!(handle.list(&ctx(), &Filter::default()).unwrap().len() == 1);
+    // Nothing else is held up, and another tenant has its own place.
+    handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap();
+    handle.start_instance(&TenantCtx::for_test(2), &keyed, None, input()).unwrap();
+}
+
+#[test]
+fn an_answer_shows_the_state_of_its_own_step() {
+    let bench = Bench::new(Reaction::Ok(Value::Int(7)));
+    let (handle, _) = bench.start();
+    let id = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map()).unwrap().id;
+    for n in 1..60 {
+        // A second change may be taken before the first is told.
+        handle.command_then(&ctx(), id, bump(), Box::new(|_| ()));
+        let accepted = handle.command(&ctx(), id, bump()).unwrap();
+        handle.command_then(&ctx(), id, bump(), Box::new(|_| ()));
+        assert_eq!(accepted.snapshot.seq, accepted.seq);
+        assert_eq!(number(&accepted.snapshot), Some(3 * n - 1));
+    }
+}
+
+fn bump() -> Command {
+    Command::Event { event: "bump".into(), data: Value::Null, id: None }
+}
+
+const SEALED: &str = r#"
+traaviis: "1"
+name: Sealed
+version: 1.0.0
+initial: paying
+plugins: [{use: redaction, with: {mode: hash}}]
+events: {said: {}}
+data: {initial: {said: null}}
+states:
+  paying:
+    on: {said: {actions: [{assign: {said: "${event.data}"}}]}}
+    invoke: [{id: pay, effect: {type: call, function: pay, redact: {out: tokenise}}, onDone: paid}]
+  paid: {type: final, output: "${result}"}
+"#;
+
+/// Has a key when it is told to.
+#[derive(Default)]
+struct Purse(AtomicBool, AtomicUsize);
+
+impl RedactionKeys for Purse {
+    fn redaction_key(&self, _: &TenantCtx) -> Result<RedactionKey, SecretError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        match self.0.load(Ordering::SeqCst) {
+            true => Ok(RedactionKey::of_previews()),
+            false => Err(SecretError::Unreachable("the root key is away".into())),
+        }
+    }
+}
+
+#[test]
+fn without_the_key_nothing_is_taken_and_what_has_begun_waits() {
+    let bench = Bench::new(Reaction::Hang);
+    bench.connector.set_class(DeliveryClass::OtherWrite);
+    let purse = Arc::new(Purse::default());
+    let start = || bench.start_with(Options { keys: purse.clone(), ..Options::default() }).0;
+    let (sealed, counter) = (machine(SEALED), machine(COUNTER));
+    let handle = start();
+    let begin = |handle: &Handle| handle.start_instance(&ctx(), &sealed, None, Value::empty_map());
+    let refused = begin(&handle).unwrap_err();
+    assert_eq!((refused.code(), refused.is_retryable()), ("redaction_key_missing", true));
+    // Who needs no key does not miss it.
+    handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap();
+    purse.0.store(true, Ordering::SeqCst);
+    let id = begin(&handle).unwrap().id;
+    let asked = purse.1.load(Ordering::SeqCst);
+    let said = Value::from("ann@example.com");
+    let told = handle.send(&ctx(), id, "said", said.clone(), None).unwrap();
+    assert!(told.snapshot.data.to_json().contains("[EMAIL#"), "{}", told.snapshot.data);
+    assert_eq!(purse.1.load(Ordering::SeqCst), asked, "it is remembered");
+    handle.shutdown(Duration::ZERO).unwrap();
+
+    // The attempt has no outcome, which the next process would record.
+    purse.0.store(false, Ordering::SeqCst);
+    let handle = start();
+    let waits = handle.get(&ctx(), id).unwrap().unwrap();
+    let refused = handle.send(&ctx(), id, "said", said.clone(), None).unwrap_err();
+    assert_eq!(refused.code(), "redaction_key_missing");
+    assert_eq!(handle.get(&ctx(), id).unwrap().unwrap().seq, waits.seq);
+    assert!(waits.incidents.is_empty());
+    purse.0.store(true, Ordering::SeqCst);
+    bench.pass(&handle, KEY_RETRY);
+    let asks = handle.wait_for(&ctx(), id, |it| !it.incidents.is_empty(), PATIENCE);
+    let incident = &asks.unwrap().unwrap().incidents[0];
+    let (tree, path, happened) = (incident.tree, incident.path.clone(), Resolution::Happened(said));
+    let ended = handle.resolve(&ctx(), id, tree, path, happened, None).unwrap().snapshot;
+    assert!(ended.output.to_json().starts_with("\"[EMAIL:"), "{}", ended.output);
+    let mut lines = Vec::new();
+    handle.history(&ctx(), id).unwrap().iter().for_each(|it| it.write_line(&mut lines));
+    assert!(!String::from_utf8_lossy(&lines).contains("ann@"));
+}
+
+const PARENT: &str = r#"
+traaviis: "1"
+name: Parent
+version: 1.0.0
+initial: working
+states:
+  working:
+    invoke: [{id: raise, effect: {type: spawn_fsm, workflow: Sealed}, onDone: done}]
+  done: {type: final}
+"#;
+
+#[test]
+fn a_child_without_its_key_is_born_once_there_is_one() {
+    let bench = Bench::new(Reaction::Hang);
+    let purse = Arc::new(Purse::default());
+    let library = Arc::new(Known(vec![machine(SEALED)]));
+    let keys = purse.clone();
+    let (handle, _) = bench.start_with(Options { keys, library, ..Options::default() });
+    let parent =
+        handle.start_instance(&ctx(), &machine(PARENT), None, Value::empty_map()).unwrap().id;
+    let asked = || purse.1.load(Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    while asked() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nobody asked for the key");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let waits = handle.get(&ctx(), parent).unwrap().unwrap();
+    assert_eq!(waits.state(), "working");
+    purse.0.store(true, Ordering::SeqCst);
+    bench.pass(&handle, KEY_RETRY);
+    let done = handle.wait_for(&ctx(), parent, |it| it.status.is_finished(), PATIENCE).unwrap();
+    assert_eq!(done.unwrap().status, Status::Completed);
+    assert_eq!(handle.list(&ctx(), &Filter::default()).unwrap().len(), 2);
 }

@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::json;
 use traaviis_engine::{Divergence, Machine, ReplayError};
-use traaviis_model::{DefinitionHash, InstanceId, Record, Seq, Snapshot, Value};
+use traaviis_model::{
+    DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, privacy::RedactionKey,
+};
 
 use crate::{
     control::protocol::Ask,
@@ -18,6 +20,7 @@ use crate::{
     histories::{compile_document, document_of, is_document, read_record},
     operations::{self, DataArgs},
     output::Output,
+    secrets::{self, TenantKeys},
     terminal::clip,
 };
 
@@ -43,7 +46,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let histories = match Path::new(&args.source).is_file() {
-        true => from_file(Path::new(&args.source), args.workflow.as_deref())?,
+        true => from_file(Path::new(&args.source), args.workflow.as_deref(), args.data.dir())?,
         false => vec![from_data(&args.source, &args.data)?],
     };
     if histories.is_empty() {
@@ -73,6 +76,8 @@ pub struct History {
     lines: Vec<Vec<u8>>,
     /// Every version that decided a step.
     versions: Vec<Machine>,
+    /// What redacts where it was made.
+    keys: TenantKeys,
 }
 
 /// Replays one history; says whether it is the same.
@@ -89,8 +94,9 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
         records.into_iter().filter(|it| it.header.step <= shown.step).collect();
     let steps = compared.last().map_or(0, |it| it.header.step);
     let versions: Vec<&Machine> = history.versions.iter().collect();
-    let outcome = rewritten(&compared, &history.lines)
-        .map_or_else(|| traaviis_engine::replay_versions(&versions, &compared).map(drop), Err);
+    let key = history.key(&versions)?;
+    let replay = || traaviis_engine::replay_versions(&versions, &compared, key.as_ref()).map(drop);
+    let outcome = rewritten(&compared, &history.lines).map_or_else(replay, Err);
     let divergence = outcome.err();
     if output.is_json() {
         output.json(&json!({
@@ -140,6 +146,11 @@ fn replay_other(history: &History, new: &Machine, output: &Output) -> Result<boo
 }
 
 impl History {
+    /// Returns the key that some of these machines need to redact what calls send.
+    fn key(&self, machines: &[&Machine]) -> Result<Option<RedactionKey>, Failure> {
+        self.keys.needed(&TenantCtx::local_operator(), machines)
+    }
+
     fn records(&self) -> Result<Vec<Record>, Failure> {
         self.lines.iter().map(|it| read_record(it)).collect()
     }
@@ -147,7 +158,9 @@ impl History {
     /// Says where another version does something else with the same inputs.
     pub fn against(&self, new: &Machine) -> Result<Option<Divergence>, Failure> {
         let versions: Vec<&Machine> = self.versions.iter().collect();
-        traaviis_engine::replay_against(&versions, new, &self.records()?)
+        let records = self.records()?;
+        let key = self.key(&[new])?;
+        traaviis_engine::replay_against(&versions, new, &records, key.as_ref())
             .map_err(|it| Failure::finding("history_broken", it.to_string()))
     }
 }
@@ -169,18 +182,18 @@ fn rewritten(records: &[Record], lines: &[Vec<u8>]) -> Option<ReplayError> {
 }
 
 fn from_data(id: &str, data: &DataArgs) -> Result<History, Failure> {
-    history_of(&mut operations::Asker::open(data)?, id)
+    history_of(&mut operations::Asker::open(data)?, data.dir(), id)
 }
 
 /// Reads the history of an instance and every version that decided it.
-pub fn history_of(asker: &mut operations::Asker, id: &str) -> Result<History, Failure> {
+pub fn history_of(asker: &mut operations::Asker, dir: &Path, id: &str) -> Result<History, Failure> {
     let lines: Vec<Vec<u8>> = asker.history(id)?.into_iter().map(String::into_bytes).collect();
     let mut versions = Vec::new();
     for hash in deciders(&lines)? {
         let answer = asker.ask(Ask::Definition { hash })?;
         versions.push(compile_document(&Value::from(&answer["definition"]))?);
     }
-    Ok(History { lines, versions })
+    Ok(History { lines, versions, keys: secrets::redaction(dir) })
 }
 
 /// Returns the versions that decided the steps of a history, in order.
@@ -196,7 +209,7 @@ fn deciders(lines: &[Vec<u8>]) -> Result<Vec<DefinitionHash>, Failure> {
 }
 
 /// Reads histories from a file of record lines, as `traaviis log cat` prints them.
-fn from_file(file: &Path, workflow: Option<&Path>) -> Result<Vec<History>, Failure> {
+fn from_file(file: &Path, workflow: Option<&Path>, dir: &Path) -> Result<Vec<History>, Failure> {
     let unreadable = |error: std::io::Error| {
         let message = format!("cannot read `{}`: {error}", file.display());
         Failure::finding("file_unreadable", message)
@@ -228,7 +241,7 @@ fn from_file(file: &Path, workflow: Option<&Path>) -> Result<Vec<History>, Failu
                 None => machine_of(workflow, hash)?,
             });
         }
-        histories.push(History { lines, versions });
+        histories.push(History { lines, versions, keys: secrets::redaction(dir) });
     }
     Ok(histories)
 }

@@ -14,7 +14,8 @@ use crate::{
 /// key; calls that ran beside it follow their policy for unknown outcomes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Instance: its id or a unique beginning or end of it.
+    /// Instance: its id or a unique beginning or end of it. Or one incident, as
+    /// `traaviis incidents` names it: `INSTANCE:NUMBER`.
     id: String,
     /// Why; kept in the history.
     #[arg(long)]

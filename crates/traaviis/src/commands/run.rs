@@ -141,7 +141,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
     let connector = args.connectors.connector(args.file.parent(), secrets::sources(dir))?;
     let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
-    let data = Arc::new(Data::open(dir, connector, Some(&args.file), tree)?);
+    let open = if args.data.is_some() { Data::open } else { Data::open_passing };
+    let data = Arc::new(open(dir, connector, Some(&args.file), tree)?);
     if args.data.is_some() {
         args.connectors.remember(dir, &args.file, tree)?;
     }

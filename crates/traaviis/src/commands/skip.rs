@@ -12,7 +12,8 @@ use crate::{
 /// with a value for it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Instance: its id or a unique beginning or end of it.
+    /// Instance: its id or a unique beginning or end of it. Or the incident, as
+    /// `traaviis incidents` names it, where several are about the same effect: `INSTANCE:NUMBER`.
     id: String,
     /// Effect, as the incident or the error names it.
     path: String,

@@ -74,7 +74,8 @@ fn all(args: &Args, id: Option<&str>, file: &Path, output: &Output) -> anyhow::R
         let mut found = find(&machine, id, &mut |ask| asker.ask(ask))?;
         for it in found.iter_mut().filter(|it| matches!(it.class, Class::Safe(_))) {
             let id = it.snapshot.id.to_string();
-            it.divergence = replay::history_of(&mut asker, &id)?.against(&machine)?;
+            it.divergence =
+                replay::history_of(&mut asker, args.data.dir(), &id)?.against(&machine)?;
         }
         found
     } else {

@@ -3,31 +3,37 @@
 use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{Snapshot, Text, Value, record::Status};
 
-use super::{known_one, tree_of};
+use super::{incident_of, known_one, split_incident};
 use crate::{data::Data, exit::Failure, histories::Histories};
 
-/// Answers every open incident with another try, or lets an instance that has failed go on.
+/// Answers an open incident, or every one, with another try; or lets an instance that has failed go
+/// on.
 pub fn retry(
     histories: &Histories,
     data: Option<&Data>,
     id: &str,
     retry: Retry,
 ) -> Result<Snapshot, Failure> {
+    let (id, number) = split_incident(id);
     let (data, mut snapshot) = known_one(histories, data, id)?;
-    if snapshot.status == Status::Failed {
+    if snapshot.status == Status::Failed && number.is_none() {
         return data.retry(snapshot.id, retry);
     }
     let refuse = |why: &str| {
         let message = format!("instance `{}` {why}", snapshot.id);
         Err(Failure::finding("invalid_state", message))
     };
-    if snapshot.incidents.is_empty() {
+    if snapshot.incidents.is_empty() && number.is_none() {
         return refuse("has not failed, and has no incident to try again");
     }
     if retry.as_new || retry.paused {
         return refuse("has not failed; `--as-new` and `--paused` are for one that has");
     }
-    for incident in snapshot.incidents.clone() {
+    let meant = match number {
+        Some(_) => vec![incident_of(&snapshot, number, None)?.clone()],
+        None => snapshot.incidents.clone(),
+    };
+    for incident in meant {
         let (tree, reason) = (incident.tree, retry.reason.clone());
         snapshot = data.resolve(snapshot.id, tree, &incident.path, Resolution::Retry, reason)?;
     }
@@ -42,11 +48,12 @@ pub fn skip(
     (path, value): (Text, Value),
     reason: Text,
 ) -> Result<Snapshot, Failure> {
+    let (id, number) = split_incident(id);
     let (data, snapshot) = known_one(histories, data, id)?;
-    if snapshot.status == Status::Failed {
+    if snapshot.status == Status::Failed && number.is_none() {
         let (reason, skip) = (Some(reason), Some((path, value)));
         return data.retry(snapshot.id, Retry { reason, skip, ..Retry::default() });
     }
-    let tree = tree_of(&snapshot, &path)?;
+    let tree = incident_of(&snapshot, number, Some(&path))?.tree;
     data.resolve(snapshot.id, tree, &path, Resolution::Skip(value), Some(reason))
 }

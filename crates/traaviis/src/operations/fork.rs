@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Branch, Fork, Input, Request, StepContext, plan_fork, step};
-use traaviis_model::{Actor, InstanceId, Snapshot, limits::RUNNING_EFFECTS_MAX};
+use traaviis_model::{Actor, InstanceId, Snapshot, TenantCtx, limits::RUNNING_EFFECTS_MAX};
 
 use super::{known_one, snapshot_of};
 use crate::{
@@ -44,6 +44,7 @@ fn plan(histories: &Histories, of: InstanceId, ask: ForkAsk) -> Result<Json, Fai
     let machine = compile_document(&histories.definition(base.definition_hash)?)?;
     let context = StepContext {
         start_slots: u32::try_from(RUNNING_EFFECTS_MAX).unwrap_or(u32::MAX),
+        key: histories.keys.needed(&TenantCtx::local_operator(), &[&machine])?,
         ..StepContext::new(clock::now(), Actor::local())
     };
     let told = forked.told.len();

@@ -63,9 +63,9 @@ fn a_timer_that_cannot_be_taken_is_answered_by_an_operator() {
     world.check(
         "resolve 0 t9 --retry --data d",
         expect![[r#"
-        exit 1
-        error: instance `ID` has no incident about `t9`; there are about: `t3` (invalid_state)
-    "#]],
+            exit 1
+            error: instance `ID` has no incident about `t9`; there are about: `t3` (ID:4) (invalid_state)
+        "#]],
     );
     world.check(
         "send 0 mend --data d",

@@ -196,9 +196,9 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     world.check(
         "incidents assign 0:5 mari --data d",
         expect![[r#"
-        exit 1
-        error: instance `ID` has no incident `5`; there are about: `t3` (invalid_state)
-    "#]],
+            exit 1
+            error: instance `ID` has no incident `5`; there are about: `t3` (ID:4) (invalid_state)
+        "#]],
     );
     world.check(
         "incidents --assignee kati --data d",
@@ -248,4 +248,65 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
             error: instance `ID` has not failed, and has no incident to try again (invalid_state)
         "#]],
     );
+}
+
+const PAIR: &str = r#"
+traaviis: "1"
+name: Pair
+version: 1.0.0
+initial: both
+data:
+  schema: {type: object, properties: {n: {type: integer}, m: {type: integer}}}
+  initial: {n: 0, m: 0, next: "text"}
+states:
+  both:
+    type: parallel
+    onDone: end
+    states:
+      left:
+        initial: a
+        states:
+          a:
+            invoke: [{id: l, effect: {type: delay, duration: 10ms}, onDone: {target: b, actions: [{assign: {n: "${data.next}"}}]}}]
+          b: {type: final}
+      right:
+        initial: c
+        states:
+          c:
+            invoke: [{id: r, effect: {type: delay, duration: 10ms}, onDone: {target: d, actions: [{assign: {m: "${data.next}"}}]}}]
+          d: {type: final}
+  end: {type: final, output: "${data.n + data.m}"}
+"#;
+
+/// Returns the open incidents: id and place, the oldest first.
+fn open_incidents(world: &World) -> Vec<(String, String)> {
+    let output = world.run(&["incidents", "--json", "--data", "d"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |it: &serde_json::Value, key: &str| it[key].as_str().unwrap().to_string();
+    let open = json["incidents"].as_array().unwrap().iter();
+    open.map(|it| (text(it, "id"), text(it, "path"))).collect()
+}
+
+#[test]
+fn one_of_several_incidents_is_answered_by_its_id() {
+    let world = World::new().file("pair.yaml", PAIR);
+    assert_eq!(world.run(&["run", "pair.yaml", "--data", "d"]).status.code(), Some(1));
+    let open = open_incidents(&world);
+    let [(left, _), (right, place)] = &open[..] else { panic!("{open:?}") };
+    let patch = r#"[{"op":"replace","path":"/next","value":7}]"#;
+    assert!(
+        world.run(&["edit", "0", patch, "--reason", "a number", "--data", "d"]).status.success()
+    );
+    world.check("retry 0:999 --data d", expect![[r#"
+        exit 1
+        error: instance `ID` has no incident `999`; there are about: `t5` (ID:9), `t8` (ID:10) (invalid_state)
+    "#]]);
+    let output = world.run(&["retry", left, "--data", "d"]);
+    assert!(output.status.success(), "{}", world.shown(&output));
+    assert_eq!(open_incidents(&world), [(right.clone(), place.clone())]);
+    let skip = |id: &str| world.run(&["skip", id, place, "--reason", "enough", "--data", "d"]);
+    let closed = world.shown(&skip(left));
+    assert!(closed.starts_with("exit 1") && closed.contains("has no incident about"), "{closed}");
+    let shown = world.shown(&skip(right));
+    assert!(shown.contains("completed in `end`"), "{shown}");
 }

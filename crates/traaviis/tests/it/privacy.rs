@@ -118,3 +118,136 @@ fn labelled_data_that_leaves_is_warned_about() {
     let told = "W210 `call` sends `data.text`, which event `asked` brings as personal data";
     assert!(shown.contains(told), "{shown}");
 }
+
+const SHOP: &str = r#"
+traaviis: "1"
+name: Shop
+version: 1.0.0
+initial: waiting
+plugins: [{use: redaction, with: {mode: MODE}}]
+events: {asked: {}}
+data: {initial: {card: "${input.card}"}}
+states:
+  waiting:
+    on: {asked: {target: calling, actions: [{assign: {asked: "${event.data.mail}"}}]}}
+  calling:
+    invoke:
+      - id: ask
+        effect: {type: call_api, url: "http://127.0.0.1:9/", body: {note: "for bob@example.com"}, redact: {in: MODE}}
+        onDone: done
+        onError: done
+  done: {type: final, output: "${data}"}
+"#;
+const BOUGHT: [&str; 6] = [
+    "--input",
+    r#"{"card":"4929 1234 5678 9015"}"#,
+    "--event",
+    r#"asked={"mail":"canary.ann@example.com"}"#,
+    "--data",
+    "d",
+];
+
+fn shop(mode: &str) -> World {
+    World::new().file("shop.yaml", &SHOP.replace("MODE", mode))
+}
+
+/// Runs the shop; returns what was shown, and the id of its run.
+fn bought(world: &World) -> (String, String) {
+    let output = world.run(&[&["run", "shop.yaml"], &BOUGHT[..]].concat());
+    let shown = world.shown(&output);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    let listed = world.run(&["ps", "--data", "d", "--all", "--json"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let id = listed.split('"').find(|it| it.len() == 36).unwrap_or_else(|| panic!("{listed}"));
+    (shown, id.to_string())
+}
+
+/// Returns what stands between the first beginning and the bracket that closes it.
+fn replacement(text: &str, begins: &str) -> String {
+    let from = text.find(begins).unwrap_or_else(|| panic!("no `{begins}` in {text}"));
+    let end = text[from..].find(']').unwrap_or_else(|| panic!("{text}"));
+    text[from..=from + end].to_string()
+}
+
+#[test]
+fn tokens_rest_in_the_place_of_what_the_operator_can_turn_back() {
+    let world = shop("tokenise");
+    let (_, id) = bought(&world);
+    assert_eq!(holding(&world.path("d"), &CANARIES), Vec::<String>::new());
+    let output = world.run(&["show", &id, "--data", "d", "--json"]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let token = replacement(&shown, "[EMAIL:");
+    // A run that begins with the same is the same run.
+    let again = world.shown(&world.run(&[&["run", "shop.yaml"], &BOUGHT[..]].concat()));
+    let ids = world.run(&["ps", "--data", "d", "--all", "--json"]);
+    assert_eq!(String::from_utf8_lossy(&ids.stdout).matches("\"workflow\"").count(), 1, "{again}");
+    let output = world.run(&["replay", &id, "--data", "d"]);
+    assert!(world.shown(&output).contains("byte-identical"), "{}", world.shown(&output));
+    let same = world.run(&["replay", &id, "--against", "shop.yaml", "--data", "d"]);
+    assert!(same.status.success(), "{}", world.shown(&same));
+
+    let reveal = |more: &[&str]| {
+        let given = ["privacy", "reveal", &token, "--reason", "a court asks", "--data", "d"];
+        world.run(&[&given[..], more].concat())
+    };
+    let output = reveal(&[]);
+    assert_eq!(world.shown(&output), "exit 0\ncanary.ann@example.com\n");
+    let output = reveal(&["--json", "--as", "kim"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["text"], "canary.ann@example.com");
+    assert_eq!(json["types"]["EMAIL"], 1);
+    let denied = reveal(&["--role", "developer"]);
+    assert_eq!(denied.status.code(), Some(4), "{}", world.shown(&denied));
+    let notes = std::fs::read_dir(world.path("d/system/reveals")).unwrap().next().unwrap().unwrap();
+    let notes = std::fs::read_to_string(notes.path()).unwrap();
+    assert_eq!(notes.lines().count(), 2, "{notes}");
+    assert!(notes.contains("a court asks") && notes.contains("user:kim"), "{notes}");
+    assert!(!notes.contains(&token) && !notes.contains("canary"), "{notes}");
+    // One of another directory, or changed.
+    let strange = format!("mail [EMAIL:{}]", "0".repeat(40));
+    let output = world.run(&["privacy", "reveal", &strange, "--reason", "why not", "--data", "d"]);
+    assert_eq!(output.status.code(), Some(1), "{}", world.shown(&output));
+}
+
+#[test]
+fn without_its_key_nothing_is_redacted_revealed_or_replayed() {
+    let world = shop("tokenise");
+    let (_, id) = bought(&world);
+    let (here, gone) = (world.path("config"), world.path("gone"));
+    std::fs::rename(&here, &gone).unwrap();
+    let code = |line: &[&str], code: &str| {
+        let output = world.run(line);
+        let shown = world.shown(&output);
+        assert!(shown.contains(code) && !shown.contains("canary"), "{line:?}: {shown}");
+    };
+    code(&["replay", &id, "--data", "d"], "root_key_missing");
+    code(&["privacy", "reveal", "[EMAIL:00]", "--reason", "x", "--data", "d"], "root_key_missing");
+    code(&[&["run", "shop.yaml", "--new"], &BOUGHT[..]].concat(), "redaction_key_missing");
+    std::fs::rename(&gone, &here).unwrap();
+    assert!(world.run(&["replay", &id, "--data", "d"]).status.success());
+    // Elsewhere there is no key at all.
+    let lines = world.run(&["log", "cat", "d"]);
+    std::fs::write(world.path("records.jsonl"), lines.stdout).unwrap();
+    code(&["replay", "records.jsonl", "--data", "elsewhere"], "redaction_key_missing");
+    let output = world.run(&["replay", "records.jsonl", "--data", "d"]);
+    assert!(output.status.success(), "{}", world.shown(&output));
+}
+
+#[test]
+fn digests_are_the_same_in_one_directory_and_differ_in_another() {
+    let one = shop("hash");
+    let (_, first) = bought(&one);
+    let digest = |world: &World, id: &str| {
+        let output = world.run(&["show", id, "--data", "d", "--json"]);
+        replacement(&String::from_utf8_lossy(&output.stdout), "[EMAIL#")
+    };
+    let output = one.run(&[&["run", "shop.yaml", "--new"], &BOUGHT[..]].concat());
+    assert!(output.status.success(), "{}", one.shown(&output));
+    assert!(one.run(&["keys", "rotate", "--data", "d"]).status.success());
+    let (_, second) = bought(&one);
+    assert_eq!(digest(&one, &first), digest(&one, &second));
+    assert_eq!(holding(&one.path("d"), &CANARIES), Vec::<String>::new());
+    let other = shop("hash");
+    let (_, there) = bought(&other);
+    assert_ne!(digest(&one, &first), digest(&other, &there));
+}

@@ -82,7 +82,7 @@ proptest! {
         records.extend(taken.records);
         prop_assert_eq!(new.misfit(&new.active_in(&state), 0), None);
         after.iter().for_each(|it| send(&new, &mut state, &mut records, it));
-        let replayed = crate::replay_versions(&[&old, &new], &records);
+        let replayed = crate::replay_versions(&[&old, &new], &records, None);
         let replayed = replayed.map_err(|why| TestCaseError::fail(why.to_string()))?;
         prop_assert_eq!(replayed.unwrap().canonical(), state.canonical());
     }

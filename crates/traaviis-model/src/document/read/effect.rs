@@ -201,14 +201,10 @@ impl Reader {
 
     /// Reads one of the modes that `redact` knows.
     fn redact_mode(&mut self, at: &At<'_>) -> Option<PiiMode> {
-        let known = [PiiMode::Mask, PiiMode::Tokenise, PiiMode::Block].map(Some);
+        let known = [PiiMode::Mask, PiiMode::Hash, PiiMode::Tokenise, PiiMode::Block].map(Some);
         let word = |it: &Option<PiiMode>| it.map_or("none", PiiMode::as_str);
         let choices: Vec<_> = known.iter().chain([&None]).map(|it| (word(it), *it)).collect();
-        let mode = self.choice(at, "E140", &choices)?;
-        if mode == Some(PiiMode::Tokenise) {
-            self.unavailable(at, "tokenise");
-        }
-        mode
+        self.choice(at, "E140", &choices)?
     }
 
     /// Reads the common keys that put the effect behind a gate.

@@ -116,15 +116,11 @@ impl Reader {
         }
     }
 
-    /// Reads what is done with personal data. What needs a key of the tenant is not there yet.
+    /// Reads what is done with personal data.
     pub(super) fn pii_mode(&mut self, at: &At<'_>) -> Option<PiiMode> {
         let choices: Vec<(&str, PiiMode)> =
             PiiMode::ALL.iter().map(|it| (it.as_str(), *it)).collect();
-        let mode = self.choice(at, "E101", &choices)?;
-        if matches!(mode, PiiMode::Hash | PiiMode::Tokenise) {
-            self.unavailable(at, mode.as_str());
-        }
-        Some(mode)
+        self.choice(at, "E101", &choices)
     }
 
     /// Reads JSON pointers into a payload.

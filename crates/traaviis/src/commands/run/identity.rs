@@ -29,7 +29,7 @@ pub enum Found {
 
 /// Looks for the run.
 pub fn find(data: &Data, machine: &Machine, input: &Value) -> Result<Found, Failure> {
-    let wanted = Identity::of_start(machine, input)?;
+    let wanted = Identity::of_start(data, machine, input)?;
     let open = data.open_instances();
     if let Some(snapshot) = open.into_iter().rev().find(|it| wanted.fits(it)) {
         return Ok(Found::Open(snapshot));
@@ -64,7 +64,7 @@ pub fn find_named(
         return Ok(Found::Damaged(damaged));
     }
     let Some(snapshot) = data.state(id)? else { return Ok(Found::Nothing) };
-    let wanted = Identity::of_start(machine, input)?;
+    let wanted = Identity::of_start(data, machine, input)?;
     if snapshot.workflow != wanted.workflow || snapshot.input != wanted.input {
         let message = format!(
             "`{id}` is a run of workflow `{}` that began with another workflow or input; choose \
@@ -101,9 +101,10 @@ pub struct Identity {
 impl Identity {
     /// Asks the engine what a start would record: defaults filled in, key computed. It decides
     /// only; nothing is begun.
-    pub fn of_start(machine: &Machine, input: &Value) -> Result<Identity, Failure> {
-        let context = StepContext::new(clock::now(), Actor::local());
+    pub fn of_start(data: &Data, machine: &Machine, input: &Value) -> Result<Identity, Failure> {
         let ctx = TenantCtx::local_operator();
+        let key = data.redaction_key(&ctx, machine)?;
+        let context = StepContext { key, ..StepContext::new(clock::now(), Actor::local()) };
         let id = InstanceId(Uuid::nil());
         let step = traaviis_engine::start(machine, &ctx, id, input.clone(), &context)
             .map_err(|it| Failure::finding(it.code, it.message))?;

@@ -126,13 +126,14 @@ impl Run<'_> {
         if let Some(Value::String(key)) = input.get("time_as") {
             of_run.insert(key.clone(), Value::from(clock::now().to_string()));
         }
-        Identity::of_start(&self.machine, &Value::Map(of_run.into())).map_err(|it| Failure {
+        let of_run = Value::Map(of_run.into());
+        Identity::of_start(&self.data, &self.machine, &of_run).map_err(|it| Failure {
             message: format!("{}: a run could not start: {}", trigger.pointer, it.message),
             ..it
         })?;
         let name = &self.machine.definition().name;
         input.insert("workflow", Value::String(name.clone()));
-        Ok(Identity::of_start(schedule, &Value::Map(input.into()))?.input)
+        Ok(Identity::of_start(&self.data, schedule, &Value::Map(input.into()))?.input)
     }
 
     fn introduce(&self, snapshot: &Snapshot, machine: &Machine) {
