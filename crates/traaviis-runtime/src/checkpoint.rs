@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Version of the lines.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A line as written.
 #[derive(Serialize)]
@@ -121,6 +121,15 @@ fn put(body: &mut Vec<u8>, line: &Out<'_>) {
 /// Says whether a checkpoint names instances that cannot be worked on, without reading it whole.
 pub(crate) fn has_faults(body: &[u8]) -> bool {
     body.split(|byte| *byte == b'\n').any(|line| line.starts_with(br#"{"fault":"#))
+}
+
+/// Returns the version of a checkpoint that a newer release wrote.
+pub(crate) fn newer(body: &[u8]) -> Option<u32> {
+    let line = body.split(|byte| *byte == b'\n').next()?;
+    match serde_json::from_slice(line) {
+        Ok(In::Checkpoint(head)) if head.version > VERSION => Some(head.version),
+        _ => None,
+    }
 }
 
 /// Reads a checkpoint into a recovery.

@@ -58,6 +58,9 @@ impl Fault {
 pub struct RecoveryReport {
     /// Position of the checkpoint, if there was one.
     pub checkpoint: Option<Position>,
+    /// A checkpoint that a newer release wrote and that was passed over: its position, the version
+    /// of its lines, and the newest one known.
+    pub checkpoint_newer: Option<(Position, u32, u32)>,
     /// Position after the last record.
     pub position: Position,
     /// Records read after the checkpoint.
@@ -158,10 +161,19 @@ impl Recovery {
         let mut recovery = Recovery::new(finished_max);
         let mut from = 0;
         if let Some((position, body)) = log.checkpoint()? {
-            checkpoint::read(&body, &mut recovery)?;
-            recovery.compare(log, position, lost)?;
-            recovery.report.checkpoint = Some(position);
-            from = position;
+            match checkpoint::newer(&body) {
+                // Everything in it is in the log, or in the archive.
+                Some(found) => {
+                    let newer = (position, found, checkpoint::VERSION);
+                    recovery.report.checkpoint_newer = Some(newer);
+                }
+                None => {
+                    checkpoint::read(&body, &mut recovery)?;
+                    recovery.compare(log, position, lost)?;
+                    recovery.report.checkpoint = Some(position);
+                    from = position;
+                }
+            }
         }
         let mut catchup = index.map(|index| Catchup::new(index, log.archive()));
         if let Some(it) = &mut catchup {
@@ -558,6 +570,9 @@ pub fn faults(
     lost: &[Range<Position>],
 ) -> Result<Vec<Fault>, Error> {
     let is_behind = lost.iter().any(|it| it.start < position);
+    if checkpoint::newer(body).is_some() {
+        return Ok(Vec::new());
+    }
     // A whole log has only the faults that were written down; their lines are few, or none.
     if !is_behind && !checkpoint::has_faults(body) {
         return Ok(Vec::new());

@@ -138,7 +138,10 @@ impl<D: Disk> FileArchive<D> {
         };
         match decode((tenant, id), &text) {
             Ok(history) => Ok(Some(history)),
-            Err(Wrong::Newer(found)) => Err(LogError::Newer { found, known: FORMAT }),
+            Err(Wrong::Newer(found)) => {
+                let path = path.display().to_string();
+                Err(LogError::Newer { path, found, known: FORMAT })
+            }
             Err(Wrong::Content(why)) => Err(damaged(id, &path, why)),
         }
     }

@@ -68,7 +68,7 @@ pub enum Error {
     Damaged(String),
     /// Written by a newer release.
     #[error(
-        "manifest `{path}` is in format `{found}`, this release reads up to `{FORMAT}`; use the release that wrote it"
+        "manifest `{path}` is in format `{found}`, this release reads up to `{FORMAT}`; use the release that wrote it, or a newer one"
     )]
     Newer {
         /// Manifest.

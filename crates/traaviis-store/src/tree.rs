@@ -171,7 +171,8 @@ impl<D: Disk> DiskTree<D> {
                     unknown = envelope.unknown;
                 }
                 Err(Wrong::Newer(found)) => {
-                    work.notices.push(Notice::Newer { path: path.display().to_string(), found });
+                    let path = path.display().to_string();
+                    work.notices.push(Notice::Newer { path, found, known: FORMAT });
                     return Ok(());
                 }
                 Err(Wrong::Damaged(why)) => {

@@ -571,6 +571,16 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
              copy the directory, then run `traaviis doctor` (data_directory_damaged)"
         ));
     }
+    for newer in &found.newer {
+        output::warn(format_args!("warning: {newer} (data_format_newer)"));
+    }
+    if let Some((position, found, known)) = report.checkpoint_newer {
+        output::warn(format_args!(
+            "warning: checkpoint `log/{position:020}.checkpoint` holds version `{found}`, this \
+             release reads up to `{known}`; it was passed over, and the whole log was read \
+             (data_format_newer)"
+        ));
+    }
     if let Some(why) = report.index_rebuilt {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
@@ -592,13 +602,24 @@ fn stopped(error: &LogError) -> Failure {
     Failure::new(Exit::Internal, error.code(), message)
 }
 
+/// Returns what an error says, with what stands behind it.
+fn told_whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(found) = cause {
+        text += &format!(": {found}");
+        cause = found.source();
+    }
+    text
+}
+
 fn refused(error: Error) -> Failure {
     let exit = match error.code() {
         "storage_failed" => Exit::Internal,
         "permission_denied" => Exit::Denied,
         _ => Exit::Finding,
     };
-    let failure = Failure::new(exit, error.code(), error.to_string());
+    let failure = Failure::new(exit, error.code(), told_whole(&error));
     match &error {
         Error::Rejected(why) => failure.with_details(serde_json::Value::from(&why.details)),
         _ => failure,

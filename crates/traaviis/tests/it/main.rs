@@ -13,6 +13,7 @@ mod diff;
 mod doctor;
 mod family;
 mod fmt;
+mod formats;
 mod graph;
 mod incident;
 mod index;
