@@ -3,7 +3,8 @@
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
-//! [`backup`] copies a directory that is in use, and makes one from a copy.
+//! [`backup`] copies a directory that is in use, and makes one from a copy; [`transfer`] takes one
+//! tenant out of a directory and into another.
 //!
 //! ```text
 //! DATA/FORMAT  DATA/LOCK
@@ -36,6 +37,7 @@ pub mod read_only;
 pub mod reader;
 pub mod secrets;
 pub mod segment;
+pub mod transfer;
 pub mod tree;
 pub mod walk;
 

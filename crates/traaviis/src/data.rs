@@ -29,7 +29,7 @@ use traaviis_runtime::{
     Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, Options, Ports,
     RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
-use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex};
+use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, transfer};
 
 use crate::{
     children::Children,
@@ -523,6 +523,14 @@ pub fn needs_log(dir: &Path) -> Result<(), Failure> {
 
 /// Opens the log of a data directory, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    let opened = open_half_imported(dir)?;
+    // Under the lock: no import is under way any more, one may have been broken off.
+    transfer::unfinished(dir)?;
+    Ok(opened)
+}
+
+/// The same for finishing an import.
+pub fn open_half_imported(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     if let Some(found) = dir.ancestors().find(|it| it.exists()).filter(|it| !it.is_dir()) {
         let message = format!(
             "`{}` is no directory, so `{}` cannot hold data; name a directory with `--data DIR`",
@@ -593,7 +601,7 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
 }
 
 /// Returns the positions whose records are lost.
-fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
+pub fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
     damage.iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
@@ -655,7 +663,7 @@ impl Resting {
 }
 
 /// Returns the instances that a start would set aside by its checkpoint.
-fn checkpoint_faults(log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
+pub fn checkpoint_faults(log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
     let Some((position, body)) = log.checkpoint()? else { return Ok(Vec::new()) };
     // The end is looked for once more: a running process may have written since, and then this
     // checkpoint.

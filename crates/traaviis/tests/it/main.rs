@@ -34,6 +34,7 @@ mod simulate;
 mod socket;
 mod subscriptions;
 mod tasks;
+mod tenant;
 mod test;
 mod tree;
 mod upgrade;
