@@ -184,11 +184,9 @@ pub const ARCHIVE_DIR_ENTRIES_MAX: usize = 10_000;
 pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the list of files at the beginning of an export: two million files.
 pub const EXPORT_LIST_BYTES_MAX: u64 = 512 << 20;
-/// Bytes that an export may unpack to whatever its size; a small one of little variety packs well.
-pub const EXPORT_BYTES_FREE: u64 = 256 << 20;
-/// How many times its own size a larger export may unpack to: records pack to a tenth, and what
-/// claims hundreds is made to fill a disk.
-pub const EXPORT_RATIO_MAX: u64 = 200;
+/// How many times its own size an export may unpack to: gzip packs nothing tighter than to a
+/// 1,032nd, so what claims more is made to mislead.
+pub const EXPORT_RATIO_MAX: u64 = 1_100;
 /// Percent of a segment's lines that compaction must be able to drop before it writes the rest
 /// again: less is more work than it frees.
 pub const COMPACT_SHARE_MIN: u64 = 5;

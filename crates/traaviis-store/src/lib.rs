@@ -51,5 +51,5 @@ pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
 pub use secrets::{LocalSecrets, SecretInfo};
-pub use tree::LocalTree;
+pub use tree::{LocalTree, ScratchTree};
 pub use walk::Damage;

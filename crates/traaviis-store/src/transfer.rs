@@ -30,7 +30,7 @@ pub use manifest::{Entry, Manifest};
 pub use pack::{LeftOut, Packed, pack};
 pub use place::{Placed, import, unfinished};
 pub use source::Source;
-pub use unpack::{read_manifest, unpack};
+pub use unpack::unpack;
 
 use std::{io, path::Path};
 

@@ -76,16 +76,18 @@ pub fn prune(target: &Path, keep: Keep, dry: bool) -> Result<Pruned, Error> {
     Ok(pruned)
 }
 
+/// Names the day, week or month of a time.
+type Period<'a> = &'a dyn Fn(&Timestamp) -> String;
+
 /// Says which of the backups made at these rising times are kept.
 fn kept(times: &[Timestamp], keep: Keep) -> Vec<bool> {
     let mut kept = vec![false; times.len()];
-    let day = |at: &Timestamp| at.0.div_euclid(DAY_MICROS);
+    let number = |at: &Timestamp| at.0.div_euclid(DAY_MICROS);
+    let day: Period<'_> = &|at| number(at).to_string();
     // The first day was a Thursday.
-    let week = |at: &Timestamp| (day(at) + 3).div_euclid(7).to_string();
-    let month = |at: &Timestamp| at.to_string().chars().take(7).collect::<String>();
-    let rules: [(usize, &dyn Fn(&Timestamp) -> String); 3] =
-        [(keep.daily, &|at| day(at).to_string()), (keep.weekly, &week), (keep.monthly, &month)];
-    for (count, period) in rules {
+    let week: Period<'_> = &|at| (number(at) + 3).div_euclid(7).to_string();
+    let month: Period<'_> = &|at| at.to_string().chars().take(7).collect();
+    for (count, period) in [(keep.daily, day), (keep.weekly, week), (keep.monthly, month)] {
         let mut seen = HashSet::new();
         for (at, time) in times.iter().enumerate().rev() {
             if seen.len() < count && seen.insert(period(time)) {

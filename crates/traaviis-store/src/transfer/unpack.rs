@@ -13,12 +13,12 @@ use std::{
 
 use flate2::read::GzDecoder;
 use tar::{Archive, Entries, EntryType};
-use traaviis_model::limits::{EXPORT_BYTES_FREE, EXPORT_LIST_BYTES_MAX, EXPORT_RATIO_MAX};
+use traaviis_model::limits::{EXPORT_LIST_BYTES_MAX, EXPORT_RATIO_MAX};
 
 use super::{DOCUMENTS, Entry, Error, MANIFEST, Manifest, ORDER, failed};
 use crate::{
     backup::{copy, create},
-    files::make_dir,
+    disk::{Disk as _, OsDisk},
     tree::TREE_DIR,
 };
 
@@ -32,15 +32,6 @@ fn open(file: &Path) -> Result<(Unpacking, u64), Error> {
     let packed = File::open(file).map_err(failed("open", file))?;
     let bytes = packed.metadata().map_err(failed("look at", file))?.len();
     Ok((Archive::new(GzDecoder::new(io::BufReader::new(packed))), bytes))
-}
-
-/// Reads the manifest of an export and judges it, without unpacking the rest.
-pub fn read_manifest(file: &Path) -> Result<Manifest, Error> {
-    let (mut archive, bytes) = open(file)?;
-    let mut entries = entries(file, &mut archive)?;
-    let manifest = first(file, &mut entries)?;
-    judge(file, &manifest, bytes)?;
-    Ok(manifest)
 }
 
 fn entries<'a>(
@@ -90,10 +81,8 @@ fn judge(file: &Path, manifest: &Manifest, packed: u64) -> Result<(), Error> {
         before = Some(path);
     }
     let bytes = manifest.bytes();
-    if bytes > EXPORT_BYTES_FREE && bytes / packed.max(1) > EXPORT_RATIO_MAX {
-        let why = format!(
-            "it has {packed} bytes and claims {bytes}, more than {EXPORT_RATIO_MAX} times as many"
-        );
+    if bytes / packed.max(1) > EXPORT_RATIO_MAX {
+        let why = format!("it claims to hold more than {EXPORT_RATIO_MAX} times its own size");
         return Err(damaged(file, why));
     }
     Ok(())
@@ -106,6 +95,11 @@ pub fn unpack(file: &Path, folder: &Path) -> Result<Manifest, Error> {
     let mut entries = entries(file, &mut archive)?;
     let manifest = first(file, &mut entries)?;
     judge(file, &manifest, bytes)?;
+    // Scratch: what a crash leaves of it is unpacked again.
+    OsDisk.create_dir(folder).map_err(failed("create", folder))?;
+    let free = rustix::fs::statvfs(folder);
+    let free = free.map_err(|error| failed("look at", folder)(error.into()))?;
+    room(folder, manifest.bytes(), free.f_bavail.saturating_mul(free.f_frsize))?;
     let mut expected: BTreeMap<&[u8], &Entry> =
         manifest.files.iter().map(|it| (it.path.as_bytes(), it)).collect();
     for entry in entries {
@@ -122,7 +116,10 @@ pub fn unpack(file: &Path, folder: &Path) -> Result<Manifest, Error> {
             return Err(damaged(file, format!("`{shown}` in it has another length")));
         }
         let place = folder.join(&wanted.path);
-        place.parent().map_or(Ok(()), make_dir)?;
+        place
+            .parent()
+            .map_or(Ok(()), |it| OsDisk.create_dir(it))
+            .map_err(failed("create", &place))?;
         let mut to = create(&place).map_err(|error| match error {
             crate::backup::Error::Log(error) => Error::Log(error),
             other => damaged(file, other.to_string()),
@@ -140,4 +137,26 @@ pub fn unpack(file: &Path, folder: &Path) -> Result<Manifest, Error> {
         return Err(damaged(file, format!("`{}` is missing in it", entry.path)));
     }
     Ok(manifest)
+}
+
+/// Refuses to fill the disk with what it has no room for.
+fn room(folder: &Path, bytes: u64, free: u64) -> Result<(), Error> {
+    if bytes < free {
+        return Ok(());
+    }
+    let why = format!("the export needs {bytes} bytes there, and {free} are free");
+    Err(failed("unpack into", folder)(io::Error::other(why)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_not_filled() {
+        let told = |bytes, free| room(Path::new("there"), bytes, free).map_err(|it| it.to_string());
+        assert_eq!(told(9, 10), Ok(()));
+        let why = "cannot unpack into `there`: the export needs 10 bytes there, and 10 are free";
+        assert_eq!(told(10, 10), Err(why.to_string()));
+    }
 }

@@ -11,3 +11,4 @@ mod index;
 mod local;
 mod secrets;
 mod support;
+mod transfer;

@@ -11,7 +11,8 @@ use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId};
 use traaviis_ports::{LogStore, Position};
 use traaviis_runtime::{recovery::Recovery, tree::show_all};
 use traaviis_store::{
-    LocalTree, ReadOnlyLog,
+    ReadOnlyLog, ScratchTree,
+    disk::ScratchDisk,
     transfer::{self, Checked, LeftOut, Manifest, Packed, Placed, Source},
 };
 
@@ -137,7 +138,7 @@ fn take(ctx: &TenantCtx, file: &Path, data: &Path) -> Result<Packed, Failure> {
         let Some(source) = Source::open(data, ctx)? else { continue };
         source.require()?;
         let scratch = Scratch::below(above(file))?;
-        let tree = LocalTree::open(scratch.dir());
+        let tree = ScratchTree::on(ScratchDisk, scratch.dir(), None);
         let shown = show_all(&source, &tree, &|_| ())
             .map_err(|error| Failure::finding(error.code(), error.to_string()))?;
         let secrets = kept(data).list(ctx)?.into_iter().map(|(name, _)| name).collect();
