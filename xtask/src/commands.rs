@@ -1,4 +1,4 @@
-//! The commands that are one or two calls of cargo: `test`, `gen`, `bench`, `tidy`.
+//! The commands that are one or two calls of cargo: `test`, `gen`, `fixtures`, `bench`, `tidy`.
 
 use std::fs;
 
@@ -50,6 +50,13 @@ pub enum Generate {
 pub fn test(args: &[String]) -> Result<(), Error> {
     run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
     run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))
+}
+
+/// Lets the test that knows the formats write a fixture of those that were raised.
+pub fn fixtures() -> Result<(), Error> {
+    let mut test = cargo(&["test", "--release", "--workspace", "--test", "it"]);
+    test.args(["formats::this_format_has_a_fixture", "--", "--exact"]);
+    run(test.env("TRAAVIIS_WRITE_FIXTURES", "1"))
 }
 
 /// Prints the measurements of the engine.

@@ -17,6 +17,8 @@ Commands:
   dev [--fail]  run the OrderSaga example against the example service, first to `completed`,
                 then with shipping failing to `compensated`; `--fail` runs only the second
   gen [--check] write generated files again; `--check` only says whether they are current
+  fixtures      write a data directory in the present formats into the fixtures, if one of them was
+                raised; what is written is committed and stays
   bench [ARGS]  run `traaviis bench engine ARGS`
   faults [ARGS] break everything that can break and check what must hold; `--quick` is what CI
                 runs, `--full` what comes before a release, `--only LAYER` one layer
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ("dev", [flag]) if flag == "--fail" => dev::run(dev::Variants::FailingOnly),
         ("gen", []) => commands::generate(commands::Generate::Write),
         ("gen", [flag]) if flag == "--check" => commands::generate(commands::Generate::Check),
+        ("fixtures", []) => commands::fixtures(),
         ("bench", args) => commands::bench(args),
         ("faults", args) => faults::run(args),
         ("tidy", []) => commands::tidy(),

@@ -182,6 +182,11 @@ pub const ARCHIVE_DIR_ENTRIES_MAX: usize = 10_000;
 /// Bytes of an archive file when unpacked. It is made and read in memory, so a longer history stays
 /// in the log.
 pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of the list of files at the beginning of an export: two million files.
+pub const EXPORT_LIST_BYTES_MAX: u64 = 512 << 20;
+/// How many times its own size an export may unpack to: gzip packs nothing tighter than to a
+/// 1,032nd, so what claims more is made to mislead.
+pub const EXPORT_RATIO_MAX: u64 = 1_100;
 /// Percent of a segment's lines that compaction must be able to drop before it writes the rest
 /// again: less is more work than it frees.
 pub const COMPACT_SHARE_MIN: u64 = 5;

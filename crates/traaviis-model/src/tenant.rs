@@ -35,6 +35,11 @@ impl TenantCtx {
         TenantCtx { tenant, actor: Actor::local(), role, cause: None, correlation: None }
     }
 
+    /// One tenant of a data directory, for its operator, who takes it out or in as a whole.
+    pub fn operator_of(tenant: TenantId) -> Self {
+        TenantCtx { tenant, ..TenantCtx::local_operator() }
+    }
+
     /// Somebody whom the operator of a single-user data directory vouches for.
     pub fn local_member(name: Text, role: Role) -> Self {
         let actor = Actor { kind: ActorKind::User, id: name };

@@ -121,9 +121,11 @@ pub enum LogError {
     },
     /// Written by a newer release.
     #[error(
-        "the data is in format `{found}`, this release reads up to `{known}`; use the release that wrote it"
+        "`{path}` is in format `{found}`, this release reads up to `{known}`; use the release that wrote it, or a newer one"
     )]
     Newer {
+        /// The file that says so.
+        path: String,
         /// Format found.
         found: u32,
         /// Newest format known.

@@ -157,6 +157,8 @@ pub enum Notice {
         path: String,
         /// Format found.
         found: u64,
+        /// Format known.
+        known: u64,
     },
     /// The records before these are missing in the tree; the instance's must be written again.
     Gap {
@@ -176,9 +178,11 @@ impl fmt::Display for Notice {
                 f,
                 "`{path}` was not read: {why}; it is `{to}` now and made again from the log"
             ),
-            Notice::Newer { path, found } => {
-                write!(f, "`{path}` is in format `{found}` of a newer release and is left as it is")
-            }
+            Notice::Newer { path, found, known } => write!(
+                f,
+                "`{path}` is in format `{found}`, this release reads up to `{known}`; it is left \
+                 as it is, use the release that wrote it, or remove it to have it made again"
+            ),
             Notice::Gap { id, .. } => {
                 write!(f, "records of instance `{id}` were missing in the tree")
             }

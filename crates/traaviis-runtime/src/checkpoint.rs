@@ -21,8 +21,8 @@ use crate::{
 
 /// Version of the lines of a checkpoint that has everything.
 const VERSION: u32 = 1;
-/// Version of one whose open instances are in the snapshot store.
-const VERSION_BESIDE_SNAPSHOTS: u32 = 2;
+/// Version of one whose open instances are in the snapshot store; the newest known.
+pub(crate) const VERSION_BESIDE_SNAPSHOTS: u32 = 2;
 
 /// A line as written.
 #[derive(Serialize)]
@@ -140,6 +140,15 @@ fn put(body: &mut Vec<u8>, line: &Out<'_>) {
 /// Says whether a checkpoint names instances that cannot be worked on, without reading it whole.
 pub(crate) fn has_faults(body: &[u8]) -> bool {
     body.split(|byte| *byte == b'\n').any(|line| line.starts_with(br#"{"fault":"#))
+}
+
+/// Returns the version of a checkpoint that a newer release wrote.
+pub(crate) fn newer(body: &[u8]) -> Option<u32> {
+    let line = body.split(|byte| *byte == b'\n').next()?;
+    match serde_json::from_slice(line) {
+        Ok(In::Checkpoint(head)) if head.version > VERSION_BESIDE_SNAPSHOTS => Some(head.version),
+        _ => None,
+    }
 }
 
 /// Reads a checkpoint into a recovery; says whether the open instances are in it.

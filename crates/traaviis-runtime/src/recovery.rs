@@ -65,6 +65,9 @@ impl Fault {
 pub struct RecoveryReport {
     /// Position of the checkpoint, if there was one.
     pub checkpoint: Option<Position>,
+    /// A checkpoint that a newer release wrote and that was passed over: its position, the version
+    /// of its lines, and the newest one known.
+    pub checkpoint_newer: Option<(Position, u32, u32)>,
     /// Position after the last record.
     pub position: Position,
     /// Records read after the checkpoint.
@@ -268,6 +271,13 @@ impl Recovery {
             snapshots.map_or(Ok(()), SnapshotStore::clear).map_err(Error::Snapshots)?;
             return Ok(0);
         };
+        if let Some(found) = checkpoint::newer(&body) {
+            // Everything in it is in the log, or in the archive.
+            snapshots.map_or(Ok(()), SnapshotStore::clear).map_err(Error::Snapshots)?;
+            let newest = checkpoint::VERSION_BESIDE_SNAPSHOTS;
+            self.report.checkpoint_newer = Some((position, found, newest));
+            return Ok(0);
+        }
         let stands_alone = checkpoint::read(&body, self)?;
         match snapshots {
             Some(snapshots) if stands_alone => snapshots.clear().map_err(Error::Snapshots)?,
@@ -791,6 +801,9 @@ pub fn faults(
     snapshots: Option<&dyn SnapshotStore>,
 ) -> Result<Vec<Fault>, Error> {
     let is_behind = lost.iter().any(|it| it.start < position);
+    if checkpoint::newer(body).is_some() {
+        return Ok(Vec::new());
+    }
     // A whole log has only the faults that were written down; their lines are few, or none.
     if !is_behind && !checkpoint::has_faults(body) {
         return Ok(Vec::new());

@@ -138,9 +138,27 @@ impl<D: Disk> FileArchive<D> {
         };
         match decode((tenant, id), &text) {
             Ok(history) => Ok(Some(history)),
-            Err(Wrong::Newer(found)) => Err(LogError::Newer { found, known: FORMAT }),
+            Err(Wrong::Newer(found)) => {
+                let path = path.display().to_string();
+                Err(LogError::Newer { path, found, known: FORMAT })
+            }
             Err(Wrong::Content(why)) => Err(damaged(id, &path, why)),
         }
+    }
+
+    /// Returns the bytes of the file of an instance, checked.
+    pub(crate) fn file(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+    ) -> Result<Option<(Vec<u8>, Seq)>, LogError> {
+        let Some(history) = self.read(tenant, id)? else { return Ok(None) };
+        let Some((path, file)) = self.find(tenant, id)? else { return Ok(None) };
+        let mut packed = vec![0; file.len().unwrap_or_default() as usize];
+        let read = file.read_full_at(&mut packed, 0);
+        let read = read.map_err(|error| io_error("read", &path, error))?;
+        packed.truncate(read);
+        Ok(Some((packed, history.entry.seq)))
     }
 
     /// Returns the directory that takes the next file of an instance, durably made.
@@ -193,7 +211,8 @@ impl<D: Disk> FileArchive<D> {
         files::list(&self.disk, dir).map_err(|error| io_error("list", dir, error))
     }
 
-    fn tenants(&self) -> Result<Vec<TenantId>, LogError> {
+    /// Returns the tenants that have a directory.
+    pub(crate) fn tenants(&self) -> Result<Vec<TenantId>, LogError> {
         let names = self.names(&self.data.join(TENANTS))?;
         Ok(names.iter().filter_map(|it| Uuid::try_parse(it).ok()).map(TenantId).collect())
     }
@@ -377,11 +396,32 @@ pub(crate) fn part<D: Disk>(
     Ok(Some(Part { lines, next: 0 }))
 }
 
-fn file_name(id: InstanceId) -> String {
+/// Reads the bytes of a file that stands elsewhere.
+pub(crate) fn read_file(
+    key: line::StreamKey,
+    path: &Path,
+    packed: &[u8],
+) -> Result<ArchivedHistory, LogError> {
+    let wrong = |why: String| damaged(key.1, path, why);
+    let mut text = Vec::new();
+    let mut unpacked = GzDecoder::new(packed).take(ARCHIVE_BYTES_MAX + 1);
+    unpacked.read_to_end(&mut text).map_err(|error| wrong(error.to_string()))?;
+    if text.len() as u64 > ARCHIVE_BYTES_MAX {
+        return Err(wrong("it is larger than a file may be".into()));
+    }
+    decode(key, &text).map_err(|it| match it {
+        Wrong::Newer(found) => {
+            LogError::Newer { path: path.display().to_string(), found, known: FORMAT }
+        }
+        Wrong::Content(why) => wrong(why),
+    })
+}
+
+pub(crate) fn file_name(id: InstanceId) -> String {
     format!("{id}{SUFFIX}")
 }
 
-fn id_of(name: &str) -> Option<InstanceId> {
+pub(crate) fn id_of(name: &str) -> Option<InstanceId> {
     name.strip_suffix(SUFFIX)?.parse().ok()
 }
 

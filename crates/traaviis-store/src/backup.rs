@@ -10,19 +10,22 @@
 //! new: the newest segment, and what changed. The manifest is written last; without it the objects
 //! of a backup that was broken off are only bytes that the next one may use.
 //!
-//! Responsible for copying and checking; when backups are made, and how many are kept, is the
-//! operator's to say. Nothing is locked: a process that writes goes on.
+//! Responsible for copying, checking and removing; when backups are made, and how many are kept, is
+//! the operator's to say. The data directory is not locked: a process that writes goes on.
 //!
-//! Invariants: an object has the bytes that its name says or is reported; a directory is restored
-//! whole or not at all; a directory with something in it is never restored into.
+//! Invariants: nothing is removed from a folder while somebody adds to it; an object has the bytes
+//! that its name says or is reported; a directory is restored whole or not at all; a directory with
+//! something in it is never restored into.
 
 mod hash;
 mod manifest;
+mod prune;
 mod restore;
 mod take;
 
 pub use hash::{Histories, histories};
 pub use manifest::{Entry, Manifest, SegmentEntry, list, read};
+pub use prune::{Keep, Pruned, prune};
 pub use restore::{Restored, Until, check, restore};
 pub use take::{Taken, take};
 
@@ -33,12 +36,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use traaviis_ports::{LogError, Position};
 
 use crate::{
     error::io_error,
     files::{hex, make_dir, sync_dir},
+    lock::LOCK_FILE,
 };
 
 /// Format of manifests; a newer one is refused.
@@ -68,7 +73,7 @@ pub enum Error {
     Damaged(String),
     /// Written by a newer release.
     #[error(
-        "manifest `{path}` is in format `{found}`, this release reads up to `{FORMAT}`; use the release that wrote it"
+        "manifest `{path}` is in format `{found}`, this release reads up to `{FORMAT}`; use the release that wrote it, or a newer one"
     )]
     Newer {
         /// Manifest.
@@ -82,6 +87,9 @@ pub enum Error {
     /// The position or time lies outside of what the backup holds.
     #[error("{0}")]
     OutOfRange(String),
+    /// Somebody else adds to the folder, or removes from it.
+    #[error("another process backs up into `{0}` or prunes it; try again when it is done")]
+    Held(String),
     /// Segments went away again and again while they were copied.
     #[error("the log was compacted while it was copied, {0} times in a row; try again")]
     Moving(u32),
@@ -97,7 +105,7 @@ impl Error {
             Error::Newer { .. } => "data_format_newer",
             Error::NotEmpty(_) => "restore_not_empty",
             Error::OutOfRange(_) => "restore_out_of_range",
-            Error::Moving(_) => "busy",
+            Error::Moving(_) | Error::Held(_) => "busy",
         }
     }
 }
@@ -118,7 +126,7 @@ fn object(target: &Path, sha256: &str) -> PathBuf {
 }
 
 /// Copies up to `len` bytes and returns how many there were, with their SHA-256.
-fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, String)> {
+pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, String)> {
     let mut hash = Sha256::new();
     let mut piece = vec![0; PIECE_BYTES];
     let mut done = 0;
@@ -139,17 +147,43 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, S
 }
 
 /// Opens a new file that is the operator's alone.
-fn create(path: &Path) -> Result<File, Error> {
+pub(crate) fn create(path: &Path) -> Result<File, Error> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path).map_err(failed("create", path))
 }
 
 /// Gives a file its final name once its bytes are durable.
-fn settle(file: File, beside: &Path, path: &Path) -> Result<(), Error> {
+pub(crate) fn settle(file: File, beside: &Path, path: &Path) -> Result<(), Error> {
     file.sync_all().map_err(failed("sync", beside))?;
     fs::rename(beside, path).map_err(failed("rename", path))?;
-    Ok(path.parent().map_or(Ok(()), sync_dir)?)
+    Ok(sync_dir(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?)
+}
+
+/// How a folder of backups is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// By who adds to it, beside others.
+    Adding,
+    /// By who takes away: what somebody else is about to name must not go.
+    Removing,
+}
+
+/// Holds a folder of backups until the returned file is dropped.
+fn hold(target: &Path, hold: Hold) -> Result<File, Error> {
+    let path = target.join(LOCK_FILE);
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(failed("open", &path))?;
+    let operation = match hold {
+        Hold::Adding => FlockOperation::NonBlockingLockShared,
+        Hold::Removing => FlockOperation::NonBlockingLockExclusive,
+    };
+    match rustix::fs::flock(&file, operation) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Held(target.display().to_string())),
+        Err(error) => Err(failed("lock", &path)(error.into())),
+    }
 }
 
 /// A part of the log as people name it.

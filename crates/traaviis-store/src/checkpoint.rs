@@ -4,7 +4,10 @@
 //! `HEADER_BYTES` with its own checksum, then the body with another. It is written beside, synced
 //! and renamed, so a crash leaves the older one.
 
-use std::{io, path::Path};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use traaviis_ports::{
     Position,
@@ -14,6 +17,9 @@ use traaviis_ports::{
 
 use crate::walk::Mark;
 
+/// Version of the file; it stands as a digit behind [`MAKER`].
+const FORMAT: u32 = 1;
+const MAKER: &[u8; 7] = b"TRVCKPT";
 const MAGIC: [u8; 8] = *b"TRVCKPT1";
 const HEADER_BYTES: usize = 8 + 8 + 8 + 8 + 8 + 8 + 1 + 32 + 8 + 4 + 4;
 /// Checkpoints kept: the newest, and one in case it cannot be read.
@@ -76,6 +82,49 @@ pub fn oldest_segment<D: Disk>(disk: &D, dir: &Path) -> io::Result<Option<Positi
         }
     }
     Ok(oldest)
+}
+
+/// A checkpoint of a newer release, which stands aside now: everything in it is in the log too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newer {
+    /// Where it was.
+    pub path: PathBuf,
+    /// Where it is.
+    pub to: PathBuf,
+    /// Format found.
+    pub found: u32,
+}
+
+impl fmt::Display for Newer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Newer { path, to, found } = self;
+        write!(
+            f,
+            "checkpoint `{}` is in format `{found}`, this release reads up to `{FORMAT}`; it is \
+             `{}` now, and what is in it was read from the log",
+            path.display(),
+            to.display()
+        )
+    }
+}
+
+/// Gives the checkpoints of a newer release other names, so that none of them is removed as one
+/// that is too old.
+pub fn set_newer_aside<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<Newer>> {
+    let mut newer = Vec::new();
+    for position in list(disk, dir)? {
+        let path = dir.join(name(position));
+        let mut magic = [0; MAGIC.len()];
+        let read = disk.open(&path, Access::Read)?.read_full_at(&mut magic, 0)?;
+        let digit = magic.strip_prefix(MAKER.as_slice()).filter(|_| read == magic.len());
+        let found = digit.and_then(|it| char::from(it[0]).to_digit(36));
+        if let Some(found) = found.filter(|it| *it > FORMAT) {
+            let to = path.with_extension(format!("checkpoint.newer-{found}"));
+            disk.rename(&path, &to)?;
+            newer.push(Newer { path, to, found });
+        }
+    }
+    Ok(newer)
 }
 
 fn list<D: Disk>(disk: &D, dir: &Path) -> io::Result<Vec<Position>> {

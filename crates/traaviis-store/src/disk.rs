@@ -30,6 +30,81 @@ const FILE_MODE: u32 = 0o600;
 /// Zeros are written in pieces of this size where the file system cannot reserve space.
 const ZERO_BYTES: usize = 1 << 20;
 
+/// The real disk for what need not outlive the process: nothing is synced, which costs most where
+/// many small files are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScratchDisk;
+
+/// A file of the real disk that is never synced.
+#[derive(Debug)]
+pub struct ScratchFile(OsFile);
+
+impl Disk for ScratchDisk {
+    type File = ScratchFile;
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.create_dir(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<ScratchFile> {
+        OsDisk.create(path).map(ScratchFile)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<ScratchFile> {
+        OsDisk.open(path, access).map(ScratchFile)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.remove_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(dir)
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl DiskFile for ScratchFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(bytes, offset)
+    }
+
+    fn preallocate(&self, len: u64) -> io::Result<()> {
+        self.0.preallocate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
 impl Disk for OsDisk {
     type File = OsFile;
 

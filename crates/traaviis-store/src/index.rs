@@ -87,12 +87,21 @@ impl SqliteIndex {
         fs::create_dir_all(&dir).map_err(|error| failed(format!("{}: {error}", dir.display())))?;
         let path = dir.join(INDEX_FILE);
         let (writer, aside) = match open_writer(&path) {
-            Ok(writer) => (writer, None),
-            Err(error @ IndexError::Damaged(_)) => {
-                let aside = SetAside { path: sqlite::move_aside(&path)?, why: error.to_string() };
-                (open_writer(&path)?, Some(aside))
+            Err(Refused::Newer(found)) => {
+                let why = format!(
+                    "index `{}` is in format `{found}`, this release reads up to `{SCHEMA}`",
+                    path.display()
+                );
+                let aside = SetAside { path: sqlite::move_aside(&path, "newer")?, why };
+                (open_known(&path)?, Some(aside))
             }
-            Err(error) => return Err(error),
+            Ok(writer) => (writer, None),
+            Err(Refused::By(error @ IndexError::Damaged(_))) => {
+                let why = error.to_string();
+                let aside = SetAside { path: sqlite::move_aside(&path, "damaged")?, why };
+                (open_known(&path)?, Some(aside))
+            }
+            Err(Refused::By(error)) => return Err(error),
         };
         let writer = Mutex::new(Some(writer));
         Ok((SqliteIndex { path, access: Access::Write, writer, readers: Mutex::default() }, aside))
@@ -120,8 +129,8 @@ impl SqliteIndex {
         let mut writer = lock(&self.writer);
         *writer = None;
         lock(&self.readers).clear();
-        let path = sqlite::move_aside(&self.path)?;
-        *writer = Some(open_writer(&self.path)?);
+        let path = sqlite::move_aside(&self.path, "damaged")?;
+        *writer = Some(open_known(&self.path)?);
         Ok(SetAside { path, why: why.into() })
     }
 
@@ -278,14 +287,39 @@ impl fmt::Debug for SqliteIndex {
     }
 }
 
-fn open_writer(path: &Path) -> Result<Connection, IndexError> {
-    let mut connection = Connection::open(path).map_err(told)?;
-    prepare(&mut connection).map_err(told)?;
+/// Why a database is not opened.
+enum Refused {
+    /// A newer release made it: what else it keeps there is not ours to drop.
+    Newer(i32),
+    By(IndexError),
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Refused {
+        Refused::By(told(error))
+    }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, Refused> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(sqlite::BUSY_WAIT)?;
+    let found = sqlite::schema_of(&connection)?;
+    if found > SCHEMA {
+        return Err(Refused::Newer(found));
+    }
+    prepare(&mut connection)?;
     Ok(connection)
 }
 
+/// Opens a database that this process has just made room for.
+fn open_known(path: &Path) -> Result<Connection, IndexError> {
+    open_writer(path).map_err(|refused| match refused {
+        Refused::Newer(found) => failed(format!("format `{found}` came back by itself")),
+        Refused::By(error) => error,
+    })
+}
+
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(sqlite::BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;

@@ -500,7 +500,8 @@ pub(crate) fn read_envelope(
         Err(Wrong::Damaged(why)) => return Err(damaged(path, &why)),
         Err(Wrong::Newer(found)) => {
             let (found, known) = (found as u32, envelope::FORMAT as u32);
-            return Err(LogError::Newer { found, known }.into());
+            let path = path.display().to_string();
+            return Err(LogError::Newer { path, found, known }.into());
         }
     };
     let is_it = envelope.kind == kind && envelope.tenant == Some(tenant) && envelope.id == id;

@@ -3,7 +3,8 @@
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
-//! [`backup`] copies a directory that is in use, and makes one from a copy.
+//! [`backup`] copies a directory that is in use, and makes one from a copy; [`transfer`] takes one
+//! tenant out of a directory and into another.
 //!
 //! ```text
 //! DATA/FORMAT  DATA/LOCK
@@ -40,6 +41,7 @@ pub mod reader;
 pub mod secrets;
 pub mod segment;
 pub mod snapshots;
+pub mod transfer;
 pub mod tree;
 pub mod walk;
 
@@ -54,5 +56,5 @@ pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
 pub use secrets::{LocalSecrets, SecretInfo};
 pub use snapshots::SqliteSnapshots;
-pub use tree::LocalTree;
+pub use tree::{LocalTree, ScratchTree};
 pub use walk::Damage;

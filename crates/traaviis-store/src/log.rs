@@ -100,6 +100,8 @@ pub struct Recovery {
     pub damage: Vec<Damage>,
     /// Streams that lost records, as far as they can be told.
     pub damaged_streams: Vec<(TenantId, InstanceId)>,
+    /// Checkpoints of a newer release, which stand aside now.
+    pub newer: Vec<checkpoint::Newer>,
 }
 
 /// The segment being written.
@@ -134,6 +136,8 @@ impl<D: Disk> LogCore<D> {
         let dir = data.join(LOG_DIR);
         disk.create_dir(&dir).map_err(|error| io_error("create", &dir, error))?;
         check_format(&disk, data)?;
+        let newer = checkpoint::set_newer_aside(&disk, &dir);
+        let newer = newer.map_err(|error| io_error("look at the checkpoints in", &dir, error))?;
         let recovered = recover(&disk, &dir)?;
         let epoch = next_epoch(&disk, &dir, recovered.end.epoch)?;
         let mut end = recovered.end;
@@ -163,6 +167,7 @@ impl<D: Disk> LogCore<D> {
             cut: recovered.cut,
             damage: recovered.damage,
             damaged_streams: reader.damaged_streams(),
+            newer,
         };
         let core = LogCore {
             reader: Arc::new(reader),
@@ -553,7 +558,10 @@ pub(crate) fn read_format<D: Disk>(disk: &D, data: &Path) -> Result<Option<u32>,
     let path = data.join(FORMAT_FILE);
     let Some(text) = read_small(disk, &path)? else { return Ok(None) };
     match text.trim().parse() {
-        Ok(found) if found > DIR_FORMAT => Err(LogError::Newer { found, known: DIR_FORMAT }),
+        Ok(found) if found > DIR_FORMAT => {
+            let path = path.display().to_string();
+            Err(LogError::Newer { path, found, known: DIR_FORMAT })
+        }
         Ok(found) => Ok(Some(found)),
         Err(_) => {
             let why = format!("`{}` holds no format number", path.display());

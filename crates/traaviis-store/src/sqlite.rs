@@ -37,11 +37,11 @@ pub fn schema_of(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Gives a database and what belongs to it a name that is free, and returns it.
-pub fn move_aside(path: &Path) -> Result<PathBuf, Cause> {
+/// Gives a database and what belongs to it a name that is free and says why, and returns it.
+pub fn move_aside(path: &Path, word: &str) -> Result<PathBuf, Cause> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let named =
-        |number: u32, end: &str| path.with_file_name(format!("{file}.damaged-{number}{end}"));
+        |number: u32, end: &str| path.with_file_name(format!("{file}.{word}-{number}{end}"));
     let number = (1..).find(|it| !named(*it, "").exists()).unwrap_or(u32::MAX);
     for end in ["", "-wal", "-shm"] {
         let from = path.with_file_name(format!("{file}{end}"));

@@ -28,7 +28,10 @@ use traaviis_ports::{
     tree::{Asks, Batch, Document, Lines, Notice, Place},
 };
 
-use crate::{disk::OsDisk, files::list};
+use crate::{
+    disk::{OsDisk, ScratchDisk},
+    files::list,
+};
 use envelope::{Envelope, FORMAT, Wrong};
 use fan::Fans;
 use path::spot;
@@ -41,6 +44,9 @@ const SINGLY_MAX: usize = 16;
 
 /// The tree on the real disk.
 pub type LocalTree = DiskTree<OsDisk>;
+
+/// A tree that is packed or compared and thrown away.
+pub type ScratchTree = DiskTree<ScratchDisk>;
 
 /// The tree on any disk.
 pub struct DiskTree<D: Disk> {
@@ -171,7 +177,8 @@ impl<D: Disk> DiskTree<D> {
                     unknown = envelope.unknown;
                 }
                 Err(Wrong::Newer(found)) => {
-                    work.notices.push(Notice::Newer { path: path.display().to_string(), found });
+                    let path = path.display().to_string();
+                    work.notices.push(Notice::Newer { path, found, known: FORMAT });
                     return Ok(());
                 }
                 Err(Wrong::Damaged(why)) => {

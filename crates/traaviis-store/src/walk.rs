@@ -211,7 +211,8 @@ impl<'a, D: Disk> Walk<'a, D> {
                 Found::Frame { offset, header } => self.frame(offset, header),
                 Found::End => self.end_of_segment(None)?,
                 Found::Bad(FrameError::Format(found)) => {
-                    return Err(LogError::Newer { found, known: frame::FORMAT });
+                    let path = path.display().to_string();
+                    return Err(LogError::Newer { path, found, known: frame::FORMAT });
                 }
                 Found::Bad(error) => {
                     self.bad(error).map_err(|error| io_error("read", &path, error))?

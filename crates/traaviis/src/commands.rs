@@ -43,6 +43,7 @@ pub mod simulate;
 pub mod skip;
 pub mod tag;
 pub mod tasks;
+pub mod tenant;
 pub mod test;
 pub mod upgrade;
 pub mod validate;

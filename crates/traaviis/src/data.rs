@@ -32,7 +32,9 @@ use traaviis_runtime::{
     Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotStats, Options, Ports,
     RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
-use traaviis_store::{Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, SqliteSnapshots};
+use traaviis_store::{
+    Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, SqliteSnapshots, transfer,
+};
 
 use crate::{
     children::Children,
@@ -585,6 +587,14 @@ pub fn needs_log(dir: &Path) -> Result<(), Failure> {
 
 /// Opens the log of a data directory, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    let opened = open_half_imported(dir)?;
+    // Under the lock: no import is under way any more, one may have been broken off.
+    transfer::unfinished(dir)?;
+    Ok(opened)
+}
+
+/// The same for finishing an import.
+pub fn open_half_imported(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     if let Some(found) = dir.ancestors().find(|it| it.exists()).filter(|it| !it.is_dir()) {
         let message = format!(
             "`{}` is no directory, so `{}` cannot hold data; name a directory with `--data DIR`",
@@ -647,6 +657,16 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
              copy the directory, then run `traaviis doctor` (data_directory_damaged)"
         ));
     }
+    for newer in &found.newer {
+        output::warn(format_args!("warning: {newer} (data_format_newer)"));
+    }
+    if let Some((position, found, known)) = report.checkpoint_newer {
+        output::warn(format_args!(
+            "warning: checkpoint `log/{position:020}.checkpoint` holds version `{found}`, this \
+             release reads up to `{known}`; it was passed over, and the whole log was read \
+             (data_format_newer)"
+        ));
+    }
     if let Some(why) = report.index_rebuilt {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
@@ -662,7 +682,7 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
 }
 
 /// Returns the positions whose records are lost.
-fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
+pub fn lost(damage: &[Damage]) -> Vec<Range<Position>> {
     damage.iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
@@ -676,6 +696,17 @@ fn stopped(error: &LogError) -> Failure {
     Failure::new(Exit::Internal, error.code(), message)
 }
 
+/// Returns what an error says, with what stands behind it.
+fn told_whole(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(found) = cause {
+        text += &format!(": {found}");
+        cause = found.source();
+    }
+    text
+}
+
 fn refused(error: Error) -> Failure {
     let exit = match error.code() {
         "storage_failed" => Exit::Internal,
@@ -683,7 +714,7 @@ fn refused(error: Error) -> Failure {
         "redaction_key_missing" => Exit::Unreachable,
         _ => Exit::Finding,
     };
-    let failure = Failure::new(exit, error.code(), error.to_string());
+    let failure = Failure::new(exit, error.code(), told_whole(&error));
     match &error {
         Error::Rejected(why) => failure.with_details(serde_json::Value::from(&why.details)),
         _ => failure,
@@ -721,7 +752,7 @@ impl Resting {
 }
 
 /// Returns the instances that a start would set aside by its checkpoint.
-fn checkpoint_faults(dir: &Path, log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
+pub fn checkpoint_faults(dir: &Path, log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
     let Some((position, body)) = log.checkpoint()? else { return Ok(Vec::new()) };
     // The end is looked for once more: a running process may have written since, and then this
     // checkpoint.

@@ -7,6 +7,7 @@ const MAKERS: &[(&str, &[&str])] = &[
     // Whoever may read the files of a data directory is its operator.
     ("local_operator", &["crates/traaviis/src/"]),
     ("local_member", &["crates/traaviis/src/"]),
+    ("operator_of", &["crates/traaviis/src/commands/tenant.rs"]),
     // The scheduler and replay act for committed records only.
     ("of_record", &["crates/traaviis-runtime/src/", "crates/traaviis-engine/src/replay.rs"]),
     (

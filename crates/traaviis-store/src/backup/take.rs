@@ -11,8 +11,8 @@ use traaviis_model::Timestamp;
 use traaviis_ports::{LogError, Position};
 
 use super::{
-    Entry, Error, Manifest, Progress, SegmentEntry, copy, create, failed, list, make_dir, manifest,
-    object, objects, read, settle,
+    Entry, Error, Hold, Manifest, Progress, SegmentEntry, copy, create, failed, hold, list,
+    make_dir, manifest, object, objects, read, settle,
 };
 use crate::{
     disk::{Access, Disk, OsDisk},
@@ -56,6 +56,7 @@ pub fn take(
         return Err(Error::Log(LogError::Damaged(why.into())));
     }
     make_dir(&objects(target))?;
+    let _held = hold(target, Hold::Adding)?;
     let before = match list(target)?.last() {
         Some(path) => read(path).ok(),
         None => None,

@@ -25,7 +25,7 @@ use traaviis_ports::{
 
 use super::{
     At as _, DiskTree, Io, Work,
-    envelope::{Envelope, Wrong},
+    envelope::{Envelope, FORMAT, Wrong},
     lines::holds,
     path::{TREE_DIR, digits_of, is_dir_name, is_fan_name},
     progress_document, tenants_document,
@@ -222,7 +222,8 @@ impl<D: Disk> Verifier<D> {
             }
             Ok(_) => (What::Changed, "says something else than the log".into()),
             Err(Wrong::Newer(found)) => {
-                self.tell(state, &path, What::Newer, &format!("format `{found}`"));
+                let detail = format!("format `{found}`, this release reads up to `{FORMAT}`");
+                self.tell(state, &path, What::Newer, &detail);
                 return Ok(());
             }
             Err(Wrong::Damaged(why)) => (What::Changed, why),

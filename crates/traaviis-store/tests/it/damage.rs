@@ -317,7 +317,7 @@ fn an_older_writer_is_refused() {
 fn newer_formats_are_refused() {
     let (disk, _, _) = log_of(3);
     disk.set_bytes(&Path::new(DATA).join("FORMAT"), b"2\n".to_vec());
-    assert!(matches!(open(&disk).err(), Some(LogError::Newer { found: 2, known: 1 })));
+    assert!(matches!(open(&disk).err(), Some(LogError::Newer { found: 2, known: 1, .. })));
     disk.set_bytes(&Path::new(DATA).join("FORMAT"), b"1\n".to_vec());
     let mut bytes = disk.bytes(&path(0)).unwrap();
     bytes[8] = 9;

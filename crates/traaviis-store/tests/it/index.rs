@@ -61,15 +61,46 @@ fn a_file_that_is_no_database_is_set_aside() {
     }
 }
 
+/// The tables of every earlier release; two releases beside each other called theirs 3.
+const EARLIER: [(i32, &str); 4] = [
+    (1, include_str!("../data/index/1.sql")),
+    (2, include_str!("../data/index/2.sql")),
+    (3, include_str!("../data/index/3.sql")),
+    (3, include_str!("../data/index/3-asks.sql")),
+];
+
 #[test]
-fn tables_of_another_release_are_made_again() {
+fn tables_of_an_earlier_release_are_made_again() {
+    for (version, tables) in EARLIER {
+        let data = tempfile::tempdir().unwrap();
+        fs::create_dir(data.path().join("index")).unwrap();
+        let database = rusqlite::Connection::open(file(data.path())).unwrap();
+        database.execute_batch(tables).unwrap();
+        database.execute_batch("UPDATE progress SET position = 7").unwrap();
+        database.pragma_update(None, "user_version", version).unwrap();
+        drop(database);
+        assert!(SqliteIndex::open_read_only(data.path()).unwrap().is_none());
+        let (index, aside) = SqliteIndex::open(data.path()).unwrap();
+        assert_eq!((index.position(), aside), (Ok(0), None), "version {version}");
+        // It is one of this release now, with everything that it promises.
+        check(&index);
+    }
+}
+
+#[test]
+fn tables_of_a_newer_release_stand_aside_as_they_are() {
     let data = filled();
     let database = rusqlite::Connection::open(file(data.path())).unwrap();
     database.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(database);
+    let before = fs::read(file(data.path())).unwrap();
     assert!(SqliteIndex::open_read_only(data.path()).unwrap().is_none());
     let (index, aside) = SqliteIndex::open(data.path()).unwrap();
-    assert_eq!((index.position(), aside), (Ok(0), None));
+    let aside = aside.unwrap();
+    assert_eq!(index.position(), Ok(0));
+    assert!(aside.why.contains("is in format `99`, this release reads up to `"), "{aside:?}");
+    assert!(aside.path.ends_with("index.sqlite.newer-1"), "{aside:?}");
+    assert_eq!(fs::read(aside.path).unwrap(), before);
 }
 
 /// Every page spoiled, one at a time: opening and using it gives an answer or an error.

@@ -12,3 +12,4 @@ mod local;
 mod secrets;
 mod snapshots;
 mod support;
+mod transfer;

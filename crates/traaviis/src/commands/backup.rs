@@ -11,7 +11,7 @@ use traaviis_ports::{LogStore, Position};
 use traaviis_runtime::recovery::Recovery;
 use traaviis_store::{
     ReadOnlyLog,
-    backup::{self, Manifest, Until},
+    backup::{self, Keep, Manifest, Until},
 };
 
 use crate::{
@@ -48,6 +48,29 @@ enum Command {
     },
     /// Checks every byte of a backup, restores it to a scratch directory and reads it there.
     Verify(VerifyArgs),
+    /// Removes backups, and what none of the others needs.
+    ///
+    /// Keeps the last backup of each of the last days, weeks and months that have one, in UTC, and
+    /// the newest in any case.
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct PruneArgs {
+    /// Folder of backups.
+    target: PathBuf,
+    /// Days of which the last backup is kept.
+    #[arg(long, value_name = "COUNT", default_value = "7")]
+    daily: usize,
+    /// Weeks of which the last backup is kept.
+    #[arg(long, value_name = "COUNT", default_value = "4")]
+    weekly: usize,
+    /// Months of which the last backup is kept.
+    #[arg(long, value_name = "COUNT", default_value = "12")]
+    monthly: usize,
+    /// Remove nothing; say what would go.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -155,6 +178,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match (&args.command, &args.target) {
         (Some(Command::List { target }), _) => list(target, output),
         (Some(Command::Verify(args)), _) => verify(args, output),
+        (Some(Command::Prune(args)), _) => prune(args, output),
         (None, Some(target)) => take(args.data.dir(), target, output),
         (None, None) => Err(Failure::usage("name a folder of backups").into()),
     }
@@ -227,6 +251,34 @@ fn list(target: &Path, output: &Output) -> anyhow::Result<Exit> {
         output.text(&table(&["MADE", "POSITION", "SIZE", "SEGMENTS", "FILES"], &rows));
     }
     Ok(exit)
+}
+
+fn prune(args: &PruneArgs, output: &Output) -> anyhow::Result<Exit> {
+    let keep = Keep { daily: args.daily, weekly: args.weekly, monthly: args.monthly };
+    let pruned = backup::prune(&args.target, keep, args.dry_run).map_err(Failure::from)?;
+    if output.is_json() {
+        output.json(&json!({
+            "dry_run": args.dry_run,
+            "kept": pruned.kept,
+            "removed": pruned.removed,
+            "objects": pruned.objects,
+            "bytes": pruned.bytes,
+        }));
+        return Ok(Exit::Ok);
+    }
+    let word = if args.dry_run { "would go" } else { "removed" };
+    for path in &pruned.removed {
+        output.line(&format!("{word}  {}", path.display()));
+    }
+    output.line(&format!(
+        "{} backups {}, {} kept; {} {}",
+        pruned.removed.len(),
+        word,
+        pruned.kept.len(),
+        size(pruned.bytes),
+        if args.dry_run { "would be freed" } else { "freed" },
+    ));
+    Ok(Exit::Ok)
 }
 
 /// What reading a restored directory came to.

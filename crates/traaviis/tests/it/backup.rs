@@ -265,3 +265,63 @@ fn a_backup_that_was_broken_off_is_none() {
     let lines = |dir| world.run(&["log", "cat", dir]).stdout;
     assert_eq!(lines("d"), lines("r"));
 }
+
+#[test]
+fn backups_that_no_rule_keeps_are_removed_with_what_only_they_need() {
+    let world = world();
+    json(&world, "backup b --data d");
+    assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());
+    let second = json(&world, "backup b --data d");
+    let dry = json(&world, "backup prune b --dry-run");
+    let oldest = format!("b/manifests/{}", names(&world.path("b/manifests"))[0]);
+    assert_eq!(dry["removed"], Json::Array(vec![oldest.into()]), "{dry}");
+    assert_eq!(dry["kept"].as_array().unwrap().len(), 1);
+    assert_eq!(names(&world.path("b/manifests")).len(), 2, "nothing changed");
+    fs::write(world.path("b/objects/4711.tmp"), b"half").unwrap();
+    fs::write(world.path("b/objects/notes.txt"), b"mine").unwrap();
+    let pruned = json(&world, "backup prune b");
+    assert_eq!(pruned["removed"], dry["removed"]);
+    assert!(pruned["bytes"].as_u64() > Some(4), "{pruned}");
+    assert!(!world.path("b/objects/4711.tmp").exists());
+    assert!(world.path("b/objects/notes.txt").exists(), "what is not ours stays");
+    fs::remove_file(world.path("b/objects/notes.txt")).unwrap();
+    let verified = json(&world, "backup verify b --against d");
+    assert_eq!(
+        (&verified["problems"], &verified["position"]),
+        (&Json::Array(vec![]), &second["position"])
+    );
+    assert_eq!(json(&world, "backup prune b")["objects"], 0, "once is enough");
+    // The next one is whole, whatever went.
+    assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());
+    json(&world, "backup b --data d");
+    let verified = json(&world, "backup verify b --against d");
+    assert_eq!(verified["problems"], Json::Array(vec![]));
+}
+
+#[test]
+fn nothing_is_removed_while_it_is_not_known_what_is_needed() {
+    let world = world();
+    json(&world, "backup b --data d");
+    json(&world, "backup b --data d");
+    let manifest = world.path("b/manifests").join(&names(&world.path("b/manifests"))[0]);
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"format\":1", "\"format\":2")).unwrap();
+    let told = world.shown(&world.run(&["backup", "prune", "b", "--daily", "0"]));
+    assert!(told.contains("(data_format_newer)"), "{told}");
+    fs::write(&manifest, &text).unwrap();
+    let held = fs::File::open(world.path("b/LOCK")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    world.check(
+        "backup prune b",
+        expect![[r#"
+        exit 1
+        error: another process backs up into `b` or prunes it; try again when it is done (busy)
+    "#]],
+    );
+    drop(held);
+    assert_eq!(names(&world.path("b/manifests")).len(), 2);
+    world.check("backup prune nowhere", expect![[r#"
+        exit 3
+        error: `nowhere` holds no backup; `traaviis backup list nowhere` shows what it holds (backup_absent)
+    "#]]);
+}

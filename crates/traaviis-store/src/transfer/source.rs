@@ -1,0 +1,251 @@
+//! A tenant as one log up to a position: what is there of others is not seen.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    fs::File,
+    io::{BufWriter, Write as _},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::Deserialize;
+use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
+use traaviis_ports::{Append, Archive, CommitSink, Line, LogError, LogStore, Part, Position};
+
+use super::{DOCUMENTS, Error, ORDER, Run, failed};
+use crate::{
+    archive::{FileArchive, file_name},
+    disk::OsDisk,
+    files::make_dir,
+    line,
+    read_only::ReadOnlyLog,
+};
+
+/// One tenant of a data directory, also of one that is in use.
+pub struct Source {
+    data: PathBuf,
+    ctx: TenantCtx,
+    log: ReadOnlyLog,
+    end: Position,
+    archive: FileArchive<OsDisk>,
+    archived: BTreeSet<InstanceId>,
+}
+
+/// What an export must know of a line.
+#[derive(Deserialize)]
+struct Head<'a> {
+    instance_id: InstanceId,
+    seq: Seq,
+    step: u64,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+}
+
+/// Kind of a record that holds a document.
+const DOCUMENT: &str = "document_put";
+
+/// What was written beside the tree.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Written {
+    pub instances: u64,
+    pub records: u64,
+    pub archived: u64,
+}
+
+impl Source {
+    /// Fixes the position that an export reaches; none when instances were archived meanwhile, so
+    /// that it has to be tried again.
+    pub fn open(data: &Path, ctx: &TenantCtx) -> Result<Option<Source>, Error> {
+        let archive = FileArchive::new(OsDisk, data);
+        let before = ids(&archive, ctx)?;
+        let log = ReadOnlyLog::open(data)?;
+        let end = log.tail();
+        let archived = ids(&archive, ctx)?;
+        // What was archived before the end was fixed ended before it.
+        let is_same = before == archived;
+        let (data, ctx) = (data.to_path_buf(), ctx.clone());
+        Ok(is_same.then_some(Source { data, ctx, log, end, archive, archived }))
+    }
+
+    /// Returns the position that it reaches.
+    pub fn position(&self) -> Position {
+        self.end
+    }
+
+    /// Returns the tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.ctx.tenant()
+    }
+
+    /// Returns the log, in which everything is seen.
+    pub fn log(&self) -> &ReadOnlyLog {
+        &self.log
+    }
+
+    /// Says whether nothing was archived since; then nothing was compacted away either that is not
+    /// archived, and what was read is whole.
+    pub(super) fn stands(&self) -> Result<bool, Error> {
+        Ok(ids(&self.archive, &self.ctx)? == self.archived)
+    }
+
+    /// Refuses a tenant of whom there is nothing.
+    pub fn require(&self) -> Result<(), Error> {
+        let mut held: BTreeSet<TenantId> = self.archive.tenants()?.into_iter().collect();
+        self.log.scan(0, &mut |it| {
+            held.extend(line::key(it.bytes).map(|((tenant, _), _)| tenant));
+        })?;
+        if held.contains(&self.tenant()) {
+            return Ok(());
+        }
+        let names: Vec<String> = held.iter().map(|it| format!("`{it}`")).collect();
+        let held = match names.is_empty() {
+            true => "no tenant yet".into(),
+            false => names.join(", "),
+        };
+        let (data, tenant) = (self.data.display().to_string(), self.tenant());
+        Err(Error::Absent { data, tenant, held })
+    }
+
+    /// Writes documents, the order of records, and archive files into a folder, except for
+    /// `damaged` instances.
+    pub(super) fn write(&self, folder: &Path, damaged: &[InstanceId]) -> Result<Written, Error> {
+        let mut written = Written::default();
+        let (documents, order) = (folder.join(DOCUMENTS), folder.join(ORDER));
+        let open =
+            |path: &Path| File::create(path).map(BufWriter::new).map_err(failed("create", path));
+        let (mut documents_to, mut order_to) = (open(&documents)?, open(&order)?);
+        let mut run: Option<(Run, u64)> = None;
+        let mut outcome = Ok(());
+        let mut seen: BTreeSet<InstanceId> = BTreeSet::new();
+        self.scan(0, &mut |it| {
+            let mut take = || -> std::io::Result<()> {
+                let head: Head = serde_json::from_slice(it.bytes)?;
+                let id = head.instance_id;
+                if self.archived.contains(&id) || damaged.contains(&id) {
+                    return Ok(());
+                }
+                if head.kind == DOCUMENT {
+                    documents_to.write_all(it.bytes)?;
+                    return documents_to.write_all(b"\n");
+                }
+                written.records += 1;
+                written.instances += u64::from(seen.insert(id));
+                match &mut run {
+                    Some((run, step))
+                        if run.id == id
+                            && *step == head.step
+                            && run.first + u64::from(run.count) == head.seq =>
+                    {
+                        run.count += 1;
+                    }
+                    _ => {
+                        let next = Run { id, first: head.seq, count: 1 };
+                        if let Some((done, _)) = run.replace((next, head.step)) {
+                            put(&mut order_to, &done)?;
+                        }
+                    }
+                }
+                Ok(())
+            };
+            if outcome.is_ok() {
+                outcome = take();
+            }
+        })?;
+        if let (Some((done, _)), Ok(())) = (run, &outcome) {
+            outcome = put(&mut order_to, &done);
+        }
+        outcome.map_err(failed("write", &order))?;
+        for (to, path) in [(documents_to, documents), (order_to, order)] {
+            to.into_inner().map_err(|it| failed("write", &path)(it.into_error()))?;
+        }
+        written.archived = self.write_archive(folder)?;
+        Ok(written)
+    }
+
+    fn write_archive(&self, folder: &Path) -> Result<u64, Error> {
+        let dir = archive_dir(folder, self.tenant());
+        for id in &self.archived {
+            // One that is gone since is noticed when all is read.
+            let Some((packed, _)) = self.archive.file(self.tenant(), *id)? else { continue };
+            make_dir(&dir)?;
+            let path = dir.join(file_name(*id));
+            std::fs::write(&path, packed).map_err(failed("write", &path))?;
+        }
+        Ok(self.archived.len() as u64)
+    }
+}
+
+/// Returns the folder of archive files in the folder of an export.
+pub(super) fn archive_dir(folder: &Path, tenant: TenantId) -> PathBuf {
+    folder.join("tenants").join(tenant.to_string()).join("archived").join("instances")
+}
+
+fn put(to: &mut BufWriter<File>, run: &Run) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *to, run)?;
+    to.write_all(b"\n")
+}
+
+fn ids(archive: &FileArchive<OsDisk>, ctx: &TenantCtx) -> Result<BTreeSet<InstanceId>, LogError> {
+    Ok(archive.ids(ctx, None, usize::MAX)?.into_iter().collect())
+}
+
+impl LogStore for Source {
+    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        self.log.append(ctx, append, sink, token);
+    }
+
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        Ok(self.read_within(ctx, stream, from, limit, 0..self.end)?.lines)
+    }
+
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        let within = within.start.min(self.end)..within.end.min(self.end);
+        match ctx.tenant() == self.tenant() {
+            true => self.log.read_within(ctx, stream, from, limit, within),
+            false => Ok(Part::default()),
+        }
+    }
+
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        self.log.scan(from, &mut |it| {
+            let tenant = line::key(it.bytes).map(|((tenant, _), _)| tenant);
+            if it.position < self.end && tenant == Some(self.tenant()) {
+                visit(it);
+            }
+        })?;
+        Ok(self.end)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        Some(&self.archive)
+    }
+
+    fn tail(&self) -> Position {
+        self.end
+    }
+
+    fn seed(&self, _: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {}
+
+    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        self.log.put_checkpoint(position, body)
+    }
+
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        Ok(None)
+    }
+}
