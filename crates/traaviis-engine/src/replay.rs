@@ -7,7 +7,7 @@ mod against;
 use traaviis_model::{
     Body, DefinitionHash, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
-    record::{Ending, EventSource, Operation, TaskAct, write_line},
+    record::{ERASED, Ending, EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
@@ -55,6 +55,9 @@ pub enum ReplayError {
         /// Version.
         hash: DefinitionHash,
     },
+    /// The values that decided it are erased; it can only be folded.
+    #[error("the values of this history are erased, so nothing of it can be decided again")]
+    Erased,
     /// Folding and deciding give different states.
     #[error("after record `{seq}` the folded state differs from the replayed one")]
     State {
@@ -75,6 +78,7 @@ pub fn replay_versions(
     records: &[Record],
 ) -> Result<Option<Snapshot>, ReplayError> {
     // What a fork shares with its original was decided there, with another id; it is only folded.
+    refuse_erased(records)?;
     let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_))).unwrap_or(0);
     let (copied, mut rest) = records.split_at(shared);
     let mut state = Snapshot::fold(copied)?;
@@ -95,6 +99,16 @@ pub fn replay_versions(
         }
     }
     Ok(state)
+}
+
+/// Refuses a history of which the values are erased: they decided it.
+fn refuse_erased(records: &[Record]) -> Result<(), ReplayError> {
+    match records.first().map(|it| &it.body) {
+        Some(Body::Created { subject: Some(it), .. }) if **it == *ERASED => {
+            Err(ReplayError::Erased)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn compare(recorded: &[Record], replayed: &[Record]) -> Result<(), ReplayError> {
@@ -155,14 +169,16 @@ fn begin(
     first: &Record,
     context: &StepContext,
 ) -> Option<Result<Step, Rejection>> {
-    let Body::Created { input, correlation, lineage, tags, labels, created_by, .. } = &first.body
+    let Body::Created { input, correlation, lineage, tags, labels, created_by, subject, .. } =
+        &first.body
     else {
         return None;
     };
     let ctx = TenantCtx::of_record(&first.header);
     let marks = Some(Marks { tags: tags.clone(), labels: labels.clone() });
     let (lineage, correlation) = (lineage.clone(), correlation.clone());
-    let birth = Birth { lineage, correlation, marks, created_by: created_by.clone() };
+    let (created_by, subject) = (created_by.clone(), subject.clone());
+    let birth = Birth { lineage, correlation, marks, created_by, subject };
     Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
 }
 

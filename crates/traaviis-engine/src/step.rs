@@ -153,6 +153,8 @@ pub struct Birth {
     pub marks: Option<Marks>,
     /// Who started it, as `kind:id`; none means whoever acts.
     pub created_by: Option<Text>,
+    /// The person whom it is about, unless its workflow says who that is.
+    pub subject: Option<Text>,
 }
 
 /// What a step decided.

@@ -191,7 +191,7 @@ impl Inner {
             collected.push(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
         self.sync_index()?;
-        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst));
+        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), &**log)?;
         log.put_checkpoint(position, &body)?;
         Ok(position)
     }

@@ -158,7 +158,7 @@ impl Recovery {
         let mut recovery = Recovery::new(finished_max);
         let mut from = 0;
         if let Some((position, body)) = log.checkpoint()? {
-            checkpoint::read(&body, &mut recovery)?;
+            checkpoint::read(&body, &mut recovery, log)?;
             recovery.compare(log, position, lost)?;
             recovery.report.checkpoint = Some(position);
             from = position;
@@ -563,7 +563,7 @@ pub fn faults(
         return Ok(Vec::new());
     }
     let mut recovery = Recovery::new(usize::MAX);
-    checkpoint::read(body, &mut recovery)?;
+    checkpoint::read(body, &mut recovery, log)?;
     recovery.compare(log, position, lost)?;
     let mut faults: Vec<Fault> = recovery.faults.into_values().collect();
     faults.sort_by_key(|it| (it.tenant, it.id));

@@ -50,6 +50,7 @@ impl Owner {
             correlation: optional_text(&call.input, "correlation")?,
             marks: Some(marks(&machine, &call.input)?),
             created_by: instance.snapshot.created_by.clone(),
+            subject: instance.snapshot.subject.clone(),
         };
         let input = match call.input.get("input") {
             None | Some(Value::Null) => Value::empty_map(),

@@ -46,6 +46,7 @@ fn write(log: &MemoryLog, ctx: &TenantCtx, records: &[Record]) {
                 lines: lines.into(),
                 ends_stream: false,
                 known_to: 0,
+                subject: None,
             },
             &sink,
             0,
@@ -114,8 +115,12 @@ fn recovery_equals_live() {
 #[test]
 fn a_checkpoint_at_any_position_gives_the_same() {
     let mut world = busy_world();
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        &MemoryLog::new(),
+    )
+    .unwrap();
     let live = texts(&collected(&mut world.owner, &mut world.outside, world.now));
     // The content may be newer than its position, by any number of records.
     for position in 0..=world.records.len() {
@@ -196,6 +201,7 @@ fn a_damaged_history_does_not_stop_the_others() {
                 lines: lines.into(),
                 ends_stream: false,
                 known_to: 0,
+                subject: None,
             };
             log.append(&ctx(), append, &sink, 0);
             continue;
@@ -211,8 +217,12 @@ fn a_damaged_history_does_not_stop_the_others() {
     world.commit_all();
     assert_eq!(code(&whole), "ok");
     // The fault outlives the records that showed it.
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        &MemoryLog::new(),
+    )
+    .unwrap();
     log.put_checkpoint(log.tail(), &body).unwrap();
     let (_, _, report) = recover(&log);
     assert_eq!(report.faults.len(), 1);
@@ -221,8 +231,12 @@ fn a_damaged_history_does_not_stop_the_others() {
 #[test]
 fn what_only_the_checkpoint_knows_is_set_aside() {
     let mut world = busy_world();
-    let body =
-        checkpoint::write(&[collected(&mut world.owner, &mut world.outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut world.owner, &mut world.outside, world.now)],
+        false,
+        &MemoryLog::new(),
+    )
+    .unwrap();
     // An older copy of the log under a newer checkpoint: the last record is gone.
     let held = world.records.len() - 1;
     let lost = &world.records[held];
@@ -316,7 +330,12 @@ fn many_waiting_instances_recover_quickly() {
     let took = begun.elapsed();
     println!("{count} instances, {} records: {took:?}", report.records);
     assert_eq!(report.instances as u128, count);
-    let body = checkpoint::write(&[collected(&mut owner, &mut outside, world.now)], false);
+    let body = checkpoint::write(
+        &[collected(&mut owner, &mut outside, world.now)],
+        false,
+        &MemoryLog::new(),
+    )
+    .unwrap();
     log.put_checkpoint(log.tail(), &body).unwrap();
     let begun = Instant::now();
     let (_owner, _, report) = recover(&log);

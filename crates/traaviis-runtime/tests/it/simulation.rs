@@ -581,7 +581,9 @@ impl<'m> Sim<'m> {
         let body = checkpoint::write(
             &receiver.iter().collect::<Vec<_>>(),
             self.forgets.load(Ordering::SeqCst),
-        );
+            &*self.log,
+        )
+        .unwrap();
         if let Some(index) = &mut self.index {
             index.sync(self.log.tail());
         }
