@@ -3,6 +3,7 @@
 //!
 //! [`LocalLog`] is the [`traaviis_ports::LogStore`] of a data directory. Under it [`log::LogCore`]
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
+//! [`SealedLog`] stands before it and seals what is about people.
 //! [`backup`] copies a directory that is in use, and makes one from a copy.
 //!
 //! ```text
@@ -34,6 +35,7 @@ pub mod lock;
 pub mod log;
 pub mod read_only;
 pub mod reader;
+pub mod sealed;
 pub mod secrets;
 pub mod segment;
 pub mod tree;
@@ -44,10 +46,11 @@ mod error;
 pub use archive::FileArchive;
 pub use frame::fuzz_decode;
 pub use index::{SetAside, SqliteIndex};
-pub use keys::{Keys, root::RootSource};
+pub use keys::{Keys, root::RootSource, subject::Subjects};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use sealed::SealedLog;
 pub use secrets::{LocalSecrets, SecretInfo};
 pub use tree::LocalTree;
 pub use walk::Damage;

@@ -9,5 +9,6 @@ mod crash;
 mod damage;
 mod index;
 mod local;
+mod sealed;
 mod secrets;
 mod support;
