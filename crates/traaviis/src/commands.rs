@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod move_to;
 pub mod new;
 pub mod pause;
+pub mod privacy;
 pub mod ps;
 pub mod query;
 pub mod rebuild;

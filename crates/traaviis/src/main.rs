@@ -15,6 +15,7 @@ mod control;
 mod data;
 mod disk;
 mod document;
+mod erasure;
 mod exit;
 mod histories;
 mod input;
@@ -37,9 +38,9 @@ use crate::{
     commands::{
         audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
         completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, keys, log,
-        logs, metrics, move_to, new, pause, ps, query, rebuild, replay, resolve, restore, retry,
-        run, schedules, schema, secrets as secrets_command, send, show, simulate, skip, tag, tasks,
-        test, upgrade, validate, version, view,
+        logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay, resolve, restore,
+        retry, run, schedules, schema, secrets as secrets_command, send, show, simulate, skip, tag,
+        tasks, test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -107,6 +108,7 @@ enum Command {
     Restore(restore::Args),
     Secrets(secrets_command::Args),
     Keys(keys::Args),
+    Privacy(privacy::Args),
     Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
@@ -163,6 +165,7 @@ fn main() -> ExitCode {
         Command::Restore(args) => restore::run(args, &output),
         Command::Secrets(args) => secrets_command::run(args, &output),
         Command::Keys(args) => keys::run(args, &output),
+        Command::Privacy(args) => privacy::run(args, &output),
         Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),

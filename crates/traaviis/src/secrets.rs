@@ -9,7 +9,7 @@ use std::{
 use traaviis_connect::secret_from_environment;
 use traaviis_model::TenantCtx;
 use traaviis_ports::{Secret, SecretError, Secrets};
-use traaviis_store::{Keys, LocalSecrets, RootSource, keys};
+use traaviis_store::{Keys, LocalSecrets, RootSource, Subjects, keys};
 
 use crate::exit::{Exit, Failure};
 
@@ -23,6 +23,11 @@ const ROOT_KEY_HOME: &str = "traaviis/root.key";
 /// Returns the secrets that are kept in a data directory.
 pub fn kept(dir: &Path) -> LocalSecrets {
     LocalSecrets::new(Keys::new(dir, root_source()))
+}
+
+/// Returns the keys of the people whom a data directory is about.
+pub fn subjects(dir: &Path) -> Subjects {
+    Subjects::new(Keys::new(dir, root_source()))
 }
 
 /// Returns what calls ask: the secrets of a data directory, then the environment.
