@@ -66,6 +66,7 @@ pub struct Machine {
     pub(crate) data_initial: Template,
     pub(crate) output: Option<Template>,
     pub(crate) correlation: Option<Expr>,
+    pub(crate) subject: Option<Expr>,
     pub(crate) effects: BTreeMap<Text, EffectPlace>,
     pub(crate) granted: Granted,
     pub(crate) migrations: Vec<MigrationDef>,

@@ -8,7 +8,7 @@ use traaviis_model::{
     Body, DefinitionHash, DeliveryClass, Record, Snapshot, TenantCtx, Text, Value,
     definition::OnUnknown,
     privacy::RedactionKey,
-    record::{Ending, EventSource, Operation, TaskAct, write_line},
+    record::{ERASED, Ending, EventSource, Operation, TaskAct, write_line},
     snapshot::{ApplyError, NodeStatus},
 };
 
@@ -56,6 +56,9 @@ pub enum ReplayError {
         /// Version.
         hash: DefinitionHash,
     },
+    /// The values that decided it are erased; it can only be folded.
+    #[error("the values of this history are erased, so nothing of it can be decided again")]
+    Erased,
     /// Folding and deciding give different states.
     #[error("after record `{seq}` the folded state differs from the replayed one")]
     State {
@@ -78,6 +81,7 @@ pub fn replay_versions(
     key: Option<&RedactionKey>,
 ) -> Result<Option<Snapshot>, ReplayError> {
     // What a fork shares with its original was decided there, with another id; it is only folded.
+    refuse_erased(records)?;
     let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_))).unwrap_or(0);
     let (copied, mut rest) = records.split_at(shared);
     let mut state = Snapshot::fold(copied)?;
@@ -99,6 +103,16 @@ pub fn replay_versions(
         }
     }
     Ok(state)
+}
+
+/// Refuses a history of which the values are erased: they decided it.
+fn refuse_erased(records: &[Record]) -> Result<(), ReplayError> {
+    match records.first().map(|it| &it.body) {
+        Some(Body::Created { subject: Some(it), .. }) if **it == *ERASED => {
+            Err(ReplayError::Erased)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Compares a step with its history; `as_now` is a record as this release writes it, when it would
@@ -164,15 +178,16 @@ fn begin(
     first: &Record,
     context: &StepContext,
 ) -> Option<Result<Step, Rejection>> {
-    let Body::Created { input, correlation, lineage, tags, labels, created_by, .. } = &first.body
+    let Body::Created { input, correlation, lineage, tags, labels, created_by, subject, .. } =
+        &first.body
     else {
         return None;
     };
     let ctx = TenantCtx::of_record(&first.header);
     let marks = Some(Marks { tags: tags.clone(), labels: labels.clone() });
     let (lineage, correlation) = (lineage.clone(), correlation.clone());
-    let (created_by, is_taken) = (created_by.clone(), false);
-    let birth = Birth { lineage, correlation, marks, created_by, is_taken };
+    let (created_by, subject, is_taken) = (created_by.clone(), subject.clone(), false);
+    let birth = Birth { lineage, correlation, marks, created_by, is_taken, subject };
     Some(start_born(machine, &ctx, first.header.instance_id, input.clone(), birth, context))
 }
 

@@ -160,6 +160,8 @@ pub struct Birth {
     pub created_by: Option<Text>,
     /// The input was checked and redacted already: this start was decided before, and not kept.
     pub is_taken: bool,
+    /// The person whom it is about, unless its workflow says who that is.
+    pub subject: Option<Text>,
 }
 
 /// What a step decided.

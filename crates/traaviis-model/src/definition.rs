@@ -86,6 +86,8 @@ pub struct Definition {
     pub plugins: Vec<Plugin>,
     /// Business key: CEL over `input`.
     pub correlation: Option<Correlation>,
+    /// The person whom an instance is about: CEL over `input`.
+    pub subject: Option<Subject>,
     /// How instances of older versions go on with this one, in order of precedence.
     pub migrations: Vec<Migration>,
     /// Times at which instances start by themselves.
@@ -157,6 +159,15 @@ pub struct Correlation {
     pub key: Text,
     /// At most one open instance per key.
     pub unique: bool,
+    /// Place of the expression.
+    pub pointer: Pointer,
+}
+
+/// The person whom an instance is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// CEL over `input`.
+    pub key: Text,
     /// Place of the expression.
     pub pointer: Pointer,
 }

@@ -202,6 +202,10 @@ pub const SECRETS_MAX: usize = 1_000;
 pub const REVEALS_BYTES_MAX: usize = 16 << 20;
 /// Versions of the key of one tenant: a new one every day for years.
 pub const KEY_VERSIONS_MAX: usize = 1_000;
+/// Characters of the name of a data subject: an id of any system, or an address.
+pub const SUBJECT_CHARS_MAX: usize = 200;
+/// Keys of data subjects that a process remembers: those of the people whose instances move now.
+pub const SUBJECT_KEYS_HELD_MAX: usize = 4_096;
 /// Root keys at hand: the newest, and older ones until everything is wrapped anew.
 pub const ROOT_KEYS_MAX: usize = 16;
 /// Entries of one directory of the document tree before it fans out; file systems and people are

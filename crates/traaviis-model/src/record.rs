@@ -5,6 +5,7 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod budget;
+pub(crate) mod erased;
 mod forked;
 mod held;
 mod line;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use budget::{BudgetExceeded, BudgetReserved};
+pub use erased::{ERASED, SEALED};
 pub use forked::{Forked, Results, Told};
 pub use held::Held;
 pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
@@ -35,6 +37,9 @@ pub use upgraded::{TreePlace, Upgraded};
 
 /// Version of the record schema written by this release.
 pub const RECORD_VERSION: u32 = 1;
+/// Version of a line whose values are sealed; a log opens it before it hands it out, so that no
+/// reader takes what is left in the open for all of it.
+pub const SEALED_VERSION: u32 = 2;
 
 /// Who caused a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -387,6 +392,9 @@ pub enum Body {
         /// before it was kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         created_by: Option<Text>,
+        /// The person whom it is about, with whose key its values are sealed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<Text>,
     },
     /// An event was taken.
     EventReceived {

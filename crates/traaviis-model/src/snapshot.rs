@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod about;
+mod erased;
 mod fork;
 mod patch;
 mod upgrade;
@@ -82,6 +83,9 @@ pub struct Snapshot {
     /// Who started it, as `kind:id`; absent in histories from before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Text>,
+    /// The person whom it is about, with whose key its values are sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Text>,
     /// Where it comes from, when it is a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Box<Origin>>,
@@ -404,6 +408,7 @@ impl Snapshot {
             tags,
             labels,
             created_by,
+            subject,
         } = &record.body
         else {
             return Err(ApplyError::NoCreated { instance: header.instance_id });
@@ -436,6 +441,7 @@ impl Snapshot {
             tags: tags.clone(),
             labels: labels.clone(),
             created_by: created_by.clone(),
+            subject: subject.clone(),
             forked_from: None,
             children: BTreeMap::new(),
             history: BTreeMap::new(),

@@ -9,7 +9,7 @@ pub mod secrets;
 pub mod snapshots;
 pub mod tree;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use index::{Index, IndexError};
@@ -17,8 +17,8 @@ pub use lines::Lines;
 pub use secrets::{NoKeys, RedactionKeys, Secret, SecretError, Secrets};
 pub use snapshots::{Completion, SnapshotError, SnapshotHead, SnapshotRow, SnapshotStore};
 use traaviis_model::{
-    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Timestamp,
-    Value,
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Text,
+    Timestamp, Value,
 };
 pub use tree::{Tree, TreeError};
 
@@ -60,6 +60,9 @@ pub struct Append {
     /// Of the stream the caller knows everything before this position, so a log that remembers
     /// nothing of it (it had ended) looks only at what follows.
     pub known_to: Position,
+    /// The person with whose key the values in the lines are to be sealed. A log without keys
+    /// refuses such an append.
+    pub subject: Option<Text>,
 }
 
 /// Why the log refuses.
@@ -119,6 +122,14 @@ pub enum LogError {
         /// The system's answer.
         why: String,
     },
+    /// What is sealed cannot be opened for want of a key that is not destroyed.
+    #[error("values in the log are sealed, and cannot be opened: {why}")]
+    Sealed {
+        /// Stable code.
+        code: &'static str,
+        /// What is wrong.
+        why: Arc<str>,
+    },
     /// Written by a newer release.
     #[error(
         "`{path}` is in format `{found}`, this release reads up to `{known}`; use the release that wrote it, or a newer one"
@@ -149,6 +160,7 @@ impl LogError {
             LogError::ArchiveDamaged { .. } => "archive_damaged",
             LogError::Refused(_) => "append_refused",
             LogError::Locked { .. } => "data_directory_locked",
+            LogError::Sealed { code, .. } => code,
             LogError::Newer { .. } => "data_format_newer",
         }
     }
@@ -180,6 +192,9 @@ pub struct Part {
     /// Where to read on: none of the stream's next records stands before it.
     pub next: Position,
 }
+
+/// Why a log without keys takes no values that are to be sealed.
+pub const NO_KEYS: &str = "it has no keys to seal the values of a person with";
 
 /// The only truth: committed records in order.
 ///
@@ -254,6 +269,24 @@ pub trait LogStore: Send + Sync {
     /// Makes everything that was acknowledged durable, where the log acknowledges earlier.
     fn sync(&self) -> Result<(), LogError> {
         Ok(())
+    }
+
+    /// Seals a line about an instance with the key of a person, as it may be written. `shown` is
+    /// the line as it may be read without the key. A log without keys refuses.
+    fn seal(
+        &self,
+        _name: (TenantId, InstanceId),
+        _subject: &Text,
+        _shown: &[u8],
+        _line: &[u8],
+    ) -> Result<Vec<u8>, LogError> {
+        Err(LogError::Refused(NO_KEYS.into()))
+    }
+
+    /// Opens a line that [`LogStore::seal`] gave, or what may be read of it when its key is
+    /// destroyed; any other line is given back.
+    fn unseal<'a>(&self, line: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {
+        Ok(Cow::Borrowed(line))
     }
 
     /// Keeps `body` as the newest checkpoint: everything before `position` is reflected in it.

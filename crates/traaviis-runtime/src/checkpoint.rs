@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use traaviis_model::{DefinitionHash, Emission, EventIds, InstanceId, Snapshot, TenantId, Value};
+use traaviis_model::{
+    DefinitionHash, Emission, EventIds, InstanceId, Snapshot, TenantId, Value, record::ERASED,
+};
+use traaviis_ports::{LogError, LogStore};
 
 use crate::{
     error::Error,
@@ -89,8 +92,13 @@ pub enum Instances {
     Beside,
 }
 
-/// Writes what the owners hold.
-pub fn write(collected: &[Collected], forgets: bool, instances: Instances) -> Vec<u8> {
+/// Writes what the owners hold; `log` seals what is sealed in it.
+pub fn write(
+    collected: &[Collected],
+    forgets: bool,
+    instances: Instances,
+    log: &dyn LogStore,
+) -> Result<Vec<u8>, LogError> {
     let mut body = Vec::new();
     let version = match instances {
         Instances::Inside => VERSION,
@@ -124,10 +132,21 @@ pub fn write(collected: &[Collected], forgets: bool, instances: Instances) -> Ve
         let mut instances: Vec<_> = part.instances.iter().collect();
         instances.sort_unstable_by_key(|(snapshot, _)| (snapshot.tenant_id, snapshot.id));
         for (snapshot, event_ids) in instances {
-            put(&mut body, &Out::Instance { snapshot, event_ids: event_ids.as_deref() });
+            let event_ids = event_ids.as_deref();
+            let Some(subject) = snapshot.sealed_for() else {
+                put(&mut body, &Out::Instance { snapshot, event_ids });
+                continue;
+            };
+            let (mut line, mut shown) = (Vec::new(), Vec::new());
+            put(&mut line, &Out::Instance { snapshot, event_ids });
+            let snapshot = &snapshot.withheld(&ERASED.into());
+            put(&mut shown, &Out::Instance { snapshot, event_ids: None });
+            let name = (snapshot.tenant_id, snapshot.id);
+            body.extend_from_slice(&log.seal(name, subject, shown.trim_ascii(), &line)?);
+            body.push(b'\n');
         }
     }
-    body
+    Ok(body)
 }
 
 fn put(body: &mut Vec<u8>, line: &Out<'_>) {
@@ -152,12 +171,17 @@ pub(crate) fn newer(body: &[u8]) -> Option<u32> {
 }
 
 /// Reads a checkpoint into a recovery; says whether the open instances are in it.
-pub(crate) fn read(body: &[u8], recovery: &mut Recovery) -> Result<bool, Error> {
+pub(crate) fn read(
+    body: &[u8],
+    recovery: &mut Recovery,
+    log: &dyn LogStore,
+) -> Result<bool, Error> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let mut found = None;
     for (at, line) in lines.enumerate() {
         let wrong = |why: String| Error::Checkpoint { line: at + 1, why: why.into() };
-        match serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))? {
+        let line = log.unseal(line)?;
+        match serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))? {
             In::Checkpoint(Head { version, .. }) if version > VERSION_BESIDE_SNAPSHOTS => {
                 let newest = VERSION_BESIDE_SNAPSHOTS;
                 return Err(wrong(format!("version `{version}` is newer than `{newest}`")));

@@ -103,7 +103,7 @@ impl Error {
             Error::TimedOut => "timeout",
             Error::Line(error) => match **error {
                 LineError::Newer { .. } => "data_format_newer",
-                LineError::Json(_) => "record_unreadable",
+                LineError::Json(_) | LineError::Sealed => "record_unreadable",
             },
             Error::TenantMismatch { .. } | Error::Checkpoint { .. } => "data_directory_damaged",
             Error::Damaged { .. } => "history_broken",

@@ -187,7 +187,8 @@ impl Inner {
         let collected = self.collect()?;
         let completion = Completion { position, forget: last[0] };
         let instances = self.put_states(&collected, Some(completion))?;
-        let body = checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances);
+        let body =
+            checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances, &**log)?;
         log.put_checkpoint(position, &body)?;
         *last = [last[1], position];
         Ok(position)
@@ -227,9 +228,10 @@ impl Inner {
             return self.sync_index().map(|()| Instances::Inside);
         };
         // States must not outlive the records that they stand on.
-        let saved = self.shared.ports.log.sync().map_err(Error::Log);
+        let log = &*self.shared.ports.log;
+        let saved = log.sync().map_err(Error::Log);
         let saved = saved.and_then(|()| self.sync_index());
-        let saved = saved.and_then(|()| snapshots::put(&**store, collected, completion));
+        let saved = saved.and_then(|()| snapshots::put(&**store, collected, completion, log));
         let (told, answer) = match saved {
             Ok(sizes) => (Some(sizes), Ok(Instances::Beside)),
             Err(error) => (None, Err(error)),

@@ -1208,7 +1208,7 @@ fn to_document(
         correlation_id: None,
     };
     let lines = Lines::Of(Arc::new(vec![Record { header, body }]));
-    Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 }
+    Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0, subject: None }
 }
 
 fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Append {
@@ -1225,6 +1225,7 @@ fn to_append(key: Key, records: &Arc<Vec<Record>>, snapshot: &Snapshot) -> Appen
         lines: Lines::Of(Arc::clone(records)),
         ends_stream: snapshot.status.is_finished(),
         known_to: 0,
+        subject: snapshot.sealed_for().cloned(),
     }
 }
 

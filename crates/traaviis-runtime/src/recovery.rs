@@ -132,6 +132,13 @@ struct Open {
     has_row: bool,
 }
 
+/// Where states rest, and what opens those that are sealed.
+#[derive(Clone, Copy)]
+pub(crate) struct States<'a> {
+    pub store: &'a dyn SnapshotStore,
+    pub log: &'a dyn LogStore,
+}
+
 /// What a restart reads.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
@@ -219,6 +226,7 @@ impl Recovery {
     fn begin(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
         let Sources { log, damaged, index, snapshots, .. } = sources;
         let mut recovery = Recovery::new(finished_max);
+        let states = snapshots.map(|store| States { store, log });
         let from = recovery.read_checkpoint(sources)?;
         let mut catchup = index.map(|index| Catchup::new(index, log.archive()));
         if let Some(it) = &mut catchup {
@@ -235,15 +243,15 @@ impl Recovery {
         recovery.report.position = log.scan(from, &mut |line: Line<'_>| {
             if failed.is_none() {
                 recovery.grown += line.bytes.len();
-                let read = recovery.line(line, catchup.as_mut(), snapshots);
-                failed = read.and_then(|()| recovery.spill(snapshots)).err();
+                let read = recovery.line(line, catchup.as_mut(), states);
+                failed = read.and_then(|()| recovery.spill(states)).err();
             }
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
         if let Some(catchup) = catchup {
-            let finished = catchup.finish(&recovery, recovery.report.position, snapshots);
+            let finished = catchup.finish(&recovery, recovery.report.position, states);
             recovery.report.index_failed = match finished {
                 Err(Error::Index(error)) => Some(error),
                 other => other.map(|_| None)?,
@@ -278,7 +286,7 @@ impl Recovery {
             self.report.checkpoint_newer = Some((position, found, newest));
             return Ok(0);
         }
-        let stands_alone = checkpoint::read(&body, self)?;
+        let stands_alone = checkpoint::read(&body, self, log)?;
         match snapshots {
             Some(snapshots) if stands_alone => snapshots.clear().map_err(Error::Snapshots)?,
             None if stands_alone => {}
@@ -362,23 +370,23 @@ impl Recovery {
     pub(crate) fn load(
         &self,
         key: Key,
-        snapshots: Option<&dyn SnapshotStore>,
+        states: Option<States<'_>>,
     ) -> Result<Option<State>, Error> {
-        let (Some(snapshots), Some(head)) = (snapshots, self.resting.get(&key)) else {
+        let (Some(States { store, log }), Some(head)) = (states, self.resting.get(&key)) else {
             return Ok(None);
         };
         let ctx = self.contexts.get(&key.tenant).cloned();
         let ctx = ctx.unwrap_or_else(|| context_of(key, head.definition, head.seq));
-        let body = snapshots.get(&ctx, key.id).map_err(Error::Snapshots)?;
-        let state = body.as_deref().and_then(snapshots::read);
+        let body = store.get(&ctx, key.id).map_err(Error::Snapshots)?;
+        let state = body.map_or(Ok(None), |it| snapshots::read(&it, log))?;
         let state = state.filter(|it| Key::of(&it.snapshot) == key && it.snapshot.seq == head.seq);
         let why = || format!("the state of instance `{}` is not there", key.id);
         state.map(Some).ok_or_else(|| Error::Snapshots(SnapshotError::Damaged(why().into())))
     }
 
     /// Lets an instance go on whose state rests.
-    fn activate(&mut self, key: Key, snapshots: Option<&dyn SnapshotStore>) -> Result<(), Error> {
-        if let Some(State { snapshot, event_ids }) = self.load(key, snapshots)? {
+    fn activate(&mut self, key: Key, states: Option<States<'_>>) -> Result<(), Error> {
+        if let Some(State { snapshot, event_ids }) = self.load(key, states)? {
             self.resting.remove(&key);
             self.put_open(snapshot, event_ids, true);
         }
@@ -386,29 +394,24 @@ impl Recovery {
     }
 
     /// Puts states into the snapshot store when they have grown too large for memory.
-    fn spill(&mut self, snapshots: Option<&dyn SnapshotStore>) -> Result<(), Error> {
-        let Some(snapshots) = snapshots.filter(|_| self.grown > RECOVERY_BYTES_MAX) else {
+    fn spill(&mut self, states: Option<States<'_>>) -> Result<(), Error> {
+        let Some(States { store, log }) = states.filter(|_| self.grown > RECOVERY_BYTES_MAX) else {
             return Ok(());
         };
         self.grown = 0;
-        let open: Vec<&Open> = self.instances.values().collect();
-        let mut heads = Vec::with_capacity(open.len());
-        let mut rows = open.into_iter().map(|it| {
-            let row = snapshots::row_of(&it.snapshot, it.event_ids.as_deref());
-            if let SnapshotRow::Open(head, _) = &row {
-                heads.push(head.clone());
-            }
-            row
-        });
-        match snapshots.put(&mut rows, None) {
-            Ok(()) => {}
+        let open = self.instances.values();
+        let open = open.map(|it| (&it.snapshot, it.event_ids.as_deref())).collect();
+        let sizes = match snapshots::put_rows(store, std::iter::empty(), open, None, log) {
+            Ok(sizes) => sizes,
             // They stay in memory as long as there is no space.
-            Err(SnapshotError::Full) => return Ok(()),
-            Err(error) => return Err(Error::Snapshots(error)),
+            Err(Error::Snapshots(SnapshotError::Full)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for (key, bytes) in sizes {
+            if let Some(open) = self.instances.remove(&key) {
+                self.put_head(snapshots::head_of(&open.snapshot, bytes));
+            }
         }
-        drop(rows);
-        self.instances.clear();
-        heads.into_iter().for_each(|head| self.put_head(head));
         Ok(())
     }
 
@@ -632,7 +635,7 @@ impl Recovery {
         &mut self,
         Line { position, bytes: line }: Line<'_>,
         catchup: Option<&mut Catchup<'_>>,
-        snapshots: Option<&dyn SnapshotStore>,
+        states: Option<States<'_>>,
     ) -> Result<(), Error> {
         self.report.records += 1;
         let unreadable = |error: serde_json::Error| Error::Line(Arc::new(error.into()));
@@ -657,7 +660,7 @@ impl Recovery {
             }
             return Ok(());
         }
-        self.activate(key, snapshots)?;
+        self.activate(key, states)?;
         match serde_json::from_slice::<Body>(line) {
             Ok(body) => {
                 let ended = self.record(key, Record { header, body })?;
@@ -809,7 +812,7 @@ pub fn faults(
         return Ok(Vec::new());
     }
     let mut recovery = Recovery::new(usize::MAX);
-    let stands_alone = checkpoint::read(body, &mut recovery)?;
+    let stands_alone = checkpoint::read(body, &mut recovery, log)?;
     if let Some(snapshots) = snapshots.filter(|_| !stands_alone) {
         recovery.read_rows(snapshots, position, Position::MAX)?;
     }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
     EventIds, Snapshot,
-    record::{ParentClose, Status},
+    record::{ERASED, ParentClose, Status},
 };
-use traaviis_ports::{Completion, SnapshotHead, SnapshotRow, SnapshotStore};
+use traaviis_ports::{Completion, LogError, LogStore, SnapshotHead, SnapshotRow, SnapshotStore};
 
 use crate::{
     error::Error,
@@ -29,11 +29,26 @@ pub(crate) struct State {
     pub event_ids: Option<Box<EventIds>>,
 }
 
-/// Returns the row of an open instance.
-pub(crate) fn row_of(snapshot: &Snapshot, event_ids: Option<&EventIds>) -> SnapshotRow {
+/// Returns the row of an open instance; `log` seals what is sealed in it.
+pub(crate) fn row_of(
+    snapshot: &Snapshot,
+    event_ids: Option<&EventIds>,
+    log: &dyn LogStore,
+) -> Result<SnapshotRow, LogError> {
     // No key is anything but text and no number anything but JSON's, so writing cannot fail.
-    let body = serde_json::to_vec(&Out { snapshot, event_ids }).unwrap_or_default();
-    let head = SnapshotHead {
+    let write = |it: &Out<'_>| serde_json::to_vec(it).unwrap_or_default();
+    let mut body = write(&Out { snapshot, event_ids });
+    if let Some(subject) = snapshot.sealed_for() {
+        let shown = write(&Out { snapshot: &snapshot.withheld(&ERASED.into()), event_ids: None });
+        body = log.seal((snapshot.tenant_id, snapshot.id), subject, &shown, &body)?;
+    }
+    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    Ok(SnapshotRow::Open(head_of(snapshot, bytes), body))
+}
+
+/// Returns what is known of an instance whose state takes so many bytes.
+pub(crate) fn head_of(snapshot: &Snapshot, bytes: u32) -> SnapshotHead {
+    SnapshotHead {
         tenant: snapshot.tenant_id,
         id: snapshot.id,
         seq: snapshot.seq,
@@ -45,9 +60,8 @@ pub(crate) fn row_of(snapshot: &Snapshot, event_ids: Option<&EventIds>) -> Snaps
         due: snapshot.next_timer().map(|it| it.due),
         timed: !snapshot.timers.is_empty(),
         rests: rests(snapshot),
-        bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
-    };
-    SnapshotRow::Open(head, body)
+        bytes,
+    }
 }
 
 /// Returns the row of an instance that had one and has ended.
@@ -62,25 +76,43 @@ pub fn put(
     store: &dyn SnapshotStore,
     collected: &[Collected],
     completion: Option<Completion>,
+    log: &dyn LogStore,
 ) -> Result<Vec<(Key, u32)>, Error> {
-    let mut sizes = Vec::new();
-    // What has ended comes first: it may have begun again since.
     let open = collected.iter().flat_map(|it| &it.instances);
-    let open = open.map(|(snapshot, event_ids)| {
-        let row = row_of(snapshot, event_ids.as_deref());
-        if let SnapshotRow::Open(head, _) = &row {
-            sizes.push((Key::of(snapshot), head.bytes));
-        }
-        row
-    });
+    let open: Vec<_> = open.map(|(snapshot, ids)| (&**snapshot, ids.as_deref())).collect();
+    // What has ended comes first: it may have begun again since.
     let ended = collected.iter().flat_map(|it| &it.ended).map(|it| row_of_ended(it));
+    put_rows(store, ended, open, completion, log)
+}
+
+/// Puts rows that are made one after the other; returns how large the states of the open ones are.
+/// None is put if one of them cannot be made.
+pub(crate) fn put_rows(
+    store: &dyn SnapshotStore,
+    ended: impl Iterator<Item = SnapshotRow>,
+    open: Vec<(&Snapshot, Option<&EventIds>)>,
+    completion: Option<Completion>,
+    log: &dyn LogStore,
+) -> Result<Vec<(Key, u32)>, Error> {
+    let mut sizes = Vec::with_capacity(open.len());
+    // Only sealing can fail, and few are sealed: their rows are made before any is put.
+    let (sealed, plain): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|(snapshot, _)| snapshot.sealed_for().is_some());
+    let sealed = sealed.into_iter().map(|(snapshot, ids)| row_of(snapshot, ids, log));
+    let sealed: Vec<SnapshotRow> = sealed.collect::<Result<_, LogError>>()?;
+    let plain = plain.into_iter().filter_map(|(snapshot, ids)| row_of(snapshot, ids, log).ok());
+    let open = sealed.into_iter().chain(plain).inspect(|row| {
+        if let SnapshotRow::Open(head, _) = row {
+            sizes.push((Key { tenant: head.tenant, id: head.id }, head.bytes));
+        }
+    });
     store.put(&mut ended.chain(open), completion).map_err(Error::Snapshots)?;
     Ok(sizes)
 }
 
-/// Reads a state; none when it is not one.
-pub(crate) fn read(body: &[u8]) -> Option<State> {
-    serde_json::from_slice(body).ok()
+/// Reads a state; none when it is not one. `log` opens what is sealed.
+pub(crate) fn read(body: &[u8], log: &dyn LogStore) -> Result<Option<State>, LogError> {
+    Ok(serde_json::from_slice(&log.unseal(body)?).ok())
 }
 
 /// Says whether a new process has nothing to do for an instance before an input comes or a timer

@@ -70,7 +70,16 @@ pub struct Summary {
 
 impl Summary {
     /// Returns an instance in short.
+    ///
+    /// Of what is sealed nothing stands in it, because summaries are kept outside of the log.
     pub fn of(snapshot: &Snapshot) -> Summary {
+        let Some(_) = &snapshot.subject else { return Summary::of_shown(snapshot) };
+        let shown = snapshot.withheld(&snapshot.mark());
+        let input_hash = hash_value(&snapshot.input);
+        Summary { input_hash, whole: false, ..Summary::of_shown(&shown) }
+    }
+
+    fn of_shown(snapshot: &Snapshot) -> Summary {
         let output = match snapshot.output.json_len() <= SUMMARY_VALUE_BYTES_MAX {
             true => snapshot.output.clone(),
             false => Value::Null,

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/system/keys/{tenant}.json   versions of the tenant's key, each wrapped
 //! DATA/system/keys/LOCK            held by who changes keys or secrets
+//! DATA/system/keys/{tenant}/       keys of data subjects; see [`subject`]
 //! DATA/system/reveals/             who had tokens turned back
 //! ```
 //!
@@ -23,6 +24,7 @@ mod redaction;
 mod reveals;
 pub mod root;
 pub mod seal;
+pub mod subject;
 
 use std::{
     collections::BTreeMap,
@@ -228,7 +230,11 @@ impl Keys {
     ///
     /// The caller holds [`Keys::hold`].
     pub(crate) fn add_version(&self, ctx: &TenantCtx, now: Timestamp) -> Result<u64, Error> {
-        let ring = self.ring(ctx.tenant())?;
+        self.add_version_of(ctx.tenant(), now)
+    }
+
+    fn add_version_of(&self, tenant: TenantId, now: Timestamp) -> Result<u64, Error> {
+        let ring = self.ring(tenant)?;
         let roots = match &ring {
             Some(ring) => {
                 let roots = self.needed_roots()?;
@@ -239,7 +245,7 @@ impl Keys {
             None if self.rings()?.is_empty() => self.root.read_or_make(&self.data)?,
             None => self.needed_roots()?,
         };
-        let mut ring = ring.unwrap_or_else(|| Ring::new(self.path(ctx.tenant()), ctx.tenant()));
+        let mut ring = ring.unwrap_or_else(|| Ring::new(self.path(tenant), tenant));
         if ring.keys.len() >= KEY_VERSIONS_MAX {
             let why = format!("the tenant has {KEY_VERSIONS_MAX} versions of its key already");
             return Err(Error::Refused(why));
@@ -298,10 +304,20 @@ impl Keys {
         plain: &[u8],
         now: Timestamp,
     ) -> Result<Sealed, Error> {
-        if self.ring(ctx.tenant())?.is_none() {
-            self.add_version(ctx, now)?;
+        self.make(ctx.tenant(), now)?;
+        self.seal_of(ctx.tenant(), bound, plain)
+    }
+
+    /// Makes the first version of a tenant's key, unless there is one.
+    fn make(&self, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
+        match self.ring(tenant)? {
+            Some(_) => Ok(()),
+            None => self.add_version_of(tenant, now).map(drop),
         }
-        let ring = self.needed_ring(ctx)?;
+    }
+
+    fn seal_of(&self, tenant: TenantId, bound: Bound<'_>, plain: &[u8]) -> Result<Sealed, Error> {
+        let ring = self.needed_ring(tenant)?;
         let Some(newest) = ring.keys.last() else {
             return Err(ring.damaged("it holds no key"));
         };
@@ -320,8 +336,18 @@ impl Keys {
         sealed: &Sealed,
         path: &Path,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.open_of(ctx.tenant(), bound, sealed, path)
+    }
+
+    fn open_of(
+        &self,
+        tenant: TenantId,
+        bound: Bound<'_>,
+        sealed: &Sealed,
+        path: &Path,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let damaged = |why: &str| damaged(path, why);
-        let ring = self.needed_ring(ctx)?;
+        let ring = self.needed_ring(tenant)?;
         let Some(held) = ring.keys.iter().find(|it| it.version == sealed.key) else {
             return Err(damaged("it is sealed with a version of the key that is not there"));
         };
@@ -345,12 +371,21 @@ impl Keys {
 
     /// Refuses to go on without the keys of a tenant, of whom something is sealed already.
     pub(crate) fn require(&self, ctx: &TenantCtx) -> Result<(), Error> {
-        self.needed_ring(ctx).map(drop)
+        self.needed_ring(ctx.tenant()).map(drop)
     }
 
-    fn needed_ring(&self, ctx: &TenantCtx) -> Result<Ring, Error> {
-        let path = self.path(ctx.tenant());
-        self.ring(ctx.tenant())?.ok_or_else(|| damaged(&path, "it is not there"))
+    fn needed_ring(&self, tenant: TenantId) -> Result<Ring, Error> {
+        let path = self.path(tenant);
+        self.ring(tenant)?.ok_or_else(|| damaged(&path, "it is not there"))
+    }
+
+    /// Returns the first version of a tenant's key, which is never taken out.
+    fn first(&self, tenant: TenantId) -> Result<Key, Error> {
+        let ring = self.needed_ring(tenant)?;
+        match ring.keys.first() {
+            Some(first) => ring.unwrap(first, &self.needed_roots()?),
+            None => Err(ring.damaged("it holds no key")),
+        }
     }
 
     fn path(&self, tenant: TenantId) -> PathBuf {
@@ -530,7 +565,7 @@ pub(crate) fn damaged(path: &Path, why: &str) -> Error {
 }
 
 /// Returns bytes that nobody can foretell.
-fn entropy<const N: usize>() -> Result<[u8; N], Error> {
+pub(crate) fn entropy<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::Entropy(error.to_string()))?;
     Ok(bytes)

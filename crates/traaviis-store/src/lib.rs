@@ -5,6 +5,7 @@
 //! is the same log for one thread and any [`disk::Disk`], which is how the simulated disk tests it.
 //! [`backup`] copies a directory that is in use, and makes one from a copy; [`transfer`] takes one
 //! tenant out of a directory and into another.
+//! [`SealedLog`] stands before it and seals what is about people.
 //!
 //! ```text
 //! DATA/FORMAT  DATA/LOCK
@@ -38,6 +39,7 @@ pub mod lock;
 pub mod log;
 pub mod read_only;
 pub mod reader;
+pub mod sealed;
 pub mod secrets;
 pub mod segment;
 pub mod snapshots;
@@ -50,10 +52,11 @@ mod error;
 pub use archive::FileArchive;
 pub use frame::fuzz_decode;
 pub use index::{SetAside, SqliteIndex};
-pub use keys::{Keys, root::RootSource};
+pub use keys::{Keys, root::RootSource, subject::Subjects};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use sealed::SealedLog;
 pub use secrets::{LocalSecrets, SecretInfo};
 pub use snapshots::SqliteSnapshots;
 pub use tree::{LocalTree, ScratchTree};

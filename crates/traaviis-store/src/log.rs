@@ -20,7 +20,7 @@ use std::{io, ops::Range, path::Path, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantId, limits};
 use traaviis_ports::{
-    Append, Archive, Commit, Compacted, Compaction, Line, LogError, Position,
+    Append, Archive, Commit, Compacted, Compaction, Line, LogError, NO_KEYS, Position,
     disk::{Access, Disk, DiskFile, is_full},
     planted::{self, Bug},
 };
@@ -348,6 +348,9 @@ impl<D: Disk> LogCore<D> {
         let mut malformed = line::check(*tenant, append, &mut self.scratch).err();
         if self.lines.len() + append.lines.written().len() > limits::FRAME_BYTES_MAX / 2 {
             malformed = Some("it is larger than a frame may be");
+        }
+        if append.subject.is_some() {
+            malformed = Some(NO_KEYS);
         }
         if let Some(why) = malformed {
             return Err(LogError::Refused(format!("stream `{}`: {why}", append.stream).into()));

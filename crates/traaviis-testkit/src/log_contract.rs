@@ -70,7 +70,7 @@ pub fn lines(ctx: &TenantCtx, stream: InstanceId, first: Seq, count: u32, text: 
 pub fn append(ctx: &TenantCtx, stream: InstanceId, first_seq: Seq, count: u32) -> Append {
     let lines = lines(ctx, stream, first_seq, count, "record");
     let lines = lines.into();
-    Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0 }
+    Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0, subject: None }
 }
 
 /// Appends and waits for the outcome.
@@ -307,6 +307,7 @@ fn ended_streams_go_on_after_what_the_caller_knows(test: Box<dyn LogStoreUnderTe
     let part = |first, known_to| Append {
         ends_stream: true,
         known_to,
+        subject: None,
         ..append(&ctx, stream(1), first, 1)
     };
     let one = commit(log, &ctx, part(1, 0)).expect("commit");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
-use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, Position};
+use traaviis_ports::{Append, Commit, CommitSink, Line, LogError, LogStore, NO_KEYS, Position};
 
 /// The log.
 #[derive(Default)]
@@ -131,6 +131,9 @@ impl State {
         let text = append.lines.written().strip_suffix(b"\n");
         let lines: Vec<&[u8]> =
             text.map(|text| text.split(|byte| *byte == b'\n').collect()).unwrap_or_default();
+        if append.subject.is_some() {
+            return Err(LogError::Refused(NO_KEYS.into()));
+        }
         if lines.is_empty() || lines.len() != append.count as usize {
             return Err(LogError::Refused("its lines do not fit its count".into()));
         }

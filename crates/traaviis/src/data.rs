@@ -4,6 +4,7 @@
 //! lock; [`Resting`] reads beside whoever holds it.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -33,7 +34,8 @@ use traaviis_runtime::{
     RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
 };
 use traaviis_store::{
-    Damage, LocalLog, ReadOnlyLog, Recovery, SqliteIndex, SqliteSnapshots, transfer,
+    Damage, LocalLog, ReadOnlyLog, Recovery, SealedLog, SqliteIndex, SqliteSnapshots,
+    keys::subject::Erased, transfer,
 };
 
 use crate::{
@@ -55,6 +57,40 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub trait Records: LogStore {
     /// Returns the streams of which records are lost, as far as reading has told so far.
     fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)>;
+}
+
+/// A log that tells which histories are about a person.
+pub trait People: Records {
+    /// Returns what is kept about a person; none when there never was a key of theirs.
+    fn about(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<About>, Failure>;
+}
+
+/// What is kept about a person.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Their key.
+    pub erased: Erased,
+    /// Instances of which something is sealed with it, or was.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+impl<L: Records> Records for SealedLog<L> {
+    fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
+        self.inner().damaged_streams()
+    }
+}
+
+impl<L: Records> People for SealedLog<L> {
+    fn about(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<About>, Failure> {
+        let Some(erased) = self.subjects().status(ctx.tenant(), subject)? else { return Ok(None) };
+        let instances = self.instances_of(ctx, erased.name)?;
+        Ok(Some(About { erased, instances }))
+    }
+}
+
+/// Puts the keys of a data directory before its log.
+pub fn sealed<L: LogStore>(dir: &Path, log: Arc<L>) -> Arc<SealedLog<L>> {
+    Arc::new(SealedLog::new(log, Arc::new(secrets::subjects(dir))))
 }
 
 impl Records for LocalLog {
@@ -140,7 +176,7 @@ pub struct Data {
     /// Records as they are in the log.
     pub histories: Histories,
     handle: Handle,
-    log: Arc<LocalLog>,
+    log: Arc<SealedLog<LocalLog>>,
     ctx: TenantCtx,
     fatal: Arc<Mutex<Option<LogError>>>,
     is_closed: Arc<AtomicBool>,
@@ -217,6 +253,7 @@ impl Data {
             false => secrets::redaction(dir),
         };
         let (log, found) = open_log(dir)?;
+        let log = sealed(dir, log);
         let children =
             Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
         let ctx = TenantCtx::local_operator();
@@ -251,7 +288,7 @@ impl Data {
         tell(&found, &report);
         Ok(Data {
             histories: Histories::new(
-                Arc::clone(&log) as Arc<dyn Records>,
+                Arc::clone(&log) as Arc<dyn People>,
                 ctx.clone(),
                 &report.faults,
                 Some(Lookup::Live(handle.clone())),
@@ -273,6 +310,16 @@ impl Data {
         Data::open(dir, args.connector(None, secrets::sources(dir))?, args.workflow(), args.tree())
     }
 
+    /// Returns who acts.
+    pub fn ctx(&self) -> &TenantCtx {
+        &self.ctx
+    }
+
+    /// Returns the log.
+    pub fn log(&self) -> &Arc<SealedLog<LocalLog>> {
+        &self.log
+    }
+
     /// Returns the same directory, in which somebody else acts.
     pub fn acting_as(&self, by: &By) -> Data {
         Data {
@@ -292,7 +339,7 @@ impl Data {
             return Ok(());
         }
         let ended = self.handle.clone().shutdown(DRAIN);
-        self.log.close();
+        self.log.inner().close();
         match self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             Some(error) => Err(stopped(&error)),
             None => ended.map_err(refused),
@@ -732,7 +779,7 @@ impl Resting {
     /// Opens a directory without its lock.
     pub fn open(dir: &Path) -> Result<Resting, Failure> {
         needs_log(dir)?;
-        let log = Arc::new(ReadOnlyLog::open(dir)?);
+        let log = sealed(dir, Arc::new(ReadOnlyLog::open(dir)?));
         let faults = match checkpoint_faults(dir, &log) {
             Ok(faults) => faults,
             Err(failure) => {
@@ -744,7 +791,7 @@ impl Resting {
             }
         };
         let ctx = TenantCtx::local_operator();
-        let lookup = Lookup::resting(dir, &log).filter(|_| faults.is_empty());
+        let lookup = Lookup::resting(dir, log.inner()).filter(|_| faults.is_empty());
         Ok(Resting {
             histories: Histories::new(log, ctx, &faults, lookup, secrets::redaction(dir)),
         })
@@ -752,12 +799,12 @@ impl Resting {
 }
 
 /// Returns the instances that a start would set aside by its checkpoint.
-pub fn checkpoint_faults(dir: &Path, log: &ReadOnlyLog) -> Result<Vec<Fault>, Failure> {
+pub fn checkpoint_faults(dir: &Path, log: &SealedLog<ReadOnlyLog>) -> Result<Vec<Fault>, Failure> {
     let Some((position, body)) = log.checkpoint()? else { return Ok(Vec::new()) };
     // The end is looked for once more: a running process may have written since, and then this
     // checkpoint.
-    let end = log.refresh()?;
-    let mut lost = lost(&log.damage());
+    let end = log.inner().refresh()?;
+    let mut lost = lost(&log.inner().damage());
     if end < position {
         lost.push(end..position);
     }

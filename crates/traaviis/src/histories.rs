@@ -22,7 +22,7 @@ use traaviis_runtime::{Fault, Summary, index::overlay::row_of, owner::definition
 
 use crate::{
     control::protocol::LIST_MAX,
-    data::Records,
+    data::{About, People},
     exit::{Exit, Failure},
     lookup::Lookup,
     plugins::metrics::Metrics,
@@ -38,7 +38,7 @@ pub type Archived = (InstanceId, Result<Summary, Failure>);
 /// A log and whose records are read from it.
 #[derive(Clone)]
 pub struct Histories {
-    log: Arc<dyn Records>,
+    log: Arc<dyn People>,
     ctx: TenantCtx,
     faults: Arc<[Fault]>,
     lookup: Option<Lookup>,
@@ -123,7 +123,7 @@ impl Histories {
     /// Returns the histories of one tenant in a log; `faults` are the instances of which something
     /// is known to be lost that the log alone does not tell.
     pub fn new(
-        log: Arc<dyn Records>,
+        log: Arc<dyn People>,
         ctx: TenantCtx,
         faults: &[Fault],
         lookup: Option<Lookup>,
@@ -380,6 +380,16 @@ impl Histories {
         let part = self.log.read_within(&self.ctx, id, place.seq, limit, within)?;
         *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next };
         Ok(part.lines)
+    }
+
+    /// Returns what is kept about a person; none when there never was a key of theirs.
+    pub fn about(&self, subject: &str) -> Result<Option<About>, Failure> {
+        self.log.about(&self.ctx, subject)
+    }
+
+    /// Returns who reads.
+    pub fn ctx(&self) -> &TenantCtx {
+        &self.ctx
     }
 
     /// Returns the whole history of one instance.

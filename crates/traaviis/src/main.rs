@@ -15,6 +15,7 @@ mod control;
 mod data;
 mod disk;
 mod document;
+mod erasure;
 mod exit;
 mod histories;
 mod input;

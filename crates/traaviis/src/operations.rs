@@ -31,6 +31,7 @@ use crate::{
         protocol::{Ask, By, Decision, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait},
     },
     data::{Data, Resting},
+    erasure::{self, Open},
     exit::{Exit, Failure},
     histories::{Damaged, Histories, Place, absent, compile_document},
     output::{self, Output},
@@ -343,6 +344,14 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
+        Ask::ExportSubject { subject } => {
+            let ctx = data.map_or_else(|| histories.ctx(), Data::ctx);
+            erasure::export(histories, ctx, &subject)
+        }
+        Ask::EraseSubject { subject, terminate } => {
+            let open = if terminate { Open::Terminate } else { Open::Refuse };
+            erasure::erase(histories, with_runtime(data)?, &subject, open)
+        }
         Ask::Metrics => Ok(json!({ "text": histories.metrics()? })),
         Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
         Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
@@ -561,14 +570,17 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
 }
 
 /// Finds the instance that a change is about, open or ended.
+fn with_runtime(data: Option<&Data>) -> Result<&Data, Failure> {
+    let none = || Failure::new(Exit::Internal, "internal", "a change needs a runtime");
+    data.ok_or_else(none)
+}
+
 fn known_one<'a>(
     histories: &Histories,
     data: Option<&'a Data>,
     id: &str,
 ) -> Result<(&'a Data, Snapshot), Failure> {
-    let Some(data) = data else {
-        return Err(Failure::new(Exit::Internal, "internal", "a change needs a runtime"));
-    };
+    let data = with_runtime(data)?;
     Ok((data, snapshot_of(histories, Some(data), id)?))
 }
 

@@ -11,7 +11,7 @@ use traaviis_engine::Machine;
 use traaviis_model::{TenantCtx, Timestamp, privacy::RedactionKey};
 use traaviis_ports::{RedactionKeys, Secret, SecretError, Secrets};
 use traaviis_store::{
-    Keys, LocalSecrets, RootSource,
+    Keys, LocalSecrets, RootSource, Subjects,
     keys::{self, Reveal},
 };
 
@@ -30,6 +30,11 @@ const ROOT_KEY_HOME: &str = "traaviis/root.key";
 /// Returns the secrets that are kept in a data directory.
 pub fn kept(dir: &Path) -> LocalSecrets {
     LocalSecrets::new(Keys::new(dir, root_source()))
+}
+
+/// Returns the keys of the people whom a data directory is about.
+pub fn subjects(dir: &Path) -> Subjects {
+    Subjects::new(Keys::new(dir, root_source()))
 }
 
 /// Returns what calls ask: the secrets of a data directory, then the environment.

@@ -9,7 +9,7 @@ use super::{Change, Difference, Matching, Part, matching::States};
 use crate::machine::StateId;
 
 /// Keys of the document that are compared as they are.
-const WHOLE: [&str; 12] = [
+const WHOLE: [&str; 13] = [
     "name",
     "unhandled",
     "output",
@@ -19,6 +19,7 @@ const WHOLE: [&str; 12] = [
     "budgets",
     "plugins",
     "correlation",
+    "subject",
     "migrations",
     "triggers",
     "subscribe",

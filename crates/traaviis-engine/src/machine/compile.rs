@@ -43,6 +43,10 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         .correlation
         .as_ref()
         .map(|it| compiler.expr(&it.key, Scope::INPUT.union(Scope::TENANT), &it.pointer));
+    let subject = definition
+        .subject
+        .as_ref()
+        .map(|it| compiler.expr(&it.key, Scope::INPUT.union(Scope::TENANT), &it.pointer));
 
     let mut states = vec![compiler.root(&definition)];
     compiler.states(&definition, &definition.states, 0, &mut states);
@@ -91,6 +95,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         data_initial,
         output,
         correlation,
+        subject,
         effects,
         granted,
         migrations,

@@ -11,7 +11,7 @@ use traaviis_model::{
     Body, InstanceId, Map, Record, Seq, Snapshot, Text, Timestamp, Value,
     call::GATE,
     limits,
-    record::{Forked, PatchOp, Results, TimerKind, Told, write_lines},
+    record::{ERASED, Forked, PatchOp, Results, TimerKind, Told, write_lines},
     snapshot::{Node, NodeStatus},
 };
 
@@ -52,6 +52,7 @@ pub struct Branch {
 /// Plans a fork. `records` is the whole history of the original.
 pub fn plan_fork(records: &[Record], fork: Fork) -> Result<Branch, Rejection> {
     let invalid = |why: String| Rejection::new("invalid_state", why);
+    refuse_erased(records)?;
     let last = records.last().map_or(0, |it| it.header.seq);
     let at = fork.at.unwrap_or(last);
     let shared = records.partition_point(|it| it.header.seq <= at);
@@ -92,6 +93,17 @@ pub fn plan_fork(records: &[Record], fork: Fork) -> Result<Branch, Rejection> {
     let (shared, by) = (at, None);
     let forked = Forked { from, shared, reason, results, told, timers, patch, paused, by };
     Ok(Branch { copied, base, forked: Box::new(forked) })
+}
+
+/// Refuses a history whose values are erased: nothing can go on from it.
+pub(super) fn refuse_erased(records: &[Record]) -> Result<(), Rejection> {
+    match records.first().map(|it| &it.body) {
+        Some(Body::Created { subject: Some(it), .. }) if **it == *ERASED => {
+            let why = "the values of this instance are erased, so nothing goes on from it";
+            Err(Rejection::new("subject_erased", why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a position that is none, or lies inside a step.

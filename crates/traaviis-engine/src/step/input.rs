@@ -5,7 +5,7 @@ use traaviis_model::{
     definition::{ErrorsUnhandled, Unhandled},
     limits,
     privacy::RedactionKey,
-    record::{EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind},
+    record::{ERASED, EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind},
     time::Timestamp,
 };
 
@@ -129,6 +129,32 @@ pub(super) fn correlation_key(machine: &Machine, input: &Value) -> Result<Option
     }
 }
 
+/// Returns the person whom an instance is about, when its workflow says that it is about one.
+fn subject_of(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejection> {
+    let Some(expr) = &machine.subject else { return Ok(None) };
+    let env = StartEnv {
+        machine,
+        input,
+        id: InstanceId(uuid::Uuid::nil()),
+        now: Timestamp(0),
+        tenant: String::new(),
+        lineage: None,
+    };
+    let refuse = |why: String| Err(Rejection::new("subject_invalid", why));
+    let subject = match expr.eval(&env).map(|it| it.into_json()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Int(number)) => number.to_string().into(),
+        Ok(_) => return refuse("the subject of this input is neither a text nor a number".into()),
+        Err(error) => return refuse(format!("the subject cannot be computed: {}", error.message)),
+    };
+    let count = subject.chars().count();
+    if count == 0 || count > limits::SUBJECT_CHARS_MAX || *subject == *ERASED {
+        let most = limits::SUBJECT_CHARS_MAX;
+        return refuse(format!("a subject has 1 to {most} characters and is not `{ERASED}`"));
+    }
+    Ok(Some(subject))
+}
+
 pub(super) fn start(
     machine: &Machine,
     ctx: &TenantCtx,
@@ -163,6 +189,11 @@ pub(super) fn start(
         true => birth.created_by,
         false => birth.created_by.or_else(|| Some(context.actor.text())),
     };
+    let subject = match context.is_recorded {
+        true => birth.subject,
+        // What a child is told comes from its parent, so it is about the same person.
+        false => subject_of(machine, &input)?.or(birth.subject),
+    };
     let record = Record {
         header: Header {
             tenant_id: ctx.tenant(),
@@ -186,6 +217,7 @@ pub(super) fn start(
             tags: marks.tags,
             labels: marks.labels,
             created_by,
+            subject,
         },
     };
     let mut run = Run::created(machine, record, context)?;

@@ -15,7 +15,7 @@ use traaviis_model::{
     snapshot::{NodeStatus, Tree},
 };
 
-use super::incident::held_of;
+use super::{fork::refuse_erased, incident::held_of};
 use crate::{
     effects::{End, Ended, child_id, child_of},
     machine::EffectKind,
@@ -43,6 +43,7 @@ pub fn plan_retry(
     retry: Retry,
     class: impl Fn(&str, &Value) -> DeliveryClass,
 ) -> Result<Box<Retried>, Rejection> {
+    refuse_erased(records)?;
     let refuse = |why: String| Err(Rejection::new("invalid_state", why));
     let fold = |records: &[Record]| {
         Snapshot::fold(records).map_err(|it| Rejection::new("history_broken", it.to_string()))

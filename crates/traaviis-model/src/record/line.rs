@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Header, RECORD_VERSION, Record};
+use super::{Body, Header, RECORD_VERSION, Record, SEALED_VERSION};
 use crate::{
     ids::{InstanceId, Seq, TenantId},
     json,
@@ -37,6 +37,9 @@ pub enum LineError {
         /// Version of the record.
         found: u32,
     },
+    /// It is as it rests in the log, sealed with the key of the person whom it is about.
+    #[error("a record line is sealed; only a command on its data directory opens it")]
+    Sealed,
 }
 
 impl Record {
@@ -48,6 +51,9 @@ impl Record {
     /// Reads a line, with or without its newline.
     pub fn read_line(line: &[u8]) -> Result<Record, LineError> {
         let header: Header = serde_json::from_slice(line)?;
+        if header.v == SEALED_VERSION {
+            return Err(LineError::Sealed);
+        }
         if header.v > RECORD_VERSION {
             return Err(LineError::Newer { found: header.v });
         }
@@ -237,8 +243,8 @@ mod tests {
     fn a_record_of_a_newer_release_is_refused() {
         let mut line = Vec::new();
         record(9, 4, Body::TimerFired { timer: "t1".into() }).write_line(&mut line);
-        let newer = String::from_utf8(line).unwrap().replace(r#""v":1"#, r#""v":2"#);
+        let newer = String::from_utf8(line).unwrap().replace(r#""v":1"#, r#""v":3"#);
         let error = Record::read_line(newer.as_bytes()).unwrap_err();
-        assert!(matches!(error, LineError::Newer { found: 2 }), "{error}");
+        assert!(matches!(error, LineError::Newer { found: 3 }), "{error}");
     }
 }

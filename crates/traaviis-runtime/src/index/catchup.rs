@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 
 use traaviis_model::{Seq, Snapshot};
-use traaviis_ports::{Archive, Index, IndexError, LogStore, Position, SnapshotStore, index::Row};
+use traaviis_ports::{Archive, Index, IndexError, LogStore, Position, index::Row};
 
 use super::overlay::row_of;
 use crate::{
     error::Error,
     limits::INDEX_BATCH_ROWS,
     owner::{Key, SeededHasher},
-    recovery::Recovery,
+    recovery::{Recovery, States},
 };
 
 /// Records between two calls of a rebuild's progress.
@@ -140,7 +140,7 @@ impl<'a> Catchup<'a> {
         mut self,
         recovery: &Recovery,
         position: Position,
-        snapshots: Option<&dyn SnapshotStore>,
+        states: Option<States<'_>>,
     ) -> Result<u64, Error> {
         let touched = std::mem::take(&mut self.touched);
         let read: HashMap<Key, &Snapshot, SeededHasher> =
@@ -153,7 +153,7 @@ impl<'a> Catchup<'a> {
             match read.get(&key) {
                 Some(snapshot) => self.put(snapshot, &touched[&key]),
                 None => {
-                    if let Some(state) = recovery.load(key, snapshots)? {
+                    if let Some(state) = recovery.load(key, states)? {
                         self.put(&state.snapshot, &touched[&key]);
                     }
                 }

@@ -228,7 +228,8 @@ impl Recent {
 /// then it rests and is looked at; short otherwise.
 pub fn row_of(snapshot: &Snapshot, first: Option<Position>, last: Position) -> Row {
     let mut row = summary_row(snapshot, first, last);
-    if row.asks || row.status.is_finished() {
+    // What is sealed in the log stands nowhere else in the open.
+    if snapshot.subject.is_none() && (row.asks || row.status.is_finished()) {
         row.snapshot = Some(snapshot.canonical());
     }
     row

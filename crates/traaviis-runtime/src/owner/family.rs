@@ -51,6 +51,7 @@ impl Owner {
             marks: Some(marks(&machine, &call.input)?),
             created_by: instance.snapshot.created_by.clone(),
             is_taken: false,
+            subject: instance.snapshot.subject.clone(),
         };
         let input = match call.input.get("input") {
             None | Some(Value::Null) => Value::empty_map(),

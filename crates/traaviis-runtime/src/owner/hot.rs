@@ -17,7 +17,7 @@ use std::{
 
 use traaviis_engine::Machine;
 use traaviis_model::{EventIds, Seq, Snapshot, Span, TenantCtx, TenantId, Timestamp};
-use traaviis_ports::{SnapshotHead, SnapshotStore};
+use traaviis_ports::{LogError, SnapshotHead, SnapshotStore};
 
 use super::{Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits};
 use crate::{
@@ -260,9 +260,10 @@ impl Owner {
         let stored = self.hot.store.as_ref().map(|it| it.get(&tenant.ctx, key.id));
         let is_it = |it: &State| Key::of(&it.snapshot) == key && it.snapshot.seq == seq;
         let why = match stored {
-            Some(Ok(Some(body))) => match snapshots::read(&body).filter(is_it) {
-                Some(state) => return Ok(state),
-                None => "it is another one".to_owned(),
+            Some(Ok(Some(body))) => match self.read_state(&body) {
+                Ok(Some(state)) if is_it(&state) => return Ok(state),
+                Ok(_) => "it is another one".to_owned(),
+                Err(error) => error.to_string(),
             },
             Some(Err(error)) => error.to_string(),
             Some(Ok(None)) | None => "it is not there".to_owned(),
@@ -280,6 +281,13 @@ impl Owner {
         let state = State { snapshot, event_ids: EventIds::of(&records) };
         let ends = || failed(format!("it ends at record {}, not {seq}", state.snapshot.seq));
         if is_it(&state) { Ok(state) } else { Err(ends()) }
+    }
+
+    fn read_state(&self, body: &[u8]) -> Result<Option<State>, LogError> {
+        match &self.settings.past {
+            Some(past) => snapshots::read(body, past.log()),
+            None => Ok(serde_json::from_slice(body).ok()),
+        }
     }
 
     /// Sets an instance aside whose state is nowhere.

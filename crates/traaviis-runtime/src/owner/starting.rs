@@ -370,10 +370,10 @@ impl Owner {
             let correlations = &self.settings.correlations;
             correlations.forget(key.tenant, &snapshot.workflow, correlation, key.id);
         }
-        let Snapshot { id, input, lineage, correlation, tags, labels, created_by, .. } =
+        let Snapshot { id, input, lineage, correlation, tags, labels, created_by, subject, .. } =
             Arc::unwrap_or_clone(snapshot);
         let marks = Some(Marks { tags, labels });
-        let birth = Birth { lineage, correlation, marks, created_by, is_taken: true };
+        let birth = Birth { lineage, correlation, marks, created_by, subject, is_taken: true };
         self.not_started(Start { ctx, machine, id, input, birth, reply }, error, now);
         self.start_again(key, now, outbox);
     }

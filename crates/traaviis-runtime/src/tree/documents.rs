@@ -3,8 +3,12 @@
 //! Invariant: everything here comes from the log; no time of writing and no order of writing is in
 //! it, so a tree that is made again is the tree that was lost.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use traaviis_model::{Body, InstanceId, Record, Seq, Snapshot, TenantId, Text, Value};
+use traaviis_model::{
+    Body, InstanceId, Record, Seq, Snapshot, TenantId, Text, Value, record::SEALED,
+};
 use traaviis_ports::{
     Position,
     tree::{Asks, Batch, Document, Place},
@@ -19,17 +23,51 @@ pub(super) struct Peek<'a> {
     pub instance_id: InstanceId,
     pub seq: Seq,
     #[serde(borrow)]
-    pub kind: std::borrow::Cow<'a, str>,
+    pub kind: Cow<'a, str>,
+}
+
+/// Returns what the tree shows of a state: of what is sealed in the log, the same before and after
+/// it is erased, so that nothing of the tree has to be taken back.
+fn shown(snapshot: &Snapshot) -> Cow<'_, Snapshot> {
+    match &snapshot.subject {
+        None => Cow::Borrowed(snapshot),
+        Some(_) => Cow::Owned(snapshot.withheld(&SEALED.into())),
+    }
+}
+
+/// Says whether the values of an instance are sealed in the log, by its first record.
+pub(super) fn is_sealed(first: &[u8]) -> bool {
+    let record = Record::read_line(first).ok();
+    record.is_some_and(|it| matches!(it.body, Body::Created { subject: Some(_), .. }))
+}
+
+/// Returns what the tree shows of records of an instance.
+pub(super) fn shown_lines(is_sealed: bool, lines: &[u8]) -> Cow<'_, [u8]> {
+    if !is_sealed {
+        return Cow::Borrowed(lines);
+    }
+    let mark = SEALED.into();
+    let mut shown = Vec::with_capacity(lines.len());
+    for line in lines.split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
+        match Record::read_line(line) {
+            Ok(record) => record.withheld(&mark).write_line(&mut shown),
+            // It was read before, for the state; one that cannot be read is shown by nobody.
+            Err(_) => shown.extend_from_slice(b"{}\n"),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Returns the document of a state.
 pub(super) fn instance(snapshot: &Snapshot) -> Document {
+    let snapshot = &*shown(snapshot);
     let place = Place::Instance { workflow: snapshot.workflow.clone(), id: snapshot.id };
     of_state(snapshot, place, snapshot.canonical())
 }
 
 /// Returns what an instance asks of people.
 pub(super) fn asks(snapshot: &Snapshot) -> Asks {
+    let snapshot = &*shown(snapshot);
     let documents = match snapshot.status.is_finished() {
         true => Vec::new(),
         false => tasks(snapshot).chain(incidents(snapshot)).collect(),

@@ -370,7 +370,7 @@ impl Projector {
     /// Writes all records of an instance again, a file at a time.
     fn fill(&mut self, key: Key, workflow: &Text, world: &mut World<'_>) -> Result<(), Error> {
         let Some(ctx) = self.contexts.get(&key.tenant) else { return Ok(()) };
-        let mut first = 1;
+        let (mut first, mut is_sealed) = (1, false);
         loop {
             let limit = TREE_FILE_RECORDS as usize;
             let Ok(read) = world.log.read(ctx, key.id, first, limit) else { return Ok(()) };
@@ -378,8 +378,10 @@ impl Projector {
                 return Ok(());
             }
             let count = read.len() as u64;
+            is_sealed |= first == 1 && read.first().is_some_and(|it| documents::is_sealed(it));
             let lines: Vec<u8> =
                 read.into_iter().flat_map(|it| [it, b"\n".to_vec()]).flatten().collect();
+            let lines = documents::shown_lines(is_sealed, &lines).into_owned();
             let place = events(workflow, key.id, first);
             let lines = Lines { tenant: key.tenant, place, first, lines };
             let batch = Batch { lines: vec![lines], position: self.position, ..Batch::default() };
@@ -413,7 +415,8 @@ fn events(workflow: &Text, id: InstanceId, seq: Seq) -> Place {
 /// Returns the records that wait, those of one file together.
 fn event_lines(snapshot: &Snapshot, waiting: &Waiting) -> Vec<Lines> {
     let mut files: Vec<Lines> = Vec::new();
-    let lines = waiting.lines.split_inclusive(|it| *it == b'\n');
+    let lines = documents::shown_lines(snapshot.subject.is_some(), &waiting.lines);
+    let lines = lines.split_inclusive(|it| *it == b'\n');
     for (seq, line) in (waiting.first_seq..).zip(lines) {
         let place = events(&snapshot.workflow, snapshot.id, seq);
         match files.last_mut().filter(|it| it.place == place) {

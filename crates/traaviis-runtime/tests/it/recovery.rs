@@ -47,6 +47,7 @@ fn write(log: &MemoryLog, ctx: &TenantCtx, records: &[Record]) {
                 lines: lines.into(),
                 ends_stream: false,
                 known_to: 0,
+                subject: None,
             },
             &sink,
             0,
@@ -119,7 +120,9 @@ fn a_checkpoint_at_any_position_gives_the_same() {
         &[collected(&mut world.owner, &mut world.outside, world.now)],
         false,
         Instances::Inside,
-    );
+        &MemoryLog::new(),
+    )
+    .unwrap();
     let live = texts(&collected(&mut world.owner, &mut world.outside, world.now));
     // The content may be newer than its position, by any number of records.
     for position in 0..=world.records.len() {
@@ -200,6 +203,7 @@ fn a_damaged_history_does_not_stop_the_others() {
                 lines: lines.into(),
                 ends_stream: false,
                 known_to: 0,
+                subject: None,
             };
             log.append(&ctx(), append, &sink, 0);
             continue;
@@ -219,7 +223,9 @@ fn a_damaged_history_does_not_stop_the_others() {
         &[collected(&mut world.owner, &mut world.outside, world.now)],
         false,
         Instances::Inside,
-    );
+        &MemoryLog::new(),
+    )
+    .unwrap();
     log.put_checkpoint(log.tail(), &body).unwrap();
     let (_, _, report) = recover(&log);
     assert_eq!(report.faults.len(), 1);
@@ -232,7 +238,9 @@ fn what_only_the_checkpoint_knows_is_set_aside() {
         &[collected(&mut world.owner, &mut world.outside, world.now)],
         false,
         Instances::Inside,
-    );
+        &MemoryLog::new(),
+    )
+    .unwrap();
     // An older copy of the log under a newer checkpoint: the last record is gone.
     let held = world.records.len() - 1;
     let lost = &world.records[held];
@@ -334,7 +342,9 @@ fn many_waiting_instances_recover_quickly() {
         &[collected(&mut owner, &mut outside, world.now)],
         false,
         Instances::Inside,
-    );
+        &MemoryLog::new(),
+    )
+    .unwrap();
     log.put_checkpoint(log.tail(), &body).unwrap();
     let begun = Instant::now();
     let (_owner, _, report) = recover(&log);

@@ -26,7 +26,7 @@ impl Keys {
             self.add_version(ctx, now)?;
         }
         drop(held);
-        redaction_of(self, &self.needed_ring(ctx)?)
+        redaction_of(self, &self.needed_ring(ctx.tenant())?)
     }
 
     /// As [`Keys::redaction`], and makes nothing.

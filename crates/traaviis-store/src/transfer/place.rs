@@ -349,7 +349,8 @@ impl Appender<'_> {
         let is_large = lines.len() > APPEND_BYTES_MAX;
         let known_to = self.log.tail();
         let lines = lines.into();
-        let append = Append { stream, first_seq, count, lines, ends_stream: false, known_to };
+        let append =
+            Append { stream, first_seq, count, lines, ends_stream: false, known_to, subject: None };
         let sink = Arc::clone(&self.sink) as Arc<dyn CommitSink>;
         self.log.append(self.ctx, append, &sink, self.count);
         self.count += 1;

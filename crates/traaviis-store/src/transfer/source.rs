@@ -27,7 +27,7 @@ use crate::{
 pub struct Source {
     data: PathBuf,
     ctx: TenantCtx,
-    log: ReadOnlyLog,
+    log: Arc<ReadOnlyLog>,
     end: Position,
     archive: FileArchive<OsDisk>,
     archived: BTreeSet<InstanceId>,
@@ -60,7 +60,7 @@ impl Source {
     pub fn open(data: &Path, ctx: &TenantCtx) -> Result<Option<Source>, Error> {
         let archive = FileArchive::new(OsDisk, data);
         let before = ids(&archive, ctx)?;
-        let log = ReadOnlyLog::open(data)?;
+        let log = Arc::new(ReadOnlyLog::open(data)?);
         let end = log.tail();
         let archived = ids(&archive, ctx)?;
         // What was archived before the end was fixed ended before it.
@@ -80,7 +80,7 @@ impl Source {
     }
 
     /// Returns the log, in which everything is seen.
-    pub fn log(&self) -> &ReadOnlyLog {
+    pub fn log(&self) -> &Arc<ReadOnlyLog> {
         &self.log
     }
 

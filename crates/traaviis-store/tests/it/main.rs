@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod index;
 mod local;
+mod sealed;
 mod secrets;
 mod snapshots;
 mod support;

@@ -29,7 +29,7 @@ pub fn stream(number: u128) -> InstanceId {
 /// An append whose text says who wrote it, so that a reader notices a swap.
 pub fn append(of: InstanceId, first_seq: Seq, count: u32, text: &str) -> Append {
     let lines = log_contract::lines(&ctx(), of, first_seq, count, text).into();
-    Append { stream: of, first_seq, count, lines, ends_stream: false, known_to: 0 }
+    Append { stream: of, first_seq, count, lines, ends_stream: false, known_to: 0, subject: None }
 }
 
 pub fn entry(append: Append) -> Entry {

@@ -35,8 +35,15 @@ fn what_is_archived_meanwhile_is_noticed() {
     for number in 1..=3 {
         let (stream, mut outcomes) = (stream(number), Vec::new());
         let lines = (line(stream) + "\n").into_bytes().into();
-        let append =
-            Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0 };
+        let append = Append {
+            stream,
+            first_seq: 1,
+            count: 1,
+            lines,
+            ends_stream: false,
+            known_to: 0,
+            subject: None,
+        };
         core.commit(&[entry(append)], &mut outcomes);
         outcomes[0].as_ref().unwrap();
     }

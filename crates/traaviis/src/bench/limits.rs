@@ -102,7 +102,15 @@ pub fn bare_log(
             *next += 1;
         }
         let (stream, count, lines) = (*stream, weight.records, lines.into());
-        let append = Append { stream, first_seq, count, lines, ends_stream: false, known_to: 0 };
+        let append = Append {
+            stream,
+            first_seq,
+            count,
+            lines,
+            ends_stream: false,
+            known_to: 0,
+            subject: None,
+        };
         log.append(&ctx, append, &sink, at as u64);
     };
     for at in 0..callers {

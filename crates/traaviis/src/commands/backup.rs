@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use traaviis_store::{
 
 use crate::{
     clock,
-    data::{needs_log, open_log},
+    data::{needs_log, open_log, sealed},
     exit::{Exit, Failure},
     operations::DataArgs,
     output::{self, Output},
@@ -338,8 +339,9 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
 /// Reads a restored directory as a start would, without carrying anything on.
 fn read_restored(dir: &Path, problems: &mut Vec<String>) -> Result<Read, Failure> {
     let (log, found) = open_log(dir)?;
+    let opened = sealed(dir, Arc::clone(&log));
     problems.extend(found.damage.iter().map(|it| format!("damaged: {it}")));
-    let recovery = Recovery::read(&*log, 0, &found.damaged_streams, &[])
+    let recovery = Recovery::read(&*opened, 0, &found.damaged_streams, &[])
         .map_err(|error| Failure::finding(error.code(), error.to_string()))?;
     let (_, report) = recovery.divide(1, &|_| 0);
     problems.extend(report.faults.iter().map(|it| format!("instance: {it:?}")));

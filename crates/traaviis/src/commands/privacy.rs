@@ -1,10 +1,20 @@
-//! `traaviis privacy`: what is done about personal data by hand.
+//! `traaviis privacy`: what is kept about a person, its erasure, and tokens turned back.
 
 mod reveal;
 
-use crate::{exit::Exit, output::Output};
+use serde_json::Value as Json;
 
-/// Turns back tokens that stand for personal data.
+use crate::{
+    control::protocol::Ask,
+    exit::Exit,
+    operations::{self, Changer, DataArgs},
+    output::Output,
+};
+
+/// Shows and erases what is kept about a person, and turns tokens back.
+///
+/// Whom an instance is about, its workflow says with `subject`. Its values rest sealed with a key
+/// of that person; erasing destroys the key.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -14,11 +24,71 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Reveal(reveal::Args),
+    /// Prints everything that is kept with the key of a person, as JSON.
+    Export {
+        #[command(flatten)]
+        subject: Subject,
+    },
+    /// Destroys the key of a person: the values of all their instances are gone for good.
+    ///
+    /// Ids, states, times, names of events, business keys and tags stay, and so do histories,
+    /// which then show `[ERASED]`. Backups from before still hold the key.
+    Erase {
+        #[command(flatten)]
+        subject: Subject,
+        /// End the instances about the person that are open, without exit actions and
+        /// compensation.
+        #[arg(long)]
+        terminate: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Subject {
+    /// The person, as `subject` of the workflow names them.
+    #[arg(long = "subject", value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Reveal(args) => reveal::run(args, output),
+        Command::Export { subject } => {
+            let ask = Ask::ExportSubject { subject: subject.id.clone() };
+            let found = operations::ask(&subject.data, ask)?;
+            match output.is_json() {
+                true => output.json(&found),
+                false => output.line(&serde_json::to_string_pretty(&found)?),
+            };
+            Ok(Exit::Ok)
+        }
+        Command::Erase { subject, terminate } => erase(subject, *terminate, output),
     }
+}
+
+fn erase(subject: &Subject, terminate: bool, output: &Output) -> anyhow::Result<Exit> {
+    let changer = Changer::open(&subject.data)?;
+    let result = changer.ask(Ask::EraseSubject { subject: subject.id.clone(), terminate });
+    changer.close()?;
+    let found = result?;
+    if output.is_json() {
+        output.json(&found);
+        return Ok(Exit::Ok);
+    }
+    let count = |key: &str| found[key].as_array().map_or(0, Vec::len);
+    let when = found["erased"].as_array().and_then(|it| it.last()).map(|it| &it["at"]);
+    let when = when.and_then(Json::as_str).unwrap_or_default();
+    output.line(&match found["is_new"] == true {
+        true => format!("subject `{}` is erased: its key is destroyed", subject.id),
+        false => format!("subject `{}` was erased at {when}", subject.id),
+    });
+    output.line(&format!("instances concerned: {}", count("instances")));
+    if count("terminated") > 0 {
+        output.line(&format!("of them ended for it: {}", count("terminated")));
+    }
+    output.line("backups from before hold the key; see `docs/guides/erasing-a-person.md`");
+    Ok(Exit::Ok)
 }

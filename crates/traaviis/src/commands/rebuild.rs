@@ -7,7 +7,7 @@ use traaviis_ports::LogStore as _;
 use traaviis_store::{LocalTree, SqliteIndex};
 
 use crate::{
-    data::{needs_log, open_log},
+    data::{needs_log, open_log, sealed},
     exit::{Exit, Failure},
     lookup::Aside,
     operations::DataArgs,
@@ -38,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let dir = args.data.dir();
     needs_log(dir)?;
-    let (log, _) = open_log(dir)?;
+    let log = sealed(dir, open_log(dir)?.0);
     let (index, aside) = SqliteIndex::open(dir).map_err(Failure::from)?;
     if let Some(aside) = &aside {
         output::warn(format_args!("warning: {} (index_failed)", Aside(aside)));
@@ -59,7 +59,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         false => None,
     };
     let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
-    log.close();
+    log.inner().close();
     if output.is_json() {
         output.json(&json!({
             "records": rebuilt.records,

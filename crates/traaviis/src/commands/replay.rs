@@ -98,6 +98,10 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
     let replay = || traaviis_engine::replay_versions(&versions, &compared, key.as_ref()).map(drop);
     let outcome = rewritten(&compared, &history.lines).map_or_else(replay, Err);
     let divergence = outcome.err();
+    if matches!(divergence, Some(ReplayError::Erased)) {
+        told_erased(&shown, compared.len(), steps, output);
+        return Ok(true);
+    }
     if output.is_json() {
         output.json(&json!({
             "instance": shown.id,
@@ -119,6 +123,29 @@ fn replay_one(history: &History, until: Option<Seq>, output: &Output) -> Result<
         Some(error) => output.line(&format!("diverges: {error}")),
     };
     Ok(divergence.is_none())
+}
+
+/// Shows what is left of an erased history: it folds, and that is all that can be said of it.
+fn told_erased(shown: &Snapshot, records: usize, steps: u64, output: &Output) {
+    if output.is_json() {
+        output.json(&json!({
+            "instance": shown.id,
+            "records": records,
+            "steps": steps,
+            "erased": true,
+            "identical": null,
+            "divergence": null,
+            "snapshot": shown,
+        }));
+        return;
+    }
+    output.line(&format!("instance  {}", shown.id));
+    output.line(&format!("record    {}", shown.seq));
+    output.line(&format!("status    {}", shown.status.as_str()));
+    output.line(&format!("state     {}", shown.state()));
+    output.line(&format!(
+        "{records} records, {steps} steps: they fold; the values that decided them are erased"
+    ));
 }
 
 /// Runs one history through another version; says whether that does the same.

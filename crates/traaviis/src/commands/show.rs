@@ -65,6 +65,9 @@ fn describe(snapshot: &Snapshot, now: Timestamp, style: Style) -> String {
     if let Some(key) = &snapshot.correlation {
         row("key", key);
     }
+    if let Some(subject) = &snapshot.subject {
+        row("subject", &clip(subject, 200));
+    }
     if !snapshot.tags.is_empty() {
         let tags: Vec<&str> = snapshot.tags.iter().map(|it| &**it).collect();
         row("tags", &clip(&tags.join(", "), 2_000));

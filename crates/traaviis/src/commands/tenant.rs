@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::json;
@@ -19,10 +20,10 @@ use traaviis_store::{
 use crate::{
     clock,
     commands::{backup::size, secrets::Dir},
-    data::{Scratch, checkpoint_faults, lost, needs_log, open_half_imported},
+    data::{Scratch, checkpoint_faults, lost, needs_log, open_half_imported, sealed},
     exit::{Exit, Failure},
     output::{self, Output},
-    secrets::kept,
+    secrets::{kept, subjects},
 };
 
 /// Times that an export begins again because instances were archived meanwhile.
@@ -134,6 +135,14 @@ fn export(tenant: TenantId, file: &Path, data: &Path, output: &Output) -> anyhow
 }
 
 fn take(ctx: &TenantCtx, file: &Path, data: &Path) -> Result<Packed, Failure> {
+    if subjects(data).any(ctx.tenant())? {
+        let message = format!(
+            "tenant `{}` has instances about people, whose values are sealed, and an export cannot \
+             take the keys of people along; move the whole directory with `traaviis backup`",
+            ctx.tenant()
+        );
+        return Err(Failure::finding("sealed_not_exported", message));
+    }
     for _ in 0..TRIES_MAX {
         let Some(source) = Source::open(data, ctx)? else { continue };
         source.require()?;
@@ -143,7 +152,7 @@ fn take(ctx: &TenantCtx, file: &Path, data: &Path) -> Result<Packed, Failure> {
             .map_err(|error| Failure::finding(error.code(), error.to_string()))?;
         let secrets = kept(data).list(ctx)?.into_iter().map(|(name, _)| name).collect();
         // What a start would set aside must not go on elsewhere from an earlier state.
-        let faults = checkpoint_faults(data, source.log())?;
+        let faults = checkpoint_faults(data, &sealed(data, Arc::clone(source.log())))?;
         let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).map(|it| it.id);
         let lost = source.log().damaged_streams().into_iter();
         let lost = lost.filter(|it| it.0 == ctx.tenant()).map(|it| it.1);

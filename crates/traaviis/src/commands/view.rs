@@ -12,7 +12,7 @@ use traaviis_ports::LogStore;
 use traaviis_store::{ReadOnlyLog, tree::What};
 
 use crate::{
-    data::{lock_holder, needs_log, open_log},
+    data::{lock_holder, needs_log, open_log, sealed},
     exit::{Exit, Failure},
     output::{self, Output},
     terminal::table,
@@ -56,9 +56,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 fn verify(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     needs_log(&args.dir)?;
     let compared = if args.repair {
-        let (log, _) = open_log(&args.dir)?;
+        let log = sealed(&args.dir, open_log(&args.dir)?.0);
         let compared = compare(args, &*log);
-        log.close();
+        log.inner().close();
         compared?
     } else {
         tree::needs_tree(&args.dir)?;
@@ -69,7 +69,7 @@ fn verify(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
             );
             return Err(Failure::new(Exit::Unreachable, "data_directory_locked", message));
         }
-        let log: Arc<ReadOnlyLog> = Arc::new(ReadOnlyLog::open(&args.dir)?);
+        let log = sealed(&args.dir, Arc::new(ReadOnlyLog::open(&args.dir)?));
         compare(args, &*log)?
     };
     report(args, &compared, output);

@@ -65,6 +65,18 @@ impl By {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Ask {
+    /// Returns what is kept about a person.
+    ExportSubject {
+        /// The person.
+        subject: String,
+    },
+    /// Destroys the key of a person.
+    EraseSubject {
+        /// The person.
+        subject: String,
+        /// End what is open.
+        terminate: bool,
+    },
     /// Lists instances.
     Ps {
         /// Finished ones too.
@@ -300,6 +312,7 @@ impl Ask {
                 | Ask::Retry { .. }
                 | Ask::Skip { .. }
                 | Ask::Task { .. }
+                | Ask::EraseSubject { .. }
         )
     }
 }

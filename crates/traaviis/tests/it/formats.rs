@@ -247,6 +247,7 @@ fn reframe(from: &Path, to: &Path) {
             lines: bytes.into(),
             ends_stream: false,
             known_to: 0,
+            subject: None,
         };
         steps.push((append, TenantCtx::for_test(1), header.step));
     })

@@ -11,6 +11,7 @@ mod damage;
 mod data;
 mod diff;
 mod doctor;
+mod erasure;
 mod family;
 mod fmt;
 mod formats;

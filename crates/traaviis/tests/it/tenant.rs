@@ -572,6 +572,7 @@ fn as_tenant(world: &World, from: &str, to: &str, number: u128) -> TenantId {
             lines: text.into_bytes().into(),
             ends_stream: false,
             known_to: 0,
+            subject: None,
         };
         let mut outcomes = Vec::new();
         core.commit(&[Entry { tenant: ctx.tenant(), append }], &mut outcomes);

@@ -22,6 +22,7 @@ const WORKFLOW_ONLY: &[&str] = &[
     "errors",
     "defaults",
     "correlation",
+    "subject",
     "budgets",
     "permissions",
     "plugins",

@@ -6,7 +6,7 @@ use semver::Version;
 
 use crate::{
     definition::{
-        Correlation, Definition, EffectDefaults, ErrorsUnhandled, NamedEffect, Unhandled,
+        Correlation, Definition, EffectDefaults, ErrorsUnhandled, NamedEffect, Subject, Unhandled,
     },
     document::{
         read::{At, Fields, Keys, Reader, effect::Tree, event::UNHANDLED, is_name},
@@ -39,6 +39,7 @@ pub(super) const KNOWN: &[&str] = &[
     "errors",
     "defaults",
     "correlation",
+    "subject",
     "budgets",
     "permissions",
     "plugins",
@@ -75,6 +76,7 @@ impl Reader {
         let errors = fields.get("errors").and_then(|it| self.errors(&it));
         let defaults = fields.get("defaults").map(|it| self.defaults(&it)).unwrap_or_default();
         let correlation = fields.get("correlation").and_then(|it| self.correlation(&it));
+        let subject = fields.get("subject").and_then(|it| self.subject(&it));
         let plugins = fields.get("plugins").map_or_else(Vec::new, |it| self.plugins(&it));
         let budgets = fields.get("budgets").and_then(|it| self.budgets(&it));
         let grant = fields.get("permissions").map(|it| self.grant(&it)).unwrap_or_default();
@@ -122,6 +124,7 @@ impl Reader {
             grant,
             plugins,
             correlation,
+            subject,
             migrations,
             schedules: triggers.schedules,
             listeners: triggers.listeners,
@@ -306,6 +309,10 @@ impl Reader {
         let key = self.required(&fields, "key", "`correlation`")?;
         let pointer = key.pointer.clone();
         Some(Correlation { key: self.words(&key)?, unique, pointer })
+    }
+
+    fn subject(&mut self, at: &At<'_>) -> Option<Subject> {
+        Some(Subject { key: self.words(at)?, pointer: at.pointer.clone() })
     }
 
     /// Reads `initial`: a name or path, or a list of them.

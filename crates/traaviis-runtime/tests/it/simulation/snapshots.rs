@@ -39,7 +39,8 @@ impl Sim<'_> {
             Some(_) => Instances::Beside,
             None => Instances::Inside,
         };
-        Some(checkpoint::write(&collected, self.forgets.load(Ordering::SeqCst), instances))
+        let forgets = self.forgets.load(Ordering::SeqCst);
+        Some(checkpoint::write(&collected, forgets, instances, &*self.log).unwrap())
     }
 
     fn collect(&mut self) -> Vec<Collected> {
@@ -60,7 +61,7 @@ impl Sim<'_> {
         if !self.calm && self.rng.chance(1, 8) {
             store.fail(Some(SnapshotError::Full));
         }
-        let sizes = snapshots::put(&*store, collected, completion).ok();
+        let sizes = snapshots::put(&*store, collected, completion, &*self.log).ok();
         store.fail(None);
         let count = self.shards.len();
         for (at, (owner, outside)) in self.shards.iter_mut().enumerate() {

@@ -1,0 +1,557 @@
+//! A log whose records about people rest sealed, each with the key of its person.
+//!
+//! [`SealedLog`] stands before any log and its archive. A line about a person is written as what
+//! may be read of it by anyone ([`traaviis_model::Record::withheld`]), with the whole line sealed
+//! beside it; it is read as the whole line while the key is there, byte for byte, and as what is
+//! left once the key is destroyed:
+//!
+//! ```text
+//! {"tenant_id":..,"instance_id":..,"seq":7,"v":2,..,"sealed":"1.NAME.VERSION.BASE64"}
+//! ```
+//!
+//! Nobody behind it sees a sealed line, and nobody before it a value: what a log, its archive, its
+//! checkpoints and its backups hold of a person is gone with one key.
+//!
+//! Invariants: what is sealed is bound to its instance, and to its number in it; a key that is
+//! missing without being destroyed fails a read and never looks like an erasure, and one that is
+//! damaged makes only the instances of its person unavailable; a line that is not sealed costs a
+//! look at its last bytes.
+
+use std::{borrow::Cow, collections::BTreeSet, fmt, io::Read as _, ops::Range, sync::Arc};
+
+use traaviis_model::{
+    InstanceId, Record, Seq, TenantCtx, TenantId, Text, Timestamp,
+    limits::FRAME_BYTES_MAX,
+    record::{Body, ERASED, SEALED_VERSION},
+    value::base64,
+};
+use traaviis_ports::{
+    Append, Archive, ArchivedHistory, CommitSink, Compacted, Compaction, Line, Lines, LogError,
+    LogStore, Part, Position, archive::ArchiveSize,
+};
+
+use crate::{
+    keys::{
+        self, entropy,
+        seal::{self, Bound, NONCE_BYTES},
+        subject::{Opened, SubjectName, Subjects},
+    },
+    line,
+};
+
+/// Kind of what is sealed.
+const KIND: &str = "line";
+/// Version of the form in which it stands.
+const FORM: &str = "1";
+/// What stands before it, at the end of a line.
+const MARK: &[u8] = b",\"sealed\":\"";
+/// Effort of packing a line before it is sealed; nobody can pack it after.
+const PACK_LEVEL: i32 = 1;
+
+/// A log that seals.
+pub struct SealedLog<L> {
+    inner: Arc<L>,
+    subjects: Arc<Subjects>,
+}
+
+impl<L: LogStore> SealedLog<L> {
+    /// Returns a log that seals with these keys what goes into another one.
+    pub fn new(inner: Arc<L>, subjects: Arc<Subjects>) -> SealedLog<L> {
+        SealedLog { inner, subjects }
+    }
+
+    /// Returns the log behind it.
+    pub fn inner(&self) -> &Arc<L> {
+        &self.inner
+    }
+
+    /// Returns the keys.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// Returns the instances of which something is sealed with the key of a subject, in the log or
+    /// its archive; reads all of both.
+    pub fn instances_of(
+        &self,
+        ctx: &TenantCtx,
+        name: SubjectName,
+    ) -> Result<BTreeSet<InstanceId>, LogError> {
+        let begin = format!("{FORM}.{name}.");
+        let of = |bytes: &[u8]| {
+            let ((tenant, id), _) = line::key(bytes)?;
+            let is_it = split(bytes)?.1.starts_with(begin.as_bytes()) && tenant == ctx.tenant();
+            is_it.then_some(id)
+        };
+        let mut found = BTreeSet::new();
+        self.inner.scan(0, &mut |it| found.extend(of(it.bytes)))?;
+        let Some(archive) = self.inner.archive() else { return Ok(found) };
+        for id in archive.ids(ctx, None, usize::MAX)? {
+            let Some(history) = archive.get(ctx, id)? else { continue };
+            if history.lines.first().is_some_and(|it| of(it).is_some()) {
+                found.insert(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Seals the lines of an append, if they are about a person.
+    fn sealed(&self, tenant: TenantId, mut append: Append) -> Result<Append, LogError> {
+        let Some(subject) = append.subject.take() else { return Ok(append) };
+        let records = match &append.lines {
+            Lines::Of(records) => Cow::Borrowed(records.as_slice()),
+            Lines::Ready(lines) => Cow::Owned(read(lines)?),
+        };
+        append.lines = self.seal_records((tenant, append.stream), &subject, &records)?.into();
+        Ok(append)
+    }
+
+    fn seal_records(
+        &self,
+        name: (TenantId, InstanceId),
+        subject: &str,
+        records: &[Record],
+    ) -> Result<Vec<u8>, LogError> {
+        let now = records.first().map(|it| it.header.at).unwrap_or_default();
+        let sealer = self.sealer(name, subject, now)?;
+        let (mark, mut out) = (Text::from(ERASED), Vec::new());
+        let (mut line, mut shown) = (Vec::new(), Vec::new());
+        for record in records {
+            line.clear();
+            shown.clear();
+            record.write_line(&mut line);
+            let mut left = record.withheld(&mark);
+            if left == *record {
+                // It holds no value.
+                out.extend_from_slice(&line);
+                continue;
+            }
+            left.header.v = SEALED_VERSION;
+            left.write_line(&mut shown);
+            sealer.seal(shown.trim_ascii_end(), line.trim_ascii_end(), &mut out)?;
+            out.push(b'\n');
+        }
+        Ok(out)
+    }
+
+    fn sealer(
+        &self,
+        (tenant, id): (TenantId, InstanceId),
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<Sealer, LogError> {
+        let (name, version, key) = self.subjects.in_use(tenant, subject, now).map_err(refused)?;
+        Ok(Sealer { tenant, id, name, version, key })
+    }
+
+    /// Opens a line, or returns what is left of it.
+    fn open<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {
+        let Some((head, text)) = split(bytes) else { return Ok(Cow::Borrowed(bytes)) };
+        let place = line::key(bytes);
+        let opened = self.open_text(head, text);
+        match opened {
+            Ok(Opened::Plain(plain)) if place.is_none() || line::key(&plain) == place => {
+                Ok(Cow::Owned(plain.to_vec()))
+            }
+            Ok(Opened::Erased) => Ok(Cow::Owned(left(head))),
+            Ok(Opened::Plain(_)) | Err(keys::Error::Damaged { .. }) if place.is_some() => {
+                Ok(Cow::Owned(unreadable(head)))
+            }
+            Ok(Opened::Plain(_)) => Err(failed(&mismatch())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    fn open_text(&self, head: &[u8], text: &[u8]) -> Result<Opened, keys::Error> {
+        let (tenant, id) = whose(head).ok_or_else(mismatch)?;
+        let (name, version, bytes) = parts(text).ok_or_else(mismatch)?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(mismatch)?;
+        let nonce: &[u8; NONCE_BYTES] = nonce.try_into().map_err(|_| mismatch())?;
+        let about = about(id, name);
+        let bound = Bound { tenant, kind: KIND, id: &about, version };
+        match self.subjects.open(tenant, (name, version), nonce, bound, sealed)? {
+            Opened::Erased => Ok(Opened::Erased),
+            Opened::Plain(packed) => {
+                let plain = unpack(&packed).ok_or_else(mismatch)?;
+                Ok(Opened::Plain(plain.into()))
+            }
+        }
+    }
+
+    /// Opens what a visitor is to see; the first failure ends it.
+    fn visit(
+        &self,
+        it: Line<'_>,
+        failed: &mut Option<LogError>,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> bool {
+        match self.open(it.bytes) {
+            Ok(bytes) => visit(Line { position: it.position, bytes: &bytes }),
+            Err(error) => {
+                *failed = Some(error);
+                false
+            }
+        }
+    }
+
+    fn archive(&self) -> Result<&dyn Archive, LogError> {
+        self.inner.archive().ok_or_else(|| LogError::Refused("it has no archive".into()))
+    }
+}
+
+/// Seals lines about one instance.
+struct Sealer {
+    tenant: TenantId,
+    id: InstanceId,
+    name: SubjectName,
+    version: u64,
+    key: seal::Key,
+}
+
+impl Sealer {
+    /// Appends what may be read of a line, with the whole line sealed at its end.
+    fn seal(&self, shown: &[u8], line: &[u8], out: &mut Vec<u8>) -> Result<(), LogError> {
+        let Some(open) = shown.strip_suffix(b"}") else {
+            return Err(LogError::Refused("a line to be sealed is no object".into()));
+        };
+        let nonce = entropy::<NONCE_BYTES>().map_err(refused)?;
+        let about = about(self.id, self.name);
+        let bound = Bound { tenant: self.tenant, kind: KIND, id: &about, version: self.version };
+        let packed = zstd::bulk::compress(line, PACK_LEVEL)
+            .map_err(|error| LogError::Refused(error.to_string().into()))?;
+        let sealed = seal::seal(&self.key, &nonce, bound, &packed)
+            .ok_or_else(|| LogError::Refused("a line is too long to be sealed".into()))?;
+        let text = base64(&[&nonce, &*sealed].concat());
+        out.extend_from_slice(open);
+        out.extend_from_slice(MARK);
+        out.extend_from_slice(format!("{FORM}.{}.{}.{text}", self.name, self.version).as_bytes());
+        out.extend_from_slice(b"\"}");
+        Ok(())
+    }
+}
+
+/// Names what is sealed.
+fn about(id: InstanceId, name: SubjectName) -> String {
+    format!("{id}/{name}")
+}
+
+/// Divides a sealed line into what may be read of it, without its last brace, and what is sealed.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = bytes.strip_suffix(b"\"}")?;
+    let start = memchr::memrchr(b'"', rest)? + 1;
+    Some((rest[..start].strip_suffix(MARK)?, &rest[start..]))
+}
+
+/// Returns the instance that a line is about: a record, or a state in a checkpoint.
+fn whose(head: &[u8]) -> Option<(TenantId, InstanceId)> {
+    if let Some((name, _)) = line::key(&[head, b"}"].concat()) {
+        return Some(name);
+    }
+    #[derive(serde::Deserialize)]
+    struct State {
+        instance: About,
+    }
+    #[derive(serde::Deserialize)]
+    struct About {
+        snapshot: Name,
+    }
+    #[derive(serde::Deserialize)]
+    struct Name {
+        id: InstanceId,
+        tenant_id: TenantId,
+    }
+    let state: State = serde_json::from_slice(&[head, b"}"].concat()).ok()?;
+    Some((state.instance.snapshot.tenant_id, state.instance.snapshot.id))
+}
+
+/// Reads what is sealed: the key, its version, and the bytes.
+fn parts(text: &[u8]) -> Option<(SubjectName, u64, Vec<u8>)> {
+    let mut parts = str::from_utf8(text).ok()?.split('.');
+    let (form, name, version, bytes) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if form != FORM || parts.next().is_some() {
+        return None;
+    }
+    Some((name.parse().ok()?, version.parse().ok()?, unbase64(bytes)?))
+}
+
+/// Reads the standard alphabet of base64, padded.
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let digit = |it: u8| match it {
+        b'A'..=b'Z' => Some(it - b'A'),
+        b'a'..=b'z' => Some(it - b'a' + 26),
+        b'0'..=b'9' => Some(it - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let digits = text.trim_end_matches('=');
+    if text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in digits.as_bytes().chunks(4) {
+        let mut bits: u32 = 0;
+        for at in 0..4 {
+            let value = match group.get(at) {
+                Some(it) => digit(*it)?,
+                None => 0,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+    }
+    Some(bytes)
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    let decoder = zstd::stream::read::Decoder::new(packed).ok()?;
+    let limit = FRAME_BYTES_MAX as u64;
+    let read = decoder.take(limit + 1).read_to_end(&mut plain).ok()?;
+    (read as u64 <= limit).then_some(plain)
+}
+
+/// Returns what is left of a line whose key is destroyed.
+fn left(head: &[u8]) -> Vec<u8> {
+    let mut line = with_plain_version(head);
+    line.push(b'}');
+    line
+}
+
+/// Returns a line that says whose record it is, and that nobody can read it.
+fn unreadable(head: &[u8]) -> Vec<u8> {
+    const KIND_KEY: &[u8] = b",\"kind\":\"";
+    let head = with_plain_version(head);
+    // In a text the quotes would stand escaped, so this is the key.
+    let end = memchr::memmem::find(&head, KIND_KEY).unwrap_or(head.len());
+    [&head[..end], KIND_KEY, b"unreadable\"}"].concat()
+}
+
+/// Sets the version of a record back to the one of lines that are not sealed.
+fn with_plain_version(head: &[u8]) -> Vec<u8> {
+    let sealed = format!(",\"v\":{SEALED_VERSION},");
+    let plain = format!(",\"v\":{},", traaviis_model::record::RECORD_VERSION);
+    match memchr::memmem::find(head, sealed.as_bytes()) {
+        Some(at) => [&head[..at], plain.as_bytes(), &head[at + sealed.len()..]].concat(),
+        None => head.to_vec(),
+    }
+}
+
+/// Reads lines that are written already.
+fn read(lines: &[u8]) -> Result<Vec<Record>, LogError> {
+    let records = line::each(lines).map(Record::read_line);
+    let records: Result<Vec<Record>, _> = records.collect();
+    records.map_err(|error| LogError::Refused(error.to_string().into()))
+}
+
+/// Returns the person whom archived lines are about, and the records, when there is one.
+fn about_person(lines: &[Vec<u8>]) -> Option<(Text, Vec<Record>)> {
+    let first = Record::read_line(lines.first()?).ok()?;
+    let Body::Created { subject: Some(subject), .. } = first.body else { return None };
+    if *subject == *ERASED {
+        return None;
+    }
+    let records: Result<Vec<Record>, _> = lines.iter().map(|it| Record::read_line(it)).collect();
+    Some((subject, records.ok()?))
+}
+
+fn mismatch() -> keys::Error {
+    keys::Error::Damaged { path: "log".into(), why: "something sealed is not as written".into() }
+}
+
+fn refused(error: keys::Error) -> LogError {
+    match error {
+        keys::Error::Log(error) => LogError::Refused(error.to_string().into()),
+        error => LogError::Refused(format!("{error} ({})", error.code()).into()),
+    }
+}
+
+fn failed(error: &keys::Error) -> LogError {
+    LogError::Sealed { code: error.code(), why: error.to_string().into() }
+}
+
+impl<L: LogStore> LogStore for SealedLog<L> {
+    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        match self.sealed(ctx.tenant(), append) {
+            Ok(append) => self.inner.append(ctx, append, sink, token),
+            Err(error) => sink.committed(&mut std::iter::once((token, Err(error)))),
+        }
+    }
+
+    fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
+        if appends.iter().any(|it| it.1.subject.is_some()) {
+            // One by one in their order, which counts for each stream.
+            return appends.drain(..).for_each(|(ctx, append, token)| {
+                self.append(&ctx, append, sink, token);
+            });
+        }
+        self.inner.append_all(appends, sink);
+    }
+
+    fn read(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        let lines = self.inner.read(ctx, stream, from, limit)?;
+        lines.into_iter().map(|it| Ok(self.open(&it)?.into_owned())).collect()
+    }
+
+    fn read_within(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        from: Seq,
+        limit: usize,
+        within: Range<Position>,
+    ) -> Result<Part, LogError> {
+        let mut part = self.inner.read_within(ctx, stream, from, limit, within)?;
+        for line in &mut part.lines {
+            if let Cow::Owned(opened) = self.open(line)? {
+                *line = opened;
+            }
+        }
+        Ok(part)
+    }
+
+    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
+        let mut failed = None;
+        let end = self.inner.scan(from, &mut |it| {
+            if failed.is_none() {
+                self.visit(it, &mut failed, &mut |it| {
+                    visit(it);
+                    true
+                });
+            }
+        })?;
+        failed.map_or(Ok(end), Err)
+    }
+
+    fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(Line<'_>) -> bool,
+    ) -> Result<(), LogError> {
+        let mut failed = None;
+        self.inner.scan_while(from, &mut |it| self.visit(it, &mut failed, visit))?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn archive(&self) -> Option<&dyn Archive> {
+        self.inner.archive().map(|_| self as &dyn Archive)
+    }
+
+    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
+        self.inner.compact(compaction)
+    }
+
+    fn tail(&self) -> Position {
+        self.inner.tail()
+    }
+
+    fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {
+        self.inner.seed(streams);
+    }
+
+    fn sync(&self) -> Result<(), LogError> {
+        self.inner.sync()
+    }
+
+    fn seal(
+        &self,
+        name: (TenantId, InstanceId),
+        subject: &Text,
+        shown: &[u8],
+        line: &[u8],
+    ) -> Result<Vec<u8>, LogError> {
+        let mut out = Vec::new();
+        // Its first record has made the key.
+        let sealer = self.sealer(name, subject, Timestamp::default())?;
+        sealer.seal(shown.trim_ascii_end(), line.trim_ascii_end(), &mut out)?;
+        Ok(out)
+    }
+
+    fn unseal<'a>(&self, line: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {
+        self.open(line)
+    }
+
+    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
+        self.inner.put_checkpoint(position, body)
+    }
+
+    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
+        self.inner.checkpoint()
+    }
+}
+
+impl<L: LogStore> Archive for SealedLog<L> {
+    /// Seals the records anew; what they say stays the same byte for byte.
+    fn put(&self, ctx: &TenantCtx, history: &ArchivedHistory) -> Result<(), LogError> {
+        let archive = SealedLog::archive(self)?;
+        let Some((subject, records)) = about_person(&history.lines) else {
+            return archive.put(ctx, history);
+        };
+        let name = (ctx.tenant(), history.entry.id);
+        let lines = self.seal_records(name, &subject, &records)?;
+        let lines = line::each(&lines).map(<[u8]>::to_vec).collect();
+        archive.put(ctx, &ArchivedHistory { entry: history.entry.clone(), lines })
+    }
+
+    fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<ArchivedHistory>, LogError> {
+        let Some(mut history) = SealedLog::archive(self)?.get(ctx, id)? else { return Ok(None) };
+        for line in &mut history.lines {
+            if let Cow::Owned(opened) = self.open(line)? {
+                *line = opened;
+            }
+        }
+        Ok(Some(history))
+    }
+
+    fn ids(
+        &self,
+        ctx: &TenantCtx,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Vec<InstanceId>, LogError> {
+        SealedLog::archive(self)?.ids(ctx, after, limit)
+    }
+
+    fn holds(&self, tenant: TenantId, id: InstanceId) -> Result<bool, LogError> {
+        SealedLog::archive(self)?.holds(tenant, id)
+    }
+
+    fn whole(&self, tenant: TenantId, id: InstanceId) -> Result<Option<Seq>, LogError> {
+        SealedLog::archive(self)?.whole(tenant, id)
+    }
+
+    fn expired(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(TenantId, InstanceId)>, LogError> {
+        SealedLog::archive(self)?.expired(now, limit)
+    }
+
+    fn remove(&self, tenant: TenantId, id: InstanceId) -> Result<(), LogError> {
+        SealedLog::archive(self)?.remove(tenant, id)
+    }
+
+    fn is_empty(&self) -> Result<bool, LogError> {
+        SealedLog::archive(self)?.is_empty()
+    }
+
+    fn size(&self) -> Result<ArchiveSize, LogError> {
+        SealedLog::archive(self)?.size()
+    }
+}
+
+impl<L> fmt::Debug for SealedLog<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedLog").field("subjects", &self.subjects).finish_non_exhaustive()
+    }
+}
