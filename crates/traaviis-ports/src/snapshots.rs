@@ -45,8 +45,8 @@ pub struct SnapshotHead {
 pub enum SnapshotRow {
     /// An open instance and its state; visits leave the state out.
     Open(SnapshotHead, Vec<u8>),
-    /// An instance that had a row and has ended: what is remembered of it. It stays for a start that
-    /// begins at an older checkpoint.
+    /// An instance that had a row and has ended: what is remembered of it. It stays for a start
+    /// that begins at an older checkpoint.
     Ended {
         /// Tenant.
         tenant: TenantId,

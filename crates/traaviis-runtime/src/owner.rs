@@ -14,6 +14,7 @@
 mod awaiting;
 mod between;
 mod broadcast;
+mod committing;
 mod emitting;
 mod family;
 mod gated;
@@ -46,7 +47,7 @@ use traaviis_engine::{Input, Machine, Recovery, Request, Step, StepContext, prio
 use traaviis_model::{
     Actor, Body, Call, CallId, DefinitionHash, DeliveryClass, EventIds, Header, InstanceId, Record,
     Seq, Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
-    call::{GATE, is_between_instances},
+    call::GATE,
     definition::Retention,
     limits::{
         EVENT_ID_WINDOW, EVENTS_PER_SECOND_MAX, MAILBOX_MAX, OPEN_INSTANCES_MAX,
@@ -56,7 +57,7 @@ use traaviis_model::{
     record::{RECORD_VERSION, Status},
 };
 use traaviis_ports::{
-    Append, Commit, Lines, LogError, NoKeys, Outcome, Position, RedactionKeys, SnapshotStore,
+    Append, Lines, LogError, NoKeys, Outcome, RedactionKeys, SnapshotStore,
     planted::{self, Bug},
 };
 
@@ -864,156 +865,6 @@ impl Owner {
             }
         }
         self.freed.push_back(tenant);
-    }
-
-    // --- Commits ----------------------------------------------------------------------------
-
-    fn committed(&mut self, token: u64, commit: Commit, now: Timestamp, outbox: &mut dyn Outbox) {
-        let Some(commitment) = self.commits.remove(&token) else { return };
-        if let Commitment::Definition(tenant, hash) = commitment {
-            return self.definition_committed(tenant, hash, commit, now, outbox);
-        }
-        if let Commitment::Jump(stream, unrecorded) = commitment {
-            return self.jump_committed(stream, unrecorded, commit, now, outbox);
-        }
-        match (commit, commitment) {
-            (Ok(position), Commitment::Step(pending)) => {
-                self.apply(*pending, position, now, outbox);
-            }
-            (Ok(position), Commitment::Start(begun)) => {
-                self.begin(*begun, position, now, outbox);
-            }
-            (Err(LogError::Full), Commitment::Step(pending)) => self.put_back(*pending, now),
-            (Err(LogError::Full), Commitment::Start(begun)) => {
-                self.unbegin(*begun, LogError::Full, now, outbox);
-            }
-            (Err(LogError::Damaged(why)), Commitment::Step(pending)) => {
-                self.set_aside(*pending, &why);
-            }
-            (Err(LogError::Refused(why)), Commitment::Step(pending)) => {
-                self.refused(*pending, &why, now, outbox);
-            }
-            (
-                Err(error @ (LogError::Damaged(_) | LogError::Refused(_))),
-                Commitment::Start(begun),
-            ) => {
-                self.unbegin(*begun, error, now, outbox);
-            }
-            // A caller has chosen an id that something else in the log has.
-            (Err(error @ LogError::SeqMismatch { first: 1, .. }), Commitment::Start(begun))
-                if !begun.reopened =>
-            {
-                self.unbegin(*begun, error, now, outbox);
-            }
-            (Err(error), commitment) => {
-                self.commits.insert(token, commitment);
-                self.die(error, outbox);
-            }
-            (Ok(_), Commitment::Definition(..) | Commitment::Jump(..)) => {}
-        }
-    }
-
-    /// Makes a durable step true: state, watchers, answer, requests, in this order. Whoever begins
-    /// to watch after an answer therefore never sees what happened before it.
-    fn apply(
-        &mut self,
-        pending: Pending,
-        position: Position,
-        now: Timestamp,
-        outbox: &mut dyn Outbox,
-    ) {
-        let Pending { key, snapshot, records, requests, origin, .. } = pending;
-        let Some(instance) = self.instances.get_mut(&key) else { return };
-        instance.hold = Hold::Idle;
-        let before = mem::replace(&mut instance.snapshot, Arc::clone(&snapshot));
-        instance.used = now;
-        if instance.kept.change() {
-            self.hot.note_dirty(key);
-        }
-        if instance
-            .machine
-            .as_ref()
-            .is_some_and(|it| it.definition().hash != snapshot.definition_hash)
-        {
-            let subscribers = &self.settings.subscribers;
-            instance.machine.iter().for_each(|it| subscribers.remove(key, it));
-            instance.machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();
-            instance.machine.iter().for_each(|it| subscribers.add(key, it));
-        }
-        for record in &*records {
-            EventIds::note(&mut instance.event_ids, record);
-        }
-        self.catch_up_timers(key, &before.timers);
-        self.tell_waiting(key, &records, &snapshot);
-        if snapshot.status.is_finished() {
-            self.finish(key, &snapshot);
-        } else {
-            self.ready.push_back(key);
-        }
-        self.settings.gates.hear(key.tenant, &records);
-        self.send_emitted(key, &snapshot.workflow, &records);
-        let seq = snapshot.seq;
-        let accepted = Accepted::with(&snapshot);
-        outbox.publish(Committed { position, records, snapshot });
-        origin.answer(Ok(accepted));
-        self.request(key, seq, requests, now, outbox);
-    }
-
-    /// Does what the step that ended with record `seq` asked for.
-    fn request(
-        &mut self,
-        key: Key,
-        seq: Seq,
-        requests: Vec<Request>,
-        now: Timestamp,
-        outbox: &mut dyn Outbox,
-    ) {
-        for request in requests {
-            let Some(tenant) = self.tenants.get_mut(&key.tenant) else { return };
-            match request {
-                Request::Perform(call) if &*call.kind == GATE => {
-                    self.ask_gate(key.tenant, call, now)
-                }
-                Request::Leave { call, input, left } => {
-                    self.leave_gate(key.tenant, &call, &input, left, now);
-                }
-                Request::Perform(call) if is_between_instances(&call.kind) => {
-                    let ctx = tenant.ctx.clone();
-                    self.ask_instance(&ctx, call);
-                }
-                Request::Perform(mut call) => {
-                    if planted::is(Bug::KeyFromClock) {
-                        call.key = format!("{}-{}", call.key, now.0).into();
-                    }
-                    outbox.perform(&tenant.ctx, call);
-                }
-                Request::Abandon(id) => {
-                    outbox.abandon(&tenant.ctx, &id);
-                    tenant.slots.give_back(&id);
-                    self.freed.push_back(key.tenant);
-                    self.forget_gate(key.tenant, &id);
-                }
-                Request::Close(child) => {
-                    let ctx = tenant.ctx.because_of(key.id, seq);
-                    self.close_child(&ctx, child);
-                }
-                Request::Queue { tree, path } => {
-                    let found = self.instances.get(&key);
-                    let priority = found
-                        .and_then(|it| Some((it.machine.as_ref()?, &it.snapshot)))
-                        .map_or(0, |(it, snapshot)| priority_of(it, snapshot, tree, &path));
-                    tenant.slots.wait(Waiting { key, tree, path, priority });
-                    self.freed.push_back(key.tenant);
-                }
-                Request::Continue => {
-                    if let Some(instance) = self.instances.get_mut(&key) {
-                        let mailbox = instance.mailbox.get_or_insert_default();
-                        mailbox.push_front(Job::runtime(Input::Continue));
-                        self.ready.push_back(key);
-                    }
-                }
-            }
-        }
     }
 
     // --- Instances --------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-//! What a restart reads: the newest checkpoint, what is known of the open instances in the snapshot
-//! store, then the records after the checkpoint. The state of an instance is read only when a record
-//! needs it.
+//! What a restart reads: the newest checkpoint, what the snapshot store knows of the open
+//! instances, then the records after the checkpoint. The state of an instance is read only when a
+//! record needs it.
 //!
 //! Invariants: a record is folded at most once, however often the checkpoint already holds it; a
 //! damaged history makes only its instance unavailable; a record that names another tenant than its

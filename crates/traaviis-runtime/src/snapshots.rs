@@ -13,12 +13,22 @@ use crate::{
     summary::Summary,
 };
 
-/// A state as written.
+/// A state as written: a line of a checkpoint.
 #[derive(Serialize)]
 struct Out<'a> {
+    instance: OutState<'a>,
+}
+
+#[derive(Serialize)]
+struct OutState<'a> {
     snapshot: &'a Snapshot,
     #[serde(skip_serializing_if = "Option::is_none")]
     event_ids: Option<&'a EventIds>,
+}
+
+#[derive(Deserialize)]
+struct In {
+    instance: State,
 }
 
 /// A state as read.
@@ -36,10 +46,13 @@ pub(crate) fn row_of(
     log: &dyn LogStore,
 ) -> Result<SnapshotRow, LogError> {
     // No key is anything but text and no number anything but JSON's, so writing cannot fail.
-    let write = |it: &Out<'_>| serde_json::to_vec(it).unwrap_or_default();
-    let mut body = write(&Out { snapshot, event_ids });
+    let write = |snapshot, event_ids| {
+        let instance = OutState { snapshot, event_ids };
+        serde_json::to_vec(&Out { instance }).unwrap_or_default()
+    };
+    let mut body = write(snapshot, event_ids);
     if let Some(subject) = snapshot.sealed_for() {
-        let shown = write(&Out { snapshot: &snapshot.withheld(&ERASED.into()), event_ids: None });
+        let shown = write(&snapshot.withheld(&ERASED.into()), None);
         body = log.seal((snapshot.tenant_id, snapshot.id), subject, &shown, &body)?;
     }
     let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -112,7 +125,12 @@ pub(crate) fn put_rows(
 
 /// Reads a state; none when it is not one. `log` opens what is sealed.
 pub(crate) fn read(body: &[u8], log: &dyn LogStore) -> Result<Option<State>, LogError> {
-    Ok(serde_json::from_slice(&log.unseal(body)?).ok())
+    Ok(read_open(&log.unseal(body)?))
+}
+
+/// Reads a state that is not sealed.
+pub(crate) fn read_open(body: &[u8]) -> Option<State> {
+    serde_json::from_slice::<In>(body).ok().map(|it| it.instance)
 }
 
 /// Says whether a new process has nothing to do for an instance before an input comes or a timer

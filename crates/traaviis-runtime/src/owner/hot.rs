@@ -286,7 +286,7 @@ impl Owner {
     fn read_state(&self, body: &[u8]) -> Result<Option<State>, LogError> {
         match &self.settings.past {
             Some(past) => snapshots::read(body, past.log()),
-            None => Ok(serde_json::from_slice(body).ok()),
+            None => Ok(snapshots::read_open(body)),
         }
     }
 
@@ -381,7 +381,7 @@ impl Owner {
             return;
         }
         let target = self.hot.limit / 100 * HOT_KEPT_PERCENT;
-        for key in self.to_take_out(target, now) {
+        for key in self.choose(target, now) {
             self.passivate(key);
         }
         if self.hot.bytes > target {
@@ -395,7 +395,7 @@ impl Owner {
 
     /// Chooses what is taken out: what nobody has used for long, then of the tenant that holds the
     /// most what was not used for the longest time.
-    fn to_take_out(&mut self, target: usize, now: Timestamp) -> Vec<Key> {
+    fn choose(&mut self, target: usize, now: Timestamp) -> Vec<Key> {
         let mut held: HashMap<TenantId, usize, SeededHasher> = HashMap::default();
         let mut idle: HashMap<TenantId, Vec<(Timestamp, Key, usize)>, SeededHasher> =
             HashMap::default();

@@ -314,7 +314,8 @@ pub struct Committed {
 /// Everything committed that one owner holds.
 #[derive(Debug, Default)]
 pub struct Collected {
-    /// Open instances with their deduplication ids; beside a snapshot store those that it must learn.
+    /// Open instances with their deduplication ids; beside a snapshot store those that it must
+    /// learn.
     pub instances: Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>,
     /// Ended instances that the snapshot store has as open.
     pub ended: Vec<Arc<Summary>>,

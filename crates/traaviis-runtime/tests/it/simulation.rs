@@ -14,6 +14,7 @@
 mod archiving;
 mod families;
 mod histories;
+mod moving;
 mod snapshots;
 
 use std::{
@@ -29,9 +30,8 @@ use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
-    call::GATE,
     record::{Held, Operation, PatchOp, Status, peek_line},
-    snapshot::{Node, NodeStatus},
+    snapshot::NodeStatus,
 };
 use traaviis_ports::{
     Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Outcome,
@@ -123,22 +123,6 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.delayed > 0),
         "{total:?}"
     );
-}
-
-/// What has not come to rest; read when a simulation fails.
-#[derive(Debug)]
-#[expect(dead_code, reason = "printed")]
-enum Moving {
-    /// An operation that is not sent.
-    Operation(usize),
-    /// Something under way in the network.
-    Message,
-    /// An owner with work, and as many appends.
-    Owner(usize),
-    /// A call that runs or waits.
-    Call(InstanceId, Text),
-    /// A timer that is due and does not fire.
-    Timer(InstanceId),
 }
 
 /// What a caller wants, until it is acknowledged or refused.
@@ -1112,63 +1096,10 @@ impl<'m> Sim<'m> {
         panic!("{}\nno rest: {:?}", shown.join("\n"), self.moving());
     }
 
-    /// What still moves.
-    fn moving(&self) -> Option<Moving> {
-        if let Some(at) = self.ops.iter().position(|op| op.state == OpState::Ready) {
-            return Some(Moving::Operation(at));
-        }
-        if self.network.next_at().is_some() || !self.letters.is_empty() {
-            return Some(Moving::Message);
-        }
-        for (owner, outside) in &self.shards {
-            if !owner.is_quiet() || !outside.appends.is_empty() {
-                return Some(Moving::Owner(outside.appends.len()));
-            }
-            let mut open = owner.open_instances().filter(|it| it.status != Status::Paused);
-            if let Some(moving) = open.find_map(|it| moving_call(&it)) {
-                return Some(moving);
-            }
-            let is_late = |it: &Arc<Snapshot>| {
-                !matches!(it.status, Status::Paused | Status::Incident)
-                    && it.next_due().is_some_and(|due| due < self.now)
-            };
-            if let Some(late) = owner.open_instances().find(is_late) {
-                return Some(Moving::Timer(late.id));
-            }
-        }
-        None
-    }
-
     fn first_open(&self) -> Option<String> {
         let mut open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
         open.next().map(|it| String::from_utf8_lossy(&it.canonical()).into_owned())
     }
-}
-
-/// Returns a call that moves without anybody's answer.
-fn moving_call(snapshot: &Snapshot) -> Option<Moving> {
-    for tree in &snapshot.trees {
-        // Who asks a gate or waits for another instance moves when somebody else does.
-        let is_call = |node: &Node| {
-            node.key.is_some() && !matches!(&*node.kind, GATE | "spawn_fsm" | "invoke_fsm")
-        };
-        for (path, node) in tree.nodes.iter().filter(|(_, node)| is_call(node)) {
-            let moves = match node.status {
-                NodeStatus::Scheduled => true,
-                NodeStatus::Started => !snapshot.asks_about(tree.id, path),
-                NodeStatus::Waiting => {
-                    let mut timers =
-                        snapshot.timers.iter().filter(|it| it.kind.is_of(tree.id, path));
-                    !timers.any(|it| snapshot.holds_timer(&it.id))
-                }
-                _ => false,
-            };
-            if moves {
-                return Some(Moving::Call(snapshot.id, path.clone()));
-            }
-        }
-    }
-    None
 }
 
 /// Says what may be promised about a call.

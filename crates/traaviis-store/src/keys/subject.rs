@@ -425,7 +425,7 @@ mod tests {
         assert!(again == (name, version, key.clone()));
         let other = subjects(dir.path()).in_use(tenant(2), "anna@example.org", NOW).unwrap();
         assert!(other.0 != name && other.2 != key);
-        let text = std::fs::read_to_string(subjects(dir.path()).path(tenant(1), name)).unwrap();
+        let text = fs::read_to_string(subjects(dir.path()).path(tenant(1), name)).unwrap();
         assert!(!text.contains("anna") && !text.contains(&hex(&*key.0)), "{text}");
     }
 
@@ -459,7 +459,7 @@ mod tests {
             let opened = subjects.open(tenant(1), (name, version), &[0; NONCE_BYTES], bound, b"x");
             opened.err().unwrap()
         };
-        std::fs::remove_file(subjects.path(tenant(1), name)).unwrap();
+        fs::remove_file(subjects.path(tenant(1), name)).unwrap();
         assert!(matches!(open(), Error::Damaged { .. }), "{:?}", open());
     }
 }

@@ -91,17 +91,17 @@ fn a_flipped_bit_is_found() {
 
 #[test]
 fn what_cannot_be_used_is_made_anew() {
-    let foreign: [(&str, fn(&Path)); 3] = [
-        ("no database", |file| fs::write(file, b"nonsense").unwrap()),
-        ("empty", |file| fs::write(file, b"").unwrap()),
-        ("other tables", |file| {
-            let connection = rusqlite::Connection::open(file).unwrap();
-            connection.pragma_update(None, "user_version", 99).unwrap();
-        }),
-    ];
-    for (name, spoil) in foreign {
+    for name in ["no database", "empty", "other tables"] {
         let data = filled();
-        spoil(&file(data.path()));
+        let file = file(data.path());
+        match name {
+            "no database" => fs::write(file, b"nonsense").unwrap(),
+            "empty" => fs::write(file, b"").unwrap(),
+            _ => {
+                let connection = rusqlite::Connection::open(file).unwrap();
+                connection.pragma_update(None, "user_version", 99).unwrap();
+            }
+        }
         let store = store(data.path());
         assert_eq!((store.covers(), rows(&store).len()), (Ok(None), 0), "{name}");
     }

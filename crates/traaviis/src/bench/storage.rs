@@ -1,8 +1,8 @@
 //! The storage benchmark: reads, writes and lists beside more and more waiting instances.
 //!
-//! Each number of instances has a process of its own, which starts them, ends, and opens the
-//! directory again, so that no state is in memory when the first reads come. What is compared is how
-//! the numbers grow with the count; times under one another were taken in different processes.
+//! For each number of instances one process starts them and ends, and another opens the directory
+//! again, so that no state is in memory when the first reads come. What is compared is how the
+//! numbers grow with the count.
 
 use std::{
     fs,

@@ -260,7 +260,7 @@ fn a_backup_that_was_broken_off_is_none() {
     );
     assert_eq!(json(&world, "backup b --data d")["bytes_new"], 0);
     json(&world, "restore b --data r");
-    assert_eq!(names(&world.path("r")), ["FORMAT", "log", "run.json"]);
+    assert_eq!(names(&world.path("r")), ["FORMAT", "log", "run.json", "snapshots"]);
     assert!(!world.path("r.restoring").exists());
     let lines = |dir| world.run(&["log", "cat", dir]).stdout;
     assert_eq!(lines("d"), lines("r"));
