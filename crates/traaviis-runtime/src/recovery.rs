@@ -212,14 +212,14 @@ impl Recovery {
     /// and stops nothing; states that cannot be read are made again from the log.
     pub fn read_all(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
         let why = match Recovery::begin(sources, finished_max) {
-            Err(Error::Snapshots(error)) => error.to_string(),
+            Err(Error::Snapshots(error)) => why(error),
             other => return other,
         };
         if let Some(snapshots) = sources.snapshots {
             snapshots.clear().map_err(Error::Snapshots)?;
         }
         let mut recovery = Recovery::begin(sources, finished_max)?;
-        recovery.report.snapshots_rebuilt = Some(why.into());
+        recovery.report.snapshots_rebuilt = Some(why);
         Ok(recovery)
     }
 
@@ -292,7 +292,7 @@ impl Recovery {
             None if stands_alone => {}
             Some(snapshots) => match self.read_rows(snapshots, position, log.tail()) {
                 Err(Error::Snapshots(error)) => {
-                    let report = Some(error.to_string().into());
+                    let report = Some(why(error));
                     *self = Recovery::new(self.finished_max);
                     self.report.snapshots_rebuilt = report;
                     snapshots.clear().map_err(Error::Snapshots)?;
@@ -837,6 +837,14 @@ fn context_of(key: Key, definition_hash: DefinitionHash, seq: Seq) -> TenantCtx 
         causation_id: None,
         correlation_id: None,
     })
+}
+
+/// Returns what is wrong with the states.
+fn why(error: SnapshotError) -> Arc<str> {
+    match error {
+        SnapshotError::Damaged(why) | SnapshotError::Failed(why) => why,
+        SnapshotError::Full => "the disk was full".into(),
+    }
 }
 
 /// Compiles a stored definition; none when this release does not accept it.

@@ -718,7 +718,9 @@ fn tell(found: &Recovery, report: &RecoveryReport) {
         output::warn(format_args!("note: the index was made again from the log, because {why}"));
     }
     if let Some(why) = &report.snapshots_rebuilt {
-        output::warn(format_args!("note: {why}; they were made again from the log"));
+        output::warn(format_args!(
+            "note: the states of open instances were made again from the log, because {why}"
+        ));
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;

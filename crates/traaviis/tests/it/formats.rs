@@ -463,13 +463,13 @@ fn a_newer_manifest_is_refused() {
         $ backup list backup
         exit 1
         no backups in `backup`
-        warning: manifest `backup/manifests/00000000000000000390-2026-11-29T23-02-18.348319Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        warning: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup verify backup
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-29T23-02-18.348319Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
         $ restore backup --data r
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-29T23-02-18.348319Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &lines));
 }
 
@@ -494,7 +494,7 @@ fn a_newer_checkpoint_stands_aside_and_the_log_is_read() {
     let body = |world: &World| {
         let path = last(&world.path("d/log"), ".checkpoint");
         let mut bytes = fs::read(&path).unwrap();
-        let at = bytes.windows(11).position(|it| it == b"\"version\":1").unwrap();
+        let at = bytes.windows(11).position(|it| it == b"\"version\":2").unwrap();
         bytes[at + 10] = b'6';
         let crc = crc32c::crc32c(&bytes[97..]);
         bytes[89..93].copy_from_slice(&crc.to_le_bytes());
@@ -506,7 +506,7 @@ fn a_newer_checkpoint_stands_aside_and_the_log_is_read() {
         $ compact d
         exit 0
         0 instances archived, 0 archive files deleted; 0 records dropped from 0 of 2 sealed segments, 0 B freed
-        warning: checkpoint `log/00000000000000000390.checkpoint` holds version `6`, this release reads up to `1`; it was passed over, and the whole log was read (data_format_newer)
+        warning: checkpoint `log/00000000000000000390.checkpoint` holds version `6`, this release reads up to `2`; it was passed over, and the whole log was read (data_format_newer)
         $ compact d
         exit 0
         0 instances archived, 0 archive files deleted; 0 records dropped from 0 of 2 sealed segments, 0 B freed
@@ -526,7 +526,7 @@ fn a_newer_index_stands_aside_and_is_made_again() {
         exit 0
         0 instances archived, 0 archive files deleted; 0 records dropped from 0 of 2 sealed segments, 0 B freed
         warning: index `d/index/index.sqlite` is in format `9`, this release reads up to `4`; it was moved to `d/index/index.sqlite.newer-1` and nothing is lost; it is made again (index_failed)
-        note: the index was made again from the log, because it is missing, of another release, or behind the checkpoint
+        note: the states of open instances were made again from the log, because they are missing, or not complete
         $ compact d
         exit 0
         0 instances archived, 0 archive files deleted; 0 records dropped from 0 of 2 sealed segments, 0 B freed
