@@ -540,9 +540,10 @@ impl Data {
         self.handle.list(&self.ctx, filter).map_err(refused)
     }
 
-    /// Returns the open instances, oldest first.
-    pub fn open_instances(&self) -> Vec<Snapshot> {
-        let filter = Filter { ended: Some(false), ..Filter::default() };
+    /// Returns the open instances of a workflow, oldest first.
+    pub fn open_instances(&self, workflow: &str) -> Vec<Snapshot> {
+        let workflow = Some(workflow.into());
+        let filter = Filter { ended: Some(false), workflow, ..Filter::default() };
         let mut open: Vec<Snapshot> = self
             .handle
             .list(&self.ctx, &filter)

@@ -2,8 +2,9 @@
 //!
 //! Stays: ids, times, states, names of events and effects, statuses, codes, amounts, who acted, the
 //! business key and the tags. Everything that a caller, a call or an expression gave does not.
-//! Invariant: what is left folds to the state that is left ([`Snapshot::withhold`]), so lists and
-//! histories go on to work; a kind of record that is new must be decided here, there is no default.
+//! Invariant: what is left folds to the state that is left ([`crate::Snapshot::withheld`]), so
+//! lists and histories go on to work; a kind of record that is new must be decided here, there is
+//! no default.
 
 use super::{Again, Body, Ending, Forked, Held, Record, Retried, Told};
 use crate::{effect_error::EffectError, ids::Text, value::Value};

@@ -30,7 +30,7 @@ pub enum Found {
 /// Looks for the run.
 pub fn find(data: &Data, machine: &Machine, input: &Value) -> Result<Found, Failure> {
     let wanted = Identity::of_start(data, machine, input)?;
-    let open = data.open_instances();
+    let open = data.open_instances(&machine.definition().name);
     if let Some(snapshot) = open.into_iter().rev().find(|it| wanted.fits(it)) {
         return Ok(Found::Open(snapshot));
     }

@@ -71,7 +71,8 @@ impl Run<'_> {
             let name = Value::String(definition.name.clone());
             wanted.push((listener::carrier(trigger)?, Value::map([("workflow", name)])));
         }
-        let open = self.data.open_instances().into_iter().filter(|it| carries_out(it, definition));
+        let open = CARRIERS.iter().flat_map(|it| self.data.open_instances(it));
+        let open = open.filter(|it| carries_out(it, definition));
         let mut kept = BTreeMap::new();
         for snapshot in open {
             // A later release may bring another `Schedule`; what a listener hears is its
@@ -192,9 +193,12 @@ fn carrier() -> Result<Arc<Machine>, Failure> {
     compiled.map(Arc::new).map_err(|it| Failure::new(Exit::Internal, "internal", it))
 }
 
+/// Workflows that carry out triggers.
+const CARRIERS: [&str; 2] = [WORKFLOW, listener::WORKFLOW];
+
 /// Says whether an instance carries out a trigger of a workflow.
 fn carries_out(snapshot: &Snapshot, of: &traaviis_model::definition::Definition) -> bool {
-    [WORKFLOW, listener::WORKFLOW].contains(&&*snapshot.workflow)
+    CARRIERS.contains(&&*snapshot.workflow)
         && snapshot.input.get("workflow").and_then(Value::as_str) == Some(&*of.name)
 }
 
