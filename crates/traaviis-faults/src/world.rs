@@ -16,10 +16,13 @@ use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Span, TenantCtx, Text, Timestamp, Value,
     document::{self, Format},
 };
-use traaviis_ports::{Clock, Connector, Ids, Index, LogError, LogStore, OnOutcome};
+use traaviis_ports::{Clock, Connector, Ids, Index, LogError, LogStore, OnOutcome, SnapshotStore};
 use traaviis_runtime::{Handle, Options, Ports, Runtime};
-use traaviis_store::{LocalLog, Recovery, SqliteIndex};
+use traaviis_store::{LocalLog, Recovery, SqliteIndex, SqliteSnapshots};
 use uuid::Uuid;
+
+/// Room in memory for some states only, so that others are taken out and brought back all the time.
+const HOT_BYTES: usize = 64 << 10;
 
 /// Takes events until it is closed, and leaves for the archive at once.
 const NOTED: &str = r#"
@@ -121,6 +124,8 @@ impl World {
             traaviis_store::Options { segment_bytes: how.segment_bytes, ..Default::default() };
         let (log, recovery) = LocalLog::open(dir, options)?;
         let index = SqliteIndex::open(dir).ok().map(|(index, _)| Arc::new(index) as Arc<dyn Index>);
+        let snapshots =
+            SqliteSnapshots::open(dir).ok().map(|it| Arc::new(it) as Arc<dyn SnapshotStore>);
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
         let options = Options {
@@ -129,6 +134,8 @@ impl World {
             damaged: recovery.damaged_streams.clone(),
             lost: recovery.damage.iter().map(|it| it.from..it.to).collect(),
             index,
+            snapshots,
+            hot_bytes: HOT_BYTES,
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
