@@ -10,15 +10,14 @@ use std::{
     sync::Arc,
 };
 
-use traaviis_model::{
-    DefinitionHash, Emission, EventIds, InstanceId, Snapshot, TenantId, Value, record::ERASED,
-};
+use traaviis_model::{DefinitionHash, Emission, InstanceId, TenantId, Value};
 use traaviis_ports::{LogError, LogStore};
 
 use crate::{
     error::Error,
     owner::{Collected, Outgoing},
     recovery::{Fault, Recovery},
+    snapshots::{self, State},
     summary::Summary,
 };
 
@@ -32,23 +31,10 @@ pub(crate) const VERSION_BESIDE_SNAPSHOTS: u32 = 2;
 #[serde(rename_all = "snake_case")]
 enum Out<'a> {
     Checkpoint(Head),
-    Definition {
-        tenant: TenantId,
-        hash: DefinitionHash,
-        body: &'a Value,
-    },
+    Definition { tenant: TenantId, hash: DefinitionHash, body: &'a Value },
     Finished(&'a Summary),
     Fault(&'a Fault),
-    Emission {
-        tenant: TenantId,
-        emission: &'a Emission,
-        left: &'a BTreeSet<InstanceId>,
-    },
-    Instance {
-        snapshot: &'a Snapshot,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        event_ids: Option<&'a EventIds>,
-    },
+    Emission { tenant: TenantId, emission: &'a Emission, left: &'a BTreeSet<InstanceId> },
 }
 
 /// A line as read.
@@ -56,23 +42,11 @@ enum Out<'a> {
 #[serde(rename_all = "snake_case")]
 enum In {
     Checkpoint(Head),
-    Definition {
-        tenant: TenantId,
-        hash: DefinitionHash,
-        body: Value,
-    },
+    Definition { tenant: TenantId, hash: DefinitionHash, body: Value },
     Finished(Box<Summary>),
     Fault(Fault),
-    Emission {
-        tenant: TenantId,
-        emission: Arc<Emission>,
-        left: BTreeSet<InstanceId>,
-    },
-    Instance {
-        snapshot: Box<Snapshot>,
-        #[serde(default)]
-        event_ids: Option<Box<EventIds>>,
-    },
+    Emission { tenant: TenantId, emission: Arc<Emission>, left: BTreeSet<InstanceId> },
+    Instance(Box<State>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,17 +106,7 @@ pub fn write(
         let mut instances: Vec<_> = part.instances.iter().collect();
         instances.sort_unstable_by_key(|(snapshot, _)| (snapshot.tenant_id, snapshot.id));
         for (snapshot, event_ids) in instances {
-            let event_ids = event_ids.as_deref();
-            let Some(subject) = snapshot.sealed_for() else {
-                put(&mut body, &Out::Instance { snapshot, event_ids });
-                continue;
-            };
-            let (mut line, mut shown) = (Vec::new(), Vec::new());
-            put(&mut line, &Out::Instance { snapshot, event_ids });
-            let snapshot = &snapshot.withheld(&ERASED.into());
-            put(&mut shown, &Out::Instance { snapshot, event_ids: None });
-            let name = (snapshot.tenant_id, snapshot.id);
-            body.extend_from_slice(&log.seal(name, subject, shown.trim_ascii(), &line)?);
+            body.extend(snapshots::line_of(snapshot, event_ids.as_deref(), log)?);
             body.push(b'\n');
         }
     }
@@ -198,7 +162,7 @@ pub(crate) fn read(
             In::Emission { tenant, emission, left } => {
                 recovery.put_emission(Outgoing { tenant, emission, left });
             }
-            In::Instance { snapshot, event_ids } => recovery.put_instance(*snapshot, event_ids),
+            In::Instance(state) => recovery.put_instance(state.snapshot, state.event_ids),
         }
     }
     found.ok_or_else(|| Error::Checkpoint { line: 1, why: "the first line is missing".into() })

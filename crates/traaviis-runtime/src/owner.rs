@@ -890,8 +890,7 @@ impl Owner {
         let hold = Hold::Idle;
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let (mailbox, armed, waits, pace) = (None, None, None, Pace::rested());
-        let (kept, bytes, used) =
-            (Kept::Dirty { has_row }, hot::unknown_bytes(), snapshot.updated_at);
+        let (kept, bytes, used) = (Kept::Dirty { has_row }, hot::UNKNOWN, snapshot.updated_at);
         self.hot.note_dirty(key);
         self.hot.note_added(bytes);
         let instance = Instance {

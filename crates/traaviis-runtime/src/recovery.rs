@@ -154,6 +154,14 @@ pub struct Sources<'a> {
     pub snapshots: Option<&'a dyn SnapshotStore>,
 }
 
+/// Whether the rows of a snapshot store can be begun with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Usable,
+    /// They were found to be unfit, and are gone.
+    Lost,
+}
+
 /// Everything that the log says.
 pub struct Recovery {
     instances: HashMap<Key, Open, SeededHasher>,
@@ -211,23 +219,23 @@ impl Recovery {
     /// The same, and brings the index to the end of the log. An index that fails is in the report
     /// and stops nothing; states that cannot be read are made again from the log.
     pub fn read_all(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
-        let why = match Recovery::begin(sources, finished_max) {
+        let why = match Recovery::begin(sources, finished_max, Rows::Usable) {
             Err(Error::Snapshots(error)) => why(error),
             other => return other,
         };
         if let Some(snapshots) = sources.snapshots {
             snapshots.clear().map_err(Error::Snapshots)?;
         }
-        let mut recovery = Recovery::begin(sources, finished_max)?;
+        let mut recovery = Recovery::begin(sources, finished_max, Rows::Lost)?;
         recovery.report.snapshots_rebuilt = Some(why);
         Ok(recovery)
     }
 
-    fn begin(sources: Sources<'_>, finished_max: usize) -> Result<Recovery, Error> {
+    fn begin(sources: Sources<'_>, finished_max: usize, rows: Rows) -> Result<Recovery, Error> {
         let Sources { log, damaged, index, snapshots, .. } = sources;
         let mut recovery = Recovery::new(finished_max);
         let states = snapshots.map(|store| States { store, log });
-        let from = recovery.read_checkpoint(sources)?;
+        let from = recovery.read_checkpoint(sources, rows)?;
         let mut catchup = index.map(|index| Catchup::new(index, log.archive()));
         if let Some(it) = &mut catchup {
             match it.begin(log, recovery.report.checkpoint) {
@@ -272,7 +280,7 @@ impl Recovery {
 
     /// Reads the newest checkpoint, and what the snapshot store knows if it belongs to it; returns
     /// the position from which records are to be read.
-    fn read_checkpoint(&mut self, sources: Sources<'_>) -> Result<Position, Error> {
+    fn read_checkpoint(&mut self, sources: Sources<'_>, rows: Rows) -> Result<Position, Error> {
         let Sources { log, lost, snapshots, .. } = sources;
         let Some((position, body)) = log.checkpoint()? else {
             // What states there may be belong to nothing.
@@ -290,18 +298,11 @@ impl Recovery {
         match snapshots {
             Some(snapshots) if stands_alone => snapshots.clear().map_err(Error::Snapshots)?,
             None if stands_alone => {}
-            Some(snapshots) => match self.read_rows(snapshots, position, log.tail()) {
-                Err(Error::Snapshots(error)) => {
-                    let report = Some(why(error));
-                    *self = Recovery::new(self.finished_max);
-                    self.report.snapshots_rebuilt = report;
-                    snapshots.clear().map_err(Error::Snapshots)?;
-                    return Ok(0);
-                }
-                other => other?,
-            },
+            Some(snapshots) if rows == Rows::Usable => {
+                self.read_rows(snapshots, position, log.tail())?;
+            }
             // They are somewhere else, or lost: everything is in the log.
-            None => {
+            _ => {
                 *self = Recovery::new(self.finished_max);
                 return Ok(0);
             }

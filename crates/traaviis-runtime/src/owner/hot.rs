@@ -32,8 +32,8 @@ use crate::{
 const OVERHEAD: usize = 800;
 /// Bytes in memory for one on disk: values are larger than their JSON.
 const PER_BYTE: usize = 2;
-/// Size on disk of a state that was never there, until it is known.
-const UNKNOWN: u32 = 600;
+/// Size on disk that a state counts with which was never there.
+pub(super) const UNKNOWN: u32 = 600;
 /// Time between two looks for states to take out when there were too few.
 const LOOK_EVERY: Span = Span::millis(100);
 
@@ -173,11 +173,6 @@ impl Hot {
     }
 }
 
-/// What a state is taken as that the store has never had.
-pub(super) const fn unknown_bytes() -> u32 {
-    UNKNOWN
-}
-
 fn weight(bytes: u32) -> usize {
     OVERHEAD + PER_BYTE * bytes as usize
 }
@@ -207,10 +202,12 @@ impl Owner {
         }
     }
 
-    /// Brings the state of an open instance into memory; says whether it is there.
+    /// Brings the state of an instance into memory if it rests; says whether it did, and is there
+    /// now.
     pub(super) fn activate(&mut self, key: Key) -> bool {
-        if self.instances.contains_key(&key) {
-            return true;
+        // Most processes have room for all; they look for nothing.
+        if self.hot.resting.is_empty() {
+            return false;
         }
         let Some(resting) = self.hot.resting.remove(&key) else { return false };
         let State { mut snapshot, event_ids } = match self.load(key, resting.seq) {
@@ -273,11 +270,8 @@ impl Owner {
         };
         let Some(past) = &self.settings.past else { return Err(failed("there is none".into())) };
         let records = past.history(&tenant.ctx, key.id).map_err(|it| failed(it.to_string()))?;
-        let [first, rest @ ..] = &records[..] else { return Err(failed("it is empty".into())) };
-        let mut snapshot = Snapshot::create(first).map_err(|it| failed(it.to_string()))?;
-        for record in rest {
-            snapshot.apply(record).map_err(|it| failed(it.to_string()))?;
-        }
+        let snapshot = Snapshot::fold(&records).map_err(|it| failed(it.to_string()))?;
+        let snapshot = snapshot.ok_or_else(|| failed("it is empty".into()))?;
         let state = State { snapshot, event_ids: EventIds::of(&records) };
         let ends = || failed(format!("it ends at record {}, not {seq}", state.snapshot.seq));
         if is_it(&state) { Ok(state) } else { Err(ends()) }
