@@ -21,7 +21,7 @@ use traaviis_ports::{
     index::{Count, Query, Row},
 };
 
-use crate::sqlite::{self, Cause, lock};
+use crate::sqlite::{self, Cause, Readers, lock};
 
 /// Directory of the index in a data directory.
 pub const INDEX_DIR: &str = "index";
@@ -33,8 +33,6 @@ const SCHEMA: i32 = 4;
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// KiB of pages that a reader keeps.
 const READER_CACHE_KIB: i32 = 4 << 10;
-/// Idle readers that are kept.
-const READERS_MAX: usize = 4;
 /// Pages in the WAL before SQLite copies them into the database.
 const WAL_PAGES: i32 = 4_000;
 
@@ -68,7 +66,7 @@ pub struct SqliteIndex {
     path: PathBuf,
     access: Access,
     /// Closed before the writer, which then copies its WAL into the database and removes it.
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     /// None between being moved aside and opened anew.
     writer: Mutex<Option<Connection>>,
 }
@@ -103,8 +101,8 @@ impl SqliteIndex {
             }
             Err(Refused::By(error)) => return Err(error),
         };
-        let writer = Mutex::new(Some(writer));
-        Ok((SqliteIndex { path, access: Access::Write, writer, readers: Mutex::default() }, aside))
+        let (writer, readers) = (Mutex::new(Some(writer)), Readers::of(&path, READER_CACHE_KIB));
+        Ok((SqliteIndex { path, access: Access::Write, writer, readers }, aside))
     }
 
     /// Opens the index beside the process that writes it, or without one; none when there is no
@@ -114,12 +112,9 @@ impl SqliteIndex {
         if !path.exists() {
             return Ok(None);
         }
-        let index = SqliteIndex {
-            path,
-            access: Access::Read,
-            writer: Mutex::new(None),
-            readers: Mutex::default(),
-        };
+        let readers = Readers::of(&path, READER_CACHE_KIB);
+        let (access, writer) = (Access::Read, Mutex::new(None));
+        let index = SqliteIndex { path, access, writer, readers };
         let is_known = index.read(|connection| Ok(sqlite::schema_of(connection)? == SCHEMA))?;
         Ok(is_known.then_some(index))
     }
@@ -128,7 +123,7 @@ impl SqliteIndex {
     pub fn set_aside(&self, why: &str) -> Result<SetAside, IndexError> {
         let mut writer = lock(&self.writer);
         *writer = None;
-        lock(&self.readers).clear();
+        self.readers.close();
         let path = sqlite::move_aside(&self.path, "damaged")?;
         *writer = Some(open_known(&self.path)?);
         Ok(SetAside { path, why: why.into() })
@@ -138,17 +133,7 @@ impl SqliteIndex {
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, IndexError> {
-        let held = lock(&self.readers).pop();
-        let reader = match held {
-            Some(reader) => reader,
-            None => sqlite::open_reader(&self.path, READER_CACHE_KIB).map_err(told)?,
-        };
-        let answer = ask(&reader).map_err(told);
-        let mut readers = lock(&self.readers);
-        if answer.is_ok() && readers.len() < READERS_MAX {
-            readers.push(reader);
-        }
-        answer
+        self.readers.read(ask).map_err(told)
     }
 
     fn write<T>(

@@ -381,7 +381,10 @@ impl Keys {
 
     /// Returns the first version of a tenant's key, which is never taken out.
     fn first(&self, tenant: TenantId) -> Result<Key, Error> {
-        let ring = self.needed_ring(tenant)?;
+        self.first_of(&self.needed_ring(tenant)?)
+    }
+
+    fn first_of(&self, ring: &Ring) -> Result<Key, Error> {
         match ring.keys.first() {
             Some(first) => ring.unwrap(first, &self.needed_roots()?),
             None => Err(ring.damaged("it holds no key")),
@@ -479,12 +482,8 @@ impl Ring {
         let bytes = bytes.ok_or_else(|| self.damaged("a key is not hexadecimal digits"))?;
         let name = held.root.to_string();
         let opened = seal::open(root, &nonce, self.bound(&name, held.version), &bytes);
-        let mut key = Zeroizing::new([0; KEY_BYTES]);
-        match opened.filter(|it| it.len() == KEY_BYTES) {
-            Some(opened) => key.copy_from_slice(&opened),
-            None => return Err(self.damaged("a key does not open with its root key")),
-        }
-        Ok(Key(key))
+        let key = opened.and_then(|it| Key::read(&it));
+        key.ok_or_else(|| self.damaged("a key does not open with its root key"))
     }
 
     fn write(&mut self, now: Timestamp) -> Result<(), Error> {

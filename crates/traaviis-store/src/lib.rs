@@ -20,6 +20,7 @@
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 
+mod checked;
 mod compact;
 mod files;
 mod line;

@@ -21,7 +21,7 @@ use traaviis_ports::{
 };
 use uuid::Uuid;
 
-use crate::sqlite::{self, Cause, lock};
+use crate::sqlite::{self, Cause, Readers, lock};
 
 /// Directory of the states in a data directory.
 pub const SNAPSHOTS_DIR: &str = "snapshots";
@@ -33,15 +33,13 @@ const SCHEMA: i32 = 1;
 const WRITER_CACHE_KIB: i32 = 8 << 10;
 /// KiB of pages that a reader keeps: the upper part of the trees.
 const READER_CACHE_KIB: i32 = 1 << 10;
-/// Idle readers that are kept.
-const READERS_MAX: usize = 4;
 /// Pages in the WAL before SQLite copies them into the database.
 const WAL_PAGES: i32 = 4_000;
 
 /// The states.
 pub struct SqliteSnapshots {
     path: PathBuf,
-    readers: Mutex<Vec<Connection>>,
+    readers: Readers,
     /// None between being removed and opened anew.
     writer: Mutex<Option<Connection>>,
 }
@@ -61,8 +59,8 @@ impl SqliteSnapshots {
             }
             other => other?,
         };
-        let writer = Mutex::new(Some(writer));
-        Ok(SqliteSnapshots { path, readers: Mutex::default(), writer })
+        let (readers, writer) = (Readers::of(&path, READER_CACHE_KIB), Mutex::new(Some(writer)));
+        Ok(SqliteSnapshots { path, readers, writer })
     }
 
     /// Opens the states beside the process that writes them, or without one; none when there are
@@ -72,7 +70,7 @@ impl SqliteSnapshots {
         if !path.exists() {
             return Ok(None);
         }
-        let (readers, writer) = (Mutex::default(), Mutex::new(None));
+        let (readers, writer) = (Readers::of(&path, READER_CACHE_KIB), Mutex::new(None));
         let snapshots = SqliteSnapshots { path, readers, writer };
         let is_known = snapshots.read(|it| Ok(sqlite::schema_of(it)? == SCHEMA))?;
         Ok(is_known.then_some(snapshots))
@@ -82,17 +80,7 @@ impl SqliteSnapshots {
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, SnapshotError> {
-        let held = lock(&self.readers).pop();
-        let reader = match held {
-            Some(reader) => reader,
-            None => sqlite::open_reader(&self.path, READER_CACHE_KIB).map_err(told)?,
-        };
-        let answer = ask(&reader).map_err(told);
-        let mut readers = lock(&self.readers);
-        if answer.is_ok() && readers.len() < READERS_MAX {
-            readers.push(reader);
-        }
-        answer
+        self.readers.read(ask).map_err(told)
     }
 }
 
@@ -176,7 +164,7 @@ impl SnapshotStore for SqliteSnapshots {
     fn clear(&self) -> Result<(), SnapshotError> {
         let mut writer = lock(&self.writer);
         *writer = None;
-        lock(&self.readers).clear();
+        self.readers.close();
         remove(&self.path)?;
         *writer = Some(open_writer(&self.path)?);
         Ok(())

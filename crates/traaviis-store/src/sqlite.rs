@@ -24,12 +24,53 @@ pub enum Cause {
 }
 
 /// Opens a connection that reads only and keeps this many KiB of pages.
-pub fn open_reader(path: &Path, cache_kib: i32) -> rusqlite::Result<Connection> {
+fn open_reader(path: &Path, cache_kib: i32) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(connection)
+}
+
+/// Idle readers that are kept.
+const READERS_MAX: usize = 4;
+
+/// Connections that read beside the one that writes, opened as many as read at once.
+#[derive(Debug)]
+pub struct Readers {
+    path: PathBuf,
+    cache_kib: i32,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// Returns readers of a database, each of which keeps this many KiB of pages.
+    pub fn of(path: &Path, cache_kib: i32) -> Readers {
+        Readers { path: path.to_path_buf(), cache_kib, idle: Mutex::default() }
+    }
+
+    /// Asks with a reader of its own.
+    pub fn read<T>(
+        &self,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let held = lock(&self.idle).pop();
+        let reader = match held {
+            Some(reader) => reader,
+            None => open_reader(&self.path, self.cache_kib)?,
+        };
+        let answer = ask(&reader);
+        let mut idle = lock(&self.idle);
+        if answer.is_ok() && idle.len() < READERS_MAX {
+            idle.push(reader);
+        }
+        answer
+    }
+
+    /// Closes those that are idle.
+    pub fn close(&self) {
+        lock(&self.idle).clear();
+    }
 }
 
 /// Returns the version of the tables; 0 in a new database.

@@ -7,13 +7,14 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 use traaviis_model::Timestamp;
 use traaviis_ports::Position;
 
-use super::{Error, FORMAT, create, failed, hex, make_dir, settle};
-use crate::keys::root::RootId;
+use super::{Error, FORMAT, create, failed, make_dir, settle};
+use crate::{
+    checked::{self, Wrong},
+    keys::root::RootId,
+};
 
 /// One backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,15 +65,6 @@ pub struct Entry {
     pub changed_at: Timestamp,
 }
 
-/// A manifest as it stands in its file.
-#[derive(Deserialize)]
-struct Envelope {
-    format: u32,
-    checksum: String,
-    /// Its text is the same however it was laid out: keys are sorted.
-    body: Json,
-}
-
 impl Manifest {
     /// Returns the length of everything in it.
     pub fn bytes(&self) -> u64 {
@@ -116,14 +108,12 @@ pub fn list(target: &Path) -> Result<Vec<PathBuf>, Error> {
 pub fn read(path: &Path) -> Result<Manifest, Error> {
     let text = fs::read_to_string(path).map_err(failed("read", path))?;
     let damaged = |why: String| Error::Damaged(format!("manifest `{}`: {why}", path.display()));
-    let envelope: Envelope = serde_json::from_str(&text).map_err(|it| damaged(it.to_string()))?;
-    if envelope.format > FORMAT {
-        return Err(Error::Newer { path: path.display().to_string(), found: envelope.format });
-    }
-    if hex(&Sha256::digest(envelope.body.to_string())) != envelope.checksum {
-        return Err(damaged("its checksum does not fit".into()));
-    }
-    serde_json::from_value(envelope.body).map_err(|it| damaged(it.to_string()))
+    let body = checked::read(text.as_bytes(), FORMAT).map_err(|it| match it {
+        Wrong::Form(error) => damaged(error.to_string()),
+        Wrong::Newer(found) => Error::Newer { path: path.display().to_string(), found },
+        Wrong::Checksum => damaged("its checksum does not fit".into()),
+    })?;
+    serde_json::from_value(body).map_err(|it| damaged(it.to_string()))
 }
 
 /// Writes a manifest durably and returns its path.
@@ -134,12 +124,10 @@ pub(super) fn write(target: &Path, manifest: &Manifest) -> Result<PathBuf, Error
     let path = dir.join(format!("{:020}-{second}.json", manifest.position));
     let beside = path.with_extension("tmp");
     let body = serde_json::to_value(manifest)
-        .map_err(|error| failed("write", &path)(std::io::Error::other(error)))?
-        .to_string();
-    let checksum = hex(&Sha256::digest(&body));
+        .map_err(|error| failed("write", &path)(std::io::Error::other(error)))?;
+    let text = checked::write(FORMAT, &body);
     let mut file: File = create(&beside)?;
-    writeln!(file, "{{\"format\":{FORMAT},\"checksum\":\"{checksum}\",\"body\":{body}}}")
-        .map_err(failed("write", &beside))?;
+    file.write_all(text.as_bytes()).map_err(failed("write", &beside))?;
     settle(file, &beside, &path)?;
     Ok(path)
 }

@@ -4,12 +4,13 @@
 //! the same thing stays the same digest, and old tokens are turned back. Whoever has it cannot get
 //! back to the key that it is made from, and opens no secret with it.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use traaviis_model::{TenantCtx, Timestamp, privacy::RedactionKey};
 use zeroize::Zeroizing;
 
-use super::{Error, Keys, Ring, seal::Key};
+use super::{
+    Error, Keys, Ring,
+    seal::{Key, keyed_hash},
+};
 
 /// What the key is for, so that the same key made for something else is another one.
 const PURPOSE: &[u8] = b"traaviis/redaction/1";
@@ -21,32 +22,23 @@ impl Keys {
             return Ok(known);
         }
         let held = self.hold()?;
-        // Somebody else may have made it meanwhile.
-        if self.ring(ctx.tenant())?.is_none() {
-            self.add_version(ctx, now)?;
-        }
+        self.make(ctx.tenant(), now)?;
         drop(held);
-        redaction_of(self, &self.needed_ring(ctx.tenant())?)
+        self.redaction_of(&self.needed_ring(ctx.tenant())?)
     }
 
     /// As [`Keys::redaction`], and makes nothing.
     pub fn known_redaction(&self, ctx: &TenantCtx) -> Result<Option<RedactionKey>, Error> {
-        self.ring(ctx.tenant())?.map(|ring| redaction_of(self, &ring)).transpose()
+        self.ring(ctx.tenant())?.map(|ring| self.redaction_of(&ring)).transpose()
+    }
+
+    fn redaction_of(&self, ring: &Ring) -> Result<RedactionKey, Error> {
+        Ok(made_from(&self.first_of(ring)?, ring.tenant.0.as_bytes()))
     }
 }
 
-fn redaction_of(keys: &Keys, ring: &Ring) -> Result<RedactionKey, Error> {
-    let Some(first) = ring.keys.first() else { return Err(ring.damaged("it holds no key")) };
-    let key = ring.unwrap(first, &keys.needed_roots()?)?;
-    Ok(made_from(&key, ring.tenant.0.as_bytes()))
-}
-
 fn made_from(key: &Key, tenant: &[u8]) -> RedactionKey {
-    let mac = Hmac::<Sha256>::new_from_slice(&*key.0).expect("HMAC takes a key of any length");
-    let made = mac.chain_update(PURPOSE).chain_update(tenant).finalize().into_bytes();
-    let mut bytes = Zeroizing::new([0; traaviis_model::privacy::REDACTION_KEY_BYTES]);
-    bytes.copy_from_slice(&made);
-    RedactionKey::new(bytes)
+    RedactionKey::new(Zeroizing::new(keyed_hash(&key.0, &[PURPOSE, tenant])))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use traaviis_model::TenantId;
 use zeroize::Zeroizing;
 
@@ -22,10 +24,25 @@ pub const NONCE_BYTES: usize = 24;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(pub(super) Zeroizing<[u8; KEY_BYTES]>);
 
+impl Key {
+    /// Returns the key with these bytes; none when there are more or fewer than a key has.
+    pub(super) fn read(bytes: &[u8]) -> Option<Key> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        (bytes.len() == KEY_BYTES).then(|| key.copy_from_slice(bytes))?;
+        Some(Key(key))
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
     }
+}
+
+/// Returns HMAC-SHA-256 over parts that follow one another.
+pub(super) fn keyed_hash(key: &[u8; KEY_BYTES], parts: &[&[u8]]) -> [u8; 32] {
+    let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    parts.iter().fold(mac, |mac, it| mac.chain_update(it)).finalize().into_bytes().into()
 }
 
 /// What a ciphertext is, and whose.

@@ -18,7 +18,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, Seek as _, Write as _},
     path::PathBuf,
     str::FromStr,
@@ -26,18 +26,18 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use traaviis_model::{TenantId, Text, Timestamp, limits::SUBJECT_KEYS_HELD_MAX};
 use zeroize::Zeroizing;
 
 use super::{
     Error, Keys, Sealed, damaged, entropy, read_envelope,
-    seal::{self, Bound, KEY_BYTES, Key, NONCE_BYTES},
+    seal::{self, Bound, KEY_BYTES, Key, NONCE_BYTES, keyed_hash},
     write_envelope,
 };
 use crate::{
+    disk::OsDisk,
     error::io_error,
-    files::{hex, unhex_into},
+    files::{hex, list, unhex_into},
     tree::envelope::Envelope,
 };
 
@@ -45,8 +45,6 @@ use crate::{
 const KIND: &str = "subject";
 /// What the keyed hash of a subject is for.
 const PURPOSE: &[u8] = b"traaviis/1 subject";
-/// Bytes of a block of SHA-256.
-const BLOCK: usize = 64;
 
 /// Names the key of a subject without telling who that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,11 +154,8 @@ impl Subjects {
     /// Says whether something of a tenant is, or was, sealed for a person.
     pub fn any(&self, tenant: TenantId) -> Result<bool, Error> {
         let dir = self.keys.dir().join(tenant.to_string());
-        match fs::read_dir(&dir) {
-            Ok(mut entries) => Ok(entries.next().is_some()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(damaged(&dir, &error.to_string())),
-        }
+        let names = list(&OsDisk, &dir).map_err(|error| damaged(&dir, &error.to_string()))?;
+        Ok(!names.is_empty())
     }
 
     /// Returns the name of the key of a subject; none when the tenant has no key, and so nothing
@@ -179,7 +174,8 @@ impl Subjects {
         }
         let first = self.keys.first(tenant)?;
         let mut name = [0; 16];
-        name.copy_from_slice(&keyed_hash(&first, subject.as_bytes())[..16]);
+        let key = Zeroizing::new(keyed_hash(&first.0, &[PURPOSE]));
+        name.copy_from_slice(&keyed_hash(&key, &[subject.as_bytes()])[..16]);
         let mut memory = self.memory();
         if memory.names.len() >= SUBJECT_KEYS_HELD_MAX {
             memory.names.clear();
@@ -303,12 +299,9 @@ impl Subjects {
             let id = name.to_string();
             let bound = Bound { tenant, kind: KIND, id: &id, version: wrapped.version };
             let opened = self.keys.open_of(tenant, bound, &wrapped.sealed, &held.path)?;
-            let mut key = Zeroizing::new([0; KEY_BYTES]);
-            if opened.len() != KEY_BYTES {
-                return Err(damaged(&held.path, "the key has another length"));
-            }
-            key.copy_from_slice(&opened);
-            known.key = Some((wrapped.version, Key(key)));
+            let key = Key::read(&opened)
+                .ok_or_else(|| damaged(&held.path, "the key has another length"))?;
+            known.key = Some((wrapped.version, key));
         }
         let mut memory = self.memory();
         if memory.known.len() >= SUBJECT_KEYS_HELD_MAX {
@@ -375,24 +368,10 @@ fn overwrite(mut file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Returns HMAC-SHA-256 with a key that is made for this purpose from another one.
-fn keyed_hash(key: &Key, text: &[u8]) -> [u8; 32] {
-    let key = Zeroizing::new(hmac(&key.0, PURPOSE));
-    hmac(&key, text)
-}
-
-fn hmac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
-    let pad = |with: u8| {
-        let mut block = Zeroizing::new([with; BLOCK]);
-        block.iter_mut().zip(key).for_each(|(to, byte)| *to ^= byte);
-        block
-    };
-    let inner = Sha256::new().chain_update(*pad(0x36)).chain_update(text).finalize();
-    Sha256::new().chain_update(*pad(0x5c)).chain_update(inner).finalize().into()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::keys::root::RootSource;
 
@@ -413,7 +392,7 @@ mod tests {
         let mut key = [0; 32];
         key[..4].copy_from_slice(b"Jefe");
         let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
-        assert_eq!(hex(&hmac(&key, b"what do ya want for nothing?")), expected);
+        assert_eq!(hex(&keyed_hash(&key, &[b"what do ya want for nothing?"])), expected);
     }
 
     #[test]

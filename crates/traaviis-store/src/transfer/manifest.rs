@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 use traaviis_model::{InstanceId, TenantId, Timestamp};
 use traaviis_ports::{LogError, Position};
 
 use super::{Error, FORMAT, MANIFEST};
-use crate::files::hex;
+use crate::checked::{self, Wrong};
 
 /// One export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +46,6 @@ pub struct Entry {
     pub sha256: String,
 }
 
-#[derive(Deserialize)]
-struct Envelope {
-    format: u32,
-    checksum: String,
-    body: Json,
-}
-
 impl Manifest {
     /// Returns the bytes of all files.
     pub fn bytes(&self) -> u64 {
@@ -62,30 +54,28 @@ impl Manifest {
 
     /// Returns a hash that names this export.
     pub fn hash(&self) -> String {
-        hex(&Sha256::digest(self.body()))
+        checked::text_of(&self.body()).1
     }
 
-    fn body(&self) -> String {
-        serde_json::to_value(self).unwrap_or_default().to_string()
+    fn body(&self) -> Json {
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
-        let (body, checksum) = (self.body(), self.hash());
-        format!("{{\"format\":{FORMAT},\"checksum\":\"{checksum}\",\"body\":{body}}}\n")
-            .into_bytes()
+        checked::write(FORMAT, &self.body()).into_bytes()
     }
 
     pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Manifest, Error> {
         let damaged = |why: String| Error::Damaged { file: file.into(), why };
         let wrong = |error: serde_json::Error| damaged(format!("its manifest: {error}"));
-        let envelope: Envelope = serde_json::from_slice(bytes).map_err(wrong)?;
-        if envelope.format > FORMAT {
-            let (path, found) = (format!("{file}:{MANIFEST}"), envelope.format);
-            return Err(LogError::Newer { path, found, known: FORMAT }.into());
-        }
-        if hex(&Sha256::digest(envelope.body.to_string())) != envelope.checksum {
-            return Err(damaged("its manifest does not fit its checksum".into()));
-        }
-        serde_json::from_value(envelope.body).map_err(wrong)
+        let body = checked::read(bytes, FORMAT).map_err(|it| match it {
+            Wrong::Form(error) => wrong(error),
+            Wrong::Newer(found) => {
+                let path = format!("{file}:{MANIFEST}");
+                LogError::Newer { path, found, known: FORMAT }.into()
+            }
+            Wrong::Checksum => damaged("its manifest does not fit its checksum".into()),
+        })?;
+        serde_json::from_value(body).map_err(wrong)
     }
 }
