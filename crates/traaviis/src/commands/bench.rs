@@ -1,11 +1,11 @@
 //! `traaviis bench`: measures what this machine allows and what the engine reaches.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
-    bench::{self, Part, Plan},
+    bench::{self, Part, Plan, storage},
     data::Scratch,
-    exit::Exit,
+    exit::{Exit, Failure},
     output::Output,
 };
 
@@ -21,24 +21,12 @@ enum Suite {
     /// The engine beside the limits of disk and log, interleaved.
     Engine(EngineArgs),
     /// Reads, writes and lists beside more and more waiting instances.
-    Storage(StorageArgs),
+    Storage(Size),
 }
 
+/// How much is measured, and where.
 #[derive(Debug, clap::Args)]
-struct StorageArgs {
-    /// Fewer waiting instances, shorter measurements.
-    #[arg(long)]
-    quick: bool,
-    /// As small as can be; checks the benchmark, measures nothing.
-    #[arg(long, hide = true, conflicts_with = "quick")]
-    tiny: bool,
-    /// Work in this new directory, on the disk that is to be measured. Default: the current one.
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct EngineArgs {
+struct Size {
     /// Shorter measurements, fewer waiting instances.
     #[arg(long)]
     quick: bool,
@@ -48,6 +36,27 @@ struct EngineArgs {
     /// Work in this new directory, on the disk that is to be measured. Default: the current one.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+}
+
+impl Size {
+    /// Chooses the full plan, the quick one, or the tiny one.
+    fn choose<T>(&self, [full, quick, tiny]: [fn() -> T; 3]) -> T {
+        match (self.quick, self.tiny) {
+            (_, true) => tiny(),
+            (true, _) => quick(),
+            _ => full(),
+        }
+    }
+
+    fn scratch(&self) -> Result<Scratch, Failure> {
+        Scratch::below(self.dir.as_deref().unwrap_or(Path::new(".")))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct EngineArgs {
+    #[command(flatten)]
+    size: Size,
     /// Only rates, with this many busy instances: for a profiler.
     #[arg(long, value_name = "COUNT")]
     instances: Option<usize>,
@@ -61,38 +70,24 @@ struct EngineArgs {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let args = match &args.suite {
-        Suite::Engine(args) => args,
-        Suite::Storage(args) => return storage(args, output),
-    };
-    if let (Some(part), Some(dir)) = (args.child, &args.dir) {
+    match &args.suite {
+        Suite::Engine(args) => engine(args, output),
+        Suite::Storage(size) => {
+            let plan =
+                size.choose([storage::Plan::full, storage::Plan::quick, storage::Plan::tiny]);
+            storage::run(&plan, size.scratch()?.dir(), output)
+        }
+    }
+}
+
+fn engine(args: &EngineArgs, output: &Output) -> anyhow::Result<Exit> {
+    if let (Some(part), Some(dir)) = (args.child, &args.size.dir) {
         return part.run(dir, args.count, output);
     }
-    let mut plan = match (args.quick, args.tiny) {
-        (_, true) => Plan::tiny(),
-        (true, _) => Plan::quick(),
-        _ => Plan::full(),
-    };
+    let mut plan = args.size.choose([Plan::full, Plan::quick, Plan::tiny]);
     if let Some(count) = args.instances {
         let callers = vec![count.max(1)];
         plan = Plan { callers, parked: Vec::new(), alone: Vec::new(), ..plan };
     }
-    let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
-    let scratch = Scratch::below(&parent)?;
-    let result = bench::engine(&plan, scratch.dir(), output);
-    drop(scratch);
-    result
-}
-
-fn storage(args: &StorageArgs, output: &Output) -> anyhow::Result<Exit> {
-    let plan = match (args.quick, args.tiny) {
-        (_, true) => bench::storage::Plan::tiny(),
-        (true, _) => bench::storage::Plan::quick(),
-        _ => bench::storage::Plan::full(),
-    };
-    let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
-    let scratch = Scratch::below(&parent)?;
-    let result = bench::storage::run(&plan, scratch.dir(), output);
-    drop(scratch);
-    result
+    bench::engine(&plan, args.size.scratch()?.dir(), output)
 }

@@ -17,14 +17,6 @@ fn world() -> World {
     world
 }
 
-fn json(world: &World, line: &str) -> Json {
-    let mut arguments: Vec<&str> = line.split(' ').collect();
-    arguments.push("--json");
-    let output = world.run(&arguments);
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{line}: {}", world.shown(&output)))
-}
-
 /// Returns the objects of a target, the largest first.
 fn objects(world: &World) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -49,11 +41,11 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_restored_directory_says_what_the_original_says() {
     let world = world();
-    let taken = json(&world, "backup b --data d");
-    let verified = json(&world, "backup verify b --against d");
+    let taken = world.json("backup b --data d");
+    let verified = world.json("backup verify b --against d");
     assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
     assert_eq!(verified["position"], taken["position"]);
-    let restored = json(&world, "restore b --data r");
+    let restored = world.json("restore b --data r");
     assert_eq!(restored["position"], taken["position"]);
     for line in ["ps --all --data", "doctor --data"] {
         assert!(world.run(&line.split(' ').chain(["r"]).collect::<Vec<_>>()).status.success());
@@ -67,12 +59,12 @@ fn a_restored_directory_says_what_the_original_says() {
 #[test]
 fn a_later_backup_writes_only_what_is_new() {
     let world = world();
-    let first = json(&world, "backup b --data d");
-    let second = json(&world, "backup b --data d");
+    let first = world.json("backup b --data d");
+    let second = world.json("backup b --data d");
     assert!(first["bytes_new"].as_u64() > Some(0), "{first}");
     assert_eq!(second["bytes_new"], 0, "{second}");
     assert_eq!(second["bytes"], first["bytes"]);
-    let listed = json(&world, "backup list b");
+    let listed = world.json("backup list b");
     assert_eq!(listed["backups"].as_array().unwrap().len(), 2, "{listed}");
 }
 
@@ -97,19 +89,19 @@ states:
     let mut reached = 0;
     for _ in 0..5 {
         wait_until("the log has grown", || {
-            let taken = json(&world, "backup b --data d");
+            let taken = world.json("backup b --data d");
             let position = taken["position"].as_u64().unwrap();
             std::mem::replace(&mut reached, position) < position
         });
-        let verified = json(&world, "backup verify b --against d");
+        let verified = world.json("backup verify b --against d");
         assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
     }
     process.0.kill().unwrap();
     process.0.wait().unwrap();
     // An older backup, and what it held, is still there.
-    let listed = json(&world, "backup list b");
+    let listed = world.json("backup list b");
     let oldest = listed["backups"][0]["position"].to_string();
-    let verified = json(&world, &format!("backup verify b --backup {oldest} --against d"));
+    let verified = world.json(&format!("backup verify b --backup {oldest} --against d"));
     assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
 }
 
@@ -118,13 +110,13 @@ fn a_directory_can_be_restored_to_an_earlier_commit() {
     let world = world();
     // It waits for more events than it gets.
     world.run(&["run", "door.yaml", "--data", "e", "--event", "open"]);
-    json(&world, "backup b --data e");
+    world.json("backup b --data e");
     let whole = world.run(&["log", "cat", "e"]).stdout;
     let whole: Vec<&[u8]> = whole.split_inclusive(|it| *it == b'\n').collect();
     let mut reached = Vec::new();
     for position in 0..=whole.len() {
         let dir = format!("r{position}");
-        let restored = json(&world, &format!("restore b --data {dir} --position {position}"));
+        let restored = world.json(&format!("restore b --data {dir} --position {position}"));
         let at = restored["position"].as_u64().unwrap() as usize;
         assert!(at <= position, "{restored}");
         assert_eq!(world.run(&["log", "cat", &dir]).stdout, whole[..at].concat());
@@ -144,12 +136,12 @@ fn a_directory_can_be_restored_to_an_earlier_commit() {
 #[test]
 fn a_directory_can_be_restored_to_a_time() {
     let world = world();
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
     let line = world.run(&["log", "cat", "d"]).stdout;
     let first: Json =
         serde_json::from_slice(line.split(|it| *it == b'\n').next().unwrap()).unwrap();
     let at = first["at"].as_str().unwrap();
-    let restored = json(&world, &format!("restore b --data r --time {at}"));
+    let restored = world.json(&format!("restore b --data r --time {at}"));
     assert!(restored["position"].as_u64() > Some(0), "{restored}");
     world.check(
         "restore b --data s --time 2001-01-01T00:00:00Z",
@@ -171,7 +163,7 @@ fn a_directory_can_be_restored_to_a_time() {
 #[test]
 fn a_changed_bit_is_found_and_nothing_is_restored() {
     let world = world();
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
     for path in objects(&world) {
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
@@ -222,7 +214,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
         error: `pure.yaml` holds no log; name a data directory (data_directory_absent)
     "#]],
     );
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
     world.check("restore b --data d", expect![[r#"
         exit 2
         error: `d` is not empty; restore into a directory that does not exist, then move it (restore_not_empty)
@@ -244,7 +236,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
 #[test]
 fn a_backup_that_was_broken_off_is_none() {
     let world = world();
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
     let manifest = fs::read_dir(world.path("b/manifests")).unwrap().next().unwrap().unwrap().path();
     fs::rename(&manifest, manifest.with_extension("tmp")).unwrap();
     // Half an object, and half a directory of a restore that was broken off.
@@ -258,8 +250,8 @@ fn a_backup_that_was_broken_off_is_none() {
         error: `b` holds no backup; `traaviis backup list b` shows what it holds (backup_absent)
     "#]],
     );
-    assert_eq!(json(&world, "backup b --data d")["bytes_new"], 0);
-    json(&world, "restore b --data r");
+    assert_eq!(world.json("backup b --data d")["bytes_new"], 0);
+    world.json("restore b --data r");
     assert_eq!(names(&world.path("r")), ["FORMAT", "log", "run.json", "snapshots"]);
     assert!(!world.path("r.restoring").exists());
     let lines = |dir| world.run(&["log", "cat", dir]).stdout;
@@ -269,40 +261,40 @@ fn a_backup_that_was_broken_off_is_none() {
 #[test]
 fn backups_that_no_rule_keeps_are_removed_with_what_only_they_need() {
     let world = world();
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
     assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());
-    let second = json(&world, "backup b --data d");
-    let dry = json(&world, "backup prune b --dry-run");
+    let second = world.json("backup b --data d");
+    let dry = world.json("backup prune b --dry-run");
     let oldest = format!("b/manifests/{}", names(&world.path("b/manifests"))[0]);
     assert_eq!(dry["removed"], Json::Array(vec![oldest.into()]), "{dry}");
     assert_eq!(dry["kept"].as_array().unwrap().len(), 1);
     assert_eq!(names(&world.path("b/manifests")).len(), 2, "nothing changed");
     fs::write(world.path("b/objects/4711.tmp"), b"half").unwrap();
     fs::write(world.path("b/objects/notes.txt"), b"mine").unwrap();
-    let pruned = json(&world, "backup prune b");
+    let pruned = world.json("backup prune b");
     assert_eq!(pruned["removed"], dry["removed"]);
     assert!(pruned["bytes"].as_u64() > Some(4), "{pruned}");
     assert!(!world.path("b/objects/4711.tmp").exists());
     assert!(world.path("b/objects/notes.txt").exists(), "what is not ours stays");
     fs::remove_file(world.path("b/objects/notes.txt")).unwrap();
-    let verified = json(&world, "backup verify b --against d");
+    let verified = world.json("backup verify b --against d");
     assert_eq!(
         (&verified["problems"], &verified["position"]),
         (&Json::Array(vec![]), &second["position"])
     );
-    assert_eq!(json(&world, "backup prune b")["objects"], 0, "once is enough");
+    assert_eq!(world.json("backup prune b")["objects"], 0, "once is enough");
     // The next one is whole, whatever went.
     assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());
-    json(&world, "backup b --data d");
-    let verified = json(&world, "backup verify b --against d");
+    world.json("backup b --data d");
+    let verified = world.json("backup verify b --against d");
     assert_eq!(verified["problems"], Json::Array(vec![]));
 }
 
 #[test]
 fn nothing_is_removed_while_it_is_not_known_what_is_needed() {
     let world = world();
-    json(&world, "backup b --data d");
-    json(&world, "backup b --data d");
+    world.json("backup b --data d");
+    world.json("backup b --data d");
     let manifest = world.path("b/manifests").join(&names(&world.path("b/manifests"))[0]);
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("\"format\":1", "\"format\":2")).unwrap();

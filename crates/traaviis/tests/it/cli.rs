@@ -51,6 +51,15 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs a command line split at spaces, and reads what it answers as JSON.
+    pub fn json(&self, line: &str) -> serde_json::Value {
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.push("--json");
+        let output = self.run(&arguments);
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{line}: {}", self.shown(&output)))
+    }
+
     /// Runs a command line split at spaces, and compares everything it did.
     pub fn check(&self, line: &str, expected: Expect) {
         let arguments: Vec<&str> = line.split(' ').collect();

@@ -95,14 +95,6 @@ fn set(world: &World, name: &str, value: &str) {
     assert!(output.status.success(), "{}", world.shown(&output));
 }
 
-fn json(world: &World, line: &str) -> Json {
-    let mut arguments: Vec<&str> = line.split(' ').collect();
-    arguments.push("--json");
-    let output = world.run(&arguments);
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{line}: {}", world.shown(&output)))
-}
-
 /// Returns the files below a folder that hold a text, as it is or in base64 or hexadecimal digits.
 fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let hex: String = text.bytes().map(|it| format!("{it:02x}")).collect();
@@ -146,12 +138,12 @@ fn canaries_reach_the_peer_and_rest_in_no_file() {
     wait_for_socket(&world.path("d"));
     let mut id = String::new();
     wait_until("the instance is there", || {
-        let listed = json(&world, "ps --data d");
+        let listed = world.json("ps --data d");
         listed["instances"][0]["id"].as_str().inspect(|it| id = (*it).to_owned()).is_some()
     });
     let got = |count: usize| {
         wait_until("the answer is taken", || {
-            let shown = json(&world, &format!("show {id} --data d"));
+            let shown = world.json(&format!("show {id} --data d"));
             assert_eq!(shown["snapshot"]["data"]["why"], "", "{shown}");
             shown["snapshot"]["data"]["got"].as_array().is_some_and(|it| it.len() == count)
         });
@@ -285,7 +277,7 @@ fn keys_are_listed_and_renewed() {
 
     set(&world, "stripe", CANARIES[0]);
     let shape = |world: &World| {
-        let listed = json(world, "keys list --data d");
+        let listed = world.json("keys list --data d");
         let roots = listed["root"]["keys"].as_array().unwrap();
         let at = |root: &Json| roots.iter().position(|it| it == root);
         let keys = listed["keys"].as_array().unwrap().iter();
@@ -361,9 +353,9 @@ fn a_backup_holds_sealed_secrets_and_no_root_key() {
     }
     assert!(world.run(&["backup", "verify", "b", "--against", "d"]).status.success());
     let restored = world.shown(&world.run(&["restore", "b", "--data", "r"]));
-    let needed = json(&world, "backup list b")["backups"][0]["root_keys"].clone();
+    let needed = world.json("backup list b")["backups"][0]["root_keys"].clone();
     // The one before the rotation, which stands second now.
-    assert_eq!(needed[0], json(&world, "keys list --data d")["root"]["keys"][1]);
+    assert_eq!(needed[0], world.json("keys list --data d")["root"]["keys"][1]);
     let told = format!("need the root key `{}`", needed[0].as_str().unwrap());
     assert!(needed.as_array().unwrap().len() == 1 && restored.contains(&told), "{restored}");
     let shown = world.shown(&world.run(&["doctor", "--data", "r"]));

@@ -46,14 +46,6 @@ states:
 x-waive: {W209: an order may wait for ever}
 "#;
 
-fn json(world: &World, line: &str) -> Json {
-    let mut arguments: Vec<&str> = line.split(' ').collect();
-    arguments.push("--json");
-    let output = world.run(&arguments);
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{line}: {}", world.shown(&output)))
-}
-
 fn ok(world: &World, line: &str) -> Vec<u8> {
     let output = world.run(&line.split(' ').collect::<Vec<_>>());
     assert!(output.status.success(), "{line}: {}", world.shown(&output));
@@ -86,13 +78,13 @@ fn world() -> World {
 fn said(world: &World, dir: &str) -> Vec<(String, Vec<Json>, String)> {
     let mut all = Vec::new();
     for which in ["--all", "--archived"] {
-        for row in json(world, &format!("ps {which} --data {dir}"))["instances"].as_array().unwrap()
+        for row in world.json(&format!("ps {which} --data {dir}"))["instances"].as_array().unwrap()
         {
             let id = row["id"].as_str().unwrap().to_string();
             let mut row = row.clone();
             row.as_object_mut().unwrap().remove("age_ms");
-            let told = json(world, &format!("show {id} --data {dir}"));
-            let replayed = json(world, &format!("replay {id} --data {dir}"));
+            let told = world.json(&format!("show {id} --data {dir}"));
+            let replayed = world.json(&format!("replay {id} --data {dir}"));
             assert_eq!(replayed["identical"], true, "{replayed}");
             assert_eq!(replayed["snapshot"], told["snapshot"]);
             let lines = ok(world, &format!("export {id} --data {dir}"));
@@ -104,7 +96,7 @@ fn said(world: &World, dir: &str) -> Vec<(String, Vec<Json>, String)> {
 }
 
 fn find(world: &World, dir: &str, workflow: &str) -> String {
-    let rows = json(world, &format!("ps --all --data {dir}"));
+    let rows = world.json(&format!("ps --all --data {dir}"));
     let rows = rows["instances"].as_array().unwrap();
     let row = rows.iter().find(|it| it["workflow"] == workflow).unwrap();
     row["id"].as_str().unwrap().to_string()
@@ -121,10 +113,10 @@ fn a_tenant_comes_with_everything_and_goes_on() {
     let mut run = Process(run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_for_socket(&world.path("d"));
     wait_until("the timer is set", || {
-        let rows = json(&world, "ps --all --data d");
+        let rows = world.json("ps --all --data d");
         rows["instances"].as_array().unwrap().iter().any(|it| it["workflow"] == "Later")
     });
-    let exported = json(&world, &format!("tenant export {TENANT} x.tar.gz --data d"));
+    let exported = world.json(&format!("tenant export {TENANT} x.tar.gz --data d"));
     run.0.kill().unwrap();
     run.0.wait().unwrap();
     assert_eq!((&exported["instances"], &exported["archived"]), (&json!(3), &json!(2)));
@@ -137,10 +129,10 @@ fn a_tenant_comes_with_everything_and_goes_on() {
     let state = format!("tree/{TENANT}/workflows/Door/{door}.json");
     assert!(names.contains(&state), "{names:?}");
 
-    let dry = json(&world, "tenant import x.tar.gz --data e --dry-run");
+    let dry = world.json("tenant import x.tar.gz --data e --dry-run");
     assert_eq!(dry["came"]["instances"], 3);
     assert!(!world.path("e").exists());
-    let imported = json(&world, "tenant import x.tar.gz --data e");
+    let imported = world.json("tenant import x.tar.gz --data e");
     assert_eq!(imported["came"], dry["came"]);
     assert_eq!(imported["secrets_left_out"], json!(["stripe"]));
     let before = said(&world, "d");
@@ -159,12 +151,12 @@ fn a_tenant_comes_with_everything_and_goes_on() {
 
     // Events are taken, and the timer fires.
     ok(&world, &format!("send {door} close {{}} --data e"));
-    assert_eq!(json(&world, &format!("show {door} --data e"))["state"], "closed");
+    assert_eq!(world.json(&format!("show {door} --data e"))["state"], "closed");
     let later = find(&world, "e", "Later");
     let mut run = world.command(&["run", "door.yaml", "--new", "--data", "e", "--wait"]);
     let _run = Process(run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     wait_until("the timer has fired", || {
-        json(&world, &format!("show {later} --data e"))["state"] == "done"
+        world.json(&format!("show {later} --data e"))["state"] == "done"
     });
 }
 
@@ -181,7 +173,7 @@ fn the_same_again_changes_nothing() {
     let before = (said(&world, "e"), ok(&world, "log cat e"));
     // Into where it went on, and into where it came from.
     for dir in ["e", "d"] {
-        let again = json(&world, &format!("tenant import x.tar.gz --data {dir}"));
+        let again = world.json(&format!("tenant import x.tar.gz --data {dir}"));
         assert_eq!(again["came"]["instances"], 0, "{again}");
         assert_eq!(
             (&again["came"]["archived"], &again["came"]["documents"]),
@@ -240,7 +232,7 @@ fn what_collides_is_named_and_nothing_changes() {
     // Once it is free, it comes.
     ok(&world, &format!("send {} pay {{}} --data p", find(&world, "p", "Order")));
     ok(&world, "tenant import o.tar.gz --data p");
-    let held = json(&world, "ps --data p");
+    let held = world.json("ps --data p");
     assert_eq!(held["instances"][0]["id"], json!(find(&world, "o", "Order")));
 }
 
@@ -542,7 +534,7 @@ fn an_import_that_is_killed_is_finished_by_the_next() {
             assert!(refused.contains("(import_unfinished)"), "{refused}");
             let refused = shown(&world, &format!("tenant import other.tar.gz --data {dir}"));
             assert!(refused.contains("(import_unfinished)"), "{refused}");
-            let again = json(&world, &format!("tenant import x.tar.gz --data {dir}"));
+            let again = world.json(&format!("tenant import x.tar.gz --data {dir}"));
             assert_eq!(again["resumed"], true, "{again}");
         } else {
             ok(&world, &format!("tenant import x.tar.gz --data {dir}"));
@@ -653,7 +645,7 @@ fn a_damaged_history_is_left_out_and_named() {
     assert_eq!(exported["damaged_left_out"], json!([door]));
     assert_eq!(exported["damage"].as_array().unwrap().len(), 1);
     assert_eq!((&exported["instances"], &exported["archived"]), (&json!(2), &json!(2)));
-    let imported = json(&world, "tenant import x.tar.gz --data e");
+    let imported = world.json("tenant import x.tar.gz --data e");
     assert_eq!(imported["damaged_left_out"], json!([door]));
     assert_eq!(said(&world, "e").len(), 4);
 }
