@@ -47,6 +47,26 @@ uuid_id! {
     /// Identity of an instance (run): UUIDv7, so ids sort by creation.
     InstanceId
 }
+uuid_id! {
+    /// Identity of a user, the same in all tenants.
+    UserId
+}
+uuid_id! {
+    /// Identity of a session: one login on one device.
+    SessionId
+}
+uuid_id! {
+    /// Identity of an API key; the secret stands beside it.
+    ApiKeyId
+}
+uuid_id! {
+    /// Identity of an invitation into a tenant.
+    InvitationId
+}
+uuid_id! {
+    /// Identity of a role that a tenant has made.
+    RoleId
+}
 
 impl InstanceId {
     /// Reads an id that a caller has chosen: a UUIDv7 as text, made no later than a day from now.

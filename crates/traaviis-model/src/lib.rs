@@ -33,7 +33,10 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use effect_error::EffectError;
 pub use emission::Emission;
 pub use event_ids::EventIds;
-pub use ids::{DefinitionHash, InstanceId, Seq, TenantId, Text, Texts};
+pub use ids::{
+    ApiKeyId, DefinitionHash, InstanceId, InvitationId, RoleId, Seq, SessionId, TenantId, Text,
+    Texts, UserId,
+};
 pub use record::{Actor, Body, Header, Record};
 pub use snapshot::Snapshot;
 pub use tenant::TenantCtx;

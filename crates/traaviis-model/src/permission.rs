@@ -130,9 +130,76 @@ impl Role {
     }
 }
 
+/// Several permissions, as one word of bits.
+///
+/// On the wire a list of words in the order of [`Permission::ALL`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PermissionSet(u32);
+
+impl PermissionSet {
+    /// None of them.
+    pub const EMPTY: PermissionSet = PermissionSet(0);
+
+    /// Returns all that a role carries.
+    pub fn of(role: Role) -> PermissionSet {
+        Permission::ALL.iter().copied().filter(|it| role.may(*it)).collect()
+    }
+
+    /// Says whether a permission is among them.
+    pub fn has(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u32) != 0
+    }
+
+    /// Says whether all of `other` are among them.
+    pub fn covers(self, other: PermissionSet) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Returns those that are in both.
+    #[must_use]
+    pub fn and(self, other: PermissionSet) -> PermissionSet {
+        PermissionSet(self.0 & other.0)
+    }
+
+    /// Visits them in the order of [`Permission::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.iter().copied().filter(move |it| self.has(*it))
+    }
+}
+
+impl FromIterator<Permission> for PermissionSet {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> PermissionSet {
+        PermissionSet(permissions.into_iter().fold(0, |bits, it| bits | 1 << it as u32))
+    }
+}
+
+impl Serialize for PermissionSet {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for PermissionSet {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Vec::<Permission>::deserialize(from)?.into_iter().collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sets_grow_with_the_role_and_read_back() {
+        let sets: Vec<PermissionSet> =
+            Role::ALL.iter().rev().map(|it| PermissionSet::of(*it)).collect();
+        assert!(sets.windows(2).all(|it| it[1].covers(it[0]) && !it[0].covers(it[1])));
+        let viewer = serde_json::to_string(&sets[0]).unwrap();
+        assert_eq!(viewer, r#"["workflow_monitor","analytics_view","system_metrics_view"]"#);
+        assert_eq!(serde_json::from_str::<PermissionSet>(&viewer).unwrap(), sets[0]);
+        assert_eq!(sets[3].iter().count(), Permission::ALL.len());
+        assert_eq!(sets[3].and(sets[0]), sets[0]);
+    }
 
     #[test]
     fn roles_carry_as_many_permissions_as_the_language_says() {

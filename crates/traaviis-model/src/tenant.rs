@@ -9,9 +9,12 @@ use uuid::Uuid;
 
 use crate::{
     ids::{InstanceId, Seq, TenantId, Text},
-    permission::{Permission, Role},
+    permission::{Permission, PermissionSet, Role},
     record::{Actor, ActorKind, Header},
 };
+
+/// The tenant of what belongs to no tenant: users, and which tenants there are.
+pub const PLATFORM: TenantId = TenantId(Uuid::nil());
 
 /// One tenant, who acts in it with which rights, the record that made them act, and the request or
 /// root that this belongs to.
@@ -21,6 +24,9 @@ pub struct TenantCtx {
     actor: Actor,
     /// Nothing for the engine, which carries out what somebody was allowed to start.
     role: Option<Role>,
+    /// What they may do, where that is not what the role carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    permissions: Option<PermissionSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cause: Option<Text>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +38,36 @@ impl TenantCtx {
     /// operator.
     pub fn local_operator() -> Self {
         let (tenant, role) = (TenantId(Uuid::from_u128(1)), Some(Role::Owner));
-        TenantCtx { tenant, actor: Actor::local(), role, cause: None, correlation: None }
+        TenantCtx {
+            tenant,
+            actor: Actor::local(),
+            role,
+            permissions: None,
+            cause: None,
+            correlation: None,
+        }
+    }
+
+    /// Somebody whom the platform has recognised as acting in a tenant, and what they may do there.
+    pub fn authenticated(
+        tenant: TenantId,
+        actor: Actor,
+        role: Role,
+        permissions: PermissionSet,
+    ) -> Self {
+        let permissions = Some(permissions).filter(|it| *it != PermissionSet::of(role));
+        let role = Some(role);
+        TenantCtx { tenant, actor, role, permissions, cause: None, correlation: None }
+    }
+
+    /// The platform itself, which stands above all tenants and keeps who there is.
+    pub fn platform() -> Self {
+        TenantCtx::keeper_of(PLATFORM)
+    }
+
+    /// One tenant, for the platform, which looks after its documents.
+    pub fn keeper_of(tenant: TenantId) -> Self {
+        TenantCtx { actor: Actor::engine(), role: None, ..TenantCtx::operator_of(tenant) }
     }
 
     /// One tenant of a data directory, for its operator, who takes it out or in as a whole.
@@ -52,6 +87,7 @@ impl TenantCtx {
             tenant: header.tenant_id,
             actor: Actor::engine(),
             role: None,
+            permissions: None,
             cause: None,
             correlation: None,
         }
@@ -60,7 +96,14 @@ impl TenantCtx {
     /// A tenant made up by a test.
     pub fn for_test(number: u128) -> Self {
         let (tenant, role) = (TenantId(Uuid::from_u128(number)), Some(Role::Owner));
-        TenantCtx { tenant, actor: Actor::local(), role, cause: None, correlation: None }
+        TenantCtx {
+            tenant,
+            actor: Actor::local(),
+            role,
+            permissions: None,
+            cause: None,
+            correlation: None,
+        }
     }
 
     /// The engine in the same tenant: what it does by itself is nobody's act.
@@ -69,6 +112,7 @@ impl TenantCtx {
             tenant: self.tenant,
             actor: Actor::engine(),
             role: None,
+            permissions: None,
             cause: None,
             correlation: None,
         }
@@ -96,7 +140,10 @@ impl TenantCtx {
 
     /// Says whether who acts has a permission.
     pub fn may(&self, permission: Permission) -> bool {
-        self.role.is_none_or(|it| it.may(permission))
+        match self.permissions {
+            Some(permissions) => permissions.has(permission),
+            None => self.role.is_none_or(|it| it.may(permission)),
+        }
     }
 
     /// Returns who acts.

@@ -2,16 +2,19 @@
 
 pub mod archive;
 pub mod disk;
+pub mod documents;
 pub mod index;
 mod lines;
 pub mod planted;
 pub mod secrets;
 pub mod snapshots;
 pub mod tree;
+pub mod vault;
 
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
+pub use documents::{DocumentError, DocumentQuery, DocumentRow, DocumentStore};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
 pub use secrets::{NoKeys, RedactionKeys, Secret, SecretError, Secrets};
@@ -21,6 +24,7 @@ use traaviis_model::{
     Timestamp, Value,
 };
 pub use tree::{Tree, TreeError};
+pub use vault::{Unsealed, Vault};
 
 /// Time that only goes forward while the process lives.
 pub trait Clock: Send + Sync {

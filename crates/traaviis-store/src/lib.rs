@@ -14,6 +14,7 @@
 //! DATA/log/epoch  DATA/log/quarantine/
 //! DATA/index/index.sqlite               lists of instances; can be lost and made again
 //! DATA/snapshots/snapshots.sqlite       states of open instances; can be lost and made again
+//! DATA/documents/documents.sqlite      users, members, workflows; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/system/reveals/                  who had tokens of personal data turned back
@@ -32,6 +33,7 @@ pub mod archive;
 pub mod backup;
 pub mod checkpoint;
 pub mod disk;
+pub mod documents;
 pub mod frame;
 pub mod index;
 pub mod keys;
@@ -46,11 +48,13 @@ pub mod segment;
 pub mod snapshots;
 pub mod transfer;
 pub mod tree;
+pub mod vault;
 pub mod walk;
 
 mod error;
 
 pub use archive::FileArchive;
+pub use documents::SqliteDocuments;
 pub use frame::fuzz_decode;
 pub use index::{SetAside, SqliteIndex};
 pub use keys::{Keys, root::RootSource, subject::Subjects};

@@ -277,16 +277,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
 
 /// Removes the database and what belongs to it.
 fn remove(path: &Path) -> Result<(), SnapshotError> {
-    for end in ["-wal", "-shm", ""] {
-        let file = path.with_file_name(format!("{SNAPSHOTS_FILE}{end}"));
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(failed(format!("cannot remove `{}`: {error}", file.display())));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    sqlite::remove(path).map_err(SnapshotError::from)
 }
 
 fn read_head(key: (&[u8], &[u8]), ended: bool, head: &[u8]) -> Option<SnapshotRow> {

@@ -97,6 +97,22 @@ pub fn move_aside(path: &Path, word: &str) -> Result<PathBuf, Cause> {
     Ok(named(number, ""))
 }
 
+/// Removes a database and what belongs to it.
+pub fn remove(path: &Path) -> Result<(), Cause> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for end in ["-wal", "-shm", ""] {
+        let file = path.with_file_name(format!("{name}{end}"));
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let why = format!("cannot remove `{}`: {error}", file.display());
+                return Err(Cause::Failed(why.into()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Takes a lock that no panic can break: a transaction it interrupts is rolled back by SQLite.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

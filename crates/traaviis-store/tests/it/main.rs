@@ -7,6 +7,7 @@ mod contract;
 mod cost;
 mod crash;
 mod damage;
+mod documents;
 mod index;
 mod local;
 mod sealed;
