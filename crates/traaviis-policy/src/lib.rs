@@ -1,4 +1,4 @@
-//! Policies over data as pure functions; so far over personal data: [`pii`].
+//! Policies as pure functions: who may do what ([`access`]), and personal data ([`pii`]).
 //!
 //! ```
 //! use traaviis_model::{Value, privacy::PiiMode};
@@ -9,4 +9,5 @@
 //! assert_eq!(redacted.value.to_json(), r#"{"note":"write to [EMAIL]"}"#);
 //! ```
 
+pub mod access;
 pub mod pii;
