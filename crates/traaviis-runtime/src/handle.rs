@@ -41,7 +41,7 @@ use crate::{
     summary::{Filter, Summary, newest},
     tree::{Follower, TreeOptions, TreeStatus},
     upkeep::{Pace, Upkeep, Upkept, When},
-    watch::Watch,
+    watch::{OnStep, Watch},
 };
 
 /// Longest time that a shutdown waits for running calls.
@@ -617,6 +617,11 @@ impl Handle {
     /// Returns who holds a business key.
     pub fn find_correlation(&self, ctx: &TenantCtx, workflow: &str, key: &Text) -> Option<Holder> {
         self.inner.correlations.find(ctx.tenant(), workflow, key)
+    }
+
+    /// Tells somebody every step of every tenant from now on; see [`OnStep`].
+    pub fn listen(&self, on_step: OnStep) {
+        self.inner.shared.watchers.listen(on_step);
     }
 
     /// Watches one instance, or all of a tenant. Ends when the reader is too slow.

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -45,11 +45,22 @@ impl Watch {
     }
 }
 
+/// Told every step of every tenant once it is durable, on a shard's thread: it must be short, and
+/// shows a step to nobody but its tenant.
+pub type OnStep = Box<dyn Fn(&Arc<Committed>) + Send + Sync>;
+
 /// Everyone who watches.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Watchers {
     count: AtomicUsize,
     watchers: Mutex<Vec<Watcher>>,
+    on_step: OnceLock<OnStep>,
+}
+
+impl std::fmt::Debug for Watchers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watchers").field("count", &self.count).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -75,12 +86,22 @@ impl Watchers {
         Ok(Watch { changes, _alive: alive })
     }
 
+    /// Tells somebody every step from now on; whoever comes second is not told.
+    pub fn listen(&self, on_step: OnStep) {
+        // The first stays.
+        let _ = self.on_step.set(on_step);
+    }
+
     /// Tells everyone concerned; drops who is gone or too slow.
     pub fn publish(&self, committed: Committed) {
-        if self.count.load(Ordering::SeqCst) == 0 {
+        let on_step = self.on_step.get();
+        if self.count.load(Ordering::SeqCst) == 0 && on_step.is_none() {
             return;
         }
         let committed = Arc::new(committed);
+        if let Some(on_step) = on_step {
+            on_step(&committed);
+        }
         let (tenant, id) = (committed.snapshot.tenant_id, committed.snapshot.id);
         let mut watchers = self.lock();
         watchers.retain(|it| {
