@@ -16,6 +16,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("traaviis-store", &["traaviis-ports", "traaviis-model"]),
     ("traaviis-connect", &["traaviis-ports", "traaviis-model"]),
     ("traaviis-runtime", &["traaviis-engine", "traaviis-ports", "traaviis-model"]),
+    (
+        "traaviis-platform",
+        &[
+            "traaviis-runtime",
+            "traaviis-policy",
+            "traaviis-engine",
+            "traaviis-ports",
+            "traaviis-model",
+        ],
+    ),
+    ("traaviis-api", &["traaviis-model"]),
+    (
+        "traaviis-server",
+        &["traaviis-api", "traaviis-platform", "traaviis-policy", "traaviis-model"],
+    ),
     ("traaviis-testkit", &["traaviis-ports", "traaviis-engine", "traaviis-model"]),
     (
         "traaviis",
@@ -28,6 +43,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "traaviis-store",
             "traaviis-connect",
             "traaviis-runtime",
+            "traaviis-platform",
+            "traaviis-api",
+            "traaviis-server",
         ],
     ),
     (

@@ -8,6 +8,10 @@ const MAKERS: &[(&str, &[&str])] = &[
     ("local_operator", &["crates/traaviis/src/"]),
     ("local_member", &["crates/traaviis/src/"]),
     ("operator_of", &["crates/traaviis/src/commands/tenant.rs"]),
+    // The platform has recognised who acts, or keeps documents of its own.
+    ("authenticated", &["crates/traaviis-platform/src/caller.rs"]),
+    ("keeper_of", &["crates/traaviis-platform/src/"]),
+    ("platform", &["crates/traaviis-platform/src/"]),
     // The scheduler and replay act for committed records only.
     ("of_record", &["crates/traaviis-runtime/src/", "crates/traaviis-engine/src/replay.rs"]),
     (

@@ -1,0 +1,267 @@
+//! The audit trail: an entry for each act, chained by hashes, one chain a tenant.
+//!
+//! Entries are documents of the ledger whose change they tell of, so both are committed together or
+//! not at all. The hash of an entry covers its canonical JSON (RFC 8785) with the hash of the entry
+//! before, so whoever keeps one hash can tell whether anything before it was changed, taken out,
+//! put in or put elsewhere.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use sha2::{Digest as _, Sha256};
+use traaviis_model::{
+    TenantId, Text, Timestamp, Value,
+    document::canonical,
+    record::{Actor, ActorKind},
+};
+
+/// Kind of the documents.
+pub const AUDIT: &str = "audit";
+/// Hash before the first entry.
+pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Where an act came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Via {
+    /// How it came in: `session`, `api_key`, `command_line`, `engine`.
+    pub way: &'static str,
+    /// Address of the caller.
+    pub ip_address: Option<Text>,
+    /// What the caller says it is.
+    pub user_agent: Option<Text>,
+    /// Id of the request.
+    pub request_id: Option<Text>,
+}
+
+/// How an act ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Ok,
+    /// Not allowed.
+    Denied,
+    /// Allowed, and not done.
+    Failed,
+}
+
+/// What an entry says besides who, when and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Act {
+    /// What was done, such as `member.invited`.
+    pub action: &'static str,
+    /// Kind of thing it was done to.
+    pub resource_type: &'static str,
+    /// Id of that thing.
+    pub resource_id: Text,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Facts; nothing that may not be read by whoever reads the audit.
+    pub metadata: Json,
+}
+
+impl Act {
+    /// Returns an act that was done.
+    pub fn done(
+        action: &'static str,
+        resource_type: &'static str,
+        resource_id: impl Into<Text>,
+    ) -> Act {
+        let (resource_id, outcome) = (resource_id.into(), Outcome::Ok);
+        Act { action, resource_type, resource_id, outcome, metadata: Json::Null }
+    }
+
+    /// Returns it with facts.
+    #[must_use]
+    pub fn with(self, metadata: Json) -> Act {
+        Act { metadata, ..self }
+    }
+
+    /// Returns it as one that was refused.
+    #[must_use]
+    pub fn denied(self) -> Act {
+        Act { outcome: Outcome::Denied, ..self }
+    }
+
+    /// Returns it as one that did not succeed.
+    #[must_use]
+    pub fn failed(self) -> Act {
+        Act { outcome: Outcome::Failed, ..self }
+    }
+}
+
+/// The end of a chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Number of the last entry; 0 when there is none.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Text,
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head { seq: 0, hash: NO_HASH.into() }
+    }
+}
+
+/// Facts of the change that an entry stands beside.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Around {
+    pub before_hash: Option<String>,
+    pub after_hash: Option<String>,
+}
+
+impl Head {
+    /// Makes the next entry, and the end of the chain with it.
+    pub(crate) fn next(
+        &self,
+        tenant: TenantId,
+        (actor, via): (&Actor, &Via),
+        act: &Act,
+        around: &Around,
+        now: Timestamp,
+    ) -> (Head, Json) {
+        let seq = self.seq + 1;
+        let user = matches!(actor.kind, ActorKind::User).then_some(&actor.id);
+        let mut entry = json!({
+            "seq": seq,
+            "timestamp": now,
+            "user_id": user,
+            "actor": { "type": actor.kind, "id": actor.id, "via": via.way },
+            "tenant_id": tenant,
+            "action": act.action,
+            "resource_type": act.resource_type,
+            "resource_id": act.resource_id,
+            "outcome": act.outcome,
+            "metadata": act.metadata,
+            "ip_address": via.ip_address,
+            "user_agent": via.user_agent,
+            "request_id": via.request_id,
+            "before_hash": around.before_hash,
+            "after_hash": around.after_hash,
+            "prev_hash": self.hash,
+        });
+        let hash = hash_of(&entry);
+        entry["hash"] = json!(hash);
+        (Head { seq, hash: hash.into() }, entry)
+    }
+}
+
+/// Returns the id of the document of an entry: digits that sort as the number does.
+pub fn id_of(seq: u64) -> String {
+    format!("{seq:016}")
+}
+
+/// Returns the SHA-256 of the canonical JSON of a value, in hexadecimal digits.
+pub fn hash_of(value: &Json) -> String {
+    let digest = Sha256::digest(canonical(&Value::from(value)).as_bytes());
+    digest.iter().map(|it| format!("{it:02x}")).collect()
+}
+
+/// What a check of a chain found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Number of the first entry that is not what it was, or where one is missing.
+    pub seq: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Checks entries in the order of their numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    head: Head,
+}
+
+impl Check {
+    /// Begins behind an entry that is trusted.
+    pub fn after(head: Head) -> Check {
+        Check { head }
+    }
+
+    /// Returns the end of what was found good.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Takes the next entry.
+    pub fn entry(&mut self, entry: &Json) -> Result<(), Broken> {
+        let expected = self.head.seq + 1;
+        let broken = |why: String| Err(Broken { seq: expected, why });
+        match entry["seq"].as_u64() {
+            Some(seq) if seq == expected => {}
+            Some(seq) => return broken(format!("entry {seq} stands where {expected} belongs")),
+            None => return broken("it has no number".into()),
+        }
+        if entry["prev_hash"] != json!(self.head.hash) {
+            return broken("it does not follow the entry before".into());
+        }
+        let mut plain = entry.clone();
+        let told = plain.as_object_mut().and_then(|it| it.remove("hash"));
+        let hash = hash_of(&plain);
+        if told != Some(json!(hash)) {
+            return broken("its content does not have its hash".into());
+        }
+        self.head = Head { seq: expected, hash: hash.into() };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(length: u64) -> Vec<Json> {
+        let (mut head, mut entries) = (Head::default(), Vec::new());
+        let (actor, via) = (Actor::local(), Via { way: "session", ..Via::default() });
+        for number in 0..length {
+            let act = Act::done("member.invited", "member", number.to_string());
+            let act = act.with(json!({ "role": "viewer", "share": 0.5 + number as f64 }));
+            let now = Timestamp(number as i64 * 1_000_000);
+            let around = Around::default();
+            let (next, entry) =
+                head.next(TenantId(uuid::Uuid::nil()), (&actor, &via), &act, &around, now);
+            (head, _) = (next, entries.push(entry));
+        }
+        entries
+    }
+
+    fn check(entries: &[Json]) -> Result<u64, Broken> {
+        let mut check = Check::default();
+        entries.iter().try_for_each(|it| check.entry(it))?;
+        Ok(check.head().seq)
+    }
+
+    #[test]
+    fn a_chain_that_was_written_is_found_whole_also_after_it_was_read_back() {
+        let entries = chain(20);
+        assert_eq!(check(&entries), Ok(20));
+        let text = serde_json::to_string(&entries).unwrap();
+        assert_eq!(check(&serde_json::from_str::<Vec<Json>>(&text).unwrap()), Ok(20));
+    }
+
+    #[test]
+    fn every_change_omission_insertion_and_exchange_is_found_where_it_is() {
+        for at in 0..20 {
+            let seq = at as u64 + 1;
+            let mut changed = chain(20);
+            changed[at]["metadata"]["role"] = json!("owner");
+            assert_eq!(check(&changed).unwrap_err().seq, seq, "changed");
+            let mut gone = chain(20);
+            gone.remove(at);
+            // Without its last entry a chain is a whole one that ends earlier: its head tells.
+            match at {
+                19 => assert_eq!(check(&gone), Ok(19)),
+                _ => assert_eq!(check(&gone).unwrap_err().seq, seq, "gone"),
+            }
+            let mut twice = chain(20);
+            twice.insert(at, twice[at].clone());
+            assert_eq!(check(&twice).unwrap_err().seq, seq + 1, "twice");
+            if at < 19 {
+                let mut exchanged = chain(20);
+                exchanged.swap(at, at + 1);
+                assert_eq!(check(&exchanged).unwrap_err().seq, seq, "exchanged");
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Who calls: a token becomes a caller, and a caller who may act in a tenant a [`TenantCtx`].
+//!
+//! Every request looks up the session, the user, the tenant and the membership as they are now, so
+//! whatever was taken from somebody is gone with their next request.
+
+use traaviis_model::{
+    ApiKeyId, SessionId, TenantCtx, TenantId, UserId,
+    permission::{PermissionSet, Role},
+    record::{Actor, ActorKind},
+};
+use traaviis_policy::access::{self, Action, Denial, Freshness, Standing, Subject};
+
+use crate::{
+    audit::{Act, Via},
+    error::Error,
+    ledger::{Document, Documents},
+    platform::Platform,
+    session::{self, Session},
+    tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, Tenant, TenantStatus},
+    token::{Opaque, invalid, is_of},
+    user::{PlatformRole, User, UserStatus},
+};
+
+/// How a caller has proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By a session.
+    Session {
+        /// Session.
+        id: SessionId,
+        /// It was a short while ago.
+        is_fresh: bool,
+    },
+    /// By a key of a tenant.
+    Key {
+        /// Key.
+        id: ApiKeyId,
+        /// Tenant.
+        tenant: TenantId,
+        /// What it is limited to.
+        scopes: PermissionSet,
+    },
+}
+
+/// Somebody who has proved who they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Caller {
+    /// The user, or the one who made the key.
+    pub user: UserId,
+    /// What they are on the platform.
+    pub platform_role: PlatformRole,
+    /// How they proved it.
+    pub proof: Proof,
+    /// Tenant that the token is scoped to.
+    pub scoped_to: Option<TenantId>,
+    /// Where they come from.
+    pub via: Via,
+}
+
+impl Caller {
+    /// Returns who acts, as records name it.
+    pub fn actor(&self) -> Actor {
+        match self.proof {
+            Proof::Session { .. } => {
+                Actor { kind: ActorKind::User, id: self.user.to_string().into() }
+            }
+            Proof::Key { id, .. } => Actor { kind: ActorKind::Key, id: id.to_string().into() },
+        }
+    }
+
+    /// Returns who acts on the platform itself.
+    pub(crate) fn on_platform(&self) -> TenantCtx {
+        TenantCtx::authenticated(
+            traaviis_model::tenant::PLATFORM,
+            self.actor(),
+            Role::Viewer,
+            PermissionSet::EMPTY,
+        )
+    }
+
+    /// Returns the session; a key has none.
+    pub fn session(&self) -> Result<SessionId, Error> {
+        match self.proof {
+            Proof::Session { id, .. } => Ok(id),
+            Proof::Key { .. } => {
+                Err(Error::new("forbidden", "this is for people who have logged in, not for keys"))
+            }
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        matches!(self.proof, Proof::Session { is_fresh: true, .. })
+    }
+
+    fn scopes(&self) -> Option<PermissionSet> {
+        match self.proof {
+            Proof::Key { scopes, .. } => Some(scopes),
+            Proof::Session { .. } => None,
+        }
+    }
+}
+
+/// Somebody who may act in a tenant.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// The tenant, and who acts in it.
+    pub ctx: TenantCtx,
+    /// How they stand in it.
+    pub standing: Standing,
+    /// What of the data they see.
+    pub data_access: DataAccess,
+    /// Where they come from.
+    pub via: Via,
+}
+
+/// A user who is about to become somebody in a tenant, or acts on the platform for themselves
+/// before there is a session.
+pub(crate) fn as_user(tenant: TenantId, user: UserId) -> TenantCtx {
+    let actor = Actor { kind: ActorKind::User, id: user.to_string().into() };
+    TenantCtx::authenticated(tenant, actor, Role::Viewer, PermissionSet::EMPTY)
+}
+
+/// The answer to everything about a tenant that somebody is not in, and to one that is not there.
+pub fn no_tenant() -> Error {
+    Error::new("no_tenant_context", "you are no active member of such a tenant")
+}
+
+impl Platform {
+    /// Finds out who shows a token.
+    pub fn authenticate(&self, token: &str, via: Via) -> Result<Caller, Error> {
+        match Opaque::ApiKey.is(token) {
+            true => self.by_key(token, via),
+            false => self.by_session(token, via),
+        }
+    }
+
+    fn by_session(&self, token: &str, via: Via) -> Result<Caller, Error> {
+        let now = self.now();
+        let claims = self.signer.verify(token, now)?;
+        let platform = TenantCtx::platform();
+        let (session, user) = self.ledgers.read(&platform, |documents| {
+            let session = documents.get::<Session>(&session::id_of(claims.sub, claims.sid))?;
+            let user = documents.get::<User>(&claims.sub.to_string())?;
+            Ok::<_, Error>((session, user))
+        })?;
+        let ended = || Error::new("session_expired", "the session has ended; log in again");
+        let session = session.ok_or_else(ended)?;
+        if session.is_over(self.settings.session_idle, now) {
+            return Err(ended());
+        }
+        let user = user.ok_or_else(invalid)?;
+        active(&user)?;
+        if user.rights != claims.rv {
+            return Err(Error::new("token_expired", "rights have changed; refresh the token"));
+        }
+        let is_fresh = session.is_fresh(now);
+        let proof = Proof::Session { id: session.id, is_fresh };
+        let scoped_to = claims.tid;
+        let platform_role = user.platform_role;
+        let via = Via { way: "session", ..via };
+        Ok(Caller { user: user.id, platform_role, proof, scoped_to, via })
+    }
+
+    fn by_key(&self, token: &str, via: Via) -> Result<Caller, Error> {
+        let now = self.now();
+        let [id] = Opaque::ApiKey.ids::<1>(token).ok_or_else(invalid)?;
+        let id = ApiKeyId(id);
+        let tenant = self.lookup(|it| it.key(id)).ok_or_else(invalid)?;
+        let ctx = TenantCtx::keeper_of(tenant);
+        let key = self.ledgers.read(&ctx, |it| it.get::<ApiKey>(&id.to_string()))?;
+        let key = key.filter(|it| is_of(token, &it.hash)).ok_or_else(invalid)?;
+        if key.expires_at <= now {
+            return Err(Error::new("token_expired", "the key has expired; make another one"));
+        }
+        let user = self.user(key.created_by)?.ok_or_else(invalid)?;
+        active(&user)?;
+        let proof = Proof::Key { id, tenant, scopes: key.scopes };
+        let via = Via { way: "api_key", ..via };
+        let platform_role = PlatformRole::User;
+        Ok(Caller { user: user.id, platform_role, proof, scoped_to: Some(tenant), via })
+    }
+
+    /// Says whether a caller who was recognised before still is one, for what stays open, such as
+    /// sockets.
+    pub fn recheck(&self, caller: &Caller) -> Result<(), Error> {
+        let user = self.user(caller.user)?.ok_or_else(invalid)?;
+        active(&user)?;
+        let ended = || Error::new("session_expired", "the session has ended; log in again");
+        match caller.proof {
+            Proof::Session { id, .. } => {
+                let place = session::id_of(caller.user, id);
+                let platform = TenantCtx::platform();
+                let session = self.ledgers.read(&platform, |it| it.get::<Session>(&place))?;
+                let idle = self.settings.session_idle;
+                let session = session.filter(|it| !it.is_over(idle, self.now()));
+                session.map(drop).ok_or_else(ended)
+            }
+            Proof::Key { id, tenant, .. } => {
+                let ctx = TenantCtx::keeper_of(tenant);
+                let key = self.ledgers.read(&ctx, |it| it.get::<ApiKey>(&id.to_string()))?;
+                let key = key.filter(|it| it.expires_at > self.now());
+                key.map(drop).ok_or_else(ended)
+            }
+        }
+    }
+
+    /// Returns a user.
+    pub(crate) fn user(&self, id: UserId) -> Result<Option<User>, Error> {
+        self.ledgers.read(&TenantCtx::platform(), |it| it.get::<User>(&id.to_string()))
+    }
+
+    /// Finds the tenant that a caller names: its id, its short name, or `current`.
+    pub fn resolve(&self, caller: &Caller, named: &str) -> Result<TenantId, Error> {
+        let found = match named {
+            "current" => caller.scoped_to,
+            named => match named.parse() {
+                Ok(id) if named.len() == 36 => Some(id),
+                _ => self.lookup(|it| it.slug(named)),
+            },
+        };
+        // A key is of one tenant only, whoever made it.
+        let found = found.filter(|it| match caller.proof {
+            Proof::Key { tenant, .. } => *it == tenant,
+            Proof::Session { .. } => true,
+        });
+        found.ok_or_else(no_tenant)
+    }
+
+    /// Lets a caller act in a tenant, or says why not. A denial of something in a tenant of one's
+    /// own stands in the audit trail.
+    pub fn enter(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        action: Action,
+        freshness: Freshness,
+    ) -> Result<Entered, Error> {
+        let keeper = TenantCtx::keeper_of(tenant);
+        let found = self.ledgers.read(&keeper, |it| standing_of(it, caller.user))?;
+        let subject = Subject {
+            is_active: true,
+            is_platform_admin: caller.platform_role == PlatformRole::PlatformAdmin,
+            standing: found.as_ref().map(|it| it.0),
+            scopes: caller.scopes(),
+            is_fresh: caller.is_fresh(),
+        };
+        let decided = access::can(&subject, action, Some(tenant), freshness);
+        let (Some((standing, data_access)), Ok(())) = (found, decided) else {
+            let denial = decided.err().unwrap_or(Denial::Elsewhere);
+            self.note_denial(caller, tenant, action, denial);
+            return Err(refusal(denial));
+        };
+        let permissions = subject.permissions();
+        let ctx = TenantCtx::authenticated(tenant, caller.actor(), standing.role, permissions);
+        let standing = Standing { permissions, ..standing };
+        Ok(Entered { ctx, standing, data_access, via: caller.via.clone() })
+    }
+
+    /// Lets a caller do something of their own, or look after the platform.
+    pub fn permit(
+        &self,
+        caller: &Caller,
+        action: Action,
+        freshness: Freshness,
+    ) -> Result<(), Error> {
+        let subject = Subject {
+            is_active: true,
+            is_platform_admin: caller.platform_role == PlatformRole::PlatformAdmin,
+            standing: None,
+            scopes: caller.scopes(),
+            is_fresh: caller.is_fresh(),
+        };
+        access::can(&subject, action, None, freshness).map_err(refusal)
+    }
+
+    fn note_denial(&self, caller: &Caller, tenant: TenantId, action: Action, denial: Denial) {
+        let what = match (action, denial) {
+            // Whoever is not in a tenant leaves no trace in it.
+            (_, Denial::Elsewhere | Denial::Inactive | Denial::Stale) => return,
+            (Action::Needs(permission), _) => permission.as_str(),
+            (Action::OwnerOnly, _) => "owner_only",
+            (Action::Own | Action::TenantAccess | Action::Platform, _) => return,
+        };
+        let ctx =
+            TenantCtx::authenticated(tenant, caller.actor(), Role::Viewer, PermissionSet::EMPTY);
+        let act = Act::done("permission.denied", "permission", what).denied();
+        let noted = self.ledgers.change(&ctx, &caller.via, |_, changes| {
+            changes.act(act);
+            Ok(())
+        });
+        // The denial stands whether or not there was room to note it.
+        drop(noted);
+    }
+}
+
+/// Returns how a user stands in a tenant, and what they see of its data.
+pub(crate) fn standing_of(
+    documents: &Documents,
+    user: UserId,
+) -> Result<Option<(Standing, DataAccess)>, Error> {
+    let Some(tenant) = documents.get::<Tenant>("tenant")? else { return Ok(None) };
+    let Some(member) = documents.get::<Member>(&user.to_string())? else { return Ok(None) };
+    let (role, permissions, sees) = role_of(documents, &member.role)?;
+    let standing = Standing {
+        tenant: tenant.id,
+        is_tenant_active: tenant.status == TenantStatus::Active,
+        is_member_active: member.status == MemberStatus::Active,
+        role,
+        permissions: member.permissions.unwrap_or(permissions),
+    };
+    Ok(Some((standing, member.data_access.unwrap_or(sees))))
+}
+
+/// Returns what a role stands for: a word, or the id of one that the tenant made.
+pub(crate) fn role_of(
+    documents: &Documents,
+    role: &str,
+) -> Result<(Role, PermissionSet, DataAccess), Error> {
+    if let Ok(role) = role.parse::<Role>() {
+        return Ok((role, PermissionSet::of(role), DataAccess::of(role)));
+    }
+    let custom = documents.get::<CustomRole>(role)?;
+    let custom = custom.ok_or_else(|| Error::not_found(CustomRole::KIND, role))?;
+    let sees = custom.data_access.unwrap_or_else(|| DataAccess::of(custom.base));
+    Ok((custom.base, custom.permissions, sees))
+}
+
+pub(crate) fn active(user: &User) -> Result<(), Error> {
+    match user.status {
+        UserStatus::Active => Ok(()),
+        UserStatus::Suspended => {
+            Err(Error::new("user_inactive", "this account is suspended; ask who runs the platform"))
+        }
+        UserStatus::PendingVerification => Err(Error::new(
+            "email_not_verified",
+            "the e-mail address is not confirmed; follow the link in the message",
+        )),
+    }
+}
+
+fn refusal(denial: Denial) -> Error {
+    match denial {
+        Denial::Inactive | Denial::Elsewhere => no_tenant(),
+        Denial::Missing(permission) => {
+            let name = permission.as_str();
+            let message = format!("this needs the permission `{name}`, which you do not have");
+            Error::new("insufficient_permissions", message)
+                .with_details(serde_json::json!({ "permission": name }))
+        }
+        Denial::OwnerOnly => Error::new("forbidden", "only an owner of the tenant may do this"),
+        Denial::AdminOnly => {
+            Error::new("platform_admin_required", "only who looks after the platform may do this")
+        }
+        Denial::Stale => Error::new(
+            "reauthentication_required",
+            "prove who you are again with `POST /auth/reauthenticate`, then repeat this",
+        ),
+    }
+}

@@ -1,0 +1,73 @@
+//! What runs instances, as the platform sees it: a port that the binary fills.
+//!
+//! Every call takes the [`TenantCtx`] of somebody who has entered the tenant; what they may do to a
+//! single instance (who decides a task, what a workflow allows) is decided behind it.
+
+use serde_json::Value as Json;
+use traaviis_model::{InstanceId, TenantCtx, Text, Value};
+pub use traaviis_runtime::{Committed, watch::OnStep};
+
+use crate::{ask::Ask, error::Error};
+
+/// What became of a document that was looked at.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Findings, in the order of the text.
+    pub diagnostics: Vec<Json>,
+    /// Whether it can be used.
+    pub is_valid: bool,
+    /// Name of the workflow, where it could be read.
+    pub name: Option<Text>,
+    /// Version.
+    pub version: Option<Text>,
+    /// Hash of the definition.
+    pub hash: Option<String>,
+    /// What it does, in a sentence.
+    pub description: Option<Text>,
+    /// The document with its components merged in; none when it cannot be used.
+    pub document: Option<Value>,
+}
+
+/// An instance that is asked for.
+#[derive(Clone, Debug)]
+pub struct StartAsk {
+    /// Document of the version.
+    pub document: Value,
+    /// Hash of the definition.
+    pub hash: String,
+    /// Id that the caller has chosen.
+    pub id: Option<InstanceId>,
+    /// Input.
+    pub input: Value,
+    /// More tags than the workflow's.
+    pub tags: Vec<Text>,
+}
+
+/// Pictures of a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picture {
+    /// Text for Mermaid.
+    Mermaid,
+    /// Text for Graphviz.
+    Dot,
+    /// A drawing.
+    Svg,
+}
+
+/// What runs instances.
+pub trait Engine: Send + Sync {
+    /// Looks at a document, YAML or JSON.
+    fn check(&self, ctx: &TenantCtx, text: &str) -> Checked;
+
+    /// Draws a document.
+    fn draw(&self, ctx: &TenantCtx, document: &Value, picture: Picture) -> Result<String, Error>;
+
+    /// Starts an instance; it is durable when this returns.
+    fn start(&self, ctx: &TenantCtx, start: StartAsk) -> Result<Json, Error>;
+
+    /// Tells somebody every step of every tenant from now on.
+    fn listen(&self, on_step: OnStep);
+
+    /// Answers a question; a change is durable when this returns.
+    fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error>;
+}

@@ -1,0 +1,271 @@
+//! Use cases of invitations: a token by which somebody becomes a member.
+//!
+//! The address that is invited rests sealed with a key of the invitation's own, which is destroyed
+//! once it is answered. The token is told once, to whoever invites, and rests as a hash.
+
+use serde_json::json;
+use traaviis_model::{
+    InvitationId, Span, TenantCtx, TenantId, Text, UserId, permission::PermissionSet,
+};
+use traaviis_ports::vault::{Place, Unsealed};
+
+use crate::{
+    accounts::{LoggedIn, name_of},
+    audit::{Act, Via},
+    caller::{Caller, Entered, as_user, role_of},
+    error::Error,
+    ledger::Document,
+    members::granted,
+    password,
+    platform::{Platform, engine},
+    tenant::{INVITATIONS_MAX, Invitation, Member, MemberStatus, Tenant},
+    token::{Opaque, is_of},
+    user::{self, Personal, PlatformRole},
+};
+
+/// How long an invitation stays open.
+pub const INVITATION_LIFE: Span = Span::secs(7 * 24 * 3_600);
+
+/// An invitation as those see it who may invite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invited {
+    /// The invitation.
+    pub invitation: Invitation,
+    /// Who is invited.
+    pub email: String,
+    /// The token; told when it is made, and never again.
+    pub token: Option<String>,
+}
+
+/// Who accepts an invitation without having logged in.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Password to come.
+    pub password: String,
+    /// Name.
+    pub name: Option<String>,
+}
+
+impl Platform {
+    /// Invites somebody.
+    pub fn invite(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        email: &str,
+        role: &str,
+        permissions: Option<PermissionSet>,
+    ) -> Result<Invited, Error> {
+        let email = user::email(email)?;
+        let (tenant, now) = (entered.ctx.tenant(), self.now());
+        let id = InvitationId(self.fresh_id()?);
+        let (token, token_hash) = Opaque::Invitation.make(&[tenant.0, id.0], &self.entropy)?;
+        let invitation = Invitation {
+            id,
+            email: self.seal_address(&entered.ctx, id, &email)?.to_string(),
+            role: role.into(),
+            permissions,
+            invited_by: caller.user,
+            token_hash,
+            expires_at: now.plus(INVITATION_LIFE),
+            sent_count: 1,
+        };
+        let member = self.lookup(|it| it.user(&email));
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let (base, carried, _) = role_of(documents, role)?;
+            granted(&entered.standing, base, permissions.unwrap_or(carried), None)?;
+            if let Some(user) = member
+                && documents.get::<Member>(&user.to_string())?.is_some()
+            {
+                return Err(Error::new("already_exists", "they are a member already"));
+            }
+            if documents.count::<Invitation>() >= INVITATIONS_MAX {
+                let message = format!("at most {INVITATIONS_MAX} invitations are open at once");
+                return Err(Error::new("quota_exceeded", message));
+            }
+            changes.put(&invitation);
+            let act = Act::done("member.invited", Invitation::KIND, id.to_string());
+            changes.act(act.with(json!({ "role": role })));
+            Ok(())
+        })?;
+        Ok(Invited { invitation, email, token: Some(token) })
+    }
+
+    /// Returns the open invitations of a tenant, by id.
+    pub fn invitations(&self, entered: &Entered) -> Result<Vec<Invited>, Error> {
+        let open = self.ledgers.read(&entered.ctx, |it| it.list::<Invitation>(""))?;
+        let open = open.into_iter().map(|it| it.it).filter(|it| it.expires_at > self.now());
+        open.map(|invitation| {
+            let email = self.address(&entered.ctx, &invitation)?;
+            Ok(Invited { invitation, email, token: None })
+        })
+        .collect()
+    }
+
+    /// Makes a new token for an invitation, and more time.
+    pub fn resend_invitation(&self, entered: &Entered, id: InvitationId) -> Result<Invited, Error> {
+        let tenant = entered.ctx.tenant();
+        let (token, hash) = Opaque::Invitation.make(&[tenant.0, id.0], &self.entropy)?;
+        let invitation =
+            self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+                let found = documents.get::<Invitation>(&id.to_string())?;
+                let mut found = found.ok_or_else(|| absent(id))?;
+                found.token_hash = hash;
+                found.expires_at = self.now().plus(INVITATION_LIFE);
+                found.sent_count += 1;
+                changes.put(&found);
+                changes.act(Act::done("invitation.resent", Invitation::KIND, id.to_string()));
+                Ok(found)
+            })?;
+        let email = self.address(&entered.ctx, &invitation)?;
+        Ok(Invited { invitation, email, token: Some(token) })
+    }
+
+    /// Takes an invitation back.
+    pub fn revoke_invitation(&self, entered: &Entered, id: InvitationId) -> Result<(), Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            documents.get::<Invitation>(&id.to_string())?.ok_or_else(|| absent(id))?;
+            changes.remove::<Invitation>(&id.to_string());
+            changes.act(Act::done("invitation.revoked", Invitation::KIND, id.to_string()));
+            Ok(())
+        })?;
+        self.forget_address(&entered.ctx, id)
+    }
+
+    /// Accepts an invitation as the user who has logged in; the address must be the one invited.
+    pub fn accept(&self, caller: &Caller, token: &str) -> Result<TenantId, Error> {
+        caller.session()?;
+        let email = self.account(caller.user)?.personal.email;
+        self.become_member(token, &email, &caller.via, caller.user)
+    }
+
+    /// Accepts an invitation as somebody new, and logs them in. Who has an account logs in first.
+    pub fn accept_as_new(&self, token: &str, new: &NewUser, via: &Via) -> Result<LoggedIn, Error> {
+        let (ctx, invitation) = self.invitation_of(token)?;
+        let email = self.address(&ctx, &invitation)?;
+        if self.lookup(|it| it.user(&email)).is_some() {
+            let message = "there is an account with the invited address; log in, then accept";
+            return Err(Error::new("already_exists", message));
+        }
+        let name = match &new.name {
+            Some(name) => user::name(name)?,
+            None => name_of(&email),
+        };
+        password::check(&new.password, self.settings.password_chars_min, &[&name, &email])?;
+        let hash = self.hasher.hash(&new.password)?;
+        let personal = Personal {
+            email: email.clone(),
+            // The token has come to this address.
+            email_verified: true,
+            name,
+            avatar_url: None,
+            locale: None,
+            timezone: None,
+            password: Some(hash),
+        };
+        let user = self.new_user(&personal, PlatformRole::User, via)?;
+        let tenant = self.become_member(token, &email, via, user)?;
+        self.begin_session(user, Some(tenant), &["pwd"], via)
+    }
+
+    fn become_member(
+        &self,
+        token: &str,
+        email: &str,
+        via: &Via,
+        user: UserId,
+    ) -> Result<TenantId, Error> {
+        let (ctx, invitation) = self.invitation_of(token)?;
+        if self.address(&ctx, &invitation)? != email {
+            return Err(Error::new("forbidden", "the invitation is for another e-mail address"));
+        }
+        let id = invitation.id;
+        self.ledgers.change(&as_user(ctx.tenant(), user), via, |documents, changes| {
+            // It may have been used or taken back since.
+            let found = documents.get::<Invitation>(&id.to_string())?;
+            let found = found.filter(|it| is_of(token, &it.token_hash)).ok_or_else(spent)?;
+            if documents.get::<Tenant>("tenant")?.is_none() {
+                return Err(spent());
+            }
+            let member = Member {
+                user_id: user,
+                role: found.role,
+                permissions: found.permissions,
+                data_access: None,
+                status: MemberStatus::Active,
+                joined_at: self.now(),
+                invited_by: Some(found.invited_by),
+            };
+            changes.put(&member);
+            changes.remove::<Invitation>(&id.to_string());
+            let act = Act::done("member.joined", Member::KIND, user.to_string());
+            changes.act(act.with(json!({ "invitation": id, "role": member.role })));
+            Ok(())
+        })?;
+        self.forget_address(&ctx, id)?;
+        Ok(ctx.tenant())
+    }
+
+    fn invitation_of(&self, token: &str) -> Result<(TenantCtx, Invitation), Error> {
+        let [tenant, id] = Opaque::Invitation.ids::<2>(token).ok_or_else(spent)?;
+        let ctx = TenantCtx::keeper_of(TenantId(tenant));
+        let found = self.ledgers.get::<Invitation>(&ctx, &id.to_string())?.map(|it| it.it);
+        let is_good = |it: &Invitation| is_of(token, &it.token_hash) && it.expires_at > self.now();
+        let invitation = found.filter(is_good).ok_or_else(spent)?;
+        Ok((ctx, invitation))
+    }
+
+    /// Takes invitations out whose time is over; called from time to time.
+    pub fn end_old_invitations(&self) -> Result<(), Error> {
+        for tenant in self.ledgers.tenants() {
+            let ctx = TenantCtx::keeper_of(tenant);
+            let over: Vec<InvitationId> = self
+                .ledgers
+                .read(&ctx, |it| it.list::<Invitation>(""))?
+                .iter()
+                .filter(|it| it.it.expires_at <= self.now())
+                .map(|it| it.it.id)
+                .collect();
+            for id in over {
+                self.ledgers.change(&ctx, &engine(), |_, changes| {
+                    changes.remove::<Invitation>(&id.to_string());
+                    changes.act(Act::done("invitation.expired", Invitation::KIND, id.to_string()));
+                    Ok(())
+                })?;
+                self.forget_address(&ctx, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_address(&self, ctx: &TenantCtx, id: InvitationId, email: &str) -> Result<Text, Error> {
+        let (subject, id) = (subject_of(id), id.to_string());
+        let place = Place { subject: &subject, kind: Invitation::KIND, id: &id };
+        Ok(self.vault.seal(ctx, place, email.as_bytes(), self.now())?)
+    }
+
+    fn address(&self, ctx: &TenantCtx, invitation: &Invitation) -> Result<String, Error> {
+        let (subject, id) = (subject_of(invitation.id), invitation.id.to_string());
+        let place = Place { subject: &subject, kind: Invitation::KIND, id: &id };
+        match self.vault.open(ctx, place, &invitation.email)? {
+            Unsealed::Plain(plain) => Ok(String::from_utf8_lossy(&plain).into_owned()),
+            Unsealed::Erased => Err(spent()),
+        }
+    }
+
+    fn forget_address(&self, ctx: &TenantCtx, id: InvitationId) -> Result<(), Error> {
+        Ok(self.vault.destroy(ctx, &subject_of(id), self.now())?)
+    }
+}
+
+fn subject_of(id: InvitationId) -> String {
+    format!("invitation:{id}")
+}
+
+fn absent(id: InvitationId) -> Error {
+    Error::not_found(Invitation::KIND, &id.to_string())
+}
+
+fn spent() -> Error {
+    Error::new("not_found", "the invitation is not open any more; ask for another one")
+}

@@ -1,0 +1,581 @@
+//! Ledgers: the documents of a tenant, or of the platform, changed one decision at a time.
+//!
+//! Each tenant has one stream of the log for its documents. [`Ledgers::change`] decides on what is
+//! durable, appends everything that follows from the decision, the audit entry among it, as one
+//! step, and shows it to others once it is durable.
+//!
+//! ```text
+//! decide(documents) -> changes + acts -> one append -> memory, projection, answer
+//! ```
+//!
+//! Documents of most kinds stay in memory, which the access checks of every request ask; those of
+//! [`HEAVY`] kinds are read from the projection.
+//!
+//! Invariants: nobody sees a document that is not durable; a change and its audit entries are
+//! committed together or not at all; two changes of one ledger never overlap; the projection tells
+//! no position before which something is missing in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use traaviis_model::{
+    Body, DefinitionHash, Header, InstanceId, Record, Seq, TenantCtx, TenantId, Text, Timestamp,
+    Value,
+    record::{RECORD_VERSION, peek_line},
+};
+use traaviis_ports::{
+    Append, Clock, Commit, CommitSink, DocumentQuery, DocumentRow, DocumentStore, Lines, LogStore,
+    Position,
+};
+use uuid::Uuid;
+
+use crate::{
+    audit::{self, AUDIT, Act, Around, Via},
+    error::Error,
+};
+
+/// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
+pub const HEAVY: &[&str] = &[AUDIT, VERSION, DRAFT];
+/// Kind of the documents that hold a published version of a workflow.
+pub const VERSION: &str = "workflow_version";
+/// Kind of the documents that hold what an author works on.
+pub const DRAFT: &str = "workflow_draft";
+/// Kind of the row that remembers where a ledger stands; no document.
+const HEAD: &str = "ledger";
+
+/// A kind of document that is kept in a ledger.
+pub trait Document: Serialize + DeserializeOwned {
+    /// Word for the kind.
+    const KIND: &'static str;
+
+    /// Returns the id inside the kind.
+    fn id(&self) -> Text;
+}
+
+/// A document with the version that it has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Versioned<T> {
+    /// Number of the record that put it.
+    pub version: u64,
+    /// The document.
+    pub it: T,
+}
+
+/// A document in memory.
+#[derive(Clone, Debug)]
+struct Stored {
+    version: u64,
+    body: Arc<Json>,
+}
+
+/// What is durable in one ledger, of the kinds that are kept in memory.
+#[derive(Debug, Default)]
+pub struct Documents {
+    by_kind: HashMap<Text, BTreeMap<Text, Stored>>,
+}
+
+impl Documents {
+    /// Returns a document with its version.
+    pub fn versioned<T: Document>(&self, id: &str) -> Result<Option<Versioned<T>>, Error> {
+        let Some(stored) = self.by_kind.get(T::KIND).and_then(|it| it.get(id)) else {
+            return Ok(None);
+        };
+        Ok(Some(Versioned { version: stored.version, it: read(&stored.body)? }))
+    }
+
+    /// Returns a document.
+    pub fn get<T: Document>(&self, id: &str) -> Result<Option<T>, Error> {
+        Ok(self.versioned(id)?.map(|it| it.it))
+    }
+
+    /// Returns all documents of a kind whose id begins with `prefix`, by id.
+    pub fn list<T: Document>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, Error> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let all = self.by_kind.get(T::KIND).into_iter().flat_map(|it| it.range::<str, _>(from));
+        all.take_while(|(id, _)| id.starts_with(prefix))
+            .map(|(_, it)| Ok(Versioned { version: it.version, it: read(&it.body)? }))
+            .collect()
+    }
+
+    /// Returns how many documents of a kind there are.
+    pub fn count<T: Document>(&self) -> usize {
+        self.by_kind.get(T::KIND).map_or(0, BTreeMap::len)
+    }
+
+    fn body(&self, kind: &str, id: &str) -> Option<&Json> {
+        self.by_kind.get(kind)?.get(id).map(|it| &*it.body)
+    }
+
+    fn put(&mut self, kind: &Text, id: &Text, version: u64, body: Option<Json>) {
+        if HEAVY.contains(&&**kind) {
+            return;
+        }
+        let of_kind = self.by_kind.entry(kind.clone()).or_default();
+        if of_kind.get(id).is_some_and(|it| it.version > version) {
+            return;
+        }
+        match body {
+            Some(body) => {
+                of_kind.insert(id.clone(), Stored { version, body: Arc::new(body) });
+            }
+            None => drop(of_kind.remove(id)),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Json) -> Result<T, Error> {
+    T::deserialize(body).map_err(|error| {
+        Error::new("documents_failed", format!("a document cannot be read: {error}"))
+    })
+}
+
+/// A document that is put or, without a body, removed: its kind and its id.
+pub type Put = (Text, Text, Option<Json>);
+
+/// What a decision leads to.
+#[derive(Debug, Default)]
+pub struct Changes {
+    puts: Vec<Put>,
+    acts: Vec<Act>,
+}
+
+impl Changes {
+    /// Puts a document in the place of the version before.
+    pub fn put<T: Document>(&mut self, document: &T) {
+        // Documents are made of plain values and texts; writing one cannot fail.
+        let body = serde_json::to_value(document).unwrap_or_default();
+        self.puts.push((T::KIND.into(), document.id(), Some(body)));
+    }
+
+    /// Removes a document.
+    pub fn remove<T: Document>(&mut self, id: &str) {
+        self.puts.push((T::KIND.into(), id.into(), None));
+    }
+
+    /// Notes what was done.
+    pub fn act(&mut self, act: Act) {
+        self.acts.push(act);
+    }
+}
+
+/// One ledger.
+#[derive(Debug)]
+struct Ledger {
+    writing: Mutex<Head>,
+    documents: RwLock<Documents>,
+}
+
+/// Where a ledger stands.
+#[derive(Clone, Debug, Default)]
+struct Head {
+    seq: Seq,
+    audit: audit::Head,
+    /// Before this position nothing of it is missing in memory.
+    known_to: Position,
+}
+
+/// Told the documents that changed, once they are durable.
+pub type OnChange = Box<dyn Fn(TenantId, &[Put]) + Send + Sync>;
+
+/// All ledgers of a data directory.
+pub struct Ledgers {
+    log: Arc<dyn LogStore>,
+    store: Arc<dyn DocumentStore>,
+    clock: Arc<dyn Clock>,
+    ledgers: RwLock<HashMap<TenantId, Arc<Ledger>>>,
+    /// Appends that are not in the projection yet: before which position each was begun.
+    under_way: Mutex<UnderWay>,
+    on_change: OnChange,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    begun: BTreeSet<(Position, u64)>,
+    last: u64,
+    /// What the projection could not take; it goes first the next time.
+    left: Vec<DocumentRow>,
+}
+
+impl Ledgers {
+    /// Brings all ledgers back: what the projection has, then the tail of the log.
+    pub fn open(
+        log: Arc<dyn LogStore>,
+        store: Arc<dyn DocumentStore>,
+        clock: Arc<dyn Clock>,
+        on_change: OnChange,
+    ) -> Result<Ledgers, Error> {
+        let known = Known::read(&*log, &*store).or_else(|_| {
+            store.clear()?;
+            Known::read(&*log, &*store)
+        })?;
+        let ledgers = known.ledgers.into_iter().map(|(tenant, (mut head, documents))| {
+            head.known_to = known.tail;
+            for (kind, of_kind) in &documents.by_kind {
+                let rows: Vec<_> = of_kind
+                    .iter()
+                    .map(|(id, it)| (kind.clone(), id.clone(), Some((*it.body).clone())))
+                    .collect();
+                on_change(tenant, &rows);
+            }
+            let ledger = Ledger { writing: Mutex::new(head), documents: RwLock::new(documents) };
+            (tenant, Arc::new(ledger))
+        });
+        let ledgers = RwLock::new(ledgers.collect());
+        Ok(Ledgers { log, store, clock, ledgers, under_way: Mutex::default(), on_change })
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Returns the tenants that have documents.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
+        ledgers.keys().copied().collect()
+    }
+
+    /// Asks what is durable.
+    pub fn read<T>(&self, ctx: &TenantCtx, ask: impl FnOnce(&Documents) -> T) -> T {
+        match self.find(ctx.tenant()) {
+            Some(ledger) => ask(&ledger.documents.read().unwrap_or_else(PoisonError::into_inner)),
+            None => ask(&Documents::default()),
+        }
+    }
+
+    /// Returns a document of any kind with its version.
+    pub fn get<T: Document>(
+        &self,
+        ctx: &TenantCtx,
+        id: &str,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        if !HEAVY.contains(&T::KIND) {
+            return self.read(ctx, |it| it.versioned(id));
+        }
+        let Some(row) = self.store.get(ctx, T::KIND, id)? else { return Ok(None) };
+        let DocumentRow { version, body: Some(body), .. } = row else { return Ok(None) };
+        let it = serde_json::from_slice(&body).map_err(|error| {
+            Error::new("documents_failed", format!("a document cannot be read: {error}"))
+        })?;
+        Ok(Some(Versioned { version, it }))
+    }
+
+    /// Returns rows of a kind that is not kept in memory.
+    pub fn rows(
+        &self,
+        ctx: &TenantCtx,
+        query: &DocumentQuery<'_>,
+    ) -> Result<Vec<DocumentRow>, Error> {
+        Ok(self.store.list(ctx, query)?)
+    }
+
+    /// Returns the end of the audit chain of a tenant.
+    pub fn audit_head(&self, ctx: &TenantCtx) -> audit::Head {
+        self.find(ctx.tenant())
+            .map(|it| it.writing.lock().unwrap_or_else(PoisonError::into_inner).audit.clone())
+            .unwrap_or_default()
+    }
+
+    /// Decides on what is durable and makes what follows durable; an error changes nothing.
+    ///
+    /// The lock of the ledger is held meanwhile, so a decision must not wait for anything.
+    pub fn change<T>(
+        &self,
+        ctx: &TenantCtx,
+        via: &Via,
+        decide: impl FnOnce(&Documents, &mut Changes) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let ledger = self.find_or_make(ctx.tenant());
+        let mut head = ledger.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changes = Changes::default();
+        let documents = ledger.documents.read().unwrap_or_else(PoisonError::into_inner);
+        let value = decide(&documents, &mut changes)?;
+        if changes.puts.is_empty() && changes.acts.is_empty() {
+            return Ok(value);
+        }
+        let step = Step::of(ctx, via, &head, changes, &documents, self.clock.now());
+        drop(documents);
+        let token = self.begin();
+        match self.commit(ctx, &head, &step) {
+            Ok(position) => {
+                self.keep(&ledger, ctx.tenant(), &mut head, step, position, token);
+                Ok(value)
+            }
+            Err(error) => {
+                self.under_way().begun.remove(&token);
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&self, ctx: &TenantCtx, head: &Head, step: &Step) -> Result<Position, Error> {
+        let (sender, receiver) = mpsc::channel();
+        let sink: Arc<dyn CommitSink> = Arc::new(Told(Mutex::new(sender)));
+        let append = Append {
+            stream: stream_of(ctx.tenant()),
+            first_seq: head.seq + 1,
+            count: u32::try_from(step.records.len()).unwrap_or(u32::MAX),
+            lines: Lines::Of(Arc::clone(&step.records)),
+            ends_stream: false,
+            known_to: head.known_to,
+            subject: None,
+        };
+        self.log.append(ctx, append, &sink, 0);
+        // However long it takes: whoever went on without the answer would not know where the
+        // ledger stands.
+        match receiver.recv() {
+            Ok(commit) => Ok(commit?),
+            Err(_) => Err(Error::new("stopping", "the process is stopping; try again")),
+        }
+    }
+
+    /// Shows what is durable to others, and puts it into the projection.
+    fn keep(
+        &self,
+        ledger: &Ledger,
+        tenant: TenantId,
+        head: &mut Head,
+        step: Step,
+        position: Position,
+        token: (Position, u64),
+    ) {
+        let mut documents = ledger.documents.write().unwrap_or_else(PoisonError::into_inner);
+        for (at, (kind, id, body)) in step.puts.iter().enumerate() {
+            documents.put(kind, id, head.seq + 1 + at as u64, body.clone());
+        }
+        drop(documents);
+        let mut rows = rows_of(tenant, head.seq + 1, &step.puts);
+        *head = Head {
+            seq: head.seq + step.records.len() as u64,
+            audit: step.audit,
+            known_to: position,
+        };
+        rows.push(head.row(tenant));
+        (self.on_change)(tenant, &step.puts);
+        let mut under_way = self.under_way();
+        under_way.begun.remove(&token);
+        let floor = under_way.begun.first().map_or(position, |it| it.0.min(position));
+        let mut all = std::mem::take(&mut under_way.left);
+        all.extend(rows);
+        // Held so that no other put tells a position that this one does not reach.
+        if self.store.put(&all, floor).is_err() {
+            under_way.begun.insert(token);
+            under_way.left = all;
+        }
+    }
+
+    fn begin(&self) -> (Position, u64) {
+        let mut under_way = self.under_way();
+        under_way.last += 1;
+        let token = (self.log.tail(), under_way.last);
+        under_way.begun.insert(token);
+        token
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, tenant: TenantId) -> Option<Arc<Ledger>> {
+        let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
+        ledgers.get(&tenant).map(Arc::clone)
+    }
+
+    fn find_or_make(&self, tenant: TenantId) -> Arc<Ledger> {
+        if let Some(found) = self.find(tenant) {
+            return found;
+        }
+        let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
+        let made = ledgers.entry(tenant).or_insert_with(|| {
+            let head = Head { known_to: self.log.tail(), ..Head::default() };
+            Arc::new(Ledger { writing: Mutex::new(head), documents: RwLock::default() })
+        });
+        Arc::clone(made)
+    }
+}
+
+impl std::fmt::Debug for Ledgers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledgers").finish_non_exhaustive()
+    }
+}
+
+impl Head {
+    fn row(&self, tenant: TenantId) -> DocumentRow {
+        let body = serde_json::json!({ "seq": self.seq, "audit": self.audit });
+        DocumentRow {
+            tenant,
+            kind: HEAD.into(),
+            id: HEAD.into(),
+            version: self.seq,
+            body: Some(body.to_string().into_bytes()),
+        }
+    }
+
+    fn of_row(row: &DocumentRow) -> Option<Head> {
+        let body: Json = serde_json::from_slice(row.body.as_deref()?).ok()?;
+        let audit = serde_json::from_value(body["audit"].clone()).ok()?;
+        Some(Head { seq: body["seq"].as_u64()?, audit, known_to: 0 })
+    }
+}
+
+/// What one change appends.
+struct Step {
+    records: Arc<Vec<Record>>,
+    puts: Vec<Put>,
+    audit: audit::Head,
+}
+
+impl Step {
+    fn of(
+        ctx: &TenantCtx,
+        via: &Via,
+        head: &Head,
+        changes: Changes,
+        documents: &Documents,
+        now: Timestamp,
+    ) -> Step {
+        let Changes { mut puts, acts } = changes;
+        let around = match puts.as_slice() {
+            [(kind, id, after), ..] => Around {
+                before_hash: documents.body(kind, id).map(audit::hash_of),
+                after_hash: after.as_ref().map(audit::hash_of),
+            },
+            [] => Around::default(),
+        };
+        let (tenant, mut audit) = (ctx.tenant(), head.audit.clone());
+        for act in &acts {
+            let (next, entry) = audit.next(tenant, (ctx.actor(), via), act, &around, now);
+            puts.push((AUDIT.into(), audit::id_of(next.seq).into(), Some(entry)));
+            audit = next;
+        }
+        let record = |(at, (kind, id, body)): (usize, &Put)| Record {
+            header: Header {
+                tenant_id: tenant,
+                instance_id: stream_of(tenant),
+                seq: head.seq + 1 + at as u64,
+                v: RECORD_VERSION,
+                at: now,
+                step: head.seq + 1,
+                // No definition has decided it.
+                definition_hash: DefinitionHash([0; 32]),
+                actor: ctx.actor().clone(),
+                causation_id: None,
+                correlation_id: via.request_id.clone(),
+            },
+            body: Body::DocumentPut {
+                document: kind.clone(),
+                id: id.clone(),
+                body: body.as_ref().map_or(Value::Null, Value::from),
+            },
+        };
+        let records = Arc::new(puts.iter().enumerate().map(record).collect());
+        Step { records, puts, audit }
+    }
+}
+
+fn rows_of(tenant: TenantId, first: Seq, puts: &[Put]) -> Vec<DocumentRow> {
+    let numbered = puts.iter().zip(first..);
+    numbered
+        .map(|((kind, id, body), version)| DocumentRow {
+            tenant,
+            kind: kind.clone(),
+            id: id.clone(),
+            version,
+            body: body.as_ref().map(|it| it.to_string().into_bytes()),
+        })
+        .collect()
+}
+
+/// Returns the stream of a tenant's documents.
+pub fn stream_of(tenant: TenantId) -> InstanceId {
+    let hash = Sha256::digest([b"ledger ".as_slice(), tenant.0.as_bytes()].concat());
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash[..16]);
+    InstanceId(Uuid::from_bytes(half))
+}
+
+/// What is known of all ledgers at a start.
+#[derive(Default)]
+struct Known {
+    ledgers: HashMap<TenantId, (Head, Documents)>,
+    tail: Position,
+}
+
+impl Known {
+    fn read(log: &dyn LogStore, store: &dyn DocumentStore) -> Result<Known, Error> {
+        let mut known = Known::default();
+        let from = store.position()?;
+        if from > log.tail() {
+            let message = "the projection knows more than the log, so it is of another one";
+            return Err(Error::new("documents_failed", message));
+        }
+        store.visit(HEAVY, &mut |row| {
+            let (head, documents) = known.ledgers.entry(row.tenant).or_default();
+            if &*row.kind == HEAD {
+                *head = Head::of_row(&row).unwrap_or_default();
+            } else if let Some(body) = row.body.and_then(|it| serde_json::from_slice(&it).ok()) {
+                documents.put(&row.kind, &row.id, row.version, Some(body));
+            }
+        })?;
+        let (mut rows, mut broken) = (Vec::new(), None);
+        known.tail = log.scan(from, &mut |line| {
+            if let Err(error) = known.line(line.bytes, &mut rows) {
+                broken.get_or_insert(error);
+            }
+        })?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        rows.extend(known.ledgers.iter().map(|(tenant, (head, _))| head.row(*tenant)));
+        store.put(&rows, known.tail)?;
+        Ok(known)
+    }
+
+    /// Takes a line of the tail of the log, if it is of a ledger.
+    fn line(&mut self, line: &[u8], rows: &mut Vec<DocumentRow>) -> Result<(), Error> {
+        let unreadable = |error: String| {
+            Error::new("record_unreadable", format!("a record of a ledger cannot be read: {error}"))
+        };
+        let Ok(key) = peek_line(line) else { return Ok(()) };
+        if key.instance_id != stream_of(key.tenant_id) {
+            return Ok(());
+        }
+        let record = Record::read_line(line).map_err(|error| unreadable(error.to_string()))?;
+        let Body::DocumentPut { document, id, body } = record.body else { return Ok(()) };
+        let (tenant, seq) = (key.tenant_id, key.seq);
+        let body = Some(Json::from(&body)).filter(|it| !it.is_null());
+        let (head, documents) = self.ledgers.entry(tenant).or_default();
+        if seq <= head.seq {
+            return Ok(());
+        }
+        head.seq = seq;
+        if &*document == AUDIT
+            && let Some(entry) = &body
+        {
+            let hash = entry["hash"].as_str().unwrap_or_default().into();
+            head.audit = audit::Head { seq: entry["seq"].as_u64().unwrap_or_default(), hash };
+        }
+        documents.put(&document, &id, seq, body.clone());
+        let body = body.map(|it| it.to_string().into_bytes());
+        rows.push(DocumentRow { tenant, kind: document, id, version: seq, body });
+        Ok(())
+    }
+}
+
+/// Tells one outcome of the log.
+struct Told(Mutex<mpsc::Sender<Commit>>);
+
+impl CommitSink for Told {
+    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits no more is told nothing.
+        outcomes.for_each(|(_, commit)| drop(sender.send(commit)));
+    }
+}

@@ -1,0 +1,43 @@
+//! Use cases of many organisations that share one installation: who there is, who may do what, and
+//! what was done.
+//!
+//! ```text
+//! token -> Caller -> (tenant, action) -> Entered -> use case -> one change of a ledger
+//! ```
+//!
+//! Reading order: [`ledger`] (how documents change), [`audit`] (what is noted beside it), [`user`],
+//! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
+//! acts), then the use cases: [`accounts`], [`tenants`], [`members`], [`invitations`],
+//! [`api_keys`], [`workflows`], [`trail`]. What runs instances stands behind [`engine`], and is
+//! asked in the words of [`ask`].
+//!
+//! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
+//! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
+//! passwords, keys and addresses rest sealed or as hashes.
+
+pub mod accounts;
+pub mod api_keys;
+pub mod ask;
+pub mod attempts;
+pub mod audit;
+pub mod caller;
+pub mod engine;
+pub mod entropy;
+pub mod error;
+pub mod invitations;
+pub mod ledger;
+pub mod members;
+pub mod password;
+pub mod platform;
+pub mod session;
+pub mod tenant;
+pub mod tenants;
+pub mod token;
+pub mod trail;
+pub mod user;
+pub mod workflows;
+
+pub use caller::{Caller, Entered};
+pub use entropy::Entropy;
+pub use error::Error;
+pub use platform::{Platform, Settings, Ways};

@@ -1,0 +1,260 @@
+//! Use cases of members: who is in a tenant, with which role, and who must go.
+//!
+//! Laws: the last owner cannot leave, be removed, suspended or given another role; nobody grants
+//! more than they hold; nobody changes who stands above them.
+
+use serde_json::json;
+use traaviis_model::{
+    RoleId, Text, UserId,
+    permission::{Permission, PermissionSet, Role},
+};
+use traaviis_policy::access::{Standing, may_grant};
+
+use crate::{
+    audit::Act,
+    caller::{Caller, Entered, role_of, standing_of},
+    error::Error,
+    ledger::{Document, Documents, Versioned},
+    platform::Platform,
+    tenant::{CustomRole, DataAccess, Member, MemberStatus, ROLES_MAX},
+    tenants::unchanged,
+};
+
+/// What is changed about a member; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct MemberChange {
+    /// Role; the list of permissions is that of the new role then, unless one is given.
+    pub role: Option<Text>,
+    /// Permissions.
+    pub permissions: Option<PermissionSet>,
+    /// What they see.
+    pub data_access: Option<DataAccess>,
+    /// How they stand.
+    pub status: Option<MemberStatus>,
+}
+
+/// A role that is made or replaced.
+#[derive(Clone, Debug)]
+pub struct RoleGiven {
+    /// Name.
+    pub name: String,
+    /// How high it stands.
+    pub base: Role,
+    /// What it carries.
+    pub permissions: PermissionSet,
+    /// What of the data it sees.
+    pub data_access: Option<DataAccess>,
+}
+
+impl Platform {
+    /// Returns the members of a tenant, by id.
+    pub fn members(&self, entered: &Entered) -> Result<Vec<Versioned<Member>>, Error> {
+        self.ledgers.read(&entered.ctx, |it| it.list::<Member>(""))
+    }
+
+    /// Returns a member.
+    pub fn member(&self, entered: &Entered, id: UserId) -> Result<Versioned<Member>, Error> {
+        let found = self.ledgers.get::<Member>(&entered.ctx, &id.to_string())?;
+        found.ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
+    }
+
+    /// Changes what a member may do.
+    pub fn change_member(
+        &self,
+        entered: &Entered,
+        id: UserId,
+        expected: Option<u64>,
+        change: &MemberChange,
+    ) -> Result<Versioned<Member>, Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let found = found(documents, id)?;
+            unchanged(&found, expected)?;
+            let mut member = found.it;
+            let before = standing(documents, id)?;
+            if let Some(role) = &change.role {
+                member.role.clone_from(role);
+                member.permissions = None;
+            }
+            member.permissions = change.permissions.or(member.permissions);
+            member.data_access = change.data_access.or(member.data_access);
+            member.status = change.status.unwrap_or(member.status);
+            let (role, permissions, _) = role_of(documents, &member.role)?;
+            let permissions = member.permissions.unwrap_or(permissions);
+            granted(&entered.standing, role, permissions, Some(before.role))?;
+            if role != Role::Owner || member.status != MemberStatus::Active {
+                not_last_owner(documents, id)?;
+            }
+            changes.put(&member);
+            let action = match change.status {
+                Some(MemberStatus::Suspended) => "member.suspended",
+                Some(MemberStatus::Active) => "member.activated",
+                None => "member.changed",
+            };
+            let facts = json!({ "role": member.role, "permissions": permissions });
+            changes.act(Act::done(action, Member::KIND, id.to_string()).with(facts));
+            Ok(())
+        })?;
+        self.member(entered, id)
+    }
+
+    /// Takes somebody out of a tenant.
+    pub fn remove_member(&self, entered: &Entered, id: UserId) -> Result<(), Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            found(documents, id)?;
+            let before = standing(documents, id)?;
+            granted(&entered.standing, before.role, PermissionSet::EMPTY, Some(before.role))?;
+            not_last_owner(documents, id)?;
+            changes.remove::<Member>(&id.to_string());
+            changes.act(Act::done("member.removed", Member::KIND, id.to_string()));
+            Ok(())
+        })
+    }
+
+    /// Takes the caller out of a tenant.
+    pub fn leave(&self, caller: &Caller, entered: &Entered) -> Result<(), Error> {
+        caller.session()?;
+        let id = caller.user;
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            found(documents, id)?;
+            not_last_owner(documents, id)?;
+            changes.remove::<Member>(&id.to_string());
+            changes.act(Act::done("member.left", Member::KIND, id.to_string()));
+            Ok(())
+        })
+    }
+
+    /// Makes an active member an owner beside the caller, and the one named as the tenant's.
+    pub fn transfer(&self, entered: &Entered, to: UserId) -> Result<(), Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let mut member = found(documents, to)?.it;
+            if member.status != MemberStatus::Active {
+                return Err(Error::new("invalid_state", "only an active member can be an owner"));
+            }
+            let mut tenant = documents
+                .get::<crate::tenant::Tenant>("tenant")?
+                .ok_or_else(crate::caller::no_tenant)?;
+            member.role = Role::Owner.as_str().into();
+            member.permissions = None;
+            tenant.owner_id = to;
+            changes.put(&tenant);
+            changes.put(&member);
+            changes.act(Act::done("tenant.transferred", Member::KIND, to.to_string()));
+            Ok(())
+        })
+    }
+
+    /// Returns the roles that a tenant has made, by id.
+    pub fn roles(&self, entered: &Entered) -> Result<Vec<Versioned<CustomRole>>, Error> {
+        self.ledgers.read(&entered.ctx, |it| it.list::<CustomRole>(""))
+    }
+
+    /// Makes a role, or replaces one.
+    pub fn put_role(
+        &self,
+        entered: &Entered,
+        replaced: Option<(RoleId, u64)>,
+        given: RoleGiven,
+    ) -> Result<Versioned<CustomRole>, Error> {
+        let RoleGiven { name, base, permissions, data_access } = given;
+        let name = crate::tenant::name(&name)?;
+        let id = match replaced {
+            Some((id, _)) => id,
+            None => RoleId(self.fresh_id()?),
+        };
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let roles = documents.list::<CustomRole>("")?;
+            match replaced {
+                Some((id, expected)) => {
+                    let found = roles.iter().find(|it| it.it.id == id);
+                    let found =
+                        found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))?;
+                    unchanged(found, Some(expected))?;
+                }
+                None if roles.len() >= ROLES_MAX => {
+                    let message = format!("a tenant makes at most {ROLES_MAX} roles");
+                    return Err(Error::new("quota_exceeded", message));
+                }
+                None => {}
+            }
+            if roles.iter().any(|it| it.it.id != id && it.it.name.eq_ignore_ascii_case(&name)) {
+                return Err(Error::new("already_exists", "there is a role with this name"));
+            }
+            granted(&entered.standing, base, permissions, None)?;
+            let role = CustomRole { id, name: name.clone(), base, permissions, data_access };
+            changes.put(&role);
+            let action = if replaced.is_some() { "role.changed" } else { "role.created" };
+            let facts = json!({ "name": name, "base": base, "permissions": permissions });
+            changes.act(Act::done(action, CustomRole::KIND, id.to_string()).with(facts));
+            Ok(())
+        })?;
+        let found = self.ledgers.get::<CustomRole>(&entered.ctx, &id.to_string())?;
+        found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))
+    }
+
+    /// Deletes a role that nobody has.
+    pub fn delete_role(&self, entered: &Entered, id: RoleId, expected: u64) -> Result<(), Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let found = documents.versioned::<CustomRole>(&id.to_string())?;
+            let found = found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))?;
+            unchanged(&found, Some(expected))?;
+            let word = id.to_string();
+            let members = documents.list::<Member>("")?;
+            let count = members.iter().filter(|it| *it.it.role == *word).count();
+            if count > 0 {
+                let message =
+                    format!("{count} members have this role; give them another one first");
+                return Err(Error::new("invalid_state", message));
+            }
+            changes.remove::<CustomRole>(&word);
+            changes.act(Act::done("role.deleted", CustomRole::KIND, word));
+            Ok(())
+        })
+    }
+
+    /// Returns what the caller may do in a tenant, and what they see of its data.
+    pub fn permissions(entered: &Entered) -> (PermissionSet, DataAccess) {
+        (entered.standing.permissions, entered.data_access)
+    }
+}
+
+fn found(documents: &Documents, id: UserId) -> Result<Versioned<Member>, Error> {
+    let found = documents.versioned::<Member>(&id.to_string())?;
+    found.ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
+}
+
+fn standing(documents: &Documents, id: UserId) -> Result<Standing, Error> {
+    let found = standing_of(documents, id)?;
+    found.map(|it| it.0).ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
+}
+
+/// Refuses a grant that is not the giver's to make.
+pub(crate) fn granted(
+    giver: &Standing,
+    to: Role,
+    permissions: PermissionSet,
+    now: Option<Role>,
+) -> Result<(), Error> {
+    // What somebody may pass on is what they may do, and every holder of a role holds its list.
+    may_grant(giver, to, permissions, now).map_err(|why| {
+        let manages = Permission::TenantUserManagement.as_str();
+        let message = format!("{why}; ask somebody who may, with `{manages}` and a higher role");
+        Error::new("insufficient_permissions", message)
+    })
+}
+
+/// Refuses to leave a tenant without an owner.
+fn not_last_owner(documents: &Documents, id: UserId) -> Result<(), Error> {
+    let owners = documents
+        .list::<Member>("")?
+        .into_iter()
+        .filter(|it| *it.it.role == *Role::Owner.as_str() && it.it.status == MemberStatus::Active);
+    let owners: Vec<UserId> = owners.map(|it| it.it.user_id).collect();
+    match owners.as_slice() {
+        [only] if *only == id => Err(Error::new(
+            "last_owner",
+            "a tenant always has an owner; make another member one with `POST \
+             /tenants/{t}/transfer` first",
+        )),
+        _ => Ok(()),
+    }
+}

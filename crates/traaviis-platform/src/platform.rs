@@ -1,0 +1,332 @@
+//! The platform: everything that use cases share, and what is looked up by something other than an
+//! id.
+//!
+//! [`Platform`] is opened once and shared. Its lookups (e-mail to user, user to tenants, short name
+//! and key to tenant) are made from the documents of the ledgers and kept up by their changes.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use traaviis_model::{
+    ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
+};
+use traaviis_ports::{
+    Clock, DocumentStore, LogStore,
+    vault::{Place, Unsealed, Vault},
+};
+use uuid::Uuid;
+
+use crate::{
+    attempts::Attempts,
+    audit::{AUDIT, Act, Via},
+    entropy::Entropy,
+    error::Error,
+    ledger::{Document, Ledgers, Put},
+    password::{self, Hasher},
+    session::Session,
+    tenant::{ApiKey, Member, Slug},
+    token::{KEY_LIFE, Signer, SigningKey, make_key},
+    user::User,
+};
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Issuer of access tokens: the address under which the platform is reached.
+    pub issuer: String,
+    /// Audience of access tokens.
+    pub audience: String,
+    /// Life of an access token.
+    pub access_ttl: Span,
+    /// Longest life of a session.
+    pub session_ttl: Span,
+    /// A session that is not used for so long ends.
+    pub session_idle: Span,
+    /// Shortest password.
+    pub password_chars_min: usize,
+    /// Whether a new user must confirm the address before logging in.
+    pub require_email_verification: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            issuer: "http://127.0.0.1:4000".into(),
+            audience: "traaviis".into(),
+            access_ttl: Span::secs(15 * 60),
+            session_ttl: Span::secs(30 * 24 * 3_600),
+            session_idle: Span::secs(24 * 3_600),
+            password_chars_min: password::CHARS_MIN,
+            require_email_verification: false,
+        }
+    }
+}
+
+/// What the platform reaches the world by.
+pub struct Ways {
+    /// The log.
+    pub log: Arc<dyn LogStore>,
+    /// Documents.
+    pub documents: Arc<dyn DocumentStore>,
+    /// Keys.
+    pub vault: Arc<dyn Vault>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Entropy,
+}
+
+/// What is looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Lookups {
+    by_email: HashMap<String, UserId>,
+    emails: HashMap<UserId, String>,
+    tenants_of: HashMap<UserId, BTreeSet<TenantId>>,
+    slugs: HashMap<Text, TenantId>,
+    keys: HashMap<ApiKeyId, TenantId>,
+}
+
+/// Everything that use cases share.
+pub struct Platform {
+    pub(crate) ledgers: Ledgers,
+    pub(crate) vault: Arc<dyn Vault>,
+    pub(crate) entropy: Entropy,
+    pub(crate) hasher: Hasher,
+    pub(crate) signer: Signer,
+    pub(crate) attempts: Attempts,
+    pub(crate) settings: Settings,
+    lookups: Arc<RwLock<Lookups>>,
+    changes: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").finish_non_exhaustive()
+    }
+}
+
+impl Platform {
+    /// Opens the platform of a data directory, and makes what it needs to begin.
+    pub fn open(ways: Ways, settings: Settings) -> Result<Platform, Error> {
+        let Ways { log, documents, vault, clock, entropy } = ways;
+        let lookups: Arc<RwLock<Lookups>> = Arc::default();
+        let (kept_up, opens) = (Arc::clone(&lookups), Arc::clone(&vault));
+        let changes: Arc<AtomicU64> = Arc::default();
+        let counted = Arc::clone(&changes);
+        let on_change = Box::new(move |tenant: TenantId, puts: &[Put]| {
+            let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
+            for (kind, id, body) in puts {
+                lookups.put(tenant, kind, id, body.as_ref(), &*opens);
+            }
+            if puts.iter().any(|it| *it.0 != *AUDIT) {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let ledgers = Ledgers::open(log, documents, clock, on_change)?;
+        let signer = Signer::new(settings.issuer.clone(), settings.audience.clone());
+        let platform = Platform {
+            ledgers,
+            vault,
+            hasher: Hasher::new(entropy.clone()),
+            entropy,
+            signer,
+            attempts: Attempts::default(),
+            settings,
+            lookups,
+            changes,
+        };
+        platform.open_keys()?;
+        Ok(platform)
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        self.ledgers.now()
+    }
+
+    /// Returns the public halves of the signing keys.
+    pub fn jwks(&self) -> serde_json::Value {
+        self.signer.jwks()
+    }
+
+    /// Says whether anybody has registered.
+    pub fn has_users(&self) -> bool {
+        self.lookup(|it| !it.by_email.is_empty())
+    }
+
+    /// Returns a number that is another one whenever rights may have changed.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn fresh_id(&self) -> Result<Uuid, Error> {
+        self.entropy.uuid(self.now())
+    }
+
+    fn open_keys(&self) -> Result<(), Error> {
+        let ctx = TenantCtx::platform();
+        let keys = self.ledgers.read(&ctx, |it| it.list::<SigningKey>(""))?;
+        for key in keys {
+            let place = Place { subject: SIGNING, kind: SigningKey::KIND, id: &key.it.kid };
+            match self.vault.open(&ctx, place, &key.it.sealed)? {
+                Unsealed::Plain(private) => self.signer.add(key.it.clone(), &private)?,
+                Unsealed::Erased => {}
+            }
+        }
+        match self.signer.keys().iter().any(|it| it.retired_at.is_none()) {
+            true => Ok(()),
+            false => self.rotate_keys(&engine()).map(drop),
+        }
+    }
+
+    /// Makes a new signing key; those before sign no more, and go once nothing that they have
+    /// signed is good. Returns the new one's id.
+    pub fn rotate_keys(&self, via: &Via) -> Result<Text, Error> {
+        let (private, x) = make_key()?;
+        let (ctx, now) = (TenantCtx::platform(), self.now());
+        let kid: Text = self.fresh_id()?.to_string().into();
+        let place = Place { subject: SIGNING, kind: SigningKey::KIND, id: &kid };
+        let sealed = self.vault.seal(&ctx, place, &private, now)?;
+        let key = SigningKey { kid: kid.clone(), x, sealed, made_at: now, retired_at: None };
+        let gone = self.ledgers.change(&ctx, via, |documents, changes| {
+            changes.put(&key);
+            let mut gone = Vec::new();
+            for mut old in documents.list::<SigningKey>("")? {
+                match old.it.retired_at {
+                    None => {
+                        old.it.retired_at = Some(now);
+                        changes.put(&old.it);
+                    }
+                    Some(at) if now.since(at) > self.settings.access_ttl => {
+                        changes.remove::<SigningKey>(&old.it.kid);
+                        gone.push(old.it.kid);
+                    }
+                    Some(_) => {}
+                }
+            }
+            changes.act(Act::done("signing_key.rotated", "signing_key", kid.clone()));
+            Ok(gone)
+        })?;
+        for mut old in self.signer.keys() {
+            old.retired_at = old.retired_at.or(Some(now));
+            self.signer.retire(old);
+        }
+        gone.iter().for_each(|it| self.signer.remove(it));
+        self.signer.add(key, &private)?;
+        Ok(kid)
+    }
+
+    /// Replaces the signing key when its time is over; called from time to time.
+    pub fn rotate_keys_when_due(&self) -> Result<(), Error> {
+        let keys = self.signer.keys();
+        let newest = keys.iter().rev().find(|it| it.retired_at.is_none());
+        match newest.is_none_or(|it| self.now().since(it.made_at) > KEY_LIFE) {
+            true => self.rotate_keys(&engine()).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends sessions whose time is over; called from time to time. Returns how many.
+    pub fn end_old_sessions(&self) -> Result<usize, Error> {
+        let (now, idle) = (self.now(), self.settings.session_idle);
+        self.ledgers.change(&TenantCtx::platform(), &engine(), |documents, changes| {
+            let sessions = documents.list::<Session>("")?;
+            let over: Vec<Session> =
+                sessions.into_iter().map(|it| it.it).filter(|it| it.is_over(idle, now)).collect();
+            over.iter().for_each(|it| changes.remove::<Session>(&it.id()));
+            Ok(over.len())
+        })
+    }
+
+    pub(crate) fn lookup<T>(&self, ask: impl FnOnce(&Lookups) -> T) -> T {
+        ask(&self.lookups.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Subject whose key seals signing keys.
+const SIGNING: &str = "platform:signing";
+
+/// The way of what the platform does by itself.
+pub(crate) fn engine() -> Via {
+    Via { way: "engine", ..Via::default() }
+}
+
+impl Lookups {
+    pub fn user(&self, email: &str) -> Option<UserId> {
+        self.by_email.get(email).copied()
+    }
+
+    pub fn tenants(&self, user: UserId) -> Vec<TenantId> {
+        self.tenants_of.get(&user).map(|it| it.iter().copied().collect()).unwrap_or_default()
+    }
+
+    pub fn slug(&self, slug: &str) -> Option<TenantId> {
+        self.slugs.get(slug).copied()
+    }
+
+    pub fn key(&self, key: ApiKeyId) -> Option<TenantId> {
+        self.keys.get(&key).copied()
+    }
+
+    fn put(
+        &mut self,
+        tenant: TenantId,
+        kind: &str,
+        id: &str,
+        body: Option<&serde_json::Value>,
+        vault: &dyn Vault,
+    ) {
+        match (kind, tenant == PLATFORM) {
+            (User::KIND, true) => self.put_user(id, body, vault),
+            (Slug::KIND, true) => self.put_slug(id, body),
+            (Member::KIND, false) => {
+                let Ok(user) = id.parse() else { return };
+                let tenants = self.tenants_of.entry(user).or_default();
+                match body {
+                    Some(_) => drop(tenants.insert(tenant)),
+                    None => drop(tenants.remove(&tenant)),
+                }
+            }
+            (ApiKey::KIND, false) => {
+                let Ok(key) = id.parse() else { return };
+                match body {
+                    Some(_) => drop(self.keys.insert(key, tenant)),
+                    None => drop(self.keys.remove(&key)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn put_user(&mut self, id: &str, body: Option<&serde_json::Value>, vault: &dyn Vault) {
+        let Ok(id) = id.parse() else { return };
+        if let Some(before) = self.emails.remove(&id) {
+            self.by_email.remove(&before);
+        }
+        let user: Option<User> = body.and_then(|it| serde_json::from_value(it.clone()).ok());
+        // Of somebody who is erased, or whose key is missing, nothing is found by the address.
+        if let Some(Ok(Some(personal))) = user.map(|it| it.personal(vault)) {
+            self.by_email.insert(personal.email.clone(), id);
+            self.emails.insert(id, personal.email);
+        }
+    }
+
+    fn put_slug(&mut self, id: &str, body: Option<&serde_json::Value>) {
+        let slug: Option<Slug> = body.and_then(|it| serde_json::from_value(it.clone()).ok());
+        match slug {
+            Some(slug) => drop(self.slugs.insert(slug.slug, slug.tenant_id)),
+            None => drop(self.slugs.remove(id)),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Use cases of a tenant: making one, its settings, handing it over, giving it up.
+
+use serde_json::{Value as Json, json};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId};
+use traaviis_policy::access::{Action, Freshness};
+
+use crate::{
+    audit::{Act, Via},
+    caller::{Caller, Entered, as_user, no_tenant},
+    error::Error,
+    ledger::{Document, Versioned},
+    platform::Platform,
+    tenant::{self, Member, MemberStatus, Slug, TENANTS_MADE_MAX, Tenant, TenantStatus, slug_of},
+};
+
+/// How long a tenant that is to be deleted can be brought back.
+pub const DELETE_GRACE: Span = Span::secs(30 * 24 * 3_600);
+/// Bytes of the settings of a tenant as JSON.
+pub const SETTINGS_BYTES_MAX: usize = 64 << 10;
+/// Short names that are tried before a random one is taken.
+const SLUG_TRIES: u32 = 50;
+
+/// What of a tenant is changed; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct TenantChange {
+    /// Name.
+    pub name: Option<String>,
+    /// Domain; an empty text takes it away.
+    pub domain: Option<String>,
+}
+
+impl Platform {
+    /// Makes a tenant for the caller.
+    pub fn create_tenant(
+        &self,
+        caller: &Caller,
+        name: &str,
+        slug: Option<&str>,
+    ) -> Result<Versioned<Tenant>, Error> {
+        self.permit(caller, Action::Own, Freshness::Any)?;
+        caller.session()?;
+        let tenant = self.make_tenant(caller.user, name, slug, &caller.via)?;
+        self.tenant(&TenantCtx::keeper_of(tenant.id))
+    }
+
+    pub(crate) fn make_tenant(
+        &self,
+        owner: UserId,
+        name: &str,
+        slug: Option<&str>,
+        via: &Via,
+    ) -> Result<Tenant, Error> {
+        let name = tenant::name(name)?;
+        let made = self.tenants_of(owner)?.iter().filter(|it| it.tenant.owner_id == owner).count();
+        if made >= TENANTS_MADE_MAX {
+            let message = format!("one user makes at most {TENANTS_MADE_MAX} tenants");
+            return Err(Error::new("quota_exceeded", message));
+        }
+        let (id, now) = (TenantId(self.fresh_id()?), self.now());
+        let slug = match slug {
+            Some(slug) => {
+                let slug = tenant::slug(slug)?;
+                self.claim(id, &slug, via)?.then_some(slug).ok_or_else(|| {
+                    Error::new("already_exists", "this short name is taken; choose another one")
+                })?
+            }
+            None => self.claim_any(id, &slug_of(&name), via)?,
+        };
+        let tenant = Tenant {
+            id,
+            name,
+            slug,
+            domain: None,
+            owner_id: owner,
+            status: TenantStatus::Active,
+            plan: "self_hosted".into(),
+            settings: json!({}),
+            created_at: now,
+            deleting_since: None,
+        };
+        let member = Member {
+            user_id: owner,
+            role: "owner".into(),
+            permissions: None,
+            data_access: None,
+            status: MemberStatus::Active,
+            joined_at: now,
+            invited_by: None,
+        };
+        self.ledgers.change(&as_user(id, owner), via, |_, changes| {
+            changes.put(&tenant);
+            changes.put(&member);
+            let act = Act::done("tenant.created", Tenant::KIND, id.to_string());
+            changes.act(act.with(json!({ "owner": owner, "slug": tenant.slug })));
+            Ok(())
+        })?;
+        Ok(tenant)
+    }
+
+    /// Takes a short name for a tenant; says whether it was free. One that was taken for a tenant
+    /// that never came to be is free.
+    fn claim(&self, tenant_id: TenantId, slug: &Text, via: &Via) -> Result<bool, Error> {
+        self.ledgers.change(&TenantCtx::platform(), via, |documents, changes| {
+            if let Some(taken) = documents.get::<Slug>(slug)?
+                && self.tenant(&TenantCtx::keeper_of(taken.tenant_id)).is_ok()
+            {
+                return Ok(false);
+            }
+            changes.put(&Slug { slug: slug.clone(), tenant_id });
+            Ok(true)
+        })
+    }
+
+    fn claim_any(&self, id: TenantId, wanted: &str, via: &Via) -> Result<Text, Error> {
+        for number in 1..=SLUG_TRIES {
+            let slug: Text = match number {
+                1 => wanted.into(),
+                number => format!("{wanted}-{number}").into(),
+            };
+            if self.claim(id, &slug, via)? {
+                return Ok(slug);
+            }
+        }
+        let digits = self.entropy.bytes::<4>()?.map(|it| format!("{it:02x}")).concat();
+        let slug: Text = format!("{}-{digits}", &wanted[..wanted.len().min(30)]).into();
+        match self.claim(id, &slug, via)? {
+            true => Ok(slug),
+            false => Err(Error::new("already_exists", "no short name is free; choose one")),
+        }
+    }
+
+    /// Returns a tenant.
+    pub fn tenant(&self, ctx: &TenantCtx) -> Result<Versioned<Tenant>, Error> {
+        self.ledgers.get::<Tenant>(ctx, "tenant")?.ok_or_else(no_tenant)
+    }
+
+    /// Changes what a tenant is called.
+    pub fn change_tenant(
+        &self,
+        entered: &Entered,
+        expected: u64,
+        change: &TenantChange,
+    ) -> Result<Versioned<Tenant>, Error> {
+        let name = change.name.as_deref().map(tenant::name).transpose()?;
+        self.alter_tenant(entered, Some(expected), "tenant.changed", |tenant| {
+            tenant.name = name.unwrap_or_else(|| tenant.name.clone());
+            if let Some(domain) = &change.domain {
+                tenant.domain = Some(domain.trim().to_lowercase()).filter(|it| !it.is_empty());
+            }
+            Ok(json!({ "name": tenant.name, "domain": tenant.domain }))
+        })
+    }
+
+    /// Merges settings into those of a tenant (RFC 7396).
+    pub fn change_settings(
+        &self,
+        entered: &Entered,
+        expected: u64,
+        patch: &Json,
+    ) -> Result<Versioned<Tenant>, Error> {
+        self.alter_tenant(entered, Some(expected), "tenant.configured", |tenant| {
+            merge(&mut tenant.settings, patch);
+            if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
+                let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
+                return Err(Error::invalid("", rule));
+            }
+            let keys = patch.as_object().into_iter().flat_map(|it| it.keys());
+            Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
+        })
+    }
+
+    /// Marks a tenant for deletion; its name must be typed.
+    pub fn delete_tenant(
+        &self,
+        entered: &Entered,
+        typed: &str,
+    ) -> Result<Versioned<Tenant>, Error> {
+        let now = self.now();
+        self.alter_tenant(entered, None, "tenant.deleted", |tenant| {
+            if typed != &*tenant.slug {
+                let rule = format!("type the short name `{}` to confirm", tenant.slug);
+                return Err(Error::invalid("/confirm", rule));
+            }
+            tenant.status = TenantStatus::Deleting;
+            tenant.deleting_since = Some(now);
+            Ok(json!({ "until": now.plus(DELETE_GRACE) }))
+        })
+    }
+
+    /// Brings a tenant back that was marked for deletion.
+    pub fn restore_tenant(&self, entered: &Entered) -> Result<Versioned<Tenant>, Error> {
+        self.alter_tenant(entered, None, "tenant.restored", |tenant| {
+            if tenant.status != TenantStatus::Deleting {
+                return Err(Error::new("invalid_state", "the tenant is not being deleted"));
+            }
+            tenant.status = TenantStatus::Active;
+            tenant.deleting_since = None;
+            Ok(Json::Null)
+        })
+    }
+
+    fn alter_tenant(
+        &self,
+        entered: &Entered,
+        expected: Option<u64>,
+        action: &'static str,
+        alter: impl FnOnce(&mut Tenant) -> Result<Json, Error>,
+    ) -> Result<Versioned<Tenant>, Error> {
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let found = documents.versioned::<Tenant>("tenant")?.ok_or_else(no_tenant)?;
+            unchanged(&found, expected)?;
+            let mut tenant = found.it;
+            let facts = alter(&mut tenant)?;
+            changes.put(&tenant);
+            changes.act(Act::done(action, Tenant::KIND, tenant.id.to_string()).with(facts));
+            Ok(())
+        })?;
+        self.tenant(&entered.ctx)
+    }
+}
+
+/// Refuses a change of a document that has changed since it was looked at.
+pub(crate) fn unchanged<T>(found: &Versioned<T>, expected: Option<u64>) -> Result<(), Error> {
+    match expected {
+        Some(expected) if expected != found.version => {
+            let version = found.version;
+            let message = format!(
+                "it was changed meanwhile: its version is `{version}`, not `{expected}`; read it \
+                 again and repeat the change"
+            );
+            Err(Error::new("precondition_failed", message)
+                .with_details(json!({ "version": version.to_string() })))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Merges a patch into a value (RFC 7396).
+pub(crate) fn merge(value: &mut Json, patch: &Json) {
+    let Json::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = json!({});
+    }
+    for (key, patch) in patch {
+        match (value.as_object_mut(), patch) {
+            (Some(map), Json::Null) => drop(map.remove(key)),
+            (Some(map), patch) => merge(map.entry(key).or_insert(Json::Null), patch),
+            (None, _) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_merge_as_the_rfc_shows() {
+        for (value, patch, expected) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
+            (json!({"a": [1]}), json!({"a": {"b": null, "c": 1}}), json!({"a": {"c": 1}})),
+        ] {
+            let mut merged = value;
+            merge(&mut merged, &patch);
+            assert_eq!(merged, expected);
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Use cases of workflows: drafts that are worked on, and versions that are published and never
+//! change again.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use traaviis_model::{TenantCtx, Text, Timestamp, UserId, Value, limits::DOCUMENT_BYTES_MAX};
+
+use crate::{
+    audit::Act,
+    caller::{Caller, Entered},
+    engine::{Checked, Engine},
+    error::Error,
+    ledger::{Document, VERSION, Versioned},
+    platform::Platform,
+    tenants::unchanged,
+};
+
+/// Workflows of a tenant.
+pub const WORKFLOWS_MAX: usize = 2_000;
+/// Published versions of one workflow.
+pub const VERSIONS_MAX: usize = 500;
+
+/// A workflow: its name, and which versions there are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// Name as its author wrote it; no two of a tenant differ only by case.
+    pub name: Text,
+    /// What it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Text>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: UserId,
+    /// Whether there is a draft that was not published.
+    pub has_draft: bool,
+    /// What is published, the oldest first.
+    pub versions: Vec<Published>,
+}
+
+/// A published version, without its document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// Version.
+    pub version: Text,
+    /// Hash of the definition.
+    pub hash: String,
+    /// When.
+    pub published_at: Timestamp,
+    /// Who.
+    pub published_by: UserId,
+    /// What is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+}
+
+impl Workflow {
+    /// Returns the version that a start takes which names none: the highest that is no pre-release.
+    pub fn latest(&self) -> Option<&Published> {
+        let parsed = |it: &&Published| semver::Version::parse(&it.version).ok();
+        let plain =
+            self.versions.iter().filter(|it| parsed(it).is_some_and(|it| it.pre.is_empty()));
+        plain.max_by_key(parsed).or_else(|| self.versions.last())
+    }
+}
+
+impl Document for Workflow {
+    const KIND: &'static str = "workflow";
+
+    fn id(&self) -> Text {
+        key(&self.name)
+    }
+}
+
+/// A draft.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Name of the workflow.
+    pub name: Text,
+    /// The text as its author wrote it, YAML or JSON.
+    pub text: String,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// By whom.
+    pub updated_by: UserId,
+}
+
+impl Document for Draft {
+    const KIND: &'static str = crate::ledger::DRAFT;
+
+    fn id(&self) -> Text {
+        key(&self.name)
+    }
+}
+
+/// A published version with its document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Name of the workflow.
+    pub name: Text,
+    /// What is published.
+    pub published: Published,
+    /// The text as its author wrote it.
+    pub text: String,
+    /// The document with its components merged in, as instances run it.
+    pub document: Value,
+}
+
+impl Document for Version {
+    const KIND: &'static str = VERSION;
+
+    fn id(&self) -> Text {
+        version_key(&self.name, &self.published.version)
+    }
+}
+
+fn key(name: &str) -> Text {
+    name.to_lowercase().into()
+}
+
+fn version_key(name: &str, version: &str) -> Text {
+    format!("{}/{version}", key(name)).into()
+}
+
+impl Platform {
+    /// Returns the workflows of a tenant, by name.
+    pub fn workflows(&self, entered: &Entered) -> Result<Vec<Versioned<Workflow>>, Error> {
+        self.ledgers.read(&entered.ctx, |it| it.list::<Workflow>(""))
+    }
+
+    /// Returns a workflow.
+    pub fn workflow(&self, entered: &Entered, name: &str) -> Result<Versioned<Workflow>, Error> {
+        let found = self.ledgers.get::<Workflow>(&entered.ctx, &key(name))?;
+        found.ok_or_else(|| absent(name))
+    }
+
+    /// Makes a workflow of a first draft, which must at least say its name.
+    pub fn create_workflow(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        engine: &dyn Engine,
+        text: &str,
+    ) -> Result<(Versioned<Workflow>, Checked), Error> {
+        let checked = look(entered, engine, text)?;
+        let name = checked.name.clone().ok_or_else(|| refused(&checked))?;
+        let workflow = Workflow {
+            name: name.clone(),
+            description: checked.description.clone(),
+            created_at: self.now(),
+            created_by: caller.user,
+            has_draft: true,
+            versions: Vec::new(),
+        };
+        let draft = self.draft_of(caller, &name, text);
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            if documents.get::<Workflow>(&key(&name))?.is_some() {
+                let message = format!("there is a workflow `{name}`; change its draft instead");
+                return Err(Error::new("already_exists", message));
+            }
+            if documents.count::<Workflow>() >= WORKFLOWS_MAX {
+                let message = format!("a tenant has at most {WORKFLOWS_MAX} workflows");
+                return Err(Error::new("quota_exceeded", message));
+            }
+            changes.put(&workflow);
+            changes.put(&draft);
+            changes.act(Act::done("workflow.created", Workflow::KIND, name.clone()));
+            Ok(())
+        })?;
+        Ok((self.workflow(entered, &name)?, checked))
+    }
+
+    fn draft_of(&self, caller: &Caller, name: &Text, text: &str) -> Draft {
+        Draft {
+            name: name.clone(),
+            text: text.into(),
+            updated_at: self.now(),
+            updated_by: caller.user,
+        }
+    }
+
+    /// Returns the draft of a workflow, or the text of its newest version when nothing is changed.
+    pub fn draft(&self, entered: &Entered, name: &str) -> Result<Versioned<Draft>, Error> {
+        let workflow = self.workflow(entered, name)?;
+        if let Some(draft) = self.ledgers.get::<Draft>(&entered.ctx, &key(name))? {
+            return Ok(draft);
+        }
+        let newest = workflow.it.versions.last().ok_or_else(|| absent(name))?;
+        let version = self.version(entered, name, Some(&newest.version))?;
+        let Published { published_at, published_by, .. } = version.it.published;
+        let draft = Draft {
+            name: workflow.it.name,
+            text: version.it.text,
+            updated_at: published_at,
+            updated_by: published_by,
+        };
+        Ok(Versioned { version: version.version, it: draft })
+    }
+
+    /// Replaces the draft of a workflow. It may be unfinished: findings are part of the answer.
+    pub fn put_draft(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        engine: &dyn Engine,
+        name: &str,
+        (text, expected): (&str, u64),
+    ) -> Result<(Versioned<Draft>, Checked), Error> {
+        let checked = look(entered, engine, text)?;
+        let found = self.draft(entered, name)?;
+        if let Some(other) = &checked.name
+            && !other.eq_ignore_ascii_case(&found.it.name)
+        {
+            let rule = format!("the document is of `{other}`, not of `{}`", found.it.name);
+            return Err(Error::invalid("/name", rule));
+        }
+        let draft = self.draft_of(caller, &found.it.name, text);
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            // Read again while the ledger is held: somebody may have been first.
+            let found = self.draft(entered, name)?;
+            unchanged(&found, Some(expected))?;
+            let mut workflow =
+                documents.get::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            workflow.has_draft = true;
+            changes.put(&draft);
+            changes.put(&workflow);
+            changes.act(Act::done("workflow.draft_changed", Workflow::KIND, workflow.name.clone()));
+            Ok(())
+        })?;
+        Ok((self.draft(entered, name)?, checked))
+    }
+
+    /// Publishes the draft of a workflow as the version that it names.
+    pub fn publish(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        engine: &dyn Engine,
+        name: &str,
+        notes: Option<String>,
+    ) -> Result<Published, Error> {
+        let draft = self.draft(entered, name)?;
+        let checked = look(entered, engine, &draft.it.text)?;
+        let (Some(document), Some(version), Some(hash), true) =
+            (&checked.document, &checked.version, &checked.hash, checked.is_valid)
+        else {
+            return Err(refused(&checked));
+        };
+        let published = Published {
+            version: version.clone(),
+            hash: hash.clone(),
+            published_at: self.now(),
+            published_by: caller.user,
+            notes,
+        };
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let now = self.draft(entered, name)?;
+            unchanged(&now, Some(draft.version))?;
+            let mut workflow =
+                documents.get::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            if let Some(before) = workflow.versions.iter().find(|it| it.version == *version) {
+                if before.hash == *hash {
+                    return Ok(before.clone());
+                }
+                let message = format!(
+                    "version `{version}` is published, and a published version never changes; \
+                     give the draft another `version`"
+                );
+                return Err(Error::new("already_exists", message));
+            }
+            if workflow.versions.len() >= VERSIONS_MAX {
+                let message = format!("a workflow has at most {VERSIONS_MAX} versions");
+                return Err(Error::new("quota_exceeded", message));
+            }
+            workflow.versions.push(published.clone());
+            workflow.has_draft = false;
+            workflow.description.clone_from(&checked.description);
+            changes.put(&Version {
+                name: workflow.name.clone(),
+                published: published.clone(),
+                text: draft.it.text.clone(),
+                document: document.clone(),
+            });
+            changes.put(&workflow);
+            changes.remove::<Draft>(&key(name));
+            let act = Act::done("workflow.published", Workflow::KIND, workflow.name.clone());
+            changes.act(act.with(json!({ "version": version, "hash": hash })));
+            Ok(published)
+        })
+    }
+
+    /// Returns a published version with its document; the newest one when none is named.
+    pub fn version(
+        &self,
+        entered: &Entered,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Versioned<Version>, Error> {
+        let workflow = self.workflow(entered, name)?.it;
+        let found = match version {
+            Some(version) => workflow.versions.iter().find(|it| *it.version == *version),
+            None => workflow.latest(),
+        };
+        let found = found.ok_or_else(|| match version {
+            Some(version) => Error::not_found("version", &format!("{name}@{version}")),
+            None => Error::new(
+                "not_found",
+                format!("no version of `{}` is published; publish the draft first", workflow.name),
+            ),
+        })?;
+        let id = version_key(name, &found.version);
+        let found = self.ledgers.get::<Version>(&entered.ctx, &id)?;
+        found.ok_or_else(|| Error::not_found("version", &id))
+    }
+
+    /// Returns the document of the highest published version in a range, for what the engine starts
+    /// by itself.
+    pub fn published(
+        &self,
+        ctx: &TenantCtx,
+        name: &str,
+        range: &semver::VersionReq,
+    ) -> Result<Option<Value>, Error> {
+        let Some(found) = self.ledgers.get::<Workflow>(ctx, &key(name))? else { return Ok(None) };
+        let parsed = |it: &&Published| semver::Version::parse(&it.version).ok();
+        let fits =
+            found.it.versions.iter().filter(|it| parsed(it).is_some_and(|it| range.matches(&it)));
+        let Some(highest) = fits.max_by_key(parsed) else { return Ok(None) };
+        let id = version_key(name, &highest.version);
+        let version = self.ledgers.get::<Version>(ctx, &id)?;
+        Ok(version.map(|it| it.it.document))
+    }
+
+    /// Deletes a workflow of which no instance is open.
+    pub fn delete_workflow(
+        &self,
+        entered: &Entered,
+        name: &str,
+        expected: u64,
+        open: u64,
+    ) -> Result<(), Error> {
+        if open > 0 {
+            let message =
+                format!("{open} instances of `{name}` are open; let them end, or cancel them");
+            return Err(Error::new("has_open_instances", message));
+        }
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let found = documents.versioned::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            unchanged(&found, Some(expected))?;
+            for published in &found.it.versions {
+                changes.remove::<Version>(&version_key(name, &published.version));
+            }
+            changes.remove::<Draft>(&key(name));
+            changes.remove::<Workflow>(&key(name));
+            changes.act(Act::done("workflow.deleted", Workflow::KIND, found.it.name));
+            Ok(())
+        })
+    }
+}
+
+fn look(entered: &Entered, engine: &dyn Engine, text: &str) -> Result<Checked, Error> {
+    if text.len() > DOCUMENT_BYTES_MAX {
+        let message = format!("a document has at most {DOCUMENT_BYTES_MAX} bytes");
+        return Err(Error::new("payload_too_large", message));
+    }
+    Ok(engine.check(&entered.ctx, text))
+}
+
+fn refused(checked: &Checked) -> Error {
+    let first = checked.diagnostics.iter().find(|it| it["severity"] == "error");
+    let first = first.and_then(|it| it["message"].as_str()).unwrap_or("it has no name or version");
+    Error::new("definition_invalid", format!("the document cannot be used: {first}"))
+        .with_details(json!({ "diagnostics": checked.diagnostics }))
+}
+
+fn absent(name: &str) -> Error {
+    Error::not_found(Workflow::KIND, name)
+}

@@ -1,0 +1,6 @@
+//! Use cases of the platform over a log and stores in memory.
+
+mod accounts;
+mod restart;
+mod tenants;
+mod world;
