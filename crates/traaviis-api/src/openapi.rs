@@ -1,0 +1,173 @@
+//! The OpenAPI 3.1 document, made from the table of operations.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value as Json, json};
+
+use crate::{
+    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Operation},
+    problem::{self, Problem},
+};
+
+/// Returns the document.
+pub fn document(version: &str) -> Json {
+    let settings = SchemaSettings::draft2020_12().with(|it| {
+        it.definitions_path = "/components/schemas".into();
+        it.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let problem = generator.subschema_for::<Problem>();
+    let mut paths: Map<String, Json> = Map::new();
+    for row in OPERATIONS {
+        let path = format!("{BASE}{}", row.path);
+        let item = paths.entry(path).or_insert_with(|| json!({}));
+        item[row.method.as_str().to_lowercase()] = describe(row, &mut generator);
+    }
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "TRAAVIIS",
+            "version": version,
+            "description": "AI workflows as durable state machines, for many tenants.",
+            "license": { "name": "MIT", "identifier": "MIT" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "bearer": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An access token, or an API key.",
+                },
+            },
+            "responses": {
+                "Problem": {
+                    "description": "Why not.",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+        },
+    })
+}
+
+fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json {
+    let mut responses = Map::new();
+    let mut good = json!({ "description": "Done." });
+    if let Some(answer) = row.answer {
+        good["content"] = json!({ "application/json": { "schema": answer(generator) } });
+    }
+    responses.insert(row.status.to_string(), good);
+    for status in refusals(row) {
+        let response = json!({ "$ref": "#/components/responses/Problem" });
+        responses.insert(status.to_string(), response);
+    }
+    let mut described = json!({
+        "operationId": row.name,
+        "summary": row.summary,
+        "tags": [tag(row)],
+        "parameters": parameters(row),
+        "responses": responses,
+        "x-access": row.access.word(),
+    });
+    if let Some(body) = row.body {
+        described["requestBody"] = json!({
+            "required": !row.is_body_optional,
+            "content": { "application/json": { "schema": body(generator) } },
+        });
+    }
+    match row.access {
+        Access::Public => described["security"] = json!([]),
+        Access::Either => described["security"] = json!([{}, { "bearer": [] }]),
+        _ => {}
+    }
+    described
+}
+
+fn parameters(row: &Operation) -> Vec<Json> {
+    let path = row.path.split('/').filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
+    let path = path.map(|name| {
+        let what = if name == "t" { "tenant: id, short name, or `current`" } else { name };
+        let schema = json!({ "type": "string", "minLength": 1 });
+        json!({
+            "name": name, "in": "path", "required": true, "description": what, "schema": schema,
+        })
+    });
+    let query = row.query.iter().map(|it| {
+        let schema = match it.form {
+            Form::Text => json!({ "type": "string", "minLength": 1 }),
+            Form::Whole(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+            Form::OneOf(words) => json!({ "type": "string", "enum": words }),
+            Form::Id => json!({ "type": "string", "format": "uuid" }),
+        };
+        json!({ "name": it.name, "in": "query", "description": it.what, "schema": schema })
+    });
+    let mut all: Vec<Json> = path.chain(query).collect();
+    if row.asks == Asks::Match {
+        all.push(json!({
+            "name": "If-Match", "in": "header", "required": true,
+            "description": "the `ETag` of what was read",
+            "schema": { "type": "string" },
+        }));
+    }
+    if row.method == Method::Post {
+        all.push(json!({
+            "name": "Idempotency-Key", "in": "header",
+            "description": "the same key with the same body again gets the first answer again",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 128 },
+        }));
+    }
+    all
+}
+
+/// Statuses that a refusal of this operation can have: those of its kind, and those of everything.
+fn refusals(row: &Operation) -> Vec<u16> {
+    let is_public = row.access == Access::Public;
+    problem::STATUSES
+        .iter()
+        .map(|it| it.0)
+        .filter(|status| match status {
+            401 | 403 => true,
+            404 => !is_public,
+            405 => false,
+            412 | 428 => row.asks == Asks::Match || row.method != Method::Get,
+            415 | 413 => row.body.is_some(),
+            402 => false,
+            _ => true,
+        })
+        .chain([500])
+        .collect()
+}
+
+fn tag(row: &Operation) -> &'static str {
+    let parts: Vec<&str> = row.path.split('/').filter(|it| !it.is_empty()).collect();
+    match parts.as_slice() {
+        ["tenants", "{t}", what, ..] if !matches!(*what, "restore" | "transfer" | "leave") => what,
+        [first, ..] => first,
+        [] => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_described_and_every_reference_resolves() {
+        let document = document("1.2.3");
+        let count: usize = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|it| it.as_object().unwrap().len())
+            .sum();
+        assert_eq!(count, OPERATIONS.len());
+        let text = document.to_string();
+        for part in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = part.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

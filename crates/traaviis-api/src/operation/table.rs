@@ -1,0 +1,341 @@
+//! The rows of the table.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use traaviis_model::permission::Permission;
+
+use super::{
+    Access::{Either, Member, Needs, OwnerOnly, Public, SelfOnly},
+    Asks, Form, Method, Operation, Param, SchemaOf,
+};
+use crate::types::{Anything, Page, identity::*, instances::*, tenants::*, workflows::*};
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+macro_rules! body {
+    (none) => {
+        (None::<SchemaOf>, false)
+    };
+    ([$type:ty]) => {
+        (Some(schema_of::<$type> as SchemaOf), true)
+    };
+    (($type:ty)) => {
+        (Some(schema_of::<$type> as SchemaOf), false)
+    };
+    ($type:ty) => {
+        (Some(schema_of::<$type> as SchemaOf), false)
+    };
+}
+
+macro_rules! answer {
+    (none) => {
+        None::<SchemaOf>
+    };
+    (($type:ty)) => {
+        Some(schema_of::<$type> as SchemaOf)
+    };
+    ($type:ty) => {
+        Some(schema_of::<$type> as SchemaOf)
+    };
+}
+
+macro_rules! operations {
+    ($(
+        $op:ident = $method:ident $path:literal, $access:expr, $asks:ident, $query:expr,
+            $body:tt => $status:literal $answer:tt, $summary:literal;
+    )*) => {
+        /// Every operation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Op {
+            $(#[doc = $summary] $op,)*
+        }
+
+        /// The table.
+        pub const OPERATIONS: &[Operation] = &[$(
+            Operation {
+                op: Op::$op,
+                name: stringify!($op),
+                method: Method::$method,
+                path: $path,
+                access: $access,
+                asks: Asks::$asks,
+                query: $query,
+                summary: $summary,
+                body: body!($body).0,
+                is_body_optional: body!($body).1,
+                status: $status,
+                answer: answer!($answer),
+            },
+        )*];
+    };
+}
+
+const NONE: &[Param] = &[];
+
+const fn param(name: &'static str, form: Form, what: &'static str) -> Param {
+    Param { name, what, form }
+}
+
+const LIMIT: Param = param("limit", Form::Whole(1, 200), "how many at most; 50 when it is absent");
+const PAGE: &[Param] =
+    &[LIMIT, param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before")];
+const INSTANCES: &[Param] = &[
+    LIMIT,
+    param("cursor", Form::Id, "`next_cursor` of the page before"),
+    param("workflow", Form::Text, "name of the workflow"),
+    param("version", Form::Text, "version of the workflow"),
+    param(
+        "status",
+        Form::OneOf(&[
+            "running",
+            "paused",
+            "incident",
+            "completing",
+            "completed",
+            "failed",
+            "compensated",
+            "cancelled",
+        ]),
+        "how they stand; only open ones when it is absent",
+    ),
+    param("state", Form::Text, "active states as one text"),
+    param("tag", Form::Text, "a word that they are found by"),
+    param("correlation", Form::Text, "business key"),
+    param("all", Form::OneOf(&["true", "false"]), "shows ended ones, too"),
+];
+const EVENTS: &[Param] =
+    &[param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one"), LIMIT];
+const WAIT: &[Param] = &[
+    param("wait", Form::Text, "answer only after `step`, `final`, or `state:PATH`"),
+    param("timeout", Form::Whole(1, 60), "seconds to wait; 10 when it is absent"),
+];
+const FORMAT: &[Param] = &[param(
+    "format",
+    Form::OneOf(&["mermaid", "dot", "svg"]),
+    "form of the picture; `mermaid` when it is absent",
+)];
+const AT: &[Param] =
+    &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
+
+use Permission::{
+    AuditLogsView, TenantSettings, TenantUserManagement, WorkflowCreate, WorkflowDelete,
+    WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
+};
+
+operations! {
+    Register = Post "/auth/register", Public, Nothing, NONE, RegisterRequest => 201 LoginAnswer,
+        "Registers a user with a tenant of their own, and logs them in.";
+    Login = Post "/auth/login", Public, Nothing, NONE, LoginRequest => 200 LoginAnswer,
+        "Logs a user in.";
+    Refresh = Post "/auth/refresh", Public, Nothing, NONE, RefreshRequest => 200 LoginAnswer,
+        "Renews the tokens of a session; a refresh token that was used before ends it.";
+    Logout = Post "/auth/logout", SelfOnly, Nothing, NONE, none => 204 none,
+        "Ends the session of the request.";
+    Switch = Post "/auth/switch", SelfOnly, Nothing, NONE, SwitchRequest => 200 LoginAnswer,
+        "Scopes the session to another tenant.";
+    Reauthenticate = Post "/auth/reauthenticate", SelfOnly, Nothing, NONE,
+        ReauthenticateRequest => 200 LoginAnswer,
+        "Proves again who one is, for acts that ask for it.";
+
+    SocketTicket = Post "/auth/socket-ticket", SelfOnly, Nothing, NONE, none => 201 TicketAnswer,
+        "Makes a ticket that opens one socket within 30 seconds.";
+
+    Me = Get "/me", SelfOnly, Nothing, NONE, none => 200 UserAnswer, "Shows one's own account.";
+    ChangeMe = Patch "/me", SelfOnly, Nothing, NONE, ProfileRequest => 200 UserAnswer,
+        "Changes one's own profile.";
+    ChangePassword = Post "/me/password", SelfOnly, Nothing, NONE, PasswordRequest => 204 none,
+        "Sets a new password and ends all other sessions.";
+    Sessions = Get "/me/sessions", SelfOnly, Nothing, NONE, none => 200 (Page<SessionAnswer>),
+        "Lists one's own sessions.";
+    EndSession = Delete "/me/sessions/{id}", SelfOnly, Nothing, NONE, none => 204 none,
+        "Ends one of one's own sessions.";
+    MyTenants = Get "/me/tenants", SelfOnly, Nothing, NONE, none => 200 (Page<TenantBrief>),
+        "Lists the tenants that one is in.";
+    AcceptInvitation = Post "/invitations/accept", Either, Nothing, NONE,
+        AcceptRequest => 200 LoginAnswer,
+        "Accepts an invitation, as who has logged in or as a new user.";
+
+    CreateTenant = Post "/tenants", SelfOnly, Nothing, NONE,
+        CreateTenantRequest => 201 TenantAnswer,
+        "Makes a tenant.";
+    ShowTenant = Get "/tenants/{t}", Member, Nothing, NONE, none => 200 TenantAnswer,
+        "Shows a tenant.";
+    ChangeTenant = Patch "/tenants/{t}", Needs(TenantSettings), Match, NONE,
+        ChangeTenantRequest => 200 TenantAnswer,
+        "Changes what a tenant is called.";
+    DeleteTenant = Delete "/tenants/{t}", OwnerOnly, Fresh, NONE,
+        DeleteTenantRequest => 200 TenantAnswer,
+        "Marks a tenant for deletion; for 30 days it can be brought back.";
+    RestoreTenant = Post "/tenants/{t}/restore", OwnerOnly, Fresh, NONE, none => 200 TenantAnswer,
+        "Brings a tenant back that was marked for deletion.";
+    TransferTenant = Post "/tenants/{t}/transfer", OwnerOnly, Fresh, NONE,
+        TransferRequest => 204 none,
+        "Makes another member an owner.";
+    Leave = Post "/tenants/{t}/leave", Member, Nothing, NONE, none => 204 none,
+        "Takes oneself out of a tenant.";
+    ShowConfig = Get "/tenants/{t}/config", Member, Nothing, NONE, none => 200 SettingsBody,
+        "Shows the settings of a tenant.";
+    ChangeConfig = Patch "/tenants/{t}/config", Needs(TenantSettings), Match, NONE,
+        SettingsBody => 200 SettingsBody,
+        "Merges settings into those of a tenant (RFC 7396).";
+    MyPermissions = Get "/tenants/{t}/permissions", Member, Nothing, NONE,
+        none => 200 PermissionsAnswer,
+        "Shows what one may do in a tenant.";
+
+    Members = Get "/tenants/{t}/members", Member, Nothing, NONE, none => 200 (Page<MemberAnswer>),
+        "Lists the members of a tenant.";
+    ShowMember = Get "/tenants/{t}/members/{id}", Member, Nothing, NONE, none => 200 MemberAnswer,
+        "Shows a member.";
+    ChangeMember = Patch "/tenants/{t}/members/{id}", Needs(TenantUserManagement), Match, NONE,
+        ChangeMemberRequest => 200 MemberAnswer,
+        "Changes what a member may do.";
+    RemoveMember = Delete "/tenants/{t}/members/{id}", Needs(TenantUserManagement), Fresh, NONE,
+        none => 204 none,
+        "Takes a member out of a tenant.";
+    SuspendMember = Post "/tenants/{t}/members/{id}/suspend", Needs(TenantUserManagement), Nothing,
+        NONE, none => 200 MemberAnswer,
+        "Keeps a member out for now.";
+    ActivateMember = Post "/tenants/{t}/members/{id}/activate", Needs(TenantUserManagement),
+        Nothing, NONE, none => 200 MemberAnswer,
+        "Lets a suspended member in again.";
+
+    Roles = Get "/tenants/{t}/roles", Member, Nothing, NONE, none => 200 (Page<RoleAnswer>),
+        "Lists the roles of a tenant.";
+    CreateRole = Post "/tenants/{t}/roles", Needs(TenantUserManagement), Nothing, NONE,
+        RoleRequest => 201 RoleAnswer,
+        "Makes a role.";
+    ReplaceRole = Put "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), Match, NONE,
+        RoleRequest => 200 RoleAnswer,
+        "Replaces a role.";
+    DeleteRole = Delete "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), Match, NONE,
+        none => 204 none,
+        "Deletes a role that nobody has.";
+
+    Invitations = Get "/tenants/{t}/invitations", Needs(TenantUserManagement), Nothing, NONE,
+        none => 200 (Page<InvitationAnswer>),
+        "Lists open invitations.";
+    Invite = Post "/tenants/{t}/invitations", Needs(TenantUserManagement), Nothing, NONE,
+        InviteRequest => 201 InvitationAnswer,
+        "Invites somebody; the token is in the answer.";
+    ResendInvitation = Post "/tenants/{t}/invitations/{id}/resend", Needs(TenantUserManagement),
+        Nothing, NONE, none => 200 InvitationAnswer,
+        "Makes a new token for an invitation.";
+    RevokeInvitation = Delete "/tenants/{t}/invitations/{id}", Needs(TenantUserManagement),
+        Nothing, NONE, none => 204 none,
+        "Takes an invitation back.";
+
+    ApiKeys = Get "/tenants/{t}/api-keys", Member, Nothing, NONE, none => 200 (Page<ApiKeyAnswer>),
+        "Lists one's own API keys; all of them for who manages users.";
+    CreateApiKey = Post "/tenants/{t}/api-keys", Member, Fresh, NONE,
+        ApiKeyRequest => 201 ApiKeyAnswer,
+        "Makes an API key; the key is in the answer, and never again.";
+    EndApiKey = Delete "/tenants/{t}/api-keys/{id}", Member, Nothing, NONE, none => 204 none,
+        "Ends an API key.";
+
+    Workflows = Get "/tenants/{t}/workflows", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<WorkflowAnswer>),
+        "Lists workflows.";
+    CreateWorkflow = Post "/tenants/{t}/workflows", Needs(WorkflowCreate), Nothing, NONE,
+        DocumentRequest => 201 WorkflowAnswer,
+        "Makes a workflow with a first draft.";
+    ValidateWorkflow = Post "/tenants/{t}/workflows/validate", Needs(WorkflowEdit), Nothing, NONE,
+        DocumentRequest => 200 CheckAnswer,
+        "Says what is wrong with a document.";
+    ShowWorkflow = Get "/tenants/{t}/workflows/{name}", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 WorkflowAnswer,
+        "Shows a workflow.";
+    DeleteWorkflow = Delete "/tenants/{t}/workflows/{name}", Needs(WorkflowDelete), Match, NONE,
+        none => 204 none,
+        "Deletes a workflow of which no instance is open.";
+    ShowDraft = Get "/tenants/{t}/workflows/{name}/draft", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 DraftAnswer,
+        "Shows the draft of a workflow.";
+    ReplaceDraft = Put "/tenants/{t}/workflows/{name}/draft", Needs(WorkflowEdit), Match, NONE,
+        DocumentRequest => 200 DraftAnswer,
+        "Replaces the draft of a workflow; it may be unfinished.";
+    Publish = Post "/tenants/{t}/workflows/{name}/publish", Needs(WorkflowDeploy), Nothing, NONE,
+        [PublishRequest] => 201 VersionBrief,
+        "Publishes the draft as the version that it names.";
+    Versions = Get "/tenants/{t}/workflows/{name}/versions", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<VersionBrief>),
+        "Lists the published versions of a workflow.";
+    ShowVersion = Get "/tenants/{t}/workflows/{name}/versions/{v}", Needs(WorkflowMonitor),
+        Nothing, NONE, none => 200 VersionAnswer,
+        "Shows a published version with its document.";
+    DrawVersion = Get "/tenants/{t}/workflows/{name}/versions/{v}/graph", Needs(WorkflowMonitor),
+        Nothing, FORMAT, none => 200 PictureAnswer,
+        "Draws a published version.";
+
+    Start = Post "/tenants/{t}/instances", Needs(WorkflowExecute), Nothing, NONE,
+        StartRequest => 201 Anything,
+        "Starts an instance; it is durable when the answer comes.";
+    Instances = Get "/tenants/{t}/instances", Needs(WorkflowMonitor), Nothing, INSTANCES,
+        none => 200 (Page<InstanceBrief>),
+        "Lists instances, the newest first.";
+    ShowInstance = Get "/tenants/{t}/instances/{id}", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Shows the state of an instance.";
+    InstanceEvents = Get "/tenants/{t}/instances/{id}/events", Needs(WorkflowMonitor), Nothing,
+        EVENTS, none => 200 (Page<Anything>),
+        "Shows the history of an instance.";
+    SendEvent = Post "/tenants/{t}/instances/{id}/events", Needs(WorkflowExecute), Nothing, WAIT,
+        EventRequest => 200 Anything,
+        "Sends an event; the step is durable when the answer comes.";
+    QueryInstance = Post "/tenants/{t}/instances/{id}/query", Needs(WorkflowMonitor), Nothing,
+        NONE, QueryRequest => 200 Anything,
+        "Evaluates an expression over the state of an instance.";
+    PauseInstance = Post "/tenants/{t}/instances/{id}/pause", Needs(WorkflowExecute), Nothing,
+        NONE, [ReasonRequest] => 200 Anything,
+        "Stops an instance between two steps.";
+    ResumeInstance = Post "/tenants/{t}/instances/{id}/resume", Needs(WorkflowExecute), Nothing,
+        NONE, [ReasonRequest] => 200 Anything,
+        "Lets a paused instance go on.";
+    CancelInstance = Post "/tenants/{t}/instances/{id}/cancel", Needs(WorkflowExecute), Nothing,
+        NONE, [ReasonRequest] => 200 Anything,
+        "Asks an instance to end: it leaves its states and undoes what it did.";
+    TerminateInstance = Post "/tenants/{t}/instances/{id}/terminate", Needs(WorkflowExecute),
+        Nothing, NONE, [ReasonRequest] => 200 Anything,
+        "Ends an instance at once, without exit actions and compensation.";
+    RetryInstance = Post "/tenants/{t}/instances/{id}/retry", Needs(WorkflowExecute), Nothing,
+        NONE, [ReasonRequest] => 200 Anything,
+        "Lets an instance that failed, or waits for a person, go on where it was.";
+    SkipEffect = Post "/tenants/{t}/instances/{id}/skip", Needs(WorkflowExecute), Nothing, NONE,
+        SkipRequest => 200 Anything,
+        "Leaves an effect out that failed or waits for a person.";
+    EditData = Patch "/tenants/{t}/instances/{id}/data", Needs(WorkflowEdit), Nothing, NONE,
+        EditRequest => 200 Anything,
+        "Changes the data of an instance by hand.";
+    MoveInstance = Post "/tenants/{t}/instances/{id}/move", Needs(WorkflowEdit), Nothing, NONE,
+        MoveRequest => 200 Anything,
+        "Puts a paused instance into other states.";
+
+    Tasks = Get "/tenants/{t}/tasks", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<Anything>),
+        "Lists tasks that wait for people.";
+    ClaimTask = Post "/tenants/{t}/tasks/{id}/claim", Needs(WorkflowExecute), Nothing, AT,
+        none => 200 Anything,
+        "Takes a task, so that nobody else answers it; `{id}` is the instance that asks.";
+    ReleaseTask = Post "/tenants/{t}/tasks/{id}/release", Needs(WorkflowExecute), Nothing, AT,
+        none => 200 Anything,
+        "Gives a task back.";
+    DecideTask = Post "/tenants/{t}/tasks/{id}/decide", Needs(WorkflowExecute), Nothing, AT,
+        DecideRequest => 200 Anything,
+        "Answers a task.";
+    Incidents = Get "/tenants/{t}/incidents", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<Anything>),
+        "Lists what waits for a person to decide.";
+    ResolveIncident = Post "/tenants/{t}/incidents/{id}/resolve", Needs(WorkflowExecute), Nothing,
+        AT, ResolveRequest => 200 Anything,
+        "Decides an incident.";
+    AssignIncident = Post "/tenants/{t}/incidents/{id}/assign", Needs(WorkflowExecute), Nothing,
+        AT, AssignRequest => 200 Anything,
+        "Gives an incident to somebody.";
+
+    Audit = Get "/tenants/{t}/audit", Needs(AuditLogsView), Nothing, PAGE,
+        none => 200 (Page<Anything>),
+        "Lists audit entries, the newest first.";
+    VerifyAudit = Post "/tenants/{t}/audit/verify", Needs(AuditLogsView), Nothing, NONE,
+        none => 200 AuditCheck,
+        "Checks that every audit entry is what it was.";
+}

@@ -1,0 +1,190 @@
+//! Accounts, sessions and tokens on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// `POST /auth/register`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// E-mail address.
+    #[schemars(extend("format" = "email"))]
+    pub email: String,
+    /// Password, 8 to 128 characters.
+    #[schemars(length(min = 8, max = 128))]
+    pub password: String,
+    /// Name; made of the address when it is absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Name of the first tenant; made of the name when it is absent.
+    #[serde(default)]
+    pub organisation: Option<String>,
+}
+
+/// `POST /auth/login`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// E-mail address.
+    pub email: String,
+    /// Password.
+    pub password: String,
+    /// Id or short name of the tenant to act in.
+    #[serde(default)]
+    pub tenant: Option<String>,
+}
+
+/// `POST /auth/refresh`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// Refresh token.
+    pub refresh_token: String,
+}
+
+/// `POST /auth/switch`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchRequest {
+    /// Id or short name of the tenant.
+    pub tenant: String,
+}
+
+/// `POST /auth/reauthenticate`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReauthenticateRequest {
+    /// Password.
+    pub password: String,
+}
+
+/// `POST /me/password`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// Password of today.
+    pub current: String,
+    /// Password to come.
+    pub new: String,
+}
+
+/// `PATCH /me`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileRequest {
+    /// Name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Address of a picture; empty takes it away.
+    #[serde(default)]
+    pub avatar_url: Option<String>,
+    /// Language.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// Time zone.
+    #[serde(default)]
+    pub timezone: Option<String>,
+}
+
+/// Tokens, and what somebody can do with them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoginAnswer {
+    /// Access token, for `Authorization: Bearer`.
+    pub access_token: String,
+    /// Refresh token; works once.
+    pub refresh_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// Life of the access token in seconds.
+    pub expires_in: i64,
+    /// Who has logged in.
+    pub user: UserAnswer,
+    /// Tenant that the access token is scoped to.
+    pub tenant: Option<TenantBrief>,
+    /// Tenants that they are in.
+    pub tenants: Vec<TenantBrief>,
+}
+
+/// A ticket for a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TicketAnswer {
+    /// The ticket, for `/socket/websocket?ticket=`.
+    pub ticket: String,
+    /// How many seconds it works.
+    pub expires_in: i64,
+}
+
+/// A user as they see themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UserAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// E-mail address.
+    pub email: String,
+    /// Whether the address is confirmed.
+    pub email_verified: bool,
+    /// Name.
+    pub name: String,
+    /// Picture.
+    pub avatar_url: Option<String>,
+    /// Language.
+    pub locale: Option<String>,
+    /// Time zone.
+    pub timezone: Option<String>,
+    /// `active`, `suspended` or `pending_verification`.
+    pub status: String,
+    /// `platform_admin` or `user`.
+    pub platform_role: String,
+    /// When they registered.
+    pub created_at: String,
+    /// When they last logged in.
+    pub last_login: Option<String>,
+}
+
+/// A tenant in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TenantBrief {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Short name.
+    pub slug: String,
+    /// Role in it: a word, or the id of a custom one.
+    pub role: String,
+    /// `active` or `deleting`.
+    pub status: String,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// It is the one of this request.
+    pub current: bool,
+    /// When it began.
+    pub authenticated_at: String,
+    /// When it was last renewed.
+    pub last_used_at: String,
+    /// When it ends at the latest.
+    pub expires_at: String,
+    /// Address of the login.
+    pub ip_address: Option<String>,
+    /// What the device says it is.
+    pub user_agent: Option<String>,
+    /// How the user has proved who they are.
+    pub amr: Vec<String>,
+}
+
+/// What somebody may do in a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PermissionsAnswer {
+    /// Tenant.
+    pub tenant_id: Uuid,
+    /// Permissions.
+    pub permissions: Vec<String>,
+    /// What of the data they see: `full`, `masked` or `none`.
+    pub payloads: String,
+}

@@ -1,0 +1,247 @@
+//! Tenants, members, roles, invitations, keys and the audit trail on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+/// `POST /tenants`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTenantRequest {
+    /// Name, 1 to 100 characters.
+    pub name: String,
+    /// Short name; made of the name when it is absent.
+    #[serde(default)]
+    pub slug: Option<String>,
+}
+
+/// `PATCH /tenants/{t}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTenantRequest {
+    /// Name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Domain; empty takes it away.
+    #[serde(default)]
+    pub domain: Option<String>,
+}
+
+/// `DELETE /tenants/{t}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteTenantRequest {
+    /// The short name of the tenant, typed.
+    pub confirm: String,
+}
+
+/// `POST /tenants/{t}/transfer`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransferRequest {
+    /// The member who becomes an owner.
+    pub user_id: Uuid,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TenantAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Short name.
+    pub slug: String,
+    /// Domain.
+    pub domain: Option<String>,
+    /// Owner.
+    pub owner_id: Uuid,
+    /// `active`, `suspended` or `deleting`.
+    pub status: String,
+    /// What it pays for.
+    pub plan: String,
+    /// Members.
+    pub member_count: usize,
+    /// When it was made.
+    pub created_at: String,
+}
+
+/// Settings of a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SettingsBody(pub serde_json::Map<String, Json>);
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberAnswer {
+    /// User.
+    pub user_id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Picture.
+    pub avatar_url: Option<String>,
+    /// Role: a word, or the id of a custom one.
+    pub role: String,
+    /// Permissions, where they are not those of the role.
+    pub permissions: Option<Vec<String>>,
+    /// `active` or `suspended`.
+    pub status: String,
+    /// When they came.
+    pub joined_at: String,
+    /// Who invited them.
+    pub invited_by: Option<Uuid>,
+}
+
+/// `PATCH /tenants/{t}/members/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeMemberRequest {
+    /// Role: a word, or the id of a custom one.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Permissions in the place of the role's.
+    #[serde(default)]
+    pub permissions: Option<Vec<String>>,
+    /// What of the data they see.
+    #[serde(default)]
+    pub data_access: Option<DataAccessBody>,
+}
+
+/// What of the data somebody sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataAccessBody {
+    /// `full`, `masked` or `none`.
+    pub payloads: String,
+    /// Whether what is masked may be shown.
+    #[serde(default)]
+    pub pii_unmask: bool,
+}
+
+/// `POST /tenants/{t}/roles`, `PUT /tenants/{t}/roles/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleRequest {
+    /// Name.
+    pub name: String,
+    /// How high it stands: `owner`, `admin`, `developer` or `viewer`.
+    pub base: String,
+    /// What it carries.
+    pub permissions: Vec<String>,
+    /// What of the data it sees.
+    #[serde(default)]
+    pub data_access: Option<DataAccessBody>,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RoleAnswer {
+    /// The word, or the id of a custom one.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// How high it stands.
+    pub base: String,
+    /// What it carries.
+    pub permissions: Vec<String>,
+    /// The tenant has made it.
+    pub custom: bool,
+}
+
+/// `POST /tenants/{t}/invitations`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InviteRequest {
+    /// Who is invited.
+    pub email: String,
+    /// Role to come: a word, or the id of a custom one.
+    pub role: String,
+    /// Permissions in the place of the role's.
+    #[serde(default)]
+    pub permissions: Option<Vec<String>>,
+}
+
+/// An invitation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InvitationAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Who is invited.
+    pub email: String,
+    /// Role to come.
+    pub role: String,
+    /// Who invites.
+    pub invited_by: Uuid,
+    /// Until when it is open.
+    pub expires_at: String,
+    /// How often it was sent.
+    pub sent_count: u32,
+    /// The token; told when it is made, and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// `POST /invitations/accept`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// Token of the invitation.
+    pub token: String,
+    /// Password of a new account; absent for who has logged in.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Name of a new account.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// `POST /tenants/{t}/api-keys`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyRequest {
+    /// What it is for.
+    pub name: String,
+    /// What it may do; no more than who makes it.
+    pub scopes: Vec<String>,
+    /// Life in seconds; 90 days when it is absent.
+    #[serde(default)]
+    pub expires_in: Option<i64>,
+}
+
+/// An API key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiKeyAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// What it is for.
+    pub name: String,
+    /// First letters.
+    pub prefix: String,
+    /// Who made it.
+    pub created_by: Uuid,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// Until when it works.
+    pub expires_at: String,
+    /// The key itself; told when it is made, and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// `POST /tenants/{t}/audit/verify`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditCheck {
+    /// Whether every entry is what it was.
+    pub whole: bool,
+    /// Entries that were found good.
+    pub count: u64,
+    /// Hash of the last of them.
+    pub hash: String,
+    /// Number of the first that is not.
+    pub broken_seq: Option<u64>,
+    /// What is wrong with it.
+    pub why: Option<String>,
+}
