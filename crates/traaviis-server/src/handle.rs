@@ -1,0 +1,264 @@
+//! One request: who asks, whether they may, what is done.
+//!
+//! [`request`] checks the right that the row of the table names, then dispatches. The `match` over
+//! operations is complete by the compiler, and each handler is a few lines around one use case.
+
+mod accounts;
+mod instances;
+mod tenants;
+mod workflows;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use traaviis_api::{
+    Access, Method, Op, Operation, Problem,
+    operation::Asks,
+    problem::{FieldError, status_of, title_of},
+};
+use traaviis_platform::{Caller, Entered, Error, audit::Via, engine::Engine, platform::Platform};
+use traaviis_policy::access::{Action, Freshness};
+
+use crate::{App, idempotency::Turn, payloads, request::Request};
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON; empty with status 204.
+    pub body: Vec<u8>,
+    /// Version of what is shown, for `ETag`.
+    pub version: Option<u64>,
+}
+
+/// A request whose right was checked.
+struct Call<'a> {
+    app: &'a App,
+    row: &'static Operation,
+    request: &'a Request,
+    via: Via,
+    caller: Option<Caller>,
+    entered: Option<Entered>,
+}
+
+impl Call<'_> {
+    fn platform(&self) -> &Platform {
+        &self.app.platform
+    }
+
+    fn engine(&self) -> &dyn Engine {
+        &*self.app.engine
+    }
+
+    fn caller(&self) -> Result<&Caller, Error> {
+        self.caller.as_ref().ok_or_else(anonymous)
+    }
+
+    /// Returns the tenant that the caller has entered; the table says which rows have one.
+    fn entered(&self) -> Result<&Entered, Error> {
+        self.entered.as_ref().ok_or_else(anonymous)
+    }
+
+    /// Answers with the status of the row.
+    fn tell(&self, body: &impl Serialize) -> Result<Answer, Error> {
+        self.told(body, None)
+    }
+
+    /// Answers with something that has a version.
+    fn versioned(&self, body: &impl Serialize, version: u64) -> Result<Answer, Error> {
+        self.told(body, Some(version))
+    }
+
+    fn told(&self, body: &impl Serialize, version: Option<u64>) -> Result<Answer, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Error::new("internal", format!("an answer cannot be written: {error}"))
+        })?;
+        Ok(Answer { status: self.row.status, body, version })
+    }
+
+    fn done(&self) -> Result<Answer, Error> {
+        Ok(Answer { status: self.row.status, body: Vec::new(), version: None })
+    }
+
+    /// Answers about an instance, with what the caller may see of its data.
+    fn shown(&self, body: Json) -> Result<Answer, Error> {
+        let access = self.entered()?.data_access;
+        self.tell(&payloads::shown(body, access))
+    }
+}
+
+fn anonymous() -> Error {
+    Error::new("not_authenticated", "log in with `POST /api/v1/auth/login`, or send an API key")
+}
+
+/// Carries a request out.
+pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<Answer, Error> {
+    let via = request.via();
+    let caller = match (row.access, request.token()) {
+        (Access::Public, _) | (Access::Either, None) => None,
+        (_, None) => return Err(anonymous()),
+        (_, Some(token)) => Some(app.platform.authenticate(token, via.clone())?),
+    };
+    let entered = match &caller {
+        Some(caller) => enter(app, row, request, caller)?,
+        None => None,
+    };
+    let call = Call { app, row, request, via, caller, entered };
+    let (Method::Post, Some(key), Some(caller)) =
+        (row.method, &request.idempotency_key, &call.caller)
+    else {
+        return dispatch(&call);
+    };
+    let who = caller.actor().text();
+    let turn = app.answers.begin(&who, &request.path, key, &request.body, app.platform.now())?;
+    match turn {
+        Turn::Again(answer) => Ok(answer),
+        Turn::First(name) => {
+            let answer = dispatch(&call);
+            app.answers.end(&name, answer.as_ref().ok());
+            answer
+        }
+    }
+}
+
+/// Carries a request out as somebody who was recognised before.
+pub(crate) fn as_caller(
+    app: &App,
+    row: &'static Operation,
+    request: &Request,
+    caller: Caller,
+) -> Result<Answer, Error> {
+    let entered = enter(app, row, request, &caller)?;
+    let via = caller.via.clone();
+    dispatch(&Call { app, row, request, via, caller: Some(caller), entered })
+}
+
+/// Checks the right of a row.
+fn enter(
+    app: &App,
+    row: &Operation,
+    request: &Request,
+    caller: &Caller,
+) -> Result<Option<Entered>, Error> {
+    let freshness = match row.asks {
+        Asks::Fresh => Freshness::Fresh,
+        Asks::Nothing | Asks::Match => Freshness::Any,
+    };
+    let action = match row.access {
+        Access::Public | Access::Either | Access::SelfOnly => {
+            app.platform.permit(caller, Action::Own, freshness)?;
+            return Ok(None);
+        }
+        Access::Member => Action::TenantAccess,
+        Access::Needs(permission) => Action::Needs(permission),
+        Access::OwnerOnly => Action::OwnerOnly,
+    };
+    let tenant = app.platform.resolve(caller, request.part("t"))?;
+    app.platform.enter(caller, tenant, action, freshness).map(Some)
+}
+
+fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
+    match call.row.op {
+        Op::Register => accounts::register(call),
+        Op::Login => accounts::login(call),
+        Op::Refresh => accounts::refresh(call),
+        Op::Logout => accounts::logout(call),
+        Op::Switch => accounts::switch(call),
+        Op::Reauthenticate => accounts::reauthenticate(call),
+        Op::SocketTicket => accounts::ticket(call),
+        Op::Me => accounts::me(call),
+        Op::ChangeMe => accounts::change_me(call),
+        Op::ChangePassword => accounts::change_password(call),
+        Op::Sessions => accounts::sessions(call),
+        Op::EndSession => accounts::end_session(call),
+        Op::MyTenants => accounts::tenants(call),
+        Op::AcceptInvitation => accounts::accept(call),
+        Op::CreateTenant => tenants::create(call),
+        Op::ShowTenant => tenants::show(call),
+        Op::ChangeTenant => tenants::change(call),
+        Op::DeleteTenant => tenants::delete(call),
+        Op::RestoreTenant => tenants::restore(call),
+        Op::TransferTenant => tenants::transfer(call),
+        Op::Leave => tenants::leave(call),
+        Op::ShowConfig => tenants::config(call),
+        Op::ChangeConfig => tenants::change_config(call),
+        Op::MyPermissions => tenants::permissions(call),
+        Op::Members => tenants::members(call),
+        Op::ShowMember => tenants::member(call),
+        Op::ChangeMember => tenants::change_member(call),
+        Op::RemoveMember => tenants::remove_member(call),
+        Op::SuspendMember => tenants::suspend_member(call),
+        Op::ActivateMember => tenants::activate_member(call),
+        Op::Roles => tenants::roles(call),
+        Op::CreateRole => tenants::create_role(call),
+        Op::ReplaceRole => tenants::replace_role(call),
+        Op::DeleteRole => tenants::delete_role(call),
+        Op::Invitations => tenants::invitations(call),
+        Op::Invite => tenants::invite(call),
+        Op::ResendInvitation => tenants::resend(call),
+        Op::RevokeInvitation => tenants::revoke(call),
+        Op::ApiKeys => tenants::api_keys(call),
+        Op::CreateApiKey => tenants::create_api_key(call),
+        Op::EndApiKey => tenants::end_api_key(call),
+        Op::Workflows => workflows::list(call),
+        Op::CreateWorkflow => workflows::create(call),
+        Op::ValidateWorkflow => workflows::validate(call),
+        Op::ShowWorkflow => workflows::show(call),
+        Op::DeleteWorkflow => workflows::delete(call),
+        Op::ShowDraft => workflows::draft(call),
+        Op::ReplaceDraft => workflows::replace_draft(call),
+        Op::Publish => workflows::publish(call),
+        Op::Versions => workflows::versions(call),
+        Op::ShowVersion => workflows::version(call),
+        Op::DrawVersion => workflows::draw(call),
+        Op::Start => instances::start(call),
+        Op::Instances => instances::list(call),
+        Op::ShowInstance => instances::show(call),
+        Op::InstanceEvents => instances::history(call),
+        Op::SendEvent => instances::send(call),
+        Op::QueryInstance => instances::query(call),
+        Op::PauseInstance => instances::pause(call),
+        Op::ResumeInstance => instances::resume(call),
+        Op::CancelInstance => instances::cancel(call, false),
+        Op::TerminateInstance => instances::cancel(call, true),
+        Op::RetryInstance => instances::retry(call),
+        Op::SkipEffect => instances::skip(call),
+        Op::EditData => instances::edit(call),
+        Op::MoveInstance => instances::relocate(call),
+        Op::Tasks => instances::tasks(call),
+        Op::ClaimTask => instances::claim(call),
+        Op::ReleaseTask => instances::release(call),
+        Op::DecideTask => instances::decide(call),
+        Op::Incidents => instances::incidents(call),
+        Op::ResolveIncident => instances::resolve(call),
+        Op::AssignIncident => instances::assign(call),
+        Op::Audit => tenants::audit(call),
+        Op::VerifyAudit => tenants::verify_audit(call),
+    }
+}
+
+/// Returns a refusal as it goes out. What is nobody's business but an operator's stays here.
+pub fn problem(error: &Error, path: &str, request_id: &str) -> Problem {
+    let status = status_of(&error.code);
+    let detail = match status {
+        500 => {
+            "a defect of this server, or its disk; an operator finds the request by its id".into()
+        }
+        _ => error.message.clone(),
+    };
+    let fields = error.details["errors"].clone();
+    let errors: Vec<FieldError> = serde_json::from_value(fields).unwrap_or_default();
+    let details =
+        if errors.is_empty() && status != 500 { error.details.clone() } else { Json::Null };
+    Problem {
+        kind: format!("/errors/{}", error.code),
+        title: title_of(status).into(),
+        status,
+        detail,
+        instance: path.into(),
+        code: error.code.to_string(),
+        request_id: request_id.into(),
+        errors,
+        details,
+    }
+}

@@ -1,0 +1,111 @@
+//! Handlers of accounts, sessions and invitations.
+
+use traaviis_api::types::{
+    Page,
+    identity::{
+        LoginRequest, PasswordRequest, ProfileRequest, ReauthenticateRequest, RefreshRequest,
+        RegisterRequest, SwitchRequest, TicketAnswer,
+    },
+    tenants::AcceptRequest,
+};
+use traaviis_platform::{
+    Error,
+    accounts::{ProfileChange, Registration},
+    invitations::NewUser,
+};
+
+use super::{Answer, Call};
+use crate::{convert, tickets::TICKET_LIFE};
+
+pub(super) fn register(call: &Call<'_>) -> Result<Answer, Error> {
+    let RegisterRequest { email, password, name, organisation } = call.request.json()?;
+    let given = Registration { email, password, name, organisation };
+    call.tell(&convert::login(call.platform().register(given, &call.via)?))
+}
+
+pub(super) fn login(call: &Call<'_>) -> Result<Answer, Error> {
+    let LoginRequest { email, password, tenant } = call.request.json()?;
+    let logged_in = call.platform().log_in(&email, &password, tenant.as_deref(), &call.via)?;
+    call.tell(&convert::login(logged_in))
+}
+
+pub(super) fn refresh(call: &Call<'_>) -> Result<Answer, Error> {
+    let RefreshRequest { refresh_token } = call.request.json()?;
+    call.tell(&convert::login(call.platform().refresh(&refresh_token, &call.via)?))
+}
+
+pub(super) fn logout(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().log_out(call.caller()?)?;
+    call.done()
+}
+
+pub(super) fn switch(call: &Call<'_>) -> Result<Answer, Error> {
+    let SwitchRequest { tenant } = call.request.json()?;
+    call.tell(&convert::login(call.platform().switch(call.caller()?, &tenant)?))
+}
+
+pub(super) fn reauthenticate(call: &Call<'_>) -> Result<Answer, Error> {
+    let ReauthenticateRequest { password } = call.request.json()?;
+    call.tell(&convert::login(call.platform().reauthenticate(call.caller()?, &password)?))
+}
+
+pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {
+    let ticket = call.app.tickets.make(call.caller()?, call.platform())?;
+    call.tell(&TicketAnswer { ticket, expires_in: TICKET_LIFE.as_millis() / 1_000 })
+}
+
+pub(super) fn me(call: &Call<'_>) -> Result<Answer, Error> {
+    let caller = call.caller()?;
+    caller.session()?;
+    let account = call.platform().account(caller.user)?;
+    call.versioned(&convert::user(&account), account.version)
+}
+
+pub(super) fn change_me(call: &Call<'_>) -> Result<Answer, Error> {
+    let ProfileRequest { name, avatar_url, locale, timezone } = call.request.json()?;
+    let change = ProfileChange { name, avatar_url, locale, timezone };
+    let account = call.platform().change_profile(call.caller()?, change)?;
+    call.versioned(&convert::user(&account), account.version)
+}
+
+pub(super) fn change_password(call: &Call<'_>) -> Result<Answer, Error> {
+    let PasswordRequest { current, new } = call.request.json()?;
+    call.platform().change_password(call.caller()?, &current, &new)?;
+    call.done()
+}
+
+pub(super) fn sessions(call: &Call<'_>) -> Result<Answer, Error> {
+    let caller = call.caller()?;
+    let (own, sessions) = (caller.session()?, call.platform().sessions(caller)?);
+    let items = sessions.iter().map(|it| convert::session(it, own)).collect();
+    call.tell(&Page::whole(items))
+}
+
+pub(super) fn end_session(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().end_session(call.caller()?, call.request.id("id", "session")?)?;
+    call.done()
+}
+
+pub(super) fn tenants(call: &Call<'_>) -> Result<Answer, Error> {
+    let tenants = call.platform().tenants_of(call.caller()?.user)?;
+    call.tell(&Page::whole(tenants.iter().map(convert::tenant_brief).collect()))
+}
+
+pub(super) fn accept(call: &Call<'_>) -> Result<Answer, Error> {
+    let AcceptRequest { token, password, name } = call.request.json()?;
+    let logged_in = match (&call.caller, password) {
+        (Some(caller), _) => {
+            let tenant = call.platform().accept(caller, &token)?;
+            call.platform().switch(caller, &tenant.to_string())?
+        }
+        (None, Some(password)) => {
+            let new = NewUser { password, name };
+            call.platform().accept_as_new(&token, &new, &call.via)?
+        }
+        (None, None) => {
+            let rule = "log in first, or give the password of a new account";
+            return Err(Error::invalid("/password", rule));
+        }
+    };
+    call.tell(&convert::login(logged_in))
+}

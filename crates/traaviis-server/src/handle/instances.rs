@@ -1,0 +1,246 @@
+//! Handlers of instances, tasks and incidents: each asks the engine one question.
+
+use serde_json::{Value as Json, json};
+use traaviis_api::types::{
+    Page,
+    instances::{
+        AssignRequest, DecideRequest, EditRequest, EventRequest, MoveRequest, QueryRequest,
+        ReasonRequest, ResolveRequest, SkipRequest, StartRequest,
+    },
+};
+use traaviis_model::{
+    InstanceId, Span, Text, Value,
+    record::{Operation, TaskAct},
+};
+use traaviis_platform::{
+    Error,
+    ask::{Ask, Decision, ListFilter, Wait},
+    engine::StartAsk,
+};
+
+use super::{Answer, Call};
+
+/// Longest wait for what follows an event, in seconds.
+const WAIT_SECS_MAX: i64 = 60;
+/// Wait unless a caller asks for another one.
+const WAIT_SECS: i64 = 10;
+
+fn ask(call: &Call<'_>, ask: Ask) -> Result<Json, Error> {
+    call.engine().ask(&call.entered()?.ctx, ask)
+}
+
+/// Returns the instance of the path; anything but an id names nothing.
+fn id(call: &Call<'_>) -> Result<String, Error> {
+    let id: InstanceId = call.request.id("id", "instance")?;
+    Ok(id.to_string())
+}
+
+fn change(call: &Call<'_>, question: Ask) -> Result<Answer, Error> {
+    let answer = ask(call, question)?;
+    call.shown(answer)
+}
+
+fn operate(call: &Call<'_>, operation: Operation) -> Result<Answer, Error> {
+    let id = id(call)?;
+    change(call, Ask::Operate { id, operation })
+}
+
+fn reason(call: &Call<'_>) -> Result<Option<Text>, Error> {
+    let ReasonRequest { reason } = call.request.json_or_default()?;
+    Ok(reason.map(Text::from))
+}
+
+pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
+    let StartRequest { workflow, version, input, id, tags } = call.request.json()?;
+    let entered = call.entered()?;
+    let found = call.platform().version(entered, &workflow, version.as_deref())?.it;
+    let id = id.map(|it| InstanceId::chosen(&it, call.platform().now())).transpose();
+    let start = StartAsk {
+        document: found.document,
+        hash: found.published.hash,
+        id: id.map_err(|error| Error::invalid("/id", error))?,
+        input: Value::from(&input),
+        tags: tags.into_iter().map(Text::from).collect(),
+    };
+    let started = call.engine().start(&entered.ctx, start)?;
+    call.shown(started)
+}
+
+pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
+    let request = call.request;
+    let text = |name: &str| request.query.get(name).cloned();
+    let status = text("status").map(|it| serde_json::from_value(json!(it))).transpose();
+    let status = status.map_err(|_| Error::invalid("status", "no instance stands so"))?;
+    let limit = request.limit()?;
+    let filter = ListFilter {
+        workflow: text("workflow"),
+        version: text("version"),
+        status,
+        state: text("state"),
+        correlation: text("correlation"),
+        correlation_id: None,
+        tags: text("tag").into_iter().map(Text::from).collect(),
+        limit,
+        cursor: request.query("cursor", "the `next_cursor` of the page before")?,
+    };
+    let all = request.query::<bool>("all", "`true` or `false`")?.unwrap_or(false);
+    let mut listed = ask(call, Ask::Ps { all, archived: false, filter })?;
+    let mut items: Vec<Json> =
+        listed["instances"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    // The command line shows the newest last, where people look first.
+    items.reverse();
+    let next_cursor = listed["next"].as_str().map(str::to_owned);
+    call.shown(serde_json::to_value(Page { items, next_cursor }).unwrap_or_default())
+}
+
+pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
+    let answer = ask(call, Ask::Show { id: id(call)? })?;
+    call.shown(answer)
+}
+
+pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
+    let after = call.request.query::<u64>("after_seq", "the number of a record")?.unwrap_or(0);
+    let limit = call.request.limit()?;
+    let question = Ask::History { id: id(call)?, from: after.saturating_add(1), position: 0 };
+    let answer = ask(call, question)?;
+    let lines = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines = lines.iter().take(limit).filter_map(Json::as_str);
+    let items: Vec<Json> = lines.filter_map(|it| serde_json::from_str(it).ok()).collect();
+    let last = items.last().and_then(|it| it["seq"].as_u64());
+    let next_cursor = last.filter(|_| items.len() == limit).map(|it| it.to_string());
+    call.shown(serde_json::to_value(Page { items, next_cursor }).unwrap_or_default())
+}
+
+pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
+    let EventRequest { event, data, id: event_id, if_seq } = call.request.json()?;
+    let question = Ask::Send {
+        id: id(call)?,
+        event,
+        data: Value::from(&data),
+        event_id: event_id.map(Text::from),
+        if_seq,
+        wait: wait(call)?,
+    };
+    change(call, question)
+}
+
+fn wait(call: &Call<'_>) -> Result<Option<Wait>, Error> {
+    let Some(text) = call.request.query.get("wait") else { return Ok(None) };
+    let until = match text.split_once(':') {
+        None if text == "step" || text == "final" => json!(text),
+        Some(("state", path)) if !path.is_empty() => json!({ "state": path }),
+        _ => return Err(Error::invalid("wait", "this is `step`, `final` or `state:PATH`")),
+    };
+    let until = serde_json::from_value(until);
+    let until = until.map_err(|error| Error::invalid("wait", error.to_string()))?;
+    let seconds = call.request.query::<i64>("timeout", "a number of seconds")?.unwrap_or(WAIT_SECS);
+    if !(1..=WAIT_SECS_MAX).contains(&seconds) {
+        return Err(Error::invalid("timeout", format!("a wait takes 1 to {WAIT_SECS_MAX} s")));
+    }
+    Ok(Some(Wait { until, timeout: Span::secs(seconds) }))
+}
+
+pub(super) fn query(call: &Call<'_>) -> Result<Answer, Error> {
+    let QueryRequest { select } = call.request.json()?;
+    let answer = ask(call, Ask::Query { id: id(call)?, select })?;
+    call.shown(answer)
+}
+
+pub(super) fn pause(call: &Call<'_>) -> Result<Answer, Error> {
+    operate(call, Operation::Pause { reason: reason(call)? })
+}
+
+pub(super) fn resume(call: &Call<'_>) -> Result<Answer, Error> {
+    operate(call, Operation::Resume { reason: reason(call)? })
+}
+
+pub(super) fn cancel(call: &Call<'_>, terminate: bool) -> Result<Answer, Error> {
+    let reason = reason(call)?.map(|it| it.to_string());
+    change(call, Ask::Cancel { id: id(call)?, terminate, reason })
+}
+
+pub(super) fn retry(call: &Call<'_>) -> Result<Answer, Error> {
+    let reason = reason(call)?;
+    change(call, Ask::Retry { id: id(call)?, reason, as_new: false, paused: false })
+}
+
+pub(super) fn skip(call: &Call<'_>) -> Result<Answer, Error> {
+    let SkipRequest { path, value, reason } = call.request.json()?;
+    let value = Value::from(&value);
+    change(call, Ask::Skip { id: id(call)?, path: path.into(), value, reason: reason.into() })
+}
+
+pub(super) fn edit(call: &Call<'_>) -> Result<Answer, Error> {
+    let EditRequest { patch, reason } = call.request.json()?;
+    let patch = serde_json::from_value(Json::Array(patch));
+    let patch = patch.map_err(|error| Error::invalid("/patch", error.to_string()))?;
+    operate(call, Operation::EditData { patch, reason: reason.into() })
+}
+
+pub(super) fn relocate(call: &Call<'_>) -> Result<Answer, Error> {
+    let MoveRequest { to, reason } = call.request.json()?;
+    let to = to.into_iter().map(Text::from).collect();
+    operate(call, Operation::Move { to, reason: reason.into() })
+}
+
+fn page_of(call: &Call<'_>, question: Ask, key: &str) -> Result<Answer, Error> {
+    let mut answer = ask(call, question)?;
+    let items: Vec<Json> = answer[key].as_array_mut().map(std::mem::take).unwrap_or_default();
+    call.shown(serde_json::to_value(Page::whole(items)).unwrap_or_default())
+}
+
+pub(super) fn tasks(call: &Call<'_>) -> Result<Answer, Error> {
+    page_of(call, Ask::Tasks, "tasks")
+}
+
+fn act(call: &Call<'_>, act: TaskAct) -> Result<Answer, Error> {
+    let path = call.request.query.get("path").cloned();
+    change(call, Ask::Task { id: id(call)?, path, act })
+}
+
+pub(super) fn claim(call: &Call<'_>) -> Result<Answer, Error> {
+    act(call, TaskAct::Claim)
+}
+
+pub(super) fn release(call: &Call<'_>) -> Result<Answer, Error> {
+    act(call, TaskAct::Release)
+}
+
+pub(super) fn decide(call: &Call<'_>) -> Result<Answer, Error> {
+    let DecideRequest { outcome, form, comment } = call.request.json()?;
+    let (outcome, form) = (outcome.into(), Value::from(&form));
+    act(call, TaskAct::Decide { outcome, form, comment: comment.map(Text::from) })
+}
+
+pub(super) fn incidents(call: &Call<'_>) -> Result<Answer, Error> {
+    page_of(call, Ask::Incidents, "incidents")
+}
+
+/// Returns the incident of the path: `INSTANCE:NUMBER`, or the instance.
+fn incident(call: &Call<'_>) -> Result<String, Error> {
+    let text = call.request.part("id");
+    let instance = text.split(':').next().unwrap_or_default();
+    let is_good = instance.len() == 36 && instance.parse::<InstanceId>().is_ok();
+    match is_good {
+        true => Ok(text.to_owned()),
+        false => Err(Error::not_found("incident", text)),
+    }
+}
+
+pub(super) fn resolve(call: &Call<'_>) -> Result<Answer, Error> {
+    let ResolveRequest { decision, value, reason } = call.request.json()?;
+    let decision = match &*decision {
+        "happened" => Decision::Happened(Value::from(&value)),
+        "retry" => Decision::Retry,
+        "fail" => Decision::Fail,
+        _ => return Err(Error::invalid("/decision", "this is `happened`, `retry` or `fail`")),
+    };
+    let (id, path) = (incident(call)?, call.request.query.get("path").cloned());
+    change(call, Ask::Resolve { id, path, decision, reason: reason.map(Text::from) })
+}
+
+pub(super) fn assign(call: &Call<'_>) -> Result<Answer, Error> {
+    let AssignRequest { to } = call.request.json()?;
+    let (id, path) = (incident(call)?, call.request.query.get("path").cloned());
+    change(call, Ask::Assign { id, path, to: to.map(Text::from) })
+}

@@ -1,0 +1,108 @@
+//! Handlers of workflows: drafts, versions, pictures.
+
+use serde_json::Value as Json;
+use traaviis_api::types::{
+    Page,
+    workflows::{DocumentRequest, PictureAnswer, PublishRequest, VersionAnswer},
+};
+use traaviis_platform::{Error, ask::Ask, ask::ListFilter, engine::Picture};
+
+use super::{Answer, Call};
+use crate::convert;
+
+/// Returns the text of a document: a text as it is, anything else as JSON.
+fn text(call: &Call<'_>) -> Result<String, Error> {
+    let DocumentRequest { document } = call.request.json()?;
+    Ok(match document {
+        Json::String(text) => text,
+        other => serde_json::to_string_pretty(&other).unwrap_or_default(),
+    })
+}
+
+fn name<'a>(call: &'a Call<'_>) -> &'a str {
+    call.request.part("name")
+}
+
+pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
+    let workflows = call.platform().workflows(call.entered()?)?;
+    call.tell(&Page::whole(workflows.iter().map(|it| convert::workflow(&it.it, None)).collect()))
+}
+
+pub(super) fn create(call: &Call<'_>) -> Result<Answer, Error> {
+    let (text, entered) = (text(call)?, call.entered()?);
+    let (workflow, checked) =
+        call.platform().create_workflow(call.caller()?, entered, call.engine(), &text)?;
+    call.versioned(&convert::workflow(&workflow.it, Some(checked)), workflow.version)
+}
+
+pub(super) fn validate(call: &Call<'_>) -> Result<Answer, Error> {
+    let text = text(call)?;
+    let checked = call.engine().check(&call.entered()?.ctx, &text);
+    call.tell(&convert::checked(checked))
+}
+
+pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
+    let workflow = call.platform().workflow(call.entered()?, name(call))?;
+    call.versioned(&convert::workflow(&workflow.it, None), workflow.version)
+}
+
+pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Error> {
+    let (expected, entered) = (call.request.expected()?, call.entered()?);
+    let workflow = call.platform().workflow(entered, name(call))?.it.name;
+    let filter = ListFilter { workflow: Some(workflow.to_string()), ..ListFilter::default() };
+    let counted = call.engine().ask(&entered.ctx, Ask::Count { all: false, filter })?;
+    let counts = counted["counts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let open = counts.iter().filter_map(|it| it["count"].as_u64()).sum();
+    call.platform().delete_workflow(entered, &workflow, expected, open)?;
+    call.done()
+}
+
+pub(super) fn draft(call: &Call<'_>) -> Result<Answer, Error> {
+    let draft = call.platform().draft(call.entered()?, name(call))?;
+    call.versioned(&convert::draft(&draft.it, None), draft.version)
+}
+
+pub(super) fn replace_draft(call: &Call<'_>) -> Result<Answer, Error> {
+    let expected = call.request.expected()?;
+    let (text, entered) = (text(call)?, call.entered()?);
+    let put = (text.as_str(), expected);
+    let (draft, checked) =
+        call.platform().put_draft(call.caller()?, entered, call.engine(), name(call), put)?;
+    call.versioned(&convert::draft(&draft.it, Some(checked)), draft.version)
+}
+
+pub(super) fn publish(call: &Call<'_>) -> Result<Answer, Error> {
+    let PublishRequest { notes } = call.request.json_or_default()?;
+    let (caller, entered) = (call.caller()?, call.entered()?);
+    let published = call.platform().publish(caller, entered, call.engine(), name(call), notes)?;
+    call.tell(&convert::version(&published))
+}
+
+pub(super) fn versions(call: &Call<'_>) -> Result<Answer, Error> {
+    let workflow = call.platform().workflow(call.entered()?, name(call))?;
+    call.tell(&Page::whole(workflow.it.versions.iter().map(convert::version).collect()))
+}
+
+pub(super) fn version(call: &Call<'_>) -> Result<Answer, Error> {
+    let wanted = Some(call.request.part("v"));
+    let found = call.platform().version(call.entered()?, name(call), wanted)?.it;
+    call.tell(&VersionAnswer {
+        name: found.name.to_string(),
+        version: convert::version(&found.published),
+        text: found.text,
+    })
+}
+
+pub(super) fn draw(call: &Call<'_>) -> Result<Answer, Error> {
+    let format = call.request.query.get("format").map_or("mermaid", String::as_str);
+    let picture = match format {
+        "mermaid" => Picture::Mermaid,
+        "dot" => Picture::Dot,
+        "svg" => Picture::Svg,
+        _ => return Err(Error::invalid("format", "this is `mermaid`, `dot` or `svg`")),
+    };
+    let (entered, wanted) = (call.entered()?, Some(call.request.part("v")));
+    let found = call.platform().version(entered, name(call), wanted)?.it;
+    let picture = call.engine().draw(&entered.ctx, &found.document, picture)?;
+    call.tell(&PictureAnswer { format: format.into(), picture })
+}

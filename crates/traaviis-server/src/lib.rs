@@ -1,0 +1,29 @@
+//! The way in over HTTP: every row of the table of operations as a route.
+//!
+//! ```text
+//! connection -> router (from the table) -> request -> caller -> right -> handler -> answer
+//! ```
+//!
+//! Reading order: [`app`] (what is shared), [`routes`] (the table becomes a router), [`request`]
+//! (what a caller sent, checked), [`handle`] (who may, then what is done), [`socket`] (channels),
+//! [`listen`] (connections and their limits).
+//!
+//! Invariants: a handler runs only after the right of its row was checked; a thing of another
+//! tenant is answered like one that is not there; what a caller sent is never told to a log.
+
+pub mod app;
+pub mod convert;
+pub mod handle;
+mod idempotency;
+pub mod listen;
+pub mod metrics;
+mod payloads;
+pub mod request;
+pub mod routes;
+pub mod socket;
+mod tickets;
+
+pub use app::App;
+pub use axum::Router;
+pub use listen::{Listening, listen};
+pub use routes::{admin_router, router};

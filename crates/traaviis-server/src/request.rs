@@ -1,0 +1,228 @@
+//! What a caller sent, checked: path, query, body. Nothing here knows what is asked for.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use traaviis_model::Text;
+use traaviis_platform::{Error, audit::Via};
+
+/// Bytes of a body.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body that holds a definition.
+pub const DEFINITION_BODY_BYTES_MAX: usize = 2 << 20;
+/// How deep a body may be nested.
+pub const DEPTH_MAX: usize = 64;
+/// Items of a page at most.
+pub const PAGE_MAX: usize = 200;
+/// Items of a page unless a caller asks for another number.
+pub const PAGE_DEFAULT: usize = 50;
+/// Characters of a user agent that are kept.
+const USER_AGENT_CHARS: usize = 200;
+
+/// A request after its body has arrived.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Path as it was asked for.
+    pub path: String,
+    /// Parts of the path by name.
+    pub parts: BTreeMap<String, String>,
+    /// Query by name; the last of several counts.
+    pub query: BTreeMap<String, String>,
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `User-Agent`.
+    pub user_agent: Option<String>,
+    /// Address of the caller.
+    pub address: Option<String>,
+    /// Its own id.
+    pub id: String,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Returns the token that the caller shows.
+    pub fn token(&self) -> Option<&str> {
+        let (scheme, token) = self.authorization.as_deref()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    }
+
+    /// Returns where it comes from.
+    pub fn via(&self) -> Via {
+        let agent = self.user_agent.as_ref();
+        let agent = agent.map(|it| it.chars().take(USER_AGENT_CHARS).collect::<String>());
+        Via {
+            way: "request",
+            ip_address: self.address.as_deref().map(Text::from),
+            user_agent: agent.map(Text::from),
+            request_id: Some(self.id.as_str().into()),
+        }
+    }
+
+    /// Returns a part of the path.
+    pub fn part(&self, name: &str) -> &str {
+        self.parts.get(name).map_or("", String::as_str)
+    }
+
+    /// Returns a part of the path that is an id; what is none names nothing.
+    pub fn id<T: std::str::FromStr>(&self, name: &str, what: &str) -> Result<T, Error> {
+        let text = self.part(name);
+        // Only the one way of writing it that answers use.
+        let is_plain = text.len() == 36 && !text.contains(|it: char| it.is_ascii_uppercase());
+        let id = text.parse().ok().filter(|_| is_plain);
+        id.ok_or_else(|| Error::not_found(what, text))
+    }
+
+    /// Returns the version that `If-Match` names.
+    pub fn expected(&self) -> Result<u64, Error> {
+        let Some(given) = &self.if_match else {
+            return Err(Error::new(
+                "precondition_required",
+                "send the `ETag` of what you have read as `If-Match`, so that no change of \
+                 somebody else is lost",
+            ));
+        };
+        let plain = given.trim().trim_start_matches("W/").trim_matches('"');
+        plain.parse().map_err(|_| {
+            Error::new("precondition_failed", "`If-Match` is not the `ETag` of what is there")
+        })
+    }
+
+    /// Reads the body.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        if !self.content_type.as_deref().is_some_and(is_json) {
+            return Err(Error::new(
+                "unsupported_media_type",
+                "send the body as JSON, with `Content-Type: application/json`",
+            ));
+        }
+        check_depth(&self.body)?;
+        serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
+    }
+
+    /// Reads a body that may be left out.
+    pub fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Error> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
+    /// Returns how many items a page shall have.
+    pub fn limit(&self) -> Result<usize, Error> {
+        let Some(text) = self.query.get("limit") else { return Ok(PAGE_DEFAULT) };
+        match text.parse() {
+            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
+            _ => Err(Error::invalid("limit", format!("a page has 1 to {PAGE_MAX} items"))),
+        }
+    }
+
+    /// Returns a parameter of the query that is read as something.
+    pub fn query<T: std::str::FromStr>(&self, name: &str, what: &str) -> Result<Option<T>, Error> {
+        let given = self.query.get(name).map(|it| it.parse());
+        given.transpose().map_err(|_| Error::invalid(name, format!("this is {what}")))
+    }
+}
+
+/// Says whether a content type is JSON in UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json"));
+    is_json && parts.all(|it| it.eq_ignore_ascii_case("charset=utf-8"))
+}
+
+/// Refuses what is nested too deep before anything recurses into it.
+fn check_depth(body: &[u8]) -> Result<(), Error> {
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    let message = format!("the body is nested deeper than {DEPTH_MAX}");
+                    return Err(Error::new("bad_request", message));
+                }
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Says what is wrong with a body. What it holds is not repeated: it may be a password.
+fn unreadable(error: &serde_json::Error) -> Error {
+    let place = format!("line {} column {}", error.line(), error.column());
+    if !error.is_data() {
+        return Error::new("bad_request", format!("the body is no JSON: it breaks off at {place}"));
+    }
+    let text = error.to_string();
+    let field = text.split('`').nth(1).map(str::to_owned);
+    match field {
+        Some(field) if text.starts_with("unknown field") => {
+            let pointer = format!("/{field}");
+            let message = format!("`{pointer}` is no field of this request ({place})");
+            Error::new("unknown_field", message).with_details(serde_json::json!({
+                "errors": [{
+                    "pointer": pointer, "code": "unknown_field", "message": "unknown field",
+                }],
+            }))
+        }
+        Some(field) if text.starts_with("missing field") => {
+            Error::invalid(&format!("/{field}"), "this field is needed")
+        }
+        Some(field) if text.starts_with("duplicate field") => {
+            Error::invalid(&format!("/{field}"), "this field stands twice")
+        }
+        _ => Error::new("validation_failed", format!("a value at {place} has the wrong type")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use traaviis_api::types::identity::LoginRequest;
+
+    use super::*;
+
+    fn read(body: &str) -> Result<LoginRequest, Error> {
+        let content_type = Some("application/json; charset=utf-8".into());
+        Request { body: body.into(), content_type, ..Request::default() }.json()
+    }
+
+    #[test]
+    fn a_bad_body_is_refused_with_the_place_and_without_its_content() {
+        assert!(read(r#"{"email":"a@b.co","password":"s3cret"}"#).is_ok());
+        for (body, code, part) in [
+            (r#"{"email":"a@b.co","password":"s3cret""#, "bad_request", "column"),
+            ("", "bad_request", "line"),
+            (r#"{"email":"a","password":"s3cret","admin":true}"#, "unknown_field", "/admin"),
+            (r#"{"email":"a"}"#, "validation_failed", "/password"),
+            (r#"{"email":"a","password":"s3cret","password":"x"}"#, "validation_failed", "twice"),
+            (r#"{"email":"a","password":["s3cret"]}"#, "validation_failed", "wrong type"),
+            (r#"["s3cret"]"#, "validation_failed", ""),
+            (&"[".repeat(65), "bad_request", "deeper"),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!(error.code, code, "{body}");
+            assert!(error.message.contains(part), "{error}");
+            assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+        }
+        let plain = Request { body: b"{}".to_vec(), ..Request::default() };
+        for content_type in [None, Some("text/plain"), Some("application/json; charset=latin1")] {
+            let content_type = content_type.map(str::to_owned);
+            let request = Request { content_type, ..plain.clone() };
+            let error = request.json::<LoginRequest>().unwrap_err();
+            assert_eq!(error.code, "unsupported_media_type");
+        }
+        assert!(
+            check_depth(br#"{"a":"[[[[\"{{{{"}"#).is_ok(),
+            "what stands in texts is no nesting"
+        );
+    }
+}

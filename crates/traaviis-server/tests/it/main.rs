@@ -1,0 +1,6 @@
+//! The server in process: requests through the whole router, without a socket.
+
+mod flow;
+mod matrix;
+mod refusals;
+mod world;
