@@ -1,13 +1,15 @@
-//! `cargo xtask dev`: the OrderSaga example against the example service, on screen.
+//! `cargo xtask dev`: the OrderSaga example against the example service, then the server with a
+//! workflow run through its API, on screen.
 //!
 //! 1. Build `traaviis` and `order-service`.
 //! 2. Start the service and wait until it answers.
 //! 3. Run the workflow and compare the status it ends with.
 //! 4. Stop the service, also when something went wrong.
+//! 5. Start `traaviis dev`, log in, make a request, decide it, and look at what the server says.
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -47,7 +49,56 @@ pub fn run(variants: Variants) -> Result<(), Error> {
         show(&binaries, &[], "completed")?;
     }
     println!("\n=== OrderSaga: shipping fails, so what was done is undone");
-    show(&binaries, &["--fail", "shipping"], "compensated")
+    show(&binaries, &["--fail", "shipping"], "compensated")?;
+    if variants == Variants::Both {
+        println!("\n=== The server: somebody logs in, and a workflow runs through the API");
+        serve(&binaries)?;
+    }
+    Ok(())
+}
+
+/// Runs a workflow of the catalogue through the API of a server.
+fn serve(binaries: &Path) -> Result<(), Error> {
+    let data = DataDir::fresh("server")?;
+    let mut command = Command::new(binaries.join("traaviis"));
+    command.arg("dev").arg(data.0.join("data")).args(["--listen", "127.0.0.1:0", "--json"]);
+    // Keys and the login stay beside the data, and go with it.
+    command.env("XDG_CONFIG_HOME", data.0.join("config")).stdout(Stdio::piped());
+    let child = command.spawn().map_err(|error| format!("cannot start `traaviis`: {error}"))?;
+    let mut server = Service(child);
+    let mut line = String::new();
+    let stdout = server.0.stdout.take().ok_or("the server has no output")?;
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .map_err(|error| format!("cannot read what the server says: {error}"))?;
+    let told: serde_json::Value = serde_json::from_str(&line)
+        .map_err(|error| format!("the server did not begin: {error}"))?;
+    let text = |pointer: &str| told.pointer(pointer).and_then(|it| it.as_str()).unwrap_or_default();
+    let (address, email) = (format!("http://{}", text("/listening")), text("/account/email"));
+    let traaviis = |args: &[&str]| {
+        println!("traaviis {}", args.join(" "));
+        let mut command = Command::new(binaries.join("traaviis"));
+        command.args(args).env("XDG_CONFIG_HOME", data.0.join("config"));
+        command.env("TRAAVIIS_PASSWORD", text("/account/password"));
+        output(&mut command).map(|it| it.trim().to_owned())
+    };
+    println!("{}", traaviis(&["login", email, "--server", &address])?);
+    let instances = "/tenants/current/instances";
+    let start = r#"{"workflow": "ApprovalGate",
+        "input": {"subject": "a new laptop", "requested_by": "ann"}}"#;
+    let id = traaviis(&["api", "POST", instances, "--body", start, "--select", "/id"])?;
+    let events = format!("{instances}/{id}/events?wait=final");
+    let approve = r#"{"event": "approve", "data": {"by": "bob"}}"#;
+    let status = traaviis(&["api", "POST", &events, "--body", approve, "--select", "/status"])?;
+    println!("{status}");
+    let verify = ["api", "POST", "/tenants/current/audit/verify", "--select", "/whole"];
+    let whole = traaviis(&verify)?;
+    println!("the audit trail is whole: {whole}");
+    if status != "completed" || whole != "true" {
+        return Err(format!("the run should have ended `completed` and is `{status}`"));
+    }
+    println!("=== ended completed, as it should");
+    Ok(())
 }
 
 fn show(binaries: &Path, service_args: &[&str], wanted: &str) -> Result<(), Error> {

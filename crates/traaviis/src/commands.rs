@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod api;
 pub mod audit;
 pub mod backup;
 pub mod bench;
@@ -20,6 +21,7 @@ pub mod import;
 pub mod incidents;
 pub mod keys;
 pub mod log;
+pub mod login;
 pub mod logs;
 pub mod metrics;
 pub mod move_to;
@@ -38,6 +40,7 @@ pub mod schedules;
 pub mod schema;
 pub mod secrets;
 pub mod send;
+pub mod serve;
 pub mod show;
 pub mod simulate;
 pub mod skip;

@@ -30,8 +30,9 @@ use traaviis_ports::{
     index::{Query, Row},
 };
 use traaviis_runtime::{
-    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotStats, Options, Ports,
-    RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
+    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotStats, Library, Options,
+    Ports, RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
+    watch::OnStep,
 };
 use traaviis_store::{
     Damage, LocalLog, ReadOnlyLog, Recovery, SealedLog, SqliteIndex, SqliteSnapshots,
@@ -151,6 +152,8 @@ impl Quotas {
 
 /// How a directory is opened.
 struct How {
+    /// What children run; what lies beside the file of the run when it is absent.
+    library: Option<Arc<dyn Library>>,
     open_index: OpenIndex,
     quotas: Quotas,
     work: Work,
@@ -162,6 +165,7 @@ struct How {
 impl Default for How {
     fn default() -> Self {
         How {
+            library: None,
             open_index,
             quotas: Quotas::Kept,
             work: Work::All,
@@ -230,6 +234,17 @@ impl Data {
         Data::open_with(dir, connector, None, how)
     }
 
+    /// Opens a directory for many tenants, whose children run what a library holds.
+    pub fn open_serving(
+        dir: &Path,
+        connector: Arc<dyn Connector>,
+        library: Arc<dyn Library>,
+        tree: TreeMode,
+    ) -> Result<Data, Failure> {
+        let how = How { library: Some(library), tree, ..How::default() };
+        Data::open_with(dir, connector, None, how)
+    }
+
     /// Opens a directory to look after its log; no instance takes a step and no call goes out.
     pub fn open_for_upkeep(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
@@ -246,7 +261,7 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { open_index, quotas, work, tree, is_passing }: How,
+        How { library, open_index, quotas, work, tree, is_passing }: How,
     ) -> Result<Data, Failure> {
         let keys = match is_passing {
             true => secrets::passing_redaction(dir)?,
@@ -254,8 +269,10 @@ impl Data {
         };
         let (log, found) = open_log(dir)?;
         let log = sealed(dir, log);
-        let children =
-            Children::new(file.map(Path::to_path_buf), Arc::clone(&log) as Arc<dyn LogStore>);
+        let library = library.unwrap_or_else(|| {
+            let log = Arc::clone(&log) as Arc<dyn LogStore>;
+            Arc::new(Children::new(file.map(Path::to_path_buf), log))
+        });
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
@@ -270,7 +287,7 @@ impl Data {
             lost: lost(&found.damage),
             tree: tree.options(dir),
             on_clock_jump: Arc::new(clock::tell_jump),
-            library: Arc::new(children),
+            library,
             keys: Arc::new(keys.clone()),
             on_fatal: Arc::new(move |error| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
@@ -322,11 +339,16 @@ impl Data {
 
     /// Returns the same directory, in which somebody else acts.
     pub fn acting_as(&self, by: &By) -> Data {
+        self.acting_in(by.ctx())
+    }
+
+    /// Returns the same directory, in which somebody acts, perhaps in another tenant.
+    pub fn acting_in(&self, ctx: TenantCtx) -> Data {
         Data {
-            histories: self.histories.clone(),
+            histories: self.histories.of(ctx.clone()),
             handle: self.handle.clone(),
             log: Arc::clone(&self.log),
-            ctx: by.ctx(),
+            ctx,
             fatal: Arc::clone(&self.fatal),
             is_closed: Arc::clone(&self.is_closed),
             recovered_count: self.recovered_count,
@@ -587,6 +609,11 @@ impl Data {
     /// Returns how many open instances were found at opening.
     pub fn recovered_count(&self) -> usize {
         self.recovered_count
+    }
+
+    /// Tells somebody every step of every tenant from now on.
+    pub fn listen(&self, on_step: OnStep) {
+        self.handle.listen(on_step);
     }
 
     /// Tells of commits from now on.

@@ -117,10 +117,14 @@ pub fn asked(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 /// Reads and analyses a file; findings are part of the answer, only an unreadable file is an error.
 pub fn check(file: &Path) -> Result<Checked, Failure> {
-    let name = file.display().to_string();
     let text = read_text(file)?;
-    let format = Format::of_path(file);
-    let read = expand::read(&text, format, &Library::beside(file));
+    let name = file.display().to_string();
+    Ok(check_text(name, &text, Format::of_path(file), &Library::beside(file)))
+}
+
+/// Analyses the text of a document; `file` is where it stands, for findings.
+pub fn check_text(file: String, text: &str, format: Format, library: &Library) -> Checked {
+    let read = expand::read(text, format, library);
     let mut diagnostics = read.diagnostics;
     let definition = read.definition.map(Arc::new);
     if let Some(definition) = &definition {
@@ -129,8 +133,8 @@ pub fn check(file: &Path) -> Result<Checked, Failure> {
         diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     }
     let is_component = text.contains("component")
-        && read_tree(&text, format).is_ok_and(|it| expand::is_component(&it));
-    Ok(Checked { file: name, definition, diagnostics, positions: read.positions, is_component })
+        && read_tree(text, format).is_ok_and(|it| expand::is_component(&it));
+    Checked { file, definition, diagnostics, positions: read.positions, is_component }
 }
 
 /// Returns the machine of a checked file, or all of its findings as one failure.

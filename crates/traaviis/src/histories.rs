@@ -41,9 +41,15 @@ pub struct Histories {
     log: Arc<dyn People>,
     ctx: TenantCtx,
     faults: Arc<[Fault]>,
+    /// Those of all tenants.
+    all_faults: Arc<[Fault]>,
     lookup: Option<Lookup>,
     /// What redacts in the directory.
     pub keys: TenantKeys,
+}
+
+fn of_tenant(faults: &[Fault], ctx: &TenantCtx) -> Arc<[Fault]> {
+    faults.iter().filter(|it| it.tenant == ctx.tenant()).cloned().collect()
 }
 
 /// How far a history was read.
@@ -129,8 +135,15 @@ impl Histories {
         lookup: Option<Lookup>,
         keys: TenantKeys,
     ) -> Histories {
-        let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).cloned().collect();
-        Histories { log, ctx, faults, lookup, keys }
+        let all_faults: Arc<[Fault]> = faults.into();
+        let faults = of_tenant(&all_faults, &ctx);
+        Histories { log, ctx, faults, all_faults, lookup, keys }
+    }
+
+    /// Returns the histories of another tenant in the same log.
+    pub fn of(&self, ctx: TenantCtx) -> Histories {
+        let faults = of_tenant(&self.all_faults, &ctx);
+        Histories { ctx, faults, ..self.clone() }
     }
 
     /// Returns the instances known to be damaged without a look at the log.

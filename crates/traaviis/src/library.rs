@@ -11,7 +11,7 @@
 //! Nothing is read before the first question, because most documents ask none. Files that are no
 //! documents of ours are passed over; those that do not parse are named when nothing is found.
 
-mod catalogue;
+pub mod catalogue;
 
 use std::{
     cell::OnceCell,

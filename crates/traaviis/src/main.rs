@@ -13,6 +13,7 @@ mod commands;
 mod connectors;
 mod control;
 mod data;
+mod demo;
 mod disk;
 mod document;
 mod erasure;
@@ -25,7 +26,9 @@ mod lookup;
 mod operations;
 mod output;
 mod plugins;
+mod remote;
 mod secrets;
+mod served;
 mod terminal;
 mod trace;
 mod tree;
@@ -36,11 +39,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
+        api, audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
         completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, keys, log,
-        logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay, resolve, restore,
-        retry, run, schedules, schema, secrets as secrets_command, send, show, simulate, skip, tag,
-        tasks, tenant, test, upgrade, validate, version, view,
+        login, logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay, resolve,
+        restore, retry, run, schedules, schema, secrets as secrets_command, send, serve, show,
+        simulate, skip, tag, tasks, tenant, test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -113,6 +116,10 @@ enum Command {
     Compact(compact::Args),
     Bench(bench_command::Args),
     Schema(schema::Args),
+    Serve(serve::Args),
+    Dev(serve::DevArgs),
+    Login(login::Args),
+    Api(api::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -171,6 +178,10 @@ fn main() -> ExitCode {
         Command::Compact(args) => compact::run(args, &output),
         Command::Bench(args) => bench_command::run(args, &output),
         Command::Schema(args) => schema::run(args, &output),
+        Command::Serve(args) => serve::run(args, &output),
+        Command::Dev(args) => serve::dev(args, &output),
+        Command::Login(args) => login::run(args, &output),
+        Command::Api(args) => api::run(args, &output),
         Command::Init(args) => new::init(args, &output),
         Command::New(args) => new::new(args, &output),
         Command::Completions(args) => completions::run(args, Cli::command(), &output),

@@ -9,7 +9,7 @@
 mod events;
 mod identity;
 mod listener;
-mod notes;
+pub mod notes;
 pub mod triggers;
 
 use std::{

@@ -31,6 +31,7 @@ mod retention;
 mod run;
 mod schedules;
 mod secrets;
+mod serve;
 mod simulate;
 mod socket;
 mod subscriptions;

@@ -1,0 +1,232 @@
+//! A server elsewhere, as the command line calls it: who has logged in there, and requests with
+//! their token.
+//!
+//! The tokens of a login rest in `traaviis/login.json` below the settings of the person, readable
+//! by them alone.
+
+use std::{
+    env, fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use reqwest::{Client, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::exit::{Exit, Failure};
+
+/// File below the settings of the person.
+const LOGIN: &str = "traaviis/login.json";
+/// Holds a token in the place of a login, for programs.
+const TOKEN: &str = "TRAAVIIS_TOKEN";
+/// Names the server that the token is for.
+const SERVER: &str = "TRAAVIIS_SERVER";
+/// Longest wait for an answer: waits on the server end before.
+const ANSWER_WAIT: Duration = Duration::from_secs(100);
+/// Path before every operation.
+const BASE: &str = "/api/v1";
+
+/// Who has logged in where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Login {
+    /// Address of the server.
+    pub server: String,
+    /// Access token, or an API key.
+    pub access_token: String,
+    /// Refresh token; a key has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+}
+
+/// An answer of a server.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// HTTP status.
+    pub status: u16,
+    /// Version of what is shown.
+    pub etag: Option<String>,
+    /// Body; null when there is none.
+    pub body: Json,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// Method.
+    pub method: &'a str,
+    /// Path below the base of the API.
+    pub path: &'a str,
+    /// Body.
+    pub body: Option<&'a Json>,
+    /// Version that was read.
+    pub if_match: Option<&'a str>,
+}
+
+/// A server elsewhere.
+#[derive(Debug)]
+pub struct Remote {
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+    server: String,
+}
+
+impl Remote {
+    /// Returns a server by its address.
+    pub fn new(server: &str) -> Result<Remote, Failure> {
+        let internal = |it: &dyn std::fmt::Display| {
+            Failure::new(Exit::Internal, "internal", format!("cannot make requests: {it}"))
+        };
+        let client = Client::builder().timeout(ANSWER_WAIT).no_proxy().build();
+        let client = client.map_err(|error| internal(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| internal(&error))?;
+        Ok(Remote { client, runtime, server: server.trim_end_matches('/').into() })
+    }
+
+    /// Sends one request.
+    pub fn ask(&self, token: Option<&str>, asked: &Asked<'_>) -> Result<Answered, Failure> {
+        let method = asked.method.to_uppercase().parse::<Method>();
+        let method =
+            method.map_err(|_| Failure::usage("a method is GET, POST, PUT, PATCH or DELETE"))?;
+        let mut request =
+            self.client.request(method, format!("{}{BASE}{}", self.server, asked.path));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(etag) = asked.if_match {
+            request = request.header(header::IF_MATCH, etag);
+        }
+        if let Some(body) = asked.body {
+            request = request.json(body);
+        }
+        let answered = self.runtime.block_on(async {
+            let response = request.send().await?;
+            let status = response.status().as_u16();
+            let etag = response.headers().get(header::ETAG).and_then(|it| it.to_str().ok());
+            let etag = etag.map(str::to_owned);
+            let bytes = response.bytes().await?;
+            Ok::<_, reqwest::Error>((status, etag, bytes))
+        });
+        let (status, etag, bytes) = answered.map_err(|error| {
+            let message = format!("`{}` does not answer: {}", self.server, reason(&error));
+            Failure::new(Exit::Unreachable, "server_unreachable", message)
+        })?;
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(Answered { status, etag, body })
+    }
+
+    /// Returns the address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+}
+
+fn reason(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(found) = cause {
+        text = found.to_string();
+        cause = found.source();
+    }
+    text
+}
+
+/// Sends a request as who has logged in; a token that has expired is renewed once.
+pub fn ask_as_login(asked: &Asked<'_>) -> Result<Answered, Failure> {
+    let login = Login::find()?;
+    let remote = Remote::new(&login.server)?;
+    let answered = remote.ask(Some(&login.access_token), asked)?;
+    let has_expired = answered.status == StatusCode::UNAUTHORIZED.as_u16()
+        && answered.body["code"] == "token_expired";
+    let Some(refresh) = login.refresh_token.as_ref().filter(|_| has_expired) else {
+        return Ok(answered);
+    };
+    let body = json!({ "refresh_token": refresh });
+    let renewed = remote.ask(
+        None,
+        &Asked { method: "POST", path: "/auth/refresh", body: Some(&body), if_match: None },
+    )?;
+    let login = Login::of(remote.server(), &renewed)?;
+    login.keep()?;
+    remote.ask(Some(&login.access_token), asked)
+}
+
+impl Login {
+    /// Reads what a login gave.
+    pub fn of(server: &str, answered: &Answered) -> Result<Login, Failure> {
+        let text = |key: &str| answered.body[key].as_str().map(str::to_owned);
+        match text("access_token") {
+            Some(access_token) => {
+                let refresh_token = text("refresh_token");
+                Ok(Login { server: server.into(), access_token, refresh_token })
+            }
+            None => Err(refused(answered)),
+        }
+    }
+
+    /// Finds who has logged in: what the environment says, or the last login.
+    pub fn find() -> Result<Login, Failure> {
+        let text = |name: &str| env::var(name).ok().filter(|it| !it.is_empty());
+        if let Some(access_token) = text(TOKEN) {
+            let server = text(SERVER).ok_or_else(|| {
+                Failure::usage(format!("`{TOKEN}` is set; name its server in `{SERVER}`"))
+            })?;
+            return Ok(Login { server, access_token, refresh_token: None });
+        }
+        let path = path()?;
+        let kept = fs::read(&path).ok().and_then(|it| serde_json::from_slice(&it).ok());
+        kept.ok_or_else(|| {
+            let message = "nobody has logged in here; begin with `traaviis login EMAIL`";
+            Failure::new(Exit::Denied, "not_authenticated", message)
+        })
+    }
+
+    /// Keeps it for later commands.
+    pub fn keep(&self) -> Result<(), Failure> {
+        let path = path()?;
+        let failed = |error: std::io::Error| {
+            let message = format!("cannot write `{}`: {error}", path.display());
+            Failure::new(Exit::Denied, "storage_failed", message)
+        };
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        let fresh = path.with_extension("new");
+        // A file that was left behind may be readable by others.
+        let _ = fs::remove_file(&fresh);
+        let mut options = fs::OpenOptions::new();
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&fresh).map_err(failed)?;
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        file.write_all(&text).map_err(failed)?;
+        fs::rename(&fresh, &path).map_err(failed)
+    }
+}
+
+fn path() -> Result<PathBuf, Failure> {
+    let dir = |name: &str| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let settings = dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")));
+    settings.map(|it| it.join(LOGIN)).ok_or_else(|| {
+        Failure::usage("there is no home directory to keep a login in; set `XDG_CONFIG_HOME`")
+    })
+}
+
+/// Says why a server refused.
+pub fn refused(answered: &Answered) -> Failure {
+    let text = |key: &str| answered.body[key].as_str().unwrap_or_default();
+    let exit = match answered.status {
+        401 | 403 => Exit::Denied,
+        500.. => Exit::Unreachable,
+        _ => Exit::Finding,
+    };
+    let (code, detail) = match (text("code"), text("detail")) {
+        ("", _) => ("server_unreachable", "the server answers something else than it should"),
+        found => found,
+    };
+    let details = match &answered.body["errors"] {
+        Json::Null => answered.body["details"].clone(),
+        errors => json!({ "errors": errors }),
+    };
+    Failure::new(exit, code, format!("{detail} (HTTP {})", answered.status)).with_details(details)
+}

@@ -1,0 +1,187 @@
+//! What runs instances of many tenants: the runtime of a data directory behind the platform's port,
+//! and the definitions that children may run.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use semver::VersionReq;
+use serde_json::{Value as Json, json};
+use traaviis_design::graph;
+use traaviis_engine::{Machine, Marks};
+use traaviis_model::{
+    DefinitionHash, TenantCtx, Value,
+    document::{Format, canonical},
+};
+use traaviis_platform::{
+    Error, Platform,
+    ask::Ask,
+    engine::{Checked, Engine, OnStep, Picture, StartAsk},
+};
+
+use crate::{
+    data::Data,
+    document,
+    exit::{Exit, Failure},
+    histories::compile_document,
+    library::Library,
+    operations,
+};
+
+/// Compiled definitions that are kept; beyond it all are forgotten, and made again when needed.
+const MACHINES_MAX: usize = 1_000;
+
+/// The runtime of a data directory, for many tenants.
+pub struct Served {
+    data: Arc<Data>,
+    machines: Mutex<HashMap<DefinitionHash, Arc<Machine>>>,
+}
+
+impl Served {
+    /// Returns what runs the instances of a data directory.
+    pub fn new(data: Arc<Data>) -> Served {
+        Served { data, machines: Mutex::default() }
+    }
+
+    fn machine(&self, hash: &str, document: &Value) -> Result<Arc<Machine>, Error> {
+        let known = hash.parse::<DefinitionHash>().ok();
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = known.and_then(|it| machines.get(&it)) {
+            return Ok(Arc::clone(machine));
+        }
+        let machine = Arc::new(compile_document(document).map_err(refused)?);
+        if machines.len() >= MACHINES_MAX {
+            machines.clear();
+        }
+        machines.insert(machine.definition().hash, Arc::clone(&machine));
+        Ok(machine)
+    }
+}
+
+impl Engine for Served {
+    fn check(&self, _: &TenantCtx, text: &str) -> Checked {
+        let format = match text.trim_start().starts_with('{') {
+            true => Format::Json,
+            false => Format::Yaml,
+        };
+        let library = Library::built_in();
+        let checked = document::check_text("document".into(), text, format, &library);
+        let definition = checked.definition.as_ref();
+        let is_valid = definition.is_some() && !checked.has_errors() && !checked.is_component;
+        let diagnostics = checked.diagnostics.iter().map(|it| json!(it)).collect();
+        Checked {
+            diagnostics,
+            is_valid,
+            name: definition.map(|it| it.name.clone()),
+            version: definition.map(|it| it.version.to_string().into()),
+            hash: definition.map(|it| it.hash.to_string()),
+            description: None,
+            document: definition.filter(|_| is_valid).map(|it| it.document.clone()),
+        }
+    }
+
+    fn draw(&self, _: &TenantCtx, document: &Value, picture: Picture) -> Result<String, Error> {
+        let machine = compile_document(document).map_err(refused)?;
+        let drawn = graph::Picture::of(machine.definition());
+        match picture {
+            Picture::Mermaid => Ok(graph::mermaid(&drawn)),
+            Picture::Dot => Ok(graph::dot(&drawn)),
+            Picture::Svg => {
+                graph::svg(&drawn).map_err(|error| Error::new("graph_failed", error.to_string()))
+            }
+        }
+    }
+
+    fn start(&self, ctx: &TenantCtx, start: StartAsk) -> Result<Json, Error> {
+        let machine = self.machine(&start.hash, &start.document)?;
+        let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
+        let data = self.data.acting_in(ctx.clone());
+        let started = data.start_marked(&machine, start.id, start.input, marks).map_err(refused)?;
+        let snapshot = &started.snapshot;
+        Ok(json!({
+            "id": started.id,
+            "existing": started.existing,
+            "workflow": snapshot.workflow,
+            "version": snapshot.version,
+            "status": snapshot.status,
+            "state": snapshot.state(),
+            "seq": snapshot.seq,
+            "output": snapshot.output,
+        }))
+    }
+
+    fn listen(&self, on_step: OnStep) {
+        self.data.listen(on_step);
+    }
+
+    fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
+        let data = self.data.acting_in(ctx.clone());
+        operations::answer(&data.histories, Some(&data), ask).map_err(refused)
+    }
+}
+
+fn refused(failure: Failure) -> Error {
+    let code = match (failure.exit, &*failure.code) {
+        // A command line is a usage; a request is a value that breaks a rule.
+        (Exit::Usage, _) => "validation_failed".to_owned(),
+        // What the engine refuses for want of a right that the workflow asks for.
+        (_, "history_absent") => "not_found".to_owned(),
+        (_, code) => code.to_owned(),
+    };
+    Error::new(code, failure.message).with_details(failure.details)
+}
+
+/// The definitions that children of a tenant may run: what the tenant has published, then the
+/// catalogue.
+#[derive(Default)]
+pub struct TenantLibrary {
+    platform: OnceLock<Arc<Platform>>,
+    compiled: Mutex<HashMap<String, Arc<Machine>>>,
+}
+
+impl TenantLibrary {
+    /// Tells where published versions are, once the platform is open.
+    pub fn serve(&self, platform: &Arc<Platform>) {
+        // Called once.
+        let _ = self.platform.set(Arc::clone(platform));
+    }
+
+    fn compile(&self, document: &Value) -> Result<Arc<Machine>, String> {
+        let text = canonical(document);
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = compiled.get(&text) {
+            return Ok(Arc::clone(machine));
+        }
+        let machine = Arc::new(compile_document(document).map_err(|it| it.message)?);
+        if compiled.len() >= MACHINES_MAX {
+            compiled.clear();
+        }
+        compiled.insert(text, Arc::clone(&machine));
+        Ok(machine)
+    }
+}
+
+impl traaviis_runtime::Library for TenantLibrary {
+    fn find(
+        &self,
+        ctx: &TenantCtx,
+        workflow: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Machine>, String> {
+        let range = VersionReq::parse(version.unwrap_or("*"))
+            .map_err(|error| format!("`{workflow}@{}`: {error}", version.unwrap_or("*")))?;
+        let platform = self.platform.get().ok_or("the platform is not open yet")?;
+        let published = platform.published(ctx, workflow, &range).map_err(|error| error.message)?;
+        if let Some(document) = published {
+            return self.compile(&document);
+        }
+        let library = Library::built_in();
+        let reference = version.map_or(workflow.into(), |it| format!("{workflow}@{it}"));
+        let entry = library.find(&reference)?;
+        if entry.is_component {
+            return Err(format!("`{workflow}` is a component, which is not started by itself"));
+        }
+        crate::children::compile_entry(entry, &library).map(Arc::new)
+    }
+}

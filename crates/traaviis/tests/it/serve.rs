@@ -1,0 +1,132 @@
+//! `traaviis serve` as people use it: the guide of the first hour, and a kill in the middle.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
+use crate::cli::{Process, World};
+
+/// Every command of this page is run.
+const GUIDE: &str = include_str!("../../../../docs/guides/first-hour.md");
+
+/// A server on a free port.
+struct Server {
+    process: Process,
+    address: String,
+}
+
+fn serve(world: &World) -> Server {
+    let mut command = world.command(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut process = Process(child);
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.split("http://").nth(1).and_then(|it| it.split(';').next());
+    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+    Server { process, address }
+}
+
+/// Runs a script as a person would, with this binary on the path.
+fn bash(world: &World, server: &Server, script: &str) -> (i32, Vec<String>) {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_traaviis"));
+    let path = format!("{}:{}", binary.parent().unwrap().display(), env!("PATH"));
+    let login = format!("traaviis login --server http://{} ", server.address);
+    let script = script.replace("traaviis login ", &login);
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(world.path(""))
+        .env("PATH", path)
+        .env("NO_COLOR", "1")
+        .env("XDG_CONFIG_HOME", world.path("config"))
+        .env("TRAAVIIS_PASSWORD", "correct horse battery")
+        .env_remove("TRAAVIIS_TOKEN")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().map(str::to_owned).collect();
+    let code = output.status.code().unwrap_or(-1);
+    if code != 0 {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    (code, lines)
+}
+
+/// Returns the commands of a page, those that start the server left out.
+fn commands(page: &str) -> String {
+    let blocks = page.split("```sh\n").skip(1).map(|it| it.split("\n```").next().unwrap());
+    blocks.filter(|it| !it.starts_with("traaviis serve")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_command_of_the_first_hour_does_what_the_guide_says() {
+    let world = World::new();
+    let server = serve(&world);
+    let (code, lines) = bash(&world, &server, &commands(GUIDE));
+    let expected = [
+        "logged in as Ada in tenant `acme`",
+        "Ada",
+        "true",
+        "Approval",
+        "1.0.0",
+        "waiting",
+        "completed",
+        "created",
+        "logged in as Bob in tenant `acme`",
+        "completed",
+        "logged in as Ada in tenant `acme`",
+        "permission.denied",
+        "true",
+    ];
+    assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
+}
+
+/// What was acknowledged is there after `kill -9`, and nothing personal is in any file.
+#[test]
+fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
+    let world = World::new();
+    let mut server = serve(&world);
+    let script = commands(GUIDE);
+    let (code, _) = bash(&world, &server, &script);
+    assert_eq!(code, 0);
+    server.process.0.kill().unwrap();
+    server.process.0.wait().unwrap();
+
+    let again = serve(&world);
+    let (code, lines) = bash(
+        &world,
+        &again,
+        "traaviis login ada@example.org\n\
+         traaviis api GET /tenants/current --select /member_count\n\
+         traaviis api GET /tenants/current/workflows/Approval --select /latest\n\
+         traaviis api GET '/tenants/current/instances?all=true' --select /items/0/status\n\
+         traaviis api POST /tenants/current/audit/verify --select /whole\n\
+         traaviis api POST /tenants/current/instances \
+           --body '{\"workflow\": \"Approval\"}' --select /state",
+    );
+    let expected =
+        ["logged in as Ada in tenant `acme`", "2", "1.0.0", "completed", "true", "waiting"];
+    assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
+
+    for canary in ["ada@example.org", "bob@example.org", "correct horse", "trv_rt_", "trv_inv_"] {
+        let found = Command::new("grep")
+            .args(["-r", "-l", "-a", "-i", canary])
+            .arg(world.path("data"))
+            .output()
+            .unwrap();
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        assert!(found.is_empty(), "`{canary}` stands in {found}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_and_a_directory_that_is_held_are_told() {
+    let world = World::new();
+    let server = serve(&world);
+    let other = world.run(&["serve", "--data", "other", "--listen", &server.address]);
+    let text = world.shown(&other);
+    assert!(text.starts_with("exit 3") && text.contains("listen_failed"), "{text}");
+    let same = world.run(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+    let text = world.shown(&same);
+    assert!(text.starts_with("exit 3") && text.contains("in use by process"), "{text}");
+}
