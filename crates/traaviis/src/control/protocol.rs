@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
     DefinitionHash, InstanceId, Seq, Span, TenantCtx, Text, Value,
+    limits::STEP_BYTES_MAX,
     permission::Role,
     record::{Operation, PatchOp, Results, Status, TaskAct},
 };
@@ -15,8 +16,8 @@ use crate::exit::{Exit, Failure};
 
 /// Version of the protocol; both sides must speak the same.
 pub const VERSION: u32 = 3;
-/// Bytes of one line: a payload, its envelope and escapes.
-pub const LINE_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of one line: what a step may write, or a part of a history, and escapes.
+pub const LINE_BYTES_MAX: u64 = STEP_BYTES_MAX as u64;
 /// Records of one `history` answer, so that a line stays small.
 pub const HISTORY_LIMIT: usize = 500;
 /// Instances of one list unless a caller asks for another number: more than a person reads.
