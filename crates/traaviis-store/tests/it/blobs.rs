@@ -12,8 +12,7 @@ use traaviis_model::{
     record::{Body, EventSource, LineError, RECORD_VERSION},
 };
 use traaviis_ports::{
-    Append, Archive, Archived, ArchivedHistory, Commit, Compaction, Line, Lines, LogStore,
-    archive::Mode,
+    Append, Archived, ArchivedHistory, Commit, Compaction, Line, Lines, LogStore, archive::Mode,
 };
 use traaviis_store::{
     Keys, LocalLog, Options, ReadOnlyLog, RootSource, SealedLog, Subjects,
