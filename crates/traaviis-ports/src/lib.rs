@@ -223,8 +223,9 @@ pub trait LogStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError>;
 
-    /// Reads as [`LogStore::read`] does, and fewer at once when they are large, where the records of the stream from number `from` on are
-    /// known to stand in `within`; a log that can, looks nowhere else.
+    /// Reads as [`LogStore::read`] does, where the records of the stream from number `from` on are
+    /// known to stand in `within`; a log that can, looks nowhere else. When records are large it
+    /// may hand out fewer, and says so.
     fn read_within(
         &self,
         ctx: &TenantCtx,

@@ -127,7 +127,7 @@ impl<D: Disk> Blobs<D> {
         self: &Arc<Self>,
         tenant: TenantId,
         lines: &'a [Vec<u8>],
-    ) -> Result<(Vec<Cow<'a, [u8]>>, Option<Kept<D>>), LogError> {
+    ) -> Result<TakenFrom<'a, D>, LogError> {
         let (mut outs, mut kept) = (Vec::with_capacity(lines.len()), None);
         for line in lines {
             let mut out = Vec::new();
@@ -340,6 +340,9 @@ pub(crate) fn scan_while<D: Disk>(
     reader.scan_while(from, &mut |it| blobs.visit(it, &mut failed, visit))?;
     failed.map_or(Ok(()), Err)
 }
+
+/// Lines with references in the place of large values, and what keeps those.
+type TakenFrom<'a, D> = (Vec<Cow<'a, [u8]>>, Option<Kept<D>>);
 
 /// What was found in a line.
 enum Taken {
