@@ -373,7 +373,7 @@ states:
     }
     assert!(steps.len() > 4, "{steps:?}");
     let largest = steps.values().max().copied().unwrap_or_default();
-    assert!(largest < traaviis_model::limits::STEP_LOG_BYTES_MAX, "{steps:?}");
+    assert!(largest < traaviis_model::limits::STEP_BYTES_MAX, "{steps:?}");
 }
 
 #[test]
