@@ -112,7 +112,7 @@ pub const TAG_CHARS_MAX: usize = 64;
 /// Labels of one document or instance; they are kept in every snapshot.
 pub const LABELS_MAX: usize = 64;
 /// Bytes of one value as JSON, wherever it stands. It is in memory as a whole while a step uses it,
-/// so a machine with 1 GB must be able to hold a few of them.
+/// and several times while it is written, which a machine with 2 GB can do.
 pub const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Bytes above which a value rests beside the log, named by its hash. Smaller ones are read faster
 /// where they are than a file is opened.
