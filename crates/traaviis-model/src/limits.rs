@@ -59,8 +59,8 @@ pub const TASK_QUORUM_MAX: u64 = 100;
 pub const TASK_REMINDERS_MAX: usize = 20;
 /// Things attached to one task: a person looks at each.
 pub const TASK_ATTACHMENTS_MAX: usize = 20;
-/// Bytes of everything attached to one task, until large values live in blobs; it stays in memory
-/// with the instance for as long as nobody answers.
+/// Bytes of everything attached to one task: people look at it, and it stays in the state of the
+/// instance for as long as nobody answers.
 pub const TASK_ATTACHMENTS_BYTES_MAX: usize = 256 << 10;
 /// Characters of the name of whoever looks after an incident.
 pub const ASSIGNEE_CHARS_MAX: usize = 128;
@@ -111,12 +111,23 @@ pub const TAGS_MAX: usize = 20;
 pub const TAG_CHARS_MAX: usize = 64;
 /// Labels of one document or instance; they are kept in every snapshot.
 pub const LABELS_MAX: usize = 64;
+/// Bytes of one value as JSON, wherever it stands. It is in memory as a whole while a step uses it,
+/// and several times while it is written, which a machine with 2 GB can do.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes above which a value rests beside the log, named by its hash. Smaller ones are read faster
+/// where they are than a file is opened.
+pub const BLOB_BYTES_MIN: usize = 256 << 10;
+/// Bytes of one blob when read back; one that claims more is damage. A step about a person is
+/// sealed as one value, a third longer than it was.
+pub const BLOB_BYTES_MAX: u64 = 2 * STEP_BYTES_MAX as u64;
+/// Bytes of whole records that a log hands out together, one that is larger alone.
+pub const PART_BYTES_MAX: usize = VALUE_BYTES_MAX;
 /// Bytes of an event payload or start input.
-pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX;
 /// Bytes of an instance's data.
-pub const DATA_BYTES_MAX: usize = 4 << 20;
-/// Bytes of one effect's result, until large values live in blobs.
-pub const RESULT_BYTES_MAX: usize = 1 << 20;
+pub const DATA_BYTES_MAX: usize = VALUE_BYTES_MAX;
+/// Bytes of one effect's result.
+pub const RESULT_BYTES_MAX: usize = VALUE_BYTES_MAX;
 /// Open timers of one instance.
 pub const TIMERS_MAX: usize = 1_000;
 /// Deferred events kept by one instance.
@@ -148,8 +159,10 @@ pub const EXPRESSION_CHARS_MAX: usize = 4_096;
 pub const EXPRESSION_DEPTH_MAX: usize = 64;
 /// Cost units of one evaluation; chosen so that it stays under 10 ms.
 pub const EXPRESSION_COST_MAX: u64 = 100_000;
-/// Bytes of one evaluation's result.
-pub const EXPRESSION_RESULT_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one evaluation's result: it may hand on a value as large as there is one.
+pub const EXPRESSION_RESULT_BYTES_MAX: usize = VALUE_BYTES_MAX;
+/// Bytes of a text that an expression writes a value out as; far more than anybody reads.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 1 << 20;
 /// Guards of one list that analysis compares with each other; the work grows with their square.
 pub const GUARDS_COMPARED_MAX: usize = 100;
 /// Literals over which analysis compares the guards of one list; more make a table, not a choice.
@@ -162,9 +175,14 @@ pub const GROUP_BYTES_MAX: usize = 1 << 20;
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of a frame when read back; a header that claims more is damage.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
-/// Bytes of values that one step may write; half of what a frame of the log may hold, with room for
-/// everything else in the records.
-pub const STEP_BYTES_MAX: usize = 16 << 20;
+/// Bytes of values that one step may write: four of the largest, such as an input, the data made of
+/// it and two calls with it.
+pub const STEP_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
+/// Bytes of values of one step that stay in the log; half of what a frame of it may hold, with room
+/// for everything else in the records.
+pub const STEP_LOG_BYTES_MAX: usize = 16 << 20;
+/// Bytes that one record may leave in the log of values that rest in blobs: what is around them.
+pub const RECORD_LOG_BYTES_MAX: usize = 3 * BLOB_BYTES_MIN;
 /// Bytes of values after which effects go on in the next step, so that loops and batches over large
 /// values never come near [`STEP_BYTES_MAX`].
 pub const STEP_BYTES_YIELD: usize = 4 << 20;
@@ -177,10 +195,12 @@ pub const RETENTION_COMPLETED: Span = Span::secs(30 * 86_400);
 pub const RETENTION_ARCHIVE: Span = Span::secs(365 * 86_400);
 /// Longest retention: a hundred years, more than any law asks for.
 pub const RETENTION_MAX: Span = Span::secs(100 * 366 * 86_400);
+/// Bytes of a history with everything in it that goes to the archive. It is in memory while it
+/// goes, so a longer one stays in the log.
+pub const ARCHIVE_HISTORY_BYTES_MAX: usize = STEP_BYTES_MAX;
 /// Entries of a directory of the archive before its next files go one level down.
 pub const ARCHIVE_DIR_ENTRIES_MAX: usize = 10_000;
-/// Bytes of an archive file when unpacked. It is made and read in memory, so a longer history stays
-/// in the log.
+/// Bytes of an archive file when unpacked, without large values, which rest in blobs.
 pub const ARCHIVE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the list of files at the beginning of an export: two million files.
 pub const EXPORT_LIST_BYTES_MAX: u64 = 512 << 20;

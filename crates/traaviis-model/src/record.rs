@@ -40,6 +40,10 @@ pub const RECORD_VERSION: u32 = 1;
 /// Version of a line whose values are sealed; a log opens it before it hands it out, so that no
 /// reader takes what is left in the open for all of it.
 pub const SEALED_VERSION: u32 = 2;
+/// Versions of a line whose large values rest beside the log: of a plain one, and of a sealed one.
+pub const BLOB_VERSIONS: [u32; 2] = [3, 4];
+/// Kind of a line that a store hands out in the place of one that cannot be read; `why` says why.
+pub const UNREADABLE: &str = "unreadable";
 
 /// Who caused a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

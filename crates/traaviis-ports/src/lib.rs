@@ -195,6 +195,8 @@ pub struct Part {
     pub lines: Vec<Vec<u8>>,
     /// Where to read on: none of the stream's next records stands before it.
     pub next: Position,
+    /// It ends here because its values are large, before what was asked for is complete.
+    pub is_cut: bool,
 }
 
 /// Why a log without keys takes no values that are to be sealed.
@@ -226,7 +228,8 @@ pub trait LogStore: Send + Sync {
     ) -> Result<Vec<Vec<u8>>, LogError>;
 
     /// Reads as [`LogStore::read`] does, where the records of the stream from number `from` on are
-    /// known to stand in `within`; a log that can, looks nowhere else.
+    /// known to stand in `within`; a log that can, looks nowhere else. When records are large it
+    /// may hand out fewer, and says so.
     fn read_within(
         &self,
         ctx: &TenantCtx,
@@ -235,7 +238,8 @@ pub trait LogStore: Send + Sync {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        Ok(Part { lines: self.read(ctx, stream, from, limit)?, next: within.start })
+        let lines = self.read(ctx, stream, from, limit)?;
+        Ok(Part { lines, next: within.start, is_cut: false })
     }
 
     /// Visits every committed record from `from` on, in order; for recovery and projections, which

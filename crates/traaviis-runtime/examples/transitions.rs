@@ -80,7 +80,7 @@ impl LogStore for Forgetful {
         _: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        Ok(Part { lines: Vec::new(), next: within.start })
+        Ok(Part { next: within.start, ..Part::default() })
     }
 
     fn scan(&self, from: Position, _: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

@@ -103,7 +103,10 @@ impl Error {
             Error::TimedOut => "timeout",
             Error::Line(error) => match **error {
                 LineError::Newer { .. } => "data_format_newer",
-                LineError::Json(_) | LineError::Sealed => "record_unreadable",
+                LineError::Unreadable(_) => "blob_damaged",
+                LineError::Json(_) | LineError::Sealed | LineError::WithoutValues => {
+                    "record_unreadable"
+                }
             },
             Error::TenantMismatch { .. } | Error::Checkpoint { .. } => "data_directory_damaged",
             Error::Damaged { .. } => "history_broken",

@@ -116,7 +116,7 @@ impl Past {
         let mut from = 1;
         loop {
             let part = self.log.read_within(ctx, id, from, READ_RECORDS_MAX, within.clone())?;
-            let count = part.lines.len();
+            let is_last = !part.is_cut && part.lines.len() < READ_RECORDS_MAX;
             for line in part.lines {
                 let record =
                     Record::read_line(&line).map_err(|error| Error::Line(Arc::new(error)))?;
@@ -127,7 +127,7 @@ impl Past {
                 from = record.header.seq + 1;
                 visit(record)?;
             }
-            if count < READ_RECORDS_MAX {
+            if is_last {
                 return Ok(part.next);
             }
             within.start = part.next;

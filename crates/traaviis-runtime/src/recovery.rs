@@ -48,15 +48,20 @@ pub struct Fault {
     pub seq: Seq,
     /// What is wrong.
     pub message: Arc<str>,
+    /// It may be mended from outside: what is wrong is a file beside the log. So the next start
+    /// looks again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_mendable: bool,
 }
 
 impl Fault {
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        if self.is_mendable { "blob_damaged" } else { "history_broken" }
+    }
+
     pub(crate) fn to_error(&self) -> Error {
-        Error::Unavailable {
-            id: self.id,
-            code: "history_broken",
-            message: Arc::clone(&self.message),
-        }
+        Error::Unavailable { id: self.id, code: self.code(), message: Arc::clone(&self.message) }
     }
 }
 
@@ -295,6 +300,12 @@ impl Recovery {
             return Ok(0);
         }
         let stands_alone = checkpoint::read(&body, self, log)?;
+        if self.faults.values().any(|it| it.is_mendable) {
+            // What could not be read then is looked for once more.
+            snapshots.map_or(Ok(()), SnapshotStore::clear).map_err(Error::Snapshots)?;
+            *self = Recovery::new(self.finished_max);
+            return Ok(0);
+        }
         match snapshots {
             Some(snapshots) if stands_alone => snapshots.clear().map_err(Error::Snapshots)?,
             None if stands_alone => {}
@@ -662,14 +673,18 @@ impl Recovery {
             return Ok(());
         }
         self.activate(key, states)?;
-        match serde_json::from_slice::<Body>(line) {
+        match Record::read_body(line) {
             Ok(body) => {
                 let ended = self.record(key, Record { header, body })?;
                 if let (Some(snapshot), Some(it)) = (ended, catchup) {
                     it.ended(&snapshot);
                 }
             }
-            Err(error) => self.damage(key, header.seq.saturating_sub(1), &error.to_string()),
+            Err(error) => {
+                let is_mendable = matches!(error, LineError::Unreadable(_));
+                self.damage(key, header.seq.saturating_sub(1), &error.to_string());
+                self.faults.entry(key).and_modify(|it| it.is_mendable = is_mendable);
+            }
         }
         Ok(())
     }
@@ -747,7 +762,8 @@ impl Recovery {
     fn damage(&mut self, key: Key, seq: Seq, message: &str) {
         self.instances.remove(&key);
         self.resting.remove(&key);
-        self.put_fault(Fault { tenant: key.tenant, id: key.id, seq, message: message.into() });
+        let (tenant, id) = (key.tenant, key.id);
+        self.put_fault(Fault { tenant, id, seq, message: message.into(), is_mendable: false });
     }
 
     // --- After the last record --------------------------------------------------------------

@@ -21,7 +21,9 @@ use std::{
 use traaviis_model::{
     Header, Record, Seq, Snapshot, Span, TenantCtx, Timestamp,
     definition::Retention,
-    limits::{ARCHIVE_BYTES_MAX, UPKEEP_BYTES_PER_SEC},
+    limits::{
+        ARCHIVE_BYTES_MAX, ARCHIVE_HISTORY_BYTES_MAX, RECORD_LOG_BYTES_MAX, UPKEEP_BYTES_PER_SEC,
+    },
     record::peek_line,
 };
 use traaviis_ports::{
@@ -343,7 +345,10 @@ impl Inner {
             let is_sure = it.is_sure || row.is_some_and(|row| row.seq == it.seq);
             // What may have gone on is looked for up to the end of the log.
             let until = if is_sure { it.seq } else { Seq::MAX };
-            found.insert(it.key, Collected::Lines { lines: Vec::new(), bytes: 0, until });
+            found.insert(
+                it.key,
+                Collected::Lines { lines: Vec::new(), bytes: 0, in_file: 0, until },
+            );
             open += 1;
         }
         let (mut held, mut passed) = (0, 0);
@@ -358,10 +363,15 @@ impl Inner {
             let Ok(name) = peek_line(line.bytes) else { return true };
             let key = Key { tenant: name.tenant_id, id: name.instance_id };
             let Some(collected) = found.get_mut(&key) else { return true };
-            let Collected::Lines { lines, bytes, until } = collected else { return true };
+            let Collected::Lines { lines, bytes, in_file, until } = collected else { return true };
             held += line.bytes.len();
             *bytes += line.bytes.len();
-            if held > ARCHIVE_BATCH_BYTES_MAX || *bytes as u64 > ARCHIVE_BYTES_MAX / 2 {
+            // One history may be larger than a batch; then it goes alone.
+            let is_alone = held == *bytes;
+            let is_over = held > ARCHIVE_BATCH_BYTES_MAX && !is_alone;
+            *in_file += line.bytes.len().min(RECORD_LOG_BYTES_MAX);
+            let is_too_long = *in_file as u64 > ARCHIVE_BYTES_MAX / 2;
+            if is_over || is_too_long || *bytes > ARCHIVE_HISTORY_BYTES_MAX {
                 held -= *bytes;
                 *collected = Collected::NoRoom;
                 open -= 1;
@@ -463,6 +473,8 @@ enum Collected {
     Lines {
         lines: Vec<Vec<u8>>,
         bytes: usize,
+        /// Bytes that its archive file may have.
+        in_file: usize,
         /// Number of the record that is certainly the last.
         until: Seq,
     },

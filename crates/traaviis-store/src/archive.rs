@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A file is one JSON document, packed by gzip: an envelope whose `body` stands last, and in it the
-//! records, each on a line of its own and byte for byte as the log had it. The checksum is over the
+//! records, each on a line of its own and byte for byte as the log had it, with large values in
+//! [`crate::blobs`]. The checksum is over the
 //! bytes of the body. A directory with `ARCHIVE_DIR_ENTRIES_MAX` entries takes no more files; those
 //! go one level down, so an id has at most three places.
 //!
@@ -15,10 +16,11 @@
 //! name whose durability is in doubt is taken away again; nothing is overwritten that is whole.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashSet},
     io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use flate2::{Compression, GzBuilder, read::GzDecoder};
@@ -36,6 +38,7 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 use crate::{
+    blobs::{self, Blobs},
     checkpoint::{WriteError, write_atomically},
     error::io_error,
     files, line,
@@ -75,6 +78,7 @@ struct Envelope {
 pub struct FileArchive<D: Disk> {
     disk: D,
     data: PathBuf,
+    blobs: Arc<Blobs<D>>,
     known: Mutex<Known>,
 }
 
@@ -87,10 +91,51 @@ struct Known {
     counts: BTreeMap<PathBuf, usize>,
 }
 
-impl<D: Disk> FileArchive<D> {
+impl<D: Disk + Clone> FileArchive<D> {
     /// Returns the archive under a data directory; nothing is made before the first file.
     pub fn new(disk: D, data: &Path) -> FileArchive<D> {
-        FileArchive { disk, data: data.to_path_buf(), known: Mutex::default() }
+        let blobs = Arc::new(Blobs::new(disk.clone(), data));
+        FileArchive { disk, data: data.to_path_buf(), blobs, known: Mutex::default() }
+    }
+}
+
+impl<D: Disk> FileArchive<D> {
+    /// Returns where its large values are, and those of the log beside it.
+    pub(crate) fn blobs(&self) -> &Arc<Blobs<D>> {
+        &self.blobs
+    }
+
+    /// Returns the blobs that the file of an instance names, each once.
+    pub(crate) fn blobs_of(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+    ) -> Result<BTreeSet<blobs::Name>, LogError> {
+        let history = self.read(tenant, id)?;
+        let lines = history.iter().flat_map(|it| &it.lines);
+        Ok(lines.flat_map(|it| blobs::named(it)).collect())
+    }
+
+    /// Visits every record in it as it stands in its file, and says whether all could be read.
+    pub(crate) fn each_line(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool, LogError> {
+        let mut are_whole = true;
+        for tenant in self.tenants()? {
+            let mut ids = Vec::new();
+            self.each(tenant, &mut |_, _, id| {
+                ids.push(id);
+                Ok(())
+            })?;
+            for id in ids {
+                match self.read(tenant, id) {
+                    Ok(history) => {
+                        history.iter().flat_map(|it| &it.lines).for_each(|it| visit(it));
+                    }
+                    Err(LogError::ArchiveDamaged { .. }) => are_whole = false,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(are_whole)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -259,8 +304,9 @@ impl<D: Disk> Archive for FileArchive<D> {
                 other => return other.map(drop),
             },
         };
-        let packed =
-            encode(tenant, history).map_err(|error| io_error("pack", &self.data, error))?;
+        let (lines, _kept) = self.blobs.take_from_lines(tenant, &history.lines)?;
+        let packed = encode(tenant, &history.entry, &lines);
+        let packed = packed.map_err(|error| io_error("pack", &self.data, error))?;
         let name = file_name(id);
         let written = write_atomically(&self.disk, &dir, &name, &[&packed]);
         if let Err(error) = written {
@@ -280,7 +326,9 @@ impl<D: Disk> Archive for FileArchive<D> {
     }
 
     fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<ArchivedHistory>, LogError> {
-        self.read(ctx.tenant(), id)
+        let Some(mut history) = self.read(ctx.tenant(), id)? else { return Ok(None) };
+        self.blobs.make_whole(&mut history.lines)?;
+        Ok(Some(history))
     }
 
     fn ids(
@@ -393,7 +441,7 @@ pub(crate) fn part<D: Disk>(
     let Some(history) = archive.get(ctx, id)? else { return Ok(None) };
     let passed = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
     let lines = history.lines.into_iter().skip(passed).take(limit).collect();
-    Ok(Some(Part { lines, next: 0 }))
+    Ok(Some(Part { lines, next: 0, is_cut: false }))
 }
 
 /// Reads the bytes of a file that stands elsewhere.
@@ -441,8 +489,7 @@ fn is_content(error: &io::Error) -> bool {
 
 // --- The file -----------------------------------------------------------------------------------
 
-fn encode(tenant: TenantId, history: &ArchivedHistory) -> io::Result<Vec<u8>> {
-    let ArchivedHistory { entry, lines } = history;
+fn encode(tenant: TenantId, entry: &Archived, lines: &[Cow<'_, [u8]>]) -> io::Result<Vec<u8>> {
     let mut body = b"{\"summary\":".to_vec();
     body.extend_from_slice(&entry.summary);
     body.extend_from_slice(RECORDS);

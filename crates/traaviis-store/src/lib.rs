@@ -16,6 +16,7 @@
 //! DATA/snapshots/snapshots.sqlite       states of open instances; can be lost and made again
 //! DATA/documents/documents.sqlite      users, members, workflows; can be lost and made again
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
+//! DATA/tenants/*/blobs/                 large values of the log and the archive, by their hashes
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/system/reveals/                  who had tokens of personal data turned back
 //! DATA/tree/                            documents for people; can be lost and made again
@@ -31,6 +32,7 @@ mod streams;
 
 pub mod archive;
 pub mod backup;
+pub mod blobs;
 pub mod checkpoint;
 pub mod disk;
 pub mod documents;

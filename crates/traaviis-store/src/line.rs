@@ -5,7 +5,7 @@
 
 use traaviis_model::{
     InstanceId, Seq, TenantId,
-    record::{LineKey, peek_line},
+    record::{BLOB_VERSIONS, LineKey, RECORD_VERSION, SEALED_VERSION, UNREADABLE, peek_line},
 };
 use traaviis_ports::Append;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ pub type StreamKey = (TenantId, InstanceId);
 const TENANT: &[u8] = b"{\"tenant_id\":\"";
 const STREAM: &[u8] = b"\",\"instance_id\":\"";
 const SEQ: &[u8] = b"\",\"seq\":";
+const VERSION: &[u8] = b",\"v\":";
 const UUID_CHARS: usize = 36;
 
 /// Returns what every line of the stream starts with, up to its number.
@@ -62,6 +63,41 @@ fn fast_key(line: &[u8]) -> Option<(StreamKey, Seq)> {
     let tenant = TenantId(Uuid::try_parse_ascii(tenant).ok()?);
     let stream = InstanceId(Uuid::try_parse_ascii(stream).ok()?);
     Some(((tenant, stream), seq))
+}
+
+/// Where the version of a line's record stands, which is one digit.
+fn version_at(line: &[u8]) -> Option<usize> {
+    // The keys before it hold no text in which this could stand.
+    let at = memchr::memmem::find(line, VERSION)? + VERSION.len();
+    (line.get(at + 1) == Some(&b',')).then_some(at)
+}
+
+/// Says whether a line has a version.
+pub fn has_version(line: &[u8], version: u32) -> bool {
+    version_at(line).is_some_and(|at| u32::from(line[at].wrapping_sub(b'0')) == version)
+}
+
+/// Gives a line that has version `from` version `to`; says whether it had.
+pub fn set_version(line: &mut [u8], from: u32, to: u32) -> bool {
+    let Some(at) = version_at(line).filter(|_| has_version(line, from)) else { return false };
+    line[at] = b'0' + to as u8;
+    true
+}
+
+/// Returns a line that says whose record it is, and why nobody can read it.
+pub fn unreadable(line: &[u8], why: &str) -> Vec<u8> {
+    const KIND: &[u8] = b",\"kind\":\"";
+    // In a text the quotes would stand escaped, so this is the key.
+    let end = memchr::memmem::find(line, KIND).unwrap_or(line.len());
+    let mut out = line[..end].to_vec();
+    for version in [SEALED_VERSION, BLOB_VERSIONS[0], BLOB_VERSIONS[1]] {
+        if set_version(&mut out, version, RECORD_VERSION) {
+            break;
+        }
+    }
+    let why = serde_json::Value::from(why);
+    out.extend_from_slice(format!(",\"kind\":\"{UNREADABLE}\",\"why\":{why}}}").as_bytes());
+    out
 }
 
 /// Visits the lines of a frame, without their newlines.

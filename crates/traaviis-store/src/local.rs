@@ -19,15 +19,16 @@ use std::{
 
 use traaviis_model::{
     InstanceId, Seq, TenantCtx, TenantId,
-    limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX},
+    limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, PART_BYTES_MAX},
 };
 use traaviis_ports::{
     Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Part,
-    Position,
+    Position, archive::Mode,
 };
 
 use crate::{
     archive::{self, FileArchive},
+    blobs::{self, Keeping},
     compact,
     disk::OsDisk,
     error::io_error,
@@ -190,6 +191,23 @@ impl LocalLog {
         let refused = |token| (token, Err(LogError::Failed(why.clone())));
         sink.committed(&mut tokens.into_iter().map(refused));
     }
+
+    fn part(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        (from, limit): (Seq, usize),
+        within: Range<Position>,
+        bytes_max: usize,
+    ) -> Result<Part, LogError> {
+        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
+            return Ok(part);
+        }
+        let key = (ctx.tenant(), stream);
+        let mut part = self.reader.read(key, from, limit, within, bytes_max)?;
+        self.archive.blobs().make_whole(&mut part.lines)?;
+        Ok(part)
+    }
 }
 
 impl Drop for LocalLog {
@@ -211,13 +229,32 @@ impl Queue {
 }
 
 impl LogStore for LocalLog {
-    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
-        let entry = Entry { tenant: ctx.tenant(), append };
+    fn append(&self, ctx: &TenantCtx, mut append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+        let tenant = ctx.tenant();
+        let kept = match self.archive.blobs().take_from(tenant, &mut append) {
+            Ok(kept) => kept,
+            Err(error) => {
+                if let LogError::Failed(why) = &error {
+                    self.reader.fail(why.to_string());
+                }
+                return sink.committed(&mut std::iter::once((token, Err(error))));
+            }
+        };
+        let entry = Entry { tenant, append };
+        // Told by a sink of its own, which lets go of the blobs then.
+        let keeping = kept.map(|it| Keeping::sink(sink, it));
+        let sink = keeping.as_ref().unwrap_or(sink);
         let refused = self.enqueue(std::iter::once((entry, token)), sink);
         self.refuse(refused, sink);
     }
 
     fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
+        if appends.iter().any(|it| blobs::may_be_large(&it.1.lines)) {
+            // One by one in their order, which counts for each stream.
+            return appends.drain(..).for_each(|(ctx, append, token)| {
+                self.append(&ctx, append, sink, token);
+            });
+        }
         let entries = appends
             .drain(..)
             .map(|(ctx, append, token)| (Entry { tenant: ctx.tenant(), append }, token));
@@ -232,7 +269,7 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.read_within(ctx, stream, from, limit, EVERYWHERE)?.lines)
+        Ok(self.part(ctx, stream, (from, limit), EVERYWHERE, usize::MAX)?.lines)
     }
 
     fn read_within(
@@ -243,14 +280,11 @@ impl LogStore for LocalLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
-            return Ok(part);
-        }
-        self.reader.read((ctx.tenant(), stream), from, limit, within)
+        self.part(ctx, stream, (from, limit), within, PART_BYTES_MAX)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
-        self.reader.scan(from, visit)
+        blobs::scan(self.archive.blobs(), &self.reader, from, visit)
     }
 
     fn scan_while(
@@ -258,14 +292,18 @@ impl LogStore for LocalLog {
         from: Position,
         visit: &mut dyn FnMut(Line<'_>) -> bool,
     ) -> Result<(), LogError> {
-        self.reader.scan_while(from, visit)
+        blobs::scan_while(self.archive.blobs(), &self.reader, from, visit)
     }
 
     fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
         if let Some(why) = self.failed() {
             return Err(LogError::Failed(why));
         }
-        compact::compact(&self.reader, &self.archive, compaction)
+        let done = compact::compact(&self.reader, &self.archive, compaction)?;
+        if compaction.mode == Mode::Write {
+            blobs::sweep(&self.archive, &self.reader, compaction.pace)?;
+        }
+        Ok(done)
     }
 
     fn archive(&self) -> Option<&dyn Archive> {

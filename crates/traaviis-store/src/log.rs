@@ -291,7 +291,7 @@ impl<D: Disk> LogCore<D> {
 
     /// Reads a history; see [`Reader::read`].
     pub fn read(&self, key: StreamKey, from: Seq, limit: usize) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.reader.read(key, from, limit, EVERYWHERE)?.lines)
+        Ok(self.reader.read(key, from, limit, EVERYWHERE, usize::MAX)?.lines)
     }
 
     /// Keeps a checkpoint; see [`Reader::put_checkpoint`]. What it stands on is synced first.

@@ -4,7 +4,7 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
-use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
+use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId, limits::PART_BYTES_MAX};
 use traaviis_ports::{
     Append, Archive, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Part, Position,
     archive::Mode,
@@ -13,7 +13,7 @@ use traaviis_ports::{
 
 use crate::{
     archive::{self, FileArchive},
-    compact,
+    blobs, compact,
     disk::OsDisk,
     error::io_error,
     frame::FrameHeader,
@@ -91,6 +91,23 @@ impl ReadOnlyLog {
     pub fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
         self.reader.damaged_streams()
     }
+
+    fn part(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        (from, limit): (Seq, usize),
+        within: Range<Position>,
+        bytes_max: usize,
+    ) -> Result<Part, LogError> {
+        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
+            return Ok(part);
+        }
+        let key = (ctx.tenant(), stream);
+        let mut part = self.reader.read(key, from, limit, within, bytes_max)?;
+        self.archive.blobs().make_whole(&mut part.lines)?;
+        Ok(part)
+    }
 }
 
 impl LogStore for ReadOnlyLog {
@@ -105,7 +122,7 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.read_within(ctx, stream, from, limit, EVERYWHERE)?.lines)
+        Ok(self.part(ctx, stream, (from, limit), EVERYWHERE, usize::MAX)?.lines)
     }
 
     fn read_within(
@@ -116,14 +133,11 @@ impl LogStore for ReadOnlyLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
-            return Ok(part);
-        }
-        self.reader.read((ctx.tenant(), stream), from, limit, within)
+        self.part(ctx, stream, (from, limit), within, PART_BYTES_MAX)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
-        self.reader.scan(from, visit)
+        blobs::scan(self.archive.blobs(), &self.reader, from, visit)
     }
 
     fn scan_while(
@@ -131,7 +145,7 @@ impl LogStore for ReadOnlyLog {
         from: Position,
         visit: &mut dyn FnMut(Line<'_>) -> bool,
     ) -> Result<(), LogError> {
-        self.reader.scan_while(from, visit)
+        blobs::scan_while(self.archive.blobs(), &self.reader, from, visit)
     }
 
     /// Finds out what a compaction would free; only [`Mode::DryRun`] can be asked for.

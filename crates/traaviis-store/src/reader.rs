@@ -17,6 +17,7 @@ use traaviis_model::Seq;
 use traaviis_ports::{Line, LogError, Part, Position, disk::Disk};
 
 use crate::{
+    blobs,
     checkpoint::{self, WriteError},
     error::io_error,
     line::{self, StreamKey},
@@ -208,28 +209,33 @@ impl<D: Disk> Reader<D> {
         visited.map(drop)
     }
 
-    /// Reads records of one stream; those from number `from` on stand in `within`.
+    /// Reads records of one stream; those from number `from` on stand in `within`. Those behind
+    /// `bytes_max` bytes, with their large values, are left out.
     pub fn read(
         &self,
         key: StreamKey,
         from: Seq,
         limit: usize,
         within: Range<Position>,
+        bytes_max: usize,
     ) -> Result<Part, LogError> {
-        let mut part = Part { lines: Vec::new(), next: within.start };
+        let mut part = Part { lines: Vec::new(), next: within.start, is_cut: false };
         if limit == 0 {
             return Ok(part);
         }
-        let lines = &mut part.lines;
+        let (lines, is_cut, mut bytes) = (&mut part.lines, &mut part.is_cut, 0);
         let before = if within.start == 0 { 0 } else { from.saturating_sub(1) };
         let end = self.history(key, before, within, &mut |seq, line| {
             if seq == 1 {
                 lines.clear();
+                bytes = 0;
             }
             if seq >= from {
+                bytes = blobs::whole_len(line).saturating_add(bytes);
                 lines.push(line.to_vec());
             }
-            if lines.len() < limit { Visit::On } else { Visit::Enough }
+            *is_cut = bytes > bytes_max;
+            if lines.len() < limit && !*is_cut { Visit::On } else { Visit::Enough }
         })?;
         part.next = end.next;
         Ok(part)

@@ -21,8 +21,8 @@ use std::{borrow::Cow, collections::BTreeSet, fmt, io::Read as _, ops::Range, sy
 
 use traaviis_model::{
     InstanceId, Record, Seq, TenantCtx, TenantId, Text, Timestamp,
-    limits::FRAME_BYTES_MAX,
-    record::{Body, ERASED, SEALED_VERSION},
+    limits::BLOB_BYTES_MAX,
+    record::{Body, ERASED, RECORD_VERSION, SEALED_VERSION},
     value::base64,
 };
 use traaviis_ports::{
@@ -155,7 +155,7 @@ impl<L: LogStore> SealedLog<L> {
             }
             Ok(Opened::Erased) => Ok(Cow::Owned(left(head))),
             Ok(Opened::Plain(_)) | Err(keys::Error::Damaged { .. }) if place.is_some() => {
-                Ok(Cow::Owned(unreadable(head)))
+                Ok(Cow::Owned(line::unreadable(head, NOT_AS_SEALED)))
             }
             Ok(Opened::Plain(_)) => Err(failed(&mismatch())),
             Err(error) => Err(failed(&error)),
@@ -309,7 +309,7 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     let decoder = zstd::stream::read::Decoder::new(packed).ok()?;
-    let limit = FRAME_BYTES_MAX as u64;
+    let limit = BLOB_BYTES_MAX;
     let read = decoder.take(limit + 1).read_to_end(&mut plain).ok()?;
     (read as u64 <= limit).then_some(plain)
 }
@@ -321,23 +321,14 @@ fn left(head: &[u8]) -> Vec<u8> {
     line
 }
 
-/// Returns a line that says whose record it is, and that nobody can read it.
-fn unreadable(head: &[u8]) -> Vec<u8> {
-    const KIND_KEY: &[u8] = b",\"kind\":\"";
-    let head = with_plain_version(head);
-    // In a text the quotes would stand escaped, so this is the key.
-    let end = memchr::memmem::find(&head, KIND_KEY).unwrap_or(head.len());
-    [&head[..end], KIND_KEY, b"unreadable\"}"].concat()
-}
+/// Why a line cannot be read although its key is there.
+const NOT_AS_SEALED: &str = "what is sealed in the record is not as it was written";
 
 /// Sets the version of a record back to the one of lines that are not sealed.
 fn with_plain_version(head: &[u8]) -> Vec<u8> {
-    let sealed = format!(",\"v\":{SEALED_VERSION},");
-    let plain = format!(",\"v\":{},", traaviis_model::record::RECORD_VERSION);
-    match memchr::memmem::find(head, sealed.as_bytes()) {
-        Some(at) => [&head[..at], plain.as_bytes(), &head[at + sealed.len()..]].concat(),
-        None => head.to_vec(),
-    }
+    let mut head = head.to_vec();
+    line::set_version(&mut head, SEALED_VERSION, RECORD_VERSION);
+    head
 }
 
 /// Reads lines that are written already.

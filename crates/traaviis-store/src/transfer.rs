@@ -6,6 +6,7 @@
 //! order.jsonl                                   whose records come after whose
 //! tree/{tenant}/workflows/, events/, ...        the document tree: states and whole histories
 //! tenants/{tenant}/archived/instances/          archive files, as they are
+//! tenants/{tenant}/blobs/                       large values that they refer to
 //! ```
 //!
 //! An export is a gzip-packed tar of these, consistent at one position of the log. Histories are in
@@ -39,8 +40,10 @@ use traaviis_ports::LogError;
 
 use crate::error::io_error;
 
-/// Format of exports; a newer one is refused.
-pub const FORMAT: u32 = 1;
+/// Format of exports with blobs; a newer one is refused.
+pub const FORMAT: u32 = 2;
+/// Format of exports without.
+const FORMAT_PLAIN: u32 = 1;
 /// Name of the manifest.
 const MANIFEST: &str = "manifest.json";
 /// Name of the file of documents.

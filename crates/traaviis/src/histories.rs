@@ -12,7 +12,7 @@ use std::{
 use traaviis_engine::Machine;
 use traaviis_model::{
     Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, document,
-    record::peek_line,
+    record::{LineError, peek_line},
 };
 use traaviis_ports::{
     Position,
@@ -59,12 +59,14 @@ pub struct Place {
     pub seq: Seq,
     /// Position before which the next records do not stand.
     pub position: Position,
+    /// Others may follow at once.
+    pub has_more: bool,
 }
 
 impl Place {
     /// Returns the place before a record, of which it is not known where in the log it stands.
     pub fn before(seq: Seq) -> Place {
-        Place { seq, position: 0 }
+        Place { seq, position: 0, has_more: true }
     }
 }
 
@@ -86,17 +88,21 @@ pub struct Damaged {
 impl Damaged {
     /// Returns why nothing can be done with it.
     pub fn failure(&self) -> Failure {
-        let Damaged { id, seq, why, .. } = self;
-        let message = format!(
-            "instance `{id}` is damaged after record {seq}: {why}; `traaviis doctor` names the \
-             place; keep a copy of the data directory, then restore it whole from a backup"
-        );
+        let Damaged { id, seq, why, code, .. } = self;
+        let next = match code.as_str() {
+            "blob_damaged" => "restore that file from a backup, and start again",
+            _ => {
+                "`traaviis doctor` names the place; keep a copy of the data directory, then \
+                 restore it whole from a backup"
+            }
+        };
+        let message = format!("instance `{id}` is damaged after record {seq}: {why}; {next}");
         Failure::finding(&self.code, message)
     }
 
     fn of_fault(fault: &Fault) -> Damaged {
         let Fault { id, seq, message, .. } = fault;
-        let (code, why) = ("history_broken".into(), message.to_string());
+        let (code, why) = (fault.code().into(), message.to_string());
         Damaged { id: *id, seq: *seq, snapshot: None, code, why }
     }
 }
@@ -378,7 +384,8 @@ impl Histories {
         }
     }
 
-    /// Returns the next record lines of one instance, and moves the place behind them.
+    /// Returns the next record lines of one instance, and moves the place behind them: at most
+    /// `limit`, and fewer when they are large.
     pub fn lines(
         &self,
         id: InstanceId,
@@ -386,12 +393,16 @@ impl Histories {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, Failure> {
         let within = match self.row(id) {
-            Some(row) if place.seq > row.seq => return Ok(Vec::new()),
+            Some(row) if place.seq > row.seq => {
+                place.has_more = false;
+                return Ok(Vec::new());
+            }
             Some(Row { first: Some(first), last, .. }) => first.max(place.position)..last + 1,
             _ => place.position..Position::MAX,
         };
         let part = self.log.read_within(&self.ctx, id, place.seq, limit, within)?;
-        *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next };
+        let has_more = part.is_cut || part.lines.len() == limit;
+        *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next, has_more };
         Ok(part.lines)
     }
 
@@ -407,8 +418,13 @@ impl Histories {
 
     /// Returns the whole history of one instance.
     pub fn records(&self, id: InstanceId) -> Result<Vec<Record>, Failure> {
-        let lines = self.lines(id, &mut Place::before(1), usize::MAX)?;
-        lines.iter().map(|line| read_record(line)).collect()
+        let (mut place, mut records) = (Place::before(1), Vec::new());
+        while place.has_more {
+            for line in self.lines(id, &mut place, usize::MAX)? {
+                records.push(read_record(&line)?);
+            }
+        }
+        Ok(records)
     }
 
     /// Returns a definition document as it was stored.
@@ -453,7 +469,13 @@ pub fn compile_document(body: &Value) -> Result<Machine, Failure> {
 
 /// Reads a record line.
 pub fn read_record(line: &[u8]) -> Result<Record, Failure> {
-    Record::read_line(line).map_err(|it| Failure::finding("record_unreadable", it.to_string()))
+    Record::read_line(line).map_err(|error| {
+        let code = match error {
+            LineError::Unreadable(_) => "blob_damaged",
+            _ => "record_unreadable",
+        };
+        Failure::finding(code, error.to_string())
+    })
 }
 
 /// Returns the definition in a line, when it is the one with this hash.

@@ -17,9 +17,14 @@ pub fn json(text: &str, what: &str) -> Result<Value, Failure> {
     })
 }
 
-/// Reads the payload of an event; null when there is none.
+/// Reads the payload of an event, JSON text or `-` for standard input; null when there is none.
 pub fn payload(text: Option<&str>) -> Result<Value, Failure> {
-    text.map_or(Ok(Value::Null), |it| json(it, "the payload"))
+    match text {
+        None => Ok(Value::Null),
+        // A large one fits no command line.
+        Some("-") => value("-"),
+        Some(text) => json(text, "the payload"),
+    }
 }
 
 /// Reads `-`, a file name, or JSON text.

@@ -105,10 +105,8 @@ impl Asker {
     pub fn history(&mut self, id: &str) -> Result<Vec<String>, Failure> {
         let (mut place, mut lines) = (Place::before(1), Vec::new());
         loop {
-            let part = self.history_part(id, &mut place)?;
-            let is_last = part.len() < HISTORY_LIMIT;
-            lines.extend(part);
-            if is_last {
+            lines.extend(self.history_part(id, &mut place)?);
+            if !place.has_more {
                 return Ok(lines);
             }
         }
@@ -117,13 +115,14 @@ impl Asker {
     /// Returns the next record lines of one instance, at most `HISTORY_LIMIT`, and moves the place
     /// behind them.
     pub fn history_part(&mut self, id: &str, place: &mut Place) -> Result<Vec<String>, Failure> {
-        let Place { seq: from, position } = *place;
+        let Place { seq: from, position, .. } = *place;
         let answer = self.ask(Ask::History { id: id.into(), from, position })?;
         let part = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
         let lines: Vec<String> =
             part.iter().filter_map(|it| it.as_str().map(str::to_string)).collect();
         place.seq += lines.len() as Seq;
         place.position = answer["next"].as_u64().unwrap_or(position);
+        place.has_more = answer["more"] == true;
         if answer["archived"] == true {
             output::warn(format_args!("note: instance `{id}` is archived"));
         }
@@ -263,7 +262,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         }
         Ask::History { id, from, position } => {
             let id = histories.find(&id)?;
-            let mut place = Place { seq: from.max(1), position };
+            let mut place = Place { position, ..Place::before(from.max(1)) };
             let lines = histories.lines(id, &mut place, HISTORY_LIMIT)?;
             if lines.is_empty() && from <= 1 {
                 return Err(absent(&id.to_string()));
@@ -272,7 +271,8 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
                 .iter()
                 .map(|it| String::from_utf8_lossy(it).trim_end_matches('\n').to_string())
                 .collect();
-            let mut answer = json!({ "lines": lines, "next": place.position });
+            let mut answer =
+                json!({ "lines": lines, "next": place.position, "more": place.has_more });
             if from <= 1 && histories.is_archived(id)? {
                 answer["archived"] = json!(true);
             }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use traaviis_model::{
     ids::Text,
-    limits::EXPRESSION_RESULT_BYTES_MAX,
+    limits::EXPRESSION_TEXT_BYTES_MAX,
     time::{Span, Timestamp},
     value::{Map, Value, base64, compare_numbers},
 };
@@ -320,8 +320,8 @@ fn float_text(float: f64) -> String {
 
 fn json(value: &Value, budget: &mut Budget) -> Result<String, Fault> {
     // Measured first: shared parts can make a small value long beyond memory.
-    let size = measure(value, EXPRESSION_RESULT_BYTES_MAX).ok_or_else(|| {
-        Fault::limit(format!("JSON text is longer than {EXPRESSION_RESULT_BYTES_MAX} bytes"))
+    let size = measure(value, EXPRESSION_TEXT_BYTES_MAX).ok_or_else(|| {
+        Fault::limit(format!("JSON text is longer than {EXPRESSION_TEXT_BYTES_MAX} bytes"))
     })?;
     budget.charge(size / 8)?;
     Ok(value.to_json())

@@ -74,6 +74,8 @@ pub(crate) struct Run<'m> {
     pub advances: usize,
     /// Bytes of values in the records so far; bounds what one commit carries.
     pub bytes: usize,
+    /// What of them stays in the log at most.
+    bytes_in_log: usize,
     pub yielded: bool,
     /// States entered whose invokes have not begun.
     pub to_invoke: Vec<StateId>,
@@ -149,6 +151,7 @@ impl<'m> Run<'m> {
             key: context.key.clone(),
             advances: 0,
             bytes: 0,
+            bytes_in_log: 0,
             yielded: false,
             to_invoke: Vec::new(),
             leaving: Vec::new(),
@@ -216,15 +219,23 @@ impl<'m> Run<'m> {
         if matches!(body, Body::DataChanged { .. } | Body::DataEdited { .. }) {
             self.data_changed = true;
         }
-        self.bytes += body.value_bytes();
+        let bytes = body.value_bytes();
+        self.bytes += bytes;
+        self.bytes_in_log += bytes.min(limits::RECORD_LOG_BYTES_MAX);
         if self.bytes > limits::STEP_BYTES_MAX {
-            self.fault.get_or_insert_with(|| {
-                let most = limits::STEP_BYTES_MAX;
-                Rejection::new("payload_too_large", format!("the step writes over {most} bytes"))
-            });
+            self.too_much(limits::STEP_BYTES_MAX, "bytes");
+        }
+        if self.bytes_in_log > limits::STEP_LOG_BYTES_MAX {
+            self.too_much(limits::STEP_LOG_BYTES_MAX, "bytes beside its largest values");
         }
         self.records.push(Record { header: Header { seq, ..self.header.clone() }, body });
         seq
+    }
+
+    fn too_much(&mut self, most: usize, of: &str) {
+        self.fault.get_or_insert_with(|| {
+            Rejection::new("payload_too_large", format!("the step writes over {most} {of}"))
+        });
     }
 
     /// Ends the step.

@@ -25,6 +25,29 @@ fn an_instance_keeps_so_many_events_for_later() {
 }
 
 #[test]
+fn a_step_writes_so_much_that_stays_in_the_log() {
+    let body = r#"
+initial: a
+events: {go: {}}
+data: {initial: {x: ""}}
+states:
+  a:
+    on:
+      go: {actions: [{for_each: {in: "${event.data.times}", actions: [{assign: {x: "${event.data.text + string(item)}"}}]}}]}
+"#;
+    let script = |times: usize, bytes: usize| {
+        let times = serde_json::to_string(&(0..times).collect::<Vec<_>>()).unwrap();
+        let text = "x".repeat(bytes);
+        format!("send go {{\"times\": {times}, \"text\": \"{text}\"}}\n")
+    };
+    assert_eq!(refused(body, &script(80, 200_000)), [""; 0]);
+    assert_eq!(refused(body, &script(85, 200_000)), ["payload_too_large"]);
+    // Of large values little stays there.
+    assert_eq!(refused(body, &script(20, 1_400_000)), [""; 0]);
+    assert_eq!(refused(body, &script(22, 1_400_000)), ["payload_too_large"]);
+}
+
+#[test]
 fn an_instance_has_so_many_timers() {
     let body = r#"
 initial: a

@@ -1,5 +1,5 @@
-//! Bits that flip and files that end too soon: in the log, in checkpoints, in the archive, in the
-//! document tree.
+//! Bits that flip and files that end too soon: in the log, in checkpoints, in the archive, in
+//! blobs, in the document tree.
 //!
 //! A directory is filled once; each damage is done to a copy of it. Nothing may be read that was
 //! never written, and what is lost must be told, with every instance that did not lose a record as
@@ -14,7 +14,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use traaviis_model::{InstanceId, Record, Span, TenantCtx, TenantId};
+use traaviis_model::{
+    InstanceId, Record, Span, TenantCtx, TenantId, Value, limits::BLOB_BYTES_MIN, record::LineError,
+};
 use traaviis_ports::{LogStore, Position};
 use traaviis_runtime::tree::show_all;
 use traaviis_store::{
@@ -42,6 +44,7 @@ const HOW: How = How { segment_bytes: 16 << 10, ahead: Span(0) };
 enum Part {
     Log,
     Archive,
+    Blob,
     Tree,
 }
 
@@ -113,6 +116,7 @@ impl Whole {
         // What is still on its way would go on in each copy, and be another state than here.
         let findings = verify(&dir, &mut story, Ask { tenants: TENANTS, how: HOW, upkeep: true });
         anyhow::ensure!(findings.is_empty(), "the whole directory is not whole: {findings:?}");
+        with_large_values(&dir)?;
         let log = ReadOnlyLog::open(&dir)?;
         compare(&dir, &log, true)?;
         let mut lines = BTreeMap::new();
@@ -150,12 +154,26 @@ impl Whole {
         let whole = Whole { dir, lines, states, archived, files };
         anyhow::ensure!(whole.archived.len() > 3, "too little is archived");
         anyhow::ensure!(whole.files_of(Part::Log).len() > 3, "the log has too few files");
+        anyhow::ensure!(whole.files_of(Part::Blob).len() == 2, "there are no large values");
         Ok(whole)
     }
 
     fn files_of(&self, part: Part) -> Vec<&Path> {
         self.files.iter().filter(|it| it.0 == part).map(|it| &*it.1).collect()
     }
+}
+
+/// Starts instances whose input is large.
+fn with_large_values(dir: &Path) -> anyhow::Result<()> {
+    let world = World::open(dir, HOW, Arc::new(|_, _| ()))?;
+    for letter in ["a", "b"] {
+        let mark = letter.repeat(BLOB_BYTES_MIN);
+        let input = Value::map([("mark", Value::from(mark.as_str())), ("fails", false.into())]);
+        let (ctx, _) = tenant(0);
+        world.handle.start_instance(&ctx, &world.machines[0], None, input)?;
+    }
+    world.close();
+    Ok(())
 }
 
 fn contexts() -> BTreeMap<TenantId, TenantCtx> {
@@ -170,6 +188,7 @@ fn part_of(path: &Path) -> Option<Part> {
         "seg" | "checkpoint" => Some(Part::Log),
         "gz" => Some(Part::Archive),
         "json" | "jsonl" if text.starts_with(TREE_DIR) => Some(Part::Tree),
+        "" if text.contains("/blobs/") => Some(Part::Blob),
         _ => None,
     }
 }
@@ -212,7 +231,8 @@ fn damage(row: &mut Row, whole: &Whole, harm: Harm, count: u64, seed: u64) -> an
     let mut seen: BTreeMap<Seen, u64> = BTreeMap::new();
     for number in 0..count {
         row.runs += 1;
-        let part = [Part::Log, Part::Log, Part::Log, Part::Archive, Part::Tree][dice.index(5)];
+        let part = [Part::Log, Part::Log, Part::Log, Part::Archive, Part::Blob, Part::Tree];
+        let part = part[dice.index(6)];
         let files = whole.files_of(part);
         let file = files[dice.index(files.len())];
         let dir = scratch.path().join(number.to_string());
@@ -221,6 +241,7 @@ fn damage(row: &mut Row, whole: &Whole, harm: Harm, count: u64, seed: u64) -> an
         let checked = match part {
             Part::Log => check_log(whole, &dir),
             Part::Archive => check_archive(whole, &dir, file),
+            Part::Blob => check_blob(whole, &dir),
             Part::Tree => check_tree(whole, &dir, file),
         };
         fs::remove_dir_all(&dir)?;
@@ -308,6 +329,48 @@ fn judge_log(
     }
     let is_told = !told.is_empty() || world.recovery.cut.is_some();
     Ok(if is_told { Seen::Told } else { Seen::Harmless })
+}
+
+/// A blob damages the records that name it, and nothing else.
+fn check_blob(whole: &Whole, dir: &Path) -> Checked {
+    let world = World::open(dir, HOW, Arc::new(|_, _| ()))?;
+    let mut found: BTreeMap<Position, Vec<u8>> = BTreeMap::new();
+    world.log.scan(0, &mut |it| drop(found.insert(it.position, it.bytes.to_vec())))?;
+    let verdict = judge_blob(whole, &world, &found);
+    world.close();
+    Ok(verdict)
+}
+
+fn judge_blob(
+    whole: &Whole,
+    world: &World,
+    found: &BTreeMap<Position, Vec<u8>>,
+) -> Result<Seen, String> {
+    let mut lost: BTreeSet<InstanceId> = BTreeSet::new();
+    for (position, line) in &whole.lines {
+        let read = found.get(position).ok_or_else(|| format!("position {position} is gone"))?;
+        if read == line {
+            continue;
+        }
+        match Record::read_line(read) {
+            Err(LineError::Unreadable(_)) => {
+                let record = Record::read_line(line).map_err(|it| it.to_string())?;
+                lost.insert(record.header.instance_id);
+            }
+            _ => return Err(format!("position {position} reads wrongly")),
+        }
+    }
+    for (id, (ctx, before)) in &whole.states {
+        match world.handle.get(ctx, *id) {
+            Ok(Some(state)) if state.canonical() == *before => {}
+            Err(_) if lost.contains(id) => {}
+            other => {
+                let other = other.map(|it| it.map(|it| it.seq));
+                return Err(format!("instance `{id}` is {other:?}"));
+            }
+        }
+    }
+    if lost.len() == 1 { Ok(Seen::Told) } else { Err(format!("{lost:?} are told")) }
 }
 
 fn check_archive(whole: &Whole, dir: &Path, file: &Path) -> Checked {

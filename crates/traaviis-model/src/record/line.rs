@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Header, RECORD_VERSION, Record, SEALED_VERSION};
+use super::{BLOB_VERSIONS, Body, Header, RECORD_VERSION, Record, SEALED_VERSION, UNREADABLE};
 use crate::{
     ids::{InstanceId, Seq, TenantId},
     json,
@@ -40,6 +40,12 @@ pub enum LineError {
     /// It is as it rests in the log, sealed with the key of the person whom it is about.
     #[error("a record line is sealed; only a command on its data directory opens it")]
     Sealed,
+    /// It is as it rests in the log, without its large values.
+    #[error("a record line is without its large values; a command on its data directory has them")]
+    WithoutValues,
+    /// Its store cannot read it.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 impl Record {
@@ -54,17 +60,32 @@ impl Record {
         if header.v == SEALED_VERSION {
             return Err(LineError::Sealed);
         }
+        if BLOB_VERSIONS.contains(&header.v) {
+            return Err(LineError::WithoutValues);
+        }
         if header.v > RECORD_VERSION {
             return Err(LineError::Newer { found: header.v });
         }
-        let body: Body = serde_json::from_slice(line)?;
-        Ok(Record { header, body })
+        Ok(Record { header, body: Record::read_body(line)? })
+    }
+
+    /// Reads what a line has after its header, whose version is known.
+    pub fn read_body(line: &[u8]) -> Result<Body, LineError> {
+        match serde_json::from_slice::<Body>(line) {
+            Ok(body) => Ok(body),
+            Err(error) => Err(unreadable(line).unwrap_or(LineError::Json(error))),
+        }
     }
 }
 
 /// Appends the line of a record to `out`: the header's keys first, then the body's.
 pub fn write_line(header: &Header, body: &Body, out: &mut Vec<u8>) {
     write_header(header, out);
+    body::write(body, out);
+}
+
+/// Appends what a record's line has after its header to `out`.
+pub(super) fn write_body(body: &Body, out: &mut Vec<u8>) {
     body::write(body, out);
 }
 
@@ -163,6 +184,17 @@ impl Header {
     }
 }
 
+/// Returns what a store says about a line that it cannot read.
+fn unreadable(line: &[u8]) -> Option<LineError> {
+    #[derive(Deserialize)]
+    struct Unreadable {
+        kind: String,
+        why: String,
+    }
+    let it: Unreadable = serde_json::from_slice(line).ok()?;
+    (it.kind == UNREADABLE).then_some(LineError::Unreadable(it.why))
+}
+
 /// Reads only what identifies a line.
 pub fn peek_line(line: &[u8]) -> Result<LineKey, LineError> {
     Ok(serde_json::from_slice(line)?)
@@ -243,8 +275,8 @@ mod tests {
     fn a_record_of_a_newer_release_is_refused() {
         let mut line = Vec::new();
         record(9, 4, Body::TimerFired { timer: "t1".into() }).write_line(&mut line);
-        let newer = String::from_utf8(line).unwrap().replace(r#""v":1"#, r#""v":3"#);
+        let newer = String::from_utf8(line).unwrap().replace(r#""v":1"#, r#""v":9"#);
         let error = Record::read_line(newer.as_bytes()).unwrap_err();
-        assert!(matches!(error, LineError::Newer { found: 3 }), "{error}");
+        assert!(matches!(error, LineError::Newer { found: 9 }), "{error}");
     }
 }

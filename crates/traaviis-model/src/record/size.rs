@@ -24,4 +24,43 @@ impl Body {
             _ => 0,
         }
     }
+
+    /// Returns about the bytes of the values in it: of those that come with every step cheaply, of
+    /// others by writing the record.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Body::Transition { .. }
+            | Body::EventRecalled { .. }
+            | Body::TimerFired { .. }
+            | Body::TimerCancelled { .. }
+            | Body::TreeStarted { .. }
+            | Body::TreeOrphaned { .. }
+            | Body::EffectStarted { .. }
+            | Body::EffectSkipped { .. }
+            | Body::EffectCancelled { .. }
+            | Body::InputReleased
+            | Body::BudgetReserved(_)
+            | Body::BudgetSettled { .. }
+            | Body::ChildStarted { .. }
+            | Body::TaskCreated { .. } => 0,
+            Body::Created { input, data, .. } => input.json_len() + data.json_len(),
+            Body::EventReceived { data, .. }
+            | Body::EventIgnored { data, .. }
+            | Body::EventDeferred { data, .. }
+            | Body::TimerScheduled { data, .. }
+            | Body::Emitted { data, .. }
+            | Body::SignalReceived { data, .. } => data.json_len(),
+            Body::LoopAdvanced { value, .. } => value.json_len(),
+            Body::Completing { output, error: None, .. }
+            | Body::Finished { output, error: None, .. } => output.json_len(),
+            Body::EffectScheduled { .. }
+            | Body::EffectCompleted { .. }
+            | Body::DataChanged { .. } => self.value_bytes(),
+            _ => {
+                let mut line = Vec::new();
+                super::line::write_body(self, &mut line);
+                line.len()
+            }
+        }
+    }
 }

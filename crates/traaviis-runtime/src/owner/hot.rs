@@ -290,7 +290,8 @@ impl Owner {
         resting.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
         resting.armed.map(|due| self.timers.remove(&(due, key)));
         let seq = resting.seq;
-        self.faults.insert(key, Fault { tenant: key.tenant, id: key.id, seq, message });
+        let (tenant, id) = (key.tenant, key.id);
+        self.faults.insert(key, Fault { tenant, id, seq, message, is_mendable: false });
     }
 
     /// Returns the states of instances that rest, of one tenant or all, as far as they can be read.

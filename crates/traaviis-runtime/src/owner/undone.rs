@@ -73,7 +73,8 @@ impl Owner {
         let Some(instance) = self.take_out(key) else { return };
         self.awaiting.remove(&key);
         let seq = instance.snapshot.seq;
-        let fault = Fault { tenant: key.tenant, id: key.id, seq, message: why.into() };
+        let (tenant, id, message) = (key.tenant, key.id, why.into());
+        let fault = Fault { tenant, id, seq, message, is_mendable: false };
         origin.answer(Err(fault.to_error()));
         self.close_mailbox(key, instance.mailbox, &|| fault.to_error());
         self.faults.insert(key, fault);

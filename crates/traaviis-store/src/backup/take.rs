@@ -1,6 +1,7 @@
 //! Making a backup.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use super::{
     make_dir, manifest, object, objects, read, settle,
 };
 use crate::{
+    blobs,
     disk::{Access, Disk, OsDisk},
     keys::{self, root::RootId},
     lock::LOCK_FILE,
@@ -106,6 +108,7 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn all(&mut self, before: Option<&Manifest>, now: Timestamp) -> Result<Manifest, Copied> {
         let dir = self.data.join(LOG_DIR);
+        let blobs = blobs::names(self.data)?;
         let firsts = segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?;
         let times = self.times(&firsts)?;
         let known = |first: Position| {
@@ -133,6 +136,11 @@ impl Copier<'_> {
         }
         // After the segments: what compaction takes out of them stands in a file before.
         let files = self.files()?;
+        // A line that was copied may name one that was swept since.
+        let there: HashSet<&str> = files.iter().map(|it| &*it.1.path).collect();
+        if blobs.iter().any(|it| !there.contains(&**it)) {
+            return Err(Copied::Gone);
+        }
         self.bytes_all += files.iter().map(|it| it.1.bytes).sum::<u64>();
         let mut entries = Vec::new();
         for (path, entry) in files {
@@ -250,7 +258,7 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
 /// made again by reading the log, and so are the document tree and what a tenant has beside its
-/// archive and its secrets. Keys are wrapped, and the root key is in no data directory.
+/// archive, its blobs and its secrets. Keys are wrapped, and the root key is in no data directory.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
@@ -258,8 +266,8 @@ fn is_kept(path: &Path) -> bool {
     // Also one that stands aside.
     let is_tree = first.split('.').next() == Some(TREE_DIR);
     let is_archive = path.iter().nth(2) == Some(ARCHIVED.as_ref());
-    let is_view =
-        is_tree || path.starts_with("tenants") && !is_archive && !secrets::is_secret(path);
+    let is_only_here = is_archive || secrets::is_secret(path) || blobs::is_blob(path);
+    let is_view = is_tree || path.starts_with("tenants") && !is_only_here;
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
     !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
 }
@@ -332,12 +340,15 @@ mod tests {
 
     #[test]
     fn what_can_be_made_again_is_left_out() {
+        let tenant = traaviis_model::TenantCtx::for_test(1).tenant();
+        let blob = |digits| format!("tenants/{tenant}/blobs/aa/{}", "a".repeat(digits));
         let kept = [
             "FORMAT",
             "run.json",
             "log/epoch",
             "tenants/t/archived/instances/i.json.gz",
             "tenants/t/secrets/stripe.json",
+            &blob(64),
             "system/keys/t.json",
         ];
         let left_out = [
@@ -349,6 +360,9 @@ mod tests {
             "log/00000000000000000006.checkpoint",
             "tree/index.json",
             "tree.stale-1/t/workflows/W/i.json",
+            &blob(63),
+            &blob(65),
+            &format!("{}.tmp", blob(64)),
             "tenants/index.json",
             "tenants/t/workflows/W/i.json",
         ];

@@ -1,12 +1,17 @@
 //! What an export consists of.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use traaviis_model::{InstanceId, TenantId, Timestamp};
 use traaviis_ports::{LogError, Position};
 
-use super::{Error, FORMAT, MANIFEST};
-use crate::checked::{self, Wrong};
+use super::{Error, FORMAT, FORMAT_PLAIN, MANIFEST};
+use crate::{
+    blobs,
+    checked::{self, Wrong},
+};
 
 /// One export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +67,9 @@ impl Manifest {
     }
 
     pub(super) fn write(&self) -> Vec<u8> {
-        checked::write(FORMAT, &self.body()).into_bytes()
+        let has_blobs = self.files.iter().any(|it| blobs::is_blob(Path::new(&it.path)));
+        let format = if has_blobs { FORMAT } else { FORMAT_PLAIN };
+        checked::write(format, &self.body()).into_bytes()
     }
 
     pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Manifest, Error> {

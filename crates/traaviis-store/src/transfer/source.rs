@@ -17,6 +17,7 @@ use traaviis_ports::{Append, Archive, CommitSink, Line, LogError, LogStore, Part
 use super::{DOCUMENTS, Error, ORDER, Run, failed};
 use crate::{
     archive::{FileArchive, file_name},
+    blobs,
     disk::OsDisk,
     files::make_dir,
     line,
@@ -172,8 +173,24 @@ impl Source {
             make_dir(&dir)?;
             let path = dir.join(file_name(*id));
             std::fs::write(&path, packed).map_err(failed("write", &path))?;
+            for name in self.archive.blobs_of(self.tenant(), *id)? {
+                self.write_blob(folder, name)?;
+            }
         }
         Ok(self.archived.len() as u64)
+    }
+
+    /// Copies what an archive file refers to; histories of the log have their values in them.
+    fn write_blob(&self, folder: &Path, name: blobs::Name) -> Result<(), Error> {
+        let (below, from) = self.archive.blobs().path_of(name);
+        let to = folder.join(below);
+        to.parent().map_or(Ok(()), make_dir)?;
+        match std::fs::copy(&from, &to) {
+            // Swept with its archive file, which is noticed when all is read; or lost, which
+            // whoever reads the export is told.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.map(drop).map_err(failed("copy", &from)),
+        }
     }
 }
 
@@ -203,7 +220,14 @@ impl LogStore for Source {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.read_within(ctx, stream, from, limit, 0..self.end)?.lines)
+        let mut part = self.read_within(ctx, stream, from, limit, 0..self.end)?;
+        let mut lines = std::mem::take(&mut part.lines);
+        while part.is_cut && lines.len() < limit {
+            let (from, limit) = (from + lines.len() as Seq, limit - lines.len());
+            part = self.read_within(ctx, stream, from, limit, part.next..self.end)?;
+            lines.append(&mut part.lines);
+        }
+        Ok(lines)
     }
 
     fn read_within(

@@ -63,7 +63,11 @@ fn first<R: Read>(file: &Path, entries: &mut Entries<'_, R>) -> Result<Manifest,
 /// can hold.
 fn judge(file: &Path, manifest: &Manifest, packed: u64) -> Result<(), Error> {
     let tenant = manifest.tenant;
-    let roots = [format!("{TREE_DIR}/{tenant}/"), format!("tenants/{tenant}/archived/")];
+    let roots = [
+        format!("{TREE_DIR}/{tenant}/"),
+        format!("tenants/{tenant}/archived/"),
+        format!("tenants/{tenant}/blobs/"),
+    ];
     let mut before: Option<&str> = None;
     for entry in &manifest.files {
         let path = &*entry.path;

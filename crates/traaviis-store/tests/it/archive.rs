@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use traaviis_model::{
     InstanceId, TenantCtx, Timestamp,
-    limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DIR_ENTRIES_MAX},
+    limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DIR_ENTRIES_MAX, BLOB_BYTES_MIN},
 };
 use traaviis_ports::{Archive, Archived, ArchivedHistory, LogError};
 use traaviis_store::FileArchive;
@@ -127,6 +127,48 @@ fn a_fault_at_every_call_leaves_it_whole_or_absent() {
                 kept.put(&ctx(), &history(stream(number), 6)).unwrap();
             }
             assert_eq!(kept.size().unwrap().instances, 3, "{what}");
+        }
+    }
+}
+
+/// A history whose records share a large value.
+fn large(id: InstanceId) -> ArchivedHistory {
+    let mut history = history(id, 3);
+    let (from, to) = (r#""text":"x""#, format!(r#""v":1,"text":"{}""#, "x".repeat(BLOB_BYTES_MIN)));
+    for line in &mut history.lines {
+        *line = String::from_utf8_lossy(line).replace(from, &to).into_bytes();
+    }
+    history
+}
+
+#[test]
+fn a_fault_at_every_call_leaves_no_file_without_its_blob() {
+    let script = |disk: &SimDisk| {
+        let kept = archive(disk);
+        (1..=2).map(|it| kept.put(&ctx(), &large(stream(it))).is_ok()).collect::<Vec<_>>()
+    };
+    let clean = SimDisk::new(1);
+    assert_eq!(script(&clean), [true; 2]);
+    let is_blob = |it: &PathBuf| it.to_string_lossy().contains("/blobs/");
+    assert_eq!(clean.paths().iter().filter(|it| is_blob(it)).count(), 1, "it is there once");
+    assert!(clean.bytes(&file_of(&clean, stream(1))).unwrap().len() < 2_000);
+    for fault in [Fault::Crash, Fault::Eio, Fault::Enospc, Fault::ShortWrite] {
+        for call in 1..=clean.calls() {
+            let what = format!("{fault:?} at {call}");
+            let disk = SimDisk::new(call);
+            disk.fail_at(call, fault);
+            let told = script(&disk);
+            disk.restart();
+            let kept = archive(&disk);
+            for (number, is_told) in (1..).zip(told) {
+                match kept.get(&ctx(), stream(number)).unwrap() {
+                    Some(found) => assert_eq!(found, large(stream(number)), "{what}"),
+                    None => assert!(!is_told, "{what}: what was told durable is gone"),
+                }
+                kept.put(&ctx(), &large(stream(number))).unwrap();
+                let found = kept.get(&ctx(), stream(number)).unwrap();
+                assert_eq!(found, Some(large(stream(number))), "{what}");
+            }
         }
     }
 }

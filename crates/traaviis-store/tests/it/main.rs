@@ -2,6 +2,7 @@
 
 mod archive;
 mod backup;
+mod blobs;
 mod compact;
 mod contract;
 mod cost;

@@ -21,7 +21,7 @@ use crate::{
 pub struct Args {
     /// Name of the event.
     event: String,
-    /// Payload as JSON.
+    /// Payload as JSON, or `-` to read it from standard input.
     payload: Option<String>,
     /// Those of this workflow.
     #[arg(long, value_name = "NAME")]

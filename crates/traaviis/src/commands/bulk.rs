@@ -75,7 +75,7 @@ enum Command {
     Send {
         /// Name of the event.
         event: String,
-        /// Payload as JSON.
+        /// Payload as JSON, or `-` to read it from standard input.
         payload: Option<String>,
         #[command(flatten)]
         job: JobArgs,

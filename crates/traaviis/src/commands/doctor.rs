@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::keys;
+use traaviis_store::{blobs, keys};
 
 use crate::{
     connectors::ConnectorArgs,
@@ -93,6 +93,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.push(holder(dir));
     checks.push(format(dir));
     checks.extend(document_tree(dir));
+    checks.extend(large_values(dir));
     checks.extend(secrets(dir));
     checks.extend(sizes(dir));
     checks.push(free_space(&place));
@@ -263,6 +264,27 @@ fn document_tree(dir: &Path) -> Option<Check> {
             Check::bad(name, Verdict::Warn, found, next)
         }
         _ => Check::ok(name, found),
+    })
+}
+
+/// Reads every large value; nothing is said of a directory without any.
+fn large_values(dir: &Path) -> Option<Check> {
+    let name = "values";
+    Some(match blobs::check(dir) {
+        Err(error) => Check::bad(name, Verdict::Warn, error.to_string(), "see there"),
+        Ok(it) if it.files == 0 => return None,
+        Ok(it) => match &*it.damaged {
+            [] => {
+                let all = bytes(it.bytes);
+                Check::ok(name, format!("{} large ones, {all}, each as it was written", it.files))
+            }
+            [first, ..] => Check::bad(
+                name,
+                Verdict::Fail,
+                format!("{} of {} are damaged: `{}`", it.damaged.len(), it.files, first.display()),
+                "restore these files from a backup; only what refers to them is affected",
+            ),
+        },
     })
 }
 

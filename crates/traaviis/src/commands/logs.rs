@@ -5,7 +5,6 @@ use std::{thread, time::Duration};
 use traaviis_model::Body;
 
 use crate::{
-    control::protocol::HISTORY_LIMIT,
     exit::Exit,
     histories::{Place, read_record},
     operations::{Asker, DataArgs},
@@ -45,7 +44,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
                 return Ok(Exit::Ok);
             }
         }
-        if lines.len() == HISTORY_LIMIT {
+        if place.has_more {
             continue;
         }
         if !args.follow {

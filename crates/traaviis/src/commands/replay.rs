@@ -255,7 +255,7 @@ fn from_file(file: &Path, workflow: Option<&Path>, dir: &Path) -> Result<Vec<His
         }
         let record = read_record(&line).map_err(|it| {
             let message = format!("{}:{}: {}", file.display(), at + 1, it.message);
-            Failure::finding("record_unreadable", message)
+            Failure::finding(&it.code, message)
         })?;
         instances.entry(record.header.instance_id).or_default().push(line);
     }

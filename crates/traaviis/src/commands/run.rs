@@ -316,7 +316,7 @@ impl Run<'_> {
                     show.record(&record, &[]);
                 }
             }
-            if lines.len() < LINES_MAX {
+            if !show.place.has_more {
                 break;
             }
         }
@@ -410,7 +410,7 @@ impl Run<'_> {
             for line in &lines {
                 show.record(&read_record(line)?, line);
             }
-            if lines.len() < LINES_MAX {
+            if !show.place.has_more {
                 return Ok(());
             }
         }

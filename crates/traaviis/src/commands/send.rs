@@ -22,7 +22,7 @@ pub struct Args {
     id: String,
     /// Name of the event.
     event: String,
-    /// Payload as JSON.
+    /// Payload as JSON, or `-` to read it from standard input.
     payload: Option<String>,
     /// Answer when the instance is there: `step` for the step that takes the event, `state:PATH`
     /// for a state, `final` for the end.

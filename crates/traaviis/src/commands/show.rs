@@ -11,7 +11,7 @@ use traaviis_model::{
 
 use crate::{
     clock,
-    control::protocol::{Ask, HISTORY_LIMIT},
+    control::protocol::Ask,
     exit::{Exit, Failure},
     histories::{Place, read_record},
     operations::{Asker, DataArgs, answer_line},
@@ -214,7 +214,7 @@ fn tail(asker: &mut Asker, id: InstanceId, count: usize, style: Style) -> Result
                 last.pop_front();
             }
         }
-        if lines.len() < HISTORY_LIMIT {
+        if !place.has_more {
             break;
         }
     }

@@ -1,7 +1,7 @@
 //! What is said on the control socket: questions as [`Ask`], with who asks.
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{TenantCtx, permission::Role};
+use traaviis_model::{TenantCtx, limits::STEP_BYTES_MAX, permission::Role};
 pub use traaviis_platform::ask::{
     Ask, Decision, ForkAsk, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait,
 };
@@ -10,8 +10,9 @@ use crate::exit::{Exit, Failure};
 
 /// Version of the protocol; both sides must speak the same.
 pub const VERSION: u32 = 3;
-/// Bytes of one line: a payload, its envelope and escapes.
-pub const LINE_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of one line: what a step may write, or a part of a history, and escapes.
+pub const LINE_BYTES_MAX: u64 = STEP_BYTES_MAX as u64;
+
 /// One question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {

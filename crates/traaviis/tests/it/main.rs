@@ -19,6 +19,7 @@ mod graph;
 mod incident;
 mod index;
 mod kill;
+mod large;
 mod life;
 mod log;
 mod new;

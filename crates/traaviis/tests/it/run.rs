@@ -121,11 +121,11 @@ fn an_event_that_is_not_declared_is_refused_before_anything_begins() {
 #[test]
 fn an_oversize_payload_is_refused() {
     let world = world();
-    let input = format!(r#"{{"to": 1, "x": "{}"}}"#, "x".repeat(1 << 20));
+    let input = format!(r#"{{"to": 1, "x": "{}"}}"#, "x".repeat(64 << 20));
     std::fs::write(world.path("big.json"), input).unwrap();
     world.check("run pure.yaml --input big.json", expect![[r#"
         exit 1
-        error: `big.json` has more than 1048576 bytes; keep large things elsewhere and pass a reference (payload_too_large)
+        error: `big.json` has more than 67108864 bytes; keep large things elsewhere and pass a reference (payload_too_large)
     "#]]);
 }
 
