@@ -1,6 +1,7 @@
 //! Traits for every way out of the process. Adapters implement them; nothing here does anything.
 
 pub mod archive;
+pub mod backups;
 pub mod disk;
 pub mod index;
 mod lines;
@@ -12,6 +13,7 @@ pub mod tree;
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
+pub use backups::{BackupTarget, TargetError};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
 pub use secrets::{NoKeys, RedactionKeys, Secret, SecretError, Secrets};

@@ -17,6 +17,7 @@
 //! DATA/tenants/*/archived/instances/    histories of instances that ended long ago
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/system/reveals/                  who had tokens of personal data turned back
+//! DATA/backups/                         when backups are made, and how the last one went
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 

@@ -15,6 +15,7 @@ use traaviis_model::TenantCtx;
 use traaviis_store::keys;
 
 use crate::{
+    backups::{Schedule, State},
     connectors::ConnectorArgs,
     control::client::Client,
     control::protocol::{Ask, By, LIST_MAX, ListFilter},
@@ -95,6 +96,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.extend(document_tree(dir));
     checks.extend(secrets(dir));
     checks.extend(sizes(dir));
+    checks.extend(backups(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
     checks.push(wall_clock());
@@ -282,6 +284,31 @@ fn sizes(dir: &Path) -> Option<Check> {
             ),
         ),
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "see the line `log`"),
+    })
+}
+
+/// Tells of backups that are made by themselves; nothing when there are to be none.
+fn backups(dir: &Path) -> Option<Check> {
+    let name = "backups";
+    let schedule = match Schedule::read(dir) {
+        Ok(schedule) => schedule?,
+        Err(failure) => {
+            let next = "say again when they are made: `traaviis backup schedule`";
+            return Some(Check::bad(name, Verdict::Fail, failure.message, next));
+        }
+    };
+    let state = State::read(dir);
+    let found = state.to_string();
+    Some(match schedule.is_overdue(&state, crate::clock::now()) {
+        _ if state.failing.is_some() => {
+            Check::bad(name, Verdict::Warn, found, "see there; it is tried again by itself")
+        }
+        true => {
+            let next =
+                "they are made while `traaviis run --data` runs; `traaviis backup` makes one";
+            Check::bad(name, Verdict::Warn, format!("{found}; overdue"), next)
+        }
+        false => Check::ok(name, found),
     })
 }
 
