@@ -23,6 +23,7 @@ mod input;
 mod jobs;
 mod library;
 mod lookup;
+mod memory;
 mod operations;
 mod output;
 mod plugins;

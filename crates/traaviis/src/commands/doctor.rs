@@ -92,6 +92,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     // What does not exist yet is judged by the directory it would be made in.
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
+    checks.extend(memory(dir));
     checks.push(format(dir));
     checks.extend(document_tree(dir));
     checks.extend(secrets(dir));
@@ -265,6 +266,30 @@ fn document_tree(dir: &Path) -> Option<Check> {
             Check::bad(name, Verdict::Warn, found, next)
         }
         _ => Check::ok(name, found),
+    })
+}
+
+/// Tells how much memory the states of a running process take.
+fn memory(dir: &Path) -> Option<Check> {
+    let name = "memory";
+    let client = Client::connect(dir, &By::default()).ok().flatten()?;
+    let ask = Ask::Ps { all: false, archived: false, filter: most() };
+    let status = client.ask(ask).ok()?["memory"].take();
+    let number = |name: &str| status[name].as_u64();
+    let (used, refused) = (number("bytes")?, number("refused")?);
+    let found = format!(
+        "{} of states, {} in memory and {} at rest",
+        bytes(used),
+        number("active")?,
+        number("resting")?
+    );
+    Some(match refused {
+        0 => Check::ok(name, found),
+        _ => {
+            let found = format!("{found}; {refused} starts refused for want of it");
+            let next = "see memory_pressure; look at `fdatasync` and `space`";
+            Check::bad(name, Verdict::Warn, found, next)
+        }
     })
 }
 
