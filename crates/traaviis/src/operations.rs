@@ -356,6 +356,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let open = if terminate { Open::Terminate } else { Open::Refuse };
             erasure::erase(histories, with_runtime(data)?, &subject, open)
         }
+        Ask::FinishErasures => erasure::finish(with_runtime(data)?),
         Ask::Metrics => {
             let mut text = histories.metrics()?;
             text.extend(data.and_then(|it| it.memory().ok()).map(|it| memory::metrics(&it)));

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::keys;
+use traaviis_store::{ReadOnlyLog, keys};
 
 use crate::{
     backups::{Schedule, State},
@@ -20,10 +20,11 @@ use crate::{
     control::client::Client,
     control::protocol::{Ask, By, LIST_MAX, ListFilter},
     disk::{RawFile, percentile, space},
+    erasure,
     exit::Exit,
     operations::DataArgs,
     output::Output,
-    secrets::kept,
+    secrets::{kept, subjects},
     terminal::{Ink, bytes, table},
     tree,
 };
@@ -96,6 +97,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.push(format(dir));
     checks.extend(document_tree(dir));
     checks.extend(secrets(dir));
+    checks.extend(people(dir));
     checks.extend(sizes(dir));
     checks.extend(backups(dir));
     checks.push(free_space(&place));
@@ -412,6 +414,41 @@ fn secrets(dir: &Path) -> Vec<Check> {
             closed.iter().map(|(name, error)| bad(error, &format!("`{name}`: "))).collect()
         }
     }
+}
+
+/// Looks at the keys of the people of a directory; nothing is said of one without any.
+fn people(dir: &Path) -> Vec<Check> {
+    let name = "people";
+    let ctx = TenantCtx::local_operator();
+    let bad = |found: String, next: &str| vec![Check::bad(name, Verdict::Fail, found, next)];
+    let keys = match subjects(dir).inspect(ctx.tenant()) {
+        Ok(keys) => keys,
+        Err(error) => return bad(error.to_string(), "give this user the right to read it"),
+    };
+    if let Some(first) = keys.wrong.first() {
+        let next = match first {
+            keys::Error::RootMissing(_) => "bring back the root key that wrapped the keys",
+            keys::Error::RootInvalid { .. } => "mend the root key",
+            _ => "restore the file from a backup, and erase again who was erased since",
+        };
+        return bad(format!("{} keys cannot be read: {first}", keys.wrong.len()), next);
+    }
+    if keys.keys == 0 && keys.destroyed.is_empty() {
+        return Vec::new();
+    }
+    let left =
+        ReadOnlyLog::open(dir).and_then(|log| erasure::unfinished(&log, &ctx, &keys.destroyed));
+    let found = format!("{} keys, each can be read; {} destroyed", keys.keys, keys.destroyed.len());
+    vec![match left {
+        Err(_) => Check::bad(name, Verdict::Warn, found, "see the line `log`"),
+        Ok(left) if left.is_empty() => Check::ok(name, found),
+        Ok(left) => Check::bad(
+            name,
+            Verdict::Warn,
+            format!("{found}; of {} of them the log does not say so", left.len()),
+            format!("traaviis privacy erase --unfinished --data {}", dir.display()),
+        ),
+    }]
 }
 
 fn wall_clock() -> Check {

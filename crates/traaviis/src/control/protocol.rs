@@ -77,6 +77,8 @@ pub enum Ask {
         /// End what is open.
         terminate: bool,
     },
+    /// Say in the log what erasures that were broken off have destroyed.
+    FinishErasures,
     /// Lists instances.
     Ps {
         /// Finished ones too.
@@ -313,6 +315,7 @@ impl Ask {
                 | Ask::Skip { .. }
                 | Ask::Task { .. }
                 | Ask::EraseSubject { .. }
+                | Ask::FinishErasures
         )
     }
 }
