@@ -191,9 +191,10 @@ impl Schedule {
         if is_new { remove(&state_path(dir)) } else { Ok(()) }
     }
 
-    /// Forgets what was said for a directory.
+    /// Forgets what was said for a directory, and how that went.
     pub fn remove(dir: &Path) -> Result<(), Failure> {
-        remove(&schedule_path(dir))
+        remove(&schedule_path(dir))?;
+        remove(&state_path(dir))
     }
 
     /// Says what is to be made now.

@@ -30,6 +30,8 @@ struct State {
     uploads: BTreeMap<String, BTreeMap<u32, Vec<u8>>>,
     /// Method and path of every request that was answered.
     asked: Vec<String>,
+    /// Names that are listed as written an hour before the others.
+    old: Vec<String>,
     /// Uploads begun, for their names.
     begun: u32,
 }
@@ -90,6 +92,11 @@ impl S3 {
 
     pub fn put(&self, name: &str, bytes: &[u8]) {
         self.state.lock().unwrap().objects.insert(name.into(), bytes.into());
+    }
+
+    /// Lists a name as written an hour before the others.
+    pub fn age(&self, name: &str) {
+        self.state.lock().unwrap().old.push(name.into());
     }
 
     /// Uploads in parts that are neither whole nor given up.
@@ -286,8 +293,9 @@ fn listed(state: &State, prefix: &str, after: Option<String>) -> String {
     names.truncate(PAGE);
     let mut text = format!("<ListBucketResult><IsTruncated>{has_more}</IsTruncated>");
     for (name, bytes) in &names {
+        let hour = if state.old.contains(name) { 1 } else { 2 };
         text += &format!(
-            "<Contents><Key>{name}</Key><LastModified>2026-11-30T02:00:00.000Z</LastModified>\
+            "<Contents><Key>{name}</Key><LastModified>2026-11-30T0{hour}:00:00.000Z</LastModified>\
              <ETag>\"tag\"</ETag><Size>{bytes}</Size></Contents>"
         );
     }

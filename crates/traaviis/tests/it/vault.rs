@@ -149,6 +149,26 @@ fn a_bucket_is_pruned_unless_somebody_adds_to_it() {
 }
 
 #[test]
+fn marks_in_a_bucket_stand_for_locks_until_they_are_an_hour_old() {
+    let (world, s3) = (world(), S3::start());
+    let code = |line: &str| {
+        let told = world.shown(&run(&world, &s3, line));
+        told.lines().next().unwrap().to_owned() + if told.contains("(busy)") { " busy" } else { "" }
+    };
+    let (take, prune) = ("backup s3://kept/a --data d", "backup prune s3://kept/a");
+    s3.put("a/holds/removing-somebody", b"held\n");
+    assert_eq!(code(take), "exit 1 busy");
+    s3.age("a/holds/removing-somebody");
+    assert_eq!(code(take), "exit 0");
+    s3.put("a/holds/adding-somebody", b"held\n");
+    assert_eq!((&*code(take), &*code(prune)), ("exit 0", "exit 1 busy"));
+    s3.age("a/holds/adding-somebody");
+    assert_eq!(code(prune), "exit 0");
+    let left = ["a/holds/adding-somebody", "a/holds/removing-somebody"];
+    assert_eq!(s3.names("a/holds/"), left, "each takes its own mark away");
+}
+
+#[test]
 fn wrong_credentials_and_absent_buckets_are_told_without_credentials() {
     let (world, s3) = (world(), S3::start());
     let output = world
