@@ -49,6 +49,9 @@ pub const RECOVERY_BYTES_MAX: usize = 48 << 20;
 /// Bytes of states of open instances in memory, all owners together: the part of the hot store in a
 /// process of 256 MB. Beyond it states go to the snapshot store.
 pub const HOT_BYTES_MAX: usize = 96 << 20;
+/// Bytes of states in memory beyond which callers begin nothing new: a third more than the limit at
+/// which states are saved, so that saving them has time, and still half of the process.
+pub const HOT_FULL_BYTES: usize = 128 << 20;
 /// Part of the limit, in per cent, that states are taken out down to: so much that it is not done
 /// again at once.
 pub const HOT_KEPT_PERCENT: usize = 80;

@@ -67,7 +67,7 @@ use crate::{
     correlation::{Correlations, Unique},
     error::Error,
     library::{Library, NoLibrary},
-    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY, HOT_BYTES_MAX},
+    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY, HOT_BYTES_MAX, HOT_FULL_BYTES},
     past::Past,
     recovery::{Fault, Part, Recovered},
     subscribers::Subscribers,
@@ -172,7 +172,7 @@ impl Default for Settings {
             past: None,
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
-            full_bytes: HOT_BYTES_MAX,
+            full_bytes: HOT_FULL_BYTES,
             keys: Arc::new(NoKeys),
         }
     }

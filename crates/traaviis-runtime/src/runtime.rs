@@ -38,7 +38,7 @@ use crate::{
     library::{Library, NoLibrary},
     limits::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
-        HOT_BYTES_MAX, IN_FLIGHT_MAX,
+        HOT_BYTES_MAX, HOT_FULL_BYTES, IN_FLIGHT_MAX,
     },
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
@@ -143,7 +143,7 @@ impl Default for Options {
             index: None,
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
-            full_bytes: HOT_BYTES_MAX,
+            full_bytes: HOT_FULL_BYTES,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
