@@ -108,6 +108,8 @@ impl Client {
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .referer(false)
+                // Another crate asks reqwest for HTTP/2; peers see what they always saw.
+                .http1_only()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .user_agent(concat!("traaviis/", env!("CARGO_PKG_VERSION")))
                 .dns_resolver(Resolver::new(Arc::clone(&policy)))

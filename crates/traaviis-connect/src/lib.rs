@@ -2,7 +2,7 @@
 //!
 //! [`HttpConnector`] implements [`ports::Connector`](traaviis_ports::Connector) for the effect
 //! kinds `call_api` (any public URL), `call` (a function of the operator's connectors file) and
-//! `notify` (its channels).
+//! `notify` (its channels). [`S3Target`] keeps backups in a bucket.
 //!
 //! ```no_run
 //! use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options};
@@ -31,6 +31,7 @@ mod file;
 mod functions;
 mod http;
 mod notify;
+mod s3;
 mod secret;
 
 use std::{
@@ -58,6 +59,7 @@ pub use egress::{Denied, EgressPolicy, Target, is_global};
 pub use file::Connectors;
 pub use functions::{Function, Functions};
 pub use notify::Channels;
+pub use s3::{S3Target, SCHEME as S3_SCHEME};
 pub use secret::secret_from_environment;
 pub use traaviis_model::document::Format;
 

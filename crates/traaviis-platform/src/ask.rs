@@ -34,6 +34,8 @@ pub enum Ask {
         /// End what is open.
         terminate: bool,
     },
+    /// Say in the log what erasures that were broken off have destroyed.
+    FinishErasures,
     /// Lists instances.
     Ps {
         /// Finished ones too.
@@ -270,6 +272,7 @@ impl Ask {
                 | Ask::Skip { .. }
                 | Ask::Task { .. }
                 | Ask::EraseSubject { .. }
+                | Ask::FinishErasures
         )
     }
 }

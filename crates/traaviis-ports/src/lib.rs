@@ -1,6 +1,7 @@
 //! Traits for every way out of the process. Adapters implement them; nothing here does anything.
 
 pub mod archive;
+pub mod backups;
 pub mod disk;
 pub mod documents;
 pub mod index;
@@ -14,6 +15,7 @@ pub mod vault;
 use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
+pub use backups::{BackupTarget, TargetError};
 pub use documents::{DocumentError, DocumentQuery, DocumentRow, DocumentStore};
 pub use index::{Index, IndexError};
 pub use lines::Lines;

@@ -124,7 +124,7 @@ impl Error {
             Error::Rejected(rejection) => {
                 matches!(
                     rejection.code,
-                    "instance_backlog_full" | "rate_limited" | "quota_exceeded"
+                    "instance_backlog_full" | "rate_limited" | "quota_exceeded" | "memory_pressure"
                 )
             }
             Error::Log(error) => error.is_retryable(),

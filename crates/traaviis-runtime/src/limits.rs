@@ -49,9 +49,18 @@ pub const RECOVERY_BYTES_MAX: usize = 48 << 20;
 /// Bytes of states of open instances in memory, all owners together: the part of the hot store in a
 /// process of 256 MB. Beyond it states go to the snapshot store.
 pub const HOT_BYTES_MAX: usize = 96 << 20;
+/// Bytes of states in memory beyond which callers begin nothing new: a third more than the limit at
+/// which states are saved, so that saving them has time, and still half of the process.
+pub const HOT_FULL_BYTES: usize = 128 << 20;
 /// Part of the limit, in per cent, that states are taken out down to: so much that it is not done
 /// again at once.
 pub const HOT_KEPT_PERCENT: usize = 80;
+/// Time that the start of a caller waits for memory before it is refused: states are saved within a
+/// fraction of it, and a caller does better to try again than to wait longer.
+pub const PRESSED_WAIT: Span = Span::secs(1);
+/// Starts of one owner that wait for memory: as many as begin within that time when states can be
+/// saved. What waits takes memory itself, so more are refused at once.
+pub const PRESSED_STARTS_MAX: usize = 4_096;
 /// Time without use after which a state is taken out first.
 pub const HOT_TTL: Span = Span::secs(3_600);
 /// Records read from the log at once.

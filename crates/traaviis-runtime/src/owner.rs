@@ -24,6 +24,7 @@ mod mailbox;
 mod message;
 mod pace;
 mod permit;
+mod pressure;
 mod questions;
 mod quota;
 mod redacting;
@@ -66,7 +67,7 @@ use crate::{
     correlation::{Correlations, Unique},
     error::Error,
     library::{Library, NoLibrary},
-    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY, HOT_BYTES_MAX},
+    limits::{FINISHED_SUMMARIES_MAX, FULL_RETRY, HOT_BYTES_MAX, HOT_FULL_BYTES},
     past::Past,
     recovery::{Fault, Part, Recovered},
     subscribers::Subscribers,
@@ -86,6 +87,7 @@ pub use message::{
     Upgrade,
 };
 use pace::Pace;
+pub use pressure::{Level, PressureStats, Relief};
 use quota::Quota;
 pub use quota::Quotas;
 use redacting::Lack;
@@ -145,6 +147,8 @@ pub struct Settings {
     pub snapshots: Option<Arc<dyn SnapshotStore>>,
     /// Bytes of states in memory beyond which some are taken out.
     pub hot_bytes: usize,
+    /// Bytes of states in memory beyond which callers begin nothing new.
+    pub full_bytes: usize,
     /// Where the keys that redact come from.
     pub keys: Arc<dyn RedactionKeys>,
 }
@@ -168,6 +172,7 @@ impl Default for Settings {
             past: None,
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
+            full_bytes: HOT_FULL_BYTES,
             keys: Arc::new(NoKeys),
         }
     }
@@ -542,6 +547,9 @@ impl Owner {
         if !self.draining {
             self.let_in(now);
         }
+        if self.hot.pressure.has_waiting() {
+            self.let_start(now, outbox);
+        }
         self.settle(now, outbox);
         self.relieve(now, outbox);
     }
@@ -555,7 +563,7 @@ impl Owner {
         let full = self.full.first().map(|it| it.0);
         let paced = self.paced.first().map(|it| it.0);
         let gate = self.settings.gates.due().filter(|_| !self.draining);
-        timer.into_iter().chain(full).chain(paced).chain(gate).min()
+        timer.into_iter().chain(full).chain(paced).chain(gate).chain(self.hot.wake()).min()
     }
 
     /// Says whether nothing runs: no append and no call is on its way.

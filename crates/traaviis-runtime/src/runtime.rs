@@ -38,7 +38,7 @@ use crate::{
     library::{Library, NoLibrary},
     limits::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
-        HOT_BYTES_MAX, IN_FLIGHT_MAX,
+        HOT_BYTES_MAX, HOT_FULL_BYTES, IN_FLIGHT_MAX,
     },
     owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
@@ -111,6 +111,8 @@ pub struct Options {
     pub snapshots: Option<Arc<dyn SnapshotStore>>,
     /// Bytes of states in memory beyond which some are taken out.
     pub hot_bytes: usize,
+    /// Bytes of states in memory beyond which callers begin nothing new.
+    pub full_bytes: usize,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
     /// Document tree for people.
@@ -141,6 +143,7 @@ impl Default for Options {
             index: None,
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
+            full_bytes: HOT_FULL_BYTES,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
@@ -226,6 +229,7 @@ impl Runtime {
             past: Some(past.clone()),
             snapshots: options.snapshots.clone(),
             hot_bytes: options.hot_bytes / count,
+            full_bytes: options.full_bytes / count,
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (checkpoint_due, checkpoint_signals) = channel();

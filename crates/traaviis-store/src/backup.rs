@@ -10,6 +10,10 @@
 //! new: the newest segment, and what changed. The manifest is written last; without it the objects
 //! of a backup that was broken off are only bytes that the next one may use.
 //!
+//! Where they are kept is a [`BackupTarget`](traaviis_ports::BackupTarget): a [`Folder`], or what
+//! another crate brings. What is written can be encrypted; then the manifest alone is in the open,
+//! and names objects by the hash of what is stored.
+//!
 //! Responsible for copying, checking and removing; when backups are made, and how many are kept, is
 //! the operator's to say. The data directory is not locked: a process that writes goes on.
 //!
@@ -17,37 +21,46 @@
 //! that its name says or is reported; a directory is restored whole or not at all; a directory with
 //! something in it is never restored into.
 
+mod cipher;
+mod folder;
 mod hash;
 mod manifest;
 mod prune;
 mod restore;
 mod take;
 
+pub use cipher::{Identities, Recipients};
+pub use folder::Folder;
 pub use hash::{Histories, histories};
 pub use manifest::{Entry, Manifest, SegmentEntry, list, read};
 pub use prune::{Keep, Pruned, prune};
 pub use restore::{Restored, Until, check, restore};
-pub use take::{Taken, take};
+pub use take::{Extent, Options, SCHEDULE_DIR, Taken, take};
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
-use traaviis_ports::{LogError, Position};
+use traaviis_ports::{LogError, Position, TargetError};
 
 use crate::{
     error::io_error,
     files::{hex, make_dir, sync_dir},
-    lock::LOCK_FILE,
 };
 
-/// Format of manifests; a newer one is refused.
-pub const FORMAT: u32 = 1;
+/// Newest format of manifests that is read; a newer one is refused.
+pub const FORMAT: u32 = FORMAT_ENCRYPTED;
+/// Format of manifests of backups in the open.
+const FORMAT_OPEN: u32 = 1;
+/// Format of manifests of encrypted backups, which earlier releases must not take for the others.
+const FORMAT_ENCRYPTED: u32 = 2;
+
+/// Where a target has the bytes, named by their SHA-256.
+const OBJECTS: &str = "objects";
 
 /// Bytes read and written at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -58,6 +71,12 @@ pub enum Error {
     /// The operating system refused, or the log cannot be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The place where backups are kept refuses.
+    #[error(transparent)]
+    Target(TargetError),
+    /// It is encrypted, and nothing that was given opens it.
+    #[error("{0}")]
+    Encrypted(String),
     /// The folder holds no backup, or not the one that was asked for.
     #[error(
         "`{target}` holds no backup{which}; `traaviis backup list {target}` shows what it holds"
@@ -87,9 +106,6 @@ pub enum Error {
     /// The position or time lies outside of what the backup holds.
     #[error("{0}")]
     OutOfRange(String),
-    /// Somebody else adds to the folder, or removes from it.
-    #[error("another process backs up into `{0}` or prunes it; try again when it is done")]
-    Held(String),
     /// Segments went away again and again while they were copied.
     #[error("the log was compacted while it was copied, {0} times in a row; try again")]
     Moving(u32),
@@ -105,7 +121,18 @@ impl Error {
             Error::Newer { .. } => "data_format_newer",
             Error::NotEmpty(_) => "restore_not_empty",
             Error::OutOfRange(_) => "restore_out_of_range",
-            Error::Moving(_) | Error::Held(_) => "busy",
+            Error::Moving(_) => "busy",
+            Error::Target(error) => error.code(),
+            Error::Encrypted(_) => "backup_encrypted",
+        }
+    }
+}
+
+impl From<TargetError> for Error {
+    fn from(error: TargetError) -> Error {
+        match error {
+            TargetError::Log(error) => Error::Log(error),
+            other => Error::Target(other),
         }
     }
 }
@@ -113,29 +140,72 @@ impl Error {
 /// Told how many bytes of how many are done.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
+/// Says what could not be done to a file of this machine; what the other end of a copy failed with
+/// says so itself.
 fn failed(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
-    move |error| Error::Log(io_error(what, path, error))
+    move |error| match error.downcast::<TargetError>() {
+        Ok(target) => target.into(),
+        Err(error) => Error::Log(io_error(what, path, error)),
+    }
 }
 
-fn objects(target: &Path) -> PathBuf {
-    target.join("objects")
+/// Returns the name of an object in a target.
+fn object(sha256: &str) -> String {
+    format!("{OBJECTS}/{}/{sha256}", &sha256[..2])
 }
 
-fn object(target: &Path, sha256: &str) -> PathBuf {
-    objects(target).join(&sha256[..2]).join(sha256)
+/// Counts and hashes what passes.
+struct Hashed<T> {
+    inner: T,
+    bytes: u64,
+    hash: Sha256,
 }
 
-/// Copies up to `len` bytes and returns how many there were, with their SHA-256.
-pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, String)> {
-    let mut hash = Sha256::new();
+impl<T> Hashed<T> {
+    fn new(inner: T) -> Hashed<T> {
+        Hashed { inner, bytes: 0, hash: Sha256::new() }
+    }
+
+    /// Returns what was behind it, the number of bytes, and their SHA-256.
+    fn done(self) -> (T, u64, String) {
+        (self.inner, self.bytes, hex(&self.hash.finalize()))
+    }
+
+    fn passed(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.hash.update(bytes);
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.passed(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.passed(&bytes[..read]);
+        Ok(read)
+    }
+}
+
+/// Copies up to `len` bytes and returns how many there were.
+fn pour(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
     let mut done = 0;
     while done < len {
-        let wanted = piece.len().min((len - done) as usize);
+        let wanted = piece.len().min((len - done).min(PIECE_BYTES as u64) as usize);
         match from.read(&mut piece[..wanted]) {
             Ok(0) => break,
             Ok(read) => {
-                hash.update(&piece[..read]);
                 to.write_all(&piece[..read])?;
                 done += read as u64;
             }
@@ -143,47 +213,35 @@ pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Res
             Err(error) => return Err(error),
         }
     }
-    Ok((done, hex(&hash.finalize())))
+    Ok(done)
+}
+
+/// Copies up to `len` bytes and returns how many there were, with their SHA-256.
+pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write, len: u64) -> io::Result<(u64, String)> {
+    let mut to = Hashed::new(to);
+    pour(from, &mut to, len)?;
+    let (_, bytes, sha256) = to.done();
+    Ok((bytes, sha256))
+}
+
+/// Opens a file for reading and writing that is the operator's alone.
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Opens a new file that is the operator's alone.
-pub(crate) fn create(path: &Path) -> Result<File, Error> {
+pub(crate) fn create(path: &Path) -> Result<File, LogError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map_err(failed("create", path))
+    options.open(path).map_err(|error| io_error("create", path, error))
 }
 
 /// Gives a file its final name once its bytes are durable.
-pub(crate) fn settle(file: File, beside: &Path, path: &Path) -> Result<(), Error> {
-    file.sync_all().map_err(failed("sync", beside))?;
-    fs::rename(beside, path).map_err(failed("rename", path))?;
-    Ok(sync_dir(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))?)
-}
-
-/// How a folder of backups is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    /// By who adds to it, beside others.
-    Adding,
-    /// By who takes away: what somebody else is about to name must not go.
-    Removing,
-}
-
-/// Holds a folder of backups until the returned file is dropped.
-fn hold(target: &Path, hold: Hold) -> Result<File, Error> {
-    let path = target.join(LOCK_FILE);
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(&path).map_err(failed("open", &path))?;
-    let operation = match hold {
-        Hold::Adding => FlockOperation::NonBlockingLockShared,
-        Hold::Removing => FlockOperation::NonBlockingLockExclusive,
-    };
-    match rustix::fs::flock(&file, operation) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Held(target.display().to_string())),
-        Err(error) => Err(failed("lock", &path)(error.into())),
-    }
+pub(crate) fn settle(file: &File, beside: &Path, path: &Path) -> Result<(), LogError> {
+    file.sync_all().map_err(|error| io_error("sync", beside, error))?;
+    fs::rename(beside, path).map_err(|error| io_error("rename", path, error))?;
+    sync_dir(path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 /// A part of the log as people name it.

@@ -19,6 +19,7 @@
 //! DATA/tenants/*/blobs/                 large values of the log and the archive, by their hashes
 //! DATA/tenants/*/secrets/               sealed with the keys in DATA/system/keys/
 //! DATA/system/reveals/                  who had tokens of personal data turned back
+//! DATA/backups/                         when backups are made, and how the last one went
 //! DATA/tree/                            documents for people; can be lost and made again
 //! ```
 

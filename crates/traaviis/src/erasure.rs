@@ -123,6 +123,43 @@ pub fn erase(
     }))
 }
 
+/// Returns the keys that were destroyed and of which the log says nothing: of each, an erasure was
+/// broken off.
+pub fn unfinished(
+    log: &dyn LogStore,
+    ctx: &TenantCtx,
+    destroyed: &[(SubjectName, Destroyed)],
+) -> Result<Vec<(SubjectName, Destroyed)>, LogError> {
+    let mut found = Vec::new();
+    for (name, it) in destroyed {
+        if log.read(ctx, stream_of(*name, it.version), 1, 1)?.is_empty() {
+            found.push((*name, *it));
+        }
+    }
+    Ok(found)
+}
+
+/// Says in the log what erasures that were broken off have destroyed; nobody has to know any more
+/// of whom.
+pub fn finish(data: &Data) -> Result<Json, Failure> {
+    let ctx = data.ctx();
+    permitted(ctx, Permission::TenantSettings, "finish erasures")?;
+    let log = data.log();
+    let keys = log.subjects().inspect(ctx.tenant())?;
+    let mut finished = Vec::new();
+    for (name, destroyed) in unfinished(&**log, ctx, &keys.destroyed)? {
+        let instances = log.instances_of(ctx, name)?;
+        note(data, ctx, name, destroyed, &instances)?;
+        finished.push(json!({
+            "key": name.to_string(),
+            "version": destroyed.version,
+            "at": destroyed.at,
+            "instances": instances,
+        }));
+    }
+    Ok(json!({ "finished": finished }))
+}
+
 fn erasures(erased: &Erased) -> Vec<Json> {
     erased.destroyed.iter().map(|it| json!({ "version": it.version, "at": it.at })).collect()
 }

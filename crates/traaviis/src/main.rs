@@ -6,6 +6,7 @@
 //! Reading order: [`commands`] (one file each), [`data`] (a directory with a runtime in it),
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
+mod backups;
 mod bench;
 mod children;
 mod clock;
@@ -23,6 +24,7 @@ mod input;
 mod jobs;
 mod library;
 mod lookup;
+mod memory;
 mod operations;
 mod output;
 mod plugins;

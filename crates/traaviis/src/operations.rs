@@ -34,6 +34,7 @@ use crate::{
     erasure::{self, Open},
     exit::{Exit, Failure},
     histories::{Damaged, Histories, Place, absent, compile_document},
+    memory,
     output::{self, Output},
     terminal::{clip, quoted},
     tree,
@@ -243,6 +244,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             if let Some(status) = data.and_then(Data::tree) {
                 listed["tree"] = tree::status(&status);
             }
+            if let Some(stats) = data.and_then(|it| it.memory().ok()) {
+                listed["memory"] = memory::status(&stats);
+            }
             Ok(listed)
         }
         Ask::List { filter } => list_by(histories, data, &filter),
@@ -352,7 +356,12 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let open = if terminate { Open::Terminate } else { Open::Refuse };
             erasure::erase(histories, with_runtime(data)?, &subject, open)
         }
-        Ask::Metrics => Ok(json!({ "text": histories.metrics()? })),
+        Ask::FinishErasures => erasure::finish(with_runtime(data)?),
+        Ask::Metrics => {
+            let mut text = histories.metrics()?;
+            text.extend(data.and_then(|it| it.memory().ok()).map(|it| memory::metrics(&it)));
+            Ok(json!({ "text": text }))
+        }
         Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
         Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use traaviis_model::Timestamp;
-use traaviis_store::backup::{self, Until};
+use traaviis_store::backup::{self, Folder, Identities, Options, Until};
 use traaviis_testkit::rng::Rng;
 
 use super::{Size, run};
@@ -108,12 +108,13 @@ fn back_up_beside(
     row: &mut Row,
     work: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<u64> {
-    let (target, is_over) = (scratch.join("backups"), AtomicBool::new(false));
+    let (target, is_over) = (Folder::new(&scratch.join("backups")), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::SeqCst) {
                 // One that cannot be made now, because nothing is there yet, is tried again.
-                let _ = backup::take(dir, &target, Timestamp(0), &mut |_, _| ());
+                let options = Options::default();
+                let _ = backup::take(dir, &target, &options, Timestamp(0), &mut |_, _| ());
                 thread::sleep(Duration::from_millis(5));
             }
         });
@@ -121,10 +122,11 @@ fn back_up_beside(
         is_over.store(true, Ordering::SeqCst);
         worked
     })?;
-    let Some(path) = backup::list(&target)?.pop() else { return Ok(0) };
-    let manifest = backup::read(&path)?;
+    let Some(name) = backup::list(&target)?.pop() else { return Ok(0) };
+    let manifest = backup::read(&target, &name)?;
     let restored = scratch.join("restored");
-    backup::restore(&target, &manifest, Until::End, &restored, &mut |_, _| ())?;
+    let none = Identities::default();
+    backup::restore(&target, &manifest, &none, Until::End, &restored, &mut |_, _| ())?;
     // It ends before what clients know, so it is checked for itself.
     let ask = Ask { tenants: TENANTS, how: How::default(), upkeep: true };
     let findings = verify(&restored, &mut Story::default(), ask);

@@ -19,7 +19,10 @@ use traaviis_engine::Machine;
 use traaviis_model::{EventIds, Seq, Snapshot, Span, TenantCtx, TenantId, Timestamp};
 use traaviis_ports::{LogError, SnapshotHead, SnapshotStore};
 
-use super::{Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits};
+use super::{
+    Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits,
+    pressure::{Level, Pressure, PressureStats, Relief},
+};
 use crate::{
     limits::{HOT_KEPT_PERCENT, HOT_TTL},
     recovery::Fault,
@@ -83,6 +86,8 @@ pub struct HotStats {
     pub taken_out: u64,
     /// States brought back since the start.
     pub brought_back: u64,
+    /// How short memory was.
+    pub pressure: PressureStats,
 }
 
 impl HotStats {
@@ -94,6 +99,7 @@ impl HotStats {
             bytes: self.bytes + other.bytes,
             taken_out: self.taken_out + other.taken_out,
             brought_back: self.brought_back + other.brought_back,
+            pressure: self.pressure.and(other.pressure),
         }
     }
 }
@@ -117,6 +123,7 @@ pub(super) struct Hot {
     taken_out: u64,
     brought_back: u64,
     texts: Texts,
+    pub(super) pressure: Pressure,
 }
 
 impl Hot {
@@ -135,12 +142,18 @@ impl Hot {
             taken_out: 0,
             brought_back: 0,
             texts: Texts::default(),
+            pressure: Pressure::default(),
         }
     }
 
     /// Says whether states can rest anywhere.
     pub(super) fn has_store(&self) -> bool {
         self.store.is_some()
+    }
+
+    /// Returns when memory is to be looked after for those who wait for it.
+    pub(super) fn wake(&self) -> Option<Timestamp> {
+        self.pressure.due().map(|it| it.min(self.next_look))
     }
 
     /// Says whether an open instance is not in memory.
@@ -376,21 +389,30 @@ impl Owner {
             return;
         }
         let target = self.hot.limit / 100 * HOT_KEPT_PERCENT;
-        for key in self.choose(target, now) {
-            self.passivate(key);
+        let (unused, oldest) = self.choose(target, now);
+        for (level, keys) in [(Level::Unused, unused), (Level::Oldest, oldest)] {
+            let (before, evicted) = (self.hot.bytes, keys.len() as u64);
+            keys.into_iter().for_each(|key| self.passivate(key));
+            if evicted > 0 {
+                let after = self.hot.bytes;
+                self.hot.pressure.note(Relief { at: now, level, before, after, evicted });
+            }
         }
-        if self.hot.bytes > target {
+        let before = self.hot.bytes;
+        if before > target {
             self.hot.next_look = now.plus(LOOK_EVERY);
             if !self.hot.asked && !self.hot.dirty.is_empty() {
                 self.hot.asked = true;
                 outbox.save_states();
+                let (level, after, evicted) = (Level::Saved, before, 0);
+                self.hot.pressure.note(Relief { at: now, level, before, after, evicted });
             }
         }
     }
 
     /// Chooses what is taken out: what nobody has used for long, then of the tenant that holds the
     /// most what was not used for the longest time.
-    fn choose(&mut self, target: usize, now: Timestamp) -> Vec<Key> {
+    fn choose(&mut self, target: usize, now: Timestamp) -> (Vec<Key>, Vec<Key>) {
         let mut held: HashMap<TenantId, usize, SeededHasher> = HashMap::default();
         let mut idle: HashMap<TenantId, Vec<(Timestamp, Key, usize)>, SeededHasher> =
             HashMap::default();
@@ -410,11 +432,11 @@ impl Owner {
         }
         expired.sort_unstable();
         let mut left = self.hot.bytes;
-        let mut chosen = Vec::new();
+        let (mut unused, mut oldest) = (Vec::new(), Vec::new());
         for (_, key, bytes) in expired {
             if left > target {
                 left -= bytes;
-                chosen.push(key);
+                unused.push(key);
             }
         }
         let mut tenants = BinaryHeap::with_capacity(idle.len());
@@ -428,11 +450,11 @@ impl Owner {
         {
             if let Some((_, key, of_state)) = idle.get_mut(&tenant).and_then(Vec::pop) {
                 left -= of_state;
-                chosen.push(key);
+                oldest.push(key);
                 tenants.push((bytes - of_state, tenant));
             }
         }
-        chosen
+        (unused, oldest)
     }
 
     /// Says how much is in memory.
@@ -443,6 +465,7 @@ impl Owner {
             bytes: self.hot.bytes,
             taken_out: self.hot.taken_out,
             brought_back: self.hot.brought_back,
+            pressure: self.hot.pressure.stats(),
         }
     }
 }

@@ -183,6 +183,9 @@ impl Owner {
             let message = format!("instance `{}` exists and has ended", start.id);
             return (start.reply)(Err(Error::rejected("already_exists", message, Value::Null)));
         }
+        if start.birth.lineage.is_none() && self.is_short_of_memory() {
+            return self.await_memory(start, now);
+        }
         let (tenant, machine) = (key.tenant, Arc::clone(&start.machine));
         match self.is_stored(tenant, &machine) {
             true => self.first_step(start, now, outbox),

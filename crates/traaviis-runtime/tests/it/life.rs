@@ -1,7 +1,7 @@
 //! What an instance knows of itself, and what holds it: to whom its work belongs, whether it waits,
 //! how many there may be, how fast events may come, and a wall clock that jumps.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc::channel};
 
 use traaviis_model::{
     Body, InstanceId, Record, Span, TenantCtx, Text, Value,
@@ -11,9 +11,11 @@ use traaviis_ports::LogError;
 use traaviis_runtime::{
     Command, Error,
     clock::{CLOCK_JUMP, Jump},
-    limits::FULL_RETRY,
-    owner::{Message, Settings, definition_stream},
+    limits::{FULL_RETRY, PRESSED_WAIT},
+    owner::{Collected, Message, Settings, StartOutcome, definition_stream},
+    snapshots,
 };
+use traaviis_testkit::{memory_log::MemoryLog, memory_snapshots::MemorySnapshots};
 
 use crate::support::{
     Answer, CHILD, COUNTER, Known, Letters, NEWS, READER, World, code, ctx, event, id, machine,
@@ -243,6 +245,77 @@ fn a_child_over_the_quota_fails_its_node() {
         _ => None,
     });
     assert_eq!(end.as_deref(), Some(r#""quota_exceeded""#));
+}
+
+/// A start that waits for memory, in an owner with room for one state.
+fn short_of_memory() -> (World, Arc<MemorySnapshots>, Answer<StartOutcome>) {
+    let store = Arc::new(MemorySnapshots::default());
+    let snapshots = Some(Arc::clone(&store) as _);
+    let (hot_bytes, full_bytes) = (100, 100);
+    let settings = Settings { snapshots, hot_bytes, full_bytes, ..Settings::default() };
+    let mut world = World::with(settings);
+    let counter = machine(COUNTER);
+    let first = world.start(&counter, id(1));
+    world.commit_all();
+    assert_eq!(code(&first), "ok");
+    // The only state is in no store yet, so nothing can leave.
+    let second = world.start(&counter, id(2));
+    assert_eq!(code(&second), "none yet");
+    let stats = world.owner.hot_stats().pressure;
+    assert_eq!((stats.reliefs, stats.waiting), ([1, 0, 0], 1), "{stats:?}");
+    (world, store, second)
+}
+
+#[test]
+fn a_start_waits_a_second_for_memory_and_is_refused() {
+    let (mut world, _store, second) = short_of_memory();
+    assert_eq!(PRESSED_WAIT, Span::secs(1));
+    world.pass(Span::millis(999));
+    assert_eq!(code(&second), "none yet");
+    world.pass(Span::millis(1));
+    assert_eq!(code(&second), "memory_pressure");
+    assert!(second.lock().unwrap().as_ref().unwrap().as_ref().unwrap_err().is_retryable());
+    assert_eq!(world.owner.hot_stats().pressure.refused, 1);
+    // What is there goes on.
+    let bump = world.command(id(1), event("bump"));
+    world.commit_all();
+    assert_eq!(code(&bump), "ok");
+}
+
+#[test]
+fn a_start_that_waits_for_memory_begins_once_states_are_saved() {
+    let (mut world, store, second) = short_of_memory();
+    let (sender, receiver) = channel();
+    world.handle(Message::Collect(sender));
+    let collected: Vec<Collected> = receiver.try_iter().collect();
+    let log = MemoryLog::new();
+    let sizes = snapshots::put(&*store, &collected, None, &log).unwrap();
+    world.handle(Message::Saved(Some(sizes)));
+    assert_eq!(world.owner.next_wake(), world.owner.next_wake().filter(|it| *it <= world.now));
+    world.pass(Span::millis(0));
+    world.commit_all();
+    assert_eq!(code(&second), "ok");
+    let stats = world.owner.hot_stats();
+    assert_eq!((stats.resting, stats.pressure.refused), (1, 0), "{stats:?}");
+    // Saved twice, for each of the two; what was saved first has left.
+    assert_eq!(stats.pressure.reliefs, [2, 0, 1], "{stats:?}");
+}
+
+#[test]
+fn what_rests_is_loaded_once_for_all_who_ask() {
+    let (mut world, store, _second) = short_of_memory();
+    let (sender, receiver) = channel();
+    world.handle(Message::Collect(sender));
+    let collected: Vec<Collected> = receiver.try_iter().collect();
+    let sizes = snapshots::put(&*store, &collected, None, &MemoryLog::new()).unwrap();
+    world.handle(Message::Saved(Some(sizes)));
+    assert_eq!(world.owner.hot_stats().resting, 1);
+    // One mailbox: the first brings it in, the others find it there.
+    let sent: Vec<_> = (0..5).map(|_| world.command(id(1), event("bump"))).collect();
+    assert_eq!(world.owner.hot_stats().brought_back, 1);
+    world.commit_all();
+    assert!(sent.iter().all(|it| code(it) == "ok"));
+    assert_eq!(world.owner.hot_stats().brought_back, 1);
 }
 
 #[test]

@@ -72,6 +72,8 @@ const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 
 const CALL_TIMEOUT: Span = Span::secs(5);
 /// Room for a handful of states in the memory of an owner.
 const HOT_BYTES: usize = 12_000;
+/// Room beyond which new instances wait for memory, and are refused now and then.
+const FULL_BYTES: usize = 4 * HOT_BYTES;
 
 #[test]
 fn whatever_breaks_nothing_acknowledged_is_lost() {
@@ -941,6 +943,7 @@ impl<'m> Sim<'m> {
             forgets,
             snapshots,
             hot_bytes: HOT_BYTES,
+            full_bytes: FULL_BYTES,
             ..Settings::default()
         };
         let count = 1 + (self.life as usize) % 2;

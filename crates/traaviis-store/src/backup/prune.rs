@@ -3,16 +3,12 @@
 //! Manifests go first, durably. Broken off after that, what is left are bytes that no manifest
 //! names, and the next time takes them.
 
-use std::{
-    collections::HashSet,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::collections::HashSet;
 
 use traaviis_model::Timestamp;
+use traaviis_ports::{BackupTarget, backups::Hold};
 
-use super::{Error, Hold, failed, hold, list, objects, read};
-use crate::files::sync_dir;
+use super::{Error, OBJECTS, list, read};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -32,9 +28,9 @@ pub struct Keep {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Manifests that are kept, the oldest first.
-    pub kept: Vec<PathBuf>,
+    pub kept: Vec<String>,
     /// Manifests that are not.
-    pub removed: Vec<PathBuf>,
+    pub removed: Vec<String>,
     /// Objects that no kept manifest names.
     pub objects: u64,
     /// Bytes of these objects.
@@ -43,36 +39,42 @@ pub struct Pruned {
 
 /// Removes what a rule does not keep; nothing when `dry`. A manifest that cannot be read refuses
 /// it, because nobody knows what it needs.
-pub fn prune(target: &Path, keep: Keep, dry: bool) -> Result<Pruned, Error> {
-    let paths = list(target)?;
-    if paths.is_empty() {
-        let (target, which) = (target.display().to_string(), String::new());
-        return Err(Error::Absent { target, which });
+pub fn prune(target: &dyn BackupTarget, keep: Keep, dry: bool) -> Result<Pruned, Error> {
+    if list(target)?.is_empty() {
+        return Err(Error::Absent { target: target.show(""), which: String::new() });
     }
-    let _held = hold(target, Hold::Removing)?;
+    let _held = target.hold(Hold::Removing)?;
     let mut backups = Vec::new();
-    for path in list(target)? {
-        backups.push((read(&path)?, path));
+    for name in list(target)? {
+        backups.push((read(target, &name)?, name));
     }
     backups.sort_by_key(|(manifest, _)| (manifest.created_at, manifest.position));
     let times: Vec<Timestamp> = backups.iter().map(|it| it.0.created_at).collect();
     let (mut pruned, mut needed) = (Pruned::default(), HashSet::new());
-    for ((manifest, path), is_kept) in backups.into_iter().zip(kept(&times, keep)) {
+    for ((manifest, name), is_kept) in backups.into_iter().zip(kept(&times, keep)) {
         match is_kept {
             true => {
-                needed.extend(manifest.objects().map(|(sha256, ..)| sha256.to_string()));
-                pruned.kept.push(path);
+                needed.extend(manifest.objects().map(|it| it.sha256.to_string()));
+                pruned.kept.push(name);
             }
-            false => pruned.removed.push(path),
+            false => pruned.removed.push(name),
         }
     }
     if !dry {
-        for path in &pruned.removed {
-            fs::remove_file(path).map_err(failed("remove", path))?;
-        }
-        pruned.removed.first().and_then(|it| it.parent()).map_or(Ok(()), sync_dir)?;
+        target.delete(&pruned.removed)?;
     }
-    sweep(&objects(target), &needed, dry, &mut pruned)?;
+    let is_left = |name: &str| {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        is_ours(last) && !needed.contains(last)
+    };
+    let mut left = target.list(OBJECTS)?;
+    left.retain(|it| is_left(&it.name));
+    pruned.objects = left.len() as u64;
+    pruned.bytes = left.iter().map(|it| it.bytes).sum();
+    if !dry {
+        let names: Vec<String> = left.into_iter().map(|it| it.name).collect();
+        target.delete(&names)?;
+    }
     Ok(pruned)
 }
 
@@ -101,38 +103,13 @@ fn kept(times: &[Timestamp], keep: Keep) -> Vec<bool> {
     kept
 }
 
-/// Removes the objects that nothing needs, and what copies left that were broken off.
-fn sweep(
-    dir: &Path,
-    needed: &HashSet<String>,
-    dry: bool,
-    pruned: &mut Pruned,
-) -> Result<(), Error> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(failed("list", dir))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed("list", dir))?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let meta = entry.metadata().map_err(failed("look at", &path))?;
-        if meta.is_dir() {
-            sweep(&path, needed, dry, pruned)?;
-        } else if is_ours(&name) && !needed.contains(&name) {
-            pruned.objects += 1;
-            pruned.bytes += meta.len();
-            if !dry {
-                fs::remove_file(&path).map_err(failed("remove", &path))?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Says whether a name is one of an object, or of one that was being written.
 fn is_ours(name: &str) -> bool {
     let is_hash = name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit());
-    is_hash || name.strip_suffix(".tmp").is_some_and(|it| it.parse::<u32>().is_ok())
+    is_hash
+        || name
+            .strip_suffix(".tmp")
+            .is_some_and(|it| it.split('-').all(|it| it.parse::<u64>().is_ok()))
 }
 
 #[cfg(test)]
@@ -170,7 +147,7 @@ mod tests {
 
     #[test]
     fn only_names_of_objects_are_swept() {
-        assert!(is_ours(&"ab".repeat(32)) && is_ours("4711.tmp"));
+        assert!(is_ours(&"ab".repeat(32)) && is_ours("4711.tmp") && is_ours("4711-0.tmp"));
         assert!(!is_ours("README") && !is_ours("notes.tmp") && !is_ours(&"xy".repeat(32)));
     }
 }

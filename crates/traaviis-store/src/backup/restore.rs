@@ -1,19 +1,21 @@
 //! Checking a backup, and making a data directory from one.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 use traaviis_model::Timestamp;
 use traaviis_ports::{
-    Position,
+    BackupTarget, Position,
     disk::{Access, Disk as _, DiskFile as _},
 };
 
-use super::{Error, Manifest, Progress, copy, create, failed, make_dir, object, span, sync_dir};
+use super::{
+    Error, Hashed, Identities, Manifest, PIECE_BYTES, Progress, create, failed, make_dir,
+    manifest::Object, object, pour, span, sync_dir,
+};
 use crate::{
     disk::OsDisk,
     error::io_error,
@@ -44,57 +46,67 @@ pub struct Restored {
     pub files: usize,
 }
 
-/// Reads every object of a backup and compares it with its name; returns what does not fit.
+/// Reads every object of a backup and compares it with its name; returns what does not fit. Nothing
+/// is decrypted for it.
 pub fn check(
-    target: &Path,
+    target: &dyn BackupTarget,
     manifest: &Manifest,
     progress: Progress<'_>,
 ) -> Result<Vec<String>, Error> {
     let (mut problems, mut done, all) = (Vec::new(), 0, manifest.bytes());
-    for (sha256, bytes, what) in manifest.objects() {
-        let path = object(target, sha256);
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                problems.push(format!("{what}: `{}` is missing", path.display()));
-            }
-            Err(error) => return Err(failed("open", &path)(error)),
-            Ok(mut file) => {
-                let found = copy(&mut file, &mut io::sink(), u64::MAX);
-                let found = found.map_err(failed("read", &path))?;
-                if found != (bytes, sha256.to_string()) {
-                    problems.push(format!("{what}: `{}` holds other bytes", path.display()));
+    for wanted in manifest.objects() {
+        let (name, what) = (object(wanted.sha256), &wanted.what);
+        let shown = target.show(&name);
+        match target.open(&name)? {
+            None => problems.push(format!("{what}: `{shown}` is missing")),
+            Some(from) => {
+                let mut from = Hashed::new(from);
+                pour(&mut from, &mut io::sink(), u64::MAX)
+                    .map_err(failed("read", Path::new(&shown)))?;
+                if !fits(from, &wanted) {
+                    problems.push(format!("{what}: `{shown}` holds other bytes"));
                 }
             }
         }
-        done += bytes;
+        done += wanted.bytes;
         progress(done, all);
     }
     Ok(problems)
 }
 
+/// Says whether all that was read is what was stored.
+fn fits<T>(read: Hashed<T>, wanted: &Object<'_>) -> bool {
+    let (_, bytes, sha256) = read.done();
+    bytes == wanted.bytes_stored && sha256 == wanted.sha256
+}
+
 /// Makes a data directory from a backup. What is made stands beside it until it is whole.
 pub fn restore(
-    target: &Path,
+    target: &dyn BackupTarget,
     manifest: &Manifest,
+    identities: &Identities,
     until: Until,
     data: &Path,
     progress: Progress<'_>,
 ) -> Result<Restored, Error> {
     refuse_used(data)?;
+    if manifest.is_encrypted() && identities.is_empty() {
+        return Err(identities.refused(manifest));
+    }
     let beside = beside(data);
     if beside.exists() {
         fs::remove_dir_all(&beside).map_err(failed("remove", &beside))?;
     }
     make_dir(&beside)?;
     let (mut done, all) = (0, manifest.bytes());
-    let entries = manifest.files.iter().map(|it| (it.path.clone(), &it.sha256, it.bytes));
     let segments = manifest.segments.iter();
-    let segments =
-        segments.map(|it| (format!("{LOG_DIR}/{}", segment::name(it.first)), &it.sha256, it.bytes));
+    let segments = segments.map(|it| format!("{LOG_DIR}/{}", segment::name(it.first)));
+    let paths = segments.chain(manifest.files.iter().map(|it| it.path.clone()));
     let mut files = 0;
-    for (path, sha256, bytes) in entries.chain(segments) {
-        place(target, &beside, &path, sha256, bytes)?;
-        done += bytes;
+    let open = (manifest, identities);
+    for (wanted, path) in manifest.objects().zip(paths) {
+        place(target, open, &wanted, &beside, &path)?;
+        done += wanted.bytes;
         files += 1;
         progress(done, all);
     }
@@ -133,7 +145,13 @@ fn beside(data: &Path) -> PathBuf {
 }
 
 /// Writes one file of a backup, checked while it is copied.
-fn place(target: &Path, dir: &Path, path: &str, sha256: &str, bytes: u64) -> Result<(), Error> {
+fn place(
+    target: &dyn BackupTarget,
+    (manifest, identities): (&Manifest, &Identities),
+    wanted: &Object<'_>,
+    dir: &Path,
+    path: &str,
+) -> Result<(), Error> {
     let is_inside =
         Path::new(path).components().all(|it| matches!(it, std::path::Component::Normal(_)));
     if !is_inside {
@@ -141,19 +159,31 @@ fn place(target: &Path, dir: &Path, path: &str, sha256: &str, bytes: u64) -> Res
             "it names `{path}`, which is no file below a directory"
         )));
     }
-    let from = object(target, sha256);
-    let mut file = match File::open(&from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::Damaged(format!("`{}` of `{path}` is missing", from.display())));
-        }
-        other => other.map_err(failed("open", &from))?,
+    let name = object(wanted.sha256);
+    let shown = target.show(&name);
+    let Some(from) = target.open(&name)? else {
+        return Err(Error::Damaged(format!("`{shown}` of `{path}` is missing")));
     };
     let place = dir.join(path);
     place.parent().map_or(Ok(()), make_dir)?;
     let mut to = create(&place)?;
-    let found = copy(&mut file, &mut to, u64::MAX).map_err(failed("write", &place))?;
-    if found != (bytes, sha256.to_string()) {
-        return Err(Error::Damaged(format!("`{}` of `{path}` holds other bytes", from.display())));
+    let wrong = || Error::Damaged(format!("`{shown}` of `{path}` holds other bytes"));
+    let mut from = Hashed::new(from);
+    let written = match manifest.is_encrypted() {
+        false => pour(&mut from, &mut to, u64::MAX).map_err(failed("write", &place))?,
+        true => {
+            let from = io::BufReader::with_capacity(PIECE_BYTES, &mut from);
+            let mut open = identities.open(from, manifest)?.ok_or_else(wrong)?;
+            match pour(&mut open, &mut to, u64::MAX) {
+                // That is how the cipher says that bytes are not those that were written.
+                Err(it) if it.kind() == io::ErrorKind::InvalidData => return Err(wrong()),
+                other => other.map_err(failed("write", &place))?,
+            }
+        }
+    };
+    pour(&mut from, &mut io::sink(), u64::MAX).map_err(failed("read", Path::new(&shown)))?;
+    if written != wanted.bytes || !fits(from, wanted) {
+        return Err(wrong());
     }
     to.sync_all().map_err(failed("sync", &place))
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use traaviis_model::Timestamp;
-use traaviis_ports::{LogError, Position};
+use traaviis_ports::{BackupTarget, LogError, Position, backups::Hold};
 
 use super::{
-    Entry, Error, Hold, Manifest, Progress, SegmentEntry, copy, create, failed, hold, list,
-    make_dir, manifest, object, objects, read, settle,
+    Entry, Error, Hashed, Manifest, Progress, Recipients, SegmentEntry, failed, list, manifest,
+    object, pour, read,
 };
 use crate::{
     blobs,
@@ -30,6 +30,8 @@ use crate::{
 /// Times that a copy begins again because the log was compacted meanwhile.
 const TRIES_MAX: u32 = 5;
 
+/// Directory in which a data directory says when it is backed up, and how that went.
+pub const SCHEDULE_DIR: &str = "backups";
 /// Directory of a tenant that holds what the log has no more.
 const ARCHIVED: &str = "archived";
 /// Directories that are made again from the log.
@@ -40,16 +42,37 @@ const DERIVED: &[&str] = &["index", "quarantine"];
 pub struct Taken {
     /// Its manifest.
     pub manifest: Manifest,
-    /// Where the manifest is.
-    pub path: PathBuf,
+    /// Name of the manifest in the target.
+    pub name: String,
     /// Bytes that no earlier backup had.
     pub bytes_new: u64,
 }
 
-/// Copies the log up to its present end, and the files beside it, into a target.
+/// How much of what is there already is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// What looks as it did for the backup before is taken from there.
+    #[default]
+    New,
+    /// Everything is read again.
+    Full,
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// For whom it is encrypted.
+    pub recipients: Recipients,
+    /// How much is read.
+    pub extent: Extent,
+}
+
+/// Copies the log up to its present end, and the files beside it, into a target; encrypted when
+/// there are recipients. A target whose newest backup is encrypted takes none in the open.
 pub fn take(
     data: &Path,
-    target: &Path,
+    target: &dyn BackupTarget,
+    options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
 ) -> Result<Taken, Error> {
@@ -57,18 +80,29 @@ pub fn take(
         let why = format!("`{}` is no data directory", data.display());
         return Err(Error::Log(LogError::Damaged(why.into())));
     }
-    make_dir(&objects(target))?;
-    let _held = hold(target, Hold::Adding)?;
+    let recipients = &options.recipients;
+    let _held = target.hold(Hold::Adding)?;
     let before = match list(target)?.last() {
-        Some(path) => read(path).ok(),
+        Some(name) => read(target, name).ok(),
         None => None,
     };
-    let mut copier = Copier { data, target, bytes_new: 0, bytes_done: 0, bytes_all: 0, progress };
+    if recipients.is_empty() && before.as_ref().is_some_and(Manifest::is_encrypted) {
+        return Err(Error::Encrypted(format!(
+            "the newest backup in `{}` is encrypted, and this one would be in the open; name its \
+             recipients, or another place",
+            target.show("")
+        )));
+    }
+    // What others can open is no part of this one.
+    let is_believed = options.extent == Extent::New;
+    let before = before.filter(|it| is_believed && it.recipients == recipients.names());
+    let mut copier =
+        Copier { data, target, recipients, bytes_new: 0, bytes_done: 0, bytes_all: 0, progress };
     for _ in 0..TRIES_MAX {
         match copier.all(before.as_ref(), now) {
             Ok(manifest) => {
-                let path = manifest::write(target, &manifest)?;
-                return Ok(Taken { manifest, path, bytes_new: copier.bytes_new });
+                let name = manifest::write(target, &manifest)?;
+                return Ok(Taken { manifest, name, bytes_new: copier.bytes_new });
             }
             Err(Copied::Gone) => {}
             Err(Copied::Failed(error)) => return Err(error),
@@ -96,9 +130,27 @@ impl From<LogError> for Copied {
     }
 }
 
+/// Something that the target has.
+struct Stored {
+    bytes: u64,
+    sha256: String,
+    bytes_stored: Option<u64>,
+}
+
+impl Stored {
+    fn of(bytes: u64, sha256: &str, bytes_stored: Option<u64>) -> Stored {
+        Stored { bytes, sha256: sha256.into(), bytes_stored }
+    }
+
+    fn parts(self) -> (u64, String, Option<u64>) {
+        (self.bytes, self.sha256, self.bytes_stored)
+    }
+}
+
 struct Copier<'a> {
     data: &'a Path,
-    target: &'a Path,
+    target: &'a dyn BackupTarget,
+    recipients: &'a Recipients,
     bytes_new: u64,
     bytes_done: u64,
     bytes_all: u64,
@@ -127,7 +179,18 @@ impl Copier<'_> {
         self.bytes_all = lengths.iter().map(|it| it.bytes).sum::<u64>();
         for (mut entry, (_, changed_at)) in lengths.into_iter().zip(&times[skip..]) {
             let path = dir.join(segment::name(entry.first));
-            (entry.bytes, entry.sha256) = self.object(&path, entry.bytes)?;
+            // Nothing was appended to the newest one since; encrypted, it would be stored again.
+            let same = before.into_iter().flat_map(|it| &it.segments).find(|it| {
+                it.first == entry.first
+                    && it.bytes == entry.bytes
+                    && it.is_sealed == entry.is_sealed
+                    && it.changed_at == *changed_at
+            });
+            let stored = match same {
+                Some(it) => Stored::of(it.bytes, &it.sha256, it.bytes_stored),
+                None => self.object(&path, entry.bytes)?,
+            };
+            (entry.bytes, entry.sha256, entry.bytes_stored) = stored.parts();
             // Only what is appended to changes without being replaced.
             if entry.is_sealed && changed(&path)? != *changed_at {
                 return Err(Copied::Gone);
@@ -157,20 +220,26 @@ impl Copier<'_> {
                 entries.push(held.clone());
                 continue;
             }
-            let (bytes, sha256) = self.object(&path, u64::MAX)?;
-            entries.push(Entry { bytes, sha256, ..entry });
+            let (bytes, sha256, bytes_stored) = self.object(&path, u64::MAX)?.parts();
+            entries.push(Entry { bytes, sha256, bytes_stored, ..entry });
         }
         let position = position.or(segments.last().map(|it| it.end)).unwrap_or(0);
         let root_keys = self.root_keys(&entries)?;
-        Ok(Manifest { created_at: now, position, damage, segments, files: entries, root_keys })
+        let recipients = self.recipients.names();
+        let (created_at, files) = (now, entries);
+        Ok(Manifest { created_at, position, damage, segments, files, root_keys, recipients })
     }
 
-    /// Names the root keys that the copied files of keys need, once each.
-    fn root_keys(&self, entries: &[Entry]) -> Result<Vec<RootId>, Error> {
+    /// Names the root keys that the files of keys need, once each. They are copied last, so what
+    /// the directory has now is what was copied.
+    fn root_keys(&self, entries: &[Entry]) -> Result<Vec<RootId>, Copied> {
         let mut roots = Vec::new();
         for entry in entries.iter().filter(|it| keys::is_key(Path::new(&it.path))) {
-            let path = object(self.target, &entry.sha256);
-            let bytes = fs::read(&path).map_err(failed("read", &path))?;
+            let path = self.data.join(&entry.path);
+            let bytes = match fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Copied::Gone),
+                other => other.map_err(failed("read", &path))?,
+            };
             for root in keys::roots_of(&bytes) {
                 if !roots.contains(&root) {
                     roots.push(root);
@@ -187,25 +256,30 @@ impl Copier<'_> {
         firsts.iter().map(time).collect()
     }
 
-    /// Copies the beginning of a file into the target; returns its length and hash.
-    fn object(&mut self, path: &Path, len: u64) -> Result<(u64, String), Copied> {
+    /// Copies the beginning of a file into the target.
+    fn object(&mut self, path: &Path, len: u64) -> Result<Stored, Copied> {
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Copied::Gone),
             other => other.map_err(failed("open", path))?,
         };
-        let beside = objects(self.target).join(format!("{}.tmp", std::process::id()));
-        let mut to = create(&beside)?;
-        let (bytes, sha256) = copy(&mut file, &mut to, len).map_err(failed("copy", path))?;
+        let mut to = Hashed::new(self.target.draft().map_err(Error::from)?);
+        let bytes = match self.recipients.is_empty() {
+            true => pour(&mut file, &mut to, len),
+            false => self.recipients.seal(&mut to).and_then(|mut sealed| {
+                let bytes = pour(&mut file, &mut sealed, len)?;
+                sealed.finish()?;
+                Ok(bytes)
+            }),
+        };
+        let bytes = bytes.map_err(failed("copy", path))?;
         self.tell(bytes);
-        let place = object(self.target, &sha256);
-        if place.is_file() {
-            fs::remove_file(&beside).map_err(failed("remove", &beside))?;
-        } else {
-            place.parent().map_or(Ok(()), make_dir)?;
-            settle(to, &beside, &place)?;
-            self.bytes_new += bytes;
+        let (draft, stored, sha256) = to.done();
+        let name = object(&sha256);
+        if !self.target.has(&name).map_err(Error::from)? {
+            draft.keep(&name).map_err(Error::from)?;
+            self.bytes_new += stored;
         }
-        Ok((bytes, sha256))
+        Ok(Stored { bytes, sha256, bytes_stored: (stored != bytes).then_some(stored) })
     }
 
     fn tell(&mut self, bytes: u64) {
@@ -232,8 +306,9 @@ impl Copier<'_> {
                 } else if meta.is_file() && is_kept(&place) {
                     let changed_at = time_of(&meta);
                     let path = place.to_string_lossy().into_owned();
-                    let (bytes, sha256) = (meta.len(), String::new());
-                    found.push((entry.path(), Entry { path, bytes, sha256, changed_at }));
+                    let (bytes, sha256, bytes_stored) = (meta.len(), String::new(), None);
+                    let it = Entry { path, bytes, sha256, bytes_stored, changed_at };
+                    found.push((entry.path(), it));
                 }
             }
         }
@@ -269,7 +344,9 @@ fn is_kept(path: &Path) -> bool {
     let is_only_here = is_archive || secrets::is_secret(path) || blobs::is_blob(path);
     let is_view = is_tree || path.starts_with("tenants") && !is_only_here;
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
-    !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again)
+    // Where backups go concerns the original alone: a restored copy would back up over it.
+    let is_schedule = path.starts_with(SCHEDULE_DIR);
+    !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again || is_schedule)
 }
 
 /// Segments with their lengths, the end of the log if one was read, and what is damaged.
@@ -282,6 +359,7 @@ fn measure(dir: &Path, firsts: &[Position]) -> Result<Measured, Copied> {
         end: *first,
         bytes: 0,
         sha256: String::new(),
+        bytes_stored: None,
         is_sealed: at + 1 < firsts.len(),
         changed_at: Timestamp(0),
     };
@@ -353,6 +431,7 @@ mod tests {
         ];
         let left_out = [
             "LOCK",
+            "backups/schedule.json",
             "system/keys/LOCK",
             "tenants/t/secrets/stripe.json.tmp",
             "doctor-1.tmp",

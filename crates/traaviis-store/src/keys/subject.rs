@@ -30,7 +30,7 @@ use traaviis_model::{TenantId, Text, Timestamp, limits::SUBJECT_KEYS_HELD_MAX};
 use zeroize::Zeroizing;
 
 use super::{
-    Error, Keys, Sealed, damaged, entropy, read_envelope,
+    Error, Keys, Sealed, damaged, entropy, list_dir, read_envelope,
     seal::{self, Bound, KEY_BYTES, Key, NONCE_BYTES, keyed_hash},
     write_envelope,
 };
@@ -117,6 +117,17 @@ pub struct Erased {
     pub destroyed: Vec<Destroyed>,
     /// One of them was destroyed now.
     pub is_new: bool,
+}
+
+/// What the keys of the people of a tenant are like.
+#[derive(Debug, Default)]
+pub struct Inspected {
+    /// Keys that are in use and can be read.
+    pub keys: usize,
+    /// Versions that were destroyed, and of whose key.
+    pub destroyed: Vec<(SubjectName, Destroyed)>,
+    /// What is wrong with the others.
+    pub wrong: Vec<Error>,
 }
 
 /// What is behind a seal.
@@ -285,6 +296,39 @@ impl Subjects {
         Ok(held.map(|it| Erased { name, destroyed: it.body.destroyed, is_new: false }))
     }
 
+    /// Looks at every key of the people of a tenant.
+    pub fn inspect(&self, tenant: TenantId) -> Result<Inspected, Error> {
+        let dir = self.keys.dir().join(tenant.to_string());
+        let mut found = Inspected::default();
+        for part in list_dir(&dir)? {
+            let mut files = list_dir(&dir.join(&part))?;
+            files.sort();
+            let names = files.iter().filter_map(|it| it.strip_suffix(".json")?.parse().ok());
+            for name in names {
+                match self.inspect_one(tenant, name) {
+                    Ok(Some(held)) => {
+                        found.keys += usize::from(held.body.key.is_some());
+                        found.destroyed.extend(held.body.destroyed.iter().map(|it| (name, *it)));
+                    }
+                    Ok(None) => {}
+                    Err(error) => found.wrong.push(error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads a key, and says no when one that was destroyed is there.
+    fn inspect_one(&self, tenant: TenantId, name: SubjectName) -> Result<Option<Held>, Error> {
+        let Some(held) = self.held(tenant, name)? else { return Ok(None) };
+        self.remember(&held)?;
+        let version = held.body.key.as_ref().map(|it| it.version);
+        match held.body.destroyed.iter().any(|it| Some(it.version) == version) {
+            true => Err(damaged(&held.path, "it holds a key that was destroyed")),
+            false => Ok(Some(held)),
+        }
+    }
+
     fn forget(&self, tenant: TenantId, name: SubjectName) {
         let mut memory = self.memory();
         memory.known.remove(&(tenant, name));
@@ -426,6 +470,29 @@ mod tests {
         assert!(matches!(opened, Ok(Opened::Erased)));
         let (_, next, new) = subjects.in_use(tenant(1), "anna", NOW).unwrap();
         assert!(next == version + 1 && new != key);
+    }
+
+    #[test]
+    fn every_key_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = subjects(dir.path());
+        let (anna, version, _) = all.in_use(tenant(1), "anna", NOW).unwrap();
+        let (berta, ..) = all.in_use(tenant(1), "berta", NOW).unwrap();
+        let before = fs::read(all.path(tenant(1), anna)).unwrap();
+        all.erase(tenant(1), "anna", NOW).unwrap();
+        let check = || {
+            let found = subjects(dir.path()).inspect(tenant(1)).unwrap();
+            let wrong = found.wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            (found.keys, found.destroyed, wrong)
+        };
+        let destroyed = vec![(anna, Destroyed { version, at: NOW })];
+        assert_eq!(check(), (1, destroyed.clone(), String::new()));
+        // A file from a backup brings back what was destroyed, and that looks like a key in use.
+        fs::write(all.path(tenant(1), anna), before).unwrap();
+        assert_eq!(check(), (2, Vec::new(), String::new()));
+        fs::write(all.path(tenant(1), berta), b"{}").unwrap();
+        let (keys, _, wrong) = check();
+        assert!(keys == 1 && wrong.contains(&berta.to_string()), "{wrong}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub fn pack(
         // Half a file helps nobody.
         let _ = fs::remove_file(&beside);
     }
-    settle(packed?, &beside, file).map_err(in_backup)?;
+    settle(&packed?, &beside, file)?;
     let bytes = fs::metadata(file).map_err(failed("look at", file))?.len();
     Ok(Some(Packed { manifest, bytes }))
 }
@@ -87,14 +87,6 @@ pub fn pack(
 fn beside(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     file.with_file_name(format!("{name}.tmp"))
-}
-
-/// What writes files for backups fails as the system does.
-fn in_backup(error: crate::backup::Error) -> Error {
-    match error {
-        crate::backup::Error::Log(error) => Error::Log(error),
-        other => Error::Log(traaviis_ports::LogError::Damaged(other.to_string().into())),
-    }
 }
 
 fn list(folder: &Path, dir: &str, files: &mut Vec<Entry>) -> Result<(), Error> {
@@ -124,7 +116,7 @@ fn entry(folder: &Path, path: String) -> Result<Entry, Error> {
 /// Writes the file; the same folder gives the same bytes.
 fn write(folder: &Path, manifest: &Manifest, to: &Path) -> Result<File, Error> {
     let wrong = failed("write", to);
-    let file = BufWriter::new(create(to).map_err(in_backup)?);
+    let file = BufWriter::new(create(to)?);
     let packer = GzBuilder::new().mtime(0).write(file, Compression::default());
     let mut tar = Builder::new(packer);
     let text = manifest.write();

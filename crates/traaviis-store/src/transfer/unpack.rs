@@ -124,10 +124,7 @@ pub fn unpack(file: &Path, folder: &Path) -> Result<Manifest, Error> {
             .parent()
             .map_or(Ok(()), |it| OsDisk.create_dir(it))
             .map_err(failed("create", &place))?;
-        let mut to = create(&place).map_err(|error| match error {
-            crate::backup::Error::Log(error) => Error::Log(error),
-            other => damaged(file, other.to_string()),
-        })?;
+        let mut to = create(&place)?;
         let found = copy(&mut entry, &mut to, wanted.bytes);
         let found = found.map_err(|error| match traaviis_ports::disk::is_full(&error) {
             true => Error::Log(traaviis_ports::LogError::Full),

@@ -6,7 +6,7 @@ use traaviis_model::{Seq, Timestamp};
 use traaviis_ports::{Archive, Archived, ArchivedHistory, Compaction, Position, archive::Mode};
 use traaviis_store::{
     FileArchive, LogCore, ReadOnlyLog,
-    backup::{self, Until},
+    backup::{self, Folder, Identities, Options, Until},
     disk::OsDisk,
 };
 use traaviis_testkit::log_contract;
@@ -47,9 +47,12 @@ fn compact(core: &LogCore<OsDisk>, dir: &Path) {
 
 /// Makes a backup, restores it, and checks that the copy says what the original says.
 fn check(dir: &Path, target: &Path, time: i64) -> u64 {
-    let taken = backup::take(dir, target, Timestamp(time), &mut |_, _| ()).unwrap();
-    let restored = target.with_file_name(format!("restored-{time}"));
-    backup::restore(target, &taken.manifest, Until::End, &restored, &mut |_, _| ()).unwrap();
+    let folder = Folder::new(target);
+    let (options, none, time) = (Options::default(), Identities::default(), Timestamp(time));
+    let taken = backup::take(dir, &folder, &options, time, &mut |_, _| ()).unwrap();
+    let restored = target.with_file_name(format!("restored-{}", time.0));
+    let progress: backup::Progress<'_> = &mut |_, _| ();
+    backup::restore(&folder, &taken.manifest, &none, Until::End, &restored, progress).unwrap();
     let lines = |dir: &Path| {
         let log = ReadOnlyLog::open(dir).unwrap();
         let mut lines: Vec<(Position, Vec<u8>)> = Vec::new();

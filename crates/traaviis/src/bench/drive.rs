@@ -43,10 +43,29 @@ pub fn start_many(
         let started = move |result: Result<InstanceId, Failure>| {
             done(result.map(|id| ids.lock().unwrap_or_else(PoisonError::into_inner).push(id)));
         };
-        data.start_then(machine, input(at), Box::new(started));
+        start_one(data, machine, input(at), Box::new(started));
     })?;
     let mut ids = ids.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(std::mem::take(&mut *ids))
+}
+
+/// Starts an instance, again and again while there is no memory for it: that is what the error
+/// asks of whoever begins so much.
+fn start_one(
+    data: &Arc<Data>,
+    machine: &Arc<Machine>,
+    input: Value,
+    done: Box<dyn FnOnce(Result<InstanceId, Failure>) + Send>,
+) {
+    let again = (Arc::clone(data), Arc::clone(machine), input.clone());
+    let started = move |result: Result<InstanceId, Failure>| match result {
+        Err(failure) if failure.code == "memory_pressure" => {
+            let (data, machine, input) = again;
+            start_one(&data, &machine, input, done);
+        }
+        other => done(other),
+    };
+    data.start_then(machine, input, Box::new(started));
 }
 
 /// Counts what is over.

@@ -8,14 +8,15 @@ use std::{
 
 use serde_json::json;
 use traaviis_model::Timestamp;
-use traaviis_ports::{LogStore, Position};
+use traaviis_ports::{BackupTarget, LogStore, Position, TargetError};
 use traaviis_runtime::recovery::Recovery;
 use traaviis_store::{
     ReadOnlyLog,
-    backup::{self, Keep, Manifest, Until},
+    backup::{self, Extent, Identities, Keep, Manifest, Options, Recipients, Until},
 };
 
 use crate::{
+    backups::{Schedule, State, TimeOfDay, target},
     clock,
     data::{needs_log, open_log, sealed},
     exit::{Exit, Failure},
@@ -24,7 +25,7 @@ use crate::{
     terminal::table,
 };
 
-/// Copies a data directory into a folder of backups, while a process uses it.
+/// Copies a data directory into a folder or bucket of backups, while a process uses it.
 ///
 /// A backup reaches one position of the log. Later backups into the same folder write only what is
 /// new. `traaviis restore` makes a directory from one; `backup verify` shows that it would.
@@ -33,9 +34,15 @@ use crate::{
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Folder of backups; made when it does not exist.
+    /// Folder of backups, made when it does not exist; or `s3://BUCKET/PREFIX`.
     #[arg(required = true)]
     target: Option<PathBuf>,
+    /// Encrypt what is written for this recipient of age, such as `age1...`; may be repeated.
+    #[arg(long, value_name = "RECIPIENT")]
+    recipient: Vec<String>,
+    /// Read everything again, instead of passing over what has the time and length it had before.
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     data: DataArgs,
 }
@@ -44,7 +51,7 @@ pub struct Args {
 enum Command {
     /// Lists the backups in a folder.
     List {
-        /// Folder of backups.
+        /// Folder of backups, or `s3://BUCKET/PREFIX`.
         target: PathBuf,
     },
     /// Checks every byte of a backup, restores it to a scratch directory and reads it there.
@@ -54,11 +61,37 @@ enum Command {
     /// Keeps the last backup of each of the last days, weeks and months that have one, in UTC, and
     /// the newest in any case.
     Prune(PruneArgs),
+    /// Says when a process that runs in a data directory backs it up.
+    ///
+    /// Without a target it shows what was said, and how the last backup went. After each daily
+    /// backup, old ones are removed as `backup prune` does without options.
+    Schedule(ScheduleArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ScheduleArgs {
+    /// Folder of backups, or `s3://BUCKET/PREFIX`.
+    #[arg(conflicts_with = "off")]
+    target: Option<PathBuf>,
+    /// Back up once a day at this time, UTC, and read everything for it.
+    #[arg(long, value_name = "HH:MM", requires = "target")]
+    daily: Option<TimeOfDay>,
+    /// Back up at the beginning of every hour what is new.
+    #[arg(long, requires = "target")]
+    hourly: bool,
+    /// Encrypt what is written for this recipient of age; may be repeated.
+    #[arg(long, value_name = "RECIPIENT", requires = "target")]
+    recipient: Vec<String>,
+    /// Make no more backups by themselves.
+    #[arg(long)]
+    off: bool,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 #[derive(Debug, clap::Args)]
 struct PruneArgs {
-    /// Folder of backups.
+    /// Folder of backups, or `s3://BUCKET/PREFIX`.
     target: PathBuf,
     /// Days of which the last backup is kept.
     #[arg(long, value_name = "COUNT", default_value = "7")]
@@ -76,10 +109,12 @@ struct PruneArgs {
 
 #[derive(Debug, clap::Args)]
 struct VerifyArgs {
-    /// Folder of backups.
+    /// Folder of backups, or `s3://BUCKET/PREFIX`.
     target: PathBuf,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    identities: IdentityArgs,
     /// Compare the histories with this data directory, up to where the backup reaches.
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -97,23 +132,22 @@ pub struct Which {
 }
 
 impl Which {
-    /// Finds the backup, and its manifest.
-    pub fn find(&self, target: &Path) -> Result<(PathBuf, Manifest), Failure> {
-        let absent = |which: String| {
-            Failure::from(backup::Error::Absent { target: target.display().to_string(), which })
-        };
-        let mut paths = backup::list(target)?;
+    /// Finds the name of the backup, and its manifest.
+    pub fn find(&self, target: &dyn BackupTarget) -> Result<(String, Manifest), Failure> {
+        let absent =
+            |which: String| Failure::from(backup::Error::Absent { target: target.show(""), which });
+        let mut names = backup::list(target)?;
         match self.backup {
             None => {
-                let path = paths.pop().ok_or_else(|| absent(String::new()))?;
-                let manifest = backup::read(&path)?;
-                Ok((path, manifest))
+                let name = names.pop().ok_or_else(|| absent(String::new()))?;
+                let manifest = backup::read(target, &name)?;
+                Ok((name, manifest))
             }
             Some(position) => {
-                for path in paths.into_iter().rev() {
-                    let manifest = backup::read(&path)?;
+                for name in names.into_iter().rev() {
+                    let manifest = backup::read(target, &name)?;
                     if manifest.position == position {
-                        return Ok((path, manifest));
+                        return Ok((name, manifest));
                     }
                 }
                 Err(absent(format!(" that reaches position {position}")))
@@ -122,11 +156,29 @@ impl Which {
     }
 }
 
+/// With what encrypted backups are opened.
+#[derive(Clone, Debug, clap::Args)]
+pub struct IdentityArgs {
+    /// File with the identity that opens an encrypted backup; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// Reads the files.
+    pub fn read(&self) -> Result<Identities, Failure> {
+        Identities::read(&self.identity).map_err(Failure::usage)
+    }
+}
+
 impl From<backup::Error> for Failure {
     fn from(error: backup::Error) -> Failure {
         let exit = match &error {
             backup::Error::Log(log) => return Failure::from(log.clone()),
             backup::Error::Absent { .. } => Exit::Unreachable,
+            backup::Error::Target(TargetError::Failed { .. }) => Exit::Unreachable,
+            backup::Error::Target(TargetError::Unusable(_)) => Exit::Usage,
+            backup::Error::Encrypted(_) => Exit::Denied,
             backup::Error::NotEmpty(_) | backup::Error::OutOfRange(_) => Exit::Usage,
             _ => Exit::Finding,
         };
@@ -180,16 +232,24 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         (Some(Command::List { target }), _) => list(target, output),
         (Some(Command::Verify(args)), _) => verify(args, output),
         (Some(Command::Prune(args)), _) => prune(args, output),
-        (None, Some(target)) => take(args.data.dir(), target, output),
+        (Some(Command::Schedule(args)), _) => schedule(args, output),
+        (None, Some(target)) => take(args, target, output),
         (None, None) => Err(Failure::usage("name a folder of backups").into()),
     }
 }
 
-fn take(data: &Path, target: &Path, output: &Output) -> anyhow::Result<Exit> {
+fn take(args: &Args, place: &Path, output: &Output) -> anyhow::Result<Exit> {
+    let data = args.data.dir();
+    let recipients = Recipients::read(&args.recipient).map_err(Failure::usage)?;
+    let extent = if args.full { Extent::Full } else { Extent::New };
+    let options = Options { recipients, extent };
     needs_log(data)?;
+    let target = target(place)?;
     let (begun, mut told) = (Instant::now(), Told::new("backup"));
-    let taken = backup::take(data, target, clock::now(), &mut |done, all| told.tell(done, all))
-        .map_err(Failure::from)?;
+    let taken = backup::take(data, &*target, &options, clock::now(), &mut |done, all| {
+        told.tell(done, all);
+    })
+    .map_err(Failure::from)?;
     let manifest = &taken.manifest;
     let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
     for damage in &manifest.damage {
@@ -197,12 +257,13 @@ fn take(data: &Path, target: &Path, output: &Output) -> anyhow::Result<Exit> {
     }
     if output.is_json() {
         output.json(&json!({
-            "manifest": taken.path,
+            "manifest": target.show(&taken.name),
             "position": manifest.position,
             "bytes": manifest.bytes(),
             "bytes_new": taken.bytes_new,
             "seconds": seconds,
             "damage": manifest.damage,
+            "recipients": manifest.recipients,
         }));
     } else {
         output.line(&format!(
@@ -216,12 +277,13 @@ fn take(data: &Path, target: &Path, output: &Output) -> anyhow::Result<Exit> {
     Ok(if manifest.damage.is_empty() { Exit::Ok } else { Exit::Finding })
 }
 
-fn list(target: &Path, output: &Output) -> anyhow::Result<Exit> {
+fn list(place: &Path, output: &Output) -> anyhow::Result<Exit> {
+    let target = target(place)?;
     let mut rows = Vec::new();
     let mut items = Vec::new();
     let mut exit = Exit::Ok;
-    for path in backup::list(target).map_err(Failure::from)? {
-        match backup::read(&path) {
+    for name in backup::list(&*target).map_err(Failure::from)? {
+        match backup::read(&*target, &name) {
             Ok(it) => {
                 rows.push(vec![
                     it.created_at.to_string(),
@@ -229,12 +291,14 @@ fn list(target: &Path, output: &Output) -> anyhow::Result<Exit> {
                     size(it.bytes()),
                     it.segments.len().to_string(),
                     it.files.len().to_string(),
+                    if it.is_encrypted() { "yes" } else { "no" }.into(),
                 ]);
                 items.push(json!({
                     "created_at": it.created_at,
                     "position": it.position,
                     "bytes": it.bytes(),
-                    "manifest": path,
+                    "manifest": target.show(&name),
+                    "recipients": it.recipients,
                     "root_keys": it.root_keys,
                 }));
             }
@@ -247,38 +311,71 @@ fn list(target: &Path, output: &Output) -> anyhow::Result<Exit> {
     if output.is_json() {
         output.json(&json!({ "backups": items }));
     } else if rows.is_empty() {
-        output.line(&format!("no backups in `{}`", target.display()));
+        output.line(&format!("no backups in `{}`", target.show("")));
     } else {
-        output.text(&table(&["MADE", "POSITION", "SIZE", "SEGMENTS", "FILES"], &rows));
+        output.text(&table(&["MADE", "POSITION", "SIZE", "SEGMENTS", "FILES", "ENCRYPTED"], &rows));
     }
     Ok(exit)
 }
 
 fn prune(args: &PruneArgs, output: &Output) -> anyhow::Result<Exit> {
     let keep = Keep { daily: args.daily, weekly: args.weekly, monthly: args.monthly };
-    let pruned = backup::prune(&args.target, keep, args.dry_run).map_err(Failure::from)?;
+    let target = target(&args.target)?;
+    let pruned = backup::prune(&*target, keep, args.dry_run).map_err(Failure::from)?;
+    let shown =
+        |names: &[String]| -> Vec<String> { names.iter().map(|name| target.show(name)).collect() };
+    let (kept, removed) = (shown(&pruned.kept), shown(&pruned.removed));
     if output.is_json() {
         output.json(&json!({
             "dry_run": args.dry_run,
-            "kept": pruned.kept,
-            "removed": pruned.removed,
+            "kept": kept,
+            "removed": removed,
             "objects": pruned.objects,
             "bytes": pruned.bytes,
         }));
         return Ok(Exit::Ok);
     }
     let word = if args.dry_run { "would go" } else { "removed" };
-    for path in &pruned.removed {
-        output.line(&format!("{word}  {}", path.display()));
+    for place in &removed {
+        output.line(&format!("{word}  {place}"));
     }
     output.line(&format!(
         "{} backups {}, {} kept; {} {}",
-        pruned.removed.len(),
+        removed.len(),
         word,
-        pruned.kept.len(),
+        kept.len(),
         size(pruned.bytes),
         if args.dry_run { "would be freed" } else { "freed" },
     ));
+    Ok(Exit::Ok)
+}
+
+fn schedule(args: &ScheduleArgs, output: &Output) -> anyhow::Result<Exit> {
+    let data = args.data.dir();
+    needs_log(data)?;
+    match &args.target {
+        Some(_) if args.daily.is_none() && !args.hourly => {
+            return Err(Failure::usage("say when: `--daily HH:MM`, `--hourly`, or both").into());
+        }
+        Some(target) => {
+            let (daily, hourly) = (args.daily, args.hourly);
+            Schedule::new(target, daily, hourly, &args.recipient)?.write(data)?;
+        }
+        None if args.off => Schedule::remove(data)?,
+        None => {}
+    }
+    let schedule = Schedule::read(data)?;
+    let state = State::read(data);
+    if output.is_json() {
+        output.json(&json!({ "schedule": schedule, "state": state }));
+        return Ok(Exit::Ok);
+    }
+    let Some(schedule) = schedule else {
+        output.line("no backups are made by themselves");
+        return Ok(Exit::Ok);
+    };
+    output.line(&schedule.to_string());
+    output.line(&state.to_string());
     Ok(Exit::Ok)
 }
 
@@ -290,19 +387,21 @@ struct Read {
 }
 
 fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
-    let (path, manifest) = args.which.find(&args.target)?;
+    let identities = args.identities.read()?;
+    let target = target(&args.target)?;
+    let (name, manifest) = args.which.find(&*target)?;
     let mut told = Told::new("read");
-    let mut problems =
-        backup::check(&args.target, &manifest, &mut |done, all| told.tell(done, all))
-            .map_err(Failure::from)?;
+    let mut problems = backup::check(&*target, &manifest, &mut |done, all| told.tell(done, all))
+        .map_err(Failure::from)?;
+    let is_closed = manifest.is_encrypted() && identities.is_empty();
     let mut read = None;
-    if problems.is_empty() {
+    if problems.is_empty() && !is_closed {
         let scratch = Scratch::new(args.scratch.as_deref())?;
         let mut told = Told::new("restored");
-        backup::restore(&args.target, &manifest, Until::End, &scratch.0, &mut |done, all| {
-            told.tell(done, all);
-        })
-        .map_err(Failure::from)?;
+        let progress: backup::Progress<'_> = &mut |done, all| told.tell(done, all);
+        let dir = &scratch.0;
+        backup::restore(&*target, &manifest, &identities, Until::End, dir, progress)
+            .map_err(Failure::from)?;
         let found = read_restored(&scratch.0, &mut problems)?;
         if let Some(live) = &args.against {
             problems.extend(compare(live, manifest.position, &found.histories)?);
@@ -312,8 +411,9 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
     let created: Timestamp = manifest.created_at;
     if output.is_json() {
         output.json(&json!({
-            "manifest": path,
+            "manifest": target.show(&name),
             "created_at": created,
+            "restored": read.is_some(),
             "position": manifest.position,
             "problems": problems,
             "instances": read.as_ref().map(|it| it.instances),
@@ -324,6 +424,13 @@ fn verify(args: &VerifyArgs, output: &Output) -> anyhow::Result<Exit> {
     } else {
         for problem in &problems {
             output.line(&format!("bad  {problem}"));
+        }
+        if problems.is_empty() && is_closed {
+            output.line(&format!(
+                "the backup of {created} up to position {} is encrypted, and every byte is as it was \
+                 written; whether it restores can be seen with `--identity FILE`",
+                manifest.position
+            ));
         }
         if let Some(read) = &read {
             output.line(&format!(

@@ -12,17 +12,19 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::{blobs, keys};
+use traaviis_store::{ReadOnlyLog, blobs, keys};
 
 use crate::{
+    backups::{Schedule, State},
     connectors::ConnectorArgs,
     control::client::Client,
     control::protocol::{Ask, By, LIST_MAX, ListFilter},
     disk::{RawFile, percentile, space},
+    erasure,
     exit::Exit,
     operations::DataArgs,
     output::Output,
-    secrets::kept,
+    secrets::{kept, subjects},
     terminal::{Ink, bytes, table},
     tree,
 };
@@ -91,11 +93,14 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     // What does not exist yet is judged by the directory it would be made in.
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
+    checks.extend(memory(dir));
     checks.push(format(dir));
     checks.extend(document_tree(dir));
     checks.extend(large_values(dir));
     checks.extend(secrets(dir));
+    checks.extend(people(dir));
     checks.extend(sizes(dir));
+    checks.extend(backups(dir));
     checks.push(free_space(&place));
     checks.push(sync_speed(&place));
     checks.push(wall_clock());
@@ -288,6 +293,30 @@ fn large_values(dir: &Path) -> Option<Check> {
     })
 }
 
+/// Tells how much memory the states of a running process take.
+fn memory(dir: &Path) -> Option<Check> {
+    let name = "memory";
+    let client = Client::connect(dir, &By::default()).ok().flatten()?;
+    let ask = Ask::Ps { all: false, archived: false, filter: most() };
+    let status = client.ask(ask).ok()?["memory"].take();
+    let number = |name: &str| status[name].as_u64();
+    let (used, refused) = (number("bytes")?, number("refused")?);
+    let found = format!(
+        "{} of states, {} in memory and {} at rest",
+        bytes(used),
+        number("active")?,
+        number("resting")?
+    );
+    Some(match refused {
+        0 => Check::ok(name, found),
+        _ => {
+            let found = format!("{found}; {refused} starts refused for want of it");
+            let next = "see memory_pressure; look at `fdatasync` and `space`";
+            Check::bad(name, Verdict::Warn, found, next)
+        }
+    })
+}
+
 fn sizes(dir: &Path) -> Option<Check> {
     let name = "sizes";
     Some(match crate::data::sizes(dir)? {
@@ -304,6 +333,31 @@ fn sizes(dir: &Path) -> Option<Check> {
             ),
         ),
         Err(failure) => Check::bad(name, Verdict::Warn, failure.message, "see the line `log`"),
+    })
+}
+
+/// Tells of backups that are made by themselves; nothing when there are to be none.
+fn backups(dir: &Path) -> Option<Check> {
+    let name = "backups";
+    let schedule = match Schedule::read(dir) {
+        Ok(schedule) => schedule?,
+        Err(failure) => {
+            let next = "say again when they are made: `traaviis backup schedule`";
+            return Some(Check::bad(name, Verdict::Fail, failure.message, next));
+        }
+    };
+    let state = State::read(dir);
+    let found = state.to_string();
+    Some(match schedule.is_overdue(&state, crate::clock::now()) {
+        _ if state.failing.is_some() => {
+            Check::bad(name, Verdict::Warn, found, "see there; it is tried again by itself")
+        }
+        true => {
+            let next =
+                "they are made while `traaviis run --data` runs; `traaviis backup` makes one";
+            Check::bad(name, Verdict::Warn, format!("{found}; overdue"), next)
+        }
+        false => Check::ok(name, found),
     })
 }
 
@@ -382,6 +436,41 @@ fn secrets(dir: &Path) -> Vec<Check> {
             closed.iter().map(|(name, error)| bad(error, &format!("`{name}`: "))).collect()
         }
     }
+}
+
+/// Looks at the keys of the people of a directory; nothing is said of one without any.
+fn people(dir: &Path) -> Vec<Check> {
+    let name = "people";
+    let ctx = TenantCtx::local_operator();
+    let bad = |found: String, next: &str| vec![Check::bad(name, Verdict::Fail, found, next)];
+    let keys = match subjects(dir).inspect(ctx.tenant()) {
+        Ok(keys) => keys,
+        Err(error) => return bad(error.to_string(), "give this user the right to read it"),
+    };
+    if let Some(first) = keys.wrong.first() {
+        let next = match first {
+            keys::Error::RootMissing(_) => "bring back the root key that wrapped the keys",
+            keys::Error::RootInvalid { .. } => "mend the root key",
+            _ => "restore the file from a backup, and erase again who was erased since",
+        };
+        return bad(format!("{} keys cannot be read: {first}", keys.wrong.len()), next);
+    }
+    if keys.keys == 0 && keys.destroyed.is_empty() {
+        return Vec::new();
+    }
+    let left =
+        ReadOnlyLog::open(dir).and_then(|log| erasure::unfinished(&log, &ctx, &keys.destroyed));
+    let found = format!("{} keys, each can be read; {} destroyed", keys.keys, keys.destroyed.len());
+    vec![match left {
+        Err(_) => Check::bad(name, Verdict::Warn, found, "see the line `log`"),
+        Ok(left) if left.is_empty() => Check::ok(name, found),
+        Ok(left) => Check::bad(
+            name,
+            Verdict::Warn,
+            format!("{found}; of {} of them the log does not say so", left.len()),
+            format!("traaviis privacy erase --unfinished --data {}", dir.display()),
+        ),
+    }]
 }
 
 fn wall_clock() -> Check {

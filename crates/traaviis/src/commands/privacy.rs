@@ -34,12 +34,19 @@ enum Command {
     /// Ids, states, times, names of events, business keys and tags stay, and so do histories,
     /// which then show `[ERASED]`. Backups from before still hold the key.
     Erase {
-        #[command(flatten)]
-        subject: Subject,
+        /// The person, as `subject` of the workflow names them.
+        #[arg(long = "subject", value_name = "ID", required_unless_present = "unfinished")]
+        subject: Option<String>,
+        /// Finish erasures that were broken off after the key was destroyed, whoever they were
+        /// about; `doctor` tells of them.
+        #[arg(long, conflicts_with_all = ["subject", "terminate"])]
+        unfinished: bool,
         /// End the instances about the person that are open, without exit actions and
         /// compensation.
         #[arg(long)]
         terminate: bool,
+        #[command(flatten)]
+        data: DataArgs,
     },
 }
 
@@ -65,13 +72,31 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             };
             Ok(Exit::Ok)
         }
-        Command::Erase { subject, terminate } => erase(subject, *terminate, output),
+        Command::Erase { subject: Some(subject), terminate, data, .. } => {
+            erase(subject, *terminate, data, output)
+        }
+        Command::Erase { data, .. } => finish(data, output),
     }
 }
 
-fn erase(subject: &Subject, terminate: bool, output: &Output) -> anyhow::Result<Exit> {
-    let changer = Changer::open(&subject.data)?;
-    let result = changer.ask(Ask::EraseSubject { subject: subject.id.clone(), terminate });
+fn finish(data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
+    let changer = Changer::open(data)?;
+    let result = changer.ask(Ask::FinishErasures);
+    changer.close()?;
+    let found = result?;
+    match output.is_json() {
+        true => output.json(&found),
+        false => {
+            let count = found["finished"].as_array().map_or(0, Vec::len);
+            output.line(&format!("erasures finished: {count}"))
+        }
+    };
+    Ok(Exit::Ok)
+}
+
+fn erase(subject: &str, terminate: bool, data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
+    let changer = Changer::open(data)?;
+    let result = changer.ask(Ask::EraseSubject { subject: subject.into(), terminate });
     changer.close()?;
     let found = result?;
     if output.is_json() {
@@ -82,8 +107,8 @@ fn erase(subject: &Subject, terminate: bool, output: &Output) -> anyhow::Result<
     let when = found["erased"].as_array().and_then(|it| it.last()).map(|it| &it["at"]);
     let when = when.and_then(Json::as_str).unwrap_or_default();
     output.line(&match found["is_new"] == true {
-        true => format!("subject `{}` is erased: its key is destroyed", subject.id),
-        false => format!("subject `{}` was erased at {when}", subject.id),
+        true => format!("subject `{subject}` is erased: its key is destroyed"),
+        false => format!("subject `{subject}` was erased at {when}"),
     });
     output.line(&format!("instances concerned: {}", count("instances")));
     if count("terminated") > 0 {

@@ -8,7 +8,8 @@ use traaviis_ports::Position;
 use traaviis_store::backup::{self, Until};
 
 use crate::{
-    commands::backup::{Told, Which, size},
+    backups::target,
+    commands::backup::{IdentityArgs, Told, Which, size},
     exit::{Exit, Failure},
     output::Output,
 };
@@ -19,13 +20,15 @@ use crate::{
 /// original still runs, both do the same work from then on.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of backups.
+    /// Folder of backups, or `s3://BUCKET/PREFIX`.
     target: PathBuf,
     /// Directory to make; it must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    identities: IdentityArgs,
     /// Leave out this record of the log and everything after it, by whole commits.
     #[arg(long, value_name = "POSITION", conflicts_with = "time")]
     position: Option<Position>,
@@ -36,20 +39,21 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let (path, manifest) = args.which.find(&args.target)?;
+    let identities = args.identities.read()?;
+    let target = target(&args.target)?;
+    let (name, manifest) = args.which.find(&*target)?;
     let until = match (args.position, args.time) {
         (Some(position), _) => Until::Position(position),
         (None, Some(time)) => Until::Time(time),
         (None, None) => Until::End,
     };
     let mut told = Told::new("restored");
-    let restored = backup::restore(&args.target, &manifest, until, &args.data, &mut |done, all| {
-        told.tell(done, all);
-    })
-    .map_err(Failure::from)?;
+    let progress: backup::Progress<'_> = &mut |done, all| told.tell(done, all);
+    let restored = backup::restore(&*target, &manifest, &identities, until, &args.data, progress)
+        .map_err(Failure::from)?;
     if output.is_json() {
         output.json(&json!({
-            "manifest": path,
+            "manifest": target.show(&name),
             "data": args.data,
             "position": restored.position,
             "files": restored.files,

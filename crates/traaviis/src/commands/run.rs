@@ -29,6 +29,7 @@ use traaviis_model::{
 };
 
 use crate::{
+    backups::Keeper,
     clock,
     connectors::ConnectorArgs,
     control::{
@@ -149,11 +150,13 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let notes = Notes::listen(&data)?;
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
     let server = run.serve();
+    let keeper = args.data.as_deref().map(Keeper::start).transpose()?;
     let result = match args.triggers {
         true => run.keep_triggers(&notes),
         false => run.go(start_input, events, &notes),
     };
     drop(server);
+    drop(keeper);
     // The checkpoint is only a faster next start; what was acknowledged is durable without it.
     let closed = data.close();
     drop(scratch);

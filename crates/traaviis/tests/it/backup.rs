@@ -182,8 +182,8 @@ fn a_changed_bit_is_found_and_nothing_is_restored() {
     fs::write(&manifest, text.replace("\"position\":", "\"position\":1")).unwrap();
     let verify = || world.shown(&world.run(&["backup", "verify", "b"]));
     assert!(verify().contains("its checksum does not fit"), "{}", verify());
-    fs::write(&manifest, text.replace("\"format\":1", "\"format\":2")).unwrap();
-    assert!(verify().contains("is in format `2`, this release reads up to `1`"), "{}", verify());
+    fs::write(&manifest, text.replace("\"format\":1", "\"format\":3")).unwrap();
+    assert!(verify().contains("is in format `3`, this release reads up to `2`"), "{}", verify());
     fs::write(&manifest, &text).unwrap();
     fs::remove_file(&objects(&world)[0]).unwrap();
     let found = verify();
@@ -227,7 +227,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
         "backup pure.yaml --data d",
         expect![[r#"
         exit 4
-        error: cannot create `pure.yaml/objects`: Not a directory (os error 20) (storage_failed)
+        error: cannot open `pure.yaml/LOCK`: Not a directory (os error 20) (storage_failed)
     "#]],
     );
     assert!(!world.path("r").exists());
@@ -297,7 +297,7 @@ fn nothing_is_removed_while_it_is_not_known_what_is_needed() {
     world.json("backup b --data d");
     let manifest = world.path("b/manifests").join(&names(&world.path("b/manifests"))[0]);
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("\"format\":1", "\"format\":2")).unwrap();
+    fs::write(&manifest, text.replace("\"format\":1", "\"format\":3")).unwrap();
     let told = world.shown(&world.run(&["backup", "prune", "b", "--daily", "0"]));
     assert!(told.contains("(data_format_newer)"), "{told}");
     fs::write(&manifest, &text).unwrap();

@@ -328,3 +328,36 @@ fn a_running_process_erases_too_and_a_killed_one_goes_on() {
     let told = records.lines().filter(|it| it.contains(r#""document":"erasure""#));
     assert_eq!(told.filter(|it| it.contains(&key)).count(), 1);
 }
+
+#[test]
+fn an_erasure_that_was_broken_off_is_told_and_finished_without_a_name() {
+    let world = World::new().file("order.yaml", ORDER).file("below.yaml", BELOW);
+    let id = start(&world, "order.yaml", 9);
+    send(&world, &id, "close");
+    let people = || {
+        let output = world.run(&["doctor", "--data", "d", "--json"]);
+        let checks: Json = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = checks["checks"].as_array().unwrap().clone();
+        let it = checks.into_iter().find(|it| it["check"] == "people").unwrap();
+        [&it["verdict"], &it["found"]].map(|it| it.as_str().unwrap().to_owned())
+    };
+    assert_eq!(people(), ["ok", "1 keys, each can be read; 0 destroyed"]);
+    let root = RootSource::File(world.path("config/traaviis/root.key"));
+    let subjects = Subjects::new(Keys::new(&world.path("d"), root));
+    let tenant = TenantCtx::local_operator().tenant();
+    assert!(subjects.erase(tenant, CUSTOMER, Timestamp(7)).unwrap().unwrap().is_new);
+    let told = "0 keys, each can be read; 1 destroyed; of 1 of them the log does not say so";
+    assert_eq!(people(), ["warn", told]);
+    let finished = json(&world, "privacy erase --unfinished --data d");
+    assert_eq!(finished["finished"][0]["instances"], serde_json::json!([id]), "{finished}");
+    assert_eq!(people(), ["ok", "0 keys, each can be read; 1 destroyed"]);
+    let again = json(&world, "privacy erase --unfinished --data d");
+    assert_eq!(again["finished"], serde_json::json!([]));
+    // A key that nobody can read is told too.
+    let keys = world.path("d/system/keys").join(tenant.to_string());
+    let part = fs::read_dir(keys).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(part).unwrap().next().unwrap().unwrap().path();
+    fs::write(file, "{}").unwrap();
+    let [verdict, found] = people();
+    assert!(verdict == "fail" && found.starts_with("1 keys cannot be read"), "{found}");
+}

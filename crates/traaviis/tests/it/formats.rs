@@ -463,13 +463,13 @@ fn a_newer_manifest_is_refused() {
         $ backup list backup
         exit 1
         no backups in `backup`
-        warning: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        warning: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup verify backup
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ restore backup --data r
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &lines));
 }
 
