@@ -51,7 +51,7 @@ pub mod walk;
 mod error;
 
 pub use archive::FileArchive;
-pub use frame::fuzz_decode;
+pub use frame::{Codec, fuzz_decode};
 pub use index::{SetAside, SqliteIndex};
 pub use keys::{Keys, root::RootSource, subject::Subjects};
 pub use local::LocalLog;

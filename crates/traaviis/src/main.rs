@@ -26,6 +26,7 @@ mod operations;
 mod output;
 mod plugins;
 mod secrets;
+mod storage;
 mod terminal;
 mod trace;
 mod tree;

@@ -20,7 +20,7 @@ use traaviis_runtime::{
     limits::{TREE_AGE_MAX, TREE_PENDING_BYTES_MAX, TREE_REST},
     past::Past,
     tree::{
-        News, Policy, TreeOptions,
+        Answers, News, Policy, TreeOptions,
         projector::{Open, Projector, Which, World},
         show_all,
         states::FromLog,
@@ -499,6 +499,7 @@ fn start(bench: &Bench, disk: &SimDisk, policy: Policy) -> (Handle, Arc<Mutex<Ve
     let tree = TreeOptions {
         tree: Arc::new(tree_on(disk)),
         policy: Some(policy),
+        answers: Answers::AtOnce,
         on_news: Arc::new(move |it| told.lock().unwrap().push(it.clone())),
     };
     let options = Options { shards: 2, tree: Some(tree), ..Options::default() };

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::keys;
+use traaviis_store::{Codec, ReadOnlyLog, keys};
 
 use crate::{
     connectors::ConnectorArgs,
@@ -23,6 +23,7 @@ use crate::{
     operations::DataArgs,
     output::Output,
     secrets::kept,
+    storage::StorageMode,
     terminal::{Ink, bytes, table},
     tree,
 };
@@ -92,6 +93,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
     checks.push(format(dir));
+    checks.extend(storage(dir));
     checks.extend(document_tree(dir));
     checks.extend(secrets(dir));
     checks.extend(sizes(dir));
@@ -240,6 +242,19 @@ fn format(dir: &Path) -> Check {
              lists the instances that are damaged",
         ),
     }
+}
+
+/// Says how the directory is kept, and how much of its log is of which kind.
+fn storage(dir: &Path) -> Option<Check> {
+    let name = "storage";
+    let log = ReadOnlyLog::open(dir).ok()?;
+    let mode = match StorageMode::resolve(dir, None) {
+        Ok(mode) => mode,
+        Err(failure) => return Some(Check::bad(name, Verdict::Fail, failure.message, "")),
+    };
+    let [packed, text] = [Codec::Packed, Codec::Text].map(|it| log.segments_in(it).ok());
+    let found = format!("{}; {} packed and {} text segments", mode.as_str(), packed?, text?);
+    Some(Check::ok(name, found))
 }
 
 fn document_tree(dir: &Path) -> Option<Check> {
