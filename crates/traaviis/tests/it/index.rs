@@ -9,7 +9,11 @@ use crate::cli::{DOOR, PURE, Process, World, wait_for_socket};
 
 /// Two finished instances and one that waits, in this order.
 fn world() -> World {
-    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    begun(World::new())
+}
+
+fn begun(world: World) -> World {
+    let world = world.file("pure.yaml", PURE).file("door.yaml", DOOR);
     for to in ["1", "2"] {
         let input = format!(r#"{{"to":{to}}}"#);
         let begun = world.run(&["run", "pure.yaml", "--data", "d", "--input", &input]);
@@ -86,7 +90,7 @@ fn a_running_process_lists_the_same() {
 
 #[test]
 fn an_index_that_is_gone_is_made_again() {
-    let world = world();
+    let world = begun(World::embedded());
     let before = listed(&world, &["--all"]);
     fs::remove_dir_all(world.path("d/index")).unwrap();
     assert_eq!(listed(&world, &["--all"]), before, "the log says the same");
@@ -105,7 +109,7 @@ fn an_index_that_is_gone_is_made_again() {
 
 #[test]
 fn a_damaged_index_is_set_aside_and_stops_nothing() {
-    let world = world();
+    let world = begun(World::embedded());
     fs::write(index(&world), [7; 20_000]).unwrap();
     // A process that ends at once leaves its WAL, out of which SQLite would mend the file.
     for end in ["-wal", "-shm"] {
