@@ -523,7 +523,7 @@ mod tests {
                 payload_bytes: FRAME_BYTES_MAX as u32,
                 line_bytes: FRAME_BYTES_MAX as u32,
                 payload_crc: u32::MAX,
-                flags: u32::MAX & !FLAG_LINK,
+                flags: !FLAG_LINK,
                 previous: [255; 32],
             };
             assert_eq!(FrameHeader::decode(&header.encode()), Ok(header));

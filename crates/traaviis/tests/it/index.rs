@@ -1,6 +1,6 @@
 //! The index: lists by it, and what becomes of it when it is lost or damaged.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use expect_test::expect;
 use serde_json::Value;
@@ -26,11 +26,15 @@ fn begun(world: World) -> World {
 /// What `ps` lists, without what changes by itself.
 pub fn listed(world: &World, more: &[&str]) -> Vec<Value> {
     let output = world.run(&[&["ps", "--json", "--data", "d"], more].concat());
-    assert!(output.status.success(), "{}", world.shown(&output));
+    rows_of(&output).unwrap_or_else(|| panic!("{}", world.shown(&output)))
+}
+
+/// Returns what an answer of `ps` lists; none when nobody answered.
+pub fn rows_of(output: &Output) -> Option<Vec<Value>> {
     let mut answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let items = answer["instances"].as_array_mut().unwrap();
+    let items = answer["instances"].as_array_mut().filter(|_| output.status.success())?;
     items.iter_mut().for_each(|it| it["age_ms"] = Value::Null);
-    std::mem::take(items)
+    Some(std::mem::take(items))
 }
 
 fn states(world: &World, more: &[&str]) -> Vec<String> {
