@@ -4,9 +4,9 @@
 //! has shows in its first byte; a segment has frames of one codec. The chain of hashes goes through
 //! both.
 //!
-//! A packed frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary zstd
-//! frame of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers are
-//! little endian:
+//! A packed frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary
+//! zstd frame of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers
+//! are little endian:
 //!
 //! ```text
 //!  0 magic 0x184D2A50 | 4 length of the header after this field, 76

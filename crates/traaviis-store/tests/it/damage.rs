@@ -293,7 +293,8 @@ fn an_older_copy_of_a_segment_under_a_newer_checkpoint_is_found() {
         let (mut core, _) = open(&disk).unwrap();
         core.put_checkpoint(60, b"all").unwrap();
         drop(core);
-        // The segment has its full length in the copy too; where the last frame stands now, were zeros.
+        // The segment has its full length in the copy too; where the last frame stands now, were
+        // zeros.
         let last = path(*segments.last().unwrap());
         let mut bytes = disk.bytes(&last).unwrap();
         let (offset, header) = *frames(&bytes).last().unwrap();
@@ -320,7 +321,8 @@ fn an_older_writer_is_refused() {
         let (mut new, second) = open(&disk).unwrap();
         assert!(second.epoch > first.epoch);
         commit(&mut new, &[append(stream(2), 1, 1, "new")])[0].as_ref().unwrap();
-        // The old one believes to be at the same place; its longer frame is put behind the new one's.
+        // The old one believes to be at the same place; its longer frame is put behind the new
+        // one's.
         let bytes = disk.bytes(&path(0)).unwrap();
         let (offset, header) = frames(&bytes)[1];
         let behind = offset + header.frame_bytes() as usize;

@@ -1,4 +1,5 @@
-//! Directories that are kept as JSON: what any tool reads in them, and that they say what others say.
+//! Directories that are kept as JSON: what any tool reads in them, and that they say what others
+//! say.
 
 use std::{
     fs,
