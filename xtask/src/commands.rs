@@ -46,10 +46,31 @@ pub enum Generate {
 
 /// Builds every binary, which the whole-program tests start, then runs every test.
 ///
-/// The release profile is used because the simulation runs millions of operations.
+/// Whoever names tests runs them once; otherwise those of whole programs run in both modes of
+/// storage. The release profile is used because the simulation runs millions of operations.
 pub fn test(args: &[String]) -> Result<(), Error> {
     run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
-    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))
+    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))?;
+    if args.is_empty() { test_json_only() } else { Ok(()) }
+}
+
+/// Runs the whole-program tests once more on directories that are kept as JSON.
+fn test_json_only() -> Result<(), Error> {
+    // Asked of the whole workspace, so that nothing is built with other features; of the tests of
+    // this name only one program's are wanted.
+    let args = ["test", "--release", "--workspace", "--test", "it", "--no-run"];
+    let built = output(cargo(&args).arg("--message-format=json"))?;
+    let is_wanted = |it: &&serde_json::Value| {
+        let source = it["target"]["src_path"].as_str().unwrap_or_default();
+        source.ends_with("crates/traaviis/tests/it/main.rs")
+    };
+    let messages: Vec<serde_json::Value> =
+        built.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    let found = messages.iter().find(is_wanted).and_then(|it| it["executable"].as_str());
+    let program = found.ok_or("cargo names no program of the whole-program tests")?;
+    println!("\n=== whole-program tests, TRAAVIIS_STORAGE=json-only");
+    let mut tests = std::process::Command::new(program);
+    run(tests.current_dir(root().join("crates/traaviis")).env("TRAAVIIS_STORAGE", "json-only"))
 }
 
 /// Lets the test that knows the formats write a fixture of those that were raised.

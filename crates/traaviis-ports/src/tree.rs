@@ -229,6 +229,19 @@ impl TreeError {
     }
 }
 
+/// What the tree shows in the place of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// This very document.
+    Same,
+    /// An earlier state, or none yet.
+    Behind,
+    /// A later state.
+    Ahead,
+    /// Something that was never written there; it stands aside, and the document is there now.
+    Mended(Vec<Notice>),
+}
+
 /// The document tree of a data directory.
 pub trait Tree: Send + Sync {
     /// Returns the position before which everything is in the tree; 0 when there is none.
@@ -236,6 +249,12 @@ pub trait Tree: Send + Sync {
 
     /// Writes a batch, durably, and then its position.
     fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError>;
+
+    /// Compares a document, as the log has it, with what the tree shows.
+    fn check(&self, document: &Document) -> Result<Checked, TreeError>;
+
+    /// Puts a document, durably, where something else stands that was never written there.
+    fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError>;
 
     /// Removes, durably, everything that shows some instances; what is not there is no error.
     fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError>;

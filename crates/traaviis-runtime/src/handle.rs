@@ -47,7 +47,7 @@ use crate::{
 /// Longest time that a shutdown waits for running calls.
 pub const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Longest time that a blocking call waits for a shard; longer means that the disk stands still.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// What a start gave.
 #[derive(Clone, Debug)]
@@ -127,9 +127,17 @@ impl Inner {
     pub(crate) fn follow(self: &Arc<Inner>, options: TreeOptions) -> Result<(), Error> {
         let follower = Follower::new(options, Arc::clone(&self.shared.ports.log));
         follower.start(Arc::downgrade(self))?;
+        if follower.holds_answers() {
+            follower.wait_shown()?;
+        }
         // Called once, before anybody has a handle.
         let _ = self.tree.set(follower);
         Ok(())
+    }
+
+    /// Returns the tree whose showing callers wait for, if they do.
+    fn shown(&self) -> Option<&Arc<Follower>> {
+        self.tree.get().filter(|it| it.holds_answers())
     }
 
     /// Says whether upkeep must come to an end.
@@ -534,10 +542,16 @@ impl Handle {
 
     /// Returns the state of an instance, open or ended.
     pub fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
-        let found = wait(|reply| {
-            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
-        });
-        self.state_of(ctx, id, found)
+        let ask = || {
+            let found = wait(|reply| {
+                self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
+            });
+            self.state_of(ctx, id, found)
+        };
+        match self.inner.shown() {
+            Some(tree) => tree.read(&ask),
+            None => ask(),
+        }
     }
 
     /// Returns the states of several instances, asked for together.
@@ -760,6 +774,13 @@ impl Handle {
         let tenant = ctx.tenant();
         let Some(place) = shard.places.take(tenant) else {
             return refuse(message, Error::Busy);
+        };
+        let message = match self.inner.shown() {
+            Some(tree) => match tree.refuses(&message) {
+                Some(error) => return refuse(message, error),
+                None => tree.held(message),
+            },
+            None => message,
         };
         let sent = shard.signals.send(Signal::Message(message, Some((tenant, place))));
         if let Err(error) = sent

@@ -92,6 +92,12 @@ pub const TREE_REST: Duration = Duration::from_secs(1);
 pub const TREE_AGE_MAX: Duration = Duration::from_secs(10);
 /// Time between two looks at the log.
 pub const TREE_WINDOW: Duration = Duration::from_millis(200);
+/// Time before the tree is looked at again when callers wait for it and an owner was slow to tell a
+/// state.
+pub const TREE_AGAIN: Duration = Duration::from_millis(10);
+/// Times that a state is asked for again whose document is of another moment; an instance that
+/// never rests is answered as its owner has it.
+pub const TREE_READS_MAX: u32 = 3;
 /// Bytes of records that wait for the tree; more are left in the log until there is room.
 pub const TREE_PENDING_BYTES_MAX: usize = 16 << 20;
 /// Instances that wait for the tree; each takes about 200 bytes beside its records.

@@ -2,12 +2,15 @@
 //! that people can read.
 //!
 //! Reading order: [`documents`] (what the tree shows), [`states`] (where states come from),
-//! [`projector`] (what is written when; no threads, no clock), then [`Follower`] (the thread).
+//! [`projector`] (what is written when; no threads, no clock), then [`Follower`] (the thread) and
+//! [`answers`] (who waits for it).
 //!
-//! Invariants: no step waits for the tree; what is archived leaves the tree before its records
-//! leave the log, whether the tree is fed or not; a tree that cannot be written is tried again and
-//! heals by itself; nothing in the process reads the tree.
+//! Invariants: no step waits for the tree, whoever is to be answered may ([`Answers`]); what is
+//! archived leaves the tree before its records leave the log, whether the tree is fed or not; a
+//! tree that cannot be written is tried again and heals by itself; nothing that the tree shows is
+//! taken for the truth.
 
+mod answers;
 mod documents;
 pub mod projector;
 pub mod states;
@@ -28,9 +31,10 @@ use traaviis_ports::{LogStore, Position, Tree, TreeError, tree::Notice};
 use crate::{
     error::Error,
     handle::{Handle, Inner},
-    limits::{TREE_BATCH_MAX, TREE_CLOSE_MAX, TREE_RETRY_MAX, TREE_WINDOW},
+    limits::{TREE_AGAIN, TREE_BATCH_MAX, TREE_CLOSE_MAX, TREE_RETRY_MAX, TREE_WINDOW},
     owner::Key,
 };
+use answers::Waiter;
 use projector::{Open, Projector, Which, World};
 use states::{Folded, Live};
 
@@ -57,6 +61,16 @@ impl Policy {
     }
 }
 
+/// When callers are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// When the log has what they asked for.
+    #[default]
+    AtOnce,
+    /// When the tree shows it too; a state is then answered only as its document shows it.
+    WhenShown,
+}
+
 /// What happens to the tree that a person should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
@@ -77,6 +91,8 @@ pub struct TreeOptions {
     pub tree: Arc<dyn Tree>,
     /// When instances are written; none when they are not, and only leave it with the archive.
     pub policy: Option<Policy>,
+    /// When callers are answered; [`Answers::WhenShown`] goes with [`Policy::Eager`].
+    pub answers: Answers,
     /// Told what a person should know.
     pub on_news: Arc<dyn Fn(&News) + Send + Sync>,
 }
@@ -109,6 +125,10 @@ struct Life {
     end: Option<Instant>,
     is_done: bool,
     failing: Option<TreeError>,
+    /// Whether it was once all there.
+    has_shown: bool,
+    /// Who is told once everything is shown that is in the log now.
+    waiting: Vec<Waiter>,
 }
 
 impl Follower {
@@ -129,6 +149,7 @@ impl Follower {
                 follower.run(&inner, policy);
                 follower.lock().is_done = true;
                 follower.changed.notify_all();
+                follower.tell_waiting(&Err(Error::Stopping));
             })
             .map(drop)
             .map_err(|error| Error::Thread(error.to_string().into()))
@@ -182,17 +203,19 @@ impl Follower {
         loop {
             let Some(inner) = inner.upgrade() else { return };
             let is_ending = self.lock().end.is_some();
+            let waiting = self.begin_turn();
             let worked = self.turn(Handle::new(inner), &mut projector, is_ending, begun);
+            let is_caught_up = projector.1.as_ref().is_some_and(Projector::is_caught_up);
+            self.end_turn(waiting, &worked, is_caught_up);
             wait = match self.tell(worked) {
                 Some(true) => TREE_WINDOW,
                 Some(false) => (wait * 2).min(TREE_RETRY_MAX),
                 None => return,
             };
-            let life = self.lock();
             if is_ending {
                 return;
             }
-            drop(self.changed.wait_timeout_while(life, wait, |it| it.end.is_none()));
+            self.pause(wait, is_caught_up);
         }
     }
 
@@ -241,11 +264,29 @@ impl Follower {
         Ok(0)
     }
 
+    /// Waits for the next turn: until it is time, or somebody waits for it.
+    fn pause(&self, wait: Duration, is_caught_up: bool) {
+        let life = self.lock();
+        let wait = match is_caught_up || life.failing.is_some() {
+            true => wait,
+            // Somebody who tells a state was slow.
+            false => wait.min(TREE_AGAIN),
+        };
+        let goes_on = |it: &mut Life| {
+            let is_wanted = is_caught_up && it.failing.is_none() && !it.waiting.is_empty();
+            it.end.is_none() && !is_wanted
+        };
+        drop(self.changed.wait_timeout_while(life, wait, goes_on));
+    }
+
     /// Waits after a write; false when it is over.
     fn rest(&self, took: Duration) -> bool {
         let life = self.lock();
         if let Some(end) = life.end {
             return Instant::now() < end;
+        }
+        if self.holds_answers() {
+            return true;
         }
         let wait = (took * REST_PER_WRITE).min(TREE_RETRY_MAX);
         let waited = self.changed.wait_timeout_while(life, wait, |it| it.end.is_none());

@@ -31,7 +31,9 @@ use traaviis_ports::{
 use crate::{
     checkpoint,
     error::io_error,
-    frame::{Decoder, Encoder, FLAG_COMPACTED, FLAG_LINK, FrameHash, FrameHeader, NO_HASH, hash},
+    frame::{
+        Codec, Decoder, Encoder, FLAG_COMPACTED, FLAG_LINK, FrameHash, FrameHeader, NO_HASH, hash,
+    },
     line::{self, StreamKey},
     reader::Reader,
     segment::{self, Found, Walker},
@@ -267,6 +269,7 @@ impl<D: Disk> Work<'_, D> {
                 writer.previous = Some(header.previous);
             }
             epoch = header.epoch;
+            writer.codec = header.codec;
             if header.is_link() {
                 break;
             }
@@ -337,6 +340,8 @@ struct Writer<'a, D: Disk> {
     path: &'a Path,
     /// None when nothing is to be changed.
     file: Option<D::File>,
+    /// That of the segment.
+    codec: Codec,
     encoder: Encoder,
     lines: Vec<u8>,
     first: Position,
@@ -359,7 +364,8 @@ impl<'a, D: Disk> Writer<'a, D> {
             Mode::DryRun => None,
         };
         let (encoder, lines) = (Encoder::new().map_err(failed)?, Vec::new());
-        Ok(Writer { disk, path, file, encoder, lines, first, count: 0, at: 0, previous: None })
+        let (codec, previous) = (Codec::default(), None);
+        Ok(Writer { disk, path, file, codec, encoder, lines, first, count: 0, at: 0, previous })
     }
 
     fn line(&mut self, line: &[u8]) {
@@ -378,6 +384,7 @@ impl<'a, D: Disk> Writer<'a, D> {
 
     fn frame(&mut self, epoch: u64, flags: u32) -> Result<(), LogError> {
         let header = FrameHeader {
+            codec: self.codec,
             epoch,
             first: self.first,
             count: self.count,

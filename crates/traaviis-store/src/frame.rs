@@ -1,8 +1,12 @@
 //! Frames: how one group of records rests in a segment.
 //!
-//! A frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary zstd
-//! frame of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers are
-//! little endian:
+//! There are two codecs: packed frames, described here, and [`text`] for people. Which one a frame
+//! has shows in its first byte; a segment has frames of one codec. The chain of hashes goes through
+//! both.
+//!
+//! A packed frame is a zstd *skippable* frame that carries the [`FrameHeader`], then an ordinary
+//! zstd frame of JSON lines, so that `zstdcat` of a sealed segment prints its history. All numbers
+//! are little endian:
 //!
 //! ```text
 //!  0 magic 0x184D2A50 | 4 length of the header after this field, 76
@@ -16,17 +20,27 @@
 //! Invariant: nothing that is read decides how much is allocated before it was checked against
 //! [`FRAME_BYTES_MAX`].
 
+mod text;
+
+use std::{fmt, io, ops::Deref};
+
 use sha2::{Digest, Sha256};
 use traaviis_model::limits::FRAME_BYTES_MAX;
 use traaviis_ports::Position;
 
-/// Bytes of a header with the eight that make it a skippable frame.
+/// Bytes of a packed header with the eight that make it a skippable frame; no header is shorter.
 pub const HEADER_BYTES: usize = 84;
+/// Bytes that no header exceeds: those of a text one with the largest numbers.
+pub const HEADER_BYTES_MAX: usize = 384;
 /// Newest version of the frame format.
-pub const FORMAT: u32 = 2;
-/// Version of frames as they are appended. Only frames of compacted segments, where an older
-/// release would take an empty line for damage, are of a newer one.
+pub const FORMAT: u32 = FORMAT_TEXT;
+/// Version of packed frames as they are appended.
 const FORMAT_APPENDED: u32 = 1;
+/// Version of packed frames of compacted segments, where a release that does not know them would
+/// take an empty line for damage.
+const FORMAT_COMPACTED: u32 = 2;
+/// Version of text frames.
+const FORMAT_TEXT: u32 = 3;
 /// Flag: the frame before this one was not synced when this one was written (`relaxed`).
 pub const FLAG_UNSYNCED_BEFORE: u32 = 1;
 /// Flag: compaction wrote the frame; an empty line stands for a record that it dropped.
@@ -36,6 +50,7 @@ pub const FLAG_COMPACTED: u32 = 2;
 pub const FLAG_LINK: u32 = 4;
 
 const MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
+const ZSTD_MAGIC: [u8; 4] = 0xFD2F_B528_u32.to_le_bytes();
 const CRC_AT: usize = HEADER_BYTES - 4;
 
 /// Hash of a frame; the first frame of a log follows [`NO_HASH`].
@@ -43,18 +58,80 @@ pub type FrameHash = [u8; 32];
 /// What stands for "no frame before".
 pub const NO_HASH: FrameHash = [0; 32];
 
+/// How frames are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// Compressed, behind a header of bytes.
+    #[default]
+    Packed,
+    /// Lines of JSON: one for the header, one for each record.
+    Text,
+}
+
+impl Codec {
+    /// Returns the codec of frames that begin with these bytes.
+    pub fn of(bytes: &[u8]) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|it| bytes.starts_with(it.mark()))
+    }
+
+    const ALL: [Codec; 2] = [Codec::Packed, Codec::Text];
+
+    /// Returns what every frame begins with.
+    fn mark(self) -> &'static [u8] {
+        match self {
+            Codec::Packed => &MAGIC,
+            Codec::Text => text::MARK,
+        }
+    }
+}
+
+/// The bytes of a header.
+#[derive(Clone, Copy)]
+pub struct HeaderBytes {
+    bytes: [u8; HEADER_BYTES_MAX],
+    len: usize,
+}
+
+impl HeaderBytes {
+    fn new() -> HeaderBytes {
+        HeaderBytes { bytes: [0; HEADER_BYTES_MAX], len: 0 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+impl Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl fmt::Write for HeaderBytes {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// What is known of a frame without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
+    /// How it is written.
+    pub codec: Codec,
     /// Writer epoch; rises with every opening of the log.
     pub epoch: u64,
     /// Position of the first record.
     pub first: Position,
     /// Number of records.
     pub count: u32,
-    /// Bytes of the zstd frame.
+    /// Bytes behind the header.
     pub payload_bytes: u32,
-    /// Bytes of the lines.
+    /// Bytes of the lines, as the payload gives them back.
     pub line_bytes: u32,
     /// CRC32C of the payload.
     pub payload_crc: u32,
@@ -86,7 +163,7 @@ pub enum FrameError {
     #[error("the checksum of the payload does not fit")]
     PayloadCrc,
     /// The payload is not what the header says.
-    #[error("the payload cannot be decompressed into its lines")]
+    #[error("the payload does not give back its lines")]
     Payload,
 }
 
@@ -106,22 +183,33 @@ impl FrameHeader {
         self.flags & FLAG_LINK != 0
     }
 
+    /// Returns the bytes before the payload.
+    pub fn header_bytes(&self) -> usize {
+        match self.codec {
+            Codec::Packed => HEADER_BYTES,
+            Codec::Text => text::encode(self).len(),
+        }
+    }
+
     /// Returns the bytes of the whole frame.
     pub fn frame_bytes(&self) -> u64 {
-        HEADER_BYTES as u64 + u64::from(self.payload_bytes)
+        self.header_bytes() as u64 + u64::from(self.payload_bytes)
     }
 
     /// Writes the header.
-    pub fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut out = [0; HEADER_BYTES];
-        let mut at = 0;
-        let mut put = |bytes: &[u8]| {
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        };
+    pub fn encode(&self) -> HeaderBytes {
+        match self.codec {
+            Codec::Packed => self.pack(),
+            Codec::Text => text::encode(self),
+        }
+    }
+
+    fn pack(&self) -> HeaderBytes {
+        let mut out = HeaderBytes::new();
+        let mut put = |bytes: &[u8]| out.put(bytes);
         put(&MAGIC);
         put(&(HEADER_BYTES as u32 - 8).to_le_bytes());
-        let format = if self.is_compacted() { FORMAT } else { FORMAT_APPENDED };
+        let format = if self.is_compacted() { FORMAT_COMPACTED } else { FORMAT_APPENDED };
         put(&format.to_le_bytes());
         put(&self.epoch.to_le_bytes());
         put(&self.first.to_le_bytes());
@@ -131,14 +219,23 @@ impl FrameHeader {
         put(&self.payload_crc.to_le_bytes());
         put(&self.flags.to_le_bytes());
         put(&self.previous);
-        debug_assert_eq!(at, CRC_AT);
-        let crc = crc32c::crc32c(&out[..CRC_AT]);
-        out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(out.len(), CRC_AT);
+        let crc = crc32c::crc32c(&out);
+        out.put(&crc.to_le_bytes());
         out
     }
 
     /// Reads a header from the start of `bytes` and checks everything but the payload.
     pub fn decode(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
+        let header = match bytes.first() == Some(&text::MARK[0]) {
+            true => text::decode(bytes)?,
+            false => FrameHeader::unpack(bytes)?,
+        };
+        header.check_lengths()?;
+        Ok(header)
+    }
+
+    fn unpack(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             let begins = !bytes.is_empty() && bytes.starts_with(&MAGIC[..bytes.len().min(4)]);
             return Err(if begins { FrameError::Short } else { FrameError::Magic });
@@ -150,12 +247,13 @@ impl FrameHeader {
             return Err(FrameError::HeaderCrc);
         }
         let format = u32_at(bytes, 8);
-        if !(FORMAT_APPENDED..=FORMAT).contains(&format) {
+        if !(FORMAT_APPENDED..=FORMAT_COMPACTED).contains(&format) {
             return Err(FrameError::Format(format));
         }
         let mut previous = NO_HASH;
         previous.copy_from_slice(&bytes[48..80]);
-        let header = FrameHeader {
+        Ok(FrameHeader {
+            codec: Codec::Packed,
             epoch: u64_at(bytes, 12),
             first: u64_at(bytes, 20),
             count: u32_at(bytes, 28),
@@ -164,9 +262,7 @@ impl FrameHeader {
             payload_crc: u32_at(bytes, 40),
             flags: u32_at(bytes, 44),
             previous,
-        };
-        header.check_lengths()?;
-        Ok(header)
+        })
     }
 
     fn check_lengths(&self) -> Result<(), FrameError> {
@@ -181,7 +277,7 @@ impl FrameHeader {
 }
 
 /// Returns the hash of a frame: over header and payload.
-pub fn hash(header: &[u8; HEADER_BYTES], payload: &[u8]) -> FrameHash {
+pub fn hash(header: &[u8], payload: &[u8]) -> FrameHash {
     let mut sha = Sha256::new();
     sha.update(header);
     sha.update(payload);
@@ -192,19 +288,45 @@ pub fn hash(header: &[u8; HEADER_BYTES], payload: &[u8]) -> FrameHash {
 pub struct Encoder {
     zstd: zstd::bulk::Compressor<'static>,
     buffer: Vec<u8>,
+    /// Payload of a text frame, whose header is as long as its numbers.
+    payload: Vec<u8>,
     hash: FrameHash,
 }
 
 impl Encoder {
     /// Makes an encoder.
-    pub fn new() -> std::io::Result<Encoder> {
+    pub fn new() -> io::Result<Encoder> {
         let zstd = zstd::bulk::Compressor::new(1)?;
-        Ok(Encoder { zstd, buffer: Vec::new(), hash: NO_HASH })
+        Ok(Encoder { zstd, buffer: Vec::new(), payload: Vec::new(), hash: NO_HASH })
     }
 
-    /// Compresses `lines` and completes `header`, of which only epoch, first position, count, flags
-    /// and previous hash are taken; returns the bytes of the frame, which [`Encoder::last`] holds.
-    pub fn encode(&mut self, mut header: FrameHeader, lines: &[u8]) -> std::io::Result<usize> {
+    /// Makes a frame of `lines` and completes `header`, of which lengths and checksum are not
+    /// taken; returns the bytes of the frame, which [`Encoder::last`] holds.
+    pub fn encode(&mut self, mut header: FrameHeader, lines: &[u8]) -> io::Result<usize> {
+        header.line_bytes = lines.len() as u32;
+        match header.codec {
+            Codec::Packed => self.pack(header, lines),
+            Codec::Text => self.write_text(header, lines),
+        }
+    }
+
+    fn write_text(&mut self, mut header: FrameHeader, lines: &[u8]) -> io::Result<usize> {
+        self.payload.clear();
+        text::write_lines(lines, &mut self.payload)?;
+        header.payload_bytes = self.payload.len() as u32;
+        header.payload_crc = crc32c::crc32c(&self.payload);
+        let head = header.encode();
+        self.hash = hash(&head, &self.payload);
+        let used = head.len() + self.payload.len();
+        if self.buffer.len() < used {
+            self.buffer.resize(used, 0);
+        }
+        self.buffer[..head.len()].copy_from_slice(&head);
+        self.buffer[head.len()..used].copy_from_slice(&self.payload);
+        Ok(used)
+    }
+
+    fn pack(&mut self, mut header: FrameHeader, lines: &[u8]) -> io::Result<usize> {
         let room = HEADER_BYTES + zstd::zstd_safe::compress_bound(lines.len());
         if self.buffer.len() < room {
             self.buffer.resize(room, 0);
@@ -212,7 +334,6 @@ impl Encoder {
         let written = self.zstd.compress_to_buffer(lines, &mut self.buffer[HEADER_BYTES..])?;
         let payload = &self.buffer[HEADER_BYTES..HEADER_BYTES + written];
         header.payload_bytes = written as u32;
-        header.line_bytes = lines.len() as u32;
         header.payload_crc = crc32c::crc32c(payload);
         let head = header.encode();
         self.hash = hash(&head, payload);
@@ -235,24 +356,31 @@ pub struct Decoder {
 
 impl Decoder {
     /// Makes a decoder.
-    pub fn new() -> std::io::Result<Decoder> {
+    pub fn new() -> io::Result<Decoder> {
         Ok(Decoder { zstd: zstd::bulk::Decompressor::new()?, lines: Vec::new() })
     }
 
-    /// Decompresses a payload whose checksum was checked; the lines are whole and as many as said.
+    /// Opens a payload whose checksum was checked; the lines are whole and as many as said.
     pub fn lines(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<&[u8], FrameError> {
+        self.lines.clear();
+        match header.codec {
+            Codec::Packed => self.unpack(header, payload)?,
+            Codec::Text => text::read_lines(payload, &mut self.lines)?,
+        }
+        let whole = self.lines.len() == header.line_bytes as usize
+            && self.lines.last() == Some(&b'\n')
+            && memchr::memchr_iter(b'\n', &self.lines).count() == header.count as usize;
+        if whole { Ok(&self.lines) } else { Err(FrameError::Payload) }
+    }
+
+    fn unpack(&mut self, header: &FrameHeader, payload: &[u8]) -> Result<(), FrameError> {
         let claimed = zstd::zstd_safe::get_frame_content_size(payload).ok().flatten();
         if claimed != Some(u64::from(header.line_bytes)) {
             return Err(FrameError::Payload);
         }
-        self.lines.clear();
         self.lines.reserve(header.line_bytes as usize);
         let result = self.zstd.decompress_to_buffer(payload, &mut self.lines);
-        let whole = result.is_ok()
-            && self.lines.len() == header.line_bytes as usize
-            && self.lines.last() == Some(&b'\n')
-            && memchr::memchr_iter(b'\n', &self.lines).count() == header.count as usize;
-        if whole { Ok(&self.lines) } else { Err(FrameError::Payload) }
+        result.map(drop).map_err(|_| FrameError::Payload)
     }
 }
 
@@ -267,11 +395,16 @@ pub fn check_payload(header: &FrameHeader, payload: &[u8]) -> Result<(), FrameEr
     Ok(())
 }
 
-/// Returns the offset of the next place in `bytes`, from `from` on, that looks like a frame's
-/// start.
-pub fn find_mark(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr::memmem::find(bytes.get(from..)?, &MAGIC).map(|at| from + at)
+/// Returns the offset of the next place in `bytes`, from `from` on, that looks like the start of a
+/// frame of this codec, or of any.
+pub fn find_mark(codec: Option<Codec>, bytes: &[u8], from: usize) -> Option<usize> {
+    let bytes = bytes.get(from..)?;
+    let codecs = Codec::ALL.into_iter().filter(|it| codec.is_none_or(|codec| codec == *it));
+    codecs.filter_map(|it| memchr::memmem::find(bytes, it.mark())).min().map(|at| from + at)
 }
+
+/// Bytes of the longest mark.
+pub const MARK_BYTES_MAX: usize = text::MARK.len();
 
 /// Decodes whatever it is given and throws it away; for fuzzing. Must not panic.
 pub fn fuzz_decode(bytes: &[u8]) {
@@ -279,7 +412,7 @@ pub fn fuzz_decode(bytes: &[u8]) {
     let Ok(mut decoder) = Decoder::new() else { return };
     while let Ok(header) = FrameHeader::decode(rest) {
         let end = (header.frame_bytes() as usize).min(rest.len());
-        let payload = &rest[HEADER_BYTES..end];
+        let payload = &rest[header.header_bytes()..end];
         // The checksum is no obstacle to an attacker, so the payload is opened either way.
         let _ = check_payload(&header, payload);
         let _ = decoder.lines(&header, payload);
@@ -290,8 +423,12 @@ pub fn fuzz_decode(bytes: &[u8]) {
 }
 
 /// Returns as many bytes of lines as a damaged payload still gives; for finding who is affected.
+/// What is not packed is lines as it stands.
 pub fn salvage(payload: &[u8]) -> Vec<u8> {
     use std::io::Read;
+    if !payload.starts_with(&ZSTD_MAGIC) {
+        return payload.to_vec();
+    }
     let mut lines = Vec::new();
     if let Ok(decoder) = zstd::stream::read::Decoder::with_buffer(payload) {
         let mut limited = decoder.single_frame().take(FRAME_BYTES_MAX as u64);
@@ -319,8 +456,11 @@ fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn frame(lines: &str) -> Vec<u8> {
+    const CODECS: [Codec; 2] = Codec::ALL;
+
+    fn frame(codec: Codec, lines: &str) -> Vec<u8> {
         let header = FrameHeader {
+            codec,
             epoch: 3,
             first: 7,
             count: lines.lines().count() as u32,
@@ -337,44 +477,107 @@ mod tests {
 
     #[test]
     fn a_frame_reads_back() {
-        let bytes = frame("{\"a\":1}\n{\"b\":2}\n");
-        let header = FrameHeader::decode(&bytes).unwrap();
-        assert_eq!((header.epoch, header.first, header.end()), (3, 7, 9));
-        check_payload(&header, &bytes[HEADER_BYTES..]).unwrap();
-        let mut decoder = Decoder::new().unwrap();
-        let lines = decoder.lines(&header, &bytes[HEADER_BYTES..]).unwrap();
-        assert_eq!(lines, b"{\"a\":1}\n{\"b\":2}\n");
+        for codec in CODECS {
+            let bytes = frame(codec, "{\"a\":1}\n\n{\"b\":2}\n");
+            let header = FrameHeader::decode(&bytes).unwrap();
+            assert_eq!((header.codec, header.epoch), (codec, 3));
+            assert_eq!((header.first, header.end()), (7, 10));
+            let payload = &bytes[header.header_bytes()..];
+            check_payload(&header, payload).unwrap();
+            let mut decoder = Decoder::new().unwrap();
+            let lines = decoder.lines(&header, payload).unwrap();
+            assert_eq!(lines, b"{\"a\":1}\n\n{\"b\":2}\n");
+            assert_eq!(find_mark(Some(codec), &bytes, 0), Some(0));
+            assert_eq!(find_mark(None, &bytes, 1), None);
+        }
     }
 
     #[test]
     fn zstd_skips_headers() {
-        let mut bytes = frame("one\n");
-        bytes.extend(frame("two\n"));
+        let mut bytes = frame(Codec::Packed, "one\n");
+        bytes.extend(frame(Codec::Packed, "two\n"));
         assert_eq!(zstd::stream::decode_all(&bytes[..]).unwrap(), b"one\ntwo\n");
     }
 
     #[test]
+    fn every_line_of_a_text_frame_is_json() {
+        let bytes = frame(Codec::Text, "{\"a\":1}\n{\"b\":{\"c\":\"}\"}}\n");
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0]["first"], 7);
+        assert_eq!(lines[2]["b"]["c"], "}");
+        let crc = format!("{:08x}", crc32c::crc32c(b"{\"a\":1}"));
+        assert_eq!(text.lines().nth(1), Some(&*format!("{{\"a\":1,\"crc32c\":\"{crc}\"}}")));
+    }
+
+    #[test]
+    fn headers_with_the_largest_numbers_have_room() {
+        for codec in CODECS {
+            let header = FrameHeader {
+                codec,
+                epoch: u64::MAX,
+                first: u64::MAX - u64::from(u32::MAX),
+                count: FRAME_BYTES_MAX as u32,
+                payload_bytes: FRAME_BYTES_MAX as u32,
+                line_bytes: FRAME_BYTES_MAX as u32,
+                payload_crc: u32::MAX,
+                flags: !FLAG_LINK,
+                previous: [255; 32],
+            };
+            assert_eq!(FrameHeader::decode(&header.encode()), Ok(header));
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_damage() {
+        let text = br#"{"traaviis_frame":4,"more":true"#;
+        let crc = crc32c::crc32c(text);
+        let end = format!(",\"header_crc32c\":\"{crc:08x}\"}}\n");
+        let line = [text.as_slice(), end.as_bytes()];
+        assert_eq!(FrameHeader::decode(&line.concat()), Err(FrameError::Format(4)));
+        let mut damaged = line.concat();
+        damaged[25] ^= 1;
+        assert_eq!(FrameHeader::decode(&damaged), Err(FrameError::HeaderCrc));
+    }
+
+    #[test]
+    fn the_checksum_of_each_record_is_compared() {
+        let mut bytes = frame(Codec::Text, "{\"a\":1}\n");
+        let mut header = FrameHeader::decode(&bytes).unwrap();
+        let payload = &mut bytes[header.header_bytes()..];
+        payload[5] = b'2';
+        header.payload_crc = crc32c::crc32c(payload);
+        check_payload(&header, payload).unwrap();
+        let read = Decoder::new().unwrap().lines(&header, payload).map(<[u8]>::to_vec);
+        assert_eq!(read, Err(FrameError::Payload));
+    }
+
+    #[test]
     fn every_flipped_bit_is_found() {
-        let bytes = frame("{\"a\":1}\n");
-        for bit in 0..bytes.len() * 8 {
-            let mut bytes = bytes.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let read = FrameHeader::decode(&bytes)
-                .and_then(|header| check_payload(&header, &bytes[HEADER_BYTES..]));
-            assert!(read.is_err(), "bit {bit}");
+        for codec in CODECS {
+            let bytes = frame(codec, "{\"a\":1}\n");
+            for bit in 0..bytes.len() * 8 {
+                let mut bytes = bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let read = FrameHeader::decode(&bytes)
+                    .and_then(|header| check_payload(&header, &bytes[header.header_bytes()..]));
+                assert!(read.is_err(), "{codec:?} bit {bit}");
+            }
         }
     }
 
     #[test]
     fn hostile_bytes_do_not_panic() {
-        let good = frame(&"{\"tenant_id\":\"x\"}\n".repeat(50));
+        let good = CODECS.map(|it| frame(it, &"{\"tenant_id\":\"x\"}\n".repeat(50)));
         let mut state = 1_u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as usize
         };
-        for _ in 0..20_000 {
-            let mut bytes = good.clone();
+        for round in 0..20_000 {
+            let mut bytes = good[round % 2].clone();
             for _ in 0..1 + next() % 4 {
                 let at = next() % bytes.len();
                 bytes[at] = next() as u8;

@@ -58,7 +58,7 @@ mod error;
 
 pub use archive::FileArchive;
 pub use documents::SqliteDocuments;
-pub use frame::fuzz_decode;
+pub use frame::{Codec, fuzz_decode};
 pub use index::{SetAside, SqliteIndex};
 pub use keys::{Keys, root::RootSource, subject::Subjects};
 pub use local::LocalLog;

@@ -29,7 +29,7 @@ use crate::{
     checkpoint::{self, WriteError, write_atomically},
     compact,
     error::io_error,
-    frame::{Encoder, FLAG_UNSYNCED_BEFORE, FrameHeader, NO_HASH},
+    frame::{Codec, Encoder, FLAG_UNSYNCED_BEFORE, FrameHeader, NO_HASH},
     line::{self, StreamKey},
     reader::{self, EVERYWHERE, Reader},
     segment,
@@ -37,8 +37,11 @@ use crate::{
     walk::{Damage, Mark, Step, Walk},
 };
 
-/// Version of the data directory's layout.
-pub const DIR_FORMAT: u32 = 1;
+/// Newest version of the data directory's layout: 2 once a segment may be text, which a release
+/// that does not know it would cut off as an unfinished write.
+pub const DIR_FORMAT: u32 = DIR_FORMAT_TEXT;
+const DIR_FORMAT_PACKED: u32 = 1;
+const DIR_FORMAT_TEXT: u32 = 2;
 /// Name of the file that holds it.
 pub const FORMAT_FILE: &str = "FORMAT";
 /// Name of the log's directory.
@@ -66,11 +69,17 @@ pub struct Options {
     pub durability: Durability,
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// How frames are written from now on; those that are there may be written otherwise.
+    pub codec: Codec,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { durability: Durability::Commit, segment_bytes: limits::SEGMENT_BYTES }
+        Options {
+            durability: Durability::Commit,
+            segment_bytes: limits::SEGMENT_BYTES,
+            codec: Codec::Packed,
+        }
     }
 }
 
@@ -135,7 +144,7 @@ impl<D: Disk> LogCore<D> {
     pub fn open(disk: D, data: &Path, options: Options) -> Result<(Self, Recovery), LogError> {
         let dir = data.join(LOG_DIR);
         disk.create_dir(&dir).map_err(|error| io_error("create", &dir, error))?;
-        check_format(&disk, data)?;
+        check_format(&disk, data, options.codec)?;
         let newer = checkpoint::set_newer_aside(&disk, &dir);
         let newer = newer.map_err(|error| io_error("look at the checkpoints in", &dir, error))?;
         let recovered = recover(&disk, &dir)?;
@@ -145,7 +154,8 @@ impl<D: Disk> LogCore<D> {
             Some(last) if !recovered.is_behind => {
                 let from = recovered.unproven.filter(|(segment, _)| segment == last);
                 let from = from.map_or(end.offset, |(_, offset)| offset);
-                Some(open_tail(&disk, &dir, *last, from..end.offset, recovered.cut.is_some())?)
+                let tail = Tail { first: *last, unproven: from..end.offset };
+                open_tail(&disk, &dir, tail, recovered.cut.is_some(), options.codec)?
             }
             _ => None,
         };
@@ -370,6 +380,7 @@ impl<D: Disk> LogCore<D> {
     /// Writes the staged lines as one frame and makes it durable.
     fn write(&mut self, count: u32) -> Result<(), LogError> {
         let header = FrameHeader {
+            codec: self.options.codec,
             epoch: self.epoch,
             first: self.mark.position,
             count,
@@ -410,7 +421,9 @@ impl<D: Disk> LogCore<D> {
         if active.is_dirty {
             cut_back(&self.reader, active, offset)?;
         }
-        if active.reserved < end {
+        // Zeros behind the lines would make a text segment a binary file to every tool.
+        let is_packed = self.options.codec == Codec::Packed;
+        if is_packed && active.reserved < end {
             let wanted = self.options.segment_bytes.max(end);
             if let Err(error) = active.file.preallocate(wanted) {
                 return Err(give_back(&self.reader, active, offset, error));
@@ -420,7 +433,7 @@ impl<D: Disk> LogCore<D> {
         let (frame, hash) = self.encoder.last();
         let used = used as usize;
         let mut ahead = 0;
-        if end > active.zeroed && used <= ZERO_AHEAD_FRAME_BYTES_MAX {
+        if is_packed && end > active.zeroed && used <= ZERO_AHEAD_FRAME_BYTES_MAX {
             ahead = ZERO_AHEAD_BYTES.min(active.reserved - end) as usize;
             if frame.len() < used + ahead {
                 frame.resize(used + ahead, 0);
@@ -464,10 +477,15 @@ impl<D: Disk> LogCore<D> {
     fn start_segment(&mut self, frame_bytes: u64) -> Result<(), LogError> {
         let first = self.mark.position;
         let path = self.reader.dir.join(segment::name(first));
-        let reserved = self.options.segment_bytes.max(frame_bytes);
+        let reserved = match self.options.codec {
+            Codec::Packed => self.options.segment_bytes.max(frame_bytes),
+            Codec::Text => 0,
+        };
         let disk = &self.reader.disk;
         let made = create_or_open(disk, &path).and_then(|file| {
-            file.preallocate(reserved)?;
+            if reserved > 0 {
+                file.preallocate(reserved)?;
+            }
             Ok(file)
         });
         let file = made.map_err(|error| {
@@ -545,10 +563,15 @@ fn create_or_open<D: Disk>(disk: &D, path: &Path) -> io::Result<D::File> {
     }
 }
 
-/// Checks that this release may touch the directory; marks a new one.
-fn check_format<D: Disk>(disk: &D, data: &Path) -> Result<(), LogError> {
-    if read_format(disk, data)?.is_none() {
-        let text = format!("{DIR_FORMAT}\n");
+/// Checks that this release may touch the directory; marks a new one, and one that is about to hold
+/// what earlier releases cannot read.
+fn check_format<D: Disk>(disk: &D, data: &Path, codec: Codec) -> Result<(), LogError> {
+    let needed = match codec {
+        Codec::Packed => DIR_FORMAT_PACKED,
+        Codec::Text => DIR_FORMAT_TEXT,
+    };
+    if read_format(disk, data)?.is_none_or(|found| found < needed) {
+        let text = format!("{needed}\n");
         let written = write_atomically(disk, data, FORMAT_FILE, &[text.as_bytes()]);
         let path = data.join(FORMAT_FILE);
         written.map_err(|error| io_error("write", &path, error.into_io()))?;
@@ -597,30 +620,48 @@ fn next_epoch<D: Disk>(disk: &D, dir: &Path, seen: u64) -> Result<u64, LogError>
     Ok(epoch)
 }
 
+/// The end of the log in its last segment.
+struct Tail {
+    first: Position,
+    /// Frames that no later one proves synced, up to the end.
+    unproven: Range<u64>,
+}
+
 /// Opens the last segment to go on behind `unproven`: writes those bytes once more and cuts what an
-/// unfinished write left behind them.
+/// unfinished write left behind them. A segment of another codec is sealed instead, and nothing is
+/// open.
 fn open_tail<D: Disk>(
     disk: &D,
     dir: &Path,
-    first: Position,
-    unproven: Range<u64>,
+    Tail { first, unproven }: Tail,
     is_torn: bool,
-) -> Result<Active<D::File>, LogError> {
+    codec: Codec,
+) -> Result<Option<Active<D::File>>, LogError> {
     let path = dir.join(segment::name(first));
     let file = disk.open(&path, Access::Write);
     let file = file.map_err(|error| io_error("open", &path, error))?;
     let offset = unproven.end;
-    let prove = || {
+    let walker = segment::Walker::new(file, 0);
+    let found = walker.codec();
+    let file = walker.into_file();
+    let prove = |found: Option<Codec>| {
         let mut bytes = vec![0; (offset - unproven.start) as usize];
         file.read_full_at(&mut bytes, unproven.start)?;
         file.write_all_at(&bytes, unproven.start)?;
-        if is_torn {
+        let is_other = offset > 0 && found != Some(codec);
+        // No zeros may stand behind text, and nothing behind the end of a sealed segment.
+        let is_long = (is_other || codec == Codec::Text) && file.len()? > offset;
+        if is_torn || is_long {
             file.truncate(offset)?;
         }
-        if is_torn || !bytes.is_empty() { file.sync() } else { Ok(()) }
+        if is_torn || is_long || is_other || !bytes.is_empty() {
+            file.sync()?;
+        }
+        Ok(is_other)
     };
-    prove().map_err(|error| io_error("repair", &path, error))?;
-    Ok(Active { file, reserved: offset, zeroed: offset, is_dirty: false })
+    let is_other = found.and_then(prove).map_err(|error| io_error("repair", &path, error))?;
+    let active = Active { file, reserved: offset, zeroed: offset, is_dirty: false };
+    Ok((!is_other).then_some(active))
 }
 
 /// Copies damaged bytes aside, once.

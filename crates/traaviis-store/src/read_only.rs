@@ -16,7 +16,7 @@ use crate::{
     blobs, compact,
     disk::OsDisk,
     error::io_error,
-    frame::FrameHeader,
+    frame::{Codec, FrameHeader},
     log::{LOG_DIR, read_format},
     reader::{EVERYWHERE, Reader},
     segment,
@@ -79,6 +79,19 @@ impl ReadOnlyLog {
             let path = reader.dir.join(segment::name(*first));
             let file = reader.disk.open(&path, Access::Read).and_then(|file| file.len());
             file.map(|bytes| acc + bytes).map_err(|error| io_error("measure", &path, error))
+        })
+    }
+
+    /// Returns how many segments have frames of a codec.
+    pub fn segments_in(&self, codec: Codec) -> Result<usize, LogError> {
+        let reader = &self.reader;
+        let segments = reader.segments.read().map(|held| held.clone()).unwrap_or_default();
+        segments.iter().try_fold(0, |count, first| {
+            let path = reader.dir.join(segment::name(*first));
+            let file = reader.disk.open(&path, Access::Read);
+            let found = file.and_then(|file| segment::Walker::new(file, 0).codec());
+            let found = found.map_err(|error| io_error("read", &path, error))?;
+            Ok(count + usize::from(found == Some(codec)))
         })
     }
 

@@ -8,7 +8,9 @@ use traaviis_ports::{
     planted::{self, Bug},
 };
 
-use crate::frame::{self, FrameError, FrameHeader, HEADER_BYTES};
+use crate::frame::{
+    self, Codec, FrameError, FrameHeader, HEADER_BYTES, HEADER_BYTES_MAX, MARK_BYTES_MAX,
+};
 
 /// Bytes read at once; large enough that small frames cost no system call each.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -88,15 +90,16 @@ impl<F: DiskFile> Walker<F> {
         from: u64,
         fits: impl Fn(&FrameHeader) -> bool,
     ) -> io::Result<Option<(u64, FrameHeader)>> {
+        let codec = self.codec()?;
         let mut at = from;
         loop {
             let bytes = self.bytes(at, WINDOW_BYTES)?;
             if bytes.len() < HEADER_BYTES {
                 return Ok(None);
             }
-            let Some(mark) = frame::find_mark(bytes, 0) else {
+            let Some(mark) = frame::find_mark(codec, bytes, 0) else {
                 // The mark may lie across the edge of the window.
-                at += (bytes.len() - 3) as u64;
+                at += (bytes.len() - (MARK_BYTES_MAX - 1)) as u64;
                 continue;
             };
             at += mark as u64;
@@ -107,6 +110,13 @@ impl<F: DiskFile> Walker<F> {
             }
             at += 1;
         }
+    }
+
+    /// Returns the codec of the file's frames; none when it has none, or the first one is damaged.
+    pub fn codec(&self) -> io::Result<Option<Codec>> {
+        let mut bytes = [0; MARK_BYTES_MAX];
+        let read = self.file.read_full_at(&mut bytes, 0)?;
+        Ok(Codec::of(&bytes[..read]))
     }
 
     /// Reads up to `len` bytes at `offset` into a vector; fewer at the end of the file.
@@ -129,7 +139,7 @@ impl<F: DiskFile> Walker<F> {
     }
 
     fn frame_at(&mut self, offset: u64) -> io::Result<Result<FrameHeader, FrameError>> {
-        let header = match FrameHeader::decode(self.bytes(offset, HEADER_BYTES)?) {
+        let header = match FrameHeader::decode(self.bytes(offset, HEADER_BYTES_MAX)?) {
             Ok(header) => header,
             Err(error) => return Ok(Err(error)),
         };
@@ -139,7 +149,8 @@ impl<F: DiskFile> Walker<F> {
         }
         let frame_bytes = header.frame_bytes() as usize;
         let bytes = self.bytes(offset, frame_bytes)?;
-        let Some(payload) = bytes.get(HEADER_BYTES..) else { return Ok(Err(FrameError::Short)) };
+        let header_bytes = header.header_bytes();
+        let Some(payload) = bytes.get(header_bytes..) else { return Ok(Err(FrameError::Short)) };
         if let Err(error) = frame::check_payload(&header, payload) {
             let is_last = planted::is(Bug::LastChecksumUnread)
                 && self.is_zero_from(offset + header.frame_bytes())?;
@@ -149,7 +160,7 @@ impl<F: DiskFile> Walker<F> {
             self.bytes(offset, frame_bytes)?;
         }
         let start = (offset - self.window_at) as usize;
-        self.payload = (start + HEADER_BYTES, start + frame_bytes);
+        self.payload = (start + header_bytes, start + frame_bytes);
         Ok(Ok(header))
     }
 

@@ -25,7 +25,7 @@ use traaviis_model::{InstanceId, TenantId, limits::TREE_FILE_RECORDS};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile, is_full},
-    tree::{Asks, Batch, Document, Lines, Notice, Place},
+    tree::{Asks, Batch, Checked, Document, Lines, Notice, Place},
 };
 
 use crate::{
@@ -41,6 +41,9 @@ pub use verify::{Difference, Found, Verifier, What};
 
 /// Writes that are synced one by one; more are synced with one call.
 const SINGLY_MAX: usize = 16;
+
+/// What is wrong with a document that fits its checksum and is not the one of the log.
+const UNLIKE_LOG: &str = "it does not say what the log says";
 
 /// The tree on the real disk.
 pub type LocalTree = DiskTree<OsDisk>;
@@ -192,6 +195,40 @@ impl<D: Disk> DiskTree<D> {
             false => path,
         };
         self.put(&path, &Envelope::of(document, unknown).write(), work)
+    }
+
+    /// Compares a document with its file; what was never written there is replaced.
+    fn compare(&self, state: &mut State, document: &Document) -> Io<Checked> {
+        let path = self.locate(state, document.tenant, &document.place)?;
+        let Some(bytes) = self.read(&path)? else { return Ok(Checked::Behind) };
+        let why = match Envelope::read(&bytes) {
+            Ok(envelope) if envelope.says(document) => return Ok(Checked::Same),
+            Ok(envelope) if envelope.seq < document.seq => return Ok(Checked::Behind),
+            Ok(envelope) if envelope.seq > document.seq => return Ok(Checked::Ahead),
+            Ok(_) => UNLIKE_LOG.into(),
+            Err(Wrong::Newer(found)) => {
+                let path = path.display().to_string();
+                return Err(TreeError::Newer { path, found, known: FORMAT });
+            }
+            Err(Wrong::Damaged(why)) => why,
+        };
+        self.replace(state, document, &why).map(Checked::Mended)
+    }
+
+    /// Moves aside what stands in the place of a document, and puts the document there.
+    fn replace(&self, state: &mut State, document: &Document, why: &str) -> Io<Vec<Notice>> {
+        let path = self.locate(state, document.tenant, &document.place)?;
+        let mut work = Work::default();
+        let path = match self.read(&path)? {
+            Some(_) => {
+                work.notices.push(self.quarantine(&path, why)?);
+                path
+            }
+            None => self.make(state, document.tenant, &document.place, &mut work)?,
+        };
+        self.put(&path, &Envelope::of(document, Vec::new()).write(), &mut work)?;
+        self.settle(&mut work)?;
+        Ok(work.notices)
     }
 
     /// Writes bytes that get their name once they are synced.
@@ -482,6 +519,14 @@ impl<D: Disk> Tree for DiskTree<D> {
                 Err(error)
             }
         }
+    }
+
+    fn check(&self, document: &Document) -> Result<Checked, TreeError> {
+        self.compare(&mut self.lock(), document)
+    }
+
+    fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError> {
+        self.replace(&mut self.lock(), document, UNLIKE_LOG)
     }
 
     fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {

@@ -13,7 +13,8 @@ use traaviis_ports::{
 use crate::{
     error::io_error,
     frame::{
-        self, Decoder, FLAG_UNSYNCED_BEFORE, FrameError, FrameHash, FrameHeader, HEADER_BYTES,
+        self, Codec, Decoder, FLAG_UNSYNCED_BEFORE, FrameError, FrameHash, FrameHeader,
+        HEADER_BYTES,
     },
     line::{self, StreamKey},
     segment::{self, Found, Walker},
@@ -198,6 +199,13 @@ impl<'a, D: Disk> Walk<'a, D> {
             .map_err(|error| io_error("read", &path, error))
     }
 
+    fn codec(&self, segment: Position) -> Result<Option<Codec>, LogError> {
+        let path = self.dir.join(segment::name(segment));
+        let file = self.disk.open(&path, Access::Read);
+        let codec = file.and_then(|file| Walker::new(file, 0).codec());
+        codec.map_err(|error| io_error("read", &path, error))
+    }
+
     /// Takes the next step.
     pub fn step(&mut self) -> Result<Step, LogError> {
         loop {
@@ -325,6 +333,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             return Ok(Some(Step::Tail { is_torn: true }));
         }
         let bytes = walker.copy(mark.offset, offset - mark.offset)?;
+        let codec = walker.codec()?;
         self.mark.position = header.first;
         self.mark.previous = None;
         self.rewind(offset);
@@ -335,7 +344,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             from: mark.position,
             to: header.first,
             why: error.to_string(),
-            streams: streams_in_frames(&bytes),
+            streams: streams_in_frames(&bytes, codec),
         })))
     }
 
@@ -352,7 +361,7 @@ impl<'a, D: Disk> Walk<'a, D> {
                 missing.bytes = bytes;
                 missing.why = error.to_string();
                 let bytes = self.copy(mark.segment, mark.offset, bytes)?;
-                missing.streams = streams_in_frames(&bytes);
+                missing.streams = streams_in_frames(&bytes, self.codec(mark.segment)?);
             }
             damage = Some(Step::Damage(missing));
         }
@@ -385,12 +394,15 @@ fn all_unsynced<F: traaviis_ports::disk::DiskFile>(
 }
 
 /// Returns the streams whose records are recognised in damaged frames.
-fn streams_in_frames(bytes: &[u8]) -> Vec<StreamKey> {
+fn streams_in_frames(bytes: &[u8], codec: Option<Codec>) -> Vec<StreamKey> {
+    if codec == Some(Codec::Text) {
+        return streams_in(bytes);
+    }
     // The payload of the first frame begins behind its header, however damaged that is. Later
     // ones are found by their marks.
     let mut lines = frame::salvage(bytes.get(HEADER_BYTES..).unwrap_or_default());
     let mut at = 1;
-    while let Some(mark) = frame::find_mark(bytes, at) {
+    while let Some(mark) = frame::find_mark(Some(Codec::Packed), bytes, at) {
         lines.extend(frame::salvage(bytes.get(mark + HEADER_BYTES..).unwrap_or_default()));
         at = mark + 1;
     }

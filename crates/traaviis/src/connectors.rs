@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::{
     exit::{Exit, Failure},
+    storage::StorageMode,
     tree::TreeMode,
 };
 
@@ -49,6 +50,10 @@ pub struct ConnectorArgs {
     #[arg(skip)]
     #[serde(default)]
     tree: TreeMode,
+    /// How the run that was kept keeps the directory.
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    storage: Option<StorageMode>,
 }
 
 impl ConnectorArgs {
@@ -90,15 +95,22 @@ impl ConnectorArgs {
         Ok(names.filter(|it| !is_elsewhere(it) && bound.get(it).is_none()).collect())
     }
 
-    /// Keeps the arguments in a data directory, with the workflow file of the run and what it does
-    /// for the document tree.
-    pub fn remember(&self, dir: &Path, workflow: &Path, tree: TreeMode) -> Result<(), Failure> {
+    /// Keeps the arguments in a data directory, with the workflow file of the run, what it does for
+    /// the document tree and how it keeps the directory.
+    pub fn remember(
+        &self,
+        dir: &Path,
+        workflow: &Path,
+        tree: TreeMode,
+        storage: StorageMode,
+    ) -> Result<(), Failure> {
         let absolute = |file: PathBuf| fs::canonicalize(&file).unwrap_or(file);
         let kept = ConnectorArgs {
             connectors: self.file(workflow.parent()).map(absolute),
             allow_private: self.allow_private.clone(),
             workflow: Some(absolute(workflow.to_path_buf())),
             tree,
+            storage: Some(storage),
         };
         let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
@@ -117,6 +129,11 @@ impl ConnectorArgs {
     /// Returns what the last run did for the document tree.
     pub fn tree(&self) -> TreeMode {
         self.tree
+    }
+
+    /// Returns how the last run kept the directory.
+    pub fn storage(&self) -> Option<StorageMode> {
+        self.storage
     }
 
     /// Returns the workflow file of the last run.

@@ -48,7 +48,8 @@ use crate::{
     histories::Histories,
     lookup::{Aside, Lookup},
     output, secrets,
-    tree::TreeMode,
+    storage::StorageMode,
+    tree::{self, TreeMode},
 };
 
 /// Longest wait for running calls when a command closes the directory.
@@ -158,6 +159,8 @@ struct How {
     quotas: Quotas,
     work: Work,
     tree: TreeMode,
+    /// How the directory is kept; as it was when not said.
+    storage: Option<StorageMode>,
     /// Its keys end with this process.
     is_passing: bool,
 }
@@ -170,8 +173,17 @@ impl Default for How {
             quotas: Quotas::Kept,
             work: Work::All,
             tree: TreeMode::Off,
+            storage: None,
             is_passing: false,
         }
+    }
+}
+
+impl How {
+    /// For measuring: as fast as it goes, and kept the same way wherever it is measured.
+    fn unpaced() -> How {
+        let storage = Some(StorageMode::Embedded);
+        How { quotas: Quotas::None, storage, ..How::default() }
     }
 }
 
@@ -194,8 +206,10 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
         tree: TreeMode,
+        storage: StorageMode,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, How { tree, ..How::default() })
+        let how = How { tree, storage: Some(storage), ..How::default() };
+        Data::open_with(dir, connector, file, how)
     }
 
     /// As [`Data::open`], for a directory that is removed in the end.
@@ -204,8 +218,10 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
         tree: TreeMode,
+        storage: StorageMode,
     ) -> Result<Data, Failure> {
-        Data::open_with(dir, connector, file, How { tree, is_passing: true, ..How::default() })
+        let how = How { tree, storage: Some(storage), is_passing: true, ..How::default() };
+        Data::open_with(dir, connector, file, how)
     }
 
     /// Opens a directory whose instances go as fast as they can, to measure how fast that is.
@@ -214,8 +230,7 @@ impl Data {
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
     ) -> Result<Data, Failure> {
-        let how = How { quotas: Quotas::None, ..How::default() };
-        Data::open_with(dir, connector, file, how)
+        Data::open_with(dir, connector, file, How::unpaced())
     }
 
     /// The same, and keeps the document tree, to measure what that costs.
@@ -224,13 +239,18 @@ impl Data {
         connector: Arc<dyn Connector>,
         tree: TreeMode,
     ) -> Result<Data, Failure> {
-        let how = How { quotas: Quotas::None, tree, ..How::default() };
-        Data::open_with(dir, connector, None, how)
+        Data::open_with(dir, connector, None, How { tree, ..How::unpaced() })
+    }
+
+    /// Opens a directory that is kept as JSON, to measure what that costs.
+    pub fn open_unpaced_json(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
+        let storage = Some(StorageMode::JsonOnly);
+        Data::open_with(dir, connector, None, How { storage, ..How::unpaced() })
     }
 
     /// Opens a directory without its index, to measure what that costs.
     pub fn open_unindexed(dir: &Path, connector: Arc<dyn Connector>) -> Result<Data, Failure> {
-        let how = How { open_index: |_| None, quotas: Quotas::None, ..How::default() };
+        let how = How { open_index: |_| None, ..How::unpaced() };
         Data::open_with(dir, connector, None, how)
     }
 
@@ -261,13 +281,14 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { library, open_index, quotas, work, tree, is_passing }: How,
+        How { library, open_index, quotas, work, tree, storage, is_passing }: How,
     ) -> Result<Data, Failure> {
+        let storage = StorageMode::resolve(dir, storage)?;
         let keys = match is_passing {
             true => secrets::passing_redaction(dir)?,
             false => secrets::redaction(dir),
         };
-        let (log, found) = open_log(dir)?;
+        let (log, found) = open_log_in(dir, storage)?;
         let log = sealed(dir, log);
         let library = library.unwrap_or_else(|| {
             let log = Arc::clone(&log) as Arc<dyn LogStore>;
@@ -276,16 +297,20 @@ impl Data {
         let ctx = TenantCtx::local_operator();
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
-        let index = open_index(dir);
+        // What JSON-only mode has besides the log is the tree: nothing else needs to be read there.
+        let (index, snapshots, tree) = match storage {
+            StorageMode::Embedded => (open_index(dir), open_snapshots(dir), tree.options(dir)),
+            StorageMode::JsonOnly => (None, None, Some(tree::shown_options(dir))),
+        };
         let failed = index.clone();
         let options = Options {
             work,
             index: index.map(|it| it as Arc<dyn Index>),
-            snapshots: open_snapshots(dir),
+            snapshots,
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
             damaged: found.damaged_streams.clone(),
             lost: lost(&found.damage),
-            tree: tree.options(dir),
+            tree,
             on_clock_jump: Arc::new(clock::tell_jump),
             library,
             keys: Arc::new(keys.clone()),
@@ -324,7 +349,9 @@ impl Data {
     pub fn hold(dir: &Path) -> Result<Data, Failure> {
         needs_log(dir)?;
         let args = ConnectorArgs::remembered(dir);
-        Data::open(dir, args.connector(None, secrets::sources(dir))?, args.workflow(), args.tree())
+        let connector = args.connector(None, secrets::sources(dir))?;
+        let storage = StorageMode::resolve(dir, None)?;
+        Data::open(dir, connector, args.workflow(), args.tree(), storage)
     }
 
     /// Returns who acts.
@@ -660,9 +687,13 @@ pub fn needs_log(dir: &Path) -> Result<(), Failure> {
     Err(Failure::new(Exit::Unreachable, "data_directory_absent", message))
 }
 
-/// Opens the log of a data directory, taking its lock.
+/// Opens the log of a data directory as it is kept, taking its lock.
 pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
-    let opened = open_half_imported(dir)?;
+    open_log_in(dir, StorageMode::resolve(dir, None)?)
+}
+
+fn open_log_in(dir: &Path, storage: StorageMode) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    let opened = open_half_imported_in(dir, storage)?;
     // Under the lock: no import is under way any more, one may have been broken off.
     transfer::unfinished(dir)?;
     Ok(opened)
@@ -670,6 +701,13 @@ pub fn open_log(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
 
 /// The same for finishing an import.
 pub fn open_half_imported(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failure> {
+    open_half_imported_in(dir, StorageMode::resolve(dir, None)?)
+}
+
+fn open_half_imported_in(
+    dir: &Path,
+    storage: StorageMode,
+) -> Result<(Arc<LocalLog>, Recovery), Failure> {
     if let Some(found) = dir.ancestors().find(|it| it.exists()).filter(|it| !it.is_dir()) {
         let message = format!(
             "`{}` is no directory, so `{}` cannot hold data; name a directory with `--data DIR`",
@@ -678,7 +716,8 @@ pub fn open_half_imported(dir: &Path) -> Result<(Arc<LocalLog>, Recovery), Failu
         );
         return Err(Failure::new(Exit::Unreachable, "data_directory_absent", message));
     }
-    Ok(LocalLog::open(dir, traaviis_store::Options::default())?)
+    let codec = storage.codec();
+    Ok(LocalLog::open(dir, traaviis_store::Options { codec, ..Default::default() })?)
 }
 
 /// Opens the index of a data directory whose lock is held. Without one the log answers, slower.

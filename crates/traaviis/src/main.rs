@@ -31,6 +31,7 @@ mod plugins;
 mod remote;
 mod secrets;
 mod served;
+mod storage;
 mod terminal;
 mod trace;
 mod tree;

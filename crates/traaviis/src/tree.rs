@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use traaviis_ports::{LogStore, Position, Tree as _, TreeError};
-use traaviis_runtime::tree::{News, Policy, TreeOptions, TreeStatus, show_all};
+use traaviis_runtime::tree::{Answers, News, Policy, TreeOptions, TreeStatus, show_all};
 use traaviis_store::{
     LocalTree, ReadOnlyLog,
     tree::{TREE_DIR, verify::Found, verify::Verifier},
@@ -15,6 +15,7 @@ use crate::{
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
     output,
+    storage::StorageMode,
 };
 
 /// When a process writes instances into the tree.
@@ -31,9 +32,13 @@ pub enum TreeMode {
 }
 
 impl TreeMode {
-    /// Returns what the last run in a directory was told.
+    /// Returns what the last run in a directory did.
     pub fn remembered(dir: &Path) -> TreeMode {
-        ConnectorArgs::remembered(dir).tree()
+        let run = ConnectorArgs::remembered(dir);
+        match run.storage() {
+            Some(StorageMode::JsonOnly) => TreeMode::Eager,
+            Some(StorageMode::Embedded) | None => run.tree(),
+        }
     }
 
     /// Returns what a runtime needs to feed the tree of a directory.
@@ -47,7 +52,17 @@ impl TreeMode {
         if policy.is_none() && !tree.exists() {
             return None;
         }
-        Some(TreeOptions { tree, policy, on_news: Arc::new(tell) })
+        Some(TreeOptions { tree, policy, answers: Answers::AtOnce, on_news: Arc::new(tell) })
+    }
+}
+
+/// Returns what a runtime needs that answers when the tree of a directory shows it.
+pub fn shown_options(dir: &Path) -> TreeOptions {
+    TreeOptions {
+        tree: Arc::new(LocalTree::open(dir)),
+        policy: Some(Policy::Eager),
+        answers: Answers::WhenShown,
+        on_news: Arc::new(tell),
     }
 }
 

@@ -126,6 +126,11 @@ impl Projector {
         self.position
     }
 
+    /// Says whether everything that was read of the log is in the tree.
+    pub fn is_caught_up(&self) -> bool {
+        self.position == self.read_to
+    }
+
     /// Returns how many writes left an instance out because its history is damaged.
     pub fn left_out(&self) -> u64 {
         self.left_out

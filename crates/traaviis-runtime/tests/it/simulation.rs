@@ -47,7 +47,7 @@ use traaviis_runtime::{
     recovery::{Recovery, Sources},
     summary::Summary,
 };
-use traaviis_store::{Durability, Entry, FileArchive, LogCore, Options};
+use traaviis_store::{Codec, Entry, FileArchive, LogCore, Options};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
@@ -218,6 +218,8 @@ struct Sim<'m> {
     shards: Vec<(Owner, Outside)>,
     network: Network<Delivery>,
     ledger: Ledger,
+    /// How the log is written, in every second life of the process the second way.
+    codecs: [Codec; 2],
     /// One seed in four has an index; the others run as a directory without one does.
     index: Option<SimulatedIndex>,
     /// Two seeds in three have a snapshot store, and room in memory for few states.
@@ -266,7 +268,8 @@ impl<'m> Sim<'m> {
     fn run(seed: u64, ops: u64, machines: &'m [Arc<Machine>]) -> Facts {
         let mut rng = Rng::new(seed);
         let disk = SimDisk::new(rng.next_u64());
-        let log = open(&disk).expect("a fresh disk opens");
+        let codecs = codecs(seed);
+        let log = open(&disk, codecs[0]).expect("a fresh disk opens");
         let network = Network::new(rng.fork(), STORM);
         let mut sim = Sim {
             rng,
@@ -276,6 +279,7 @@ impl<'m> Sim<'m> {
             shards: Vec::new(),
             network,
             ledger: Ledger::default(),
+            codecs,
             index: seed.is_multiple_of(4).then(SimulatedIndex::default),
             snapshots: (!seed.is_multiple_of(3)).then(Arc::default),
             collected: None,
@@ -872,7 +876,7 @@ impl<'m> Sim<'m> {
             self.disk.fail_at(self.disk.calls() + 1 + self.rng.below(5), Fault::Crash);
         }
         loop {
-            match open(&self.disk) {
+            match open(&self.disk, self.codecs[self.life as usize % 2]) {
                 Ok(log) => break self.log = log,
                 Err(error) if self.disk.is_crashed() => {
                     self.trace.add(error.code());
@@ -1113,8 +1117,17 @@ fn class(_: &str, input: &Value) -> DeliveryClass {
     }
 }
 
-fn open(disk: &SimDisk) -> Result<Arc<CoreLog>, LogError> {
-    let options = Options { durability: Durability::Commit, segment_bytes: 64 << 10 };
+/// Of five seeds three write packed frames, one writes text, and one changes with every restart.
+fn codecs(seed: u64) -> [Codec; 2] {
+    match seed % 5 {
+        3 => [Codec::Text, Codec::Text],
+        4 => [Codec::Packed, Codec::Text],
+        _ => [Codec::Packed, Codec::Packed],
+    }
+}
+
+fn open(disk: &SimDisk, codec: Codec) -> Result<Arc<CoreLog>, LogError> {
+    let options = Options { segment_bytes: 64 << 10, codec, ..Options::default() };
     let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
     assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
     let archive = FileArchive::new(disk.clone(), Path::new("/data"));

@@ -14,13 +14,15 @@ use traaviis_model::{
     limits::TREE_FILE_RECORDS,
     record::{Operation, TaskAct},
 };
-use traaviis_ports::{Append, CommitSink, Line, LogError, LogStore, Position, Tree, TreeError};
+use traaviis_ports::{
+    Append, CommitSink, Line, LogError, LogStore, Position, Tree, TreeError, tree::Notice,
+};
 use traaviis_runtime::{
-    Error, Handle, Options,
+    Command, Error, Handle, Options,
     limits::{TREE_AGE_MAX, TREE_PENDING_BYTES_MAX, TREE_REST},
     past::Past,
     tree::{
-        News, Policy, TreeOptions,
+        Answers, News, Policy, TreeOptions,
         projector::{Open, Projector, Which, World},
         show_all,
         states::FromLog,
@@ -494,11 +496,21 @@ fn an_instance_is_shown_when_it_rests_and_when_it_never_does() {
 // --- The thread ----------------------------------------------------------------------------
 
 fn start(bench: &Bench, disk: &SimDisk, policy: Policy) -> (Handle, Arc<Mutex<Vec<News>>>) {
+    start_with(bench, disk, policy, Answers::AtOnce)
+}
+
+fn start_with(
+    bench: &Bench,
+    disk: &SimDisk,
+    policy: Policy,
+    answers: Answers,
+) -> (Handle, Arc<Mutex<Vec<News>>>) {
     let news: Arc<Mutex<Vec<News>>> = Arc::default();
     let told = Arc::clone(&news);
     let tree = TreeOptions {
         tree: Arc::new(tree_on(disk)),
         policy: Some(policy),
+        answers,
         on_news: Arc::new(move |it| told.lock().unwrap().push(it.clone())),
     };
     let options = Options { shards: 2, tree: Some(tree), ..Options::default() };
@@ -578,4 +590,94 @@ fn a_tree_of_a_longer_log_stands_aside() {
     let mut now = files(&disk);
     now.retain(|path, _| !path.starts_with(&aside));
     assert_same(&now, &files(&made(&*short.log)), "begun anew");
+}
+
+// --- Answers that wait for the tree ----------------------------------------------------------
+
+fn answering_shown(bench: &Bench, disk: &SimDisk) -> (Handle, Arc<Mutex<Vec<News>>>) {
+    start_with(bench, disk, Policy::Eager, Answers::WhenShown)
+}
+
+#[test]
+fn who_is_answered_finds_it_in_the_tree_whatever_happens_then() {
+    let bench = Bench::new(Reaction::Hang);
+    let disk = SimDisk::new(3);
+    let (handle, news) = answering_shown(&bench, &disk);
+    let counter = machine(COUNTER);
+    let id = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
+    for _ in 0..5 {
+        let accepted = handle.send(&ctx(), id, "bump", Value::Null, None).unwrap();
+        // The machine loses its power right after the answer.
+        let left = disk.copy(accepted.seq);
+        left.restart();
+        let text = left.bytes(&find(&left, &format!("/workflows/Counter/{id}.json"))).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains(&format!("\"seq\": {},", accepted.seq)), "{text}");
+        let events = left.bytes(&find(&left, &format!("/events/Counter/{id}/"))).unwrap();
+        let lines = events.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count();
+        assert_eq!(lines as u64, accepted.seq);
+    }
+    handle.shutdown(Duration::from_secs(1)).unwrap();
+    assert_eq!(*news.lock().unwrap(), []);
+    assert_same(&files(&disk), &files(&made(&*bench.log)), "at the end");
+}
+
+#[test]
+fn while_the_tree_cannot_be_written_nothing_is_taken_and_nobody_is_told_wrong() {
+    let bench = Bench::new(Reaction::Hang);
+    let disk = SimDisk::new(3);
+    let (handle, news) = answering_shown(&bench, &disk);
+    let counter = machine(COUNTER);
+    let id = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
+    disk.set_space(Some(0));
+    let (told, answers) = std::sync::mpsc::channel();
+    let command = Command::Event { event: "bump".into(), data: Value::Null, id: None };
+    let reply = Box::new(move |it: Result<_, Error>| told.send(it.map(drop)).unwrap());
+    handle.command_then(&ctx(), id, command, reply);
+    until(|| handle.tree().is_some_and(|it| it.failing == Some(TreeError::Full)));
+    // It is in the log and not in the tree: neither yes nor no would be true.
+    assert!(answers.try_recv().is_err());
+    let tail = bench.log.tail();
+    let refused = handle.send(&ctx(), id, "bump", Value::Null, None).unwrap_err();
+    assert_eq!(refused.code(), "storage_full");
+    let refused = handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap_err();
+    assert_eq!(refused.code(), "storage_full");
+    assert_eq!(bench.log.tail(), tail, "what was refused is not written");
+    disk.set_space(None);
+    answers.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    until(|| handle.tree().is_some_and(|it| it.failing.is_none()));
+    handle.send(&ctx(), id, "close", Value::Null, None).unwrap();
+    handle.shutdown(Duration::from_secs(1)).unwrap();
+    assert_eq!(*news.lock().unwrap(), [News::Failing(TreeError::Full), News::Healed]);
+    assert_same(&files(&disk), &files(&made(&*bench.log)), "at the end");
+}
+
+#[test]
+fn a_document_is_answered_only_as_the_log_has_it() {
+    let bench = Bench::new(Reaction::Hang);
+    let disk = SimDisk::new(3);
+    let (handle, news) = answering_shown(&bench, &disk);
+    let counter = machine(COUNTER);
+    let begin = || handle.start_instance(&ctx(), &counter, None, Value::empty_map()).unwrap().id;
+    let (id, other) = (begin(), begin());
+    let path = find(&disk, &format!("/workflows/Counter/{id}.json"));
+    let old = disk.bytes(&path).unwrap();
+    handle.send(&ctx(), id, "bump", Value::Null, None).unwrap();
+    let real = disk.bytes(&path).unwrap();
+    let mut flipped = real.clone();
+    let last = flipped.len() - 20;
+    flipped[last] ^= 1;
+    let of_another = disk.bytes(&find(&disk, &format!("/workflows/Counter/{other}.json"))).unwrap();
+    let state = handle.get(&ctx(), id).unwrap().unwrap();
+    for (at, wrong) in [flipped, b"{}".to_vec(), old, of_another].into_iter().enumerate() {
+        disk.set_bytes(&path, wrong);
+        assert_eq!(handle.get(&ctx(), id).unwrap().unwrap(), state, "{at}");
+        assert_eq!(disk.bytes(&path).unwrap(), real, "{at}");
+        let news = news.lock().unwrap();
+        assert_eq!(news.len(), at + 1, "{news:?}");
+        assert!(matches!(news[at], News::Met(Notice::Quarantined { .. })), "{news:?}");
+    }
+    handle.get(&ctx(), other).unwrap().unwrap();
+    handle.shutdown(Duration::from_secs(1)).unwrap();
+    assert_eq!(news.lock().unwrap().len(), 4);
 }

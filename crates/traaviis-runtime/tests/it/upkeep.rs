@@ -12,7 +12,7 @@ use traaviis_model::{InstanceId, Record, Snapshot, Span, Timestamp, Value, recor
 use traaviis_ports::{Index, LogStore, index::Query};
 use traaviis_runtime::{
     Effort, Error, Handle, Options, Ports, Runtime, Upkept,
-    tree::{Policy, TreeOptions, show_all},
+    tree::{Answers, Policy, TreeOptions, show_all},
 };
 use traaviis_store::{
     LocalLog, LocalTree, ReadOnlyLog, SqliteIndex,
@@ -61,6 +61,7 @@ impl World {
             tree: tree.map(|policy| TreeOptions {
                 tree: Arc::new(LocalTree::open(self.dir.path())),
                 policy,
+                answers: Answers::AtOnce,
                 on_news: Arc::new(|news| panic!("{news:?}")),
             }),
             ..Options::default()

@@ -20,7 +20,7 @@ use traaviis_model::{InstanceId, TenantId};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile},
-    tree::{Batch, Document, Lines, Notice, Place},
+    tree::{Batch, Checked, Document, Lines, Notice, Place},
 };
 
 use super::{
@@ -446,6 +446,14 @@ impl<D: Disk> Tree for Verifier<D> {
             self.document(state, document)?;
         }
         Ok(Vec::new())
+    }
+
+    fn check(&self, document: &Document) -> Result<Checked, TreeError> {
+        self.tree.check(document)
+    }
+
+    fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError> {
+        self.tree.mend(document)
     }
 
     fn forget(&self, _: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {

@@ -11,7 +11,7 @@ use traaviis_testkit::{
     memory_log::MemoryLog,
 };
 
-use crate::support;
+use crate::support::{self, in_each_codec};
 
 struct Local {
     log: Arc<LocalLog>,
@@ -112,28 +112,37 @@ impl LogStoreUnderTest for Memory {
 
 #[test]
 fn local_log_keeps_the_contract() {
-    log_contract::run(&mut || Local::make(Options::default()));
+    in_each_codec(|| {
+        let options = Options { codec: support::small().codec, ..Options::default() };
+        log_contract::run(&mut || Local::make(options));
+    });
 }
 
 #[test]
 fn local_log_with_tiny_segments_keeps_the_contract() {
-    log_contract::run(&mut || Local::make(support::small()));
+    in_each_codec(|| {
+        log_contract::run(&mut || Local::make(support::small()));
+    });
 }
 
 #[test]
 fn relaxed_local_log_keeps_the_contract() {
-    let options = Options { durability: Durability::Relaxed, ..support::small() };
-    log_contract::run(&mut || Local::make(options));
+    in_each_codec(|| {
+        let options = Options { durability: Durability::Relaxed, ..support::small() };
+        log_contract::run(&mut || Local::make(options));
+    });
 }
 
 #[test]
 fn core_on_a_simulated_disk_keeps_the_contract() {
-    let mut seed = 0;
-    log_contract::run(&mut || {
-        seed += 1;
-        let disk = SimDisk::new(seed);
-        let (core, _) = support::open(&disk).unwrap();
-        Box::new(Core { core: Mutex::new(core), disk })
+    in_each_codec(|| {
+        let mut seed = 0;
+        log_contract::run(&mut || {
+            seed += 1;
+            let disk = SimDisk::new(seed);
+            let (core, _) = support::open(&disk).unwrap();
+            Box::new(Core { core: Mutex::new(core), disk })
+        });
     });
 }
 

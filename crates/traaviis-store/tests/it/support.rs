@@ -1,17 +1,34 @@
 //! What the tests share: small logs on a simulated disk, and a check of all that must hold.
 
-use std::{collections::HashMap, path::Path};
+use std::{cell::Cell, collections::HashMap, path::Path};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx};
 use traaviis_ports::{Append, Commit, LogError, Position};
-use traaviis_store::{Durability, Entry, LogCore, Options, Recovery};
+use traaviis_store::{Codec, Durability, Entry, LogCore, Options, Recovery};
 use traaviis_testkit::{disk::SimDisk, log_contract};
 
 pub const DATA: &str = "/data";
 
+thread_local! {
+    static CODEC: Cell<Codec> = const { Cell::new(Codec::Packed) };
+}
+
+/// Runs a check with each codec that a log can have; [`small`] then says it.
+pub fn in_each_codec(check: impl Fn()) {
+    for codec in [Codec::Packed, Codec::Text] {
+        write_in(codec);
+        check();
+    }
+}
+
+/// Lets logs that are opened from now on by this test write in a codec.
+pub fn write_in(codec: Codec) {
+    CODEC.set(codec);
+}
+
 /// Segments so small that a script of some groups rotates.
 pub fn small() -> Options {
-    Options { durability: Durability::Commit, segment_bytes: 2048 }
+    Options { durability: Durability::Commit, segment_bytes: 2048, codec: CODEC.get() }
 }
 
 pub fn open(disk: &SimDisk) -> Result<(LogCore<SimDisk>, Recovery), LogError> {

@@ -34,6 +34,8 @@ use crate::{
 
 /// Bytes of data of one instance, so that a hundred thousand are larger than the process may be.
 const DATA_BYTES: usize = 2_000;
+/// Turns in which two ways of storage are measured.
+const TURNS: usize = 3;
 /// Rows of a list.
 const LIST: usize = 50;
 /// Goal of the averages of single reads and writes, in milliseconds.
@@ -103,6 +105,9 @@ pub fn run(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<crate::ex
     if let (Some(bare), Some(whole)) = (report.median(BARE), report.median(WHOLE)) {
         report.add("log, index and tree / bare log", Unit::Ratio, None, whole / bare);
     }
+    let few = plan.counts.iter().copied().min().unwrap_or(0);
+    bench::output_progress(output, &format!("{few} waiting instances, embedded and json-only"));
+    beside_json(few, &dir.join("modes"), &mut report)?;
     for count in &plan.counts {
         bench::output_progress(output, &format!("{count} waiting instances"));
         let dir = dir.join(format!("waiting-{count}"));
@@ -142,6 +147,40 @@ fn beside_the_bare_log(plan: &Plan, dir: &Path, report: &mut Report) -> anyhow::
     report.add("until the tree shows it", Unit::Seconds, None, begun.elapsed().as_secs_f64());
     data.close()?;
     bare.close();
+    fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+/// Times durable writes of one caller beside waiting instances in both modes of storage, some here
+/// and some there in turns.
+fn beside_json(count: usize, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let calls = || Ok::<_, anyhow::Error>(Arc::new(super::connector::Nothing::start()?));
+    let packed = Data::open_unpaced_shown(&dir.join("embedded"), calls()?, TreeMode::Off)?;
+    let json = Data::open_unpaced_json(&dir.join("json-only"), calls()?)?;
+    let machine = machine(workflows::PARKED)?;
+    let input = Value::map([("text", Value::from("x".repeat(DATA_BYTES)))]);
+    let mut modes = [("embedded", packed), ("json-only", json)].map(|(name, data)| {
+        let data = Arc::new(data);
+        let ids = drive::start_many(&data, &machine, count, |_| input.clone());
+        (name, data, ids, Vec::new())
+    });
+    for turn in 0..TURNS {
+        for (_, data, ids, times) in &mut modes {
+            let ids = ids.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+            let some: Vec<InstanceId> = spread(ids, 300).skip(turn).step_by(TURNS).collect();
+            times.extend(timed(&some, |id| data.send(id, "poke", Value::Null).map(drop))?);
+        }
+    }
+    let mut averages = Vec::new();
+    for (name, data, _, mut times) in modes {
+        times.sort_unstable();
+        averages.push(average(&times));
+        let name = format!("{count} instances, {name}: durable write");
+        report.add(&format!("{name}, average"), Unit::Millis, None, average(&times));
+        report.add(&format!("{name}, p99"), Unit::Millis, None, p99(&times));
+        data.close()?;
+    }
+    report.add("json-only / embedded", Unit::Ratio, None, averages[1] / averages[0]);
     fs::remove_dir_all(dir)?;
     Ok(())
 }

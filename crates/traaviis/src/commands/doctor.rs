@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::{ReadOnlyLog, blobs, keys};
+use traaviis_store::{Codec, ReadOnlyLog, blobs, keys};
 
 use crate::{
     backups::{Schedule, State},
@@ -25,6 +25,7 @@ use crate::{
     operations::DataArgs,
     output::Output,
     secrets::{kept, subjects},
+    storage::StorageMode,
     terminal::{Ink, bytes, table},
     tree,
 };
@@ -95,6 +96,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     checks.push(holder(dir));
     checks.extend(memory(dir));
     checks.push(format(dir));
+    checks.extend(storage(dir));
     checks.extend(document_tree(dir));
     checks.extend(large_values(dir));
     checks.extend(secrets(dir));
@@ -246,6 +248,19 @@ fn format(dir: &Path) -> Check {
              lists the instances that are damaged",
         ),
     }
+}
+
+/// Says how the directory is kept, and how much of its log is of which kind.
+fn storage(dir: &Path) -> Option<Check> {
+    let name = "storage";
+    let log = ReadOnlyLog::open(dir).ok()?;
+    let mode = match StorageMode::resolve(dir, None) {
+        Ok(mode) => mode,
+        Err(failure) => return Some(Check::bad(name, Verdict::Fail, failure.message, "")),
+    };
+    let [packed, text] = [Codec::Packed, Codec::Text].map(|it| log.segments_in(it).ok());
+    let found = format!("{}; {} packed and {} text segments", mode.as_str(), packed?, text?);
+    Some(Check::ok(name, found))
 }
 
 fn document_tree(dir: &Path) -> Option<Check> {

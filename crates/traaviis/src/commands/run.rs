@@ -44,6 +44,7 @@ use crate::{
     operations::{self, accepted, answer_line},
     output::{self, Output},
     plugins, secrets,
+    storage::StorageMode,
     terminal::{Ink, clip, quoted},
     trace::{Trace, ink_of, relative},
     tree::TreeMode,
@@ -103,6 +104,10 @@ pub struct Args {
     /// run in `DIR` was told, or off.
     #[arg(long, value_name = "WHEN", requires = "data")]
     tree: Option<TreeMode>,
+    /// How to keep `DIR`: packed with an index, or as JSON that people can read, where the tree is
+    /// always written. Default: as the last run in `DIR` was told, `TRAAVIIS_STORAGE`, or embedded.
+    #[arg(long, value_name = "MODE", requires = "data")]
+    storage: Option<StorageMode>,
     #[command(flatten)]
     connectors: ConnectorArgs,
     /// Stop after this time, such as 30s or 5m; the run can be continued.
@@ -141,11 +146,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
     let connector = args.connectors.connector(args.file.parent(), secrets::sources(dir))?;
-    let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
+    let storage = StorageMode::resolve(dir, args.storage)?;
+    let tree = args.tree_in(storage)?.unwrap_or_else(|| ConnectorArgs::remembered(dir).tree());
     let open = if args.data.is_some() { Data::open } else { Data::open_passing };
-    let data = Arc::new(open(dir, connector, Some(&args.file), tree)?);
+    let data = Arc::new(open(dir, connector, Some(&args.file), tree, storage)?);
     if args.data.is_some() {
-        args.connectors.remember(dir, &args.file, tree)?;
+        args.connectors.remember(dir, &args.file, tree, storage)?;
     }
     let notes = Notes::listen(&data)?;
     let run = Run { args, output, machine, data: Arc::clone(&data), dir: dir.to_path_buf() };
@@ -181,6 +187,17 @@ fn unbound_text(names: &[&Text]) -> Option<String> {
 }
 
 impl Args {
+    /// Returns when the tree is to be written, if that was said; json-only leaves no choice.
+    fn tree_in(&self, storage: StorageMode) -> Result<Option<TreeMode>, Failure> {
+        match (storage, self.tree) {
+            (StorageMode::JsonOnly, Some(TreeMode::Lazy | TreeMode::Off)) => Err(Failure::usage(
+                "json-only storage writes the document tree with every step; leave `--tree` out, \
+                 or keep the directory with `--storage embedded`",
+            )),
+            (_, tree) => Ok(tree),
+        }
+    }
+
     /// Returns the tags and labels that a run has beside those of its workflow.
     fn marks(&self) -> Marks {
         let text = |it: &String| Text::from(it.as_str());

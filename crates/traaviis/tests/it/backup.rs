@@ -12,7 +12,11 @@ use serde_json::Value as Json;
 use crate::cli::{DOOR, PURE, Process, World, wait_for_socket, wait_until};
 
 fn world() -> World {
-    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    begun(World::new())
+}
+
+fn begun(world: World) -> World {
+    let world = world.file("pure.yaml", PURE).file("door.yaml", DOOR);
     assert!(world.run(&["run", "pure.yaml", "--data", "d"]).status.success());
     world
 }
@@ -235,7 +239,7 @@ fn what_cannot_be_done_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_backup_that_was_broken_off_is_none() {
-    let world = world();
+    let world = begun(World::embedded());
     world.json("backup b --data d");
     let manifest = fs::read_dir(world.path("b/manifests")).unwrap().next().unwrap().unwrap().path();
     fs::rename(&manifest, manifest.with_extension("tmp")).unwrap();

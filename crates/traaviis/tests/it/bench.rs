@@ -8,7 +8,7 @@ fn a_tiny_run_measures_everything() {
 
 #[test]
 fn a_tiny_run_measures_the_storage() {
-    measures("storage", 16);
+    measures("storage", 21);
 }
 
 fn measures(suite: &str, least: usize) {

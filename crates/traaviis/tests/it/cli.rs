@@ -15,11 +15,18 @@ use tempfile::TempDir;
 /// A folder to run commands in.
 pub struct World {
     folder: TempDir,
+    /// How its directories are kept when no command says; as outside of the test when not set.
+    storage: Option<&'static str>,
 }
 
 impl World {
     pub fn new() -> World {
-        World { folder: tempfile::tempdir().unwrap() }
+        World { folder: tempfile::tempdir().unwrap(), storage: None }
+    }
+
+    /// A folder whose data are kept packed with an index, for what is only true of these.
+    pub fn embedded() -> World {
+        World { storage: Some("embedded"), ..World::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -44,6 +51,9 @@ impl World {
             .env_remove("TRAAVIIS_ROOT_KEY")
             .env_remove("TRAAVIIS_ROOT_KEY_FILE")
             .stdin(Stdio::null());
+        if let Some(storage) = self.storage {
+            command.env("TRAAVIIS_STORAGE", storage);
+        }
         command
     }
 

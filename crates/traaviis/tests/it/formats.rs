@@ -56,7 +56,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// A world with a copy of a fixture in it.
 fn opened(fixture: &Path) -> World {
-    let world = World::new();
+    let world = World::embedded();
     copy(fixture, &world.path("."));
     fs::set_permissions(world.path("root.key"), owner_only()).unwrap();
     world
@@ -170,7 +170,7 @@ fn last(dir: &Path, ending: &str) -> PathBuf {
 fn make() -> World {
     let old = "retention: {completed: 0s, archive: 36500d}\n";
     let kept = "retention: {completed: 36500d, archive: 36500d}\n";
-    let world = World::new()
+    let world = World::embedded()
         .file("brief.yaml", &format!("{PURE}\n{old}").replace("name: Pure", "name: Brief"))
         .file("pure.yaml", &format!("{PURE}\n{kept}"))
         .file("door.yaml", &format!("{DOOR}\n{kept}"));
@@ -365,13 +365,13 @@ fn a_newer_directory_is_refused() {
     expect![[r#"
         $ ps --data d
         exit 1
-        error: `d/FORMAT` is in format `7`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/FORMAT` is in format `7`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ compact d
         exit 1
-        error: `d/FORMAT` is in format `7`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/FORMAT` is in format `7`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup b --data d
         exit 1
-        error: `d/FORMAT` is in format `7`, this release reads up to `1`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/FORMAT` is in format `7`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &["ps --data d", "compact d", "backup b --data d"]));
 }
 
@@ -381,20 +381,20 @@ fn a_newer_segment_is_refused() {
     expect![[r#"
         $ log cat d
         exit 1
-        error: `d/log/00000000000000000000.seg` is in format `9`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/log/00000000000000000000.seg` is in format `9`, this release reads up to `3`; use the release that wrote it, or a newer one (data_format_newer)
         $ rebuild --data d
         exit 1
-        error: `d/log/00000000000000000000.seg` is in format `9`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/log/00000000000000000000.seg` is in format `9`, this release reads up to `3`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &["log cat d", "rebuild --data d"]));
     // In the last one, which every start reads.
     let change = |world: &World| renumber(&last(&world.path("d/log"), ".seg"));
     expect![[r#"
         $ compact d
         exit 1
-        error: `d/log/00000000000000000387.seg` is in format `9`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/log/00000000000000000387.seg` is in format `9`, this release reads up to `3`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup b --data d
         exit 1
-        error: `d/log/00000000000000000387.seg` is in format `9`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `d/log/00000000000000000387.seg` is in format `9`, this release reads up to `3`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &["compact d", "backup b --data d"]));
 }
 

@@ -1,6 +1,6 @@
 //! The index: lists by it, and what becomes of it when it is lost or damaged.
 
-use std::fs;
+use std::{fs, process::Output};
 
 use expect_test::expect;
 use serde_json::Value;
@@ -9,7 +9,11 @@ use crate::cli::{DOOR, PURE, Process, World, wait_for_socket};
 
 /// Two finished instances and one that waits, in this order.
 fn world() -> World {
-    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    begun(World::new())
+}
+
+fn begun(world: World) -> World {
+    let world = world.file("pure.yaml", PURE).file("door.yaml", DOOR);
     for to in ["1", "2"] {
         let input = format!(r#"{{"to":{to}}}"#);
         let begun = world.run(&["run", "pure.yaml", "--data", "d", "--input", &input]);
@@ -22,11 +26,15 @@ fn world() -> World {
 /// What `ps` lists, without what changes by itself.
 pub fn listed(world: &World, more: &[&str]) -> Vec<Value> {
     let output = world.run(&[&["ps", "--json", "--data", "d"], more].concat());
-    assert!(output.status.success(), "{}", world.shown(&output));
+    rows_of(&output).unwrap_or_else(|| panic!("{}", world.shown(&output)))
+}
+
+/// Returns what an answer of `ps` lists; none when nobody answered.
+pub fn rows_of(output: &Output) -> Option<Vec<Value>> {
     let mut answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let items = answer["instances"].as_array_mut().unwrap();
+    let items = answer["instances"].as_array_mut().filter(|_| output.status.success())?;
     items.iter_mut().for_each(|it| it["age_ms"] = Value::Null);
-    std::mem::take(items)
+    Some(std::mem::take(items))
 }
 
 fn states(world: &World, more: &[&str]) -> Vec<String> {
@@ -86,7 +94,7 @@ fn a_running_process_lists_the_same() {
 
 #[test]
 fn an_index_that_is_gone_is_made_again() {
-    let world = world();
+    let world = begun(World::embedded());
     let before = listed(&world, &["--all"]);
     fs::remove_dir_all(world.path("d/index")).unwrap();
     assert_eq!(listed(&world, &["--all"]), before, "the log says the same");
@@ -105,7 +113,7 @@ fn an_index_that_is_gone_is_made_again() {
 
 #[test]
 fn a_damaged_index_is_set_aside_and_stops_nothing() {
-    let world = world();
+    let world = begun(World::embedded());
     fs::write(index(&world), [7; 20_000]).unwrap();
     // A process that ends at once leaves its WAL, out of which SQLite would mend the file.
     for end in ["-wal", "-shm"] {

@@ -15,7 +15,7 @@ use traaviis_testkit::rng::Rng;
 
 use crate::{
     cli::{PURE, Process, World, wait_until},
-    index::listed,
+    index::{listed, rows_of},
 };
 
 /// The order saga with a service that is slow enough for kills to land in the middle.
@@ -328,8 +328,15 @@ fn what_was_listed_stays_listed_when_the_process_is_killed_under_load() {
 
 /// Returns what is listed as ended, by id.
 fn ended(world: &World) -> BTreeMap<String, serde_json::Value> {
-    let listed = listed(world, &["--status", "completed"]);
-    listed.into_iter().map(|it| (it["id"].as_str().unwrap().to_string(), it)).collect()
+    // A process that is ending answers nothing any more; the directory does.
+    let mut rows = None;
+    wait_until("somebody answers", || {
+        let args = ["ps", "--json", "--data", "d", "--status", "completed"];
+        rows = rows_of(&world.run(&args));
+        rows.is_some()
+    });
+    let rows = rows.unwrap_or_default();
+    rows.into_iter().map(|it| (it["id"].as_str().unwrap().to_string(), it)).collect()
 }
 
 fn check_told(

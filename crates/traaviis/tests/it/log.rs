@@ -5,7 +5,11 @@ use expect_test::expect;
 use crate::cli::{DOOR, PURE, World};
 
 fn world() -> World {
-    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    begun(World::new())
+}
+
+fn begun(world: World) -> World {
+    let world = world.file("pure.yaml", PURE).file("door.yaml", DOOR);
     assert!(world.run(&["run", "pure.yaml", "--data", "d"]).status.success());
     world
 }
@@ -133,7 +137,7 @@ fn a_truncated_segment_loses_only_what_was_cut() {
 
 #[test]
 fn a_corrupted_frame_is_reported_for_ever() {
-    let world = world();
+    let world = begun(World::embedded());
     let path = segment(&world);
     // More frames follow, so the damage below cannot be a torn tail.
     assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());

@@ -18,6 +18,7 @@ mod formats;
 mod graph;
 mod incident;
 mod index;
+mod json_only;
 mod kill;
 mod large;
 mod life;

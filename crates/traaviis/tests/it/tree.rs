@@ -12,7 +12,7 @@ use crate::cli::{DOOR, PURE, World};
 
 /// An instance that ended and one that waits, with their documents.
 fn world() -> World {
-    let world = World::new().file("pure.yaml", PURE).file("door.yaml", DOOR);
+    let world = World::embedded().file("pure.yaml", PURE).file("door.yaml", DOOR);
     let pure = world.run(&["run", "pure.yaml", "--data", "d", "--tree", "lazy"]);
     assert!(pure.status.success(), "{}", world.shown(&pure));
     // What the last run was told is remembered.
@@ -95,7 +95,7 @@ fn a_changed_document_is_told_and_mended() {
 #[test]
 fn what_was_moved_aside_goes_with_its_instance() {
     let brief = format!("{PURE}\nretention: {{completed: 0s, archive: 1d}}\n");
-    let world = World::new().file("brief.yaml", &brief);
+    let world = World::embedded().file("brief.yaml", &brief);
     let run = world.run(&["run", "brief.yaml", "--data", "d", "--tree", "eager"]);
     assert!(run.status.success(), "{}", world.shown(&run));
     let path = find(&world, "/workflows/Pure/");
@@ -112,7 +112,7 @@ fn what_was_moved_aside_goes_with_its_instance() {
 
 #[test]
 fn there_is_no_tree_unless_one_is_asked_for() {
-    let world = World::new().file("pure.yaml", PURE);
+    let world = World::embedded().file("pure.yaml", PURE);
     let pure = world.run(&["run", "pure.yaml", "--data", "d"]);
     assert!(pure.status.success(), "{}", world.shown(&pure));
     assert!(!world.path("d/tree").exists());
