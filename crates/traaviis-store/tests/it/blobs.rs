@@ -16,7 +16,7 @@ use traaviis_ports::{
 };
 use traaviis_store::{
     Keys, LocalLog, Options, ReadOnlyLog, RootSource, SealedLog, Subjects,
-    backup::{self, Until},
+    backup::{self, Folder, Identities, Until},
     blobs, visit_frames,
 };
 use traaviis_testkit::log_contract::{self, stream};
@@ -309,8 +309,11 @@ fn a_backup_has_the_blobs() {
     let (dir, target) = (folder.path().join("d"), folder.path().join("b"));
     let log = open(&dir);
     let lines = commit(&*log, &ctx(), stream(1), &[text("a"), text("b")]);
-    let taken = backup::take(&dir, &target, Timestamp(1), &mut |_, _| ()).unwrap();
-    let restored = folder.path().join("r");
-    backup::restore(&target, &taken.manifest, Until::End, &restored, &mut |_, _| ()).unwrap();
+    let (target, restored) = (Folder::new(&target), folder.path().join("r"));
+    let (options, none) = (backup::Options::default(), Identities::default());
+    let progress: backup::Progress<'_> = &mut |_, _| ();
+    let taken = backup::take(&dir, &target, &options, Timestamp(1), progress).unwrap();
+    let progress: backup::Progress<'_> = &mut |_, _| ();
+    backup::restore(&target, &taken.manifest, &none, Until::End, &restored, progress).unwrap();
     assert_eq!(read(&ReadOnlyLog::open(&restored).unwrap(), stream(1)), lines);
 }
