@@ -1,8 +1,14 @@
 //! What all requests share.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use traaviis_platform::{Platform, engine::Engine};
+use traaviis_platform::{Error, Platform, engine::Engine};
 
 use crate::{idempotency::Answers, metrics::Metrics, socket::hub::Hub, tickets::Tickets};
 
@@ -20,6 +26,8 @@ pub struct App {
     pub(crate) tickets: Tickets,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
+    /// Requests that wait for what follows an event; each holds a thread.
+    pub(crate) waits: Arc<AtomicUsize>,
 }
 
 impl App {
@@ -39,12 +47,66 @@ impl App {
             tickets: Tickets::default(),
             hub: Arc::default(),
             metrics: Metrics::default(),
+            waits: Arc::default(),
         }
+    }
+}
+
+/// Requests that wait at once: a quarter of the threads that requests have, so that those who wait
+/// keep nobody else from being answered.
+pub const WAITS_MAX: usize = 128;
+
+/// The right to wait.
+#[derive(Debug)]
+pub(crate) struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn take(waiting: &Arc<AtomicUsize>) -> Result<Waits, Error> {
+        // Given back when it is dropped, also where it is refused.
+        let waits = Waits(Arc::clone(waiting));
+        match waiting.fetch_add(1, Ordering::SeqCst) < WAITS_MAX {
+            true => Ok(waits),
+            false => {
+                let message = format!("{WAITS_MAX} requests wait already; ask without `wait`");
+                Err(Error::new("busy", message))
+            }
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl App {
+    /// Lets a request wait, unless too many do.
+    pub(crate) fn wait(&self) -> Result<Waits, Error> {
+        Waits::take(&self.waits)
     }
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_wait_and_no_more_until_one_is_done() {
+        let waiting = Arc::default();
+        let mut all: Vec<Waits> = (0..WAITS_MAX).map(|_| Waits::take(&waiting).unwrap()).collect();
+        for _ in 0..2 {
+            assert_eq!(Waits::take(&waiting).unwrap_err().code, "busy");
+        }
+        all.pop();
+        assert!(Waits::take(&waiting).is_ok());
+        drop(all);
+        assert_eq!(waiting.load(Ordering::SeqCst), 0);
     }
 }

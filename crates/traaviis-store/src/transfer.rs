@@ -90,6 +90,11 @@ pub enum Error {
         /// File that it was made from.
         file: String,
     },
+    /// The tenant has documents of a server: members, workflows, an audit trail.
+    #[error(
+        "tenant `{0}` has members and workflows of a server, and its members are users of the installation, who are not exported yet; move the whole directory with `traaviis backup` and `traaviis restore`"
+    )]
+    Ledger(TenantId),
     /// Instances went to the archive again and again while they were read.
     #[error("instances were archived while the tenant was read, {0} times in a row; try again")]
     Moving(u32),
@@ -104,6 +109,7 @@ impl Error {
             Error::Damaged { .. } => "export_damaged",
             Error::Collision(_) => "import_collision",
             Error::Unfinished { .. } => "import_unfinished",
+            Error::Ledger(_) => "members_not_exported",
             Error::Moving(_) => "busy",
         }
     }

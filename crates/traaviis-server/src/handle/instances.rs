@@ -59,7 +59,8 @@ pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
         document: found.document,
         hash: found.published.hash,
         id: id.map_err(|error| Error::invalid("/id", error))?,
-        input: Value::from(&input),
+        // A workflow without input takes an empty one, as on the command line.
+        input: if input.is_null() { Value::empty_map() } else { Value::from(&input) },
         tags: tags.into_iter().map(Text::from).collect(),
     };
     let started = call.engine().start(&entered.ctx, start)?;
@@ -113,13 +114,15 @@ pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
     let EventRequest { event, data, id: event_id, if_seq } = call.request.json()?;
+    let wait = wait(call)?;
+    let _place = wait.is_some().then(|| call.app.wait()).transpose()?;
     let question = Ask::Send {
         id: id(call)?,
         event,
         data: Value::from(&data),
         event_id: event_id.map(Text::from),
         if_seq,
-        wait: wait(call)?,
+        wait,
     };
     change(call, question)
 }

@@ -118,7 +118,7 @@ impl Source {
             |path: &Path| File::create(path).map(BufWriter::new).map_err(failed("create", path));
         let (mut documents_to, mut order_to) = (open(&documents)?, open(&order)?);
         let mut run: Option<(Run, u64)> = None;
-        let mut outcome = Ok(());
+        let (mut outcome, mut has_ledger) = (Ok(()), false);
         let mut seen: BTreeSet<InstanceId> = BTreeSet::new();
         self.scan(0, &mut |it| {
             let mut take = || -> std::io::Result<()> {
@@ -128,6 +128,8 @@ impl Source {
                     return Ok(());
                 }
                 if head.kind == DOCUMENT {
+                    // A definition is one record; only what a server keeps has more.
+                    has_ledger |= head.seq > 1;
                     documents_to.write_all(it.bytes)?;
                     return documents_to.write_all(b"\n");
                 }
@@ -154,6 +156,9 @@ impl Source {
                 outcome = take();
             }
         })?;
+        if has_ledger {
+            return Err(Error::Ledger(self.tenant()));
+        }
         if let (Some((done, _)), Ok(())) = (run, &outcome) {
             outcome = put(&mut order_to, &done);
         }

@@ -76,6 +76,7 @@ impl From<transfer::Error> for Failure {
             transfer::Error::Damaged { .. }
             | transfer::Error::Collision(_)
             | transfer::Error::Unfinished { .. }
+            | transfer::Error::Ledger(_)
             | transfer::Error::Moving(_) => Exit::Finding,
         };
         let failure = Failure::new(exit, error.code(), error.to_string());

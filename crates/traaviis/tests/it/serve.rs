@@ -102,7 +102,7 @@ fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
          traaviis api GET '/tenants/current/instances?all=true' --select /items/0/status\n\
          traaviis api POST /tenants/current/audit/verify --select /whole\n\
          traaviis api POST /tenants/current/instances \
-           --body '{\"workflow\": \"Approval\"}' --select /state",
+           --body '{\"workflow\": \"Approval\", \"input\": {\"amount\": 7}}' --select /state",
     );
     let expected =
         ["logged in as Ada in tenant `acme`", "2", "1.0.0", "completed", "true", "waiting"];
@@ -117,6 +117,21 @@ fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         assert!(found.is_empty(), "`{canary}` stands in {found}");
     }
+}
+
+/// What cannot be taken along is said before anything is written.
+#[test]
+fn a_tenant_with_members_is_not_exported_without_them() {
+    let world = World::new();
+    let server = serve(&world);
+    let script = "traaviis login ada@example.org --register >/dev/null\n\
+                  traaviis api GET /tenants/current --select /id";
+    let (_, lines) = bash(&world, &server, script);
+    drop(server);
+    let export = ["tenant", "export", &lines[0], "out.tar.gz", "--data", "data"];
+    let text = world.shown(&world.run(&export));
+    assert!(text.starts_with("exit 1") && text.contains("members_not_exported"), "{text}");
+    assert!(!world.path("out.tar.gz").exists());
 }
 
 #[test]
