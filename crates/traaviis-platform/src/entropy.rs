@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
 
+/// Fills bytes with chance, or says why not.
+type Fill = dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync;
+
 /// A source of random bytes.
 #[derive(Clone)]
 pub struct Entropy {
-    fill: Arc<dyn Fn(&mut [u8]) -> Result<(), String> + Send + Sync>,
+    fill: Arc<Fill>,
 }
 
 impl Entropy {

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`app`] (what is shared), [`routes`] (the table becomes a router), [`request`]
 //! (what a caller sent, checked), [`handle`] (who may, then what is done), [`socket`] (channels),
-//! [`listen`] (connections and their limits).
+//! [`mod@listen`] (connections and their limits).
 //!
 //! Invariants: a handler runs only after the right of its row was checked; a thing of another
 //! tenant is answered like one that is not there; what a caller sent is never told to a log.
