@@ -13,8 +13,8 @@
 //!
 //! Invariants: a file is durable before a line that refers to it is written; it gets its name only
 //! when its bytes are durable; the same value of one tenant is there once; a file that no line
-//! refers to is removed only while none that is on its way does ([`sweep`]); a file whose bytes are
-//! not those of its name makes only the lines unreadable that refer to it.
+//! refers to is removed only while none that is on its way does ([`mod@sweep`]); a file whose
+//! bytes are not those of its name makes only the lines unreadable that refer to it.
 
 mod cut;
 mod sweep;

@@ -10,6 +10,7 @@ use traaviis_store::SqliteDocuments;
 
 use super::run::notes::{Note, Notes};
 use crate::{
+    backups::Keeper,
     clock::SystemClock,
     connectors::ConnectorArgs,
     control::{protocol::Request, server::Server},
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// When to write the documents under `DIR/tree`, which people can read. Default: as the last
-    /// process in `DIR` was told, or off.
+    /// run in `DIR` was told, or off.
     #[arg(long, value_name = "WHEN")]
     tree: Option<TreeMode>,
     #[command(flatten)]
@@ -130,6 +131,7 @@ fn serve(
     let version = env!("CARGO_PKG_VERSION");
     let app = Arc::new(App::new(Arc::clone(&platform), engine, version, tell));
     let control = control(args, data);
+    let keeper = Keeper::start(&args.data)?;
     let admin = args.admin_listen.map(|at| (at, admin_router(Arc::clone(&app))));
     let admin = admin.map(|(at, routes)| begin(runtime, at, routes)).transpose()?;
     let listening = begin(runtime, args.listen, router(app))?;
@@ -162,6 +164,7 @@ fn serve(
         }
     });
     drop(control);
+    drop(keeper);
     stopped
 }
 
