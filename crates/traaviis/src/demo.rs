@@ -52,7 +52,8 @@ pub fn seed(
     let action = Action::Needs(Permission::WorkflowDeploy);
     let entered = platform.enter(&caller, tenant, action, Freshness::Any)?;
     for (file, text) in catalogue::FILES {
-        let name = file.rsplit('/').next().and_then(|it| it.strip_suffix(".yaml"));
+        let name = file.strip_prefix("catalogue/workflows/");
+        let name = name.and_then(|it| it.strip_suffix(".yaml"));
         let Some(name) = name.filter(|it| WORKFLOWS.contains(it)) else { continue };
         platform.create_workflow(&caller, &entered, engine, text)?;
         platform.publish(&caller, &entered, engine, name, Some("from the catalogue".into()))?;

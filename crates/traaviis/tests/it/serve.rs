@@ -135,6 +135,35 @@ fn a_tenant_with_members_is_not_exported_without_them() {
 }
 
 #[test]
+fn dev_makes_an_account_once_and_tells_its_password_once() {
+    let world = World::new();
+    let begin = || {
+        let arguments = ["dev", "data", "--listen", "127.0.0.1:0", "--json"];
+        let child = world.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Process(child);
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let address = told["listening"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned();
+        (Server { process, address }, told["account"].clone())
+    };
+    let (server, account) = begin();
+    let (email, password) = (account["email"].as_str(), account["password"].as_str());
+    let script = format!(
+        "export TRAAVIIS_PASSWORD='{}'\ntraaviis login {}\n\
+         traaviis api GET /tenants/current/workflows --select /items/0/latest",
+        password.unwrap(),
+        email.unwrap()
+    );
+    let (code, lines) = bash(&world, &server, &script);
+    let expected = ["logged in as Demo User in tenant `demo`", "1.0.0"];
+    assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
+    drop(server);
+    let (_server, account) = begin();
+    assert!(account.is_null(), "{account}");
+}
+
+#[test]
 fn a_port_that_is_taken_and_a_directory_that_is_held_are_told() {
     let world = World::new();
     let server = serve(&world);
