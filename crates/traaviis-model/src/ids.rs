@@ -69,6 +69,13 @@ uuid_id! {
 }
 
 impl InstanceId {
+    /// Returns the id of the stream that something with a SHA-256 has: the first half of it. It is
+    /// the same whenever it is asked for.
+    pub fn of_hash(hash: &[u8; 32]) -> InstanceId {
+        let (half, _) = hash.as_chunks::<16>();
+        InstanceId(Uuid::from_bytes(half[0]))
+    }
+
     /// Reads an id that a caller has chosen: a UUIDv7 as text, made no later than a day from now.
     /// Lists go by id and take it for the order of creation, so another kind would stand anywhere,
     /// and one from the future before everything for ever.

@@ -37,15 +37,12 @@ impl TenantCtx {
     /// The tenant of a single-user data directory, where whoever may read the files is the
     /// operator.
     pub fn local_operator() -> Self {
-        let (tenant, role) = (TenantId(Uuid::from_u128(1)), Some(Role::Owner));
-        TenantCtx {
-            tenant,
-            actor: Actor::local(),
-            role,
-            permissions: None,
-            cause: None,
-            correlation: None,
-        }
+        TenantCtx::of(TenantId(Uuid::from_u128(1)), Actor::local(), Some(Role::Owner))
+    }
+
+    /// Somebody in a tenant who may do what the role carries; the engine without one.
+    fn of(tenant: TenantId, actor: Actor, role: Option<Role>) -> Self {
+        TenantCtx { tenant, actor, role, permissions: None, cause: None, correlation: None }
     }
 
     /// Somebody whom the platform has recognised as acting in a tenant, and what they may do there.
@@ -56,8 +53,7 @@ impl TenantCtx {
         permissions: PermissionSet,
     ) -> Self {
         let permissions = Some(permissions).filter(|it| *it != PermissionSet::of(role));
-        let role = Some(role);
-        TenantCtx { tenant, actor, role, permissions, cause: None, correlation: None }
+        TenantCtx { permissions, ..TenantCtx::of(tenant, actor, Some(role)) }
     }
 
     /// The platform itself, which stands above all tenants and keeps who there is.
@@ -67,7 +63,7 @@ impl TenantCtx {
 
     /// One tenant, for the platform, which looks after its documents.
     pub fn keeper_of(tenant: TenantId) -> Self {
-        TenantCtx { actor: Actor::engine(), role: None, ..TenantCtx::operator_of(tenant) }
+        TenantCtx::of(tenant, Actor::engine(), None)
     }
 
     /// One tenant of a data directory, for its operator, who takes it out or in as a whole.
@@ -83,39 +79,17 @@ impl TenantCtx {
 
     /// The tenant that a committed record names; for the scheduler, which acts for records only.
     pub fn of_record(header: &Header) -> Self {
-        TenantCtx {
-            tenant: header.tenant_id,
-            actor: Actor::engine(),
-            role: None,
-            permissions: None,
-            cause: None,
-            correlation: None,
-        }
+        TenantCtx::of(header.tenant_id, Actor::engine(), None)
     }
 
     /// A tenant made up by a test.
     pub fn for_test(number: u128) -> Self {
-        let (tenant, role) = (TenantId(Uuid::from_u128(number)), Some(Role::Owner));
-        TenantCtx {
-            tenant,
-            actor: Actor::local(),
-            role,
-            permissions: None,
-            cause: None,
-            correlation: None,
-        }
+        TenantCtx::of(TenantId(Uuid::from_u128(number)), Actor::local(), Some(Role::Owner))
     }
 
     /// The engine in the same tenant: what it does by itself is nobody's act.
     pub fn as_engine(&self) -> Self {
-        TenantCtx {
-            tenant: self.tenant,
-            actor: Actor::engine(),
-            role: None,
-            permissions: None,
-            cause: None,
-            correlation: None,
-        }
+        TenantCtx::of(self.tenant, Actor::engine(), None)
     }
 
     /// The same because of a record of the tenant, which the records of the act will name.

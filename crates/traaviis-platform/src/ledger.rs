@@ -18,7 +18,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,10 +30,9 @@ use traaviis_model::{
     record::{RECORD_VERSION, peek_line},
 };
 use traaviis_ports::{
-    Append, Clock, Commit, CommitSink, DocumentQuery, DocumentRow, DocumentStore, Lines, LogStore,
-    Position,
+    Append, Clock, DocumentQuery, DocumentRow, DocumentStore, Lines, LogStore, Position,
+    append_alone,
 };
-use uuid::Uuid;
 
 use crate::{
     audit::{self, AUDIT, Act, Around, Via},
@@ -315,8 +314,6 @@ impl Ledgers {
     }
 
     fn commit(&self, ctx: &TenantCtx, head: &Head, step: &Step) -> Result<Position, Error> {
-        let (sender, receiver) = mpsc::channel();
-        let sink: Arc<dyn CommitSink> = Arc::new(Told(Mutex::new(sender)));
         let append = Append {
             stream: stream_of(ctx.tenant()),
             first_seq: head.seq + 1,
@@ -326,10 +323,9 @@ impl Ledgers {
             known_to: head.known_to,
             subject: None,
         };
-        self.log.append(ctx, append, &sink, 0);
         // However long it takes: whoever went on without the answer would not know where the
         // ledger stands.
-        match receiver.recv() {
+        match append_alone(&*self.log, ctx, append).recv() {
             Ok(commit) => Ok(commit?),
             Err(_) => Err(Error::new("stopping", "the process is stopping; try again")),
         }
@@ -495,16 +491,16 @@ fn rows_of(tenant: TenantId, first: Seq, puts: &[Put]) -> Vec<DocumentRow> {
 
 /// Returns the stream of a tenant's documents.
 pub fn stream_of(tenant: TenantId) -> InstanceId {
-    let hash = Sha256::digest([b"ledger ".as_slice(), tenant.0.as_bytes()].concat());
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash[..16]);
-    InstanceId(Uuid::from_bytes(half))
+    let name = [b"ledger ".as_slice(), tenant.0.as_bytes()].concat();
+    InstanceId::of_hash(&Sha256::digest(name).into())
 }
 
 /// What is known of all ledgers at a start.
 #[derive(Default)]
 struct Known {
     ledgers: HashMap<TenantId, (Head, Documents)>,
+    /// Streams of tenants that were met, each hashed once.
+    streams: HashMap<TenantId, InstanceId>,
     tail: Position,
 }
 
@@ -544,7 +540,8 @@ impl Known {
             Error::new("record_unreadable", format!("a record of a ledger cannot be read: {error}"))
         };
         let Ok(key) = peek_line(line) else { return Ok(()) };
-        if key.instance_id != stream_of(key.tenant_id) {
+        let stream = self.streams.entry(key.tenant_id).or_insert_with_key(|it| stream_of(*it));
+        if key.instance_id != *stream {
             return Ok(());
         }
         let record = Record::read_line(line).map_err(|error| unreadable(error.to_string()))?;
@@ -566,16 +563,5 @@ impl Known {
         let body = body.map(|it| it.to_string().into_bytes());
         rows.push(DocumentRow { tenant, kind: document, id, version: seq, body });
         Ok(())
-    }
-}
-
-/// Tells one outcome of the log.
-struct Told(Mutex<mpsc::Sender<Commit>>);
-
-impl CommitSink for Told {
-    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits no more is told nothing.
-        outcomes.for_each(|(_, commit)| drop(sender.send(commit)));
     }
 }

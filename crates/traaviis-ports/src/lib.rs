@@ -12,7 +12,15 @@ pub mod snapshots;
 pub mod tree;
 pub mod vault;
 
-use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
 
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use backups::{BackupTarget, TargetError};
@@ -179,6 +187,24 @@ pub type Commit = Result<Position, LogError>;
 pub trait CommitSink: Send + Sync {
     /// Takes the outcomes of one group, in the order of the appends.
     fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>);
+}
+
+/// Appends and returns where the outcome will be told; nothing comes when the log ends before.
+pub fn append_alone(log: &dyn LogStore, ctx: &TenantCtx, append: Append) -> Receiver<Commit> {
+    struct Told(Mutex<Sender<Commit>>);
+
+    impl CommitSink for Told {
+        fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+            let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever waits no more is told nothing.
+            outcomes.for_each(|(_, commit)| drop(sender.send(commit)));
+        }
+    }
+
+    let (sender, receiver) = channel();
+    let sink: Arc<dyn CommitSink> = Arc::new(Told(Mutex::new(sender)));
+    log.append(ctx, append, &sink, 0);
+    receiver
 }
 
 /// One committed record as the log hands it out.

@@ -19,6 +19,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashSet},
     io::{self, Read, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -31,7 +32,7 @@ use traaviis_model::{
     limits::{ARCHIVE_BYTES_MAX, ARCHIVE_DIR_ENTRIES_MAX},
 };
 use traaviis_ports::{
-    LogError, Part,
+    LogError, Part, Position,
     archive::{Archive, ArchiveSize, Archived, ArchivedHistory},
     disk::{Access, Disk, DiskFile},
 };
@@ -42,6 +43,7 @@ use crate::{
     checkpoint::{WriteError, write_atomically},
     error::io_error,
     files, line,
+    reader::Reader,
 };
 
 /// Version of the envelope.
@@ -430,18 +432,25 @@ impl<D: Disk> Archive for FileArchive<D> {
     }
 }
 
-/// Returns a part of an archived history as the log would; none when it is not archived.
+/// Returns a part of a history, `limit` records from one on: of an archived one from the archive,
+/// of any other from the log, where it is looked for within some positions and cut after so many
+/// bytes.
 pub(crate) fn part<D: Disk>(
     archive: &FileArchive<D>,
+    reader: &Reader<D>,
     ctx: &TenantCtx,
     id: InstanceId,
-    from: Seq,
-    limit: usize,
-) -> Result<Option<Part>, LogError> {
-    let Some(history) = archive.get(ctx, id)? else { return Ok(None) };
-    let passed = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
-    let lines = history.lines.into_iter().skip(passed).take(limit).collect();
-    Ok(Some(Part { lines, next: 0, is_cut: false }))
+    (from, limit): (Seq, usize),
+    (within, bytes_max): (Range<Position>, usize),
+) -> Result<Part, LogError> {
+    if let Some(history) = archive.get(ctx, id)? {
+        let passed = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
+        let lines = history.lines.into_iter().skip(passed).take(limit).collect();
+        return Ok(Part { lines, next: 0, is_cut: false });
+    }
+    let mut part = reader.read((ctx.tenant(), id), from, limit, within, bytes_max)?;
+    archive.blobs().make_whole(&mut part.lines)?;
+    Ok(part)
 }
 
 /// Reads the bytes of a file that stands elsewhere.

@@ -9,7 +9,7 @@
 //! has a checksum, so a flipped bit is found when it is read.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -42,17 +42,8 @@ impl SqliteDocuments {
     /// Opens the documents of a data directory, making an empty store when there is none, when it
     /// has other tables, or when it cannot be read.
     pub fn open(data: &Path) -> Result<SqliteDocuments, DocumentError> {
-        let dir = data.join(DOCUMENTS_DIR);
-        let made = fs::create_dir_all(&dir);
-        made.map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-        let path = dir.join(DOCUMENTS_FILE);
-        let writer = match open_writer(&path) {
-            Err(DocumentError::Damaged(_)) => {
-                remove(&path)?;
-                open_writer(&path)?
-            }
-            other => other?,
-        };
+        let path = data.join(DOCUMENTS_DIR).join(DOCUMENTS_FILE);
+        let writer = sqlite::open_replaceable(&path, prepare)?;
         let (readers, writer) = (Readers::of(&path, CACHE_KIB), Mutex::new(Some(writer)));
         Ok(SqliteDocuments { path, readers, writer })
     }
@@ -160,12 +151,7 @@ impl DocumentStore for SqliteDocuments {
     }
 
     fn clear(&self) -> Result<(), DocumentError> {
-        let mut writer = lock(&self.writer);
-        *writer = None;
-        self.readers.close();
-        remove(&self.path)?;
-        *writer = Some(open_writer(&self.path)?);
-        Ok(())
+        Ok(sqlite::replace(&self.path, &self.writer, &self.readers, prepare)?)
     }
 }
 
@@ -224,12 +210,6 @@ fn crc_of(row: &DocumentRow) -> i64 {
     i64::from(parts.into_iter().fold(0, crc32c::crc32c_append))
 }
 
-fn open_writer(path: &Path) -> Result<Connection, DocumentError> {
-    let mut connection = Connection::open(path).map_err(told)?;
-    prepare(&mut connection).map_err(told)?;
-    Ok(connection)
-}
-
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(sqlite::BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -247,11 +227,6 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(include_str!("documents/schema.sql"))?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()
-}
-
-/// Removes the database and what belongs to it.
-fn remove(path: &Path) -> Result<(), DocumentError> {
-    sqlite::remove(path).map_err(DocumentError::from)
 }
 
 fn failed(why: impl Into<Arc<str>>) -> DocumentError {

@@ -191,23 +191,6 @@ impl LocalLog {
         let refused = |token| (token, Err(LogError::Failed(why.clone())));
         sink.committed(&mut tokens.into_iter().map(refused));
     }
-
-    fn part(
-        &self,
-        ctx: &TenantCtx,
-        stream: InstanceId,
-        (from, limit): (Seq, usize),
-        within: Range<Position>,
-        bytes_max: usize,
-    ) -> Result<Part, LogError> {
-        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
-            return Ok(part);
-        }
-        let key = (ctx.tenant(), stream);
-        let mut part = self.reader.read(key, from, limit, within, bytes_max)?;
-        self.archive.blobs().make_whole(&mut part.lines)?;
-        Ok(part)
-    }
 }
 
 impl Drop for LocalLog {
@@ -269,7 +252,10 @@ impl LogStore for LocalLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.part(ctx, stream, (from, limit), EVERYWHERE, usize::MAX)?.lines)
+        let everything = (EVERYWHERE, usize::MAX);
+        let part =
+            archive::part(&self.archive, &self.reader, ctx, stream, (from, limit), everything)?;
+        Ok(part.lines)
     }
 
     fn read_within(
@@ -280,7 +266,8 @@ impl LogStore for LocalLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        self.part(ctx, stream, (from, limit), within, PART_BYTES_MAX)
+        let within = (within, PART_BYTES_MAX);
+        archive::part(&self.archive, &self.reader, ctx, stream, (from, limit), within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

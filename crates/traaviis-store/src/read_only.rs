@@ -104,23 +104,6 @@ impl ReadOnlyLog {
     pub fn damaged_streams(&self) -> Vec<(TenantId, InstanceId)> {
         self.reader.damaged_streams()
     }
-
-    fn part(
-        &self,
-        ctx: &TenantCtx,
-        stream: InstanceId,
-        (from, limit): (Seq, usize),
-        within: Range<Position>,
-        bytes_max: usize,
-    ) -> Result<Part, LogError> {
-        if let Some(part) = archive::part(&self.archive, ctx, stream, from, limit)? {
-            return Ok(part);
-        }
-        let key = (ctx.tenant(), stream);
-        let mut part = self.reader.read(key, from, limit, within, bytes_max)?;
-        self.archive.blobs().make_whole(&mut part.lines)?;
-        Ok(part)
-    }
 }
 
 impl LogStore for ReadOnlyLog {
@@ -135,7 +118,10 @@ impl LogStore for ReadOnlyLog {
         from: Seq,
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
-        Ok(self.part(ctx, stream, (from, limit), EVERYWHERE, usize::MAX)?.lines)
+        let everything = (EVERYWHERE, usize::MAX);
+        let part =
+            archive::part(&self.archive, &self.reader, ctx, stream, (from, limit), everything)?;
+        Ok(part.lines)
     }
 
     fn read_within(
@@ -146,7 +132,8 @@ impl LogStore for ReadOnlyLog {
         limit: usize,
         within: Range<Position>,
     ) -> Result<Part, LogError> {
-        self.part(ctx, stream, (from, limit), within, PART_BYTES_MAX)
+        let within = (within, PART_BYTES_MAX);
+        archive::part(&self.archive, &self.reader, ctx, stream, (from, limit), within)
     }
 
     fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {

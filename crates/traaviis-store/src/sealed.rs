@@ -41,7 +41,7 @@ use crate::{
 
 /// Kind of what is sealed.
 const KIND: &str = "line";
-/// Version of the form in which it stands.
+/// Version of the form in which something sealed stands, here and in documents.
 const FORM: &str = "1";
 /// What stands before it, at the end of a line.
 const MARK: &[u8] = b",\"sealed\":\"";
@@ -164,7 +164,8 @@ impl<L: LogStore> SealedLog<L> {
 
     fn open_text(&self, head: &[u8], text: &[u8]) -> Result<Opened, keys::Error> {
         let (tenant, id) = whose(head).ok_or_else(mismatch)?;
-        let (name, version, bytes) = parts(text).ok_or_else(mismatch)?;
+        let (name, version, bytes) =
+            str::from_utf8(text).ok().and_then(parts).ok_or_else(mismatch)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(mismatch)?;
         let nonce: &[u8; NONCE_BYTES] = nonce.try_into().map_err(|_| mismatch())?;
         let about = about(id, name);
@@ -221,10 +222,9 @@ impl Sealer {
             .map_err(|error| LogError::Refused(error.to_string().into()))?;
         let sealed = seal::seal(&self.key, &nonce, bound, &packed)
             .ok_or_else(|| LogError::Refused("a line is too long to be sealed".into()))?;
-        let text = base64(&[&nonce, &*sealed].concat());
         out.extend_from_slice(open);
         out.extend_from_slice(MARK);
-        out.extend_from_slice(format!("{FORM}.{}.{}.{text}", self.name, self.version).as_bytes());
+        out.extend_from_slice(text(self.name, self.version, &nonce, &sealed).as_bytes());
         out.extend_from_slice(b"\"}");
         Ok(())
     }
@@ -264,9 +264,19 @@ fn whose(head: &[u8]) -> Option<(TenantId, InstanceId)> {
     Some((state.instance.snapshot.tenant_id, state.instance.snapshot.id))
 }
 
-/// Reads what is sealed: the key, its version, and the bytes.
-fn parts(text: &[u8]) -> Option<(SubjectName, u64, Vec<u8>)> {
-    let mut parts = str::from_utf8(text).ok()?.split('.');
+/// Returns what is sealed as text: by whose key, and the nonce with the bytes.
+pub(crate) fn text(
+    name: SubjectName,
+    version: u64,
+    nonce: &[u8; NONCE_BYTES],
+    sealed: &[u8],
+) -> String {
+    format!("{FORM}.{name}.{version}.{}", base64(&[nonce, sealed].concat()))
+}
+
+/// Takes the text of something sealed apart.
+pub(crate) fn parts(text: &str) -> Option<(SubjectName, u64, Vec<u8>)> {
+    let mut parts = text.split('.');
     let (form, name, version, bytes) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if form != FORM || parts.next().is_some() {
         return None;

@@ -8,7 +8,7 @@
 //! is found: each row has a checksum, and all rows together have a count and a sum.
 
 use std::{
-    fmt, fs,
+    fmt,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -48,17 +48,8 @@ impl SqliteSnapshots {
     /// Opens the states of a data directory, making an empty store when there is none, when it has
     /// other tables, or when it cannot be read.
     pub fn open(data: &Path) -> Result<SqliteSnapshots, SnapshotError> {
-        let dir = data.join(SNAPSHOTS_DIR);
-        let made = fs::create_dir_all(&dir);
-        made.map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-        let path = dir.join(SNAPSHOTS_FILE);
-        let writer = match open_writer(&path) {
-            Err(SnapshotError::Damaged(_)) => {
-                remove(&path)?;
-                open_writer(&path)?
-            }
-            other => other?,
-        };
+        let path = data.join(SNAPSHOTS_DIR).join(SNAPSHOTS_FILE);
+        let writer = sqlite::open_replaceable(&path, prepare)?;
         let (readers, writer) = (Readers::of(&path, READER_CACHE_KIB), Mutex::new(Some(writer)));
         Ok(SqliteSnapshots { path, readers, writer })
     }
@@ -162,12 +153,7 @@ impl SnapshotStore for SqliteSnapshots {
     }
 
     fn clear(&self) -> Result<(), SnapshotError> {
-        let mut writer = lock(&self.writer);
-        *writer = None;
-        self.readers.close();
-        remove(&self.path)?;
-        *writer = Some(open_writer(&self.path)?);
-        Ok(())
+        Ok(sqlite::replace(&self.path, &self.writer, &self.readers, prepare)?)
     }
 }
 
@@ -249,12 +235,6 @@ impl<'t> Put<'t> {
     }
 }
 
-fn open_writer(path: &Path) -> Result<Connection, SnapshotError> {
-    let mut connection = Connection::open(path).map_err(told)?;
-    prepare(&mut connection).map_err(told)?;
-    Ok(connection)
-}
-
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(sqlite::BUSY_WAIT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -273,11 +253,6 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(include_str!("snapshots/schema.sql"))?;
     transaction.pragma_update(None, "user_version", SCHEMA)?;
     transaction.commit()
-}
-
-/// Removes the database and what belongs to it.
-fn remove(path: &Path) -> Result<(), SnapshotError> {
-    sqlite::remove(path).map_err(SnapshotError::from)
 }
 
 fn read_head(key: (&[u8], &[u8]), ended: bool, head: &[u8]) -> Option<SnapshotRow> {

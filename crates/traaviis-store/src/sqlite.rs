@@ -97,8 +97,46 @@ pub fn move_aside(path: &Path, word: &str) -> Result<PathBuf, Cause> {
     Ok(named(number, ""))
 }
 
+/// Opens the one that writes to a database that holds nothing that the log does not: made when it
+/// is not there, and made anew when it cannot be used.
+pub fn open_replaceable(
+    path: &Path,
+    prepare: fn(&mut Connection) -> rusqlite::Result<()>,
+) -> Result<Connection, Cause> {
+    let dir = path.parent().unwrap_or(path);
+    let made = fs::create_dir_all(dir);
+    made.map_err(|error| Cause::Failed(format!("{}: {error}", dir.display()).into()))?;
+    let open = || {
+        let mut connection = Connection::open(path)?;
+        prepare(&mut connection)?;
+        Ok(connection)
+    };
+    match open().map_err(|error| cause(&error)) {
+        Err(Cause::Damaged(_)) => {
+            remove(path)?;
+            open().map_err(|error| cause(&error))
+        }
+        other => other,
+    }
+}
+
+/// Makes such a database anew, whatever is in it.
+pub fn replace(
+    path: &Path,
+    writer: &Mutex<Option<Connection>>,
+    readers: &Readers,
+    prepare: fn(&mut Connection) -> rusqlite::Result<()>,
+) -> Result<(), Cause> {
+    let mut writer = lock(writer);
+    *writer = None;
+    readers.close();
+    remove(path)?;
+    *writer = Some(open_replaceable(path, prepare)?);
+    Ok(())
+}
+
 /// Removes a database and what belongs to it.
-pub fn remove(path: &Path) -> Result<(), Cause> {
+fn remove(path: &Path) -> Result<(), Cause> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     for end in ["-wal", "-shm", ""] {
         let file = path.with_file_name(format!("{name}{end}"));

@@ -1,29 +1,25 @@
 //! Sealing with the keys of subjects, behind the [`Vault`] port.
 //!
-//! What is sealed is text that stands in a document:
-//!
-//! ```text
-//! 1.NAME.VERSION.BASE64 of nonce and ciphertext
-//! ```
+//! What is sealed is text that stands in a document, in the form that sealed lines of the log have;
+//! see [`crate::sealed`].
 //!
 //! Invariant: it is bound to the tenant, the kind and the id of its document, and to the version of
 //! the key.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use traaviis_model::{TenantCtx, Text, Timestamp};
 use traaviis_ports::{
     SecretError,
     vault::{Place, Unsealed, Vault},
 };
 
-use crate::keys::{
-    self, entropy,
-    seal::{self, Bound, NONCE_BYTES},
-    subject::{Opened, SubjectName, Subjects},
+use crate::{
+    keys::{
+        self, entropy,
+        seal::{self, Bound, NONCE_BYTES},
+        subject::{Opened, Subjects},
+    },
+    sealed::{parts, text},
 };
-
-/// Version of the form in which it stands.
-const FORM: &str = "1";
 
 impl Vault for Subjects {
     fn seal(
@@ -40,8 +36,7 @@ impl Vault for Subjects {
         let sealed = seal::seal(&key, &nonce, bound, plain);
         let sealed =
             sealed.ok_or_else(|| SecretError::Unreadable("it is too long to be sealed".into()))?;
-        let text = STANDARD.encode([&nonce, &*sealed].concat());
-        Ok(format!("{FORM}.{name}.{version}.{text}").into())
+        Ok(text(name, version, &nonce, &sealed).into())
     }
 
     fn open(
@@ -67,14 +62,6 @@ impl Vault for Subjects {
     fn destroy(&self, ctx: &TenantCtx, subject: &str, now: Timestamp) -> Result<(), SecretError> {
         self.erase(ctx.tenant(), subject, now).map(drop).map_err(told)
     }
-}
-
-fn parts(text: &str) -> Option<(SubjectName, u64, Vec<u8>)> {
-    let mut parts = text.split('.');
-    let (form, name, version, bytes) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_known = form == FORM && parts.next().is_none();
-    let bytes = STANDARD.decode(bytes).ok().filter(|_| is_known)?;
-    Some((name.parse().ok()?, version.parse().ok()?, bytes))
 }
 
 fn told(error: keys::Error) -> SecretError {

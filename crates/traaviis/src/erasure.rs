@@ -7,11 +7,7 @@
 //! Invariant: an instance that is open never loses its values; what begins while the key is being
 //! destroyed is ended, or seals with another key.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -20,7 +16,7 @@ use traaviis_model::{
     permission::Permission,
     record::{Body, RECORD_VERSION},
 };
-use traaviis_ports::{Append, Commit, CommitSink, LogError, LogStore};
+use traaviis_ports::{Append, LogError, LogStore, append_alone};
 use traaviis_store::keys::subject::{Destroyed, Erased, SubjectName};
 
 use crate::{
@@ -226,28 +222,11 @@ fn note(
 
 /// Returns the stream of the document that tells of a destroyed key; the same whenever it is asked.
 fn stream_of(name: SubjectName, version: u64) -> InstanceId {
-    let hash = Sha256::digest(format!("{ERASURE} {name} {version}"));
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash[..16]);
-    InstanceId(uuid::Uuid::from_bytes(half))
-}
-
-/// Tells one outcome of the log.
-struct Told(Mutex<mpsc::Sender<Commit>>);
-
-impl CommitSink for Told {
-    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits no more is told nothing.
-        outcomes.for_each(|(_, commit)| drop(sender.send(commit)));
-    }
+    InstanceId::of_hash(&Sha256::digest(format!("{ERASURE} {name} {version}")).into())
 }
 
 fn commit(log: &dyn LogStore, ctx: &TenantCtx, append: Append) -> Result<(), Failure> {
-    let (sender, receiver) = mpsc::channel();
-    let sink: Arc<dyn CommitSink> = Arc::new(Told(Mutex::new(sender)));
-    log.append(ctx, append, &sink, 0);
-    match receiver.recv_timeout(COMMIT_MAX) {
+    match append_alone(log, ctx, append).recv_timeout(COMMIT_MAX) {
         // Somebody else has told of it.
         Ok(Ok(_) | Err(LogError::SeqMismatch { last: 1.., .. })) => Ok(()),
         Ok(Err(error)) => Err(error.into()),

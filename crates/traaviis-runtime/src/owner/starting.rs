@@ -9,8 +9,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use uuid::Uuid;
-
 use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
 use traaviis_model::{
     Body, DefinitionHash, EventIds, InstanceId, Record, Snapshot, Span, TenantCtx, TenantId, Text,
@@ -152,9 +150,7 @@ pub(super) struct Begun {
 
 /// Returns the stream of a definition: the first half of its hash.
 pub fn definition_stream(hash: &DefinitionHash) -> InstanceId {
-    let mut half = [0; 16];
-    half.copy_from_slice(&hash.0[..16]);
-    InstanceId(Uuid::from_bytes(half))
+    InstanceId::of_hash(&hash.0)
 }
 
 impl Owner {
