@@ -29,12 +29,11 @@ pub struct Checked {
 }
 
 /// An instance that is asked for.
-#[derive(Clone, Debug)]
-pub struct StartAsk {
-    /// Document of the version.
-    pub document: Value,
+pub struct StartAsk<'a> {
     /// Hash of the definition.
-    pub hash: String,
+    pub hash: &'a str,
+    /// Returns the document of the version, for an engine that does not know the hash.
+    pub document: &'a dyn Fn() -> Result<Value, Error>,
     /// Id that the caller has chosen.
     pub id: Option<InstanceId>,
     /// Input.
@@ -63,7 +62,7 @@ pub trait Engine: Send + Sync {
     fn draw(&self, ctx: &TenantCtx, document: &Value, picture: Picture) -> Result<String, Error>;
 
     /// Starts an instance; it is durable when this returns.
-    fn start(&self, ctx: &TenantCtx, start: StartAsk) -> Result<Json, Error>;
+    fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error>;
 
     /// Tells somebody every step of every tenant from now on.
     fn listen(&self, on_step: OnStep);

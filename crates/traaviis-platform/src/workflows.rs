@@ -289,6 +289,27 @@ impl Platform {
         })
     }
 
+    /// Returns a published version without its document; the newest one when none is named.
+    pub fn find_version(
+        &self,
+        entered: &Entered,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Published, Error> {
+        let workflow = self.workflow(entered, name)?.it;
+        let found = match version {
+            Some(version) => workflow.versions.iter().find(|it| *it.version == *version),
+            None => workflow.latest(),
+        };
+        found.cloned().ok_or_else(|| match version {
+            Some(version) => Error::not_found("version", &format!("{name}@{version}")),
+            None => Error::new(
+                "not_found",
+                format!("no version of `{}` is published; publish the draft first", workflow.name),
+            ),
+        })
+    }
+
     /// Returns a published version with its document; the newest one when none is named.
     pub fn version(
         &self,
@@ -296,39 +317,38 @@ impl Platform {
         name: &str,
         version: Option<&str>,
     ) -> Result<Versioned<Version>, Error> {
-        let workflow = self.workflow(entered, name)?.it;
-        let found = match version {
-            Some(version) => workflow.versions.iter().find(|it| *it.version == *version),
-            None => workflow.latest(),
-        };
-        let found = found.ok_or_else(|| match version {
-            Some(version) => Error::not_found("version", &format!("{name}@{version}")),
-            None => Error::new(
-                "not_found",
-                format!("no version of `{}` is published; publish the draft first", workflow.name),
-            ),
-        })?;
-        let id = version_key(name, &found.version);
-        let found = self.ledgers.get::<Version>(&entered.ctx, &id)?;
+        let found = self.find_version(entered, name, version)?;
+        self.stored_version(&entered.ctx, name, &found.version)
+    }
+
+    fn stored_version(
+        &self,
+        ctx: &TenantCtx,
+        name: &str,
+        version: &str,
+    ) -> Result<Versioned<Version>, Error> {
+        let id = version_key(name, version);
+        let found = self.ledgers.get::<Version>(ctx, &id)?;
         found.ok_or_else(|| Error::not_found("version", &id))
     }
 
-    /// Returns the document of the highest published version in a range, for what the engine starts
-    /// by itself.
+    /// Returns the highest published version in a range, for what the engine starts by itself.
     pub fn published(
         &self,
         ctx: &TenantCtx,
         name: &str,
         range: &semver::VersionReq,
-    ) -> Result<Option<Value>, Error> {
+    ) -> Result<Option<Published>, Error> {
         let Some(found) = self.ledgers.get::<Workflow>(ctx, &key(name))? else { return Ok(None) };
-        let parsed = |it: &&Published| semver::Version::parse(&it.version).ok();
-        let fits =
-            found.it.versions.iter().filter(|it| parsed(it).is_some_and(|it| range.matches(&it)));
-        let Some(highest) = fits.max_by_key(parsed) else { return Ok(None) };
-        let id = version_key(name, &highest.version);
-        let version = self.ledgers.get::<Version>(ctx, &id)?;
-        Ok(version.map(|it| it.it.document))
+        let parsed = |it: &Published| semver::Version::parse(&it.version).ok();
+        let mut versions = found.it.versions;
+        versions.retain(|it| parsed(it).is_some_and(|it| range.matches(&it)));
+        Ok(versions.into_iter().max_by_key(parsed))
+    }
+
+    /// Returns the document of a published version, for what the engine starts by itself.
+    pub fn document(&self, ctx: &TenantCtx, name: &str, version: &str) -> Result<Value, Error> {
+        Ok(self.stored_version(ctx, name, version)?.it.document)
     }
 
     /// Deletes a workflow of which no instance is open.

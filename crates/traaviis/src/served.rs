@@ -3,17 +3,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use semver::VersionReq;
 use serde_json::{Value as Json, json};
 use traaviis_design::graph;
 use traaviis_engine::{Machine, Marks};
-use traaviis_model::{
-    DefinitionHash, TenantCtx, Value,
-    document::{Format, canonical},
-};
+use traaviis_model::{DefinitionHash, TenantCtx, Value, document::Format};
 use traaviis_platform::{
     Error, Platform,
     ask::Ask,
@@ -32,30 +29,47 @@ use crate::{
 /// Compiled definitions that are kept; beyond it all are forgotten, and made again when needed.
 const MACHINES_MAX: usize = 1_000;
 
+/// Compiled definitions by hash, for starts and for children.
+#[derive(Default)]
+pub struct Machines {
+    compiled: Mutex<HashMap<DefinitionHash, Arc<Machine>>>,
+}
+
+impl Machines {
+    /// Returns the machine of a definition; its document is asked for when it is not known.
+    fn get(
+        &self,
+        hash: &str,
+        document: impl FnOnce() -> Result<Value, Error>,
+    ) -> Result<Arc<Machine>, Error> {
+        let known = hash.parse().ok().and_then(|it| self.compiled().get(&it).cloned());
+        if let Some(machine) = known {
+            return Ok(machine);
+        }
+        let machine = Arc::new(compile_document(&document()?).map_err(refused)?);
+        let mut compiled = self.compiled();
+        if compiled.len() >= MACHINES_MAX {
+            compiled.clear();
+        }
+        compiled.insert(machine.definition().hash, Arc::clone(&machine));
+        Ok(machine)
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, HashMap<DefinitionHash, Arc<Machine>>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The runtime of a data directory, for many tenants.
 pub struct Served {
     data: Arc<Data>,
-    machines: Mutex<HashMap<DefinitionHash, Arc<Machine>>>,
+    machines: Arc<Machines>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
-    pub fn new(data: Arc<Data>) -> Served {
-        Served { data, machines: Mutex::default() }
-    }
-
-    fn machine(&self, hash: &str, document: &Value) -> Result<Arc<Machine>, Error> {
-        let known = hash.parse::<DefinitionHash>().ok();
-        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(machine) = known.and_then(|it| machines.get(&it)) {
-            return Ok(Arc::clone(machine));
-        }
-        let machine = Arc::new(compile_document(document).map_err(refused)?);
-        if machines.len() >= MACHINES_MAX {
-            machines.clear();
-        }
-        machines.insert(machine.definition().hash, Arc::clone(&machine));
-        Ok(machine)
+    pub fn new(data: Arc<Data>, machines: Arc<Machines>) -> Served {
+        Served { data, machines }
     }
 }
 
@@ -93,8 +107,8 @@ impl Engine for Served {
         }
     }
 
-    fn start(&self, ctx: &TenantCtx, start: StartAsk) -> Result<Json, Error> {
-        let machine = self.machine(&start.hash, &start.document)?;
+    fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error> {
+        let machine = self.machines.get(start.hash, start.document)?;
         let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
         let data = self.data.acting_in(ctx.clone());
         let started = data.start_marked(&machine, start.id, start.input, marks).map_err(refused)?;
@@ -137,7 +151,7 @@ fn refused(failure: Failure) -> Error {
 #[derive(Default)]
 pub struct TenantLibrary {
     platform: OnceLock<Arc<Platform>>,
-    compiled: Mutex<HashMap<String, Arc<Machine>>>,
+    machines: Arc<Machines>,
 }
 
 impl TenantLibrary {
@@ -147,18 +161,9 @@ impl TenantLibrary {
         let _ = self.platform.set(Arc::clone(platform));
     }
 
-    fn compile(&self, document: &Value) -> Result<Arc<Machine>, String> {
-        let text = canonical(document);
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(machine) = compiled.get(&text) {
-            return Ok(Arc::clone(machine));
-        }
-        let machine = Arc::new(compile_document(document).map_err(|it| it.message)?);
-        if compiled.len() >= MACHINES_MAX {
-            compiled.clear();
-        }
-        compiled.insert(text, Arc::clone(&machine));
-        Ok(machine)
+    /// Returns what was compiled for children, so that starts know it, too.
+    pub fn machines(&self) -> Arc<Machines> {
+        Arc::clone(&self.machines)
     }
 }
 
@@ -172,9 +177,11 @@ impl traaviis_runtime::Library for TenantLibrary {
         let range = VersionReq::parse(version.unwrap_or("*"))
             .map_err(|error| format!("`{workflow}@{}`: {error}", version.unwrap_or("*")))?;
         let platform = self.platform.get().ok_or("the platform is not open yet")?;
-        let published = platform.published(ctx, workflow, &range).map_err(|error| error.message)?;
-        if let Some(document) = published {
-            return self.compile(&document);
+        let told = |error: Error| error.message;
+        let published = platform.published(ctx, workflow, &range).map_err(told)?;
+        if let Some(found) = published {
+            let document = || platform.document(ctx, workflow, &found.version);
+            return self.machines.get(&found.hash, document).map_err(told);
         }
         let library = Library::built_in();
         let reference = version.map_or(workflow.into(), |it| format!("{workflow}@{it}"));

@@ -53,11 +53,12 @@ fn reason(call: &Call<'_>) -> Result<Option<Text>, Error> {
 pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
     let StartRequest { workflow, version, input, id, tags } = call.request.json()?;
     let entered = call.entered()?;
-    let found = call.platform().version(entered, &workflow, version.as_deref())?.it;
+    let found = call.platform().find_version(entered, &workflow, version.as_deref())?;
+    let document = || call.platform().document(&entered.ctx, &workflow, &found.version);
     let id = id.map(|it| InstanceId::chosen(&it, call.platform().now())).transpose();
     let start = StartAsk {
-        document: found.document,
-        hash: found.published.hash,
+        hash: &found.hash,
+        document: &document,
         id: id.map_err(|error| Error::invalid("/id", error))?,
         // A workflow without input takes an empty one, as on the command line.
         input: if input.is_null() { Value::empty_map() } else { Value::from(&input) },

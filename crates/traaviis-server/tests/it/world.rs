@@ -64,7 +64,8 @@ impl Engine for Plain {
         Ok("stateDiagram-v2".into())
     }
 
-    fn start(&self, ctx: &TenantCtx, start: StartAsk) -> Result<Json, Error> {
+    fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error> {
+        (start.document)()?;
         let mut instances = self.instances.lock().unwrap();
         let fresh = InstanceId(uuid::Uuid::from_u128(0x7000 << 64 | instances.len() as u128));
         let id = start.id.unwrap_or(fresh);

@@ -122,7 +122,7 @@ fn serve(
     let base_url = args.base_url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
     let platform = Arc::new(open_platform(args, data, &base_url)?);
     library.serve(&platform);
-    let engine = Arc::new(Served::new(Arc::clone(data)));
+    let engine = Arc::new(Served::new(Arc::clone(data), library.machines()));
     let demo = match seeds {
         Seeds::Demo => demo::seed(&platform, &*engine, &Entropy::system()).map_err(refused)?,
         Seeds::Nothing => None,
