@@ -165,6 +165,7 @@ mod tests {
             assert_eq!(row.access.is_of_tenant(), row.path.starts_with("/tenants/{t}"), "{row:?}");
             assert_eq!(row.status == 204, row.answer.is_none(), "{row:?}");
             assert!(row.summary.ends_with('.'), "{row:?}");
+            assert_eq!(row.op.row().name, row.name);
             if row.method == Method::Get {
                 assert!(row.body.is_none() && row.asks == Asks::Nothing, "{row:?}");
             }

@@ -118,7 +118,7 @@ impl DataAccess {
 pub enum MemberStatus {
     /// Takes part.
     Active,
-    /// May not, for now.
+    /// Does not, until somebody activates them again.
     Suspended,
 }
 

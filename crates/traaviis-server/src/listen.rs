@@ -3,16 +3,15 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
     task::JoinHandle,
     time::timeout,
 };
+use tower::ServiceExt as _;
 
 /// Longest wait for the headers of a request; slower ones are attacks or broken.
 const HEADERS_WAIT: Duration = Duration::from_secs(10);
@@ -54,6 +53,7 @@ pub async fn listen(address: SocketAddr, router: Router) -> io::Result<Listening
 
 async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let router = router.layer(axum::middleware::from_fn(bounded));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -67,10 +67,9 @@ async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver
         };
         // Small answers must not wait for more to come.
         let _ = stream.set_nodelay(true);
-        let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
-        let ends = ends.clone();
+        let (router, ends) = (router.clone(), ends.clone());
         tokio::spawn(async move {
-            converse(TokioIo::new(stream), router, ends).await;
+            converse(TokioIo::new(stream), from, router, ends).await;
             drop(place);
         });
     }
@@ -80,15 +79,19 @@ async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver
 
 async fn converse(
     stream: TokioIo<tokio::net::TcpStream>,
+    from: SocketAddr,
     router: Router,
     mut ends: watch::Receiver<bool>,
 ) {
-    let router = router.layer(axum::middleware::from_fn(bounded));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(from));
+        router.clone().oneshot(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WAIT)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(stream, TowerToHyperService::new(router))
+        .serve_connection(stream, service)
         .with_upgrades();
     tokio::pin!(connection);
     // What a caller does to its own connection is nobody else's matter.

@@ -49,8 +49,7 @@ pub struct Request {
 impl Request {
     /// Returns the token that the caller shows.
     pub fn token(&self) -> Option<&str> {
-        let (scheme, token) = self.authorization.as_deref()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        bearer(self.authorization.as_deref()?)
     }
 
     /// Returns where it comes from.
@@ -125,6 +124,12 @@ impl Request {
         let given = self.query.get(name).map(|it| it.parse());
         given.transpose().map_err(|_| Error::invalid(name, format!("this is {what}")))
     }
+}
+
+/// Returns the token in an `Authorization` header.
+pub(crate) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Says whether a content type is JSON in UTF-8.

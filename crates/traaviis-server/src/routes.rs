@@ -22,6 +22,7 @@ use traaviis_api::{
     problem::status_of,
 };
 use traaviis_platform::Error;
+use url::form_urlencoded;
 use uuid::Uuid;
 
 use crate::{
@@ -198,34 +199,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
 }
 
 pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.split('&').filter(|it| !it.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
-        })
-        .collect()
-}
-
-/// Undoes the encoding of a query; what is not encoded well stays as it is.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|it| std::str::from_utf8(it).ok());
-        let byte = hex.and_then(|it| u8::from_str_radix(it, 16).ok());
-        match (bytes[at], byte) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 3;
-                continue;
-            }
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
 fn tell(answer: Answer, request_id: &str) -> Response {

@@ -33,7 +33,7 @@ use tokio::{
 };
 use traaviis_platform::{Caller, Error, audit::Via};
 
-use crate::App;
+use crate::{App, request::bearer};
 use frame::{Frame, broadcast};
 use hub::{Hub, Place, QUEUE_MAX};
 use topic::Joined;
@@ -97,19 +97,19 @@ async fn recognise(
     headers: &HeaderMap,
     query: &BTreeMap<String, String>,
 ) -> Result<Option<Caller>, Error> {
-    let protocols = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|it| it.to_str().ok());
-    let among = protocols.unwrap_or_default().split(',').find_map(|it| {
-        let text = it.trim().strip_prefix(BEARER)?;
-        String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    });
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-    let bearer = bearer.and_then(|it| it.strip_prefix("Bearer ")).map(str::to_owned);
-    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok());
+    let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
+    let among =
+        text(header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default().split(',').find_map(|it| {
+            let text = it.trim().strip_prefix(BEARER)?;
+            String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+        });
+    let shown = text(header::AUTHORIZATION).and_then(bearer).map(str::to_owned);
+    let agent = text(header::USER_AGENT);
     let via = Via { way: "socket", user_agent: agent.map(Into::into), ..Via::default() };
     if let Some(ticket) = query.get("ticket") {
         return Ok(app.tickets.take(ticket, app.platform.now()));
     }
-    let Some(token) = among.or_else(|| query.get("token").cloned()).or(bearer) else {
+    let Some(token) = among.or_else(|| query.get("token").cloned()).or(shown) else {
         return Ok(None);
     };
     let app = Arc::clone(app);

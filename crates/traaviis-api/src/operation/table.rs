@@ -51,6 +51,14 @@ macro_rules! operations {
             $(#[doc = $summary] $op,)*
         }
 
+        impl Op {
+            /// Returns its row.
+            pub fn row(self) -> &'static Operation {
+                // One macro makes variants and rows, in the same order.
+                &OPERATIONS[self as usize]
+            }
+        }
+
         /// The table.
         pub const OPERATIONS: &[Operation] = &[$(
             Operation {
@@ -195,7 +203,7 @@ operations! {
         "Takes a member out of a tenant.";
     SuspendMember = Post "/tenants/{t}/members/{id}/suspend", Needs(TenantUserManagement), Nothing,
         NONE, none => 200 MemberAnswer,
-        "Keeps a member out for now.";
+        "Keeps a member out until they are activated again.";
     ActivateMember = Post "/tenants/{t}/members/{id}/activate", Needs(TenantUserManagement),
         Nothing, NONE, none => 200 MemberAnswer,
         "Lets a suspended member in again.";

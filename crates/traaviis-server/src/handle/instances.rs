@@ -92,7 +92,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
     // The command line shows the newest last, where people look first.
     items.reverse();
     let next_cursor = listed["next"].as_str().map(str::to_owned);
-    call.shown(serde_json::to_value(Page { items, next_cursor }).unwrap_or_default())
+    page(call, items, next_cursor)
 }
 
 pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
@@ -110,7 +110,7 @@ pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
     let items: Vec<Json> = lines.filter_map(|it| serde_json::from_str(it).ok()).collect();
     let last = items.last().and_then(|it| it["seq"].as_u64());
     let next_cursor = last.filter(|_| items.len() == limit).map(|it| it.to_string());
-    call.shown(serde_json::to_value(Page { items, next_cursor }).unwrap_or_default())
+    page(call, items, next_cursor)
 }
 
 pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
@@ -187,10 +187,15 @@ pub(super) fn relocate(call: &Call<'_>) -> Result<Answer, Error> {
     operate(call, Operation::Move { to, reason: reason.into() })
 }
 
+/// Answers with a page, as [`Page`] has it, with what the caller may see of it.
+fn page(call: &Call<'_>, items: Vec<Json>, next_cursor: Option<String>) -> Result<Answer, Error> {
+    call.shown(json!(Page { items, next_cursor }))
+}
+
 fn page_of(call: &Call<'_>, question: Ask, key: &str) -> Result<Answer, Error> {
     let mut answer = ask(call, question)?;
     let items: Vec<Json> = answer[key].as_array_mut().map(std::mem::take).unwrap_or_default();
-    call.shown(serde_json::to_value(Page::whole(items)).unwrap_or_default())
+    page(call, items, None)
 }
 
 pub(super) fn tasks(call: &Call<'_>) -> Result<Answer, Error> {

@@ -134,6 +134,10 @@ impl Hub {
 
     /// Tells whoever listens what a durable step did.
     pub fn step(&self, committed: &Committed) {
+        // Called for every step of every tenant, most of the time with nobody to tell.
+        if self.topics().is_empty() {
+            return;
+        }
         let Committed { records, snapshot, .. } = committed;
         let (tenant, id) = (snapshot.tenant_id, snapshot.id);
         let machines = format!("fsm:{tenant}");

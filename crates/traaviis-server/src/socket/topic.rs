@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use tokio::sync::{Notify, mpsc};
-use traaviis_api::{Op, Operation, operation::OPERATIONS};
+use traaviis_api::Op;
 use traaviis_model::{TenantId, permission::Permission};
 use traaviis_platform::{Caller, Entered, Error};
 use traaviis_policy::access::{Action, Freshness};
@@ -265,10 +265,7 @@ fn carry_out(
     asked: Json,
     id: &str,
 ) -> Result<Json, Error> {
-    let row: &'static Operation = OPERATIONS
-        .iter()
-        .find(|it| it.op == op)
-        .ok_or_else(|| Error::new("internal", "an operation without a row"))?;
+    let row = op.row();
     let tenant = joined.tenant.map(|it| it.to_string()).unwrap_or_default();
     let mut request = Request {
         path: row.path.into(),
