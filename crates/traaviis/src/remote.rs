@@ -16,7 +16,10 @@ use reqwest::{Client, Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    secrets::settings_dir,
+};
 
 /// File below the settings of the person.
 const LOGIN: &str = "traaviis/login.json";
@@ -205,9 +208,7 @@ impl Login {
 }
 
 fn path() -> Result<PathBuf, Failure> {
-    let dir = |name: &str| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let settings = dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")));
-    settings.map(|it| it.join(LOGIN)).ok_or_else(|| {
+    settings_dir().map(|it| it.join(LOGIN)).ok_or_else(|| {
         Failure::usage("there is no home directory to keep a login in; set `XDG_CONFIG_HOME`")
     })
 }

@@ -120,6 +120,12 @@ impl Secrets for Sources {
     }
 }
 
+/// Returns where settings of a person are; nothing where they have no home directory.
+pub fn settings_dir() -> Option<PathBuf> {
+    let dir = |name: &str| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")))
+}
+
 fn root_source() -> RootSource {
     if let Some(text) = env::var_os(ROOT_KEY) {
         // What is no text is no key either, and is refused as one.
@@ -131,9 +137,7 @@ fn root_source() -> RootSource {
             true => RootSource::Nowhere(format!("`{ROOT_KEY_FILE}` names no file")),
         };
     }
-    let dir = |name: &str| env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let settings = dir("XDG_CONFIG_HOME").or_else(|| Some(dir("HOME")?.join(".config")));
-    match settings {
+    match settings_dir() {
         Some(settings) => RootSource::File(settings.join(ROOT_KEY_HOME)),
         None => RootSource::Nowhere(format!(
             "there is no home directory to keep it in; name a file in `{ROOT_KEY_FILE}`"

@@ -32,16 +32,13 @@ use crate::{
     backups::Keeper,
     clock,
     connectors::ConnectorArgs,
-    control::{
-        protocol::{By, Request},
-        server::Server,
-    },
+    control::{protocol::By, server::Server},
     data::{Data, Scratch},
     document,
     exit::{Exit, Failure},
     histories::{Place, read_record},
     input,
-    operations::{self, accepted, answer_line},
+    operations::{accepted, answer_line},
     output::{self, Output},
     plugins, secrets,
     storage::StorageMode,
@@ -231,12 +228,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn serve(&self) -> Option<Server> {
         self.args.data.as_ref()?;
-        let data = Arc::downgrade(&self.data);
-        let answer = move |Request { by, ask, .. }| match data.upgrade() {
-            Some(data) => operations::answer(&data.histories, Some(&data.acting_as(&by)), ask),
-            None => Err(Failure::finding("stopping", "the process is stopping; try again")),
-        };
-        match Server::serve(&self.dir, Arc::new(answer)) {
+        match Server::of_data(&self.dir, &self.data) {
             Ok(server) => Some(server),
             Err(error) => {
                 let dir = self.dir.display();

@@ -13,11 +13,10 @@ use crate::{
     backups::Keeper,
     clock::SystemClock,
     connectors::ConnectorArgs,
-    control::{protocol::Request, server::Server},
+    control::server::Server,
     data::Data,
     demo::{self, Demo},
     exit::{Exit, Failure},
-    operations,
     output::{self, Output},
     secrets,
     served::{Served, TenantLibrary},
@@ -130,7 +129,10 @@ fn serve(
     let tell = |line: &str| output::warn(format_args!("error: {line}"));
     let version = env!("CARGO_PKG_VERSION");
     let app = Arc::new(App::new(Arc::clone(&platform), engine, version, tell));
-    let control = control(args, data);
+    let control = Server::of_data(&args.data, data);
+    if let Err(error) = &control {
+        output::warn(format_args!("warning: no control socket: {error}"));
+    }
     let keeper = Keeper::start(&args.data)?;
     let admin = args.admin_listen.map(|at| (at, admin_router(Arc::clone(&app))));
     let admin = admin.map(|(at, routes)| begin(runtime, at, routes)).transpose()?;
@@ -198,22 +200,6 @@ fn open_platform(args: &Args, data: &Data, base_url: &str) -> Result<Platform, F
 
 fn refused(error: traaviis_platform::Error) -> Failure {
     Failure::new(Exit::Internal, &error.code, error.message)
-}
-
-/// Lets other commands look into the directory meanwhile.
-fn control(args: &Args, data: &Arc<Data>) -> Option<Server> {
-    let weak = Arc::downgrade(data);
-    let answer = move |Request { by, ask, .. }| match weak.upgrade() {
-        Some(data) => operations::answer(&data.histories, Some(&data.acting_as(&by)), ask),
-        None => Err(Failure::finding("stopping", "the process is stopping; try again")),
-    };
-    match Server::serve(&args.data, Arc::new(answer)) {
-        Ok(server) => Some(server),
-        Err(error) => {
-            output::warn(format_args!("warning: no control socket: {error}"));
-            None
-        }
-    }
 }
 
 /// Takes out from time to time what is over: sessions, invitations, signing keys.

@@ -27,7 +27,7 @@ use super::{
     protocol::{LINE_BYTES_MAX, Reply, Request, VERSION},
     socket_path,
 };
-use crate::exit::Failure;
+use crate::{data::Data, exit::Failure, operations};
 
 /// Connections at once; a person types one command at a time, and scripts wait for what follows
 /// the events that they send.
@@ -94,6 +94,16 @@ impl Drop for Begun<'_> {
 }
 
 impl Server {
+    /// Serves the socket of `dir` with what the directory answers, as long as it is open.
+    pub fn of_data(dir: &Path, data: &Arc<Data>) -> std::io::Result<Server> {
+        let data = Arc::downgrade(data);
+        let answer = move |Request { by, ask, .. }| match data.upgrade() {
+            Some(data) => operations::answer(&data.histories, Some(&data.acting_as(&by)), ask),
+            None => Err(Failure::finding("stopping", "the process is stopping; try again")),
+        };
+        Server::serve(dir, Arc::new(answer))
+    }
+
     /// Serves the socket of `dir` until the server is dropped.
     pub fn serve(dir: &Path, answer: Arc<Answer>) -> std::io::Result<Server> {
         let path = socket_path(dir);
