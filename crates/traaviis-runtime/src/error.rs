@@ -139,6 +139,12 @@ impl Error {
         Error::rejected("archived", message, Value::Null)
     }
 
+    /// A start with an id that somebody had, of which no more than the past is left.
+    pub(crate) fn has_ended(id: InstanceId) -> Error {
+        let message = format!("instance `{id}` exists and has ended");
+        Error::rejected("already_exists", message, Value::Null)
+    }
+
     pub(crate) fn rejected(code: &'static str, message: String, details: Value) -> Error {
         Error::Rejected(Rejection { code, message, details })
     }

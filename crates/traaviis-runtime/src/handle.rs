@@ -333,8 +333,7 @@ impl Handle {
         let named = id.is_some();
         let id = id.unwrap_or_else(|| inner.shared.ports.ids.instance_id());
         if named && inner.forgets.load(Ordering::SeqCst) && self.is_forgotten(ctx, id) {
-            let message = format!("instance `{id}` exists and has ended");
-            reply(Err(Error::rejected("already_exists", message, Value::Null)));
+            reply(Err(Error::has_ended(id)));
             return id;
         }
         let handle = self.clone();

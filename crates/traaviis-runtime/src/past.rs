@@ -82,10 +82,10 @@ impl Past {
 
     /// Says whether there ever was such an instance.
     pub(crate) fn has(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
+        // What cannot be looked up may be there.
         match self.row(ctx, id) {
-            // What cannot be looked up may be there.
             Ok(row) => row.is_some() || self.is_archived(ctx, id).unwrap_or(true),
-            Err(_) => self.log.read(ctx, id, 1, 1).is_ok_and(|lines| !lines.is_empty()),
+            Err(_) => self.log.read(ctx, id, 1, 1).map_or(true, |lines| !lines.is_empty()),
         }
     }
 

@@ -176,8 +176,7 @@ impl Owner {
             return (start.reply)(Ok(StartOutcome { existing: true, found }));
         }
         if self.retired.contains_key(&key) {
-            let message = format!("instance `{}` exists and has ended", start.id);
-            return (start.reply)(Err(Error::rejected("already_exists", message, Value::Null)));
+            return (start.reply)(Err(Error::has_ended(start.id)));
         }
         if start.birth.lineage.is_none() && self.is_short_of_memory() {
             return self.await_memory(start, now);
@@ -478,8 +477,13 @@ impl Owner {
         let waiting = self.definitions.waiting.remove(&name).unwrap_or_default();
         match commit {
             Ok(_) => {
-                let first = waiting.first().map(|it| it.machine().definition().retention);
-                self.settings.definitions.add(name, first.unwrap_or_default());
+                // Whoever waits may have to wait on, for memory; a checkpoint must hold the
+                // definition all the same, since recovery reads nothing before it.
+                if let Some(definition) = waiting.first().map(|it| it.machine().definition()) {
+                    self.settings.definitions.add(name, definition.retention);
+                    let document = || definition.document.clone();
+                    self.definitions.stored.entry(name).or_insert_with(document);
+                }
                 for needs in waiting {
                     match needs {
                         Needs::Start(start) => self.start(start, now, outbox),

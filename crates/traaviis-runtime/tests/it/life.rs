@@ -302,6 +302,26 @@ fn a_start_that_waits_for_memory_begins_once_states_are_saved() {
 }
 
 #[test]
+fn a_checkpoint_holds_the_definition_of_a_start_that_waits_for_memory() {
+    let snapshots = Some(Arc::new(MemorySnapshots::default()) as _);
+    let (hot_bytes, full_bytes) = (100, 100);
+    let mut world =
+        World::with(Settings { snapshots, hot_bytes, full_bytes, ..Settings::default() });
+    let first = world.start(&machine(COUNTER), id(1));
+    assert_eq!(world.commit(), "document_put");
+    let second = world.start(&machine(CHILD), id(2));
+    world.commit();
+    assert_eq!(code(&first), "ok");
+    // There is room no more when its definition is durable.
+    assert_eq!(world.commit(), "document_put");
+    assert_eq!(code(&second), "none yet");
+    assert_eq!(world.owner.hot_stats().pressure.waiting, 1);
+    let (sender, receiver) = channel();
+    world.handle(Message::Collect(sender));
+    assert_eq!(receiver.recv().unwrap().definitions.len(), 2);
+}
+
+#[test]
 fn what_rests_is_loaded_once_for_all_who_ask() {
     let (mut world, store, _second) = short_of_memory();
     let (sender, receiver) = channel();

@@ -418,6 +418,11 @@ impl<'m> Sim<'m> {
     }
 
     fn send(&mut self, at: usize) {
+        let id = self.ops[at].id;
+        if matches!(self.ops[at].what, What::Start(..)) && self.is_forgotten(id) {
+            self.ops[at].state = OpState::Refused;
+            return;
+        }
         let op = &mut self.ops[at];
         op.state = OpState::Sent;
         let (id, what) = (op.id, op.what.clone());
@@ -474,6 +479,14 @@ impl<'m> Sim<'m> {
             }
         };
         self.handle(id, message);
+    }
+
+    /// Says what a handle looks for before it sends a start on: whether there was such an instance
+    /// that memory has forgotten.
+    fn is_forgotten(&mut self, id: InstanceId) -> bool {
+        self.forgets.load(Ordering::SeqCst)
+            && matches!(self.find(id), Err(Error::NotFound { .. }))
+            && self.log.read(&ctx(), id, 1, 1).map_or(true, |lines| !lines.is_empty())
     }
 
     fn pass(&mut self, span: Span) {
