@@ -10,9 +10,14 @@ mod child;
 mod connector;
 mod drive;
 pub mod facts;
+pub mod floor;
 mod limits;
+mod load;
+mod memory;
 mod report;
+pub mod server;
 pub mod storage;
+pub mod tenants;
 mod workflows;
 
 use std::{

@@ -28,7 +28,7 @@ use crate::{
 
 /// Bytes of data of one waiting instance.
 const DATA_BYTES: usize = 200;
-/// A child that takes longer than this hangs.
+/// A child that takes longer than this until it is ready hangs.
 const CHILD_SECS_MAX: u64 = 600;
 
 /// Measures memory and start-up once.
@@ -72,9 +72,16 @@ pub(super) fn number(answer: &Json, key: &str) -> f64 {
 /// Measures a part in this program as a child; returns its second line, and the time until the
 /// first.
 pub(super) fn run(part: Part, count: usize, dir: &Path) -> anyhow::Result<(Json, Duration)> {
+    run_as(&["engine", "--child", &part.name(), "--count", &count.to_string()], dir)
+}
+
+/// The same for a part of any suite.
+pub(super) fn run_as(args: &[&str], dir: &Path) -> anyhow::Result<(Json, Duration)> {
     let begun = Instant::now();
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["bench", "engine", "--child", &part.name(), "--count", &count.to_string(), "--dir"])
+        .arg("bench")
+        .args(args)
+        .arg("--dir")
         .arg(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -18,10 +18,15 @@ pub fn machine() -> String {
 
 /// Returns the bytes of this process that are in memory.
 pub fn resident_bytes() -> u64 {
+    resident_bytes_of(std::process::id()).unwrap_or(0)
+}
+
+/// Returns the bytes of a process that are in memory; nothing when it has ended.
+pub fn resident_bytes_of(process: u32) -> Option<u64> {
     // The second field of statm counts pages of resident memory.
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
-    pages * PAGE_BYTES
+    let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
+    let pages = statm.split(' ').nth(1)?.parse::<u64>().ok()?;
+    Some(pages * PAGE_BYTES)
 }
 
 /// Returns the most bytes of this process that were in memory at once.

@@ -139,3 +139,29 @@ states:
         onDone: done
   done: {type: final}
 "#;
+
+/// Starts, goes through three states and ends, in one commit.
+pub const PURE: &str = r#"
+traaviis: "1"
+name: BenchPure
+version: 1.0.0
+initial: one
+states:
+  one: {always: two}
+  two: {always: three}
+  three: {always: done}
+  done: {type: final}
+"#;
+
+/// The same with a timer before each, so that each step is durable before the next.
+pub const STEPS: &str = r#"
+traaviis: "1"
+name: BenchSteps
+version: 1.0.0
+initial: one
+states:
+  one: {after: {0s: two}}
+  two: {after: {0s: three}}
+  three: {after: {0s: done}}
+  done: {type: final}
+"#;

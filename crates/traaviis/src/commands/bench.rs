@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    bench::{self, Part, Plan, storage},
+    bench::{self, Part, Plan, floor, server, storage, tenants},
     data::Scratch,
     exit::{Exit, Failure},
     output::Output,
@@ -22,6 +22,34 @@ enum Suite {
     Engine(EngineArgs),
     /// Reads, writes and lists beside more and more waiting instances.
     Storage(Size),
+    /// The server beside one that does as little as can be, over loopback.
+    Server(Size),
+    /// Many tenants: fairness, and memory beside more data than fits.
+    Tenants(TenantsArgs),
+    /// In a child: the server that ours is compared with.
+    #[command(hide = true)]
+    Floor(FloorArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TenantsArgs {
+    #[command(flatten)]
+    size: Size,
+    /// Where to draw the memory, second by second.
+    #[arg(long, value_name = "FILE", default_value = "memory.svg")]
+    plot: PathBuf,
+    /// In a child: measure this in the directory.
+    #[arg(long, hide = true, requires = "dir")]
+    child: Option<tenants::Part>,
+    #[command(flatten)]
+    much: tenants::Much,
+}
+
+#[derive(Debug, clap::Args)]
+struct FloorArgs {
+    /// Where its log is.
+    #[arg(long)]
+    dir: PathBuf,
 }
 
 /// How much is measured, and where.
@@ -77,6 +105,18 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
                 size.choose([storage::Plan::full, storage::Plan::quick, storage::Plan::tiny]);
             storage::run(&plan, size.scratch()?.dir(), output)
         }
+        Suite::Server(size) => {
+            let plan = size.choose([server::Plan::full, server::Plan::quick, server::Plan::tiny]);
+            server::run(&plan, size.scratch()?.dir(), output)
+        }
+        Suite::Tenants(args) => {
+            if let (Some(part), Some(dir)) = (args.child, &args.size.dir) {
+                return part.run(dir, args.much, output);
+            }
+            let plans = [tenants::Plan::full, tenants::Plan::quick, tenants::Plan::tiny];
+            tenants::run(&args.size.choose(plans), args.size.scratch()?.dir(), &args.plot, output)
+        }
+        Suite::Floor(args) => floor::serve(&args.dir, output),
     }
 }
 

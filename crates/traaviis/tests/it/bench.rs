@@ -11,6 +11,16 @@ fn a_tiny_run_measures_the_storage() {
     measures("storage", 21);
 }
 
+#[test]
+fn a_tiny_run_measures_the_server() {
+    measures("server", 60);
+}
+
+#[test]
+fn a_tiny_run_measures_many_tenants() {
+    measures("tenants", 20);
+}
+
 fn measures(suite: &str, least: usize) {
     let world = World::new();
     let output = world.run(&["bench", suite, "--tiny", "--json", "--dir", "bench"]);
