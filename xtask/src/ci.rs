@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     ("tests", || commands::test(&[])),
     ("simulation", simulation),
     ("faults", || faults::run(&["--quick".into()])),
+    ("faults of json-only storage", faults::run_json_only),
 ];
 
 /// Runs every step and stops at the first that fails.
@@ -54,8 +55,9 @@ const SIM_OPS: &str = "5000";
 
 /// Crashes, torn writes and full disks, at length: most of the time of CI.
 fn simulation() -> Result<(), Error> {
-    let mut test = cargo(&["test", "--release", "-p", "traaviis-runtime", "--test", "it"]);
-    test.args(["simulation", "--", "--nocapture"]);
+    // With the features of the whole workspace, for which everything is built already.
+    let mut test = cargo(&["test", "--release", "--workspace", "--test", "it"]);
+    test.args(["simulation::whatever", "--", "--nocapture"]);
     run_command(test.env("SIM_SEEDS", SIM_SEEDS).env("SIM_OPS", SIM_OPS))
 }
 

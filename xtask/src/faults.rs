@@ -29,6 +29,20 @@ pub fn run(args: &[String]) -> Result<(), Error> {
     run_command(&mut programme)
 }
 
+/// Rounds of each layer that is run with json-only storage.
+const JSON_ONLY_ROUNDS: &str = "12";
+
+/// Runs the layers that break the log once more, with the log as text and without a database.
+pub fn run_json_only() -> Result<(), Error> {
+    run_command(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
+    let mut programme = std::process::Command::new(binaries()?.join("faults"));
+    programme.args(["--quick", "--rounds", JSON_ONLY_ROUNDS]);
+    for layer in ["kills", "power", "corruption"] {
+        programme.args(["--only", layer]);
+    }
+    run_command(programme.env("TRAAVIIS_STORAGE", "json-only"))
+}
+
 /// Builds the tests of the runtime with bugs; returns where they are.
 fn simulation() -> Result<PathBuf, Error> {
     let mut build = cargo(&["test", "--release", "-p", "traaviis-runtime", "--test", "it"]);

@@ -39,6 +39,8 @@ Options:
   --seed N             repeats the choices of a run, as far as a scheduler allows
   --simulation FILE    tests of the runtime, built with planted bugs
   --programme FILE     this program, built with planted bugs
+
+TRAAVIIS_STORAGE=json-only keeps everything as text, without a database.
 ";
 
 /// What is asked for on the command line.

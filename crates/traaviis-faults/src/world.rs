@@ -18,7 +18,7 @@ use traaviis_model::{
 };
 use traaviis_ports::{Clock, Connector, Ids, Index, LogError, LogStore, OnOutcome, SnapshotStore};
 use traaviis_runtime::{Handle, Options, Ports, Runtime};
-use traaviis_store::{LocalLog, Recovery, SqliteIndex, SqliteSnapshots};
+use traaviis_store::{Codec, LocalLog, Recovery, SqliteIndex, SqliteSnapshots};
 use uuid::Uuid;
 
 /// Room in memory for some states only, so that others are taken out and brought back all the time.
@@ -117,15 +117,28 @@ impl Default for How {
     }
 }
 
+/// Says whether everything is kept as text, without a database: `TRAAVIIS_STORAGE` tells it, as it
+/// tells the binary, and the processes that a layer starts take it over.
+pub fn is_json_only() -> bool {
+    std::env::var_os("TRAAVIIS_STORAGE").is_some_and(|it| it == "json-only")
+}
+
 impl World {
     /// Opens a directory and goes on with what is there.
     pub fn open(dir: &Path, how: How, on_call: OnCall) -> anyhow::Result<World> {
-        let options =
-            traaviis_store::Options { segment_bytes: how.segment_bytes, ..Default::default() };
+        let codec = if is_json_only() { Codec::Text } else { Codec::Packed };
+        let options = traaviis_store::Options {
+            segment_bytes: how.segment_bytes,
+            codec,
+            ..Default::default()
+        };
         let (log, recovery) = LocalLog::open(dir, options)?;
-        let index = SqliteIndex::open(dir).ok().map(|(index, _)| Arc::new(index) as Arc<dyn Index>);
-        let snapshots =
-            SqliteSnapshots::open(dir).ok().map(|it| Arc::new(it) as Arc<dyn SnapshotStore>);
+        let (mut index, mut snapshots) = (None, None);
+        if !is_json_only() {
+            index = SqliteIndex::open(dir).ok().map(|(it, _)| Arc::new(it) as Arc<dyn Index>);
+            let opened = SqliteSnapshots::open(dir).ok();
+            snapshots = opened.map(|it| Arc::new(it) as Arc<dyn SnapshotStore>);
+        }
         let fatal: Arc<Mutex<Option<LogError>>> = Arc::default();
         let seen = Arc::clone(&fatal);
         let options = Options {

@@ -3,7 +3,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use traaviis_model::{InstanceId, Record, Snapshot, TenantCtx};
+use traaviis_model::{Body, InstanceId, Record, Snapshot, TenantCtx};
 use traaviis_ports::{IndexError, LogStore, Position, index::Row};
 
 use crate::{error::Error, index::Feeder, limits::READ_RECORDS_MAX};
@@ -123,6 +123,10 @@ impl Past {
                 if record.header.tenant_id != ctx.tenant() {
                     let (expected, found) = (ctx.tenant(), record.header.tenant_id);
                     return Err(Error::TenantMismatch { id, expected, found });
+                }
+                // A stream of documents, such as the ledger of a tenant, is no instance.
+                if matches!(record.body, Body::DocumentPut { .. }) {
+                    return Ok(part.next);
                 }
                 from = record.header.seq + 1;
                 visit(record)?;

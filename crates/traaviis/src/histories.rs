@@ -401,6 +401,11 @@ impl Histories {
             _ => place.position..Position::MAX,
         };
         let part = self.log.read_within(&self.ctx, id, place.seq, limit, within)?;
+        if part.lines.first().is_some_and(|it| is_document(it)) {
+            // A stream of documents, such as the ledger of a tenant, is no instance.
+            place.has_more = false;
+            return Ok(Vec::new());
+        }
         let has_more = part.is_cut || part.lines.len() == limit;
         *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next, has_more };
         Ok(part.lines)

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use crate::cli::{Process, World};
 
 /// Every command of this page is run.
@@ -117,6 +119,35 @@ fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         assert!(found.is_empty(), "`{canary}` stands in {found}");
     }
+}
+
+/// The documents of a tenant are a stream of the log as well, with an id that anybody can compute.
+#[test]
+fn the_ledger_of_a_tenant_is_no_instance() {
+    let world = World::new();
+    let server = serve(&world);
+    let script = "traaviis login ada@example.org --register >/dev/null\n\
+                  traaviis api GET /tenants/current --select /id";
+    let (_, lines) = bash(&world, &server, script);
+    let tenant: uuid::Uuid = lines[0].parse().unwrap();
+    let name = [b"ledger ".as_slice(), tenant.as_bytes()].concat();
+    let hash = Sha256::digest(name);
+    let ledger = uuid::Uuid::from_slice(&hash[..16]).unwrap();
+    let absent = uuid::Uuid::from_slice(&hash[16..]).unwrap();
+    for path in ["", "/events", "/events?after_seq=1"] {
+        let of = |id: uuid::Uuid| {
+            let ask =
+                format!("traaviis api GET /tenants/current/instances/{id}{path} 2>&1 || true");
+            let (_, lines) = bash(&world, &server, &ask);
+            assert!(lines.join(" ").contains("not_found"), "{path}: {lines:?}");
+            lines.iter().map(|it| it.replace(&id.to_string(), "ID")).collect::<Vec<_>>()
+        };
+        assert_eq!(of(ledger), of(absent), "{path}");
+    }
+    // It is there.
+    drop(server);
+    let cat = world.shown(&world.run(&["log", "cat", "--data", "data"]));
+    assert!(cat.contains(&ledger.to_string()), "{cat}");
 }
 
 /// What cannot be taken along is said before anything is written.
