@@ -268,7 +268,8 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let id = histories.find(&id)?;
             let mut place = Place { position, ..Place::before(from.max(1)) };
             let lines = histories.lines(id, &mut place, HISTORY_LIMIT)?;
-            let is_there = || Ok::<_, Failure>(!histories.lines(id, &mut Place::before(1), 1)?.is_empty());
+            let is_there =
+                || Ok::<_, Failure>(!histories.lines(id, &mut Place::before(1), 1)?.is_empty());
             if lines.is_empty() && (from <= 1 || !is_there()?) {
                 return Err(absent(&id.to_string()));
             }

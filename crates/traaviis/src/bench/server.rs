@@ -18,11 +18,12 @@ use std::{
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
+use uuid::Uuid;
 
 use super::{
     facts,
     limits::{self, Weight},
-    load::{self, Connection, Unit, request},
+    load::{self, Connection, Speed, Unit, request},
     report::{self, Goal, Report},
     workflows,
 };
@@ -79,8 +80,14 @@ impl Plan {
     }
 }
 
-/// Runs the benchmark in `dir`, which must not hold anything else.
-pub fn run(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> {
+/// Runs the benchmark in `dir`, which must not hold anything else; `restate` is the address of a
+/// server of Restate with the jobs of `benches/peers`.
+pub fn run(
+    plan: &Plan,
+    dir: &Path,
+    restate: Option<SocketAddr>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     fs::create_dir_all(dir)?;
     // One thread loads, as a caller elsewhere would take nothing from the server's cores.
@@ -101,6 +108,9 @@ pub fn run(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<Exit> {
         bench::output_progress(output, &format!("round {round} of {}", plan.rounds));
         for connections in &plan.connections {
             bench.round(*connections, &weights, &mut report)?;
+            if let Some(address) = restate {
+                bench.restate(*connections, address, &mut report)?;
+            }
         }
     }
     add_ratios(plan, &mut report);
@@ -313,14 +323,7 @@ impl Bench<'_> {
         let to_end = "/api/v1/tenants/current/instances?wait=final";
 
         let mut drive = |name: &str, address, work: &dyn Fn(usize) -> Vec<Unit>| {
-            let load = load::drive(address, connections, self.plan.time, work);
-            let speed = self.runtime.block_on(load).with_context(|| name.to_string())?;
-            let name = |what: &str| format!("{connections} connections: {name}{what}");
-            report.add(&name(""), report::Unit::PerSecond, None, speed.rate);
-            for (what, time) in [(", p50", speed.p50), (", p95", speed.p95), (", p99", speed.p99)] {
-                report.add(&name(what), report::Unit::Millis, None, millis(time));
-            }
-            anyhow::Ok(speed)
+            self.drive(name, address, connections, work, report)
         };
         drive(HELLO, floor, &same(hello))?;
         drive(READ, ours, &reads(|it| &it.key))?;
@@ -349,6 +352,65 @@ impl Bench<'_> {
     }
 }
 
+impl Bench<'_> {
+    fn drive(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        connections: usize,
+        work: &dyn Fn(usize) -> Vec<Unit>,
+        report: &mut Report,
+    ) -> anyhow::Result<Speed> {
+        let load = load::drive(address, connections, self.plan.time, work);
+        let speed = self.runtime.block_on(load).with_context(|| name.to_string())?;
+        let name = |what: &str| format!("{connections} connections: {name}{what}");
+        report.add(&name(""), report::Unit::PerSecond, None, speed.rate);
+        for (what, time) in [(", p50", speed.p50), (", p95", speed.p95), (", p99", speed.p99)] {
+            report.add(&name(what), report::Unit::Millis, None, millis(time));
+        }
+        Ok(speed)
+    }
+
+    /// The same jobs for Restate.
+    fn restate(
+        &self,
+        connections: usize,
+        address: SocketAddr,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        // A run has a key of its own; there are more than one connection gets done.
+        let each = (PEER_RUNS / connections).max(PEER_RUNS_EACH_MIN);
+        let runs = |service: &'static str| {
+            move |_: usize| -> Vec<Unit> {
+                let run = || {
+                    let path = format!("/{service}/{}/run", Uuid::now_v7());
+                    vec![request("POST", &path, "", r#"{"n":1}"#)]
+                };
+                (0..each).map(|_| run()).collect()
+            }
+        };
+        let things = |at: usize| -> Vec<Unit> {
+            let path = |thing: usize| format!("/thing/{at}-{thing}/event");
+            let events = (0..INSTANCES_EACH).map(|it| request("POST", &path(it), "", GO));
+            events.map(|it| vec![it]).collect()
+        };
+        self.drive(PEER_PURE, address, connections, &runs("pure"), report)?;
+        self.drive(PEER_STEPS, address, connections, &runs("steps"), report)?;
+        self.drive(PEER_EVENTS, address, connections, &things, report)?;
+        Ok(())
+    }
+}
+
+/// Runs that all connections together have at hand for a peer.
+const PEER_RUNS: usize = 32_000;
+/// Runs that each of them has at least.
+const PEER_RUNS_EACH_MIN: usize = 200;
+/// Times what Restate reaches that are aimed for.
+const PEER_GOAL: Goal = Goal::Least(5.0);
+
+const PEER_PURE: &str = "Restate, three pure transitions";
+const PEER_STEPS: &str = "Restate, three durable steps";
+const PEER_EVENTS: &str = "Restate, events to waiting things";
 const HELLO: &str = "empty handler";
 const READ: &str = "read an instance";
 const READ_BY_TOKEN: &str = "read an instance, by access token";
@@ -369,6 +431,9 @@ fn add_ratios(plan: &Plan, report: &mut Report) {
             (EVENTS, FLOOR_EVENT, DURABLE_GOAL),
             (READ, HELLO, READ_GOAL),
             (READ_BY_TOKEN, HELLO, READ_GOAL),
+            (START_PURE, PEER_PURE, PEER_GOAL),
+            (START_STEPS, PEER_STEPS, PEER_GOAL),
+            (EVENTS, PEER_EVENTS, PEER_GOAL),
         ];
         for (ours, floor, goal) in pairs {
             let of = |it: &str| report.median(&format!("{connections} connections: {it}"));

@@ -1,6 +1,9 @@
 //! `traaviis bench`: measures what this machine allows and what the engine reaches.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     bench::{self, Part, Plan, floor, server, storage, tenants},
@@ -23,12 +26,21 @@ enum Suite {
     /// Reads, writes and lists beside more and more waiting instances.
     Storage(Size),
     /// The server beside one that does as little as can be, over loopback.
-    Server(Size),
+    Server(ServerArgs),
     /// Many tenants: fairness, and memory beside more data than fits.
     Tenants(TenantsArgs),
     /// In a child: the server that ours is compared with.
     #[command(hide = true)]
     Floor(FloorArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    #[command(flatten)]
+    size: Size,
+    /// Measure a server of Restate beside it, which has the jobs of `benches/peers`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    restate: Option<SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -105,9 +117,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
                 size.choose([storage::Plan::full, storage::Plan::quick, storage::Plan::tiny]);
             storage::run(&plan, size.scratch()?.dir(), output)
         }
-        Suite::Server(size) => {
+        Suite::Server(ServerArgs { size, restate }) => {
             let plan = size.choose([server::Plan::full, server::Plan::quick, server::Plan::tiny]);
-            server::run(&plan, size.scratch()?.dir(), output)
+            server::run(&plan, size.scratch()?.dir(), *restate, output)
         }
         Suite::Tenants(args) => {
             if let (Some(part), Some(dir)) = (args.child, &args.size.dir) {

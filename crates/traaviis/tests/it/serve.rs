@@ -146,7 +146,7 @@ fn the_ledger_of_a_tenant_is_no_instance() {
     }
     // It is there.
     drop(server);
-    let cat = world.shown(&world.run(&["log", "cat", "--data", "data"]));
+    let cat = world.shown(&world.run(&["log", "cat", "data"]));
     assert!(cat.contains(&ledger.to_string()), "{cat}");
 }
 
