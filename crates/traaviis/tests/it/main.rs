@@ -18,6 +18,7 @@ mod formats;
 mod graph;
 mod incident;
 mod index;
+mod isolation;
 mod json_only;
 mod kill;
 mod large;
