@@ -23,7 +23,7 @@ use traaviis_store::{
 use crate::cli::{DOOR, PURE, World};
 
 /// Asks for a new fixture if the newest one is not of the present formats.
-const WRITE: &str = "TRAAVIIS_WRITE_FIXTURES";
+pub const WRITE: &str = "TRAAVIIS_WRITE_FIXTURES";
 /// Bytes of a segment of a fixture, so that some are sealed and compacted.
 const SEGMENT_BYTES: u64 = 4 << 10;
 
@@ -39,7 +39,7 @@ fn fixtures() -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (from, to) = {
@@ -79,12 +79,12 @@ fn answer(world: &World, line: &str) -> Json {
         .unwrap_or_else(|_| panic!("{line}: {}", world.shown(&output)))
 }
 
-fn hash(bytes: &[u8]) -> String {
+pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|it| format!("{it:02x}")).collect()
 }
 
 /// Takes out what is another value at every call.
-fn lasting(mut listed: Json) -> Json {
+pub fn lasting(mut listed: Json) -> Json {
     for row in listed["instances"].as_array_mut().unwrap() {
         row.as_object_mut().unwrap().remove("age_ms");
     }

@@ -42,6 +42,7 @@ mod subscriptions;
 mod tasks;
 mod tenant;
 mod test;
+mod text_formats;
 mod tree;
 mod upgrade;
 mod validate;
