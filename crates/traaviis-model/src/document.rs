@@ -28,7 +28,7 @@ use crate::{
 
 pub use canonical::{canonical, definition_hash};
 pub use read::Form as ChildForm;
-pub use read::{ParamUse, child_form, is_event_name, is_name, param_use};
+pub use read::{ParamUse, child_form, is_event_name, is_name, nearest, param_use};
 use tree::{Node, NodeKind, place_of};
 
 /// The JSON Schema (2020-12) of workflow documents, for editors.

@@ -26,6 +26,7 @@ pub mod secret;
 pub mod snapshot;
 pub mod tenant;
 pub mod time;
+pub mod times;
 pub mod value;
 
 pub use call::{Call, CallId, DeliveryClass};

@@ -53,8 +53,63 @@ pub enum Picture {
     Svg,
 }
 
+/// How a part of what runs instances stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComponentStatus {
+    /// It works.
+    Ok,
+    /// It does not do all that it should, and requests are answered.
+    Degraded,
+    /// Requests cannot be answered.
+    Failed,
+}
+
+impl ComponentStatus {
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ComponentStatus::Ok => "ok",
+            ComponentStatus::Degraded => "degraded",
+            ComponentStatus::Failed => "failed",
+        }
+    }
+}
+
+/// A part of what runs instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// Its name.
+    pub name: &'static str,
+    /// How it stands.
+    pub status: ComponentStatus,
+    /// Why, for operators.
+    pub why: Option<String>,
+}
+
+impl Component {
+    /// Returns a part that works.
+    pub fn ok(name: &'static str) -> Component {
+        Component { name, status: ComponentStatus::Ok, why: None }
+    }
+
+    /// Returns a part that does not do all that it should.
+    pub fn degraded(name: &'static str, why: impl Into<String>) -> Component {
+        Component { name, status: ComponentStatus::Degraded, why: Some(why.into()) }
+    }
+
+    /// Returns a part without which nothing can be answered.
+    pub fn failed(name: &'static str, why: impl Into<String>) -> Component {
+        Component { name, status: ComponentStatus::Failed, why: Some(why.into()) }
+    }
+}
+
 /// What runs instances.
 pub trait Engine: Send + Sync {
+    /// Says how its parts stand.
+    fn components(&self) -> Vec<Component> {
+        Vec::new()
+    }
+
     /// Looks at a document, YAML or JSON.
     fn check(&self, ctx: &TenantCtx, text: &str) -> Checked;
 

@@ -24,6 +24,7 @@ pub mod caller;
 pub mod engine;
 pub mod entropy;
 pub mod error;
+pub mod importing;
 pub mod invitations;
 pub mod ledger;
 pub mod members;

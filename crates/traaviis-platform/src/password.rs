@@ -42,6 +42,11 @@ static COMMON: LazyLock<HashSet<&'static str>> =
 /// Words that say nothing here.
 const PRODUCT: &str = "traaviis";
 
+/// Memory of a hash of another program, in KiB: two are computed at a time.
+const READ_KIB_MAX: u32 = 64 << 10;
+/// Its passes and lanes: more would let a login wait.
+const READ_PASSES_MAX: u32 = 8;
+
 /// A password as it rests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash {
@@ -53,6 +58,28 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
+    /// Reads a hash as other programs keep it: `$argon2id$v=19$m=..,t=..,p=..$salt$hash`. None when it is of another kind, of another length, or would take too long to check.
+    pub fn read(text: &str) -> Option<PasswordHash> {
+        let mut parts = text.strip_prefix("$argon2id$v=19$")?.split('$');
+        let (params, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut numbers = params.split(',').zip(["m=", "t=", "p="]).map(|(it, name)| {
+            let number = it.strip_prefix(name).and_then(|it| it.parse::<u32>().ok());
+            number.filter(|it| *it > 0)
+        });
+        let mut next = || numbers.next().flatten();
+        let (m, t, p) = (next()?, next()?, next()?);
+        let is_bearable = m <= READ_KIB_MAX && t <= READ_PASSES_MAX && p <= READ_PASSES_MAX;
+        let bytes = |it: &str| STANDARD_NO_PAD.decode(it).ok().map(|it| it.len());
+        let fits = bytes(salt)? >= 8 && bytes(hash)? == HASH_BYTES && parts.next().is_none();
+        (is_bearable && fits).then(|| PasswordHash {
+            m,
+            t,
+            p,
+            salt: salt.into(),
+            hash: hash.into(),
+        })
+    }
+
     /// Says whether today's parameters are others.
     pub fn is_outdated(&self) -> bool {
         (self.m, self.t, self.p) != (MEMORY_KIB, PASSES, LANES)
@@ -203,6 +230,32 @@ mod tests {
         let again = hasher.hash("correct horse battery").unwrap();
         assert_ne!(again, known, "salted");
         assert!(!known.is_outdated());
+    }
+
+    #[test]
+    fn a_hash_of_another_program_is_read_when_it_can_be_checked() {
+        let hasher = Hasher::new(Entropy::seeded(7));
+        let known = hasher.hash("correct horse battery").unwrap();
+        let PasswordHash { m, t, p, salt, hash } = &known;
+        let text = |params: &str| format!("$argon2id$v=19${params}${salt}${hash}");
+        let good = text(&format!("m={m},t={t},p={p}"));
+        assert_eq!(PasswordHash::read(&good).as_ref(), Some(&known));
+        for bad in [
+            "$2b$12$x".to_owned(),
+            good.replace("argon2id", "argon2i"),
+            good.replace("v=19", "v=16"),
+            good.clone() + "$more",
+            good.replace(&**hash, "AAAA"),
+            good.replace(&**salt, "!"),
+            text("m=0,t=1,p=1"),
+            text("m=19456,t=2"),
+            text("t=2,m=19456,p=1"),
+            // It would let whoever tries a password fill the memory.
+            text("m=4194304,t=2,p=1"),
+            text("m=19456,t=1000000,p=1"),
+        ] {
+            assert_eq!(PasswordHash::read(&bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@ use std::{
 
 use traaviis_platform::{Error, Platform, engine::Engine};
 
-use crate::{idempotency::Answers, metrics::Metrics, socket::hub::Hub, tickets::Tickets};
+use crate::{
+    idempotency::Answers, metrics::Metrics, operate::Operations, socket::hub::Hub, tickets::Tickets,
+};
 
 /// What all requests share.
 pub struct App {
@@ -26,6 +28,7 @@ pub struct App {
     pub(crate) tickets: Tickets,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
+    pub(crate) operations: Operations,
     /// Requests that wait for what follows an event; each holds a thread.
     pub(crate) waits: Arc<AtomicUsize>,
 }
@@ -47,8 +50,14 @@ impl App {
             tickets: Tickets::default(),
             hub: Arc::default(),
             metrics: Metrics::default(),
+            operations: Operations::default(),
             waits: Arc::default(),
         }
+    }
+
+    /// Returns the same with what operators add.
+    pub fn operated(self, operations: Operations) -> App {
+        App { operations, ..self }
     }
 }
 

@@ -154,6 +154,7 @@ fn enter(
         Access::OwnerOnly => Action::OwnerOnly,
     };
     let tenant = app.platform.resolve(caller, request.part("t"))?;
+    tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
     app.platform.enter(caller, tenant, action, freshness).map(Some)
 }
 

@@ -17,6 +17,7 @@ pub mod handle;
 mod idempotency;
 pub mod listen;
 pub mod metrics;
+pub mod operate;
 mod payloads;
 pub mod request;
 pub mod routes;

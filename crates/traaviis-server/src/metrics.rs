@@ -1,27 +1,41 @@
-//! Numbers about requests and sockets, as Prometheus reads them. Labels come from the table of
-//! operations alone, so nobody can make more of them.
+//! Numbers about requests and sockets, as Prometheus reads them, and the writer of that format.
+//! Labels come from the table of operations and from lists of codes, so nobody can make more of
+//! them.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     fs,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use traaviis_api::operation::{OPERATIONS, Op};
+use traaviis_api::{
+    operation::{BASE, OPERATIONS, Op},
+    problem::status_of,
+};
+use traaviis_model::times::{BOUNDS, Counted, Times};
 
 use crate::App;
 
-/// Upper bounds of the buckets of times, in seconds.
-const BOUNDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+/// Codes of refusals that are told apart; there are fewer, and others are `other`.
+const CODES_MAX: usize = 200;
+
+/// Statuses that operations answer with; others are the last.
+const STATUSES: [u16; 24] = [
+    200, 201, 202, 204, 400, 401, 402, 403, 404, 405, 406, 408, 409, 410, 412, 413, 415, 422, 428,
+    429, 500, 502, 503, 504,
+];
 
 /// Numbers of one operation.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Answers by the hundreds of their status, from 200.
-    classes: [AtomicU64; 4],
-    buckets: [AtomicU64; BOUNDS.len()],
-    micros: AtomicU64,
+    /// Answers by status; the last takes what is in no list.
+    statuses: [AtomicU64; STATUSES.len() + 1],
+    times: Times,
 }
 
 /// All numbers.
@@ -29,77 +43,228 @@ struct Counts {
 pub struct Metrics {
     begun: Instant,
     by_operation: Vec<Counts>,
+    refusals: Mutex<BTreeMap<String, u64>>,
+    sockets_opened: AtomicU64,
+    sockets_refused: AtomicU64,
+    sockets_joined: AtomicU64,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
         let by_operation = OPERATIONS.iter().map(|_| Counts::default()).collect();
-        Metrics { begun: Instant::now(), by_operation }
+        Metrics {
+            begun: Instant::now(),
+            by_operation,
+            refusals: Mutex::default(),
+            sockets_opened: AtomicU64::default(),
+            sockets_refused: AtomicU64::default(),
+            sockets_joined: AtomicU64::default(),
+        }
     }
+}
+
+/// What happened to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEvent {
+    /// It was opened.
+    Opened,
+    /// It was not let in.
+    Refused,
+    /// It joined a topic.
+    Joined,
 }
 
 impl Metrics {
     /// Counts an answer.
     pub fn answered(&self, op: Op, status: u16, took: Duration) {
         let Some(counts) = self.by_operation.get(op as usize) else { return };
-        let class = usize::from(status / 100).saturating_sub(2).min(3);
-        counts.classes[class].fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        counts.micros.fetch_add(micros, Ordering::Relaxed);
-        for (bucket, bound) in counts.buckets.iter().zip(BOUNDS) {
-            if took.as_secs_f64() <= bound {
-                bucket.fetch_add(1, Ordering::Relaxed);
-            }
+        let known = STATUSES.iter().position(|it| *it == status).unwrap_or(STATUSES.len());
+        counts.statuses[known].fetch_add(1, Ordering::Relaxed);
+        counts.times.note(took);
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, code: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = refusals.get_mut(code) {
+            *count += 1;
+            return;
         }
+        let name = if refusals.len() < CODES_MAX { code } else { "other" };
+        *refusals.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// Counts what happened to a socket.
+    pub fn socket(&self, event: SocketEvent) {
+        let counter = match event {
+            SocketEvent::Opened => &self.sockets_opened,
+            SocketEvent::Refused => &self.sockets_refused,
+            SocketEvent::Joined => &self.sockets_joined,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the numbers as text.
     pub fn text(&self, app: &App) -> String {
-        let mut out = String::new();
-        let mut gauge = |name: &str, what: &str, value: f64| {
-            let _ = write!(out, "# HELP {name} {what}\n# TYPE {name} gauge\n{name} {value}\n");
-        };
-        gauge("traaviis_sockets", "open sockets", app.hub.count() as f64);
-        gauge(
-            "traaviis_uptime_seconds",
-            "since the server began",
-            self.begun.elapsed().as_secs_f64(),
-        );
-        gauge("process_resident_memory_bytes", "memory in use", resident_bytes() as f64);
-        out += "# HELP traaviis_requests_total answers by operation and status\n\
-                # TYPE traaviis_requests_total counter\n";
-        for (row, counts) in OPERATIONS.iter().zip(&self.by_operation) {
-            for (class, count) in counts.classes.iter().enumerate() {
+        let mut out = Exposition::default();
+        out.one("traaviis_uptime_seconds", Kind::Gauge, "time since the server began", || {
+            self.begun.elapsed().as_secs_f64()
+        });
+        out.one("process_resident_memory_bytes", Kind::Gauge, "memory in use", || {
+            resident_bytes() as f64
+        });
+        self.tell_requests(&mut out);
+        self.tell_security(&mut out);
+        out.one("traaviis_sockets", Kind::Gauge, "open sockets", || app.hub.count() as f64);
+        let events = [
+            ("traaviis_socket_connected_total", "sockets that were opened", &self.sockets_opened),
+            ("traaviis_socket_refused_total", "sockets not let in", &self.sockets_refused),
+            ("traaviis_socket_joined_total", "topics that were joined", &self.sockets_joined),
+        ];
+        for (name, help, counter) in events {
+            out.one(name, Kind::Counter, help, || counter.load(Ordering::Relaxed) as f64);
+        }
+        (app.operations.numbers)(&mut out);
+        out.text
+    }
+
+    fn tell_requests(&self, out: &mut Exposition) {
+        let rows = || OPERATIONS.iter().zip(&self.by_operation);
+        let name = "traaviis_http_requests_total";
+        out.family(name, Kind::Counter, "answers by operation and status");
+        for (row, counts) in rows() {
+            let route = format!("{BASE}{}", row.path);
+            for (at, count) in counts.statuses.iter().enumerate() {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {
-                    let (name, class) = (row.name, class + 2);
-                    let labels = format!("operation=\"{name}\",status=\"{class}xx\"");
-                    let _ = writeln!(out, "traaviis_requests_total{{{labels}}} {count}");
+                    let status = STATUSES.get(at).map_or("other".into(), u16::to_string);
+                    let labels = [
+                        ("operation", row.name),
+                        ("method", row.method.as_str()),
+                        ("route", &route),
+                        ("status", &status),
+                    ];
+                    out.sample(name, &labels, count as f64);
                 }
             }
         }
-        out += "# HELP traaviis_request_seconds time until the answer\n\
-                # TYPE traaviis_request_seconds histogram\n";
-        for (row, counts) in OPERATIONS.iter().zip(&self.by_operation) {
-            let all: u64 = counts.classes.iter().map(|it| it.load(Ordering::Relaxed)).sum();
-            if all == 0 {
-                continue;
-            }
-            let name = row.name;
-            for (bucket, bound) in counts.buckets.iter().zip(BOUNDS) {
-                let count = bucket.load(Ordering::Relaxed);
-                let labels = format!("operation=\"{name}\",le=\"{bound}\"");
-                let _ = writeln!(out, "traaviis_request_seconds_bucket{{{labels}}} {count}");
-            }
-            let seconds = counts.micros.load(Ordering::Relaxed) as f64 / 1e6;
-            let _ = write!(
-                out,
-                "traaviis_request_seconds_bucket{{operation=\"{name}\",le=\"+Inf\"}} {all}\n\
-                 traaviis_request_seconds_sum{{operation=\"{name}\"}} {seconds}\n\
-                 traaviis_request_seconds_count{{operation=\"{name}\"}} {all}\n"
-            );
+        let name = "traaviis_http_request_duration_seconds";
+        out.family(name, Kind::Histogram, "time until the answer");
+        for (row, counts) in rows() {
+            let route = format!("{BASE}{}", row.path);
+            out.times(name, &[("operation", row.name), ("route", &route)], &counts.times.counted());
         }
-        out
+    }
+
+    fn tell_security(&self, out: &mut Exposition) {
+        let login = &self.by_operation[Op::Login as usize];
+        let (mut done, mut failed) = (0, 0);
+        for (at, count) in login.statuses.iter().enumerate() {
+            match STATUSES.get(at) {
+                Some(200..=299) => done += count.load(Ordering::Relaxed),
+                _ => failed += count.load(Ordering::Relaxed),
+            }
+        }
+        let name = "traaviis_auth_login_total";
+        out.family(name, Kind::Counter, "logins by how they ended");
+        out.sample(name, &[("result", "succeeded")], done as f64);
+        out.sample(name, &[("result", "failed")], failed as f64);
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let denied: u64 = refusals.iter().filter(|it| status_of(it.0) == 403).map(|it| it.1).sum();
+        let help = "requests of callers who have no right to what they asked for";
+        out.one("traaviis_security_denied_total", Kind::Counter, help, || denied as f64);
+        let name = "traaviis_http_refusals_total";
+        out.family(name, Kind::Counter, "refused requests by code");
+        for (code, count) in &refusals {
+            out.sample(name, &[("code", code)], *count as f64);
+        }
+    }
+}
+
+/// Kinds of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+}
+
+/// Series of one name; more are left out, which is told.
+pub const SERIES_MAX: usize = 1_000;
+
+/// Numbers in the text format of Prometheus.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+    series: usize,
+}
+
+impl Exposition {
+    /// Begins the series of a name.
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        self.series = 0;
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// Adds a series with its value.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.series += 1;
+        if self.series <= SERIES_MAX {
+            self.line(name, labels, None, value);
+        }
+    }
+
+    /// Adds a name with a single number.
+    pub fn one(&mut self, name: &str, kind: Kind, help: &str, value: impl FnOnce() -> f64) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value());
+    }
+
+    /// Adds the series of a histogram, unless nothing was counted.
+    pub fn times(&mut self, name: &str, labels: &[(&str, &str)], counted: &Counted) {
+        self.series += 1;
+        if counted.count == 0 || self.series > SERIES_MAX {
+            return;
+        }
+        let bucket = format!("{name}_bucket");
+        for (bound, count) in BOUNDS.iter().zip(counted.at_most) {
+            self.line(&bucket, labels, Some(&bound.to_string()), count as f64);
+        }
+        self.line(&bucket, labels, Some("+Inf"), counted.count as f64);
+        self.line(&format!("{name}_sum"), labels, None, counted.seconds);
+        self.line(&format!("{name}_count"), labels, None, counted.count as f64);
+    }
+
+    /// Adds what is in the format already.
+    pub fn text(&mut self, text: &str) {
+        self.text += text;
+    }
+
+    /// Returns what was added.
+    pub fn written(&self) -> &str {
+        &self.text
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], le: Option<&str>, value: f64) {
+        let mut shown = String::new();
+        for (label, text) in labels.iter().copied().chain(le.map(|it| ("le", it))) {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let comma = if shown.is_empty() { "" } else { "," };
+            let _ = write!(shown, "{comma}{label}=\"{text}\"");
+        }
+        let _ = match shown.is_empty() {
+            true => writeln!(self.text, "{name} {value}"),
+            false => writeln!(self.text, "{name}{{{shown}}} {value}"),
+        };
     }
 }
 
@@ -109,4 +274,60 @@ fn resident_bytes() -> u64 {
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"));
     let kib = line.and_then(|it| it.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1_024
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_prometheus_reads_them() {
+        let mut out = Exposition::default();
+        out.family("a_total", Kind::Counter, "things");
+        out.sample("a_total", &[("name", "say \"hi\"\\\n")], 3.0);
+        let times = Times::default();
+        times.note(Duration::from_millis(3));
+        out.family("b_seconds", Kind::Histogram, "times");
+        out.times("b_seconds", &[("x", "y")], &times.counted());
+        out.times("b_seconds", &[("x", "none")], &Times::default().counted());
+        expect![[r##"
+            # HELP a_total things
+            # TYPE a_total counter
+            a_total{name="say \"hi\"\\\n"} 3
+            # HELP b_seconds times
+            # TYPE b_seconds histogram
+            b_seconds_bucket{x="y",le="0.0001"} 0
+            b_seconds_bucket{x="y",le="0.0005"} 0
+            b_seconds_bucket{x="y",le="0.001"} 0
+            b_seconds_bucket{x="y",le="0.002"} 0
+            b_seconds_bucket{x="y",le="0.005"} 1
+            b_seconds_bucket{x="y",le="0.01"} 1
+            b_seconds_bucket{x="y",le="0.025"} 1
+            b_seconds_bucket{x="y",le="0.05"} 1
+            b_seconds_bucket{x="y",le="0.1"} 1
+            b_seconds_bucket{x="y",le="0.5"} 1
+            b_seconds_bucket{x="y",le="2"} 1
+            b_seconds_bucket{x="y",le="10"} 1
+            b_seconds_bucket{x="y",le="60"} 1
+            b_seconds_bucket{x="y",le="+Inf"} 1
+            b_seconds_sum{x="y"} 0.003
+            b_seconds_count{x="y"} 1
+        "##]]
+        .assert_eq(&out.text);
+    }
+
+    #[test]
+    fn there_are_no_more_series_than_the_limit() {
+        let metrics = Metrics::default();
+        (0..CODES_MAX * 2).for_each(|it| metrics.refused(&format!("code_{it}")));
+        let refusals = metrics.refusals.lock().unwrap();
+        assert_eq!(refusals.len(), CODES_MAX + 1);
+        assert_eq!(refusals["other"], CODES_MAX as u64);
+        let mut out = Exposition::default();
+        out.family("a", Kind::Gauge, "many");
+        (0..SERIES_MAX * 2).for_each(|it| out.sample("a", &[("n", &it.to_string())], 1.0));
+        assert_eq!(out.text.lines().count(), 2 + SERIES_MAX);
+    }
 }

@@ -21,14 +21,19 @@ use traaviis_api::{
     operation::{BASE, OPERATIONS},
     problem::status_of,
 };
-use traaviis_platform::Error;
+use traaviis_platform::{
+    Error,
+    engine::{Component, ComponentStatus},
+};
+use tracing::{Span, field::Empty};
 use url::form_urlencoded;
 use uuid::Uuid;
 
 use crate::{
     App,
     handle::{self, Answer},
-    request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, Request},
+    operate::{TraceIds, request_id},
+    request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, Request, bearer},
 };
 
 /// Every header of every answer: nothing that a browser shows may run, be framed or be kept.
@@ -69,7 +74,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/socket", get(crate::socket::open))
         .route("/socket/websocket", get(crate::socket::open))
         .route("/health", get(health))
-        .route("/ready", get(ready))
+        .route("/ready", get(public_ready))
+        .route("/metrics", get(public_metrics))
         .route("/version", get(version))
         .route("/.well-known/jwks.json", get(jwks))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
@@ -82,16 +88,45 @@ pub fn router(app: Arc<App>) -> Router {
 pub fn admin_router(app: Arc<App>) -> Router {
     Router::new()
         .route("/health", get(health))
-        .route("/ready", get(ready))
+        .route("/ready", get(admin_ready))
         .route("/metrics", get(metrics))
         .fallback(nothing)
         .layer(axum::middleware::map_response(with_headers))
         .with_state(app)
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if app.operations.asks_operators && !shows_token(&app, &headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    numbers(app).await
+}
+
+/// Numbers where everybody comes in: there is nothing, unless who asks shows the token of
+/// operators.
+async fn public_metrics(
+    state: State<Arc<App>>,
+    headers: HeaderMap,
+    method: HttpMethod,
+    request: axum::extract::Request,
+) -> Response {
+    match shows_token(&state, &headers) {
+        true => numbers(state.0).await,
+        false => nothing(method, request).await,
+    }
+}
+
+async fn numbers(app: Arc<App>) -> Response {
+    // Shards are asked for what they hold, which may take a moment.
+    let text = tokio::task::spawn_blocking(move || app.metrics.text(&app)).await;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text(&app)).into_response()
+    ([(header::CONTENT_TYPE, kind)], text.unwrap_or_default()).into_response()
+}
+
+fn shows_token(app: &App, headers: &HeaderMap) -> bool {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let shown = shown.and_then(bearer);
+    matches!((&app.operations.metrics_token, shown), (Some(token), Some(it)) if token.is(it))
 }
 
 fn filter(method: Method) -> MethodFilter {
@@ -115,9 +150,36 @@ async fn health(State(app): State<Arc<App>>) -> Json<Json_> {
     Json(json!({ "status": "ok", "timestamp": app.platform.now() }))
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
-    // Whatever opens is ready; a process whose log has failed ends by itself.
-    Json(json!({ "status": "ready", "timestamp": app.platform.now() })).into_response()
+/// Says whether requests can be answered, part by part. What a part says of itself is told to
+/// operators alone.
+async fn ready(app: Arc<App>, tells_why: bool) -> Response {
+    let asked = Arc::clone(&app);
+    let parts = tokio::task::spawn_blocking(move || asked.engine.components()).await;
+    let parts = parts.unwrap_or_else(|_| vec![Component::failed("engine", "it cannot be asked")]);
+    let is_ready = parts.iter().all(|it| it.status != ComponentStatus::Failed);
+    let components: Vec<Json_> = parts
+        .iter()
+        .map(|it| {
+            let mut shown = json!({ "name": it.name, "status": it.status.as_str() });
+            if let Some(why) = it.why.as_ref().filter(|_| tells_why) {
+                shown["why"] = json!(why);
+            }
+            shown
+        })
+        .collect();
+    let word = if is_ready { "ready" } else { "not_ready" };
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let now = app.platform.now();
+    let body = json!({ "status": word, "components": components, "timestamp": now });
+    (status, Json(body)).into_response()
+}
+
+async fn public_ready(State(app): State<Arc<App>>) -> Response {
+    ready(app, false).await
+}
+
+async fn admin_ready(State(app): State<Arc<App>>) -> Response {
+    ready(app, true).await
 }
 
 async fn version(State(app): State<Arc<App>>) -> Json<Json_> {
@@ -141,14 +203,17 @@ async fn answer(
     request: axum::extract::Request,
 ) -> Response {
     let (head, body) = request.into_parts();
+    let header = |name| head.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
     let mut read = Request {
         path: head.uri.path().to_owned(),
         parts: params.iter().map(|(name, it)| (name.to_owned(), it.to_owned())).collect(),
         query: query(head.uri.query().unwrap_or_default()),
         address: to.map(|it| it.0.0.ip().to_string()),
-        id: Uuid::now_v7().to_string(),
+        id: request_id(header("x-request-id")),
         ..of_headers(&head.headers)
     };
+    let caller = header("traceparent").and_then(TraceIds::read);
+    let (span, ids) = span_of(&app, row, &read, caller);
     match to_bytes(body, body_limit(row.op)).await {
         Ok(bytes) => read.body = bytes.into(),
         Err(_) => {
@@ -158,26 +223,93 @@ async fn answer(
         }
     }
     let (path, id) = (read.path.clone(), read.id.clone());
-    let (works, begun) = (Arc::clone(&app), Instant::now());
-    let done = tokio::task::spawn_blocking(move || handle::request(&works, row, &read)).await;
+    let (works, begun, within) = (Arc::clone(&app), Instant::now(), span.clone());
+    let work = move || within.in_scope(|| handle::request(&works, row, &read));
+    let done = tokio::task::spawn_blocking(work).await;
     let status = match &done {
         Ok(Ok(answer)) => answer.status,
         Ok(Err(error)) => status_of(&error.code),
         Err(_) => 500,
     };
     app.metrics.answered(row.op, status, begun.elapsed());
+    span.record("http.response.status_code", status);
     let error = match done {
-        Ok(Ok(answer)) => return tell(answer, &id),
+        Ok(Ok(answer)) => {
+            span.in_scope(|| accessed(row, status, begun));
+            let mut response = tell(answer, &id);
+            put_header(&mut response, TRACEPARENT, &ids.header());
+            return response;
+        }
         Ok(Err(error)) => error,
         Err(panicked) => Error::new("internal", panicked.to_string()),
     };
-    if status == 500 {
-        // What the caller is not told; an operator finds it by the id of the request.
-        let Error { code, message, .. } = &error;
-        (app.tell)(&format!("request {id} ({} {}) failed: {message} ({code})", row.name, path));
-    }
-    refuse(&error, &path, &id)
+    app.metrics.refused(&error.code);
+    span.in_scope(|| {
+        if status == 500 {
+            // What the caller is not told; an operator finds it by the id of the request.
+            span.record("otel.status_code", "error");
+            let Error { code, message, .. } = &error;
+            let what = format!("request {id} ({} {}) failed: {message} ({code})", row.name, path);
+            (app.tell)(&what);
+        }
+        accessed(row, status, begun);
+    });
+    let mut response = refuse(&error, &path, &id);
+    put_header(&mut response, TRACEPARENT, &ids.header());
+    response
 }
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Opens the span of a request, in which all its lines stand, and returns its ids.
+fn span_of(
+    app: &App,
+    row: &Operation,
+    request: &Request,
+    caller: Option<TraceIds>,
+) -> (Span, TraceIds) {
+    let name = format!("{} {BASE}{}", row.method.as_str(), row.path);
+    // An error by its level alone: it is there whatever the level of the lines in it.
+    let span = tracing::error_span!(
+        "request",
+        "otel.name" = name,
+        "otel.kind" = "server",
+        "otel.status_code" = Empty,
+        "http.request.method" = row.method.as_str(),
+        "http.route" = format!("{BASE}{}", row.path),
+        "http.response.status_code" = Empty,
+        request_id = request.id,
+        operation = row.name,
+        trace_id = Empty,
+        tenant_id = Empty,
+        instance_id = Empty,
+    );
+    let ids = (app.operations.on_request)(&span, caller.as_ref());
+    let ids = ids.unwrap_or_else(|| TraceIds::fresh(caller));
+    span.record("trace_id", &*ids.trace);
+    let is_instance = row.path.contains("/instances/{id}");
+    if is_instance && let Ok(id) = request.part("id").parse::<Uuid>() {
+        span.record("instance_id", tracing::field::display(id));
+    }
+    (span, ids)
+}
+
+/// Tells of an answer.
+fn accessed(row: &Operation, status: u16, begun: Instant) {
+    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (method, path) = (row.method.as_str(), row.path);
+    match status {
+        500.. => tracing::info!(
+            target: ACCESS, status, duration_us = micros, "{method} {BASE}{path} answered {status}"
+        ),
+        _ => tracing::debug!(
+            target: ACCESS, status, duration_us = micros, "{method} {BASE}{path} answered {status}"
+        ),
+    }
+}
+
+/// Target of the lines about answers, one for each.
+pub const ACCESS: &str = "traaviis_server::access";
 
 fn body_limit(op: Op) -> usize {
     match op {

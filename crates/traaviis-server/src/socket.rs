@@ -33,7 +33,7 @@ use tokio::{
 };
 use traaviis_platform::{Caller, Error, audit::Via};
 
-use crate::{App, request::bearer};
+use crate::{App, metrics::SocketEvent, request::bearer};
 use frame::{Frame, broadcast};
 use hub::{Hub, Place, QUEUE_MAX};
 use topic::Joined;
@@ -64,15 +64,20 @@ pub async fn open(
     request: axum::extract::RawQuery,
 ) -> Response {
     let query = crate::routes::query(request.0.as_deref().unwrap_or_default());
+    let refuse = |status: StatusCode| {
+        app.metrics.socket(SocketEvent::Refused);
+        status.into_response()
+    };
     if !is_own_origin(&headers) {
-        return StatusCode::FORBIDDEN.into_response();
+        return refuse(StatusCode::FORBIDDEN);
     }
     let Ok(Some(caller)) = recognise(&app, &headers, &query).await else {
-        return StatusCode::FORBIDDEN.into_response();
+        return refuse(StatusCode::FORBIDDEN);
     };
     let Some(place) = app.hub.enter() else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        return refuse(StatusCode::SERVICE_UNAVAILABLE);
     };
+    app.metrics.socket(SocketEvent::Opened);
     upgrade
         .protocols([PHOENIX])
         .max_message_size(FRAME_BYTES_MAX)
@@ -287,6 +292,7 @@ impl Conversation {
             Ok((joined, reply, after)) => {
                 texts.push(frame.reply(Ok(reply)).into());
                 texts.extend(after.into_iter().map(Into::into));
+                self.app.metrics.socket(SocketEvent::Joined);
                 self.joined.insert(frame.topic, joined);
             }
             Err(error) => texts.push(frame.reply(Err(self.problem(&error))).into()),

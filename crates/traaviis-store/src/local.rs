@@ -33,7 +33,7 @@ use crate::{
     disk::OsDisk,
     error::io_error,
     lock::DirLock,
-    log::{Durability, Entry, LogCore, Options, Recovery},
+    log::{Durability, Entry, LogCore, Options, Recovery, Written},
     reader::{EVERYWHERE, Reader},
     walk::Damage,
 };
@@ -53,6 +53,7 @@ pub struct LocalLog {
     archive: FileArchive<OsDisk>,
     writer: Mutex<Option<JoinHandle<()>>>,
     durability: Durability,
+    written: Arc<Written>,
 }
 
 struct Shared {
@@ -92,7 +93,7 @@ impl LocalLog {
     pub fn open(data: &Path, options: Options) -> Result<(Arc<LocalLog>, Recovery), LogError> {
         let dir_lock = DirLock::take(data)?;
         let (core, recovery) = LogCore::open(OsDisk, data, options)?;
-        let reader = core.reader();
+        let (reader, written) = (core.reader(), core.written());
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -112,8 +113,13 @@ impl LocalLog {
         lock(&shared.queue).writer = Some(thread.thread().id());
         let durability = options.durability;
         let (archive, writer) = (FileArchive::new(OsDisk, data), Mutex::new(Some(thread)));
-        let log = LocalLog { shared, core, reader, archive, writer, durability };
+        let log = LocalLog { shared, core, reader, archive, writer, durability, written };
         Ok((Arc::new(log), recovery))
+    }
+
+    /// Returns what was written since it was opened.
+    pub fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Commits what waits, ends the writer and lets go of the directory. Later appends are refused.

@@ -16,9 +16,18 @@
 //!   show bytes that are not on the disk and take them for written, so the frames that no later
 //!   frame proves synced are written once more.
 
-use std::{io, ops::Range, path::Path, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
-use traaviis_model::{InstanceId, Seq, TenantId, limits};
+use traaviis_model::{InstanceId, Seq, TenantId, limits, times::Times};
 use traaviis_ports::{
     Append, Archive, Commit, Compacted, Compaction, Line, LogError, NO_KEYS, Position,
     disk::{Access, Disk, DiskFile, is_full},
@@ -92,6 +101,21 @@ pub struct Entry {
     pub append: Append,
 }
 
+/// What was written since a log was opened.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How long the sync of each group took.
+    pub syncs: Times,
+    bytes: AtomicU64,
+}
+
+impl Written {
+    /// Returns the bytes of frames.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// What opening found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
@@ -136,6 +160,7 @@ pub struct LogCore<D: Disk> {
     lines: Vec<u8>,
     scratch: Vec<u8>,
     is_unsynced: bool,
+    written: Arc<Written>,
 }
 
 impl<D: Disk> LogCore<D> {
@@ -190,8 +215,14 @@ impl<D: Disk> LogCore<D> {
             lines: Vec::new(),
             scratch: Vec::new(),
             is_unsynced: false,
+            written: Arc::default(),
         };
         Ok((core, recovery))
+    }
+
+    /// Returns what was written since it was opened.
+    pub fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
     }
 
     /// Commits a group in one frame; pushes one outcome per entry, in order.
@@ -405,6 +436,7 @@ impl<D: Disk> LogCore<D> {
             self.start_segment(used)?;
         }
         let hash = self.write_frame(used)?;
+        self.written.bytes.fetch_add(used, Ordering::Relaxed);
         self.mark.offset += used;
         self.mark.position += Position::from(count);
         self.mark.previous = Some(hash);
@@ -448,7 +480,9 @@ impl<D: Disk> LogCore<D> {
             Durability::Relaxed => self.is_unsynced = true,
             Durability::Commit if planted::is(Bug::AnswerBeforeSync) => {}
             Durability::Commit => {
+                let begun = Instant::now();
                 let mut synced = active.file.sync();
+                self.written.syncs.note(begun.elapsed());
                 if synced.is_err() && planted::is(Bug::SyncRetried) {
                     synced = active.file.sync();
                 }

@@ -80,15 +80,17 @@ pub enum Error {
     Collision(Vec<String>),
     /// An import was broken off.
     #[error(
-        "an import of tenant `{tenant}` into `{data}` was broken off; run `traaviis tenant import {file} --data {data}` again to finish it"
+        "an import of tenant `{tenant}` into `{data}` was broken off; run `traaviis {command} {file} --data {data}` again to finish it"
     )]
     Unfinished {
         /// Data directory.
         data: String,
         /// Tenant.
         tenant: TenantId,
-        /// File that it was made from.
+        /// File or document tree that it was made from.
         file: String,
+        /// Command that imports it.
+        command: &'static str,
     },
     /// The tenant has documents of a server: members, workflows, an audit trail.
     #[error(

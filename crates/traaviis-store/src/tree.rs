@@ -21,7 +21,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use traaviis_model::{InstanceId, TenantId, limits::TREE_FILE_RECORDS};
+use traaviis_model::{InstanceId, TenantId, Timestamp, limits::TREE_FILE_RECORDS};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile, is_full},
@@ -38,6 +38,33 @@ use path::spot;
 
 pub use path::TREE_DIR;
 pub use verify::{Difference, Found, Verifier, What};
+
+/// A document of a tree, as a file has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDocument {
+    /// Kind of document.
+    pub kind: String,
+    /// Tenant; none for what stands above them.
+    pub tenant: Option<TenantId>,
+    /// Id inside the kind.
+    pub id: String,
+    /// Last record that it reflects.
+    pub seq: u64,
+    /// When that was committed.
+    pub updated_at: Option<Timestamp>,
+    /// JSON, as it was written.
+    pub body: Vec<u8>,
+}
+
+/// Reads a document of a tree; says what is wrong with it when it is not as it was written.
+pub fn read_document(bytes: &[u8]) -> Result<FileDocument, String> {
+    let read = Envelope::read(bytes).map_err(|wrong| match wrong {
+        Wrong::Newer(found) => format!("it is in format {found}, this release reads {FORMAT}"),
+        Wrong::Damaged(why) => why,
+    })?;
+    let Envelope { kind, tenant, id, seq, updated_at, body, .. } = read;
+    Ok(FileDocument { kind, tenant, id, seq, updated_at, body })
+}
 
 /// Writes that are synced one by one; more are synced with one call.
 const SINGLY_MAX: usize = 16;

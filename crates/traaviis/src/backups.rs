@@ -30,7 +30,6 @@ use traaviis_store::backup::{
 use crate::{
     clock,
     exit::{Exit, Failure},
-    output,
 };
 
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -318,18 +317,19 @@ fn keep(dir: &Path, stopped: &Receiver<()>) {
         let Some(state) = look(dir, &schedule, &before, clock::now()) else { continue };
         let place = schedule.target.display();
         match &state.failing {
-            Some(it) if !is_told => output::warn(format_args!(
-                "warning: no backup into `{place}`: {}; it is tried again every 5 minutes ({})",
-                it.message, it.code
-            )),
+            Some(it) if !is_told => tracing::warn!(
+                code = it.code,
+                "no backup into `{place}`: {}; it is tried again every 5 minutes",
+                it.message
+            ),
             None if is_told || before.failing.is_some() => {
-                output::warn(format_args!("note: backups into `{place}` are made again"));
+                tracing::info!("backups into `{place}` are made again");
             }
             _ => {}
         }
         is_told = state.failing.is_some();
         if let Err(failure) = put(&state_path(dir), &state) {
-            output::warn(format_args!("warning: {} ({})", failure.message, failure.code));
+            tracing::warn!(code = failure.code, "{}", failure.message);
         }
     }
 }

@@ -8,8 +8,6 @@ use traaviis_ports::{Clock, Ids};
 use traaviis_runtime::clock::Jump;
 use uuid::Uuid;
 
-use crate::output;
-
 /// Returns the wall clock's time; for display only.
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -51,18 +49,20 @@ pub fn tell_jump(jump: &Jump) {
     let seconds = |span: Span| Span::secs(span.0.abs() / 1_000_000);
     let (by, follows) = (seconds(jump.by()), seconds(jump.follows()));
     match (jump.by_us >= 0, jump.follows_us > 0) {
-        (true, true) => output::warn(format_args!(
-            "warning: the wall clock jumped forward by {by}; times and dates follow it by \
-             {follows}, and what waits for time to pass waits on (clock_jump)"
-        )),
-        (true, false) => output::warn(format_args!(
-            "warning: the wall clock jumped forward by {by}, and is not past the times in the log \
-             (clock_jump)"
-        )),
-        (false, _) => output::warn(format_args!(
-            "warning: the wall clock is {by} behind; time goes on as if it were not, until it has \
-             caught up; check the clock (clock_jump)"
-        )),
+        (true, true) => tracing::warn!(
+            code = "clock_jump",
+            "the wall clock jumped forward by {by}; times and dates follow it by \
+             {follows}, and what waits for time to pass waits on"
+        ),
+        (true, false) => tracing::warn!(
+            code = "clock_jump",
+            "the wall clock jumped forward by {by}, and is not past the times in the log"
+        ),
+        (false, _) => tracing::warn!(
+            code = "clock_jump",
+            "the wall clock is {by} behind; time goes on as if it were not, until it has \
+             caught up; check the clock"
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod admin;
 pub mod api;
 pub mod audit;
 pub mod backup;

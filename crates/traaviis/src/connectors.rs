@@ -57,6 +57,16 @@ pub struct ConnectorArgs {
 }
 
 impl ConnectorArgs {
+    /// Returns the arguments with a connectors file and private targets.
+    pub fn of(connectors: Option<PathBuf>, allow_private: Vec<String>) -> ConnectorArgs {
+        ConnectorArgs { connectors, allow_private, ..ConnectorArgs::default() }
+    }
+
+    /// Returns the connectors file and the private targets that were given.
+    pub fn given(&self) -> (Option<&Path>, &[String]) {
+        (self.connectors.as_deref(), &self.allow_private)
+    }
+
     /// Makes the connector; `beside` is the folder of the workflow file, `secrets` is asked at each
     /// call.
     pub fn connector(
@@ -112,7 +122,25 @@ impl ConnectorArgs {
             tree,
             storage: Some(storage),
         };
-        let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+        kept.keep(dir)
+    }
+
+    /// Keeps how a server was told to keep a directory, beside what is remembered of it.
+    pub fn remember_kept(
+        dir: &Path,
+        tree: Option<TreeMode>,
+        storage: Option<StorageMode>,
+    ) -> Result<(), Failure> {
+        if tree.is_none() && storage.is_none() {
+            return Ok(());
+        }
+        let before = ConnectorArgs::remembered(dir);
+        let (tree, storage) = (tree.unwrap_or(before.tree), storage.or(before.storage));
+        ConnectorArgs { tree, storage, ..before }.keep(dir)
+    }
+
+    fn keep(&self, dir: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         // A torn file is replaced by the next run and only read by commands without one.
         fs::write(dir.join(REMEMBERED), text).map_err(|error| {
             let message = format!("cannot write `{}`: {error}", dir.join(REMEMBERED).display());

@@ -47,7 +47,7 @@ use crate::{
     exit::{Exit, Failure},
     histories::Histories,
     lookup::{Aside, Lookup},
-    output, secrets,
+    secrets,
     storage::StorageMode,
     tree::{self, TreeMode},
 };
@@ -163,6 +163,8 @@ struct How {
     storage: Option<StorageMode>,
     /// Its keys end with this process.
     is_passing: bool,
+    /// Bytes of states in memory, when not as many as usual.
+    hot_bytes: Option<usize>,
 }
 
 impl Default for How {
@@ -175,6 +177,7 @@ impl Default for How {
             tree: TreeMode::Off,
             storage: None,
             is_passing: false,
+            hot_bytes: None,
         }
     }
 }
@@ -259,9 +262,10 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         library: Arc<dyn Library>,
-        tree: TreeMode,
+        (tree, storage, hot_bytes): (TreeMode, Option<StorageMode>, u64),
     ) -> Result<Data, Failure> {
-        let how = How { library: Some(library), tree, ..How::default() };
+        let hot_bytes = usize::try_from(hot_bytes).ok();
+        let how = How { library: Some(library), tree, storage, hot_bytes, ..How::default() };
         Data::open_with(dir, connector, None, how)
     }
 
@@ -281,7 +285,7 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { library, open_index, quotas, work, tree, storage, is_passing }: How,
+        How { library, open_index, quotas, work, tree, storage, is_passing, hot_bytes }: How,
     ) -> Result<Data, Failure> {
         let storage = StorageMode::resolve(dir, storage)?;
         let keys = match is_passing {
@@ -303,8 +307,13 @@ impl Data {
             StorageMode::JsonOnly => (None, None, Some(tree::shown_options(dir))),
         };
         let failed = index.clone();
+        let usual = quotas.options();
+        let hot_bytes = hot_bytes.unwrap_or(usual.hot_bytes);
         let options = Options {
             work,
+            hot_bytes,
+            // Callers wait a third above it, as they do above the usual limit.
+            full_bytes: hot_bytes + hot_bytes / 3,
             index: index.map(|it| it as Arc<dyn Index>),
             snapshots,
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),
@@ -318,7 +327,7 @@ impl Data {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             }),
             shards: thread::available_parallelism().map_or(1, usize::from),
-            ..quotas.options()
+            ..usual
         };
         let ports = Ports {
             log: Arc::clone(&log) as Arc<dyn LogStore>,
@@ -638,6 +647,11 @@ impl Data {
         self.recovered_count
     }
 
+    /// Says why the log takes nothing more, when it has failed.
+    pub fn log_failure(&self) -> Option<Failure> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(stopped)
+    }
+
     /// Tells somebody every step of every tenant from now on.
     pub fn listen(&self, on_step: OnStep) {
         self.handle.listen(on_step);
@@ -726,12 +740,12 @@ fn open_index(dir: &Path) -> Option<Arc<SqliteIndex>> {
         Ok((index, aside)) => {
             if let Some(aside) = aside {
                 let aside = Aside(&aside);
-                output::warn(format_args!("warning: {aside}; it is made again (index_failed)"));
+                tracing::warn!(code = "index_failed", "{aside}; it is made again");
             }
             Some(Arc::new(index))
         }
         Err(error) => {
-            output::warn(format_args!("warning: {error}; lists read the log (index_failed)"));
+            tracing::warn!(code = "index_failed", "{error}; lists read the log");
             None
         }
     }
@@ -743,9 +757,7 @@ fn open_snapshots(dir: &Path) -> Option<Arc<dyn SnapshotStore>> {
     match SqliteSnapshots::open(dir) {
         Ok(snapshots) => Some(Arc::new(snapshots)),
         Err(error) => {
-            output::warn(format_args!(
-                "warning: {error}; all open instances stay in memory (snapshots_failed)"
-            ));
+            tracing::warn!(code = "snapshots_failed", "{error}; all open instances stay in memory");
             None
         }
     }
@@ -758,42 +770,40 @@ fn give_up(index: Option<&SqliteIndex>, error: &IndexError) {
         Some(Ok(aside)) => Aside(aside).to_string(),
         _ => error.to_string(),
     };
-    output::warn(format_args!(
-        "warning: {what}; lists read the log until the next start makes it again (index_failed)"
-    ));
+    tracing::warn!(
+        code = "index_failed",
+        "{what}; lists read the log until the next start makes it again"
+    );
 }
 
 /// Says on standard error what opening found that a person should know.
 fn tell(found: &Recovery, report: &RecoveryReport) {
     for damage in &found.damage {
-        output::warn(format_args!(
-            "warning: the log is damaged and was left as it is: {damage}; \
-             copy the directory, then run `traaviis doctor` (data_directory_damaged)"
-        ));
+        tracing::warn!(
+            code = "data_directory_damaged",
+            "the log is damaged and was left as it is: {damage}; \
+             copy the directory, then run `traaviis doctor`"
+        );
     }
     for newer in &found.newer {
-        output::warn(format_args!("warning: {newer} (data_format_newer)"));
+        tracing::warn!(code = "data_format_newer", "{newer}");
     }
     if let Some((position, found, known)) = report.checkpoint_newer {
-        output::warn(format_args!(
-            "warning: checkpoint `log/{position:020}.checkpoint` holds version `{found}`, this \
-             release reads up to `{known}`; it was passed over, and the whole log was read \
-             (data_format_newer)"
-        ));
+        tracing::warn!(
+            code = "data_format_newer",
+            "checkpoint `log/{position:020}.checkpoint` holds version `{found}`, this \
+             release reads up to `{known}`; it was passed over, and the whole log was read"
+        );
     }
     if let Some(why) = report.index_rebuilt {
-        output::warn(format_args!("note: the index was made again from the log, because {why}"));
+        tracing::info!("the index was made again from the log, because {why}");
     }
     if let Some(why) = &report.snapshots_rebuilt {
-        output::warn(format_args!(
-            "note: the states of open instances were made again from the log, because {why}"
-        ));
+        tracing::info!("the states of open instances were made again from the log, because {why}");
     }
     for fault in &report.faults {
         let Fault { id, seq, message, .. } = fault;
-        output::warn(format_args!(
-            "warning: instance {id} cannot go on from record {seq}: {message}"
-        ));
+        tracing::warn!("instance {id} cannot go on from record {seq}: {message}");
     }
 }
 
@@ -853,9 +863,7 @@ impl Resting {
             Ok(faults) => faults,
             Err(failure) => {
                 let Failure { code, message, .. } = failure;
-                output::warn(format_args!(
-                    "warning: the checkpoint cannot be compared with the log: {message} ({code})"
-                ));
+                tracing::warn!(code, "the checkpoint cannot be compared with the log: {message}");
                 Vec::new()
             }
         };

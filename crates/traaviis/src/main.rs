@@ -11,6 +11,7 @@ mod bench;
 mod children;
 mod clock;
 mod commands;
+mod config;
 mod connectors;
 mod control;
 mod data;
@@ -20,6 +21,7 @@ mod document;
 mod erasure;
 mod exit;
 mod histories;
+mod import_tree;
 mod input;
 mod jobs;
 mod library;
@@ -32,6 +34,7 @@ mod remote;
 mod secrets;
 mod served;
 mod storage;
+mod telemetry;
 mod terminal;
 mod trace;
 mod tree;
@@ -42,11 +45,11 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        api, audit, backup, bench as bench_command, broadcast, bulk, cancel, compact, compare,
-        completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents, keys, log,
-        login, logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay, resolve,
-        restore, retry, run, schedules, schema, secrets as secrets_command, send, serve, show,
-        simulate, skip, tag, tasks, tenant, test, upgrade, validate, version, view,
+        admin, api, audit, backup, bench as bench_command, broadcast, bulk, cancel, compact,
+        compare, completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents,
+        keys, log, login, logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay,
+        resolve, restore, retry, run, schedules, schema, secrets as secrets_command, send, serve,
+        show, simulate, skip, tag, tasks, tenant, test, upgrade, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -113,6 +116,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Tenant(tenant::Args),
+    Admin(admin::Args),
     Secrets(secrets_command::Args),
     Privacy(privacy::Args),
     Keys(keys::Args),
@@ -133,6 +137,10 @@ fn main() -> ExitCode {
         Err(answer) => return told(&answer),
     };
     let output = Output::new(cli.json);
+    // A server tells what it does in its own way, once it knows its settings.
+    if !matches!(cli.command, Command::Serve(_) | Command::Dev(_)) {
+        telemetry::notes();
+    }
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &output),
         Command::Validate(args) => validate::run(args, &output),
@@ -175,6 +183,7 @@ fn main() -> ExitCode {
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
         Command::Tenant(args) => tenant::run(args, &output),
+        Command::Admin(args) => admin::run(args, &output),
         Command::Secrets(args) => secrets_command::run(args, &output),
         Command::Privacy(args) => privacy::run(args, &output),
         Command::Keys(args) => keys::run(args, &output),

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Holds root keys themselves.
-const ROOT_KEY: &str = "TRAAVIIS_ROOT_KEY";
+pub const ROOT_KEY: &str = "TRAAVIIS_ROOT_KEY";
 /// Names the file that holds them.
 const ROOT_KEY_FILE: &str = "TRAAVIIS_ROOT_KEY_FILE";
 /// The file below the settings of a person, when neither is set.

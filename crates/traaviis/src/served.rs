@@ -14,7 +14,7 @@ use traaviis_model::{DefinitionHash, TenantCtx, Value, document::Format};
 use traaviis_platform::{
     Error, Platform,
     ask::Ask,
-    engine::{Checked, Engine, OnStep, Picture, StartAsk},
+    engine::{Checked, Component, Engine, OnStep, Picture, StartAsk},
 };
 
 use crate::{
@@ -24,6 +24,10 @@ use crate::{
     histories::compile_document,
     library::Library,
     operations,
+    telemetry::{
+        numbers::{self, Numbers},
+        traces::{self, Traces},
+    },
 };
 
 /// Compiled definitions that are kept; beyond it all are forgotten, and made again when needed.
@@ -64,12 +68,19 @@ impl Machines {
 pub struct Served {
     data: Arc<Data>,
     machines: Arc<Machines>,
+    numbers: Arc<Numbers>,
+    traces: Option<Traces>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
-    pub fn new(data: Arc<Data>, machines: Arc<Machines>) -> Served {
-        Served { data, machines }
+    pub fn new(
+        data: Arc<Data>,
+        machines: Arc<Machines>,
+        numbers: Arc<Numbers>,
+        traces: Option<Traces>,
+    ) -> Served {
+        Served { data, machines, numbers, traces }
     }
 }
 
@@ -111,7 +122,13 @@ impl Engine for Served {
         let machine = self.machines.get(start.hash, start.document)?;
         let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
         let data = self.data.acting_in(ctx.clone());
+        let span = tracing::info_span!("instance.start", workflow = &*machine.definition().name);
+        let _entered = span.enter();
         let started = data.start_marked(&machine, start.id, start.input, marks).map_err(refused)?;
+        tracing::Span::current().record("instance_id", tracing::field::display(started.id));
+        if self.traces.is_some() {
+            traces::link(started.id);
+        }
         let snapshot = &started.snapshot;
         Ok(json!({
             "id": started.id,
@@ -125,12 +142,41 @@ impl Engine for Served {
         }))
     }
 
+    fn components(&self) -> Vec<Component> {
+        let log = match self.data.log_failure() {
+            None => Component::ok("log"),
+            Some(failure) => Component::failed("log", failure.message),
+        };
+        let memory = match self.data.memory() {
+            Ok(stats) if stats.pressure.waiting == 0 => Component::ok("instances"),
+            Ok(stats) => {
+                let why = format!("{} starts wait for memory", stats.pressure.waiting);
+                Component::degraded("instances", why)
+            }
+            Err(failure) => Component::failed("instances", failure.message),
+        };
+        let tree = self.data.tree().map(|status| match status.failing {
+            None => Component::ok("document_tree"),
+            Some(error) => Component::degraded("document_tree", error.to_string()),
+        });
+        [log, memory].into_iter().chain(tree).collect()
+    }
+
     fn listen(&self, on_step: OnStep) {
-        self.data.listen(on_step);
+        let (numbers, traces) = (Arc::clone(&self.numbers), self.traces.clone());
+        self.data.listen(Box::new(move |step| {
+            numbers.step(step);
+            if let Some(traces) = &traces {
+                numbers::trace_step(traces, step);
+            }
+            on_step(step);
+        }));
     }
 
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         let data = self.data.acting_in(ctx.clone());
+        let span = tracing::info_span!("instance.ask");
+        let _entered = span.enter();
         operations::answer(&data.histories, Some(&data), ask).map_err(refused)
     }
 }

@@ -14,7 +14,6 @@ use traaviis_store::{
 use crate::{
     connectors::ConnectorArgs,
     exit::{Exit, Failure},
-    output,
     storage::StorageMode,
 };
 
@@ -32,6 +31,15 @@ pub enum TreeMode {
 }
 
 impl TreeMode {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TreeMode::Lazy => "lazy",
+            TreeMode::Eager => "eager",
+            TreeMode::Off => "off",
+        }
+    }
+
     /// Returns what the last run in a directory did.
     pub fn remembered(dir: &Path) -> TreeMode {
         let run = ConnectorArgs::remembered(dir);
@@ -69,17 +77,16 @@ pub fn shown_options(dir: &Path) -> TreeOptions {
 fn tell(news: &News) {
     match news {
         News::Met(notice) => {
-            output::warn(format_args!("warning: document tree: {notice} (tree_differs)"));
+            tracing::warn!(code = "tree_differs", "document tree: {notice}");
         }
-        News::Failing(error) => output::warn(format_args!(
-            "warning: {error}; everything else goes on ({})",
-            error.code()
-        )),
-        News::Healed => output::warn(format_args!("note: the document tree is written again")),
-        News::SetAside(aside) => output::warn(format_args!(
-            "note: the document tree knew more than the log, so it is of another one; it is \
+        News::Failing(error) => {
+            tracing::warn!(code = error.code(), "{error}; everything else goes on")
+        }
+        News::Healed => tracing::info!("the document tree is written again"),
+        News::SetAside(aside) => tracing::info!(
+            "the document tree knew more than the log, so it is of another one; it is \
              `{aside}` now, and a new one is made"
-        )),
+        ),
     }
 }
 

@@ -482,7 +482,7 @@ pub fn is_name(text: &str) -> bool {
 
 /// Returns the word that was probably meant: the same but for case, `_` and `-`, or a few typing
 /// mistakes away.
-fn nearest<'k>(text: &str, words: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(text: &str, words: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     // Longer words are no typing mistakes, and the distance costs length times length.
     const CHARS_MAX: usize = 40;
     let plain = |text: &str| -> Vec<char> {

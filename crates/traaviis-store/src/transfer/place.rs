@@ -64,7 +64,11 @@ pub fn unfinished(data: &Path) -> Result<(), Error> {
     match mark(data)? {
         None => Ok(()),
         Some(Mark { tenant, file, .. }) => {
-            Err(Error::Unfinished { data: data.display().to_string(), tenant, file })
+            let command = match Path::new(&file).is_dir() {
+                true => "admin import-tree",
+                false => "tenant import",
+            };
+            Err(Error::Unfinished { data: data.display().to_string(), tenant, file, command })
         }
     }
 }

@@ -1,25 +1,42 @@
 //! `traaviis serve`: a data directory for many tenants, over HTTP.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Settings, Ways};
+use traaviis_platform::{Entropy, Platform, Ways};
 use traaviis_ports::LogStore;
-use traaviis_server::{App, Listening, Router, admin_router, listen, router};
+use traaviis_server::{
+    App, Listening, Router, admin_router, listen,
+    operate::{MetricsToken, Operations},
+    router,
+};
 use traaviis_store::SqliteDocuments;
 
 use super::run::notes::{Note, Notes};
 use crate::{
     backups::Keeper,
     clock::SystemClock,
+    config::{AdminListen, Config, Flag, Profile, Settings},
     connectors::ConnectorArgs,
     control::server::Server,
     data::Data,
     demo::{self, Demo},
     exit::{Exit, Failure},
-    output::{self, Output},
+    output::Output,
     secrets,
     served::{Served, TenantLibrary},
+    telemetry::{
+        self,
+        numbers::{Numbers, Observed},
+        traces::{self, Traces},
+    },
     tree::TreeMode,
 };
 
@@ -27,18 +44,21 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Serves a data directory over HTTP until it is stopped.
+///
+/// Each setting comes from a flag, a variable, the file `traaviis.toml` or a default, in this
+/// order; `--print-config` shows all of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: traaviis serve --data ./data --listen 127.0.0.1:4000")]
 pub struct Args {
-    /// Data directory; made when it is not there.
-    #[arg(long, value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
-    /// Address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4000")]
-    listen: SocketAddr,
-    /// Address on which operators reach numbers (`/metrics`); none when it is absent.
+    /// Data directory; made when it is not there. Default: ./data
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address to listen on. Default: 127.0.0.1:4000, in production 0.0.0.0:8080
     #[arg(long, value_name = "ADDRESS:PORT")]
-    admin_listen: Option<SocketAddr>,
+    listen: Option<SocketAddr>,
+    /// Address on which operators reach numbers (`/metrics`), or `off`. Default: 127.0.0.1:9090
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<String>,
     /// Address under which people reach it, the issuer of tokens; made of `--listen` when absent.
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
@@ -48,6 +68,15 @@ pub struct Args {
     tree: Option<TreeMode>,
     #[command(flatten)]
     connectors: ConnectorArgs,
+    /// Which defaults count, and what is refused. Default: dev
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<Profile>,
+    /// File of settings. Default: what TRAAVIIS_CONFIG names, or traaviis.toml if it is here
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Show every setting with where it comes from, and start nothing.
+    #[arg(long)]
+    print_config: bool,
 }
 
 /// Serves a data directory for trying things out: an empty one gets an account, a tenant and
@@ -55,12 +84,12 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: traaviis dev")]
 pub struct DevArgs {
-    /// Data directory; made when it is not there.
-    #[arg(value_name = "DIR", default_value = "./data")]
-    data: PathBuf,
-    /// Address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:4000")]
-    listen: SocketAddr,
+    /// Data directory; made when it is not there. Default: ./data
+    #[arg(value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address to listen on. Default: 127.0.0.1:4000
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
 }
 
 /// Runs `traaviis dev`.
@@ -72,13 +101,61 @@ pub fn dev(args: &DevArgs, output: &Output) -> anyhow::Result<Exit> {
         base_url: None,
         tree: None,
         connectors: ConnectorArgs::default(),
+        profile: Some(Profile::Dev),
+        config: None,
+        print_config: false,
     };
-    start(&args, Seeds::Demo, output)
+    let for_people = [("log.format", "default of `traaviis dev`", "text".into())];
+    start(&args.settings(&for_people)?, Seeds::Demo, output)
 }
 
 /// Runs `traaviis serve`.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    start(args, Seeds::Nothing, output)
+    let settings = args.settings(&[])?;
+    match args.print_config {
+        true => Ok(print(&settings, output)),
+        false => start(&settings, Seeds::Nothing, output),
+    }
+}
+
+impl Args {
+    /// Reads the settings that count, with the flags before all others.
+    fn settings(&self, defaults: &[Flag]) -> Result<Settings, Failure> {
+        let mut flags: Vec<Flag> = Vec::new();
+        let mut put = |key, flag, text: Option<String>| {
+            flags.extend(text.map(|it| (key, flag, it.into())));
+        };
+        let word = |it: &Path| it.display().to_string();
+        let (connectors, allow_private) = self.connectors.given();
+        put("data.dir", "--data", self.data.as_deref().map(word));
+        put("http.listen", "--listen", self.listen.map(|it| it.to_string()));
+        put("http.admin_listen", "--admin-listen", self.admin_listen.clone());
+        put("http.base_url", "--base-url", self.base_url.clone());
+        put("tree.instances", "--tree", self.tree.map(|it| it.as_str().into()));
+        put("connectors.file", "--connectors", connectors.map(word));
+        put("profile", "--profile", self.profile.map(|it| it.as_str().into()));
+        if !allow_private.is_empty() {
+            let targets: Vec<&str> = allow_private.iter().map(String::as_str).collect();
+            flags.push(("egress.allow_private", "--allow-private", targets.into()));
+        }
+        Settings::read(self.config.as_deref(), &env::vars().collect(), defaults, &flags)
+    }
+}
+
+fn print(settings: &Settings, output: &Output) -> Exit {
+    let shown = settings.shown();
+    if output.is_json() {
+        let all: serde_json::Map<String, serde_json::Value> = shown
+            .into_iter()
+            .map(|(key, value, source)| (key.into(), json!({ "value": value, "source": source })))
+            .collect();
+        output.json(&all.into());
+        return Exit::Ok;
+    }
+    for (key, value, source) in shown {
+        output.line(&format!("{key:24} {value:32} {source}", value = value.to_string()));
+    }
+    Exit::Ok
 }
 
 /// What an empty directory gets.
@@ -88,61 +165,126 @@ enum Seeds {
     Demo,
 }
 
-fn start(args: &Args, seeds: Seeds, output: &Output) -> anyhow::Result<Exit> {
-    let dir = &args.data;
-    // Tenants have secrets of their own; the environment is the operator's.
-    let connector = args.connectors.connector(None, Arc::new(secrets::kept(dir)))?;
-    let tree = args.tree.unwrap_or_else(|| TreeMode::remembered(dir));
-    let library = Arc::new(TenantLibrary::default());
-    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, tree)?;
-    let data = Arc::new(data);
+fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<Exit> {
+    let config = &settings.config;
     let internal = |error: std::io::Error| {
         Failure::new(Exit::Internal, "internal", format!("cannot begin: {error}"))
     };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
-    let result = serve(args, seeds, output, &data, &library, &runtime);
+    let traces = telemetry::server(config, runtime.handle())?;
+    let numbers: Arc<Numbers> = Arc::default();
+    let dir = &config.data.dir;
+    // Tenants have secrets of their own; the environment is the operator's.
+    let (file, private) = (config.connectors.file.clone(), config.egress.allow_private.clone());
+    let connector =
+        ConnectorArgs::of(file, private).connector(None, Arc::new(secrets::kept(dir)))?;
+    let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
+    let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
+    let library = Arc::new(TenantLibrary::default());
+    let kept = (tree, config.storage.mode, config.hot.limit_bytes);
+    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept)?;
+    ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
+    let data = Arc::new(data);
+    let result =
+        serve(settings, seeds, output, &Parts { data, library, numbers, traces }, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let closed = data.close();
     result?;
-    closed?;
     Ok(Exit::Ok)
 }
 
+/// What a server is made of.
+struct Parts {
+    data: Arc<Data>,
+    library: Arc<TenantLibrary>,
+    numbers: Arc<Numbers>,
+    traces: Option<Traces>,
+}
+
+impl Parts {
+    /// Returns what operators add to a server.
+    fn operations(&self, config: &Config) -> Operations {
+        let (data, numbers) = (Arc::clone(&self.data), Arc::clone(&self.numbers));
+        let traces = self.traces.clone();
+        let is_open = match config.http.admin_listen {
+            AdminListen::At(at) => !at.ip().is_loopback(),
+            AdminListen::Off => false,
+        };
+        Operations {
+            numbers: Box::new(move |out| numbers.tell(out, &data, traces.as_ref())),
+            on_request: match &self.traces {
+                Some(_) => traces::on_request,
+                None => |_, _| None,
+            },
+            metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
+            asks_operators: is_open,
+        }
+    }
+}
+
+/// Serves until it is stopped, then ends in order: no new requests, those that were begun are
+/// answered, running calls get a moment, the log is closed, the last traces are sent.
 fn serve(
-    args: &Args,
+    settings: &Settings,
     seeds: Seeds,
     output: &Output,
-    data: &Arc<Data>,
-    library: &TenantLibrary,
+    parts: &Parts,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(), Failure> {
+    let served = listen_until_stopped(settings, seeds, output, parts, runtime);
+    let closed = parts.data.close();
+    if served.is_ok() && closed.is_ok() {
+        tracing::info!("the server has ended");
+    }
+    if let Some(traces) = &parts.traces {
+        traces.close();
+    }
+    served.and(closed)
+}
+
+fn listen_until_stopped(
+    settings: &Settings,
+    seeds: Seeds,
+    output: &Output,
+    parts: &Parts,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(), Failure> {
+    let (config, data) = (&settings.config, &parts.data);
     let notes = Notes::listen(data)?;
-    let base_url = args.base_url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
-    let platform = Arc::new(open_platform(args, data, &base_url)?);
-    library.serve(&platform);
-    let engine = Arc::new(Served::new(Arc::clone(data), library.machines()));
+    let listen = config.http.listen;
+    let base_url = config.http.base_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let platform = Arc::new(open_platform(config, data, &base_url)?);
+    parts.library.serve(&platform);
+    let engine = Arc::new(Served::new(
+        Arc::clone(data),
+        parts.library.machines(),
+        Arc::clone(&parts.numbers),
+        parts.traces.clone(),
+    ));
     let demo = match seeds {
         Seeds::Demo => demo::seed(&platform, &*engine, &Entropy::system()).map_err(refused)?,
         Seeds::Nothing => None,
     };
-    let tell = |line: &str| output::warn(format_args!("error: {line}"));
+    let tell = |line: &str| tracing::error!("{line}");
     let version = env!("CARGO_PKG_VERSION");
-    let app = Arc::new(App::new(Arc::clone(&platform), engine, version, tell));
-    let control = Server::of_data(&args.data, data);
+    let app = App::new(Arc::clone(&platform), engine, version, tell);
+    let app = Arc::new(app.operated(parts.operations(config)));
+    let control = Server::of_data(&config.data.dir, data);
     if let Err(error) = &control {
-        output::warn(format_args!("warning: no control socket: {error}"));
+        tracing::warn!("no control socket: {error}");
     }
-    let keeper = Keeper::start(&args.data)?;
-    let admin = args.admin_listen.map(|at| (at, admin_router(Arc::clone(&app))));
-    let admin = admin.map(|(at, routes)| begin(runtime, at, routes)).transpose()?;
-    let listening = begin(runtime, args.listen, router(app))?;
+    let keeper = Keeper::start(&config.data.dir)?;
+    let admin = listen_for_operators(settings, &app, runtime)?;
+    let listening = begin(runtime, listen, router(app))?;
     let address = listening.address;
+    tracing::info!(listen = %address, version, pid = std::process::id(), "the server listens");
     match output.is_json() {
         true => {
             let account = demo.map(|it| json!({ "email": it.email, "password": it.password }));
-            let pid = std::process::id();
-            output.json(&json!({ "listening": address, "pid": pid, "account": account }));
+            let (pid, admin) = (std::process::id(), admin.as_ref().map(|it| it.address));
+            output.json(&json!({
+                "listening": address, "admin": admin, "pid": pid, "account": account,
+            }));
         }
         false => {
             output.line(&format!("listening on http://{address}; Ctrl-C stops it"));
@@ -159,6 +301,7 @@ fn serve(
             Note::Failed(failure) => break Err(failure),
         }
     };
+    tracing::info!("the server ends: requests that were begun are answered");
     runtime.block_on(async {
         listening.end().await;
         if let Some(admin) = admin {
@@ -168,6 +311,32 @@ fn serve(
     drop(control);
     drop(keeper);
     stopped
+}
+
+/// Listens for operators. Only an address that somebody has chosen must be free: several servers
+/// of one machine have the same default.
+fn listen_for_operators(
+    settings: &Settings,
+    app: &Arc<App>,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Option<Listening>, Failure> {
+    let AdminListen::At(at) = settings.config.http.admin_listen else { return Ok(None) };
+    match begin(runtime, at, admin_router(Arc::clone(app))) {
+        Ok(listening) => {
+            tracing::info!(listen = %listening.address, "operators are listened to");
+            Ok(Some(listening))
+        }
+        Err(failure) if settings.is_chosen("http.admin_listen") => Err(failure),
+        Err(failure) => {
+            let Failure { code, .. } = failure;
+            tracing::warn!(
+                code,
+                listen = %at,
+                "nobody can listen there, so numbers are not told; choose `http.admin_listen`"
+            );
+            Ok(None)
+        }
+    }
 }
 
 fn begin(
@@ -181,20 +350,28 @@ fn begin(
     })
 }
 
-fn open_platform(args: &Args, data: &Data, base_url: &str) -> Result<Platform, Failure> {
-    let documents = SqliteDocuments::open(&args.data).map_err(|error| {
+fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platform, Failure> {
+    let dir = &config.data.dir;
+    let documents = SqliteDocuments::open(dir).map_err(|error| {
         let message =
-            format!("{error}; move `{}/documents` away to have it made again", args.data.display());
+            format!("{error}; move `{}/documents` away to have it made again", dir.display());
         Failure::new(Exit::Internal, "documents_failed", message)
     })?;
     let ways = Ways {
         log: Arc::clone(data.log()) as Arc<dyn LogStore>,
         documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(&args.data)),
+        vault: Arc::new(secrets::subjects(dir)),
         clock: Arc::new(SystemClock::start()),
         entropy: Entropy::system(),
     };
-    let settings = Settings { issuer: base_url.into(), ..Settings::default() };
+    let auth = &config.auth;
+    let settings = traaviis_platform::Settings {
+        issuer: auth.issuer.clone().unwrap_or_else(|| base_url.into()),
+        access_ttl: auth.access_ttl,
+        session_ttl: auth.refresh_ttl,
+        session_idle: auth.session_idle,
+        ..traaviis_platform::Settings::default()
+    };
     Platform::open(ways, settings).map_err(refused)
 }
 
@@ -212,7 +389,7 @@ fn keep_up(platform: &Arc<Platform>) -> Result<(), Failure> {
                 .and_then(|_| platform.end_old_invitations())
                 .and_then(|()| platform.rotate_keys_when_due());
             if let Err(error) = kept {
-                output::warn(format_args!("warning: {error} ({})", error.code));
+                tracing::warn!(code = &*error.code, "{error}");
             }
             drop(platform);
             thread::sleep(UPKEEP);

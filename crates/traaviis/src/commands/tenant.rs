@@ -227,7 +227,7 @@ fn place(
 }
 
 /// Returns who holds business keys: open instances, of whatever tenant.
-fn keys(
+pub fn keys(
     log: &dyn LogStore,
     damaged: &[(TenantId, InstanceId)],
     lost: &[Range<Position>],

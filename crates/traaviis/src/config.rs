@@ -1,0 +1,537 @@
+//! Settings of a server: read in layers, checked once, then typed.
+//!
+//! Reading order: [`keys`] (the table of settings), [`Config`] (what they become), [`layers`]
+//! (where they come from). Invariants: an unknown key or a wrong value stops the start and says
+//! where it stands; a secret is shown to nobody.
+
+mod keys;
+mod layers;
+#[cfg(test)]
+mod page;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use traaviis_model::Span;
+use url::Url;
+
+pub use keys::schema;
+pub use layers::{Flag, Variables};
+
+use crate::{exit::Failure, secrets::ROOT_KEY, storage::StorageMode, tree::TreeMode};
+use keys::{KEYS, Kind};
+use layers::Layers;
+
+/// Name of the file of settings.
+const FILE_NAME: &str = "traaviis.toml";
+/// Characters of a token for numbers: fewer can be guessed.
+const METRICS_TOKEN_CHARS_MIN: usize = 16;
+/// Shortest life of an access token: a shorter one ends on its way.
+const ACCESS_TTL_MIN: Span = Span::secs(60);
+/// Longest: for so long a signing key that was replaced must be kept.
+const ACCESS_TTL_MAX: Span = Span::secs(24 * 3_600);
+/// Shortest life of a session.
+const REFRESH_TTL_MIN: Span = Span::secs(3_600);
+/// Longest: people should log in once a year.
+const REFRESH_TTL_MAX: Span = Span::secs(366 * 24 * 3_600);
+/// Fewest bytes of states in memory: some thousand instances.
+const HOT_BYTES_LEAST: u64 = 1 << 20;
+/// Most bytes; more is a mistake of units.
+const HOT_BYTES_MOST: u64 = 1 << 40;
+
+/// Different digits of a root key: of 64 by chance it has nearly all that there are.
+const KEY_LETTERS_MIN: usize = 8;
+
+/// Texts that stand in examples, which everybody knows.
+const KNOWN_SECRETS: [&str; 8] =
+    ["changeme", "change-me", "secret", "password", "example", "default", "insecure", "0123456789"];
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Which defaults count, and what is refused.
+    pub profile: Profile,
+    /// The way in.
+    pub http: Http,
+    /// Where data are.
+    pub data: DataDir,
+    /// How they are kept.
+    #[serde(default)]
+    pub storage: Storage,
+    /// Documents for people.
+    #[serde(default)]
+    pub tree: Tree,
+    /// States in memory.
+    pub hot: Hot,
+    /// Tokens and sessions.
+    pub auth: Auth,
+    /// Functions that `call` offers.
+    #[serde(default)]
+    pub connectors: ConnectorsFile,
+    /// What workflows may reach.
+    pub egress: Egress,
+    /// Lines about what happens.
+    pub log: Log,
+    /// Traces for a collector.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// Which defaults count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// For trying things out on one machine.
+    Dev,
+    /// For people who rely on it.
+    Production,
+}
+
+impl Profile {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Profile::Dev => "dev",
+            Profile::Production => "production",
+        }
+    }
+}
+
+/// `http`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Address under which people reach it.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Address for operators.
+    pub admin_listen: AdminListen,
+    /// Who shows it reads numbers.
+    #[serde(default)]
+    pub metrics_token: Option<Hidden>,
+}
+
+/// Text that nobody is shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// An address for operators, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum AdminListen {
+    /// Nobody listens.
+    Off,
+    /// Somebody does.
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for AdminListen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<AdminListen, String> {
+        match &*text {
+            "off" => Ok(AdminListen::Off),
+            text => text.parse().map(AdminListen::At).map_err(|_| {
+                format!("`{text}` is neither `off` nor an address such as `127.0.0.1:9090`")
+            }),
+        }
+    }
+}
+
+/// `data`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDir {
+    /// Data directory.
+    pub dir: PathBuf,
+}
+
+/// `storage`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// How the directory is kept; as before when absent.
+    pub mode: Option<StorageMode>,
+}
+
+/// `tree`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tree {
+    /// When instances are written; as before when absent.
+    pub instances: Option<TreeMode>,
+}
+
+/// `hot`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hot {
+    /// Bytes of states in memory.
+    pub limit_bytes: u64,
+}
+
+/// `auth`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Issuer of access tokens.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    /// Life of an access token.
+    pub access_ttl: Span,
+    /// Longest life of a session.
+    pub refresh_ttl: Span,
+    /// A session that is not used for so long ends.
+    pub session_idle: Span,
+}
+
+/// `connectors`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorsFile {
+    /// The file.
+    pub file: Option<PathBuf>,
+}
+
+/// `egress`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    /// Private targets that workflows may reach.
+    pub allow_private: Vec<String>,
+}
+
+/// `log`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Least level, or levels of parts of the program.
+    pub level: String,
+    /// For whom lines are.
+    pub format: LogFormat,
+}
+
+/// For whom log lines are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Programs.
+    Json,
+    /// People.
+    Text,
+}
+
+/// `telemetry`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// Collector that gets traces.
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Settings, and where each comes from.
+pub struct Settings {
+    /// All settings.
+    pub config: Config,
+    layers: Layers,
+}
+
+impl Settings {
+    /// Reads the settings; `defaults` are those of the command where it has its own.
+    pub fn read(
+        file: Option<&Path>,
+        variables: &Variables,
+        defaults: &[Flag],
+        flags: &[Flag],
+    ) -> Result<Settings, Failure> {
+        let layers = Layers::read(file, variables, defaults, flags)?;
+        let config: Config = layers.figment.extract().map_err(|error| layers.wrong(&error))?;
+        let settings = Settings { config, layers };
+        settings.check()?;
+        if settings.config.profile == Profile::Production {
+            settings.check_production()?;
+            check_root_key(variables)?;
+        }
+        Ok(settings)
+    }
+
+    /// Says whether somebody has chosen a setting, rather than a default.
+    pub fn is_chosen(&self, key: &str) -> bool {
+        !self.layers.source(key).starts_with("default")
+    }
+
+    /// Refuses values that have the right form and make no sense.
+    fn check(&self) -> Result<(), Failure> {
+        let Config { http, hot, auth, telemetry, log, .. } = &self.config;
+        let urls = [
+            ("http.base_url", &http.base_url),
+            ("auth.issuer", &auth.issuer),
+            ("telemetry.otlp_endpoint", &telemetry.otlp_endpoint),
+        ];
+        for (key, url) in urls {
+            let Some(url) = url else { continue };
+            let read = Url::parse(url).ok().filter(|it| matches!(it.scheme(), "http" | "https"));
+            if read.is_none_or(|it| it.host_str().is_none()) {
+                return self.refuse(key, "it is no address that begins with http:// or https://");
+            }
+        }
+        let spans = [
+            ("auth.access_ttl", auth.access_ttl, ACCESS_TTL_MIN, ACCESS_TTL_MAX),
+            ("auth.refresh_ttl", auth.refresh_ttl, REFRESH_TTL_MIN, REFRESH_TTL_MAX),
+            ("auth.session_idle", auth.session_idle, ACCESS_TTL_MIN, REFRESH_TTL_MAX),
+        ];
+        for (key, span, least, most) in spans {
+            if !(least..=most).contains(&span) {
+                return self.refuse(key, &format!("`{span}` is not between {least} and {most}"));
+            }
+        }
+        if !(HOT_BYTES_LEAST..=HOT_BYTES_MOST).contains(&hot.limit_bytes) {
+            let why = format!("it is not between {HOT_BYTES_LEAST} and {HOT_BYTES_MOST}");
+            return self.refuse("hot.limit_bytes", &why);
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&log.level) {
+            return self.refuse("log.level", &error.to_string());
+        }
+        let token = http.metrics_token.as_ref();
+        if token.is_some_and(|it| it.0.chars().count() < METRICS_TOKEN_CHARS_MIN) {
+            let why = format!("it has fewer than {METRICS_TOKEN_CHARS_MIN} characters");
+            return self.refuse("http.metrics_token", &why);
+        }
+        match http.admin_listen {
+            AdminListen::At(at) if !at.ip().is_loopback() && token.is_none() => self.refuse(
+                "http.admin_listen",
+                "others than this machine reach it, so `http.metrics_token` is needed",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what is good for trying things out and nothing else.
+    fn check_production(&self) -> Result<(), Failure> {
+        let http = &self.config.http;
+        if http.base_url.is_none() {
+            let why = "production needs the address under which people reach it";
+            return self.refuse("http.base_url", why);
+        }
+        if let Some(token) = &http.metrics_token {
+            let token = token.0.to_lowercase();
+            if KNOWN_SECRETS.iter().any(|it| token.contains(it)) {
+                let why = "it is made of a word that stands in examples, which everybody knows";
+                return self.refuse("http.metrics_token", why);
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, key: &str, why: &str) -> Result<(), Failure> {
+        Err(self.layers.refuse(key, why))
+    }
+
+    /// Returns every setting with its value, masked where it is a secret, and its source.
+    pub fn shown(&self) -> Vec<(&'static str, Json, String)> {
+        let shown = |key: &keys::Key| {
+            let value = self.layers.figment.find_value(key.name).ok();
+            let value = value.and_then(|it| serde_json::to_value(it).ok());
+            match (value, key.kind) {
+                (None, _) => (key.name, Json::Null, "not set".into()),
+                (Some(_), Kind::Secret) => (key.name, json!("***"), self.layers.source(key.name)),
+                (Some(value), _) => (key.name, value, self.layers.source(key.name)),
+            }
+        };
+        KEYS.iter().map(shown).collect()
+    }
+}
+
+/// Refuses a root key that nobody has made by chance, such as one of zeros.
+fn check_root_key(variables: &Variables) -> Result<(), Failure> {
+    let Some(text) = variables.get(ROOT_KEY) else { return Ok(()) };
+    let is_guessed = |key: &str| key.chars().collect::<BTreeSet<char>>().len() < KEY_LETTERS_MIN;
+    let mut keys = text.split([' ', ',', '\n']).map(str::trim).filter(|it| !it.is_empty());
+    match keys.any(is_guessed) {
+        false => Ok(()),
+        true => Err(layers::invalid(format!(
+            "environment variable `{ROOT_KEY}`: production needs a key that was made by chance, \
+             such as `openssl rand -hex 32` prints"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{expect, expect_file};
+    use figment::value::Value;
+
+    use super::*;
+
+    fn read(toml: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<Settings, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        std::fs::write(&file, toml).unwrap();
+        let variables = variables.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect();
+        Settings::read(Some(&file), &variables, &[], flags).map_err(|mut it| {
+            it.message = it.message.replace(&folder.path().display().to_string(), "DIR");
+            it
+        })
+    }
+
+    #[test]
+    fn the_schema_and_the_page_are_current() {
+        let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        expect_file!["../../../schemas/config-1.json"].assert_eq(&schema);
+        expect_file!["../../../docs/reference/configuration.md"].assert_eq(&page::page());
+    }
+
+    /// Every key reaches a field, and every field has a key: unknown ones are refused by serde.
+    #[test]
+    fn the_table_and_the_types_are_the_same() {
+        let sample = |key: &keys::Key| match key.kind {
+            Kind::Word(words) => words[0].to_owned(),
+            Kind::Text => "warn".into(),
+            Kind::Secret => "0c7a52f6f9d64f5c".into(),
+            Kind::Address | Kind::AddressOrOff => "127.0.0.1:1".into(),
+            Kind::Path => "some/where".into(),
+            Kind::Url => "http://localhost:1".into(),
+            Kind::Duration => "2h".into(),
+            Kind::Bytes => "2000000".into(),
+            Kind::Texts => "a:1,b:2".into(),
+        };
+        let variables: Variables =
+            KEYS.iter().map(|it| (page::made_variable(it), sample(it))).collect();
+        let settings =
+            Settings::read(None, &variables, &[], &[]).unwrap_or_else(|it| panic!("{it}"));
+        let debug = format!("{:?}", settings.config);
+        for (key, _, source) in settings.shown() {
+            assert!(source.starts_with("environment"), "{key}: {source}");
+            let field = key.rsplit('.').next().unwrap();
+            assert!(debug.contains(&format!("{field}: ")), "{key} in {debug}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file_over_defaults() {
+        let toml = "[http]\nlisten = \"127.0.0.1:1\"\n\n[log]\nlevel = \"warn\"\n";
+        let from = |variables: &[(&str, &str)], flags: &[Flag]| {
+            let settings = read(toml, variables, flags).unwrap();
+            settings.config.http.listen.to_string()
+        };
+        let variable = ("TRAAVIIS_HTTP__LISTEN", "127.0.0.1:2");
+        let flag = ("http.listen", "--listen", Value::from("127.0.0.1:3"));
+        let port = ("PORT", "4");
+        assert_eq!(from(&[], &[]), "127.0.0.1:1");
+        assert_eq!(from(&[port], &[]), "127.0.0.1:4", "the port alone");
+        assert_eq!(from(&[variable, port], &[]), "127.0.0.1:2");
+        assert_eq!(from(&[variable, port], &[flag]), "127.0.0.1:3");
+        let settings = read(toml, &[variable], &[]).unwrap();
+        let shown: Vec<String> = settings
+            .shown()
+            .into_iter()
+            .filter(|it| ["http.listen", "log.level", "log.format"].contains(&it.0))
+            .map(|(key, value, source)| format!("{key} = {value} ({source})\n"))
+            .collect();
+        let shown = shown.concat();
+        assert!(shown.contains("traaviis.toml`, line 5)"), "{shown}");
+        assert!(shown.contains("(environment variable `TRAAVIIS_HTTP__LISTEN`)"), "{shown}");
+        assert!(shown.contains("log.format = \"json\" (default)"), "{shown}");
+    }
+
+    #[test]
+    fn a_wrong_setting_stops_the_start_with_its_place() {
+        let mut all = String::new();
+        for (toml, variables) in [
+            ("[http]\nlistn = \"x\"", &[][..]),
+            ("[htpt]\nlisten = \"x\"", &[]),
+            ("\nlisten = \"x\"", &[]),
+            ("[http]\nlisten = \"x\"", &[]),
+            ("http = 3", &[]),
+            ("[http\nlisten = 3", &[]),
+            ("[log]\nformat = \"yaml\"", &[]),
+            ("[log]\nlevel = \"a=b=c\"", &[]),
+            ("[auth]\naccess_ttl = \"15 minutes\"", &[]),
+            ("[auth]\naccess_ttl = \"1s\"", &[]),
+            ("[hot]\nlimit_bytes = 3", &[]),
+            ("[http]\nbase_url = \"example.org\"", &[]),
+            ("[http]\nadmin_listen = \"0.0.0.0:9090\"", &[]),
+            ("[http]\nmetrics_token = 12345678901234567890", &[]),
+            ("[http]\nmetrics_token = 1234567890123456", &[]),
+            ("[http]\nmetrics_token = \"short\"", &[]),
+            ("profile = \"production\"", &[]),
+            ("", &[("TRAAVIIS_HTTP__LISTN", "x")]),
+            ("", &[("PORT", "http")]),
+        ] {
+            let failure = read(toml, variables, &[]).map(|it| it.config).unwrap_err();
+            assert_eq!(failure.code, "config_invalid");
+            all += &format!("{}\n", failure.message);
+        }
+        expect![[r#"
+            there is no setting `http.listn` (`DIR/traaviis.toml`, line 2); did you mean `http.listen`?
+            there is no setting `htpt` (`DIR/traaviis.toml`, line 1); `traaviis schema config` lists those that there are
+            there is no setting `listen` (`DIR/traaviis.toml`, line 2); `traaviis schema config` lists those that there are
+            `http.listen` from `DIR/traaviis.toml`, line 2: invalid socket address syntax
+            there is no setting `http` (`DIR/traaviis.toml`, line 1); `traaviis schema config` lists those that there are
+            `DIR/traaviis.toml` cannot be read: TOML parse error at line 1, column 6
+              |
+            1 | [http
+              |      ^
+            invalid table header
+            expected `.`, `]`
+            `log.format` from `DIR/traaviis.toml`, line 2: unknown variant: found `yaml`, expected ``json` or `text``
+            `log.level` from `DIR/traaviis.toml`, line 2: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
+            `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `15 minutes` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S
+            `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `1s` is not between 1m and 1d
+            `hot.limit_bytes` from `DIR/traaviis.toml`, line 2: it is not between 1048576 and 1099511627776
+            `http.base_url` from `DIR/traaviis.toml`, line 2: it is no address that begins with http:// or https://
+            `http.admin_listen` from `DIR/traaviis.toml`, line 2: others than this machine reach it, so `http.metrics_token` is needed
+            `DIR/traaviis.toml` cannot be read: TOML parse error at line 2, column 17
+              |
+            2 | metrics_token = 12345678901234567890
+              |                 ^
+            number too large to fit in target type
+            `http.metrics_token` from `DIR/traaviis.toml`, line 2: it has fewer than 16 characters
+            `http.base_url` is not set: production needs the address under which people reach it
+            there is no setting `http.listn` (environment variable `TRAAVIIS_HTTP__LISTN`); did you mean `http.listen`?
+            environment variable `PORT`: no port
+        "#]].assert_eq(&all);
+        assert!(!all.contains("1234567890123456") && !all.contains("short"), "{all}");
+    }
+
+    #[test]
+    fn production_has_its_own_defaults_and_refuses_known_secrets() {
+        let base = ("TRAAVIIS_BASE_URL", "https://flows.example.org");
+        let toml = "profile = \"production\"";
+        let settings = read(toml, &[base], &[]).unwrap();
+        assert_eq!(settings.config.http.listen.to_string(), "0.0.0.0:8080");
+        let token = ("TRAAVIIS_HTTP__METRICS_TOKEN", "changeme-changeme");
+        let refused = read(toml, &[base, token], &[]).map(|it| it.config).unwrap_err();
+        assert!(refused.message.contains("everybody knows"), "{refused}");
+        let token = ("TRAAVIIS_HTTP__METRICS_TOKEN", "Jc0lWn4vQ2sX9bT7");
+        let zeros = (ROOT_KEY, &*"0".repeat(64));
+        let refused = read(toml, &[base, zeros], &[]).map(|it| it.config).unwrap_err();
+        assert!(refused.message.contains("made by chance"), "{refused}");
+        let settings = read(toml, &[base, token], &[]).unwrap();
+        let shown = format!("{:?}", settings.shown());
+        assert!(shown.contains("***") && !shown.contains("Jc0lWn4v"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_be_there() {
+        let refused = Settings::read(Some(Path::new("/no/such")), &Variables::new(), &[], &[]);
+        assert!(refused.map(|it| it.config).unwrap_err().message.contains("cannot read settings"));
+        assert!(Settings::read(None, &Variables::new(), &[], &[]).is_ok());
+    }
+}

@@ -1,0 +1,214 @@
+//! The table of settings: every key with its kind, default, variable and meaning.
+//!
+//! Defaults, the check for unknown keys, the JSON schema and the page of the reference are made of
+//! it. Invariant: whatever stands here does something; a test compares it with [`super::Config`].
+
+use serde_json::{Map, Value as Json, json};
+
+/// What a setting holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// Text that nobody is shown.
+    Secret,
+    /// `ADDRESS:PORT`.
+    Address,
+    /// `ADDRESS:PORT`, or `off`.
+    AddressOrOff,
+    /// A file or a directory.
+    Path,
+    /// An address that begins with `http://` or `https://`.
+    Url,
+    /// A time such as `15m`.
+    Duration,
+    /// A number of bytes.
+    Bytes,
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// Several texts; in a variable with commas between them.
+    Texts,
+}
+
+/// A setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name; the dot separates table and key of `traaviis.toml`.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: Kind,
+    /// What it is unless somebody says otherwise; none when absence means something.
+    pub default: Option<&'static str>,
+    /// What it is in the production profile, where that differs.
+    pub production: Option<&'static str>,
+    /// A variable beside the one that is made of the name.
+    pub variable: Option<&'static str>,
+    /// What it does.
+    pub what: &'static str,
+}
+
+const fn key(name: &'static str, kind: Kind, what: &'static str) -> Key {
+    Key { name, kind, default: None, production: None, variable: None, what }
+}
+
+impl Key {
+    const fn or(self, default: &'static str) -> Key {
+        Key { default: Some(default), ..self }
+    }
+
+    const fn in_production(self, value: &'static str) -> Key {
+        Key { production: Some(value), ..self }
+    }
+
+    const fn variable(self, variable: &'static str) -> Key {
+        Key { variable: Some(variable), ..self }
+    }
+}
+
+/// What variables of settings begin with.
+pub const PREFIX: &str = "TRAAVIIS_";
+/// Names the file of settings.
+pub const FILE_VARIABLE: &str = "TRAAVIIS_CONFIG";
+/// Sets the port of `http.listen`, as platforms that run containers do.
+pub const PORT_VARIABLE: &str = "PORT";
+
+/// Every setting, in the order in which people are shown them.
+pub static KEYS: &[Key] = &[
+    key(
+        "profile",
+        Kind::Word(&["dev", "production"]),
+        "Which defaults count, and what is refused.",
+    )
+    .or("dev"),
+    key("http.listen", Kind::Address, "Address to listen on. `PORT` sets its port alone.")
+        .or("127.0.0.1:4000")
+        .in_production("0.0.0.0:8080"),
+    key(
+        "http.base_url",
+        Kind::Url,
+        "Address under which people reach the server; made of `http.listen` when absent. \
+         Production needs it.",
+    )
+    .variable("TRAAVIIS_BASE_URL"),
+    key(
+        "http.admin_listen",
+        Kind::AddressOrOff,
+        "Address on which operators reach `/metrics`, `/health` and `/ready`. One that is not a \
+         loopback address needs `http.metrics_token`.",
+    )
+    .or("127.0.0.1:9090"),
+    key(
+        "http.metrics_token",
+        Kind::Secret,
+        "Who shows it as `Authorization: Bearer TOKEN` reads `/metrics` on `http.listen`, too; \
+         without it nobody does. At least 16 characters.",
+    ),
+    key("data.dir", Kind::Path, "Data directory; made when it is not there.")
+        .or("./data")
+        .variable("DATA_ROOT_PATH"),
+    key(
+        "storage.mode",
+        Kind::Word(&["embedded", "json_only"]),
+        "How the directory is kept; as it was kept before when absent.",
+    ),
+    key(
+        "tree.instances",
+        Kind::Word(&["lazy", "eager", "off"]),
+        "When instances are written into the document tree; as the last run did when absent.",
+    ),
+    key(
+        "hot.limit_bytes",
+        Kind::Bytes,
+        "Bytes of states of instances in memory; beyond it they go to disk, and a third more \
+         makes callers wait.",
+    )
+    .or("100663296"),
+    key("auth.issuer", Kind::Url, "Issuer of access tokens; the base URL when absent."),
+    key("auth.access_ttl", Kind::Duration, "Life of an access token.").or("15m"),
+    key("auth.refresh_ttl", Kind::Duration, "Longest life of a session.").or("30d"),
+    key("auth.session_idle", Kind::Duration, "A session that is not used for so long ends.")
+        .or("24h"),
+    key("connectors.file", Kind::Path, "Connectors file: the functions that `call` offers."),
+    key(
+        "egress.allow_private",
+        Kind::Texts,
+        "Private or loopback targets, as `HOST:PORT`, that workflows may reach.",
+    )
+    .or("[]"),
+    key(
+        "log.level",
+        Kind::Text,
+        "Least level that is logged: `error`, `warn`, `info`, `debug` or `trace`; for a part of \
+         the program as in `info,traaviis_server=debug`.",
+    )
+    .or("info"),
+    key("log.format", Kind::Word(&["json", "text"]), "Lines for programs, or for people.")
+        .or("json"),
+    key(
+        "telemetry.otlp_endpoint",
+        Kind::Url,
+        "Collector that gets traces by OTLP over HTTP; `/v1/traces` is added. No traces leave \
+         when absent.",
+    )
+    .variable("OTEL_EXPORTER_OTLP_ENDPOINT"),
+];
+
+/// Returns the setting of a name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|it| it.name == name)
+}
+
+/// Says whether a name is a table of settings.
+pub fn is_table(name: &str) -> bool {
+    KEYS.iter().any(|it| it.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Returns the JSON schema of `traaviis.toml`.
+pub fn schema() -> Json {
+    let mut tables: Map<String, Json> = Map::new();
+    let mut top: Map<String, Json> = Map::new();
+    for key in KEYS {
+        let mut it = of_kind(key.kind);
+        it["description"] = json!(key.what);
+        match (key.kind, key.default) {
+            (Kind::Bytes, Some(text)) => it["default"] = json!(text.parse::<u64>().unwrap_or(0)),
+            (Kind::Texts, Some(_)) => it["default"] = json!([]),
+            (_, Some(text)) => it["default"] = json!(text),
+            (_, None) => {}
+        }
+        match key.name.split_once('.') {
+            None => drop(top.insert(key.name.into(), it)),
+            Some((table, name)) => {
+                let table = tables.entry(table).or_insert_with(
+                    || json!({ "type": "object", "additionalProperties": false, "properties": {} }),
+                );
+                table["properties"][name] = it;
+            }
+        }
+    }
+    top.append(&mut tables);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "https://traaviis.dev/schemas/config-1.json",
+        "title": "Settings of a TRAAVIIS server",
+        "description": "The file `traaviis.toml`, read as JSON.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": top,
+    })
+}
+
+fn of_kind(kind: Kind) -> Json {
+    match kind {
+        Kind::Text | Kind::Path | Kind::Address | Kind::AddressOrOff => json!({ "type": "string" }),
+        Kind::Secret => json!({ "type": "string", "minLength": 16, "writeOnly": true }),
+        Kind::Url => json!({ "type": "string", "pattern": "^https?://" }),
+        Kind::Duration => json!({
+            "type": "string",
+            "pattern": "^([0-9]+(\\.[0-9]+)?(w|d|h|m|s|ms|us))+$",
+        }),
+        Kind::Bytes => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Word(words) => json!({ "type": "string", "enum": words }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+    }
+}

@@ -1,0 +1,321 @@
+//! Users, tenants and memberships of earlier layouts: lists, or a file for each user.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use serde_json::{Value as Json, json};
+use traaviis_model::{TenantId, UserId, permission::Role};
+use traaviis_platform::{
+    Entropy, Platform, Settings, Ways,
+    importing::{FormerMember, FormerTenant, FormerUser, Met},
+    password::PasswordHash,
+};
+use traaviis_ports::LogStore;
+use traaviis_store::{LocalLog, ReadOnlyLog, SqliteDocuments};
+
+use super::{
+    Said,
+    earlier::{read_json, time},
+    files::{File, What},
+};
+use crate::{
+    clock::SystemClock,
+    data::sealed,
+    exit::{Exit, Failure},
+    secrets,
+};
+
+/// Everybody who comes.
+#[derive(Debug, Default)]
+pub struct People {
+    users: Vec<FormerUser>,
+    tenants: Vec<FormerTenant>,
+    members: Vec<FormerMember>,
+}
+
+/// Who came, or would come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peopled {
+    /// Users.
+    pub users: usize,
+    /// Tenants.
+    pub tenants: usize,
+    /// Members.
+    pub members: usize,
+    /// Those who were there.
+    pub present: usize,
+}
+
+impl Peopled {
+    /// Returns it for programs.
+    pub fn json(self) -> Json {
+        json!({
+            "users": self.users, "tenants": self.tenants, "members": self.members,
+            "present": self.present,
+        })
+    }
+}
+
+/// Reads everybody; who cannot be taken is said.
+pub fn read(
+    root: &Path,
+    files: &[File],
+    left_out: &mut Vec<Said>,
+    changed: &mut Vec<Said>,
+) -> People {
+    let mut people = People::default();
+    let order = |it: &&File| match it.what {
+        What::Users => 0,
+        What::Tenants => 1,
+        _ => 2,
+    };
+    let is_of_people =
+        |it: &&File| matches!(it.what, What::Users | What::Tenants | What::Memberships);
+    let mut files: Vec<&File> = files.iter().filter(is_of_people).collect();
+    files.sort_by_key(order);
+    // Memberships say who owns a tenant that does not say so itself.
+    let owners: Vec<(String, String)> = files
+        .iter()
+        .filter(|it| it.what == What::Memberships)
+        .filter_map(|it| read_json(&root.join(&it.path)).ok())
+        .flat_map(items)
+        .filter(|it| it["role"] == "owner")
+        .map(|it| (word(&it["tenant_id"]), word(&it["user_id"])))
+        .collect();
+    for file in files {
+        let json = match read_json(&root.join(&file.path)) {
+            Ok(json) => json,
+            Err(why) => {
+                left_out.push(Said::new(&file.path, why));
+                continue;
+            }
+        };
+        for (at, item) in items(json).into_iter().enumerate() {
+            let place = format!("{}#{at}", file.path);
+            let taken = match file.what {
+                What::Users => people.user(&item),
+                What::Tenants => people.tenant(&item, &owners),
+                _ => people.member(&item),
+            };
+            match taken {
+                Ok(None) => {}
+                Ok(Some(note)) => changed.push(Said::new(place, note)),
+                Err(why) => left_out.push(Said::new(place, why)),
+            }
+        }
+    }
+    people
+}
+
+/// Returns the things of a file: a list, a map of them by id, a list under a name, or one thing.
+fn items(json: Json) -> Vec<Json> {
+    match json {
+        Json::Array(items) => items,
+        Json::Object(mut map) => {
+            if map.contains_key("email") || map.contains_key("id") {
+                return vec![Json::Object(map)];
+            }
+            for key in ["users", "tenants", "memberships", "body"] {
+                if let Some(inner) = map.remove(key) {
+                    return items(inner);
+                }
+            }
+            map.into_iter().map(|(_, it)| it).collect()
+        }
+        other => vec![other],
+    }
+}
+
+fn word(value: &Json) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn id<T: std::str::FromStr>(item: &Json, key: &str) -> Result<T, String> {
+    let text = word(&item[key]);
+    text.parse().map_err(|_| format!("`{key}` is `{text}`, which is no id, and ids stay"))
+}
+
+type Taken = Result<Option<String>, String>;
+
+impl People {
+    /// Says whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.tenants.is_empty() && self.members.is_empty()
+    }
+
+    fn user(&mut self, item: &Json) -> Taken {
+        let hash = word(&item["password_hash"]);
+        let password = PasswordHash::read(&hash);
+        let is_lost = !hash.is_empty() && password.is_none();
+        let user = FormerUser {
+            id: id(item, "id")?,
+            email: word(&item["email"]),
+            name: word(&item["name"]),
+            password,
+            created_at: time(&item["created_at"]),
+            is_suspended: ["suspended", "inactive", "disabled"]
+                .contains(&item["status"].as_str().unwrap_or_default()),
+        };
+        user.check().map_err(|error| error.message)?;
+        let email = user.email.to_lowercase();
+        if self.users.iter().any(|it| it.id == user.id || it.email.to_lowercase() == email) {
+            return Err("another user of these files has the same id or address".into());
+        }
+        self.users.push(user);
+        Ok(is_lost.then(|| {
+            "the hash of the password is of a kind that cannot be checked; the \
+                            user needs a new password"
+                .into()
+        }))
+    }
+
+    fn has_user(&self, user: UserId) -> bool {
+        self.users.iter().any(|it| it.id == user)
+    }
+
+    fn tenant(&mut self, item: &Json, owners: &[(String, String)]) -> Taken {
+        let tenant_id: TenantId = id(item, "id")?;
+        let of = owners.iter().find(|it| it.0 == tenant_id.to_string());
+        let owner = match (item["owner_id"].is_string(), of) {
+            (true, _) => id(item, "owner_id")?,
+            (false, Some((_, user))) => user.parse().map_err(|_| "its owner has no id")?,
+            (false, None) => return Err("nobody owns it: there is no `owner_id`".into()),
+        };
+        if !self.has_user(owner) {
+            return Err(format!("its owner `{owner}` is none of the users of these files"));
+        }
+        let tenant = FormerTenant {
+            id: tenant_id,
+            name: word(&item["name"]),
+            slug: item["slug"].as_str().map(str::to_owned),
+            owner,
+            created_at: time(&item["created_at"]),
+        };
+        let slug = tenant.check().map_err(|error| error.message)?;
+        let is_taken = |it: &FormerTenant| it.check().is_ok_and(|it| it == slug);
+        if self.tenants.iter().any(|it| it.id == tenant_id || is_taken(it)) {
+            return Err("another tenant of these files has the same id or short name".into());
+        }
+        let note = tenant.slug.is_none().then(|| format!("its short name is `{slug}`"));
+        self.tenants.push(tenant);
+        Ok(note)
+    }
+
+    fn member(&mut self, item: &Json) -> Taken {
+        let (tenant, user): (TenantId, UserId) = (id(item, "tenant_id")?, id(item, "user_id")?);
+        if !self.tenants.iter().any(|it| it.id == tenant) || !self.has_user(user) {
+            return Err("its tenant or its user is not in these files".into());
+        }
+        let word = word(&item["role"]);
+        let role = Role::ALL.iter().copied().find(|it| it.as_str() == word);
+        let role = role.ok_or_else(|| format!("there is no role `{word}`"))?;
+        let joined_at = time(&item["joined_at"]);
+        self.members.push(FormerMember { tenant, user, role, joined_at });
+        Ok(None)
+    }
+
+    /// Says who would come where nobody is.
+    pub fn all_new(&self) -> Peopled {
+        Peopled {
+            users: self.users.len(),
+            tenants: self.tenants.len(),
+            members: self.memberships().count(),
+            present: 0,
+        }
+    }
+
+    /// Returns the members that do not come with their tenant, as its owner does.
+    fn memberships(&self) -> impl Iterator<Item = &FormerMember> {
+        self.members
+            .iter()
+            .filter(|it| !self.tenants.iter().any(|of| of.id == it.tenant && of.owner == it.user))
+    }
+
+    /// Says who would come into a data directory; changes nothing.
+    pub fn compare(&self, data: &Path, scratch: &Path) -> Result<Peopled, Failure> {
+        if self.is_empty() {
+            return Ok(Peopled::default());
+        }
+        let log = sealed(data, Arc::new(ReadOnlyLog::open(data)?));
+        let platform = open(data, log as Arc<dyn LogStore>, &scratch.join("documents"));
+        match platform {
+            Ok(platform) => self.meet(&platform).map(|it| it.0),
+            // A directory in which nobody has registered has no keys, and reading makes none.
+            Err(failure) if failure.code == "append_refused" => Ok(self.all_new()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Takes everybody in who is new.
+    pub fn import(&self, data: &Path, log: &Arc<LocalLog>) -> Result<Peopled, Failure> {
+        if self.is_empty() {
+            return Ok(Peopled::default());
+        }
+        let log = sealed(data, Arc::clone(log));
+        let platform = open(data, log as Arc<dyn LogStore>, data)?;
+        let (found, new) = self.meet(&platform)?;
+        for user in self.users.iter().filter(|it| new.contains(&it.id.to_string())) {
+            platform.take_user(user).map_err(refused)?;
+        }
+        for tenant in self.tenants.iter().filter(|it| new.contains(&it.id.to_string())) {
+            platform.take_tenant(tenant).map_err(refused)?;
+        }
+        for member in self.memberships() {
+            if platform.meet_member(member).map_err(refused)? == Met::New {
+                platform.take_member(member).map_err(refused)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Counts who is new, and returns their ids; refuses all when somebody else has what they had.
+    fn meet(&self, platform: &Platform) -> Result<(Peopled, BTreeSet<String>), Failure> {
+        let (mut found, mut new, mut taken) = (Peopled::default(), BTreeSet::new(), Vec::new());
+        let mut count = |met: Met, counter: fn(&mut Peopled) -> &mut usize, id: String| match met {
+            Met::New => {
+                *counter(&mut found) += 1;
+                new.insert(id);
+            }
+            Met::Present => found.present += 1,
+            Met::Taken(why) => taken.push(why),
+        };
+        for user in &self.users {
+            let met = platform.meet_user(user).map_err(refused)?;
+            count(met, |it| &mut it.users, user.id.to_string());
+        }
+        for tenant in &self.tenants {
+            let met = platform.meet_tenant(tenant).map_err(refused)?;
+            count(met, |it| &mut it.tenants, tenant.id.to_string());
+        }
+        for member in self.memberships() {
+            let met = platform.meet_member(member).map_err(refused)?;
+            count(met, |it| &mut it.members, String::new());
+        }
+        if taken.is_empty() {
+            return Ok((found, new));
+        }
+        let message = format!(
+            "nothing was imported, because of who is there already ({}): {}",
+            taken.len(),
+            taken.join("; ")
+        );
+        let failure = Failure::finding("import_collision", message);
+        Err(failure.with_details(json!({ "collisions": taken })))
+    }
+}
+
+fn open(data: &Path, log: Arc<dyn LogStore>, documents: &Path) -> Result<Platform, Failure> {
+    let documents = SqliteDocuments::open(documents)
+        .map_err(|error| Failure::new(Exit::Internal, "documents_failed", error.to_string()))?;
+    let ways = Ways {
+        log,
+        documents: Arc::new(documents),
+        vault: Arc::new(secrets::subjects(data)),
+        clock: Arc::new(SystemClock::start()),
+        entropy: Entropy::system(),
+    };
+    Platform::open(ways, Settings::default()).map_err(refused)
+}
+
+fn refused(error: traaviis_platform::Error) -> Failure {
+    Failure::new(Exit::Finding, &error.code, error.message)
+}
