@@ -272,7 +272,7 @@ impl Shared {
 
     /// Performs one attempt within its time; its outcome is masked.
     async fn attempt(&self, ctx: &TenantCtx, call: Call) -> Outcome {
-        let mut vault = Vault::new(&*self.secrets, ctx);
+        let mut vault = Vault::new(&*self.secrets, ctx, &call.workflow);
         let outcome = match self.time_of(&call) {
             Err(error) => Err(error),
             Ok(time) => match tokio::time::timeout(time, self.work(&call, &mut vault)).await {

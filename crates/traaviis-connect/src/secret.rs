@@ -21,18 +21,23 @@ fn variable(name: &str) -> String {
 pub(crate) struct Vault<'a> {
     secrets: &'a dyn Secrets,
     ctx: &'a TenantCtx,
+    workflow: &'a str,
     needles: Vec<Zeroizing<String>>,
 }
 
 impl<'a> Vault<'a> {
-    pub(crate) fn new(secrets: &'a dyn Secrets, ctx: &'a TenantCtx) -> Vault<'a> {
-        Vault { secrets, ctx, needles: Vec::new() }
+    pub(crate) fn new(
+        secrets: &'a dyn Secrets,
+        ctx: &'a TenantCtx,
+        workflow: &'a str,
+    ) -> Vault<'a> {
+        Vault { secrets, ctx, workflow, needles: Vec::new() }
     }
 
     /// Returns the value of a secret and remembers it for masking.
     pub(crate) fn reveal(&mut self, name: &str) -> Result<Secret, EffectError> {
         let found = match is_name(name) {
-            true => self.secrets.reveal(self.ctx, name),
+            true => self.secrets.reveal_to(self.ctx, self.workflow, name),
             false => Ok(None),
         };
         let found = found.map_err(|error| {
@@ -165,7 +170,7 @@ mod tests {
     #[test]
     fn values_and_their_encodings_are_masked_everywhere() {
         let (secrets, ctx) = (secrets(), TenantCtx::for_test(1));
-        let mut vault = Vault::new(&secrets, &ctx);
+        let mut vault = Vault::new(&secrets, &ctx, "Order");
         assert_eq!(vault.reveal("key").unwrap().expose(), "s3cr et/");
         let value = Value::map([
             ("a", Value::list([Value::from("x s3cr et/ y"), Value::from("s3cr%20et%2F")])),
@@ -186,7 +191,7 @@ mod tests {
     fn missing_empty_and_misnamed_secrets_are_an_error_without_a_retry() {
         let (secrets, ctx) = (secrets(), TenantCtx::for_test(1));
         for name in ["nope", "empty", "KEY", "../key", ""] {
-            let error = Vault::new(&secrets, &ctx).reveal(name).unwrap_err();
+            let error = Vault::new(&secrets, &ctx, "Order").reveal(name).unwrap_err();
             assert_eq!((&*error.code, error.retryable), ("secret_missing", false), "{name}");
         }
     }
@@ -205,7 +210,7 @@ mod tests {
             (SecretError::Unreadable("no key".into()), false),
         ] {
             let broken = Broken(error);
-            let error = Vault::new(&broken, &ctx).reveal("key").unwrap_err();
+            let error = Vault::new(&broken, &ctx, "Order").reveal("key").unwrap_err();
             assert_eq!((&*error.code, error.retryable), ("secret_unreadable", retryable));
         }
     }

@@ -212,6 +212,7 @@ fn context_of(taken: &[Record], key: Option<&RedactionKey>) -> StepContext {
         actor: first.header.actor.clone(),
         causation: first.header.causation_id.clone(),
         correlation: first.header.correlation_id.clone(),
+        origin: first.header.origin.clone(),
         is_recorded: true,
         key: key.cloned(),
     }

@@ -6,7 +6,7 @@ use traaviis_model::{
     Actor, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, TenantCtx,
     Text, Timestamp, Value,
     privacy::RedactionKey,
-    record::{Ending, Forked, Lineage, Operation, Retried},
+    record::{self, Ending, Forked, Lineage, Operation, Retried},
 };
 
 use crate::{gates::Left, machine::Machine};
@@ -131,6 +131,8 @@ pub struct StepContext {
     /// Request or root that it belongs to, when whoever caused it says so; else the step belongs to
     /// that of the tree or the instance that it is about.
     pub correlation: Option<Text>,
+    /// From where it came, when somebody outside caused it through an interface.
+    pub origin: Option<Box<record::Origin>>,
     /// The input is read off records: it was checked and redacted when it was taken.
     pub is_recorded: bool,
     /// What digests and tokens of the tenant are made with. A machine that needs it says so
@@ -141,9 +143,9 @@ pub struct StepContext {
 impl StepContext {
     /// Returns what a step knows in which no call may begin, that nothing but its input caused.
     pub fn new(now: Timestamp, actor: Actor) -> StepContext {
-        let (causation, correlation) = (None, None);
+        let (causation, correlation, origin) = (None, None, None);
         let (start_slots, is_recorded, key) = (0, false, None);
-        StepContext { now, start_slots, actor, causation, correlation, is_recorded, key }
+        StepContext { now, start_slots, actor, causation, correlation, origin, is_recorded, key }
     }
 }
 

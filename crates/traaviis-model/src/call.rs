@@ -72,6 +72,8 @@ pub fn default_timeout(kind: &str) -> Span {
 pub struct Call {
     /// Which attempt this is.
     pub id: CallId,
+    /// Workflow of the instance that asks.
+    pub workflow: Text,
     /// Kind of the effect, such as `call_api` or `send_event`.
     pub kind: Text,
     /// Evaluated parameters; secrets are still references.

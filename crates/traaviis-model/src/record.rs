@@ -10,6 +10,7 @@ mod forked;
 mod held;
 mod line;
 mod operation;
+mod origin;
 mod retried;
 mod size;
 mod upgraded;
@@ -30,8 +31,9 @@ pub use budget::{BudgetExceeded, BudgetReserved};
 pub use erased::{ERASED, SEALED};
 pub use forked::{Forked, Results, Told};
 pub use held::Held;
-pub use line::{LineError, LineKey, peek_line, write_line, write_lines};
+pub use line::{LineError, LineKey, ORIGIN_KEY, peek_line, write_line, write_lines};
 pub use operation::{Operation, TaskAct};
+pub use origin::Origin;
 pub use retried::{Again, Retried};
 pub use upgraded::{TreePlace, Upgraded};
 
@@ -168,6 +170,10 @@ pub struct Header {
     /// Request or root that this belongs to; absent when it is the instance itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<Text>,
+    /// From where the act came that this record tells of; of the records of a step only the first
+    /// can have it, and it has one if somebody outside did this through an interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
 }
 
 /// One entry of an instance's history.

@@ -564,6 +564,7 @@ impl Snapshot {
         let (scheduled, attempt) = (node.scheduled, node.attempt);
         Call {
             id: CallId { instance: self.id, tree, path: path.clone(), scheduled, attempt },
+            workflow: self.workflow.clone(),
             kind: node.kind.clone(),
             input: node.input.clone(),
             key: node.key.clone().unwrap_or_default(),

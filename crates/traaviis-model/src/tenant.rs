@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     ids::{InstanceId, Seq, TenantId, Text},
     permission::{Permission, PermissionSet, Role},
-    record::{Actor, ActorKind, Header},
+    record::{Actor, ActorKind, Header, Origin},
 };
 
 /// The tenant of what belongs to no tenant: users, and which tenants there are.
@@ -31,6 +31,8 @@ pub struct TenantCtx {
     cause: Option<Text>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     correlation: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Box<Origin>>,
 }
 
 impl TenantCtx {
@@ -42,7 +44,8 @@ impl TenantCtx {
 
     /// Somebody in a tenant who may do what the role carries; the engine without one.
     fn of(tenant: TenantId, actor: Actor, role: Option<Role>) -> Self {
-        TenantCtx { tenant, actor, role, permissions: None, cause: None, correlation: None }
+        let (permissions, cause, correlation, origin) = (None, None, None, None);
+        TenantCtx { tenant, actor, role, permissions, cause, correlation, origin }
     }
 
     /// Somebody whom the platform has recognised as acting in a tenant, and what they may do there.
@@ -92,9 +95,16 @@ impl TenantCtx {
         TenantCtx::of(self.tenant, Actor::engine(), None)
     }
 
-    /// The same because of a record of the tenant, which the records of the act will name.
+    /// The same because of a record of the tenant, which the records of the act will name. It is no
+    /// act of somebody outside any more.
     pub fn because_of(&self, instance: InstanceId, seq: Seq) -> Self {
-        TenantCtx { cause: Some(format!("{instance}:{seq}").into()), ..self.clone() }
+        let cause = Some(format!("{instance}:{seq}").into());
+        TenantCtx { cause, origin: None, ..self.clone() }
+    }
+
+    /// The same for an act that came from somewhere, which the record of the act will tell.
+    pub fn coming_from(self, origin: Origin) -> Self {
+        TenantCtx { origin: Some(Box::new(origin)), ..self }
     }
 
     /// The same for a request or root, which the records of the act will name.
@@ -128,6 +138,11 @@ impl TenantCtx {
     /// Returns the record that made them act, as `INSTANCE:SEQ`.
     pub fn cause(&self) -> Option<&Text> {
         self.cause.as_ref()
+    }
+
+    /// Returns from where the act came, when somebody outside does it through an interface.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
     }
 
     /// Returns the request or root that the act belongs to.

@@ -202,7 +202,8 @@ impl Platform {
         // The address that was typed may be a password; who it is, is known only if there is one.
         let who = found.map_or_else(|| "unknown".into(), |it| it.user.id());
         let act = Act::done("login.failed", User::KIND, who).failed();
-        self.note(act.with(json!({ "slowed_down": slowed })), via);
+        let act = act.with(json!({ "slowed_down": slowed }));
+        self.note_refusal(&TenantCtx::platform(), via, act);
     }
 
     fn note(&self, act: Act, via: &Via) {

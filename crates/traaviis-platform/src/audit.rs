@@ -4,6 +4,11 @@
 //! not at all. The hash of an entry covers its canonical JSON (RFC 8785) with the hash of the entry
 //! before, so whoever keeps one hash can tell whether anything before it was changed, taken out,
 //! put in or put elsewhere.
+//!
+//! Facts of an entry are looked through for personal data first: free text for every type, other
+//! values for what has a form or check digits, since words there are names that the platform gave.
+
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -11,11 +16,24 @@ use sha2::{Digest as _, Sha256};
 use traaviis_model::{
     TenantId, Text, Timestamp, Value,
     document::canonical,
-    record::{Actor, ActorKind},
+    privacy::{PiiMode, PiiType},
+    record::{Actor, ActorKind, Origin},
+};
+use traaviis_policy::pii::{Policy, redact};
+
+use crate::{
+    alerts::{ALERT, WATCH},
+    privacy::REPORT,
 };
 
 /// Kind of the documents.
 pub const AUDIT: &str = "audit";
+/// Kind of the documents that remember how far something has read.
+pub const PLACE: &str = "audit_place";
+/// Kind of the documents that hold signed ends of a chain.
+pub const CHECKPOINT: &str = "audit_checkpoint";
+/// Kinds whose changes concern nobody's rights.
+pub const SILENT: &[&str] = &[AUDIT, PLACE, CHECKPOINT, ALERT, WATCH, REPORT];
 /// Hash before the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -31,6 +49,28 @@ pub struct Via {
     /// Id of the request.
     pub request_id: Option<Text>,
 }
+
+impl Via {
+    /// Returns it as records keep it.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            via: self.way.into(),
+            ip_address: self.ip_address.clone(),
+            user_agent: self.user_agent.clone(),
+            request_id: self.request_id.clone(),
+        }
+    }
+
+    /// Returns what a record has kept.
+    pub fn of_origin(origin: Origin) -> Via {
+        let Origin { via, ip_address, user_agent, request_id } = origin;
+        let way = WAYS.iter().find(|it| ***it == *via).copied().unwrap_or("request");
+        Via { way, ip_address, user_agent, request_id }
+    }
+}
+
+/// Ways in.
+const WAYS: &[&str] = &["session", "api_key", "command_line", "engine", "request", "socket"];
 
 /// How an act ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +127,61 @@ impl Act {
     pub fn failed(self) -> Act {
         Act { outcome: Outcome::Failed, ..self }
     }
+}
+
+/// Who did something earlier, which is noted only now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// From where.
+    pub via: Via,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Keys of facts under which people have written.
+const FREE_TEXT: &[&str] = &["reason", "comment", "message"];
+
+static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::all(PiiMode::Mask));
+static FORMS: LazyLock<Policy> = LazyLock::new(|| Policy {
+    types: vec![
+        PiiType::Email,
+        PiiType::Phone,
+        PiiType::Ssn,
+        PiiType::CreditCard,
+        PiiType::Iban,
+        PiiType::Crypto,
+        PiiType::Mac,
+        PiiType::Secret,
+    ],
+    ..Policy::all(PiiMode::Mask)
+});
+
+/// Returns facts with personal data masked, and how often each type was found.
+pub(crate) fn masked(facts: &Json) -> (Json, BTreeMap<PiiType, usize>) {
+    let mut found = BTreeMap::new();
+    let mut mask = |it: &Json, policy: &Policy| match redact(&Value::from(it), policy) {
+        Ok(redacted) => {
+            for (kind, count) in redacted.counts {
+                *found.entry(kind).or_default() += count;
+            }
+            Json::from(&redacted.value)
+        }
+        Err(_) => Json::Null,
+    };
+    let plain = match facts {
+        Json::Object(map) => map
+            .iter()
+            .map(|(key, it)| match FREE_TEXT.contains(&&**key) {
+                true => (key.clone(), mask(it, &EVERYTHING)),
+                false => (key.clone(), mask(it, &FORMS)),
+            })
+            .collect(),
+        Json::Null => Json::Null,
+        other => mask(other, &EVERYTHING),
+    };
+    (plain, found)
 }
 
 /// The end of a chain.
@@ -238,6 +333,22 @@ mod tests {
         assert_eq!(check(&entries), Ok(20));
         let text = serde_json::to_string(&entries).unwrap();
         assert_eq!(check(&serde_json::from_str::<Vec<Json>>(&text).unwrap()), Ok(20));
+    }
+
+    #[test]
+    fn facts_are_masked_where_they_hold_personal_data() {
+        let facts = json!({
+            "reason": "asked from 203.0.113.7, ann@example.org",
+            "workflow": "Lincoln",
+            "name": "key of bob@example.org",
+            "seq": 7,
+        });
+        let (found, counts) = masked(&facts);
+        assert_eq!(counts[&PiiType::Email], 2, "{counts:?}");
+        assert!(!found.to_string().contains("203.0"), "{found}");
+        assert!(!found.to_string().contains("example.org"), "{found}");
+        assert_eq!((&found["workflow"], &found["seq"]), (&json!("Lincoln"), &json!(7)));
+        assert_eq!(masked(&found), (found, BTreeMap::new()), "twice changes nothing");
     }
 
     #[test]

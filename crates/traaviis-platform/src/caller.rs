@@ -223,7 +223,13 @@ impl Platform {
             Proof::Key { tenant, .. } => *it == tenant,
             Proof::Session { .. } => true,
         });
-        found.ok_or_else(no_tenant)
+        found.ok_or_else(|| {
+            // As for a tenant that is there, which must not be told apart by the time it takes.
+            if named != "current" {
+                self.note_probe(caller, None);
+            }
+            no_tenant()
+        })
     }
 
     /// Lets a caller act in a tenant, or says why not. A denial of something in a tenant of one's
@@ -251,7 +257,8 @@ impl Platform {
             return Err(refusal(denial));
         };
         let permissions = subject.permissions();
-        let ctx = TenantCtx::authenticated(tenant, caller.actor(), standing.role, permissions);
+        let ctx = TenantCtx::authenticated(tenant, caller.actor(), standing.role, permissions)
+            .coming_from(caller.via.origin());
         let standing = Standing { permissions, ..standing };
         Ok(Entered { ctx, standing, data_access, via: caller.via.clone() })
     }
@@ -270,13 +277,20 @@ impl Platform {
             scopes: caller.scopes(),
             is_fresh: caller.is_fresh(),
         };
-        access::can(&subject, action, None, freshness).map_err(refusal)
+        access::can(&subject, action, None, freshness).map_err(|denial| {
+            if denial == Denial::AdminOnly {
+                let act = Act::done("permission.denied", "permission", "platform_admin").denied();
+                self.note_refusal(&caller.on_platform(), &caller.via, act);
+            }
+            refusal(denial)
+        })
     }
 
     fn note_denial(&self, caller: &Caller, tenant: TenantId, action: Action, denial: Denial) {
         let what = match (action, denial) {
-            // Whoever is not in a tenant leaves no trace in it.
-            (_, Denial::Elsewhere | Denial::Inactive | Denial::Stale) => return,
+            // Whoever is not in a tenant leaves no trace in it, and is counted on the platform.
+            (_, Denial::Elsewhere) => return self.note_probe(caller, Some(tenant)),
+            (_, Denial::Inactive | Denial::Stale) => return,
             (Action::Needs(permission), _) => permission.as_str(),
             (Action::OwnerOnly, _) => "owner_only",
             (Action::Own | Action::TenantAccess | Action::Platform, _) => return,
@@ -284,12 +298,15 @@ impl Platform {
         let ctx =
             TenantCtx::authenticated(tenant, caller.actor(), Role::Viewer, PermissionSet::EMPTY);
         let act = Act::done("permission.denied", "permission", what).denied();
-        let noted = self.ledgers.change(&ctx, &caller.via, |_, changes| {
-            changes.act(act);
-            Ok(())
-        });
-        // The denial stands whether or not there was room to note it.
-        drop(noted);
+        self.note_refusal(&ctx, &caller.via, act);
+    }
+
+    /// Notes on the platform that somebody asks for a tenant that they are not in. Which one is not
+    /// told apart, so that asking for many is one row of refusals.
+    fn note_probe(&self, caller: &Caller, tenant: Option<TenantId>) {
+        let act = Act::done("tenant.refused", "tenant", "elsewhere").denied();
+        let act = act.with(serde_json::json!({ "tenant": tenant }));
+        self.note_refusal(&caller.on_platform(), &caller.via, act);
     }
 }
 

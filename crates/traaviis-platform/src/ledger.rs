@@ -35,12 +35,13 @@ use traaviis_ports::{
 };
 
 use crate::{
-    audit::{self, AUDIT, Act, Around, Via},
+    audit::{self, AUDIT, Act, Around, By, CHECKPOINT, Via},
     error::Error,
+    privacy::{Sightings, Sink},
 };
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
-pub const HEAVY: &[&str] = &[AUDIT, VERSION, DRAFT];
+pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.
@@ -141,7 +142,9 @@ pub type Put = (Text, Text, Option<Json>);
 #[derive(Debug, Default)]
 pub struct Changes {
     puts: Vec<Put>,
-    acts: Vec<Act>,
+    acts: Vec<(Act, Option<By>)>,
+    /// End of the audit chain before them.
+    before: audit::Head,
 }
 
 impl Changes {
@@ -157,9 +160,19 @@ impl Changes {
         self.puts.push((T::KIND.into(), id.into(), None));
     }
 
+    /// Returns the end of the audit chain before these changes.
+    pub fn audit_head(&self) -> &audit::Head {
+        &self.before
+    }
+
     /// Notes what was done.
     pub fn act(&mut self, act: Act) {
-        self.acts.push(act);
+        self.acts.push((act, None));
+    }
+
+    /// Notes what somebody did earlier.
+    pub fn act_by(&mut self, act: Act, by: By) {
+        self.acts.push((act, Some(by)));
     }
 }
 
@@ -191,6 +204,7 @@ pub struct Ledgers {
     /// Appends that are not in the projection yet: before which position each was begun.
     under_way: Mutex<UnderWay>,
     on_change: OnChange,
+    sightings: Sightings,
 }
 
 #[derive(Debug, Default)]
@@ -226,7 +240,13 @@ impl Ledgers {
             (tenant, Arc::new(ledger))
         });
         let ledgers = RwLock::new(ledgers.collect());
-        Ok(Ledgers { log, store, clock, ledgers, under_way: Mutex::default(), on_change })
+        let (under_way, sightings) = (Mutex::default(), Sightings::default());
+        Ok(Ledgers { log, store, clock, ledgers, under_way, on_change, sightings })
+    }
+
+    /// Returns what was found of personal data.
+    pub(crate) fn sightings(&self) -> &Sightings {
+        &self.sightings
     }
 
     /// Returns the time.
@@ -292,9 +312,14 @@ impl Ledgers {
     ) -> Result<T, Error> {
         let ledger = self.find_or_make(ctx.tenant());
         let mut head = ledger.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changes = Changes::default();
+        let mut changes = Changes { before: head.audit.clone(), ..Changes::default() };
         let documents = ledger.documents.read().unwrap_or_else(PoisonError::into_inner);
         let value = decide(&documents, &mut changes)?;
+        for (act, _) in &mut changes.acts {
+            let (metadata, found) = audit::masked(&act.metadata);
+            act.metadata = metadata;
+            self.sightings.count(ctx.tenant(), Sink::Audit, &found);
+        }
         if changes.puts.is_empty() && changes.acts.is_empty() {
             return Ok(value);
         }
@@ -437,7 +462,7 @@ impl Step {
         documents: &Documents,
         now: Timestamp,
     ) -> Step {
-        let Changes { mut puts, acts } = changes;
+        let Changes { mut puts, acts, before: _ } = changes;
         let around = match puts.as_slice() {
             [(kind, id, after), ..] => Around {
                 before_hash: documents.body(kind, id).map(audit::hash_of),
@@ -446,8 +471,14 @@ impl Step {
             [] => Around::default(),
         };
         let (tenant, mut audit) = (ctx.tenant(), head.audit.clone());
-        for act in &acts {
-            let (next, entry) = audit.next(tenant, (ctx.actor(), via), act, &around, now);
+        for (act, by) in &acts {
+            let (next, entry) = match by {
+                None => audit.next(tenant, (ctx.actor(), via), act, &around, now),
+                // It stands beside no change of a document.
+                Some(By { actor, via, at }) => {
+                    audit.next(tenant, (actor, via), act, &Around::default(), *at)
+                }
+            };
             puts.push((AUDIT.into(), audit::id_of(next.seq).into(), Some(entry)));
             audit = next;
         }
@@ -464,6 +495,7 @@ impl Step {
                 actor: ctx.actor().clone(),
                 causation_id: None,
                 correlation_id: via.request_id.clone(),
+                origin: None,
             },
             body: Body::DocumentPut {
                 document: kind.clone(),

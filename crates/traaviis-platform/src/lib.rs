@@ -8,19 +8,23 @@
 //! Reading order: [`ledger`] (how documents change), [`audit`] (what is noted beside it), [`user`],
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
 //! acts), then the use cases: [`accounts`], [`tenants`], [`members`], [`invitations`],
-//! [`api_keys`], [`workflows`], [`trail`]. What runs instances stands behind [`engine`], and is
-//! asked in the words of [`ask`].
+//! [`api_keys`], [`workflows`], [`trail`], [`alerts`], [`secrets`], [`privacy`]. What runs
+//! instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
 //! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
 //! passwords, keys and addresses rest sealed or as hashes.
 
 pub mod accounts;
+mod acts;
+pub mod alerts;
 pub mod api_keys;
 pub mod ask;
 pub mod attempts;
 pub mod audit;
+mod auditing;
 pub mod caller;
+pub mod checkpoints;
 pub mod engine;
 pub mod entropy;
 pub mod error;
@@ -30,11 +34,16 @@ pub mod ledger;
 pub mod members;
 pub mod password;
 pub mod platform;
+pub mod privacy;
+pub mod proof;
+mod refusals;
+pub mod secrets;
 pub mod session;
 pub mod tenant;
 pub mod tenants;
 pub mod token;
 pub mod trail;
+pub mod trail_file;
 pub mod user;
 pub mod workflows;
 

@@ -24,7 +24,8 @@ use uuid::Uuid;
 
 use crate::{
     attempts::Attempts,
-    audit::{AUDIT, Act, Via},
+    audit::{Act, SILENT, Via},
+    auditing::Auditing,
     entropy::Entropy,
     error::Error,
     ledger::{Document, Ledgers, Put},
@@ -101,6 +102,8 @@ pub struct Platform {
     pub(crate) signer: Signer,
     pub(crate) attempts: Attempts,
     pub(crate) settings: Settings,
+    /// What the audit trails are kept up with.
+    pub(crate) auditing: Auditing,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
 }
@@ -124,7 +127,7 @@ impl Platform {
             for (kind, id, body) in puts {
                 lookups.put(tenant, kind, id, body.as_ref(), &*opens);
             }
-            if puts.iter().any(|it| *it.0 != *AUDIT) {
+            if puts.iter().any(|it| !SILENT.contains(&&*it.0)) {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -138,6 +141,7 @@ impl Platform {
             signer,
             attempts: Attempts::default(),
             settings,
+            auditing: Auditing::default(),
             lookups,
             changes,
         };

@@ -1,13 +1,20 @@
-//! Use cases of the audit trail: reading it, and checking that it is whole.
+//! Use cases of the audit trail: reading it, checking that it is whole, taking it out.
+//!
+//! Whoever reads a trail first has everything entered that was acknowledged before.
 
-use serde_json::Value as Json;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use traaviis_model::TenantCtx;
 use traaviis_ports::DocumentQuery;
 
 use crate::{
-    audit::{AUDIT, Broken, Check, Head, id_of},
+    audit::{AUDIT, Act, Broken, CHECKPOINT, Check, Head, id_of},
     caller::Entered,
+    checkpoints::{self, Checkpoint, PublicKey},
     error::Error,
     platform::Platform,
+    trail_file::{Format, Item},
 };
 
 /// Entries read at once.
@@ -32,6 +39,7 @@ impl Platform {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Json>, Error> {
+        self.enter_acts()?;
         let after = before.map(id_of);
         let query = DocumentQuery {
             kind: AUDIT,
@@ -40,30 +48,23 @@ impl Platform {
             descending: true,
             limit,
         };
-        self.entries(entered, &query)
+        self.entries(&entered.ctx, &query)
     }
 
     /// Checks the whole chain of a tenant, up to its last entry.
     pub fn verify_audit(&self, entered: &Entered) -> Result<Checked, Error> {
+        self.enter_acts()?;
         // Read first: entries that come meanwhile stand behind it.
         let expected = self.ledgers.audit_head(&entered.ctx);
-        let (mut check, mut after) = (Check::default(), id_of(0));
+        let mut check = Check::default();
         loop {
-            let query = DocumentQuery {
-                kind: AUDIT,
-                prefix: "",
-                after: Some(&after),
-                descending: false,
-                limit: PAGE,
-            };
-            let page = self.entries(entered, &query)?;
+            let page = self.page(&entered.ctx, check.head().seq)?;
             let is_last = page.len() < PAGE;
             for entry in &page {
                 if let Err(broken) = check.entry(entry) {
                     return Ok(checked(&check, Some(broken)));
                 }
             }
-            after = id_of(check.head().seq);
             if is_last {
                 break;
             }
@@ -76,8 +77,60 @@ impl Platform {
         Ok(checked(&check, cut))
     }
 
-    fn entries(&self, entered: &Entered, query: &DocumentQuery<'_>) -> Result<Vec<Json>, Error> {
-        let rows = self.ledgers.rows(&entered.ctx, query)?;
+    /// Returns signed ends of the chain of a tenant, the newest first, before the one with number
+    /// `before`.
+    pub fn checkpoints(
+        &self,
+        entered: &Entered,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Checkpoint>, Error> {
+        self.checkpoints_of(&entered.ctx, before, limit.min(checkpoints::LISTED_MAX))
+    }
+
+    /// Begins to take out the trail of a tenant. That it is taken out is the last entry of it.
+    pub fn export_audit(
+        self: &Arc<Self>,
+        entered: &Entered,
+        format: Format,
+    ) -> Result<Export, Error> {
+        self.enter_acts()?;
+        let ctx = &entered.ctx;
+        let count = self.ledgers.audit_head(ctx).seq;
+        self.ledgers.change(ctx, &entered.via, |_, changes| {
+            let act = Act::done("audit.exported", "audit", ctx.tenant().to_string());
+            changes.act(act.with(json!({ "format": format.as_str(), "count": count })));
+            Ok(())
+        })?;
+        let head = self.ledgers.audit_head(ctx);
+        self.sign_trail(ctx, true)?;
+        Ok(Export {
+            platform: Arc::clone(self),
+            ctx: ctx.clone(),
+            format,
+            head,
+            keys: self.audit_keys()?,
+            next: Next::Begin,
+        })
+    }
+
+    fn page(&self, ctx: &TenantCtx, after: u64) -> Result<Vec<Json>, Error> {
+        let query = DocumentQuery {
+            kind: AUDIT,
+            prefix: "",
+            after: Some(&id_of(after)),
+            descending: false,
+            limit: PAGE,
+        };
+        self.entries(ctx, &query)
+    }
+
+    pub(crate) fn entries(
+        &self,
+        ctx: &TenantCtx,
+        query: &DocumentQuery<'_>,
+    ) -> Result<Vec<Json>, Error> {
+        let rows = self.ledgers.rows(ctx, query)?;
         rows.iter()
             .map(|row| {
                 let body = row.body.as_deref().unwrap_or_default();
@@ -87,6 +140,123 @@ impl Platform {
                 })
             })
             .collect()
+    }
+
+    fn checkpoints_after(&self, ctx: &TenantCtx, after: u64) -> Result<Vec<Checkpoint>, Error> {
+        let query = DocumentQuery {
+            kind: CHECKPOINT,
+            prefix: "",
+            after: Some(&id_of(after)),
+            descending: false,
+            // No two name the same entry.
+            limit: PAGE,
+        };
+        let rows = self.ledgers.rows(ctx, &query)?;
+        rows.iter().map(|row| checkpoints::of_row(row.body.as_deref())).collect()
+    }
+}
+
+/// A trail that is being taken out, a part at a time; it ends where it ended when that began.
+pub struct Export {
+    platform: Arc<Platform>,
+    ctx: TenantCtx,
+    format: Format,
+    head: Head,
+    keys: Vec<PublicKey>,
+    next: Next,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Begin,
+    /// Entries behind this one.
+    Entries(u64),
+    End,
+    Nothing,
+}
+
+impl Export {
+    /// Returns its format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    fn begin(&self, out: &mut String) {
+        let (tenant, at) = (self.ctx.tenant(), self.platform.now());
+        Item::Export { tenant, at }.write(self.format, tenant, out);
+        for key in &self.keys {
+            Item::Key(key.clone()).write(self.format, tenant, out);
+        }
+    }
+
+    /// Writes entries, and checkpoints behind those that they name; returns the last.
+    fn entries(&self, after: u64, out: &mut String) -> Result<u64, Error> {
+        let tenant = self.ctx.tenant();
+        let entries = self.platform.page(&self.ctx, after)?;
+        let signed = self.platform.checkpoints_after(&self.ctx, after)?;
+        let mut signed = signed.into_iter().peekable();
+        let mut last = after;
+        for entry in entries {
+            let seq = entry["seq"].as_u64().unwrap_or_default();
+            if seq > self.head.seq {
+                break;
+            }
+            last = seq;
+            Item::Entry(entry).write(self.format, tenant, out);
+            while let Some(checkpoint) = signed.next_if(|it| it.seq <= seq) {
+                Item::Checkpoint(checkpoint).write(self.format, tenant, out);
+            }
+        }
+        match last > after {
+            true => Ok(last),
+            false => {
+                let message = format!("the trail ends before entry {}", self.head.seq);
+                Err(Error::new("documents_failed", message))
+            }
+        }
+    }
+
+    fn part(&mut self) -> Result<String, Error> {
+        let mut out = String::new();
+        self.next = match self.next {
+            Next::Begin => {
+                self.begin(&mut out);
+                Next::Entries(0)
+            }
+            Next::Entries(after) => match self.entries(after, &mut out)? {
+                last if last < self.head.seq => Next::Entries(last),
+                _ => Next::End,
+            },
+            Next::End | Next::Nothing => {
+                let (tenant, now) = (self.ctx.tenant(), self.platform.now());
+                let end = self.platform.audit_signer()?.end(tenant, &self.head, now);
+                Item::End(end).write(self.format, tenant, &mut out);
+                Next::Nothing
+            }
+        };
+        Ok(out)
+    }
+}
+
+impl Iterator for Export {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Result<String, Error>> {
+        if self.next == Next::Nothing {
+            return None;
+        }
+        let part = self.part();
+        if part.is_err() {
+            self.next = Next::Nothing;
+        }
+        Some(part)
+    }
+}
+
+impl std::fmt::Debug for Export {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Export").field("next", &self.next).finish_non_exhaustive()
     }
 }
 

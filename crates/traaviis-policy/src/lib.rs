@@ -1,4 +1,5 @@
-//! Policies as pure functions: who may do what ([`access`]), and personal data ([`pii`]).
+//! Policies as pure functions: who may do what ([`access`]), personal data ([`pii`]), and
+//! what of the audit stream somebody should be told ([`watch`]).
 //!
 //! ```
 //! use traaviis_model::{Value, privacy::PiiMode};
@@ -11,3 +12,4 @@
 
 pub mod access;
 pub mod pii;
+pub mod watch;

@@ -96,6 +96,7 @@ mod tests {
             actor: Actor::local(),
             causation_id: None,
             correlation_id: None,
+            origin: None,
         };
         for bytes in [0, 1_000, 100_000] {
             let (event, data) = ("go".into(), Value::from("x".repeat(bytes)));

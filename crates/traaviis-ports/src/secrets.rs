@@ -52,6 +52,16 @@ impl SecretError {
 pub trait Secrets: Send + Sync {
     /// Returns the value of a tenant's secret; nothing when none is set.
     fn reveal(&self, ctx: &TenantCtx, name: &str) -> Result<Option<Secret>, SecretError>;
+
+    /// Returns the value for a call of a workflow; nothing also when the workflow may not use it.
+    fn reveal_to(
+        &self,
+        ctx: &TenantCtx,
+        _workflow: &str,
+        name: &str,
+    ) -> Result<Option<Secret>, SecretError> {
+        self.reveal(ctx, name)
+    }
 }
 
 /// A function from names to values, the same for every tenant.

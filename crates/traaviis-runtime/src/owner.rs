@@ -829,6 +829,7 @@ impl Owner {
         let actor = by.map_or(&self.engine, TenantCtx::actor).clone();
         let causation = by.and_then(TenantCtx::cause).cloned();
         let correlation = by.and_then(TenantCtx::correlation).cloned();
+        let origin = by.and_then(TenantCtx::origin).cloned().map(Box::new);
         let mut start_slots = 0;
         if let Some(it) = self.tenants.get_mut(&tenant) {
             if matches!(job.input, Input::Starting { .. }) {
@@ -839,7 +840,7 @@ impl Owner {
                 start_slots = u32::try_from(it.slots.free()).unwrap_or(u32::MAX);
             }
         }
-        StepContext { start_slots, causation, correlation, ..StepContext::new(now, actor) }
+        StepContext { start_slots, causation, correlation, origin, ..StepContext::new(now, actor) }
     }
 
     fn append(
@@ -1064,6 +1065,7 @@ fn to_document(
         actor: ctx.actor().clone(),
         causation_id: None,
         correlation_id: None,
+        origin: None,
     };
     let lines = Lines::Of(Arc::new(vec![Record { header, body }]));
     Append { stream, first_seq: 1, count: 1, lines, ends_stream: false, known_to: 0, subject: None }

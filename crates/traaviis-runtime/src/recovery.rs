@@ -853,6 +853,7 @@ fn context_of(key: Key, definition_hash: DefinitionHash, seq: Seq) -> TenantCtx 
         actor: Actor::engine(),
         causation_id: None,
         correlation_id: None,
+        origin: None,
     })
 }
 

@@ -4,6 +4,7 @@
 //! operations is complete by the compiler, and each handler is a few lines around one use case.
 
 mod accounts;
+mod governance;
 mod instances;
 mod tenants;
 mod workflows;
@@ -18,7 +19,7 @@ use traaviis_api::{
 use traaviis_platform::{Caller, Entered, Error, audit::Via, engine::Engine, platform::Platform};
 use traaviis_policy::access::{Action, Freshness};
 
-use crate::{App, idempotency::Turn, payloads, request::Request};
+use crate::{App, idempotency::Turn, payloads, request::Request, stream::Stream};
 
 /// A good answer.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Version of what is shown, for `ETag`.
     pub version: Option<u64>,
+    /// What is told in parts in the place of the body.
+    pub stream: Option<Stream>,
 }
 
 /// A request whose right was checked.
@@ -73,17 +76,20 @@ impl Call<'_> {
         let body = serde_json::to_vec(body).map_err(|error| {
             Error::new("internal", format!("an answer cannot be written: {error}"))
         })?;
-        Ok(Answer { status: self.row.status, body, version })
+        Ok(Answer { status: self.row.status, body, version, stream: None })
     }
 
     fn done(&self) -> Result<Answer, Error> {
-        Ok(Answer { status: self.row.status, body: Vec::new(), version: None })
+        let (body, version, stream) = (Vec::new(), None, None);
+        Ok(Answer { status: self.row.status, body, version, stream })
     }
 
     /// Answers about an instance, with what the caller may see of its data.
     fn shown(&self, body: Json) -> Result<Answer, Error> {
-        let access = self.entered()?.data_access;
-        self.tell(&payloads::shown(body, access))
+        let entered = self.entered()?;
+        let (shown, found) = payloads::shown(body, entered.data_access);
+        self.platform().note_masked(&entered.ctx, &found);
+        self.tell(&shown)
     }
 }
 
@@ -235,6 +241,18 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::AssignIncident => instances::assign(call),
         Op::Audit => tenants::audit(call),
         Op::VerifyAudit => tenants::verify_audit(call),
+        Op::AuditCheckpoints => governance::checkpoints(call),
+        Op::ExportAudit => governance::export(call),
+        Op::Alerts => governance::alerts(call),
+        Op::AcknowledgeAlert => governance::acknowledge(call),
+        Op::Secrets => governance::secrets(call),
+        Op::ShowSecret => governance::show_secret(call),
+        Op::SetSecret => governance::set_secret(call),
+        Op::DeleteSecret => governance::delete_secret(call),
+        Op::PrivacyReport => governance::report(call),
+        Op::DetectPersonal => governance::detect(call),
+        Op::ExportSubject => governance::export_subject(call),
+        Op::EraseSubject => governance::erase_subject(call),
     }
 }
 

@@ -22,6 +22,7 @@ mod payloads;
 pub mod request;
 pub mod routes;
 pub mod socket;
+pub mod stream;
 mod tickets;
 
 pub use app::App;

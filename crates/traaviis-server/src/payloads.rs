@@ -1,7 +1,12 @@
 //! What somebody sees of the data of instances: all of it, with personal data masked, or nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
-use traaviis_model::{Value, privacy::PiiMode};
+use traaviis_model::{
+    Value,
+    privacy::{PiiMode, PiiType},
+};
 use traaviis_platform::tenant::{DataAccess, Payloads};
 use traaviis_policy::pii::{Policy, redact};
 
@@ -25,14 +30,20 @@ const HOLD: &[&str] = &[
     "attachments",
 ];
 
-/// Leaves in an answer what somebody may see.
-pub(crate) fn shown(mut answer: Json, access: DataAccess) -> Json {
+/// Leaves in an answer what somebody may see; returns what was masked, too.
+pub(crate) fn shown(mut answer: Json, access: DataAccess) -> (Json, BTreeMap<PiiType, usize>) {
+    let mut found = BTreeMap::new();
     match access.payloads {
         Payloads::Full => {}
         Payloads::Masked => each(&mut answer, &mut |it| {
             let value = Value::from(&*it);
             *it = match redact(&value, &Policy::all(PiiMode::Mask)) {
-                Ok(redacted) => Json::from(&redacted.value),
+                Ok(redacted) => {
+                    for (kind, count) in redacted.counts {
+                        *found.entry(kind).or_default() += count;
+                    }
+                    Json::from(&redacted.value)
+                }
                 Err(_) => Json::from(WITHHELD),
             };
         }),
@@ -42,7 +53,7 @@ pub(crate) fn shown(mut answer: Json, access: DataAccess) -> Json {
             }
         }),
     }
-    answer
+    (answer, found)
 }
 
 /// Visits everything that stands under one of the keys.
@@ -75,7 +86,7 @@ mod tests {
                 "state": "open",
             })
         };
-        let shown = |payloads| shown(answer(), DataAccess { payloads, pii_unmask: false });
+        let shown = |payloads| shown(answer(), DataAccess { payloads, pii_unmask: false }).0;
         assert_eq!(shown(Payloads::Full), answer());
         let masked = shown(Payloads::Masked);
         assert_eq!(masked["snapshot"]["data"], json!({ "mail": "[EMAIL]", "sum": 3 }));

@@ -236,7 +236,7 @@ async fn answer(
     let error = match done {
         Ok(Ok(answer)) => {
             span.in_scope(|| accessed(row, status, begun));
-            let mut response = tell(answer, &id);
+            let mut response = tell(answer, &id, app.tell);
             put_header(&mut response, TRACEPARENT, &ids.header());
             return response;
         }
@@ -334,12 +334,16 @@ pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
-fn tell(answer: Answer, request_id: &str) -> Response {
-    let Answer { status, body, version } = answer;
+fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
+    let Answer { status, body, version, stream } = answer;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let mut response = match status {
-        StatusCode::NO_CONTENT => status.into_response(),
-        status => {
+    let mut response = match (status, stream) {
+        (StatusCode::NO_CONTENT, _) => status.into_response(),
+        (status, Some(stream)) => {
+            let kind = (header::CONTENT_TYPE, HeaderValue::from_static(stream.media_type));
+            (status, [kind], stream.into_body(note)).into_response()
+        }
+        (status, None) => {
             let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             (status, [json], body).into_response()
         }

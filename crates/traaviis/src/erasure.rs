@@ -203,6 +203,7 @@ fn note(
         actor: ctx.actor().clone(),
         causation_id: None,
         correlation_id: None,
+        origin: None,
     };
     let id = stream.to_string().into();
     let record = Record { header, body: Body::DocumentPut { document: ERASURE.into(), id, body } };

@@ -6,6 +6,7 @@
 //! Reading order: [`commands`] (one file each), [`data`] (a directory with a runtime in it),
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
+mod auditing;
 mod backups;
 mod bench;
 mod children;

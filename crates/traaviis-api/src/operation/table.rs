@@ -7,7 +7,9 @@ use super::{
     Access::{Either, Member, Needs, OwnerOnly, Public, SelfOnly},
     Asks, Form, Method, Operation, Param, SchemaOf,
 };
-use crate::types::{Anything, Page, identity::*, instances::*, tenants::*, workflows::*};
+use crate::types::{
+    Anything, Page, governance::*, identity::*, instances::*, tenants::*, workflows::*,
+};
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -112,8 +114,23 @@ const INSTANCES: &[Param] = &[
     param("correlation", Form::Text, "business key"),
     param("all", Form::OneOf(&["true", "false"]), "shows ended ones, too"),
 ];
-const EVENTS: &[Param] =
-    &[param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one"), LIMIT];
+const UNMASK: Param = param(
+    "unmask",
+    Form::OneOf(&["true", "false"]),
+    "shows personal data that one sees masked otherwise; asks for `pii_unmask` and a fresh proof",
+);
+const SHOW: &[Param] = &[UNMASK];
+const EVENTS: &[Param] = &[
+    param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one"),
+    LIMIT,
+    UNMASK,
+];
+const TRAIL: &[Param] = &[param(
+    "format",
+    Form::OneOf(&["jsonl", "csv", "cloudevents"]),
+    "form of the lines; `jsonl` when it is absent",
+)];
+const ALERTS: &[Param] = &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before")];
 const WAIT: &[Param] = &[
     param("wait", Form::Text, "answer only after `step`, `final`, or `state:PATH`"),
     param("timeout", Form::Whole(1, 60), "seconds to wait; 10 when it is absent"),
@@ -127,8 +144,8 @@ const AT: &[Param] =
     &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
 
 use Permission::{
-    AuditLogsView, TenantSettings, TenantUserManagement, WorkflowCreate, WorkflowDelete,
-    WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
+    AuditLogsView, SystemMetricsView, TenantSettings, TenantUserManagement, WorkflowCreate,
+    WorkflowDelete, WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
 };
 
 operations! {
@@ -281,7 +298,7 @@ operations! {
     Instances = Get "/tenants/{t}/instances", Needs(WorkflowMonitor), Nothing, INSTANCES,
         none => 200 (Page<InstanceBrief>),
         "Lists instances, the newest first.";
-    ShowInstance = Get "/tenants/{t}/instances/{id}", Needs(WorkflowMonitor), Nothing, NONE,
+    ShowInstance = Get "/tenants/{t}/instances/{id}", Needs(WorkflowMonitor), Nothing, SHOW,
         none => 200 Anything,
         "Shows the state of an instance.";
     InstanceEvents = Get "/tenants/{t}/instances/{id}/events", Needs(WorkflowMonitor), Nothing,
@@ -346,4 +363,42 @@ operations! {
     VerifyAudit = Post "/tenants/{t}/audit/verify", Needs(AuditLogsView), Nothing, NONE,
         none => 200 AuditCheck,
         "Checks that every audit entry is what it was.";
+    AuditCheckpoints = Get "/tenants/{t}/audit/checkpoints", Needs(AuditLogsView), Nothing, PAGE,
+        none => 200 CheckpointsAnswer,
+        "Lists signed ends of the audit trail, the newest first, with the keys that signed them.";
+    ExportAudit = Get "/tenants/{t}/audit/export", Needs(AuditLogsView), Nothing, TRAIL,
+        none => 200 Anything,
+        "Takes the audit trail out, in lines, with what is signed over it.";
+    Alerts = Get "/tenants/{t}/alerts", Needs(SystemMetricsView), Nothing, ALERTS,
+        none => 200 (Page<AlertAnswer>),
+        "Lists what the audit trail gives reason to look at, the newest first.";
+    AcknowledgeAlert = Post "/tenants/{t}/alerts/{id}/ack", Needs(TenantSettings), Nothing, NONE,
+        none => 200 AlertAnswer,
+        "Says that somebody has seen to an alert.";
+
+    Secrets = Get "/tenants/{t}/secrets", Needs(WorkflowEdit), Nothing, NONE,
+        none => 200 (Page<SecretAnswer>),
+        "Lists secrets without their values; only names for who may not change settings.";
+    ShowSecret = Get "/tenants/{t}/secrets/{name}", Needs(TenantSettings), Nothing, NONE,
+        none => 200 SecretAnswer,
+        "Shows what is known of a secret; never its value.";
+    SetSecret = Put "/tenants/{t}/secrets/{name}", Needs(TenantSettings), Nothing, NONE,
+        SecretRequest => 200 SecretAnswer,
+        "Sets a secret; the value before is gone.";
+    DeleteSecret = Delete "/tenants/{t}/secrets/{name}", Needs(TenantSettings), Nothing, NONE,
+        none => 204 none,
+        "Deletes a secret.";
+
+    PrivacyReport = Get "/tenants/{t}/privacy/report", Needs(AuditLogsView), Nothing, NONE,
+        none => 200 PrivacyReport,
+        "Counts the personal data that was found, by place and type.";
+    DetectPersonal = Post "/tenants/{t}/privacy/detect", Needs(AuditLogsView), Nothing, NONE,
+        DetectRequest => 200 DetectAnswer,
+        "Finds personal data in a text or value, and keeps nothing of it.";
+    ExportSubject = Post "/tenants/{t}/privacy/export-subject", Needs(TenantSettings), Fresh, NONE,
+        SubjectRequest => 200 Anything,
+        "Returns everything that is kept with the key of a person.";
+    EraseSubject = Post "/tenants/{t}/privacy/erase-subject", Needs(TenantSettings), Fresh, NONE,
+        EraseRequest => 200 Anything,
+        "Destroys the key of a person: the values of all their instances are gone for good.";
 }

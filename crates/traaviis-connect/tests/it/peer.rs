@@ -143,6 +143,7 @@ pub fn call(kind: &str, input: &str) -> Call {
     let instance: InstanceId = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
     Call {
         id: CallId { instance, tree: 1, path: "0.charge".into(), scheduled: 2, attempt: 1 },
+        workflow: "Order".into(),
         kind: kind.into(),
         input: serde_json::from_str(input).unwrap(),
         key: "01890a5d.1.0".into(),

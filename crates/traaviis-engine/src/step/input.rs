@@ -206,6 +206,7 @@ pub(super) fn start(
             actor: context.actor.clone(),
             causation_id: context.causation.clone(),
             correlation_id: context.correlation.as_ref().and_then(|it| other_than(id, it)),
+            origin: context.origin.clone(),
         },
         body: Body::Created {
             workflow: definition.name.clone(),

@@ -136,6 +136,7 @@ impl<'m> Run<'m> {
                 actor: context.actor.clone(),
                 causation_id: context.causation.clone(),
                 correlation_id: belongs_to(context, &snapshot),
+                origin: context.origin.clone(),
             },
             machine,
             snapshot,
@@ -178,6 +179,7 @@ impl<'m> Run<'m> {
             .map_err(|error| Rejection::new("engine_fault", error.to_string()))?;
         let mut run = Run::with(machine, Arc::new(snapshot), context);
         run.header.step = 1;
+        run.header.origin = None;
         run.records.push(record);
         Ok(run)
     }
@@ -228,7 +230,9 @@ impl<'m> Run<'m> {
         if self.bytes_in_log > limits::STEP_LOG_BYTES_MAX {
             self.too_much(limits::STEP_LOG_BYTES_MAX, "bytes beside its largest values");
         }
-        self.records.push(Record { header: Header { seq, ..self.header.clone() }, body });
+        // Only the first record of a step tells of the act.
+        let origin = self.header.origin.take();
+        self.records.push(Record { header: Header { seq, origin, ..self.header.clone() }, body });
         seq
     }
 

@@ -6,11 +6,16 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BLOB_VERSIONS, Body, Header, RECORD_VERSION, Record, SEALED_VERSION, UNREADABLE};
+use super::{
+    BLOB_VERSIONS, Body, Header, Origin, RECORD_VERSION, Record, SEALED_VERSION, UNREADABLE,
+};
 use crate::{
     ids::{InstanceId, Seq, TenantId},
     json,
 };
+
+/// How the origin of a record stands in its line; a line without it has none.
+pub const ORIGIN_KEY: &[u8] = br#","origin":"#;
 
 /// What identifies a line of the log without reading its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,6 +130,7 @@ fn write_header(header: &Header, out: &mut Vec<u8>) -> Range<usize> {
         actor,
         causation_id,
         correlation_id,
+        origin,
     } = header;
     out.extend_from_slice(br#"{"tenant_id":""#);
     json::uuid(&tenant_id.0, out);
@@ -155,7 +161,28 @@ fn write_header(header: &Header, out: &mut Vec<u8>) -> Range<usize> {
         out.extend_from_slice(br#","correlation_id":"#);
         json::text(id, out);
     }
+    if let Some(origin) = origin {
+        write_origin(origin, out);
+    }
     number
+}
+
+fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
+    let Origin { via, ip_address, user_agent, request_id } = origin;
+    out.extend_from_slice(ORIGIN_KEY);
+    out.extend_from_slice(br#"{"via":"#);
+    json::text(via, out);
+    for (key, value) in [
+        (br#","ip_address":"#.as_slice(), ip_address),
+        (br#","user_agent":"#, user_agent),
+        (br#","request_id":"#, request_id),
+    ] {
+        if let Some(value) = value {
+            out.extend_from_slice(key);
+            json::text(value, out);
+        }
+    }
+    out.push(b'}');
 }
 
 impl Header {
@@ -171,6 +198,7 @@ impl Header {
             actor,
             causation_id,
             correlation_id,
+            origin,
         } = self;
         *step == other.step
             && *at == other.at
@@ -181,6 +209,7 @@ impl Header {
             && *actor == other.actor
             && *causation_id == other.causation_id
             && *correlation_id == other.correlation_id
+            && *origin == other.origin
     }
 }
 
@@ -217,6 +246,7 @@ mod tests {
             actor: Actor { id: r#"a","seq":7"#.into(), ..Actor::local() },
             causation_id: None,
             correlation_id: None,
+            origin: None,
         };
         Record { header, body }
     }
@@ -257,6 +287,12 @@ mod tests {
         let caused = Header {
             causation_id: Some("a:1".into()),
             correlation_id: Some("\"".into()),
+            origin: Some(Box::new(Origin {
+                via: "session".into(),
+                ip_address: Some("192.0.2.1".into()),
+                user_agent: Some("a \"browser\"\n".into()),
+                request_id: None,
+            })),
             actor,
             at: crate::Timestamp(i64::MAX),
             ..plain.clone()

@@ -1,6 +1,7 @@
 //! Use cases of the platform over a log and stores in memory.
 
 mod accounts;
+mod audit;
 mod restart;
 mod tenants;
 mod world;

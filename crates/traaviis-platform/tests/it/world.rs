@@ -23,7 +23,7 @@ pub struct World {
     pub documents: Arc<MemoryDocuments>,
     pub vault: Arc<MemoryVault>,
     pub clock: Arc<SimClock>,
-    pub platform: Platform,
+    pub platform: Arc<Platform>,
 }
 
 impl World {
@@ -48,7 +48,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<_>,
             entropy: Entropy::seeded(seed),
         };
-        let platform = Platform::open(ways, Settings::default()).unwrap();
+        let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
         World { log, documents, vault, clock, platform }
     }
 

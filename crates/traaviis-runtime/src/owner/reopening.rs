@@ -33,6 +33,7 @@ impl Owner {
         let context = StepContext {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             key: redaction,
+            origin: ctx.origin().cloned().map(Box::new),
             ..StepContext::new(now, ctx.actor().clone())
         };
         let step = match traaviis_engine::step(&machine, &base, input, &context) {

@@ -238,6 +238,7 @@ impl Owner {
             start_slots: u32::try_from(slots).unwrap_or(u32::MAX),
             causation: ctx.cause().cloned(),
             correlation: ctx.correlation().cloned(),
+            origin: ctx.origin().cloned().map(Box::new),
             key: redaction,
             ..StepContext::new(now, ctx.actor().clone())
         };

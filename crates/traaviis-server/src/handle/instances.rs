@@ -16,6 +16,7 @@ use traaviis_platform::{
     Error,
     ask::{Ask, Decision, ListFilter, Wait},
     engine::StartAsk,
+    tenant::Payloads,
 };
 
 use super::{Answer, Call};
@@ -97,7 +98,22 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
     let answer = ask(call, Ask::Show { id: id(call)? })?;
-    call.shown(answer)
+    match unmasked(call)? {
+        true => call.tell(&answer),
+        false => call.shown(answer),
+    }
+}
+
+/// Says whether the caller asks to see personal data, and may; then it is in the audit trail.
+fn unmasked(call: &Call<'_>) -> Result<bool, Error> {
+    let asks = call.request.query::<bool>("unmask", "`true` or `false`")?.unwrap_or(false);
+    let entered = call.entered()?;
+    if !asks || entered.data_access.payloads != Payloads::Masked {
+        return Ok(false);
+    }
+    let id = call.request.id("id", "instance")?;
+    call.platform().unmask(call.caller()?, entered, id)?;
+    Ok(true)
 }
 
 pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
@@ -107,10 +123,20 @@ pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
     let answer = ask(call, question)?;
     let lines = answer["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let lines = lines.iter().take(limit).filter_map(Json::as_str);
-    let items: Vec<Json> = lines.filter_map(|it| serde_json::from_str(it).ok()).collect();
+    let items: Vec<Json> =
+        lines.filter_map(|it| serde_json::from_str(it).ok()).map(without_origin).collect();
     let last = items.last().and_then(|it| it["seq"].as_u64());
     let next_cursor = last.filter(|_| items.len() == limit).map(|it| it.to_string());
-    page(call, items, next_cursor)
+    match unmasked(call)? {
+        true => call.tell(&Page { items, next_cursor }),
+        false => page(call, items, next_cursor),
+    }
+}
+
+/// Leaves out where an act came from, which is for those who read the audit trail.
+fn without_origin(mut record: Json) -> Json {
+    record.as_object_mut().map(|it| it.remove("origin"));
+    record
 }
 
 pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {

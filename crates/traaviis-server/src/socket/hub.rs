@@ -123,7 +123,7 @@ impl Hub {
                 Payloads::None => 2,
             };
             let text = texts[kind].get_or_insert_with(|| {
-                let shown = payloads::shown(payload.clone(), subscriber.access);
+                let (shown, _) = payloads::shown(payload.clone(), subscriber.access);
                 broadcast(topic, event, &shown).into()
             });
             if let Err(TrySendError::Full(_)) = subscriber.queue.try_send(Arc::clone(text)) {
@@ -229,7 +229,10 @@ fn state_of(there: &Present) -> Json {
 fn shown(record: &Record) -> Json {
     let mut line = Vec::new();
     record.write_line(&mut line);
-    serde_json::from_slice(&line).unwrap_or_default()
+    let mut shown: Json = serde_json::from_slice(&line).unwrap_or_default();
+    // Where an act came from is for those who read the audit trail.
+    shown.as_object_mut().map(|it| it.remove("origin"));
+    shown
 }
 
 /// Returns what the records of a step say about the machine: that it is there, and its transitions.

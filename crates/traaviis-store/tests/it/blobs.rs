@@ -41,6 +41,7 @@ fn records(ctx: &TenantCtx, id: InstanceId, data: &[Value]) -> Vec<Record> {
         actor: Actor::local(),
         causation_id: None,
         correlation_id: None,
+        origin: None,
     };
     let body = |data: &Value| Body::EventReceived {
         event: "go".into(),

@@ -87,6 +87,7 @@ fn records(id: InstanceId, subject: Option<&str>) -> Vec<Record> {
         actor: Actor::local(),
         causation_id: None,
         correlation_id: None,
+        origin: None,
     };
     let personal =
         Value::map([("email", Value::from(CANARY)), ("big", "x".repeat(5_000).as_str().into())]);

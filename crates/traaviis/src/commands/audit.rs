@@ -1,6 +1,10 @@
-//! `traaviis audit`: the audit entries of one instance.
+//! `traaviis audit`: the audit entries of one instance; the audit trails of tenants, taken out and
+//! checked.
 
-use traaviis_model::{Record, Snapshot, document};
+mod export;
+mod verify;
+
+use traaviis_model::{Record, Snapshot, TenantId, document, tenant::PLATFORM};
 
 use crate::{
     control::protocol::Ask,
@@ -12,19 +16,58 @@ use crate::{
 };
 
 /// Prints the audit entries of an instance, one JSON object a line, each with the hash of the one
-/// before.
+/// before; or takes out and checks the audit trail of a tenant.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Instance: its id or a unique beginning or end of it.
-    id: String,
+    #[arg(required = true)]
+    id: Option<String>,
     #[command(flatten)]
     data: DataArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Export(export::Args),
+    Verify(verify::Args),
+}
+
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    match &args.command {
+        Some(Command::Export(args)) => export::run(args, output),
+        Some(Command::Verify(args)) => verify::run(args, output),
+        None => of_instance(args, output),
+    }
+}
+
+/// Reads whose trail is meant.
+fn tenant_of(text: &str) -> Result<TenantId, String> {
+    match text {
+        "platform" => Ok(PLATFORM),
+        id => id.parse().map_err(|_| "this is the id of a tenant, or `platform`".into()),
+    }
+}
+
+/// Returns whose trail it is, for a sentence.
+fn of_tenant(tenant: TenantId) -> String {
+    match tenant {
+        PLATFORM => " of the platform".into(),
+        tenant => format!(" of tenant {tenant}"),
+    }
+}
+
+fn refused(error: traaviis_platform::Error) -> Failure {
+    Failure::finding(&error.code, error.message)
+}
+
+fn of_instance(args: &Args, output: &Output) -> anyhow::Result<Exit> {
+    let id = args.id.clone().unwrap_or_default();
     let mut asker = Asker::open(&args.data)?;
-    let answer = asker.ask(Ask::Show { id: args.id.clone() })?;
+    let answer = asker.ask(Ask::Show { id })?;
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())?;
     let answer = asker.ask(Ask::Definition { hash: snapshot.definition_hash })?;
     let body = serde_json::from_value(answer["definition"].clone())?;

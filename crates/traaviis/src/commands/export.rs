@@ -128,6 +128,7 @@ fn definition(first: &Header, body: Value) -> Record {
             actor: Actor::engine(),
             causation_id: None,
             correlation_id: None,
+            origin: None,
         },
         body: Body::DocumentPut {
             document: "definition".into(),

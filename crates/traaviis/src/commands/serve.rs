@@ -21,6 +21,7 @@ use traaviis_store::SqliteDocuments;
 
 use super::run::notes::{Note, Notes};
 use crate::{
+    auditing::{Auditor, ServedSecrets},
     backups::Keeper,
     clock::SystemClock,
     config::{AdminListen, Config, Flag, Profile, Settings},
@@ -176,9 +177,10 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let numbers: Arc<Numbers> = Arc::default();
     let dir = &config.data.dir;
     // Tenants have secrets of their own; the environment is the operator's.
+    let secrets = Arc::new(ServedSecrets::of(dir));
     let (file, private) = (config.connectors.file.clone(), config.egress.allow_private.clone());
     let connector =
-        ConnectorArgs::of(file, private).connector(None, Arc::new(secrets::kept(dir)))?;
+        ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
     let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
     let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
     let library = Arc::new(TenantLibrary::default());
@@ -186,8 +188,13 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept)?;
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
-    let result =
-        serve(settings, seeds, output, &Parts { data, library, numbers, traces }, &runtime);
+    let result = serve(
+        settings,
+        seeds,
+        output,
+        &Parts { data, library, secrets, numbers, traces },
+        &runtime,
+    );
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
     Ok(Exit::Ok)
@@ -197,6 +204,7 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
 struct Parts {
     data: Arc<Data>,
     library: Arc<TenantLibrary>,
+    secrets: Arc<ServedSecrets>,
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
 }
@@ -255,6 +263,10 @@ fn listen_until_stopped(
     let base_url = config.http.base_url.clone().unwrap_or_else(|| format!("http://{listen}"));
     let platform = Arc::new(open_platform(config, data, &base_url)?);
     parts.library.serve(&platform);
+    parts.secrets.serve(&platform);
+    // As it rests: nothing of people is opened for the audit trail.
+    let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
+    let auditor = Auditor::begin(&platform, acts)?;
     let engine = Arc::new(Served::new(
         Arc::clone(data),
         parts.library.machines(),
@@ -309,6 +321,7 @@ fn listen_until_stopped(
         }
     });
     drop(control);
+    drop(auditor);
     drop(keeper);
     stopped
 }

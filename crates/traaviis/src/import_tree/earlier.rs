@@ -248,6 +248,7 @@ impl<'k> Told<'k> {
 
     fn put(&mut self, body: Body) {
         let header = Header {
+            origin: None,
             tenant_id: self.id.0,
             instance_id: self.id.1,
             seq: self.records.len() as u64 + 1,

@@ -85,6 +85,7 @@ impl Laid {
     pub fn define(&mut self, tenant: TenantId, hash: DefinitionHash, body: &Value, at: Timestamp) {
         let record = Record {
             header: Header {
+                origin: None,
                 tenant_id: tenant,
                 instance_id: definition_stream(&hash),
                 seq: 1,

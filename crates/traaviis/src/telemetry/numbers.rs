@@ -272,6 +272,7 @@ mod tests {
         let (tenant_id, instance_id) =
             (TenantId(Uuid::from_u128(tenant)), InstanceId(Uuid::from_u128(tenant << 64)));
         let header = Header {
+            origin: None,
             tenant_id,
             instance_id,
             seq: 1,

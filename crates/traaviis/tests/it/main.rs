@@ -1,6 +1,7 @@
 //! Whole commands: what a person types, what they see, and how the process ends.
 
 mod again;
+mod auditing;
 mod backup;
 mod bench;
 mod bulk;

@@ -1,0 +1,159 @@
+//! Audit, alerts, secrets and personal data on the wire.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+/// A signed end of an audit chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointAnswer {
+    /// Whose chain.
+    pub tenant_id: Uuid,
+    /// Number of its last entry.
+    pub seq: u64,
+    /// Hash of that entry.
+    pub hash: String,
+    /// When it was signed.
+    pub at: String,
+    /// The key.
+    pub kid: String,
+    /// Ed25519 over the canonical JSON of the rest, base64url.
+    pub signature: String,
+}
+
+/// `GET /tenants/{t}/audit/checkpoints`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckpointsAnswer {
+    /// The newest first.
+    pub items: Vec<CheckpointAnswer>,
+    /// Where the next page begins; null when this is the last.
+    pub next_cursor: Option<String>,
+    /// Public keys, as a JSON Web Key Set.
+    pub keys: Json,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertAnswer {
+    /// Identity.
+    pub id: String,
+    /// The rule that was broken.
+    pub rule: String,
+    /// How soon somebody should look: `critical`, `high` or `medium`.
+    pub severity: String,
+    /// What has happened.
+    pub message: String,
+    /// When.
+    pub at: String,
+    /// Who, as `kind:id`.
+    pub actor: String,
+    /// The audit trail that tells of it: `tenant`, or `platform`.
+    pub trail: String,
+    /// Number of the entry in that trail.
+    pub entry: u64,
+    /// When somebody has seen to it.
+    pub acknowledged_at: Option<String>,
+    /// Who.
+    pub acknowledged_by: Option<String>,
+}
+
+/// `PUT /tenants/{t}/secrets/{name}`.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRequest {
+    /// The value; no answer ever holds it.
+    pub value: String,
+    /// Workflows that may use it; all when it is absent or empty.
+    #[serde(default)]
+    pub workflows: Vec<String>,
+}
+
+impl std::fmt::Debug for SecretRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretRequest").field("workflows", &self.workflows).finish_non_exhaustive()
+    }
+}
+
+/// A secret: everything but its value. Who may only edit workflows sees names alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretAnswer {
+    /// Name.
+    pub name: String,
+    /// How often it was set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// When it was set last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<String>,
+    /// Workflows that may use it; all when it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflows: Option<Vec<String>>,
+    /// Who set it last, as `kind:id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_by: Option<String>,
+    /// When it was last used, within a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<String>,
+}
+
+/// `GET /tenants/{t}/privacy/report`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PrivacyReport {
+    /// How often personal data was found, by the place where it was masked and by type.
+    pub counts: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// `POST /tenants/{t}/privacy/detect`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetectRequest {
+    /// A text, or any JSON.
+    pub value: Json,
+}
+
+/// Personal data at a place in a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingAnswer {
+    /// Place of the text in the value (RFC 6901); empty for the value itself.
+    pub pointer: String,
+    /// First character, counted in Unicode scalar values.
+    pub start: usize,
+    /// The character behind the last.
+    pub end: usize,
+    /// What it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How certainly, from 0 to 1.
+    pub confidence: f32,
+    /// Which rule found it.
+    pub detector: String,
+}
+
+/// The answer of `POST /tenants/{t}/privacy/detect`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DetectAnswer {
+    /// In the order of the value.
+    pub findings: Vec<FindingAnswer>,
+}
+
+/// `POST /tenants/{t}/privacy/export-subject`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectRequest {
+    /// The person, as `subject` of the workflow names them.
+    pub subject: String,
+}
+
+/// `POST /tenants/{t}/privacy/erase-subject`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// The person, as `subject` of the workflow names them.
+    pub subject: String,
+    /// End the instances about the person that are open.
+    #[serde(default)]
+    pub terminate: bool,
+}

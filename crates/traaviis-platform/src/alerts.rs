@@ -1,0 +1,284 @@
+//! Alerts: what of an audit trail somebody should be told, as documents of the tenant.
+//!
+//! The rules are pure ([`traaviis_policy::watch`]); here the trails are read for them. An alert is
+//! named by the entry that raised it, so reading a part of a trail again, as after a crash, raises
+//! nothing twice. What the trail of the platform tells about a user is told to their tenants.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM};
+use traaviis_policy::watch::{Networks, Rule, Seen, Watch};
+use traaviis_ports::DocumentQuery;
+
+use crate::{
+    audit::{AUDIT, Act, Check, Head, NO_HASH, id_of},
+    caller::Entered,
+    error::Error,
+    ledger::{Document, Documents, Versioned},
+    platform::{Platform, engine},
+};
+
+/// Kind of the documents that hold alerts.
+pub(crate) const ALERT: &str = "alert";
+/// Kind of the document that remembers how far the rules have seen.
+pub(crate) const WATCH: &str = "audit_watch";
+/// Alerts of a tenant that are kept; beyond it the oldest goes, those that were acknowledged first.
+pub const ALERTS_MAX: usize = 1_000;
+/// Tenants of a user that are told of something about the user.
+const TOLD_MAX: usize = 20;
+/// Entries read at once.
+const PAGE: usize = 500;
+/// How far the rules have seen is kept after so many entries, which a start reads again at most.
+const KEPT_EVERY: u64 = 1_000;
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Its id: trail, entry and rule.
+    pub id: Text,
+    /// The rule.
+    pub rule: Text,
+    /// How soon somebody should look.
+    pub severity: Text,
+    /// What has happened.
+    pub message: Text,
+    /// When.
+    pub at: Timestamp,
+    /// Who, as `kind:id`.
+    pub actor: Text,
+    /// The trail that tells of it: `tenant`, or `platform`.
+    pub trail: Text,
+    /// Number of the entry in that trail.
+    pub entry: u64,
+    /// When somebody has seen to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_at: Option<Timestamp>,
+    /// Who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<Text>,
+}
+
+impl Document for Alert {
+    const KIND: &'static str = ALERT;
+
+    fn id(&self) -> Text {
+        self.id.clone()
+    }
+}
+
+/// How far the rules have seen a trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct WatchedTo {
+    head: Head,
+    networks: Networks,
+}
+
+impl Document for WatchedTo {
+    const KIND: &'static str = WATCH;
+
+    fn id(&self) -> Text {
+        "watch".into()
+    }
+}
+
+/// A trail that is watched.
+#[derive(Debug)]
+struct Trail {
+    check: Check,
+    watch: Watch,
+    kept: u64,
+}
+
+/// All trails that are watched.
+#[derive(Debug, Default)]
+pub(crate) struct Watching {
+    trails: Mutex<HashMap<TenantId, Trail>>,
+}
+
+impl Platform {
+    /// Looks at what is new in a trail.
+    pub(crate) fn watch_trail(&self, ctx: &TenantCtx) -> Result<(), Error> {
+        let mut trails =
+            self.auditing.watching.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        let trail = match trails.entry(ctx.tenant()) {
+            std::collections::hash_map::Entry::Occupied(it) => it.into_mut(),
+            std::collections::hash_map::Entry::Vacant(it) => {
+                let found = self.ledgers.get::<WatchedTo>(ctx, "watch")?.map(|it| it.it);
+                let WatchedTo { head, networks } = found.unwrap_or_else(|| WatchedTo {
+                    head: Head::default(),
+                    networks: Networks::new(),
+                });
+                let kept = head.seq;
+                it.insert(Trail {
+                    check: Check::after(head),
+                    watch: Watch::knowing(networks),
+                    kept,
+                })
+            }
+        };
+        let end = self.ledgers.audit_head(ctx).seq;
+        while trail.check.head().seq < end {
+            let after = id_of(trail.check.head().seq);
+            let query = DocumentQuery {
+                kind: AUDIT,
+                prefix: "",
+                after: Some(&after),
+                descending: false,
+                limit: PAGE,
+            };
+            let entries = self.entries(ctx, &query)?;
+            if entries.is_empty() {
+                // The projection could not take them yet, and tries again.
+                return Ok(());
+            }
+            self.look_at(ctx, trail, &entries)?;
+        }
+        Ok(())
+    }
+
+    fn look_at(&self, ctx: &TenantCtx, trail: &mut Trail, entries: &[Json]) -> Result<(), Error> {
+        let known = trail.watch.networks().clone();
+        let mut alerts = Vec::new();
+        for entry in entries {
+            let who = subject_of(entry);
+            let seen = seen_of(entry, &who);
+            let broken = trail.check.entry(entry).is_err();
+            if broken {
+                // It goes on behind it, whatever number it has.
+                let hash = entry["hash"].as_str().unwrap_or(NO_HASH).into();
+                let seq = trail.check.head().seq + 1;
+                trail.check = Check::after(Head { seq, hash });
+            }
+            let rule = match broken {
+                true => Some(Rule::AuditGap).filter(|it| trail.watch.is_news(*it, &seen)),
+                false => trail.watch.see(&seen),
+            };
+            if let Some(rule) = rule {
+                alerts.push((who.clone(), alert_of(ctx.tenant(), entry, rule, &who, seen.at)));
+            }
+        }
+        for (who, alert) in &alerts {
+            self.raise(ctx, who, alert)?;
+        }
+        let head = trail.check.head().clone();
+        let is_new = !alerts.is_empty() || known != *trail.watch.networks();
+        if is_new || head.seq - trail.kept.min(head.seq) >= KEPT_EVERY {
+            trail.kept = head.seq;
+            let watched = WatchedTo { head, networks: trail.watch.networks().clone() };
+            self.ledgers.change(ctx, &engine(), |_, changes| {
+                changes.put(&watched);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn raise(&self, ctx: &TenantCtx, who: &str, alert: &Alert) -> Result<(), Error> {
+        let mut told = vec![ctx.tenant()];
+        let user = who.strip_prefix("user:").and_then(|it| it.parse::<UserId>().ok());
+        if let Some(user) = user.filter(|_| ctx.tenant() == PLATFORM) {
+            told.extend(self.lookup(|it| it.tenants(user)).into_iter().take(TOLD_MAX));
+        }
+        tracing::warn!(
+            target: "traaviis::audit", rule = %alert.rule, severity = %alert.severity,
+            actor = %alert.actor, entry = alert.entry, trail = %alert.trail, "alert"
+        );
+        for tenant in told {
+            self.ledgers.change(
+                &TenantCtx::keeper_of(tenant),
+                &engine(),
+                |documents, changes| {
+                    if documents.get::<Alert>(&alert.id)?.is_some() {
+                        return Ok(());
+                    }
+                    if let Some(oldest) = oldest(documents)? {
+                        changes.remove::<Alert>(&oldest);
+                    }
+                    changes.put(alert);
+                    Ok(())
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Returns the alerts of a tenant, the newest first.
+    pub fn alerts(&self, entered: &Entered) -> Result<Vec<Versioned<Alert>>, Error> {
+        let mut alerts = self.ledgers.read(&entered.ctx, |it| it.list::<Alert>(""))?;
+        alerts.sort_by(|a, b| (b.it.at, &b.it.id).cmp(&(a.it.at, &a.it.id)));
+        Ok(alerts)
+    }
+
+    /// Notes that somebody has seen to an alert; once more changes nothing.
+    pub fn acknowledge(&self, entered: &Entered, id: &str) -> Result<Versioned<Alert>, Error> {
+        let absent = || Error::not_found(ALERT, id);
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            let mut alert = documents.get::<Alert>(id)?.ok_or_else(absent)?;
+            if alert.acknowledged_at.is_some() {
+                return Ok(());
+            }
+            alert.acknowledged_at = Some(self.now());
+            alert.acknowledged_by = Some(entered.ctx.actor().text());
+            changes.put(&alert);
+            let act = Act::done("alert.acknowledged", ALERT, alert.id.clone());
+            changes.act(act.with(serde_json::json!({ "rule": alert.rule })));
+            Ok(())
+        })?;
+        self.ledgers.get::<Alert>(&entered.ctx, id)?.ok_or_else(absent)
+    }
+}
+
+/// Returns the alert that makes room for another one, when there are as many as may be.
+fn oldest(documents: &Documents) -> Result<Option<Text>, Error> {
+    if documents.count::<Alert>() < ALERTS_MAX {
+        return Ok(None);
+    }
+    let all = documents.list::<Alert>("")?;
+    let first = all.iter().min_by_key(|it| (it.it.acknowledged_at.is_none(), it.it.at));
+    Ok(first.map(|it| it.it.id.clone()))
+}
+
+/// Returns whom an entry is about, as `kind:id`: whoever acted, or whose login or session it was.
+fn subject_of(entry: &Json) -> String {
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str).unwrap_or_default();
+    match text("/action") {
+        "login.after_failures" => format!("user:{}", text("/resource_id")),
+        "token.reused" => format!("user:{}", text("/metadata/user")),
+        _ => format!("{}:{}", text("/actor/type"), text("/actor/id")),
+    }
+}
+
+fn seen_of<'a>(entry: &'a Json, who: &'a str) -> Seen<'a> {
+    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
+    Seen {
+        at: serde_json::from_value(entry["timestamp"].clone()).unwrap_or_default(),
+        actor: who,
+        is_key: text("/actor/type") == Some("key"),
+        action: text("/action").unwrap_or_default(),
+        role: text("/metadata/role"),
+        count: entry["metadata"]["count"].as_u64().unwrap_or(1),
+        address: text("/ip_address").and_then(|it| it.parse().ok()),
+    }
+}
+
+fn alert_of(tenant: TenantId, entry: &Json, rule: Rule, who: &str, at: Timestamp) -> Alert {
+    let seq = entry["seq"].as_u64().unwrap_or_default();
+    let trail = if tenant == PLATFORM { "platform" } else { "tenant" };
+    Alert {
+        id: format!("{trail}-{seq}-{}", rule.as_str()).into(),
+        rule: rule.as_str().into(),
+        severity: rule.severity().into(),
+        message: rule.message().into(),
+        at,
+        actor: who.into(),
+        trail: trail.into(),
+        entry: seq,
+        acknowledged_at: None,
+        acknowledged_by: None,
+    }
+}

@@ -1,0 +1,49 @@
+//! What audit trails are kept up with: acts on instances, counted refusals, checkpoints, alerts.
+//!
+//! [`Platform::keep_audit`] is called again and again by one thread of the process, and
+//! [`Platform::end_audit`] at its end. Everything can be broken off at any point and begun again.
+
+use std::sync::OnceLock;
+
+use traaviis_model::TenantCtx;
+
+use crate::{
+    acts::Follower, alerts::Watching, checkpoints::Signing, error::Error, platform::Platform,
+    refusals::Refusals, secrets::SecretUses,
+};
+
+/// What the audit trails are kept up with.
+#[derive(Debug, Default)]
+pub(crate) struct Auditing {
+    pub follower: OnceLock<Follower>,
+    pub refusals: Refusals,
+    pub secrets: SecretUses,
+    pub signing: Signing,
+    pub watching: Watching,
+}
+
+impl Platform {
+    /// Enters what is not in the audit trails yet, signs their ends when it is time, and raises
+    /// alerts.
+    pub fn keep_audit(&self) -> Result<(), Error> {
+        self.keep(false)
+    }
+
+    /// Does so for the last time, whatever the time.
+    pub fn end_audit(&self) -> Result<(), Error> {
+        self.keep(true)
+    }
+
+    fn keep(&self, is_end: bool) -> Result<(), Error> {
+        self.enter_refusals(is_end);
+        self.enter_acts()?;
+        self.enter_uses()?;
+        self.keep_sightings(is_end)?;
+        for tenant in self.ledgers.tenants() {
+            let ctx = TenantCtx::keeper_of(tenant);
+            self.sign_trail(&ctx, is_end)?;
+            self.watch_trail(&ctx)?;
+        }
+        Ok(())
+    }
+}
