@@ -1,5 +1,6 @@
 //! Types on the wire. Requests refuse fields that they do not know; answers may grow.
 
+pub mod factors;
 pub mod governance;
 pub mod identity;
 pub mod instances;

@@ -2,7 +2,8 @@
 //!
 //! [`HttpConnector`] implements [`ports::Connector`](traaviis_ports::Connector) for the effect
 //! kinds `call_api` (any public URL), `call` (a function of the operator's connectors file) and
-//! `notify` (its channels). [`S3Target`] keeps backups in a bucket.
+//! `notify` (its channels). [`S3Target`] keeps backups in a bucket,
+//! [`mailer`] carries mail, and [`PlainHttp`] asks where people log in elsewhere.
 //!
 //! ```no_run
 //! use traaviis_connect::{Connectors, EgressPolicy, Format, HttpConnector, Options};
@@ -30,7 +31,9 @@ mod egress;
 mod file;
 mod functions;
 mod http;
+mod mail;
 mod notify;
+mod plain;
 mod s3;
 mod secret;
 
@@ -58,7 +61,9 @@ use traaviis_ports::{Connector, OnOutcome, Outcome, Secrets};
 pub use egress::{Denied, EgressPolicy, Target, is_global};
 pub use file::Connectors;
 pub use functions::{Function, Functions};
+pub use mail::{FolderMailer, MailSetupError, SmtpMailer, mailer};
 pub use notify::Channels;
+pub use plain::PlainHttp;
 pub use s3::{S3Target, SCHEME as S3_SCHEME};
 pub use secret::secret_from_environment;
 pub use traaviis_model::document::Format;

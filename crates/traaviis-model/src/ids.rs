@@ -64,6 +64,10 @@ uuid_id! {
     InvitationId
 }
 uuid_id! {
+    /// Identity of a second factor of a user.
+    FactorId
+}
+uuid_id! {
     /// Identity of a role that a tenant has made.
     RoleId
 }

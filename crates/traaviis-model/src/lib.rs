@@ -35,8 +35,8 @@ pub use effect_error::EffectError;
 pub use emission::Emission;
 pub use event_ids::EventIds;
 pub use ids::{
-    ApiKeyId, DefinitionHash, InstanceId, InvitationId, RoleId, Seq, SessionId, TenantId, Text,
-    Texts, UserId,
+    ApiKeyId, DefinitionHash, FactorId, InstanceId, InvitationId, RoleId, Seq, SessionId, TenantId,
+    Text, Texts, UserId,
 };
 pub use record::{Actor, Body, Header, Record};
 pub use snapshot::Snapshot;

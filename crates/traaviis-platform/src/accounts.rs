@@ -8,8 +8,11 @@ use crate::{
     attempts::Counted,
     audit::{Act, Via},
     caller::{Caller, active, as_user, no_tenant, standing_of},
+    confirm::end_sessions,
     error::Error,
+    factor::Used,
     ledger::{Document, Documents, Versioned},
+    mail::Letter,
     password,
     platform::Platform,
     session::{self, SESSIONS_MAX, Session, Shown},
@@ -29,6 +32,19 @@ pub struct Registration {
     pub name: Option<String>,
     /// Name of the tenant; made of the name when it is absent.
     pub organisation: Option<String>,
+}
+
+/// What somebody logs in with.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// Address.
+    pub email: &'a str,
+    /// Password.
+    pub password: &'a str,
+    /// Code of an authenticator app, or a recovery code.
+    pub code: Option<&'a str>,
+    /// Tenant to act in.
+    pub tenant: Option<&'a str>,
 }
 
 /// A user with what is about the person, as they themselves see it.
@@ -91,19 +107,31 @@ impl Platform {
         };
         password::check(&given.password, self.settings.password_chars_min, &[&name, &email])?;
         self.attempts.check(&from(via), self.now())?;
-        let personal = Personal {
-            email: email.clone(),
-            email_verified: false,
-            name: name.clone(),
-            avatar_url: None,
-            locale: None,
-            timezone: None,
-            password: Some(self.hasher.hash(&given.password)?),
-        };
+        let password = Some(self.hasher.hash(&given.password)?);
+        let personal = Personal { password, ..Personal::new(email, name) };
+        let must_confirm = self.settings.require_email_verification;
+        if must_confirm && self.lookup(|it| it.user(&personal.email)).is_some() {
+            // The owner is told; whoever asks learns nothing.
+            self.write_to(&personal.email, Letter::RegisteredAlready);
+            return Err(unconfirmed());
+        }
         let id = self.new_user(&personal, PlatformRole::User, via)?;
-        let organisation = given.organisation.unwrap_or_else(|| format!("{name}'s Space"));
-        let tenant = self.make_tenant(id, &organisation, None, via)?;
+        let organisation = given.organisation.as_deref();
+        let tenant = self.make_own_tenant(id, &personal.name, organisation, via)?;
+        self.ask_to_confirm(id, &personal.email, via)?;
         self.begin_session(id, Some(tenant.id), &["pwd"], via)
+    }
+
+    /// Makes the first tenant of a user.
+    pub(crate) fn make_own_tenant(
+        &self,
+        user: UserId,
+        name: &str,
+        organisation: Option<&str>,
+        via: &Via,
+    ) -> Result<Tenant, Error> {
+        let usual = format!("{name}'s Space");
+        self.make_tenant(user, organisation.unwrap_or(&usual), None, via)
     }
 
     /// Makes a user, unless the address is taken.
@@ -114,7 +142,8 @@ impl Platform {
         via: &Via,
     ) -> Result<UserId, Error> {
         let (id, now) = (UserId(self.fresh_id()?), self.now());
-        let status = match self.settings.require_email_verification {
+        let must_confirm = self.settings.require_email_verification;
+        let status = match must_confirm && !personal.email_verified {
             true => UserStatus::PendingVerification,
             false => UserStatus::Active,
         };
@@ -142,8 +171,7 @@ impl Platform {
         })
     }
 
-    /// Logs somebody in. An unknown address and a wrong password get the same answer after the same
-    /// time.
+    /// Logs somebody in who has no second factor.
     pub fn log_in(
         &self,
         email: &str,
@@ -151,6 +179,13 @@ impl Platform {
         tenant: Option<&str>,
         via: &Via,
     ) -> Result<LoggedIn, Error> {
+        self.log_in_with(Credentials { email, password, code: None, tenant }, via)
+    }
+
+    /// Logs somebody in. An unknown address and a wrong password get the same answer after the same
+    /// time.
+    pub fn log_in_with(&self, given: Credentials<'_>, via: &Via) -> Result<LoggedIn, Error> {
+        let Credentials { email, password, code, tenant } = given;
         let now = self.now();
         let email = email.trim().to_lowercase();
         let account = Counted::Account(email.as_str().into());
@@ -161,13 +196,13 @@ impl Platform {
         let found = found.map(|id| self.account(id)).transpose()?;
         let known = found.as_ref().and_then(|it| it.personal.password.as_ref());
         if !self.hasher.verify(password, known)? {
-            let slowed = self.attempts.failed(&who, now);
-            self.note_failure(found.as_ref(), slowed, via);
+            self.count_failure(found.as_ref(), &email, via);
             return Err(Error::new("invalid_credentials", "e-mail address or password is wrong"));
         }
         // Without a user nothing verifies.
         let found = found.as_ref().ok_or_else(invalid)?;
         active(&found.user)?;
+        let used = self.use_second_factor(found, code, via)?;
         let failures = self.attempts.succeeded(&account);
         let id = found.user.id;
         if known.is_some_and(password::PasswordHash::is_outdated) {
@@ -179,12 +214,17 @@ impl Platform {
             self.note(act.with(json!({ "failures": failures })), via);
         }
         let scoped = self.scope(id, tenant)?;
-        self.begin_session(id, scoped, &["pwd"], via)
+        let second = used.map_or(&[][..], Used::amr);
+        self.begin_session(id, scoped, &[&["pwd"], second].concat(), via)
     }
 
     /// Returns the tenant that a new session is scoped to: the one that is asked for, or the only
     /// one.
-    fn scope(&self, user: UserId, asked: Option<&str>) -> Result<Option<TenantId>, Error> {
+    pub(crate) fn scope(
+        &self,
+        user: UserId,
+        asked: Option<&str>,
+    ) -> Result<Option<TenantId>, Error> {
         let tenants = self.tenants_of(user)?;
         match (asked, tenants.as_slice()) {
             (Some(asked), _) => {
@@ -198,6 +238,17 @@ impl Platform {
         }
     }
 
+    /// Counts a failed proof of who one is, and tells the owner when it is too many.
+    pub(crate) fn count_failure(&self, found: Option<&Account>, email: &str, via: &Via) {
+        let mut who = from(via);
+        who.push(Counted::Account(email.into()));
+        let slowed = self.attempts.failed(&who, self.now());
+        if let Some(account) = found.filter(|_| slowed) {
+            self.write_to(&account.personal.email, Letter::SlowedDown);
+        }
+        self.note_failure(found, slowed, via);
+    }
+
     fn note_failure(&self, found: Option<&Account>, slowed: bool, via: &Via) {
         // The address that was typed may be a password; who it is, is known only if there is one.
         let who = found.map_or_else(|| "unknown".into(), |it| it.user.id());
@@ -206,7 +257,7 @@ impl Platform {
         self.note_refusal(&TenantCtx::platform(), via, act);
     }
 
-    fn note(&self, act: Act, via: &Via) {
+    pub(crate) fn note(&self, act: Act, via: &Via) {
         let noted = self.ledgers.change(&TenantCtx::platform(), via, |_, changes| {
             changes.act(act);
             Ok(())
@@ -360,12 +411,36 @@ impl Platform {
         self.renew(caller, |session| session.tenant_id = Some(tenant), "tenant.switched")
     }
 
-    /// Notes that the caller has proved who they are again.
+    /// Notes that a caller without a second factor has proved who they are again.
     pub fn reauthenticate(&self, caller: &Caller, password: &str) -> Result<LoggedIn, Error> {
+        self.reauthenticate_with(caller, Some(password), None)
+    }
+
+    /// Notes that the caller has proved who they are again: with all that they log in with.
+    pub fn reauthenticate_with(
+        &self,
+        caller: &Caller,
+        password: Option<&str>,
+        code: Option<&str>,
+    ) -> Result<LoggedIn, Error> {
         caller.session()?;
-        self.prove(caller, password)?;
+        let account = self.account(caller.user)?;
+        let Personal { password: known, factors, .. } = &account.personal;
+        if known.is_none() && !factors.has_second() {
+            let message = "you log in elsewhere; log in there again";
+            return Err(Error::new("reauthentication_required", message));
+        }
+        if known.is_some() {
+            let rule = "this account has a password; give it";
+            self.prove(caller, password.ok_or_else(|| Error::invalid("/password", rule))?)?;
+        }
+        let used = self.use_second_factor(&account, code, &caller.via)?;
         let now = self.now();
-        self.renew(caller, |session| session.proved_at = now, "user.reauthenticated")
+        let proved = |session: &mut Session| {
+            session.proved_at = now;
+            used.iter().flat_map(|it| it.amr()).for_each(|it| session.note(it));
+        };
+        self.renew(caller, proved, "user.reauthenticated")
     }
 
     fn renew(
@@ -400,8 +475,7 @@ impl Platform {
         match self.hasher.verify(password, account.personal.password.as_ref())? {
             true => Ok(account),
             false => {
-                let slowed = self.attempts.failed(&who, self.now());
-                self.note_failure(Some(&account), slowed, &caller.via);
+                self.count_failure(Some(&account), &account.personal.email, &caller.via);
                 Err(Error::new("invalid_credentials", "the password is wrong"))
             }
         }
@@ -417,13 +491,10 @@ impl Platform {
         let act = Act::done("password.changed", User::KIND, account.user.id());
         self.change_personal(caller.user, &caller.via, |it| it.password = Some(hash), Some(act))?;
         self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
-            for session in sessions_of(documents, caller.user)? {
-                if session.id != own {
-                    changes.remove::<Session>(&session.id());
-                }
-            }
-            Ok(())
-        })
+            end_sessions(documents, changes, caller.user, Some(own)).map(drop)
+        })?;
+        self.write_to(email, Letter::PasswordChanged);
+        Ok(())
     }
 
     /// Changes what the caller says about themselves.
@@ -510,6 +581,12 @@ impl Platform {
     }
 }
 
+/// The answer to who registers where an address must be confirmed, whoever has it.
+pub(crate) fn unconfirmed() -> Error {
+    let message = "a message is on its way to this address; confirm it, then log in";
+    Error::new("email_not_verified", message)
+}
+
 /// Failures before a login that make the login worth a look.
 const SUSPICIOUS_FAILURES: u32 = 5;
 
@@ -519,7 +596,7 @@ fn sessions_of(documents: &Documents, user: UserId) -> Result<Vec<Session>, Erro
 }
 
 /// Returns the address that attempts are counted for.
-fn from(via: &Via) -> Vec<Counted> {
+pub(crate) fn from(via: &Via) -> Vec<Counted> {
     via.ip_address.iter().map(|it| Counted::Address(it.clone())).collect()
 }
 

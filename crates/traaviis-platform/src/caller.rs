@@ -16,7 +16,9 @@ use crate::{
     ledger::{Document, Documents},
     platform::Platform,
     session::{self, Session},
-    tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, Tenant, TenantStatus},
+    tenant::{
+        ApiKey, CustomRole, DataAccess, Member, MemberStatus, REQUIRE_MFA, Tenant, TenantStatus,
+    },
     token::{Opaque, invalid, is_of},
     user::{PlatformRole, User, UserStatus},
 };
@@ -30,6 +32,8 @@ pub enum Proof {
         id: SessionId,
         /// It was a short while ago.
         is_fresh: bool,
+        /// It was with two factors.
+        is_mfa: bool,
     },
     /// By a key of a tenant.
     Key {
@@ -92,6 +96,12 @@ impl Caller {
         matches!(self.proof, Proof::Session { is_fresh: true, .. })
     }
 
+    /// Says whether two factors stand behind this. A key was made by somebody who had proved them,
+    /// or before the tenant asked.
+    fn has_two_factors(&self) -> bool {
+        !matches!(self.proof, Proof::Session { is_mfa: false, .. })
+    }
+
     fn scopes(&self) -> Option<PermissionSet> {
         match self.proof {
             Proof::Key { scopes, .. } => Some(scopes),
@@ -109,6 +119,8 @@ pub struct Entered {
     pub standing: Standing,
     /// What of the data they see.
     pub data_access: DataAccess,
+    /// Whether they have proved who they are with two factors.
+    pub is_mfa: bool,
     /// Where they come from.
     pub via: Via,
 }
@@ -153,8 +165,8 @@ impl Platform {
         if user.rights != claims.rv {
             return Err(Error::new("token_expired", "rights have changed; refresh the token"));
         }
-        let is_fresh = session.is_fresh(now);
-        let proof = Proof::Session { id: session.id, is_fresh };
+        let (is_fresh, is_mfa) = (session.is_fresh(now), session.is_mfa());
+        let proof = Proof::Session { id: session.id, is_fresh, is_mfa };
         let scoped_to = claims.tid;
         let platform_role = user.platform_role;
         let via = Via { way: "session", ..via };
@@ -242,7 +254,9 @@ impl Platform {
         freshness: Freshness,
     ) -> Result<Entered, Error> {
         let keeper = TenantCtx::keeper_of(tenant);
-        let found = self.ledgers.read(&keeper, |it| standing_of(it, caller.user))?;
+        let (found, wants_mfa) = self
+            .ledgers
+            .read(&keeper, |it| Ok::<_, Error>((standing_of(it, caller.user)?, wants_mfa(it)?)))?;
         let subject = Subject {
             is_active: true,
             is_platform_admin: caller.platform_role == PlatformRole::PlatformAdmin,
@@ -256,11 +270,16 @@ impl Platform {
             self.note_denial(caller, tenant, action, denial);
             return Err(refusal(denial));
         };
+        let is_mfa = caller.has_two_factors();
+        if wants_mfa && !is_mfa {
+            // Only members come this far, so nobody else learns what the tenant asks for.
+            return Err(Error::new("second_factor_required", WANTS_MFA));
+        }
         let permissions = subject.permissions();
         let ctx = TenantCtx::authenticated(tenant, caller.actor(), standing.role, permissions)
             .coming_from(caller.via.origin());
         let standing = Standing { permissions, ..standing };
-        Ok(Entered { ctx, standing, data_access, via: caller.via.clone() })
+        Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() })
     }
 
     /// Lets a caller do something of their own, or look after the platform.
@@ -310,6 +329,16 @@ impl Platform {
     }
 }
 
+/// What a tenant says to a session of one factor.
+pub(crate) const WANTS_MFA: &str = "this tenant asks for two factors: add one with `POST /me/mfa`, \
+                                    or prove the one you have with `POST /auth/reauthenticate`";
+
+/// Says whether a tenant asks its members for two factors.
+fn wants_mfa(documents: &Documents) -> Result<bool, Error> {
+    let tenant = documents.get::<Tenant>("tenant")?;
+    Ok(tenant.is_some_and(|it| it.settings[REQUIRE_MFA] == serde_json::json!(true)))
+}
+
 /// Returns how a user stands in a tenant, and what they see of its data.
 pub(crate) fn standing_of(
     documents: &Documents,
@@ -350,7 +379,7 @@ pub(crate) fn active(user: &User) -> Result<(), Error> {
         }
         UserStatus::PendingVerification => Err(Error::new(
             "email_not_verified",
-            "the e-mail address is not confirmed; follow the link in the message",
+            "the e-mail address is not confirmed; give the code from the message",
         )),
     }
 }

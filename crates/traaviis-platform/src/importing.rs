@@ -9,6 +9,7 @@ use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, UserId, permission::R
 use crate::{
     audit::{Act, Via},
     error::Error,
+    factor::Factors,
     ledger::Document,
     password::PasswordHash,
     platform::Platform,
@@ -145,6 +146,7 @@ impl Platform {
             locale: None,
             timezone: None,
             password: former.password.clone(),
+            factors: Factors::default(),
         };
         let user = User {
             id: former.id,

@@ -1,7 +1,8 @@
 //! Use cases of invitations: a token by which somebody becomes a member.
 //!
 //! The address that is invited rests sealed with a key of the invitation's own, which is destroyed
-//! once it is answered. The token is told once, to whoever invites, and rests as a hash.
+//! once it is answered. The token is told once, to whoever invites and by mail, and rests as a
+//! hash; whoever shows it has not proved that the address is theirs.
 
 use serde_json::json;
 use traaviis_model::{
@@ -15,6 +16,7 @@ use crate::{
     caller::{Caller, Entered, as_user, role_of},
     error::Error,
     ledger::Document,
+    mail::Letter,
     members::granted,
     password,
     platform::{Platform, engine},
@@ -88,7 +90,15 @@ impl Platform {
             changes.act(act.with(json!({ "role": role })));
             Ok(())
         })?;
+        self.write_invitation(&entered.ctx, &email, &token);
         Ok(Invited { invitation, email, token: Some(token) })
+    }
+
+    fn write_invitation(&self, ctx: &TenantCtx, email: &str, token: &str) {
+        // It was there a moment ago; whoever deletes it meanwhile invites nobody.
+        if let Ok(tenant) = self.tenant(ctx) {
+            self.write_to(email, Letter::Invited { tenant: &tenant.it.name, token });
+        }
     }
 
     /// Returns the open invitations of a tenant, by id.
@@ -118,6 +128,7 @@ impl Platform {
                 Ok(found)
             })?;
         let email = self.address(&entered.ctx, &invitation)?;
+        self.write_invitation(&entered.ctx, &email, &token);
         Ok(Invited { invitation, email, token: Some(token) })
     }
 
@@ -154,17 +165,13 @@ impl Platform {
         password::check(&new.password, self.settings.password_chars_min, &[&name, &email])?;
         let hash = self.hasher.hash(&new.password)?;
         let personal = Personal {
-            email: email.clone(),
-            // The token has come to this address.
-            email_verified: true,
-            name,
-            avatar_url: None,
-            locale: None,
-            timezone: None,
+            // Who invites has the token, too: it proves nothing about the address.
             password: Some(hash),
+            ..Personal::new(email.clone(), name)
         };
         let user = self.new_user(&personal, PlatformRole::User, via)?;
         let tenant = self.become_member(token, &email, via, user)?;
+        self.ask_to_confirm(user, &email, via)?;
         self.begin_session(user, Some(tenant), &["pwd"], via)
     }
 

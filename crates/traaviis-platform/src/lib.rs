@@ -7,8 +7,9 @@
 //!
 //! Reading order: [`ledger`] (how documents change), [`audit`] (what is noted beside it), [`user`],
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
-//! acts), then the use cases: [`accounts`], [`tenants`], [`members`], [`invitations`],
-//! [`api_keys`], [`workflows`], [`trail`], [`alerts`], [`secrets`], [`privacy`]. What runs
+//! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
+//! [`tenants`], [`members`], [`invitations`], [`api_keys`], [`workflows`], [`trail`], [`alerts`],
+//! [`secrets`], [`privacy`]. What runs
 //! instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
@@ -25,14 +26,22 @@ pub mod audit;
 mod auditing;
 pub mod caller;
 pub mod checkpoints;
+pub mod confirm;
 pub mod engine;
 pub mod entropy;
 pub mod error;
+pub mod factor;
 pub mod importing;
 pub mod invitations;
 pub mod ledger;
+pub mod mail;
 pub mod members;
+pub mod mfa;
+pub mod oidc;
+pub mod one_time;
+pub mod passkeys;
 pub mod password;
+mod pending;
 pub mod platform;
 pub mod privacy;
 pub mod proof;
@@ -45,6 +54,7 @@ pub mod token;
 pub mod trail;
 pub mod trail_file;
 pub mod user;
+pub mod webauthn;
 pub mod workflows;
 
 pub use caller::{Caller, Entered};

@@ -28,8 +28,14 @@ use crate::{
     auditing::Auditing,
     entropy::Entropy,
     error::Error,
+    factor::key_of,
     ledger::{Document, Ledgers, Put},
+    mail::{MailCounts, Outbox},
+    mfa::{ENROLMENT_LIFE, Enrolment},
+    oidc::Elsewhere,
+    passkeys::Passkeys,
     password::{self, Hasher},
+    pending::Pending,
     session::Session,
     tenant::{ApiKey, Member, Slug},
     token::{KEY_LIFE, Signer, SigningKey, make_key},
@@ -91,6 +97,8 @@ pub(crate) struct Lookups {
     tenants_of: HashMap<UserId, BTreeSet<TenantId>>,
     slugs: HashMap<Text, TenantId>,
     keys: HashMap<ApiKeyId, TenantId>,
+    by_identity: HashMap<[u8; 32], UserId>,
+    identities: HashMap<UserId, Vec<[u8; 32]>>,
 }
 
 /// Everything that use cases share.
@@ -104,6 +112,10 @@ pub struct Platform {
     pub(crate) settings: Settings,
     /// What the audit trails are kept up with.
     pub(crate) auditing: Auditing,
+    pub(crate) outbox: Outbox,
+    pub(crate) enrolments: Pending<Enrolment>,
+    pub(crate) passkeys: Passkeys,
+    pub(crate) elsewhere: Elsewhere,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
 }
@@ -140,13 +152,34 @@ impl Platform {
             entropy,
             signer,
             attempts: Attempts::default(),
+            passkeys: Passkeys::of(&settings.issuer),
             settings,
             auditing: Auditing::default(),
+            outbox: Outbox::closed(),
+            enrolments: Pending::new(ENROLMENT_LIFE),
+            elsewhere: Elsewhere::nowhere(),
             lookups,
             changes,
         };
         platform.open_keys()?;
         Ok(platform)
+    }
+
+    /// Returns it with what carries mail; without, mail goes nowhere.
+    #[must_use]
+    pub fn with_outbox(self, outbox: Outbox) -> Platform {
+        Platform { outbox, ..self }
+    }
+
+    /// Returns it with issuers elsewhere that people may log in at.
+    #[must_use]
+    pub fn with_issuers(self, elsewhere: Elsewhere) -> Platform {
+        Platform { elsewhere, ..self }
+    }
+
+    /// Returns how mail went.
+    pub fn mail_counts(&self) -> MailCounts {
+        self.outbox.counts()
     }
 
     /// Returns the time.
@@ -271,6 +304,10 @@ impl Lookups {
         self.by_email.get(email).copied()
     }
 
+    pub fn identity(&self, issuer: &str, subject: &str) -> Option<UserId> {
+        self.by_identity.get(&key_of(issuer, subject)).copied()
+    }
+
     pub fn tenants(&self, user: UserId) -> Vec<TenantId> {
         self.tenants_of.get(&user).map(|it| it.iter().copied().collect()).unwrap_or_default()
     }
@@ -318,9 +355,18 @@ impl Lookups {
         if let Some(before) = self.emails.remove(&id) {
             self.by_email.remove(&before);
         }
+        for before in self.identities.remove(&id).into_iter().flatten() {
+            self.by_identity.remove(&before);
+        }
         let user: Option<User> = body.and_then(|it| serde_json::from_value(it.clone()).ok());
         // Of somebody who is erased, or whose key is missing, nothing is found by the address.
         if let Some(Ok(Some(personal))) = user.map(|it| it.personal(vault)) {
+            let keys = personal.factors.identities.iter().map(|it| key_of(&it.issuer, &it.subject));
+            let keys: Vec<_> = keys.collect();
+            self.by_identity.extend(keys.iter().map(|it| (*it, id)));
+            if !keys.is_empty() {
+                self.identities.insert(id, keys);
+            }
             self.by_email.insert(personal.email.clone(), id);
             self.emails.insert(id, personal.email);
         }

@@ -18,6 +18,9 @@ pub const API_KEYS_MAX: usize = 500;
 /// Tenants that one user may have made.
 pub const TENANTS_MADE_MAX: usize = 100;
 
+/// Setting of a tenant: whether a session of one factor stays outside.
+pub const REQUIRE_MFA: &str = "require_mfa";
+
 /// How a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,11 +6,14 @@ use traaviis_policy::access::{Action, Freshness};
 
 use crate::{
     audit::{Act, Via},
-    caller::{Caller, Entered, as_user, no_tenant},
+    caller::{Caller, Entered, WANTS_MFA, as_user, no_tenant},
     error::Error,
     ledger::{Document, Versioned},
     platform::Platform,
-    tenant::{self, Member, MemberStatus, Slug, TENANTS_MADE_MAX, Tenant, TenantStatus, slug_of},
+    tenant::{
+        self, Member, MemberStatus, REQUIRE_MFA, Slug, TENANTS_MADE_MAX, Tenant, TenantStatus,
+        slug_of,
+    },
 };
 
 /// How long a tenant that is to be deleted can be brought back.
@@ -160,6 +163,7 @@ impl Platform {
     ) -> Result<Versioned<Tenant>, Error> {
         self.alter_tenant(entered, Some(expected), "tenant.configured", |tenant| {
             merge(&mut tenant.settings, patch);
+            check_mfa(&tenant.settings, entered)?;
             if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
                 let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
                 return Err(Error::invalid("", rule));
@@ -216,6 +220,17 @@ impl Platform {
             Ok(())
         })?;
         self.tenant(&entered.ctx)
+    }
+}
+
+/// Refuses a demand for two factors that is no yes or no, or that its author does not meet: they
+/// would be the first to stay outside.
+fn check_mfa(settings: &Json, entered: &Entered) -> Result<(), Error> {
+    match settings.get(REQUIRE_MFA) {
+        None | Some(Json::Bool(false)) => Ok(()),
+        Some(Json::Bool(true)) if entered.is_mfa => Ok(()),
+        Some(Json::Bool(true)) => Err(Error::new("second_factor_required", WANTS_MFA)),
+        Some(_) => Err(Error::invalid("/require_mfa", "this is true or false")),
     }
 }
 

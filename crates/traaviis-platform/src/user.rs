@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use traaviis_model::{TenantCtx, Text, Timestamp, UserId};
 use traaviis_ports::vault::{Place, Unsealed, Vault};
 
-use crate::{error::Error, ledger::Document, password::PasswordHash};
+use crate::{error::Error, factor::Factors, ledger::Document, password::PasswordHash};
 
 /// How a user stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,9 +94,26 @@ pub struct Personal {
     /// Password; none for who logs in elsewhere only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordHash>,
+    /// What else they prove who they are with.
+    #[serde(default, skip_serializing_if = "Factors::is_empty")]
+    pub factors: Factors,
 }
 
 impl Personal {
+    /// Returns what there is about somebody new.
+    pub fn new(email: String, name: String) -> Personal {
+        Personal {
+            email,
+            email_verified: false,
+            name,
+            avatar_url: None,
+            locale: None,
+            timezone: None,
+            password: None,
+            factors: Factors::default(),
+        }
+    }
+
     /// Seals it for a user.
     pub fn seal(&self, vault: &dyn Vault, id: UserId, now: Timestamp) -> Result<Text, Error> {
         // Plain values and texts; writing them cannot fail.

@@ -4,8 +4,10 @@ pub mod archive;
 pub mod backups;
 pub mod disk;
 pub mod documents;
+pub mod http;
 pub mod index;
 mod lines;
+pub mod mail;
 pub mod planted;
 pub mod secrets;
 pub mod snapshots;
@@ -25,8 +27,10 @@ use std::{
 pub use archive::{Archive, Archived, ArchivedHistory, Compacted, Compaction};
 pub use backups::{BackupTarget, TargetError};
 pub use documents::{DocumentError, DocumentQuery, DocumentRow, DocumentStore};
+pub use http::{Http, HttpAsk, HttpError, HttpReply};
 pub use index::{Index, IndexError};
 pub use lines::Lines;
+pub use mail::{Mail, MailError, Mailer};
 pub use secrets::{NoKeys, RedactionKeys, Secret, SecretError, Secrets};
 pub use snapshots::{Completion, SnapshotError, SnapshotHead, SnapshotRow, SnapshotStore};
 use traaviis_model::{

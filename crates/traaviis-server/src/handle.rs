@@ -4,6 +4,8 @@
 //! operations is complete by the compiler, and each handler is a few lines around one use case.
 
 mod accounts;
+mod elsewhere;
+mod factors;
 mod governance;
 mod instances;
 mod tenants;
@@ -16,7 +18,9 @@ use traaviis_api::{
     operation::Asks,
     problem::{FieldError, status_of, title_of},
 };
-use traaviis_platform::{Caller, Entered, Error, audit::Via, engine::Engine, platform::Platform};
+use traaviis_platform::{
+    Caller, Entered, Error, audit::Via, engine::Engine, one_time::Purpose, platform::Platform,
+};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{App, idempotency::Turn, payloads, request::Request, stream::Stream};
@@ -32,6 +36,8 @@ pub struct Answer {
     pub version: Option<u64>,
     /// What is told in parts in the place of the body.
     pub stream: Option<Stream>,
+    /// Further headers, by name.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// A request whose right was checked.
@@ -76,12 +82,13 @@ impl Call<'_> {
         let body = serde_json::to_vec(body).map_err(|error| {
             Error::new("internal", format!("an answer cannot be written: {error}"))
         })?;
-        Ok(Answer { status: self.row.status, body, version, stream: None })
+        let (status, headers, stream) = (self.row.status, Vec::new(), None);
+        Ok(Answer { status, body, version, stream, headers })
     }
 
     fn done(&self) -> Result<Answer, Error> {
-        let (body, version, stream) = (Vec::new(), None, None);
-        Ok(Answer { status: self.row.status, body, version, stream })
+        let (status, body, headers) = (self.row.status, Vec::new(), Vec::new());
+        Ok(Answer { status, body, version: None, stream: None, headers })
     }
 
     /// Answers about an instance, with what the caller may see of its data.
@@ -173,6 +180,21 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::Switch => accounts::switch(call),
         Op::Reauthenticate => accounts::reauthenticate(call),
         Op::SocketTicket => accounts::ticket(call),
+        Op::VerifyEmail => factors::verify(call),
+        Op::ResendVerification => factors::ask_by_mail(call, Purpose::Verification),
+        Op::RequestReset => factors::ask_by_mail(call, Purpose::Reset),
+        Op::ConfirmReset => factors::reset(call),
+        Op::AskPasskey => factors::ask_passkey(call),
+        Op::LoginByPasskey => factors::login_by_passkey(call),
+        Op::Issuers => elsewhere::issuers(call),
+        Op::StartElsewhere => elsewhere::start(call),
+        Op::ReturnElsewhere => elsewhere::back(call),
+        Op::FinishElsewhere => elsewhere::finish(call),
+        Op::Factors => factors::list(call),
+        Op::AddFactor => factors::add(call),
+        Op::ConfirmFactor => factors::confirm(call),
+        Op::RemoveFactor => factors::remove(call),
+        Op::MakeRecoveryCodes => factors::make_recovery_codes(call),
         Op::Me => accounts::me(call),
         Op::ChangeMe => accounts::change_me(call),
         Op::ChangePassword => accounts::change_password(call),

@@ -124,6 +124,12 @@ impl Metrics {
         for (name, help, counter) in events {
             out.one(name, Kind::Counter, help, || counter.load(Ordering::Relaxed) as f64);
         }
+        let mails = app.platform.mail_counts();
+        out.family("traaviis_mails_total", Kind::Counter, "mails by how they went");
+        let mails = [("sent", mails.sent), ("failed", mails.failed), ("dropped", mails.dropped)];
+        for (outcome, count) in mails {
+            out.sample("traaviis_mails_total", &[("outcome", outcome)], count as f64);
+        }
         (app.operations.numbers)(&mut out);
         out.text
     }

@@ -38,6 +38,8 @@ pub struct Request {
     pub content_type: Option<String>,
     /// `User-Agent`.
     pub user_agent: Option<String>,
+    /// `Cookie`.
+    pub cookie: Option<String>,
     /// Address of the caller.
     pub address: Option<String>,
     /// Its own id.
@@ -76,6 +78,12 @@ impl Request {
         let is_plain = text.len() == 36 && !text.contains(|it: char| it.is_ascii_uppercase());
         let id = text.parse().ok().filter(|_| is_plain);
         id.ok_or_else(|| Error::not_found(what, text))
+    }
+
+    /// Returns a cookie.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let all = self.cookie.as_deref()?.split(';').map(str::trim);
+        all.filter_map(|it| it.split_once('=')).find(|it| it.0 == name).map(|it| it.1)
     }
 
     /// Returns the version that `If-Match` names.

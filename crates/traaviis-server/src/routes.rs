@@ -326,6 +326,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
+        cookie: text(header::COOKIE),
         ..Request::default()
     }
 }
@@ -335,7 +336,7 @@ pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
 }
 
 fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
-    let Answer { status, body, version, stream } = answer;
+    let Answer { status, body, version, stream, headers } = answer;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = match (status, stream) {
         (StatusCode::NO_CONTENT, _) => status.into_response(),
@@ -349,6 +350,9 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
         }
     };
     put_header(&mut response, HeaderName::from_static("x-request-id"), request_id);
+    for (name, value) in headers {
+        put_header(&mut response, HeaderName::from_static(name), &value);
+    }
     if let Some(version) = version {
         put_header(&mut response, header::ETAG, &format!("\"{version}\""));
     }

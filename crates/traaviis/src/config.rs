@@ -72,6 +72,9 @@ pub struct Config {
     pub hot: Hot,
     /// Tokens and sessions.
     pub auth: Auth,
+    /// Mail.
+    #[serde(default)]
+    pub mail: Mail,
     /// Functions that `call` offers.
     #[serde(default)]
     pub connectors: ConnectorsFile,
@@ -199,6 +202,21 @@ pub struct Auth {
     pub refresh_ttl: Span,
     /// A session that is not used for so long ends.
     pub session_idle: Span,
+    /// New users confirm their address.
+    pub require_email_verification: bool,
+    /// File of issuers.
+    #[serde(default)]
+    pub oidc_file: Option<PathBuf>,
+}
+
+/// `mail`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Where it goes.
+    pub smtp_url: Option<Hidden>,
+    /// Sender.
+    pub from: Option<String>,
 }
 
 /// `connectors`.
@@ -308,6 +326,10 @@ impl Settings {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&log.level) {
             return self.refuse("log.level", &error.to_string());
         }
+        if auth.require_email_verification && self.config.mail.smtp_url.is_none() {
+            let why = "it needs `mail.smtp_url`: without mail nobody could ever log in";
+            return self.refuse("auth.require_email_verification", why);
+        }
         let token = http.metrics_token.as_ref();
         if token.is_some_and(|it| it.0.chars().count() < METRICS_TOKEN_CHARS_MIN) {
             let why = format!("it has fewer than {METRICS_TOKEN_CHARS_MIN} characters");
@@ -410,6 +432,7 @@ mod tests {
             Kind::Duration => "2h".into(),
             Kind::Bytes => "2000000".into(),
             Kind::Texts => "a:1,b:2".into(),
+            Kind::Switch => "true".into(),
         };
         let variables: Variables =
             KEYS.iter().map(|it| (page::made_variable(it), sample(it))).collect();

@@ -78,17 +78,22 @@ impl ConnectorArgs {
             Some(file) => read(&file)?,
             None => Connectors::default(),
         };
-        let allow_private = self
-            .allow_private
-            .iter()
-            .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
-            .collect::<Result<Vec<_>, _>>()?;
-        let egress = EgressPolicy { allow_private, ..EgressPolicy::default() };
+        let egress = self.egress()?;
         let options = Options { egress, connectors, secrets, ..Options::default() };
         let connector = HttpConnector::new(options).map_err(|error| {
             Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
         })?;
         Ok(Arc::new(connector))
+    }
+
+    /// Returns where calls may go.
+    pub fn egress(&self) -> Result<EgressPolicy, Failure> {
+        let allow_private = self
+            .allow_private
+            .iter()
+            .map(|text| text.parse::<Target>().map_err(|it| Failure::usage(it.to_string())))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(EgressPolicy { allow_private, ..EgressPolicy::default() })
     }
 
     /// Returns which of these functions nobody binds.

@@ -22,6 +22,7 @@ mod document;
 mod erasure;
 mod exit;
 mod histories;
+mod identity;
 mod import_tree;
 mod input;
 mod jobs;

@@ -8,7 +8,7 @@ use super::{
     Asks, Form, Method, Operation, Param, SchemaOf,
 };
 use crate::types::{
-    Anything, Page, governance::*, identity::*, instances::*, tenants::*, workflows::*,
+    Anything, Page, factors::*, governance::*, identity::*, instances::*, tenants::*, workflows::*,
 };
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -143,6 +143,17 @@ const FORMAT: &[Param] = &[param(
 const AT: &[Param] =
     &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
 
+const RETURN_TO: &[Param] =
+    &[param("return_to", Form::Text, "path of this server to which the browser comes back")];
+const CALLBACK: &[Param] = &[
+    param("state", Form::Text, "what the login was begun with"),
+    param("code", Form::Text, "what the issuer gives for a token"),
+    param("iss", Form::Text, "issuer (RFC 9207)"),
+    param("error", Form::Text, "why the issuer refuses"),
+    param("error_description", Form::Text, "the same for people"),
+    param("session_state", Form::Text, "not used"),
+];
+
 use Permission::{
     AuditLogsView, SystemMetricsView, TenantSettings, TenantUserManagement, WorkflowCreate,
     WorkflowDelete, WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
@@ -165,6 +176,48 @@ operations! {
 
     SocketTicket = Post "/auth/socket-ticket", SelfOnly, Nothing, NONE, none => 201 TicketAnswer,
         "Makes a ticket that opens one socket within 30 seconds.";
+
+    VerifyEmail = Post "/auth/verify", Public, Nothing, NONE, VerifyRequest => 204 none,
+        "Confirms an e-mail address with the token from the message.";
+    ResendVerification = Post "/auth/verify/resend", Public, Nothing, NONE,
+        MailRequest => 202 MailAnswer,
+        "Sends the message again; the answer is the same whether or not there is an account.";
+    RequestReset = Post "/auth/reset/request", Public, Nothing, NONE,
+        MailRequest => 202 MailAnswer,
+        "Sends a token for a new password; the answer is the same whether or not there is an \
+         account.";
+    ConfirmReset = Post "/auth/reset/confirm", Public, Nothing, NONE, ResetRequest => 204 none,
+        "Sets a new password with the token from the message, and ends all sessions.";
+    AskPasskey = Post "/auth/webauthn/start", Public, Nothing, NONE, none => 200 PasskeyAsked,
+        "Begins a login with a passkey.";
+    LoginByPasskey = Post "/auth/webauthn/finish", Public, Nothing, NONE,
+        PasskeyRequest => 200 LoginAnswer,
+        "Logs in who has a passkey.";
+    Issuers = Get "/auth/oidc", Public, Nothing, NONE, none => 200 (Page<IssuerAnswer>),
+        "Lists issuers that people may log in at.";
+    StartElsewhere = Get "/auth/oidc/{issuer}/start", Public, Nothing, RETURN_TO,
+        none => 303 RedirectAnswer,
+        "Sends a browser to an issuer.";
+    ReturnElsewhere = Get "/auth/oidc/{issuer}/callback", Public, Nothing, CALLBACK,
+        none => 200 ElsewhereAnswer,
+        "Takes a browser that comes back from an issuer; with `return_to` it is sent on, the \
+         ticket behind `#ticket=`.";
+    FinishElsewhere = Post "/auth/oidc/finish", Public, Nothing, NONE,
+        ElsewhereRequest => 200 LoginAnswer,
+        "Ends a login that was begun at an issuer, in the same browser.";
+
+    Factors = Get "/me/mfa", SelfOnly, Nothing, NONE, none => 200 FactorsAnswer,
+        "Lists one's own second factors.";
+    AddFactor = Post "/me/mfa", SelfOnly, Fresh, NONE, FactorRequest => 201 FactorBegun,
+        "Begins to add a second factor.";
+    ConfirmFactor = Post "/me/mfa/{id}/confirm", SelfOnly, Fresh, NONE,
+        ConfirmFactorRequest => 200 FactorAnswer,
+        "Adds the second factor that was begun, and ends all other sessions.";
+    RemoveFactor = Delete "/me/mfa/{id}", SelfOnly, Fresh, NONE, none => 204 none,
+        "Takes a second factor away, and ends all other sessions.";
+    MakeRecoveryCodes = Post "/me/mfa/recovery-codes", SelfOnly, Fresh, NONE,
+        none => 201 RecoveryCodes,
+        "Makes ten recovery codes in the place of those before.";
 
     Me = Get "/me", SelfOnly, Nothing, NONE, none => 200 UserAnswer, "Shows one's own account.";
     ChangeMe = Patch "/me", SelfOnly, Nothing, NONE, ProfileRequest => 200 UserAnswer,

@@ -30,6 +30,9 @@ pub struct LoginRequest {
     pub email: String,
     /// Password.
     pub password: String,
+    /// Code of an authenticator app, or a recovery code, for who has a second factor.
+    #[serde(default)]
+    pub totp: Option<String>,
     /// Id or short name of the tenant to act in.
     #[serde(default)]
     pub tenant: Option<String>,
@@ -55,8 +58,12 @@ pub struct SwitchRequest {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReauthenticateRequest {
-    /// Password.
-    pub password: String,
+    /// Password; absent only for who has none.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// Code of an authenticator app, or a recovery code, for who has a second factor.
+    #[serde(default)]
+    pub totp: Option<String>,
 }
 
 /// `POST /me/password`.

@@ -3,5 +3,6 @@
 mod call_api;
 mod connector;
 mod functions;
+mod mail;
 mod notify;
 mod peer;

@@ -2,6 +2,9 @@
 
 mod accounts;
 mod audit;
+mod elsewhere;
+mod identity;
+mod passkeys;
 mod restart;
 mod tenants;
 mod world;

@@ -31,7 +31,13 @@ impl World {
         let log = Arc::new(MemoryLog::new());
         let (documents, vault) = (Arc::default(), Arc::default());
         let clock = Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000)));
-        World::over(log, documents, vault, clock, 1)
+        World::over(log, documents, vault, clock, (1, Settings::default()))
+    }
+
+    /// Opens the platform again with other settings.
+    pub fn with_settings(self, settings: Settings) -> World {
+        let World { log, documents, vault, clock, .. } = self;
+        World::over(log, documents, vault, clock, (4, settings))
     }
 
     fn over(
@@ -39,7 +45,7 @@ impl World {
         documents: Arc<MemoryDocuments>,
         vault: Arc<MemoryVault>,
         clock: Arc<SimClock>,
-        seed: u64,
+        (seed, settings): (u64, Settings),
     ) -> World {
         let ways = Ways {
             log: Arc::clone(&log) as Arc<_>,
@@ -48,20 +54,20 @@ impl World {
             clock: Arc::clone(&clock) as Arc<_>,
             entropy: Entropy::seeded(seed),
         };
-        let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
+        let platform = Arc::new(Platform::open(ways, settings).unwrap());
         World { log, documents, vault, clock, platform }
     }
 
     /// Opens the platform again over what there is.
     pub fn restarted(self) -> World {
         let World { log, documents, vault, clock, .. } = self;
-        World::over(log, documents, vault, clock, 2)
+        World::over(log, documents, vault, clock, (2, Settings::default()))
     }
 
     /// Opens the platform again over the log alone.
     pub fn rebuilt(self) -> World {
         let World { log, vault, clock, .. } = self;
-        World::over(log, Arc::default(), vault, clock, 3)
+        World::over(log, Arc::default(), vault, clock, (3, Settings::default()))
     }
 
     pub fn register(&self, email: &str) -> LoggedIn {

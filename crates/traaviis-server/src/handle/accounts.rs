@@ -10,7 +10,7 @@ use traaviis_api::types::{
 };
 use traaviis_platform::{
     Error,
-    accounts::{ProfileChange, Registration},
+    accounts::{Credentials, ProfileChange, Registration},
     invitations::NewUser,
 };
 
@@ -24,9 +24,10 @@ pub(super) fn register(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn login(call: &Call<'_>) -> Result<Answer, Error> {
-    let LoginRequest { email, password, tenant } = call.request.json()?;
-    let logged_in = call.platform().log_in(&email, &password, tenant.as_deref(), &call.via)?;
-    call.tell(&convert::login(logged_in))
+    let LoginRequest { email, password, totp, tenant } = call.request.json()?;
+    let (code, tenant) = (totp.as_deref(), tenant.as_deref());
+    let given = Credentials { email: &email, password: &password, code, tenant };
+    call.tell(&convert::login(call.platform().log_in_with(given, &call.via)?))
 }
 
 pub(super) fn refresh(call: &Call<'_>) -> Result<Answer, Error> {
@@ -45,8 +46,10 @@ pub(super) fn switch(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn reauthenticate(call: &Call<'_>) -> Result<Answer, Error> {
-    let ReauthenticateRequest { password } = call.request.json()?;
-    call.tell(&convert::login(call.platform().reauthenticate(call.caller()?, &password)?))
+    let ReauthenticateRequest { password, totp } = call.request.json()?;
+    let (password, code) = (password.as_deref(), totp.as_deref());
+    let logged_in = call.platform().reauthenticate_with(call.caller()?, password, code)?;
+    call.tell(&convert::login(logged_in))
 }
 
 pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {

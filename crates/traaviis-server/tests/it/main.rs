@@ -1,5 +1,6 @@
 //! The server in process: requests through the whole router, without a socket.
 
+mod factors;
 mod flow;
 mod matrix;
 mod refusals;

@@ -38,6 +38,9 @@ pub struct Args {
     /// Short name or id of the tenant to act in.
     #[arg(long, value_name = "TENANT", conflicts_with = "register")]
     tenant: Option<String>,
+    /// Code of an authenticator app, or a recovery code, for who has a second factor.
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["register", "invitation"])]
+    code: Option<String>,
 }
 
 /// Runs the command.
@@ -55,7 +58,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             ("/auth/register", body)
         }
         (None, false) => {
-            let body = json!({ "email": email, "password": password, "tenant": args.tenant });
+            let body = json!({
+                "email": email, "password": password, "tenant": args.tenant, "totp": args.code,
+            });
             ("/auth/login", body)
         }
     };

@@ -24,12 +24,13 @@ use crate::{
     auditing::{Auditor, ServedSecrets},
     backups::Keeper,
     clock::SystemClock,
-    config::{AdminListen, Config, Flag, Profile, Settings},
+    config::{AdminListen, Config, Flag, Hidden, Profile, Settings},
     connectors::ConnectorArgs,
     control::server::Server,
     data::Data,
     demo::{self, Demo},
     exit::{Exit, Failure},
+    identity::{Identity, IdentityArgs},
     output::Output,
     secrets,
     served::{Served, TenantLibrary},
@@ -68,6 +69,8 @@ pub struct Args {
     #[arg(long, value_name = "WHEN")]
     tree: Option<TreeMode>,
     #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
     connectors: ConnectorArgs,
     /// Which defaults count, and what is refused. Default: dev
     #[arg(long, value_name = "PROFILE")]
@@ -101,13 +104,19 @@ pub fn dev(args: &DevArgs, output: &Output) -> anyhow::Result<Exit> {
         admin_listen: None,
         base_url: None,
         tree: None,
+        identity: IdentityArgs::default(),
         connectors: ConnectorArgs::default(),
         profile: Some(Profile::Dev),
         config: None,
         print_config: false,
     };
     let for_people = [("log.format", "default of `traaviis dev`", "text".into())];
-    start(&args.settings(&for_people)?, Seeds::Demo, output)
+    let mut settings = args.settings(&for_people)?;
+    let Config { mail, data, .. } = &mut settings.config;
+    // Mail is put into a folder, for trying things out.
+    let folder = || Hidden(format!("file:{}", data.dir.join("mail").display()));
+    mail.smtp_url.get_or_insert_with(folder);
+    start(&settings, Seeds::Demo, output)
 }
 
 /// Runs `traaviis serve`.
@@ -135,6 +144,9 @@ impl Args {
         put("tree.instances", "--tree", self.tree.map(|it| it.as_str().into()));
         put("connectors.file", "--connectors", connectors.map(word));
         put("profile", "--profile", self.profile.map(|it| it.as_str().into()));
+        for (key, flag, text) in self.identity.given() {
+            put(key, flag, text);
+        }
         if !allow_private.is_empty() {
             let targets: Vec<&str> = allow_private.iter().map(String::as_str).collect();
             flags.push(("egress.allow_private", "--allow-private", targets.into()));
@@ -261,7 +273,11 @@ fn listen_until_stopped(
     let notes = Notes::listen(data)?;
     let listen = config.http.listen;
     let base_url = config.http.base_url.clone().unwrap_or_else(|| format!("http://{listen}"));
-    let platform = Arc::new(open_platform(config, data, &base_url)?);
+    let platform = open_platform(config, data, &base_url)?;
+    let egress = ConnectorArgs::of(None, config.egress.allow_private.clone()).egress()?;
+    let identity = Identity::of(config);
+    let platform = identity.join(platform, &config.data.dir, egress, runtime.handle())?;
+    let platform = Arc::new(platform);
     parts.library.serve(&platform);
     parts.secrets.serve(&platform);
     // As it rests: nothing of people is opened for the audit trail.
@@ -379,7 +395,8 @@ fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platfor
     };
     let auth = &config.auth;
     let settings = traaviis_platform::Settings {
-        issuer: auth.issuer.clone().unwrap_or_else(|| base_url.into()),
+        issuer: auth.issuer.as_deref().unwrap_or(base_url).trim_end_matches('/').into(),
+        require_email_verification: auth.require_email_verification,
         access_ttl: auth.access_ttl,
         session_ttl: auth.refresh_ttl,
         session_idle: auth.session_idle,
@@ -400,6 +417,7 @@ fn keep_up(platform: &Arc<Platform>) -> Result<(), Failure> {
             let kept = platform
                 .end_old_sessions()
                 .and_then(|_| platform.end_old_invitations())
+                .and_then(|()| platform.end_old_tokens())
                 .and_then(|()| platform.rotate_keys_when_due());
             if let Err(error) = kept {
                 tracing::warn!(code = &*error.code, "{error}");

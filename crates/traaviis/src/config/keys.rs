@@ -24,6 +24,8 @@ pub enum Kind {
     Duration,
     /// A number of bytes.
     Bytes,
+    /// `true` or `false`.
+    Switch,
     /// One of some words.
     Word(&'static [&'static str]),
     /// Several texts; in a variable with commas between them.
@@ -128,6 +130,29 @@ pub static KEYS: &[Key] = &[
     key("auth.refresh_ttl", Kind::Duration, "Longest life of a session.").or("30d"),
     key("auth.session_idle", Kind::Duration, "A session that is not used for so long ends.")
         .or("24h"),
+    key(
+        "auth.require_email_verification",
+        Kind::Switch,
+        "New users confirm their address before they log in; needs `mail.smtp_url`.",
+    )
+    .or("false"),
+    key(
+        "auth.oidc_file",
+        Kind::Path,
+        "File of issuers at which people may log in (OpenID Connect); `oidc.json` in the data \
+         directory, if there is one, when absent.",
+    ),
+    key(
+        "mail.smtp_url",
+        Kind::Secret,
+        "Where mail goes: `smtps://user:password@host`, `smtp://host`, or `file:FOLDER`; nowhere \
+         when absent.",
+    ),
+    key(
+        "mail.from",
+        Kind::Text,
+        "Sender of mail; `no-reply` at the host of the base URL when absent.",
+    ),
     key("connectors.file", Kind::Path, "Connectors file: the functions that `call` offers."),
     key(
         "egress.allow_private",
@@ -173,6 +198,7 @@ pub fn schema() -> Json {
         match (key.kind, key.default) {
             (Kind::Bytes, Some(text)) => it["default"] = json!(text.parse::<u64>().unwrap_or(0)),
             (Kind::Texts, Some(_)) => it["default"] = json!([]),
+            (Kind::Switch, Some(text)) => it["default"] = json!(text == "true"),
             (_, Some(text)) => it["default"] = json!(text),
             (_, None) => {}
         }
@@ -208,6 +234,7 @@ fn of_kind(kind: Kind) -> Json {
             "pattern": "^([0-9]+(\\.[0-9]+)?(w|d|h|m|s|ms|us))+$",
         }),
         Kind::Bytes => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Switch => json!({ "type": "boolean" }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
     }

@@ -167,6 +167,7 @@ fn one(from: String, key: &str, value: Value) -> Layer {
 fn value(kind: Kind, text: &str) -> Value {
     match kind {
         Kind::Bytes => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
+        Kind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Texts => {
             let plain = text.trim().trim_start_matches('[').trim_end_matches(']');
             let items = plain.split(',').map(|it| it.trim().trim_matches('"'));

@@ -17,6 +17,7 @@ mod family;
 mod fmt;
 mod formats;
 mod graph;
+mod identity;
 mod import_tree;
 mod incident;
 mod index;
