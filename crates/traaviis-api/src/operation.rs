@@ -57,6 +57,8 @@ pub enum Access {
     Needs(Permission),
     /// An owner of the tenant.
     OwnerOnly,
+    /// Who looks after the platform.
+    Platform,
 }
 
 impl Access {
@@ -69,6 +71,7 @@ impl Access {
             Access::Member => "member",
             Access::Needs(permission) => permission.as_str(),
             Access::OwnerOnly => "owner",
+            Access::Platform => "platform_admin",
         }
     }
 

@@ -65,6 +65,8 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "separation_of_duties",
             "no_tenant_context",
             "platform_admin_required",
+            "break_glass_required",
+            "not_assigned",
             "reauthentication_required",
             "email_not_verified",
             "second_factor_required",

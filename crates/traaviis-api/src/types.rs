@@ -1,10 +1,12 @@
 //! Types on the wire. Requests refuse fields that they do not know; answers may grow.
 
+pub mod admin;
 pub mod factors;
 pub mod governance;
 pub mod identity;
 pub mod instances;
 pub mod tenants;
+pub mod usage;
 pub mod workflows;
 
 use schemars::JsonSchema;

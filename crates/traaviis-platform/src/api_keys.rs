@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use traaviis_model::{
-    ApiKeyId, Span, Text,
+    ApiKeyId, Span, Text, UserId,
     permission::{Permission, PermissionSet},
 };
 
@@ -10,9 +10,10 @@ use crate::{
     audit::Act,
     caller::{Caller, Entered},
     error::Error,
+    key_use,
     ledger::{Document, Versioned},
     platform::Platform,
-    tenant::{API_KEYS_MAX, ApiKey, name},
+    tenant::{API_KEYS_MAX, ApiKey, ServiceAccount, name},
     token::Opaque,
 };
 
@@ -32,6 +33,10 @@ pub struct KeyGiven {
     pub scopes: PermissionSet,
     /// Life.
     pub life: Option<Span>,
+    /// Networks from which it may be used.
+    pub ip_allow: Vec<String>,
+    /// Service account that acts through it.
+    pub service_account: Option<UserId>,
 }
 
 impl Platform {
@@ -53,6 +58,12 @@ impl Platform {
             let message = "nobody gives a key more than they may do themselves";
             return Err(Error::new("insufficient_permissions", message));
         }
+        let manages = entered.standing.permissions.has(Permission::TenantUserManagement);
+        if given.service_account.is_some() && !manages {
+            let message = "a key of a service account is made by who manages users";
+            return Err(Error::new("insufficient_permissions", message));
+        }
+        let ip_allow = key_use::networks(&given.ip_allow)?;
         let (token, hash) = Opaque::ApiKey.make(&[id.0], &self.entropy)?;
         let key = ApiKey {
             id,
@@ -63,16 +74,26 @@ impl Platform {
             prefix: Text::from(&token[..SHOWN_CHARS]),
             created_at: now,
             expires_at: now.plus(life),
-            ip_allow: Vec::new(),
+            ip_allow,
+            service_account: given.service_account,
+            last_used_at: None,
         };
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             if documents.count::<ApiKey>() >= API_KEYS_MAX {
                 let message = format!("a tenant has at most {API_KEYS_MAX} keys");
                 return Err(Error::new("quota_exceeded", message));
             }
+            if let Some(account) = key.service_account {
+                let id = account.to_string();
+                let found = documents.get::<ServiceAccount>(&id)?;
+                found.ok_or_else(|| Error::not_found("service account", &id))?;
+            }
             changes.put(&key);
             let act = Act::done("api_key.created", ApiKey::KIND, id.to_string());
-            changes.act(act.with(json!({ "name": key.name, "scopes": key.scopes })));
+            changes.act(act.with(json!({
+                "name": key.name, "scopes": key.scopes, "ip_allow": key.ip_allow,
+                "service_account": key.service_account,
+            })));
             Ok(())
         })?;
         let found = self.ledgers.get::<ApiKey>(&entered.ctx, &id.to_string())?;
@@ -87,6 +108,9 @@ impl Platform {
     ) -> Result<Vec<Versioned<ApiKey>>, Error> {
         let mut keys = self.ledgers.read(&entered.ctx, |it| it.list::<ApiKey>(""))?;
         keys.retain(|it| sees(caller, entered, &it.it));
+        for key in &mut keys {
+            key.it.last_used_at = self.key_use.last(key.it.id).max(key.it.last_used_at);
+        }
         Ok(keys)
     }
 

@@ -191,6 +191,10 @@ pub enum Ask {
         path: Option<String>,
         /// What to do.
         act: TaskAct,
+        /// Names of who asks, of which the task must ask one; absent where names are taken on
+        /// trust, as on a command line.
+        #[serde(default)]
+        names: Option<Vec<Text>>,
     },
     /// Lists open tasks.
     Tasks,

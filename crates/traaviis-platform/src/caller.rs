@@ -5,7 +5,7 @@
 
 use traaviis_model::{
     ApiKeyId, SessionId, TenantCtx, TenantId, UserId,
-    permission::{PermissionSet, Role},
+    permission::{Permission, PermissionSet, Role},
     record::{Actor, ActorKind},
 };
 use traaviis_policy::access::{self, Action, Denial, Freshness, Standing, Subject};
@@ -17,7 +17,8 @@ use crate::{
     platform::Platform,
     session::{self, Session},
     tenant::{
-        ApiKey, CustomRole, DataAccess, Member, MemberStatus, REQUIRE_MFA, Tenant, TenantStatus,
+        ApiKey, BreakGlass, CustomRole, DataAccess, Member, MemberStatus, Payloads, REQUIRE_MFA,
+        ServiceAccount, Tenant, TenantStatus,
     },
     token::{Opaque, invalid, is_of},
     user::{PlatformRole, User, UserStatus},
@@ -132,6 +133,20 @@ pub(crate) fn as_user(tenant: TenantId, user: UserId) -> TenantCtx {
     TenantCtx::authenticated(tenant, actor, Role::Viewer, PermissionSet::EMPTY)
 }
 
+/// Somebody as the audit trail of a tenant names them, with no rights in it.
+pub(crate) fn named_in(caller: &Caller, tenant: TenantId) -> TenantCtx {
+    TenantCtx::authenticated(tenant, caller.actor(), Role::Viewer, PermissionSet::EMPTY)
+}
+
+/// What somebody may read who has broken the glass.
+const LOOKS: &[Permission] = &[
+    Permission::WorkflowMonitor,
+    Permission::AnalyticsView,
+    Permission::SystemMetricsView,
+    Permission::AuditLogsView,
+    Permission::TenantUserManagement,
+];
+
 /// The answer to everything about a tenant that somebody is not in, and to one that is not there.
 pub fn no_tenant() -> Error {
     Error::new("no_tenant_context", "you are no active member of such a tenant")
@@ -184,22 +199,42 @@ impl Platform {
         if key.expires_at <= now {
             return Err(Error::new("token_expired", "the key has expired; make another one"));
         }
-        let user = self.user(key.created_by)?.ok_or_else(invalid)?;
-        active(&user)?;
+        let user = self.actor_of(&ctx, &key)?;
         let proof = Proof::Key { id, tenant, scopes: key.scopes };
         let via = Via { way: "api_key", ..via };
         let platform_role = PlatformRole::User;
-        Ok(Caller { user: user.id, platform_role, proof, scoped_to: Some(tenant), via })
+        let caller = Caller { user, platform_role, proof, scoped_to: Some(tenant), via };
+        self.used_from(&caller, tenant, &key)?;
+        Ok(caller)
+    }
+
+    /// Returns the member with whose rights a key acts, while they may act at all.
+    fn actor_of(&self, ctx: &TenantCtx, key: &ApiKey) -> Result<UserId, Error> {
+        match key.service_account {
+            Some(id) => {
+                let found = self.ledgers.read(ctx, |it| it.get::<ServiceAccount>(&id.to_string()));
+                found?.map(|it| it.id).ok_or_else(invalid)
+            }
+            None => {
+                let user = self.user(key.created_by)?.ok_or_else(invalid)?;
+                active(&user)?;
+                Ok(user.id)
+            }
+        }
     }
 
     /// Says whether a caller who was recognised before still is one, for what stays open, such as
     /// sockets.
     pub fn recheck(&self, caller: &Caller) -> Result<(), Error> {
-        let user = self.user(caller.user)?.ok_or_else(invalid)?;
-        active(&user)?;
         let ended = || Error::new("session_expired", "the session has ended; log in again");
+        if let Some(tenant) = caller.scoped_to
+            && self.is_suspended(tenant)?
+        {
+            return Err(no_tenant());
+        }
         match caller.proof {
             Proof::Session { id, .. } => {
+                active(&self.user(caller.user)?.ok_or_else(invalid)?)?;
                 let place = session::id_of(caller.user, id);
                 let platform = TenantCtx::platform();
                 let session = self.ledgers.read(&platform, |it| it.get::<Session>(&place))?;
@@ -210,10 +245,19 @@ impl Platform {
             Proof::Key { id, tenant, .. } => {
                 let ctx = TenantCtx::keeper_of(tenant);
                 let key = self.ledgers.read(&ctx, |it| it.get::<ApiKey>(&id.to_string()))?;
-                let key = key.filter(|it| it.expires_at > self.now());
-                key.map(drop).ok_or_else(ended)
+                let key = key.filter(|it| it.expires_at > self.now()).ok_or_else(ended)?;
+                self.actor_of(&ctx, &key)?;
+                self.used_from(caller, tenant, &key)
             }
         }
+    }
+
+    fn is_suspended(&self, tenant: TenantId) -> Result<bool, Error> {
+        let ctx = TenantCtx::keeper_of(tenant);
+        let found = self.ledgers.read(&ctx, |it| it.get::<Tenant>("tenant"))?;
+        Ok(found.is_some_and(|it| {
+            matches!(it.status, TenantStatus::Suspended | TenantStatus::Destroyed)
+        }))
     }
 
     /// Returns a user.
@@ -282,6 +326,54 @@ impl Platform {
         Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() })
     }
 
+    /// Lets somebody who looks after the platform read in a tenant that they are not in, while they
+    /// have broken the glass; each look stands in the tenant's audit trail. To everybody else it is
+    /// the tenant that is not there.
+    pub fn look_in(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        action: Action,
+        what: &'static str,
+    ) -> Result<Entered, Error> {
+        if caller.platform_role != PlatformRole::PlatformAdmin || caller.session().is_err() {
+            return Err(no_tenant());
+        }
+        let keeper = TenantCtx::keeper_of(tenant);
+        let glass = self.ledgers.read(&keeper, |it| {
+            it.get::<Tenant>("tenant")?.ok_or_else(no_tenant)?;
+            it.get::<BreakGlass>(&caller.user.to_string())
+        })?;
+        if glass.is_none_or(|it| it.until <= self.now()) {
+            let message = "reading in a tenant needs a reason: `POST /admin/break-glass` first";
+            return Err(Error::new("break_glass_required", message));
+        }
+        let permissions: PermissionSet = LOOKS.iter().copied().collect();
+        let standing = Standing {
+            tenant,
+            is_tenant_active: true,
+            is_member_active: true,
+            role: Role::Viewer,
+            permissions,
+        };
+        let subject = Subject {
+            is_active: true,
+            is_platform_admin: true,
+            standing: Some(standing),
+            scopes: None,
+            is_fresh: caller.is_fresh(),
+        };
+        access::can(&subject, action, Some(tenant), Freshness::Any).map_err(refusal)?;
+        let ctx = TenantCtx::authenticated(tenant, caller.actor(), Role::Viewer, permissions);
+        self.ledgers.change(&ctx, &caller.via, |_, changes| {
+            changes.act(Act::done("break_glass.used", "operation", what));
+            Ok(())
+        })?;
+        let data_access = DataAccess { payloads: Payloads::Full, pii_unmask: false };
+        let is_mfa = caller.has_two_factors();
+        Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() })
+    }
+
     /// Lets a caller do something of their own, or look after the platform.
     pub fn permit(
         &self,
@@ -314,8 +406,7 @@ impl Platform {
             (Action::OwnerOnly, _) => "owner_only",
             (Action::Own | Action::TenantAccess | Action::Platform, _) => return,
         };
-        let ctx =
-            TenantCtx::authenticated(tenant, caller.actor(), Role::Viewer, PermissionSet::EMPTY);
+        let ctx = named_in(caller, tenant);
         let act = Act::done("permission.denied", "permission", what).denied();
         self.note_refusal(&ctx, &caller.via, act);
     }
@@ -345,6 +436,10 @@ pub(crate) fn standing_of(
     user: UserId,
 ) -> Result<Option<(Standing, DataAccess)>, Error> {
     let Some(tenant) = documents.get::<Tenant>("tenant")? else { return Ok(None) };
+    // One that is suspended is as absent to its members; an owner cannot open it by deleting it.
+    if matches!(tenant.status, TenantStatus::Suspended | TenantStatus::Destroyed) {
+        return Ok(None);
+    }
     let Some(member) = documents.get::<Member>(&user.to_string())? else { return Ok(None) };
     let (role, permissions, sees) = role_of(documents, &member.role)?;
     let standing = Standing {
@@ -377,6 +472,7 @@ pub(crate) fn active(user: &User) -> Result<(), Error> {
         UserStatus::Suspended => {
             Err(Error::new("user_inactive", "this account is suspended; ask who runs the platform"))
         }
+        UserStatus::Deleted => Err(Error::new("user_inactive", "this account is deleted")),
         UserStatus::PendingVerification => Err(Error::new(
             "email_not_verified",
             "the e-mail address is not confirmed; give the code from the message",

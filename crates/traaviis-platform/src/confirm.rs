@@ -92,7 +92,7 @@ impl Platform {
 
     /// Confirms the address that a token was sent to.
     pub fn verify_email(&self, token: &str, via: &Via) -> Result<(), Error> {
-        let user = self.user_of(Purpose::Verification, token, via)?;
+        let user = self.user_by_token(Purpose::Verification, token, via)?;
         self.ledgers.change(&as_user(PLATFORM, user), via, |documents, changes| {
             let (mut user, mut personal) =
                 self.spend(documents, changes, (Purpose::Verification, user), token)?;
@@ -105,7 +105,7 @@ impl Platform {
 
     /// Sets a new password with a token that was sent to the address; all sessions end.
     pub fn reset_password(&self, token: &str, new: &str, via: &Via) -> Result<(), Error> {
-        let id = self.user_of(Purpose::Reset, token, via)?;
+        let id = self.user_by_token(Purpose::Reset, token, via)?;
         let Account { personal, .. } = self.account(id).map_err(|_| spent())?;
         let about = [personal.name.as_str(), personal.email.as_str()];
         password::check(new, self.settings.password_chars_min, &about)?;
@@ -145,7 +145,7 @@ impl Platform {
     }
 
     /// Returns whose token this is, without using it up.
-    fn user_of(&self, purpose: Purpose, token: &str, via: &Via) -> Result<UserId, Error> {
+    fn user_by_token(&self, purpose: Purpose, token: &str, via: &Via) -> Result<UserId, Error> {
         let (who, now) = (from(via), self.now());
         self.attempts.check(&who, now)?;
         let found = purpose.user_in(token).map(|user| {

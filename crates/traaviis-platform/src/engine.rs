@@ -122,6 +122,11 @@ pub trait Engine: Send + Sync {
     /// Tells somebody every step of every tenant from now on.
     fn listen(&self, on_step: OnStep);
 
+    /// Destroys everything that it keeps of a tenant: ends what is open, destroys keys and secrets,
+    /// and from then on lets nothing of its histories rest longer than it takes to drop them. What
+    /// is done already is no error, so it can be repeated.
+    fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error>;
+
     /// Answers a question; a change is durable when this returns.
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error>;
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use traaviis_model::{
     InvitationId, Span, TenantCtx, TenantId, Text, UserId, permission::PermissionSet,
 };
+use traaviis_policy::plan::Metric;
 use traaviis_ports::vault::{Place, Unsealed};
 
 use crate::{
@@ -85,6 +86,7 @@ impl Platform {
                 let message = format!("at most {INVITATIONS_MAX} invitations are open at once");
                 return Err(Error::new("quota_exceeded", message));
             }
+            self.admit(documents, Metric::Members, documents.count::<Member>() as u64)?;
             changes.put(&invitation);
             let act = Act::done("member.invited", Invitation::KIND, id.to_string());
             changes.act(act.with(json!({ "role": role })));
@@ -194,6 +196,7 @@ impl Platform {
             if documents.get::<Tenant>("tenant")?.is_none() {
                 return Err(spent());
             }
+            self.admit(documents, Metric::Members, documents.count::<Member>() as u64)?;
             let member = Member {
                 user_id: user,
                 role: found.role,
@@ -265,7 +268,7 @@ impl Platform {
     }
 }
 
-fn subject_of(id: InvitationId) -> String {
+pub(crate) fn subject_of(id: InvitationId) -> String {
     format!("invitation:{id}")
 }
 

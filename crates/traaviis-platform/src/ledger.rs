@@ -38,16 +38,22 @@ use crate::{
     audit::{self, AUDIT, Act, Around, By, CHECKPOINT, Via},
     error::Error,
     privacy::{Sightings, Sink},
+    tenant::Tenant,
 };
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
-pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT];
+pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.
 pub const DRAFT: &str = "workflow_draft";
+/// Kind of the rows that count what tenants use; no documents, but made from the log.
+pub const COUNTS: &str = "usage_counts";
 /// Kind of the row that remembers where a ledger stands; no document.
 const HEAD: &str = "ledger";
+
+/// Names of documents read at once.
+const STORED_PAGE: usize = 1_000;
 
 /// A kind of document that is kept in a ledger.
 pub trait Document: Serialize + DeserializeOwned {
@@ -99,6 +105,20 @@ impl Documents {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let all = self.by_kind.get(T::KIND).into_iter().flat_map(|it| it.range::<str, _>(from));
         all.take_while(|(id, _)| id.starts_with(prefix))
+            .map(|(_, it)| Ok(Versioned { version: it.version, it: read(&it.body)? }))
+            .collect()
+    }
+
+    /// Returns documents of a kind behind an id, in the order of their ids.
+    pub fn page<T: Document>(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Versioned<T>>, Error> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.by_kind.get(T::KIND).into_iter();
+        all.flat_map(|it| it.range::<str, _>((from, Bound::Unbounded)))
+            .take(limit)
             .map(|(_, it)| Ok(Versioned { version: it.version, it: read(&it.body)? }))
             .collect()
     }
@@ -163,6 +183,11 @@ impl Changes {
     /// Returns the end of the audit chain before these changes.
     pub fn audit_head(&self) -> &audit::Head {
         &self.before
+    }
+
+    /// Removes a document of any kind.
+    pub fn remove_any(&mut self, (kind, id): (Text, Text)) {
+        self.puts.push((kind, id, None));
     }
 
     /// Notes what was done.
@@ -283,6 +308,53 @@ impl Ledgers {
             Error::new("documents_failed", format!("a document cannot be read: {error}"))
         })?;
         Ok(Some(Versioned { version, it }))
+    }
+
+    /// Keeps rows that are made from the log, beside the documents; all of them or none.
+    pub fn keep_rows(&self, rows: &[DocumentRow]) -> Result<(), Error> {
+        // The position of the projection is another matter, and never goes back.
+        Ok(self.store.put(rows, 0)?)
+    }
+
+    /// Returns the log.
+    pub fn log(&self) -> &dyn LogStore {
+        &*self.log
+    }
+
+    /// Names all documents of a tenant but the tenant itself and its audit entries: those in memory
+    /// and those that rest.
+    pub fn stored(&self, ctx: &TenantCtx) -> Result<Vec<(Text, Text)>, Error> {
+        let mut names = self.read(ctx, |documents| {
+            let of = |(kind, all): (&Text, &BTreeMap<Text, Stored>)| {
+                all.keys().map(|id| (kind.clone(), id.clone())).collect::<Vec<_>>()
+            };
+            documents
+                .by_kind
+                .iter()
+                .filter(|it| **it.0 != *Tenant::KIND)
+                .flat_map(of)
+                .collect::<Vec<_>>()
+        });
+        for kind in [VERSION, DRAFT] {
+            let mut after: Option<Text> = None;
+            loop {
+                let query = DocumentQuery {
+                    kind,
+                    prefix: "",
+                    after: after.as_deref(),
+                    descending: false,
+                    limit: STORED_PAGE,
+                };
+                let rows = self.store.list(ctx, &query)?;
+                let is_last = rows.len() < STORED_PAGE;
+                after = rows.last().map(|it| it.id.clone());
+                names.extend(rows.into_iter().map(|it| (it.kind, it.id)));
+                if is_last {
+                    break;
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Returns rows of a kind that is not kept in memory.

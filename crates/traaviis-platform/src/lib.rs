@@ -8,9 +8,10 @@
 //! Reading order: [`ledger`] (how documents change), [`audit`] (what is noted beside it), [`user`],
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
-//! [`tenants`], [`members`], [`invitations`], [`api_keys`], [`workflows`], [`trail`], [`alerts`],
-//! [`secrets`], [`privacy`]. What runs
-//! instances stands behind [`engine`], and is asked in the words of [`ask`].
+//! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
+//! [`departures`] (who and what goes for ever), [`admin`] (looking after the platform), [`usage`],
+//! [`workflows`], [`trail`], [`alerts`], [`secrets`], [`privacy`]. What runs instances stands behind
+//! [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
 //! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
@@ -18,6 +19,7 @@
 
 pub mod accounts;
 mod acts;
+pub mod admin;
 pub mod alerts;
 pub mod api_keys;
 pub mod ask;
@@ -27,12 +29,14 @@ mod auditing;
 pub mod caller;
 pub mod checkpoints;
 pub mod confirm;
+pub mod departures;
 pub mod engine;
 pub mod entropy;
 pub mod error;
 pub mod factor;
 pub mod importing;
 pub mod invitations;
+pub mod key_use;
 pub mod ledger;
 pub mod mail;
 pub mod members;
@@ -47,12 +51,15 @@ pub mod privacy;
 pub mod proof;
 mod refusals;
 pub mod secrets;
+pub mod service_accounts;
 pub mod session;
 pub mod tenant;
 pub mod tenants;
 pub mod token;
 pub mod trail;
 pub mod trail_file;
+pub mod transfers;
+pub mod usage;
 pub mod user;
 pub mod webauthn;
 pub mod workflows;

@@ -14,9 +14,10 @@ use crate::{
     audit::Act,
     caller::{Caller, Entered, role_of, standing_of},
     error::Error,
-    ledger::{Document, Documents, Versioned},
+    ledger::{Changes, Document, Documents, Versioned},
     platform::Platform,
-    tenant::{CustomRole, DataAccess, Member, MemberStatus, ROLES_MAX},
+    service_accounts,
+    tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, ROLES_MAX, ServiceAccount},
     tenants::unchanged,
 };
 
@@ -81,6 +82,9 @@ impl Platform {
             let (role, permissions, _) = role_of(documents, &member.role)?;
             let permissions = member.permissions.unwrap_or(permissions);
             granted(&entered.standing, role, permissions, Some(before.role))?;
+            if role == Role::Owner {
+                service_accounts::no_owner(documents, id)?;
+            }
             if role != Role::Owner || member.status != MemberStatus::Active {
                 not_last_owner(documents, id)?;
             }
@@ -104,7 +108,7 @@ impl Platform {
             let before = standing(documents, id)?;
             granted(&entered.standing, before.role, PermissionSet::EMPTY, Some(before.role))?;
             not_last_owner(documents, id)?;
-            changes.remove::<Member>(&id.to_string());
+            departs(documents, changes, id)?;
             changes.act(Act::done("member.removed", Member::KIND, id.to_string()));
             Ok(())
         })
@@ -117,28 +121,8 @@ impl Platform {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             found(documents, id)?;
             not_last_owner(documents, id)?;
-            changes.remove::<Member>(&id.to_string());
+            departs(documents, changes, id)?;
             changes.act(Act::done("member.left", Member::KIND, id.to_string()));
-            Ok(())
-        })
-    }
-
-    /// Makes an active member an owner beside the caller, and the one named as the tenant's.
-    pub fn transfer(&self, entered: &Entered, to: UserId) -> Result<(), Error> {
-        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            let mut member = found(documents, to)?.it;
-            if member.status != MemberStatus::Active {
-                return Err(Error::new("invalid_state", "only an active member can be an owner"));
-            }
-            let mut tenant = documents
-                .get::<crate::tenant::Tenant>("tenant")?
-                .ok_or_else(crate::caller::no_tenant)?;
-            member.role = Role::Owner.as_str().into();
-            member.permissions = None;
-            tenant.owner_id = to;
-            changes.put(&tenant);
-            changes.put(&member);
-            changes.act(Act::done("tenant.transferred", Member::KIND, to.to_string()));
             Ok(())
         })
     }
@@ -217,7 +201,24 @@ impl Platform {
     }
 }
 
-fn found(documents: &Documents, id: UserId) -> Result<Versioned<Member>, Error> {
+/// Takes a member out with everything that acts for them. What is put first is the member, whom the
+/// audit entry tells of.
+pub(crate) fn departs(
+    documents: &Documents,
+    changes: &mut Changes,
+    id: UserId,
+) -> Result<(), Error> {
+    changes.remove::<Member>(&id.to_string());
+    if documents.get::<ServiceAccount>(&id.to_string())?.is_some() {
+        changes.remove::<ServiceAccount>(&id.to_string());
+    }
+    for key in documents.list::<ApiKey>("")?.into_iter().filter(|it| it.it.acts_for() == id) {
+        changes.remove::<ApiKey>(&key.it.id.to_string());
+    }
+    Ok(())
+}
+
+pub(crate) fn found(documents: &Documents, id: UserId) -> Result<Versioned<Member>, Error> {
     let found = documents.versioned::<Member>(&id.to_string())?;
     found.ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
 }
@@ -243,7 +244,7 @@ pub(crate) fn granted(
 }
 
 /// Refuses to leave a tenant without an owner.
-fn not_last_owner(documents: &Documents, id: UserId) -> Result<(), Error> {
+pub(crate) fn not_last_owner(documents: &Documents, id: UserId) -> Result<(), Error> {
     let owners = documents
         .list::<Member>("")?
         .into_iter()
@@ -252,7 +253,7 @@ fn not_last_owner(documents: &Documents, id: UserId) -> Result<(), Error> {
     match owners.as_slice() {
         [only] if *only == id => Err(Error::new(
             "last_owner",
-            "a tenant always has an owner; make another member one with `POST \
+            "a tenant always has an owner; offer that to another member with `POST \
              /tenants/{t}/transfer` first",
         )),
         _ => Ok(()),

@@ -16,6 +16,7 @@ use std::{
 use traaviis_model::{
     ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
 };
+use traaviis_policy::plan::Plan;
 use traaviis_ports::{
     Clock, DocumentStore, LogStore,
     vault::{Place, Unsealed, Vault},
@@ -29,6 +30,7 @@ use crate::{
     entropy::Entropy,
     error::Error,
     factor::key_of,
+    key_use::KeyUse,
     ledger::{Document, Ledgers, Put},
     mail::{MailCounts, Outbox},
     mfa::{ENROLMENT_LIFE, Enrolment},
@@ -37,8 +39,9 @@ use crate::{
     password::{self, Hasher},
     pending::Pending,
     session::Session,
-    tenant::{ApiKey, Member, Slug},
+    tenant::{ApiKey, Member, Slug, Tenant},
     token::{KEY_LIFE, Signer, SigningKey, make_key},
+    usage::UsageCounts,
     user::User,
 };
 
@@ -59,6 +62,8 @@ pub struct Settings {
     pub password_chars_min: usize,
     /// Whether a new user must confirm the address before logging in.
     pub require_email_verification: bool,
+    /// Plan of new tenants, and of what belongs to none.
+    pub default_plan: Plan,
 }
 
 impl Default for Settings {
@@ -71,6 +76,7 @@ impl Default for Settings {
             session_idle: Span::secs(24 * 3_600),
             password_chars_min: password::CHARS_MIN,
             require_email_verification: false,
+            default_plan: Plan::SelfHosted,
         }
     }
 }
@@ -99,6 +105,8 @@ pub(crate) struct Lookups {
     keys: HashMap<ApiKeyId, TenantId>,
     by_identity: HashMap<[u8; 32], UserId>,
     identities: HashMap<UserId, Vec<[u8; 32]>>,
+    admins: BTreeSet<UserId>,
+    plans: HashMap<TenantId, Plan>,
 }
 
 /// Everything that use cases share.
@@ -116,6 +124,8 @@ pub struct Platform {
     pub(crate) enrolments: Pending<Enrolment>,
     pub(crate) passkeys: Passkeys,
     pub(crate) elsewhere: Elsewhere,
+    pub(crate) key_use: KeyUse,
+    pub(crate) usage: UsageCounts,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
 }
@@ -158,10 +168,13 @@ impl Platform {
             outbox: Outbox::closed(),
             enrolments: Pending::new(ENROLMENT_LIFE),
             elsewhere: Elsewhere::nowhere(),
+            key_use: KeyUse::default(),
+            usage: UsageCounts::default(),
             lookups,
             changes,
         };
         platform.open_keys()?;
+        platform.open_usage()?;
         Ok(platform)
     }
 
@@ -195,6 +208,12 @@ impl Platform {
     /// Says whether anybody has registered.
     pub fn has_users(&self) -> bool {
         self.lookup(|it| !it.by_email.is_empty())
+    }
+
+    /// Returns the plan of a tenant, or of what belongs to none.
+    pub fn plan_of(&self, tenant: Option<TenantId>) -> Plan {
+        let found = tenant.and_then(|tenant| self.lookup(|it| it.plan(tenant)));
+        found.unwrap_or(self.settings.default_plan)
     }
 
     /// Returns a number that is another one whenever rights may have changed.
@@ -320,6 +339,15 @@ impl Lookups {
         self.keys.get(&key).copied()
     }
 
+    pub fn plan(&self, tenant: TenantId) -> Option<Plan> {
+        self.plans.get(&tenant).copied()
+    }
+
+    /// Returns who looks after the platform.
+    pub fn admins(&self) -> &BTreeSet<UserId> {
+        &self.admins
+    }
+
     fn put(
         &mut self,
         tenant: TenantId,
@@ -331,6 +359,13 @@ impl Lookups {
         match (kind, tenant == PLATFORM) {
             (User::KIND, true) => self.put_user(id, body, vault),
             (Slug::KIND, true) => self.put_slug(id, body),
+            (Tenant::KIND, false) => {
+                let plan = body.and_then(|it| it["plan"].as_str()).map(Plan::of);
+                match plan {
+                    Some(plan) => drop(self.plans.insert(tenant, plan)),
+                    None => drop(self.plans.remove(&tenant)),
+                }
+            }
             (Member::KIND, false) => {
                 let Ok(user) = id.parse() else { return };
                 let tenants = self.tenants_of.entry(user).or_default();
@@ -359,6 +394,10 @@ impl Lookups {
             self.by_identity.remove(&before);
         }
         let user: Option<User> = body.and_then(|it| serde_json::from_value(it.clone()).ok());
+        match user.as_ref().is_some_and(User::is_admin) {
+            true => drop(self.admins.insert(id)),
+            false => drop(self.admins.remove(&id)),
+        }
         // Of somebody who is erased, or whose key is missing, nothing is found by the address.
         if let Some(Ok(Some(personal))) = user.map(|it| it.personal(vault)) {
             let keys = personal.factors.identities.iter().map(|it| key_of(&it.issuer, &it.subject));

@@ -15,6 +15,10 @@ pub const ROLES_MAX: usize = 50;
 pub const INVITATIONS_MAX: usize = 1_000;
 /// API keys of a tenant.
 pub const API_KEYS_MAX: usize = 500;
+/// Service accounts of a tenant.
+pub const SERVICE_ACCOUNTS_MAX: usize = 100;
+/// Networks that an API key may be limited to.
+pub const NETWORKS_MAX: usize = 50;
 /// Tenants that one user may have made.
 pub const TENANTS_MADE_MAX: usize = 100;
 
@@ -31,6 +35,20 @@ pub enum TenantStatus {
     Suspended,
     /// Goes away for ever after the grace time, unless it is brought back.
     Deleting,
+    /// Gone for ever; what is left is that it was there.
+    Destroyed,
+}
+
+impl TenantStatus {
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TenantStatus::Active => "active",
+            TenantStatus::Suspended => "suspended",
+            TenantStatus::Deleting => "deleting",
+            TenantStatus::Destroyed => "destroyed",
+        }
+    }
 }
 
 /// A tenant.
@@ -231,6 +249,19 @@ pub struct ApiKey {
     /// Addresses from which it may be used, as networks; empty means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ip_allow: Vec<Text>,
+    /// Service account that acts through it, in the place of who made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<UserId>,
+    /// About when it was last used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Returns the member with whose rights it acts.
+    pub fn acts_for(&self) -> UserId {
+        self.service_account.unwrap_or(self.created_by)
+    }
 }
 
 impl Document for ApiKey {
@@ -238,6 +269,65 @@ impl Document for ApiKey {
 
     fn id(&self) -> Text {
         self.id.to_string().into()
+    }
+}
+
+/// A member without a login, which acts through API keys; the member has the same id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceAccount {
+    /// Identity.
+    pub id: UserId,
+    /// What it is for.
+    pub name: String,
+    /// Who made it.
+    pub created_by: UserId,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl Document for ServiceAccount {
+    const KIND: &'static str = "service_account";
+
+    fn id(&self) -> Text {
+        self.id.to_string().into()
+    }
+}
+
+/// An ownership that is offered to a member; a tenant has one such offer at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Who offers it.
+    pub from: UserId,
+    /// Who becomes an owner.
+    pub to: UserId,
+    /// Until when they may accept.
+    pub expires_at: Timestamp,
+}
+
+impl Document for Transfer {
+    const KIND: &'static str = "transfer";
+
+    fn id(&self) -> Text {
+        "transfer".into()
+    }
+}
+
+/// A time in which somebody who looks after the platform may read in the tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BreakGlass {
+    /// Who.
+    pub user_id: UserId,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Document for BreakGlass {
+    const KIND: &'static str = "break_glass";
+
+    fn id(&self) -> Text {
+        self.user_id.to_string().into()
     }
 }
 

@@ -76,7 +76,7 @@ impl Platform {
             domain: None,
             owner_id: owner,
             status: TenantStatus::Active,
-            plan: "self_hosted".into(),
+            plan: self.settings.default_plan.as_str().into(),
             settings: json!({}),
             created_at: now,
             deleting_since: None,

@@ -20,6 +20,20 @@ pub enum UserStatus {
     Suspended,
     /// May not before the address is confirmed.
     PendingVerification,
+    /// Is going, or is gone.
+    Deleted,
+}
+
+impl UserStatus {
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UserStatus::Active => "active",
+            UserStatus::Suspended => "suspended",
+            UserStatus::PendingVerification => "pending_verification",
+            UserStatus::Deleted => "deleted",
+        }
+    }
 }
 
 /// What a user is on the platform.
@@ -124,6 +138,11 @@ impl Personal {
 }
 
 impl User {
+    /// Says whether they look after the platform, and may.
+    pub fn is_admin(&self) -> bool {
+        self.platform_role == PlatformRole::PlatformAdmin && self.status == UserStatus::Active
+    }
+
     /// Opens what is about the person; none when it is erased.
     pub fn personal(&self, vault: &dyn Vault) -> Result<Option<Personal>, Error> {
         let subject = self.id.to_string();

@@ -1,5 +1,6 @@
-//! Policies as pure functions: who may do what ([`access`]), personal data ([`pii`]), and
-//! what of the audit stream somebody should be told ([`watch`]).
+//! Policies as pure functions: who may do what ([`access`]), how much ([`plan`]) and what it costs
+//! ([`invoice`]), whom a task asks ([`assignee`]), personal data ([`pii`]), and what of the audit
+//! stream somebody should be told ([`watch`]).
 //!
 //! ```
 //! use traaviis_model::{Value, privacy::PiiMode};
@@ -11,5 +12,8 @@
 //! ```
 
 pub mod access;
+pub mod assignee;
+pub mod invoice;
 pub mod pii;
+pub mod plan;
 pub mod watch;

@@ -701,6 +701,12 @@ impl Handle {
         self.inner.upkeep(When::Now, pace, tell)
     }
 
+    /// Keeps nothing of a tenant any more; what has ended of it is dropped by upkeep, as it comes
+    /// by. A process that begins anew must be told again.
+    pub fn forget(&self, ctx: &TenantCtx) {
+        self.inner.forget(ctx);
+    }
+
     /// Says whether the log failed; nothing is taken any more.
     pub fn is_dead(&self) -> bool {
         self.inner.shared.dead.load(Ordering::SeqCst)

@@ -139,7 +139,13 @@ impl Inner {
             return Ok(upkept);
         }
         state.compacted_at = Some(now);
-        let expired = archive.expired(now, EXPIRED_MAX)?;
+        let mut expired = archive.expired(now, EXPIRED_MAX)?;
+        for ctx in self.definitions.gone() {
+            let ids = archive.ids(&ctx, None, EXPIRED_MAX)?;
+            expired.extend(ids.into_iter().map(|id| (ctx.tenant(), id)));
+        }
+        expired.sort_unstable();
+        expired.dedup();
         if expired.is_empty() && !state.has_more && when == When::InTime {
             return Ok(upkept);
         }
@@ -166,6 +172,16 @@ impl Inner {
             }
         }
         Ok(upkept)
+    }
+
+    /// Keeps nothing of a tenant from now on: what has ended leaves the log at the next looks, and
+    /// the archive with them.
+    pub(crate) fn forget(&self, ctx: &TenantCtx) {
+        let mut state = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner);
+        self.definitions.forget(ctx);
+        // Everything is looked at again: what was not due by then is due now.
+        state.seen_to.clear();
+        state.has_more = true;
     }
 
     /// Archives instances that stay for `length` after their end, as far as they are due.

@@ -8,10 +8,16 @@ use std::{
     },
 };
 
+use ipnet::IpNet;
 use traaviis_platform::{Error, Platform, engine::Engine};
 
 use crate::{
-    idempotency::Answers, metrics::Metrics, operate::Operations, socket::hub::Hub, tickets::Tickets,
+    idempotency::Answers,
+    limits::{Limits, Strictness},
+    metrics::Metrics,
+    operate::Operations,
+    socket::hub::Hub,
+    tickets::Tickets,
 };
 
 /// What all requests share.
@@ -29,6 +35,10 @@ pub struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Metrics,
     pub(crate) operations: Operations,
+    /// How many requests somebody may make.
+    pub limits: Limits,
+    /// Networks of proxies that are believed where a request comes from.
+    pub(crate) proxies: Vec<IpNet>,
     /// Requests that wait for what follows an event; each holds a thread.
     pub(crate) waits: Arc<AtomicUsize>,
 }
@@ -51,6 +61,8 @@ impl App {
             hub: Arc::default(),
             metrics: Metrics::default(),
             operations: Operations::default(),
+            limits: Limits::new(Strictness::Strict),
+            proxies: Vec::new(),
             waits: Arc::default(),
         }
     }
@@ -58,6 +70,18 @@ impl App {
     /// Returns the same with what operators add.
     pub fn operated(self, operations: Operations) -> App {
         App { operations, ..self }
+    }
+
+    /// Returns it with other limits of attempts.
+    #[must_use]
+    pub fn with_limits(self, strictness: Strictness) -> App {
+        App { limits: Limits::new(strictness), ..self }
+    }
+
+    /// Returns it as one that believes proxies in these networks where a request comes from.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<IpNet>) -> App {
+        App { proxies, ..self }
     }
 }
 

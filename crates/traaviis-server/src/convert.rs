@@ -3,7 +3,8 @@
 use traaviis_api::types::{
     identity::{LoginAnswer, SessionAnswer, TenantBrief, UserAnswer},
     tenants::{
-        ApiKeyAnswer, DataAccessBody, InvitationAnswer, MemberAnswer, RoleAnswer, TenantAnswer,
+        ApiKeyAnswer, DataAccessBody, InvitationAnswer, MemberAnswer, RoleAnswer,
+        ServiceAccountAnswer, TenantAnswer, TransferAnswer,
     },
     workflows::{CheckAnswer, DraftAnswer, VersionBrief, WorkflowAnswer},
 };
@@ -16,15 +17,14 @@ use traaviis_platform::{
     accounts::{Account, LoggedIn, TenantOf},
     engine::Checked,
     invitations::Invited,
+    service_accounts::ServiceAccountOf,
     session::Session,
-    tenant::{
-        ApiKey, CustomRole, DataAccess, Member, MemberStatus, Payloads, Tenant, TenantStatus,
-    },
-    user::{Profile, UserStatus},
+    tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, Payloads, Tenant, Transfer},
+    user::Profile,
     workflows::{Draft, Published, Workflow},
 };
 
-fn time(at: Timestamp) -> String {
+pub(crate) fn time(at: Timestamp) -> String {
     at.to_string()
 }
 
@@ -91,12 +91,7 @@ pub fn user(account: &Account) -> UserAnswer {
         avatar_url: personal.avatar_url.clone(),
         locale: personal.locale.clone(),
         timezone: personal.timezone.clone(),
-        status: match user.status {
-            UserStatus::Active => "active",
-            UserStatus::Suspended => "suspended",
-            UserStatus::PendingVerification => "pending_verification",
-        }
-        .into(),
+        status: user.status.as_str().into(),
         platform_role: user.platform_role.as_str().into(),
         created_at: time(user.created_at),
         last_login: user.last_login.map(time),
@@ -110,15 +105,7 @@ pub fn tenant_brief(of: &TenantOf) -> TenantBrief {
         name: of.tenant.name.clone(),
         slug: of.tenant.slug.to_string(),
         role: of.role.to_string(),
-        status: status(of.tenant.status).into(),
-    }
-}
-
-fn status(status: TenantStatus) -> &'static str {
-    match status {
-        TenantStatus::Active => "active",
-        TenantStatus::Suspended => "suspended",
-        TenantStatus::Deleting => "deleting",
+        status: of.tenant.status.as_str().into(),
     }
 }
 
@@ -157,7 +144,7 @@ pub fn tenant(it: &Tenant, member_count: usize) -> TenantAnswer {
         slug: it.slug.to_string(),
         domain: it.domain.clone(),
         owner_id: it.owner_id.0,
-        status: status(it.status).into(),
+        status: it.status.as_str().into(),
         plan: it.plan.to_string(),
         member_count,
         created_at: time(it.created_at),
@@ -165,21 +152,43 @@ pub fn tenant(it: &Tenant, member_count: usize) -> TenantAnswer {
 }
 
 /// Returns a member.
-pub fn member(it: &Member, profile: Profile) -> MemberAnswer {
+pub fn member(it: &Member, (profile, service_account): (Profile, bool)) -> MemberAnswer {
     MemberAnswer {
         user_id: it.user_id.0,
         name: profile.name,
         avatar_url: profile.avatar_url,
+        service_account,
         role: it.role.to_string(),
         permissions: it.permissions.map(words),
-        status: match it.status {
-            MemberStatus::Active => "active",
-            MemberStatus::Suspended => "suspended",
-        }
-        .into(),
+        status: member_status(it.status).into(),
         joined_at: time(it.joined_at),
         invited_by: it.invited_by.map(|it| it.0),
     }
+}
+
+fn member_status(status: MemberStatus) -> &'static str {
+    match status {
+        MemberStatus::Active => "active",
+        MemberStatus::Suspended => "suspended",
+    }
+}
+
+/// Returns a service account.
+pub fn service_account(it: &ServiceAccountOf) -> ServiceAccountAnswer {
+    ServiceAccountAnswer {
+        id: it.account.id.0,
+        name: it.account.name.clone(),
+        role: it.member.role.to_string(),
+        status: member_status(it.member.status).into(),
+        created_by: it.account.created_by.0,
+        created_at: time(it.account.created_at),
+        key_count: it.key_count,
+    }
+}
+
+/// Returns an ownership that is offered.
+pub fn transfer(it: &Transfer) -> TransferAnswer {
+    TransferAnswer { from: it.from.0, to: it.to.0, expires_at: time(it.expires_at) }
 }
 
 /// Returns a role that the tenant made.
@@ -227,6 +236,9 @@ pub fn api_key(it: &ApiKey, key: Option<String>) -> ApiKeyAnswer {
         scopes: words(it.scopes),
         created_at: time(it.created_at),
         expires_at: time(it.expires_at),
+        last_used_at: it.last_used_at.map(time),
+        ip_allow: it.ip_allow.iter().map(ToString::to_string).collect(),
+        service_account: it.service_account.map(|it| it.0),
         key,
     }
 }

@@ -4,11 +4,14 @@
 //! operations is complete by the compiler, and each handler is a few lines around one use case.
 
 mod accounts;
+mod admin;
 mod elsewhere;
 mod factors;
 mod governance;
 mod instances;
+mod pace;
 mod tenants;
+mod usage;
 mod workflows;
 
 use serde::Serialize;
@@ -107,13 +110,17 @@ fn anonymous() -> Error {
 /// Carries a request out.
 pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<Answer, Error> {
     let via = request.via();
+    pace::attempt(app, row, request)?;
     let caller = match (row.access, request.token()) {
         (Access::Public, _) | (Access::Either, None) => None,
         (_, None) => return Err(anonymous()),
         (_, Some(token)) => Some(app.platform.authenticate(token, via.clone())?),
     };
     let entered = match &caller {
-        Some(caller) => enter(app, row, request, caller)?,
+        Some(caller) => {
+            pace::caller(app, row, request, caller)?;
+            enter(app, row, request, caller)?
+        }
         None => None,
     };
     let call = Call { app, row, request, via, caller, entered };
@@ -162,13 +169,22 @@ fn enter(
             app.platform.permit(caller, Action::Own, freshness)?;
             return Ok(None);
         }
+        Access::Platform => {
+            app.platform.permit(caller, Action::Platform, freshness)?;
+            return Ok(None);
+        }
         Access::Member => Action::TenantAccess,
         Access::Needs(permission) => Action::Needs(permission),
         Access::OwnerOnly => Action::OwnerOnly,
     };
     let tenant = app.platform.resolve(caller, request.part("t"))?;
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
-    app.platform.enter(caller, tenant, action, freshness).map(Some)
+    match app.platform.enter(caller, tenant, action, freshness) {
+        Err(error) if error.code == "no_tenant_context" && row.method == Method::Get => {
+            app.platform.look_in(caller, tenant, action, row.name).map(Some)
+        }
+        entered => entered.map(Some),
+    }
 }
 
 fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
@@ -275,6 +291,21 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::DetectPersonal => governance::detect(call),
         Op::ExportSubject => governance::export_subject(call),
         Op::EraseSubject => governance::erase_subject(call),
+        Op::DeleteMe => accounts::delete_me(call),
+        Op::AcceptTransfer => tenants::accept_transfer(call),
+        Op::WithdrawTransfer => tenants::withdraw_transfer(call),
+        Op::ServiceAccounts => tenants::service_accounts(call),
+        Op::CreateServiceAccount => tenants::create_service_account(call),
+        Op::DeleteServiceAccount => tenants::delete_service_account(call),
+        Op::Usage => usage::show(call),
+        Op::ChangePlan => usage::change_plan(call),
+        Op::Invoices => usage::invoices(call),
+        Op::ShowInvoice => usage::invoice(call),
+        Op::AdminUsers => admin::users(call),
+        Op::AdminChangeUser => admin::change_user(call),
+        Op::AdminTenants => admin::tenants(call),
+        Op::AdminChangeTenant => admin::change_tenant(call),
+        Op::BreakGlass => admin::break_glass(call),
     }
 }
 

@@ -5,16 +5,18 @@
 //! ```
 //!
 //! Reading order: [`app`] (what is shared), [`routes`] (the table becomes a router), [`request`]
-//! (what a caller sent, checked), [`handle`] (who may, then what is done), [`socket`] (channels),
-//! [`mod@listen`] (connections and their limits).
+//! (what a caller sent, checked), [`limits`] (how often), [`handle`] (who may, then what is done),
+//! [`socket`] (channels), [`mod@listen`] (connections and their limits).
 //!
 //! Invariants: a handler runs only after the right of its row was checked; a thing of another
 //! tenant is answered like one that is not there; what a caller sent is never told to a log.
 
+mod address;
 pub mod app;
 pub mod convert;
 pub mod handle;
 mod idempotency;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod operate;

@@ -116,6 +116,8 @@ impl Metrics {
         self.tell_requests(&mut out);
         self.tell_security(&mut out);
         out.one("traaviis_sockets", Kind::Gauge, "open sockets", || app.hub.count() as f64);
+        let name = "traaviis_limited_keys";
+        out.one(name, Kind::Gauge, "keys that limits remember", || app.limits.keys() as f64);
         let events = [
             ("traaviis_socket_connected_total", "sockets that were opened", &self.sockets_opened),
             ("traaviis_socket_refused_total", "sockets not let in", &self.sockets_refused),

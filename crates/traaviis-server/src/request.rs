@@ -1,10 +1,15 @@
 //! What a caller sent, checked: path, query, body. Nothing here knows what is asked for.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use serde::de::DeserializeOwned;
 use traaviis_model::Text;
 use traaviis_platform::{Error, audit::Via};
+
+use crate::limits::Pace;
 
 /// Bytes of a body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -46,6 +51,8 @@ pub struct Request {
     pub id: String,
     /// Body.
     pub body: Vec<u8>,
+    /// How the caller stands to their limit, once that was looked at.
+    pub pace: Arc<Mutex<Option<Pace>>>,
 }
 
 impl Request {

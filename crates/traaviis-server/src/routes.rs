@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, PoisonError},
     time::Instant,
 };
 
@@ -30,8 +30,9 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use crate::{
-    App,
+    App, address,
     handle::{self, Answer},
+    limits::Pace,
     operate::{TraceIds, request_id},
     request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, Request, bearer},
 };
@@ -208,7 +209,7 @@ async fn answer(
         path: head.uri.path().to_owned(),
         parts: params.iter().map(|(name, it)| (name.to_owned(), it.to_owned())).collect(),
         query: query(head.uri.query().unwrap_or_default()),
-        address: to.map(|it| it.0.0.ip().to_string()),
+        address: caller_of(&app, to, &head.headers),
         id: request_id(header("x-request-id")),
         ..of_headers(&head.headers)
     };
@@ -224,8 +225,15 @@ async fn answer(
     }
     let (path, id) = (read.path.clone(), read.id.clone());
     let (works, begun, within) = (Arc::clone(&app), Instant::now(), span.clone());
-    let work = move || within.in_scope(|| handle::request(&works, row, &read));
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = within.in_scope(|| handle::request(&works, row, &read));
+        let pace = *read.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        (done, pace)
+    });
+    let (done, pace) = match done.await {
+        Ok((done, pace)) => (Ok(done), pace),
+        Err(panicked) => (Err(panicked), None),
+    };
     let status = match &done {
         Ok(Ok(answer)) => answer.status,
         Ok(Err(error)) => status_of(&error.code),
@@ -238,7 +246,7 @@ async fn answer(
             span.in_scope(|| accessed(row, status, begun));
             let mut response = tell(answer, &id, app.tell);
             put_header(&mut response, TRACEPARENT, &ids.header());
-            return response;
+            return paced(response, pace);
         }
         Ok(Err(error)) => error,
         Err(panicked) => Error::new("internal", panicked.to_string()),
@@ -256,7 +264,32 @@ async fn answer(
     });
     let mut response = refuse(&error, &path, &id);
     put_header(&mut response, TRACEPARENT, &ids.header());
+    paced(response, pace)
+}
+
+/// Tells a caller how they stand to their limit.
+fn paced(mut response: Response, pace: Option<Pace>) -> Response {
+    if let Some(Pace { limit, remaining, reset }) = pace {
+        put_number(&mut response, "ratelimit-limit", limit.into());
+        put_number(&mut response, "ratelimit-remaining", remaining.into());
+        put_number(&mut response, "ratelimit-reset", reset);
+    }
     response
+}
+
+fn put_number(response: &mut Response, name: &'static str, number: u64) {
+    response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(number));
+}
+
+/// Returns the address that a request comes from.
+pub(crate) fn caller_of(
+    app: &App,
+    to: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    headers: &HeaderMap,
+) -> Option<String> {
+    let connection = to?.0.0.ip();
+    let forwarded = headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
+    Some(address::of(connection, forwarded, &app.proxies).to_string())
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

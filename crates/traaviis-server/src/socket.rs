@@ -13,13 +13,14 @@ mod topic;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     extract::{
-        State, WebSocketUpgrade,
+        ConnectInfo, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
     http::{HeaderMap, StatusCode, header},
@@ -60,6 +61,7 @@ const PHOENIX: &str = "phoenix";
 pub async fn open(
     State(app): State<Arc<App>>,
     upgrade: WebSocketUpgrade,
+    from: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
     request: axum::extract::RawQuery,
 ) -> Response {
@@ -71,7 +73,8 @@ pub async fn open(
     if !is_own_origin(&headers) {
         return refuse(StatusCode::FORBIDDEN);
     }
-    let Ok(Some(caller)) = recognise(&app, &headers, &query).await else {
+    let from = crate::routes::caller_of(&app, from, &headers);
+    let Ok(Some(caller)) = recognise(&app, from.as_deref(), &headers, &query).await else {
         return refuse(StatusCode::FORBIDDEN);
     };
     let Some(place) = app.hub.enter() else {
@@ -99,6 +102,7 @@ fn is_own_origin(headers: &HeaderMap) -> bool {
 
 async fn recognise(
     app: &Arc<App>,
+    from: Option<&str>,
     headers: &HeaderMap,
     query: &BTreeMap<String, String>,
 ) -> Result<Option<Caller>, Error> {
@@ -110,9 +114,14 @@ async fn recognise(
         });
     let shown = text(header::AUTHORIZATION).and_then(bearer).map(str::to_owned);
     let agent = text(header::USER_AGENT);
-    let via = Via { way: "socket", user_agent: agent.map(Into::into), ..Via::default() };
+    let (user_agent, ip_address) = (agent.map(Into::into), from.map(Into::into));
+    let via = Via { way: "socket", user_agent, ip_address, ..Via::default() };
     if let Some(ticket) = query.get("ticket") {
-        return Ok(app.tickets.take(ticket, app.platform.now()));
+        let Some(caller) = app.tickets.take(ticket, app.platform.now()) else { return Ok(None) };
+        // The ticket may have come to another network than the one that it was made in.
+        let caller = Caller { via: Via { way: caller.via.way, ..via }, ..caller };
+        app.platform.recheck(&caller)?;
+        return Ok(Some(caller));
     }
     let Some(token) = among.or_else(|| query.get("token").cloned()).or(shown) else {
         return Ok(None);

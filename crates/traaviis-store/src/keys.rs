@@ -17,8 +17,8 @@
 //! Who reads takes no lock. A file is replaced as a whole, and whoever reads something sealed reads
 //! it before the keys, and the keys before the root key; changes go the other way round.
 //!
-//! Invariants: no key is in the data directory unwrapped; no version is ever taken out; a root key
-//! is not made while a directory holds keys that another one wraps.
+//! Invariants: no key is in the data directory unwrapped; no version is taken out of a tenant that
+//! is not destroyed; a root key is not made while a directory holds keys that another one wraps.
 
 mod redaction;
 mod reveals;
@@ -231,6 +231,21 @@ impl Keys {
     /// The caller holds [`Keys::hold`].
     pub(crate) fn add_version(&self, ctx: &TenantCtx, now: Timestamp) -> Result<u64, Error> {
         self.add_version_of(ctx.tenant(), now)
+    }
+
+    /// Destroys all versions of a tenant's key; one that never had any is no error. Whoever calls
+    /// holds [`Keys::hold`] and has destroyed what the key seals.
+    fn remove_ring(&self, tenant: TenantId) -> Result<(), Error> {
+        let path = self.path(tenant);
+        let file = match File::options().write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error("open", &path, error).into()),
+        };
+        std::fs::remove_file(&path)
+            .and_then(|()| subject::overwrite(&file))
+            .map_err(|error| io_error("remove", &path, error))?;
+        Ok(files::sync_dir(&self.dir())?)
     }
 
     fn add_version_of(&self, tenant: TenantId, now: Timestamp) -> Result<u64, Error> {

@@ -50,6 +50,7 @@ pub mod tasks;
 pub mod tenant;
 pub mod test;
 pub mod upgrade;
+pub mod user;
 pub mod validate;
 pub mod version;
 pub mod view;

@@ -14,11 +14,15 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value as Json, json};
 use traaviis_model::Span;
+use traaviis_policy::plan::Plan;
+use traaviis_server::limits::Strictness;
 use url::Url;
 
 pub use keys::schema;
@@ -75,6 +79,8 @@ pub struct Config {
     /// Mail.
     #[serde(default)]
     pub mail: Mail,
+    /// What a new installation begins with.
+    pub bootstrap: Bootstrap,
     /// Functions that `call` offers.
     #[serde(default)]
     pub connectors: ConnectorsFile,
@@ -105,6 +111,14 @@ impl Profile {
             Profile::Production => "production",
         }
     }
+
+    /// Returns how many attempts somebody may make.
+    pub fn strictness(self) -> Strictness {
+        match self {
+            Profile::Dev => Strictness::Dev,
+            Profile::Production => Strictness::Strict,
+        }
+    }
 }
 
 /// `http`.
@@ -121,6 +135,9 @@ pub struct Http {
     /// Who shows it reads numbers.
     #[serde(default)]
     pub metrics_token: Option<Hidden>,
+    /// Proxies that are believed.
+    #[serde(deserialize_with = "from_texts")]
+    pub trust_proxy: Vec<IpNet>,
 }
 
 /// Text that nobody is shown.
@@ -207,6 +224,18 @@ pub struct Auth {
     /// File of issuers.
     #[serde(default)]
     pub oidc_file: Option<PathBuf>,
+}
+
+/// `bootstrap`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Who looks after the platform.
+    #[serde(default)]
+    pub admin_email: Option<String>,
+    /// Plan of new tenants.
+    #[serde(deserialize_with = "from_text")]
+    pub plan: Plan,
 }
 
 /// `mail`.
@@ -378,6 +407,23 @@ impl Settings {
         };
         KEYS.iter().map(shown).collect()
     }
+}
+
+fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
+
+fn from_texts<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|it| it.parse().map_err(D::Error::custom)).collect()
 }
 
 /// Refuses a root key that nobody has made by chance, such as one of zeros.

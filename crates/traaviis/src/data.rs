@@ -652,6 +652,11 @@ impl Data {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(stopped)
     }
 
+    /// Keeps nothing any more of the tenant that it acts in; upkeep drops what has ended.
+    pub fn forget(&self) {
+        self.handle.forget(&self.ctx);
+    }
+
     /// Tells somebody every step of every tenant from now on.
     pub fn listen(&self, on_step: OnStep) {
         self.handle.listen(on_step);

@@ -4,6 +4,7 @@
 use traaviis_model::permission::Permission;
 use traaviis_platform::{
     Entropy, Error, Platform, accounts::Registration, audit::Via, engine::Engine,
+    user::PlatformRole,
 };
 use traaviis_policy::access::{Action, Freshness};
 
@@ -27,6 +28,13 @@ pub struct Demo {
     pub password: String,
 }
 
+/// Makes a password that nobody has chosen.
+pub fn password(entropy: &Entropy) -> Result<String, Error> {
+    let bytes = entropy.bytes::<16>()?;
+    let letter = |it: u8| char::from(LETTERS[usize::from(it) % LETTERS.len()]);
+    Ok(bytes.into_iter().map(letter).collect())
+}
+
 /// Makes the account and what is in it, unless there are users already.
 pub fn seed(
     platform: &Platform,
@@ -36,10 +44,9 @@ pub fn seed(
     if platform.has_users() {
         return Ok(None);
     }
-    let bytes = entropy.bytes::<16>()?;
-    let letter = |it: u8| char::from(LETTERS[usize::from(it) % LETTERS.len()]);
-    let password: String = bytes.into_iter().map(letter).collect();
+    let password = password(entropy)?;
     let via = Via { way: "command_line", ..Via::default() };
+    let by_operator = via.clone();
     let given = Registration {
         email: EMAIL.into(),
         password: password.clone(),
@@ -59,5 +66,7 @@ pub fn seed(
         platform.publish(&caller, &entered, engine, name, Some("from the catalogue".into()))?;
     }
     platform.log_out(&caller)?;
+    // Whoever tries things out looks after the platform, too.
+    platform.promote(EMAIL, PlatformRole::PlatformAdmin, &by_operator)?;
     Ok(Some(Demo { email: EMAIL, password }))
 }

@@ -6,6 +6,7 @@
 //! Reading order: [`commands`] (one file each), [`data`] (a directory with a runtime in it),
 //! [`operations`] (questions answered live or from disk), [`control`] (the socket between both).
 
+mod admin;
 mod auditing;
 mod backups;
 mod bench;
@@ -47,11 +48,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        admin, api, audit, backup, bench as bench_command, broadcast, bulk, cancel, compact,
-        compare, completions, diff, doctor, edit, export, fmt, fork, graph, import, incidents,
-        keys, log, login, logs, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay,
-        resolve, restore, retry, run, schedules, schema, secrets as secrets_command, send, serve,
-        show, simulate, skip, tag, tasks, tenant, test, upgrade, validate, version, view,
+        admin as admin_command, api, audit, backup, bench as bench_command, broadcast, bulk,
+        cancel, compact, compare, completions, diff, doctor, edit, export, fmt, fork, graph,
+        import, incidents, keys, log, login, logs, metrics, move_to, new, pause, privacy, ps,
+        query, rebuild, replay, resolve, restore, retry, run, schedules, schema,
+        secrets as secrets_command, send, serve, show, simulate, skip, tag, tasks, tenant, test,
+        upgrade, user, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -118,7 +120,8 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Tenant(tenant::Args),
-    Admin(admin::Args),
+    Admin(admin_command::Args),
+    User(user::Args),
     Secrets(secrets_command::Args),
     Privacy(privacy::Args),
     Keys(keys::Args),
@@ -185,7 +188,8 @@ fn main() -> ExitCode {
         Command::Backup(args) => backup::run(args, &output),
         Command::Restore(args) => restore::run(args, &output),
         Command::Tenant(args) => tenant::run(args, &output),
-        Command::Admin(args) => admin::run(args, &output),
+        Command::Admin(args) => admin_command::run(args, &output),
+        Command::User(args) => user::run(args, &output),
         Command::Secrets(args) => secrets_command::run(args, &output),
         Command::Privacy(args) => privacy::run(args, &output),
         Command::Keys(args) => keys::run(args, &output),

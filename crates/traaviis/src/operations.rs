@@ -345,9 +345,12 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(changed(&again::skip(histories, data, &id, (path, value), reason)?))
         }
         Ask::Fork { id, fork } => fork::answer(histories, data, &id, fork),
-        Ask::Task { id, path, act } => {
+        Ask::Task { id, path, act, names } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
+            if let Some(names) = names {
+                tasks::asked(&snapshot, (tree, &path), &act, &names, data.ctx())?;
+            }
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
         Ask::ExportSubject { subject } => {

@@ -17,7 +17,11 @@ use traaviis_platform::{
     engine::{Checked, Component, Engine, OnStep, Picture, StartAsk},
 };
 
+use traaviis_runtime::Filter;
+use traaviis_store::{LocalSecrets, keys};
+
 use crate::{
+    clock,
     data::Data,
     document,
     exit::{Exit, Failure},
@@ -173,12 +177,51 @@ impl Engine for Served {
         }));
     }
 
+    fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error> {
+        let data = self.data.acting_in(ctx.clone());
+        end_all(&data)?;
+        let subjects = data.log().subjects();
+        let secrets = LocalSecrets::new(subjects.keys().clone());
+        for (name, _) in secrets.list(ctx).map_err(|it| refused(it.into()))? {
+            match secrets.delete(ctx, &name) {
+                Ok(()) | Err(keys::Error::Absent(_)) => {}
+                Err(error) => return Err(refused(error.into())),
+            }
+        }
+        subjects.erase_all(ctx.tenant(), clock::now()).map_err(|it| refused(it.into()))?;
+        data.forget();
+        Ok(())
+    }
+
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         let data = self.data.acting_in(ctx.clone());
         let span = tracing::info_span!("instance.ask");
         let _entered = span.enter();
         operations::answer(&data.histories, Some(&data), ask).map_err(refused)
     }
+}
+
+/// Times that instances may begin anew while a tenant is being destroyed.
+const ROUNDS_MAX: u32 = 5;
+
+/// Ends everything that is open in a tenant, at once.
+fn end_all(data: &Data) -> Result<(), Error> {
+    let filter = Filter { ended: Some(false), ..Filter::default() };
+    for _ in 0..ROUNDS_MAX {
+        let open = data.list(&filter).map_err(refused)?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        for it in open {
+            match data.cancel(it.id, true, Some("the tenant is destroyed")) {
+                Ok(_) => {}
+                // It has ended by itself.
+                Err(failure) if &*failure.code == "instance_finished" => {}
+                Err(failure) => return Err(refused(failure)),
+            }
+        }
+    }
+    Err(Error::new("busy", "instances of the tenant begin faster than they can be ended"))
 }
 
 fn refused(failure: Failure) -> Error {
@@ -236,5 +279,71 @@ impl traaviis_runtime::Library for TenantLibrary {
             return Err(format!("`{workflow}` is a component, which is not started by itself"));
         }
         crate::children::compile_entry(entry, &library).map(Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{connectors::ConnectorArgs, tree::TreeMode};
+
+    const WORKFLOW: &str = r#"{
+        "traaviis": "1", "name": "Wait", "version": "1.0.0", "initial": "waiting",
+        "input": {"schema": {"type": "object"}},
+        "events": {"go": {}},
+        "states": {"waiting": {"on": {"go": "gone"}}, "gone": {"type": "final"}}
+    }"#;
+
+    fn open(dir: &Path) -> (Arc<Data>, Served) {
+        let library = Arc::new(TenantLibrary::default());
+        let connector = ConnectorArgs::default();
+        let connector = connector.connector(None, Arc::new(crate::secrets::kept(dir))).unwrap();
+        let machines = library.machines();
+        let kept = (TreeMode::Off, None, 64 << 20);
+        let data = Data::open_serving(dir, connector, library as Arc<_>, kept).unwrap();
+        let data = Arc::new(data);
+        (Arc::clone(&data), Served::new(data, machines, Arc::default(), None))
+    }
+
+    fn start(served: &Served, ctx: &TenantCtx) {
+        let checked = served.check(ctx, WORKFLOW);
+        let document = checked.document.expect("a good document");
+        let hash = checked.hash.unwrap();
+        let input = Value::empty_map();
+        let document = || Ok(document.clone());
+        let tags = Vec::new();
+        served
+            .start(ctx, StartAsk { hash: &hash, document: &document, id: None, input, tags })
+            .unwrap();
+    }
+
+    #[test]
+    fn a_destroyed_tenant_runs_nothing_any_more_and_others_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (TenantCtx::for_test(7), TenantCtx::for_test(8));
+        let (data, served) = open(dir.path());
+        for _ in 0..3 {
+            start(&served, &here);
+            start(&served, &there);
+        }
+        served.destroy(&here).unwrap();
+        served.destroy(&here).unwrap();
+        let open_of = |served: &Served, ctx: &TenantCtx| {
+            let ask = Ask::Ps { all: false, archived: false, filter: Default::default() };
+            served.ask(ctx, ask).unwrap()["instances"].as_array().unwrap().len()
+        };
+        assert_eq!((open_of(&served, &here), open_of(&served, &there)), (0, 3));
+        data.close().unwrap();
+        drop((data, served));
+
+        // A process that begins anew is told again, and finishes.
+        let (data, served) = open(dir.path());
+        served.destroy(&here).unwrap();
+        // It is due for the archive at once, whatever its workflow says.
+        assert_eq!(data.upkeep(&mut |_| ()).unwrap().archived, 3);
+        assert_eq!(open_of(&served, &there), 3);
+        data.close().unwrap();
     }
 }

@@ -4,11 +4,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use traaviis_model::permission::Permission;
 
 use super::{
-    Access::{Either, Member, Needs, OwnerOnly, Public, SelfOnly},
+    Access::{Either, Member, Needs, OwnerOnly, Platform, Public, SelfOnly},
     Asks, Form, Method, Operation, Param, SchemaOf,
 };
 use crate::types::{
-    Anything, Page, factors::*, governance::*, identity::*, instances::*, tenants::*, workflows::*,
+    Anything, Page, admin::*, factors::*, governance::*, identity::*, instances::*, tenants::*,
+    usage::*, workflows::*,
 };
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -140,6 +141,14 @@ const FORMAT: &[Param] = &[param(
     Form::OneOf(&["mermaid", "dot", "svg"]),
     "form of the picture; `mermaid` when it is absent",
 )];
+const MONTH: &[Param] =
+    &[param("month", Form::Text, "such as `2026-11`; the present one when it is absent")];
+const IDS: &[Param] = &[LIMIT, param("cursor", Form::Id, "`next_cursor` of the page before")];
+const USERS: &[Param] = &[
+    LIMIT,
+    param("cursor", Form::Id, "`next_cursor` of the page before"),
+    param("email", Form::Text, "address of the one who is looked for"),
+];
 const AT: &[Param] =
     &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
 
@@ -155,8 +164,9 @@ const CALLBACK: &[Param] = &[
 ];
 
 use Permission::{
-    AuditLogsView, SystemMetricsView, TenantSettings, TenantUserManagement, WorkflowCreate,
-    WorkflowDelete, WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
+    AnalyticsView, AuditLogsView, SystemMetricsView, TenantBilling, TenantSettings,
+    TenantUserManagement, WorkflowCreate, WorkflowDelete, WorkflowDeploy, WorkflowEdit,
+    WorkflowExecute, WorkflowMonitor,
 };
 
 operations! {
@@ -248,8 +258,8 @@ operations! {
     RestoreTenant = Post "/tenants/{t}/restore", OwnerOnly, Fresh, NONE, none => 200 TenantAnswer,
         "Brings a tenant back that was marked for deletion.";
     TransferTenant = Post "/tenants/{t}/transfer", OwnerOnly, Fresh, NONE,
-        TransferRequest => 204 none,
-        "Makes another member an owner.";
+        TransferRequest => 200 TransferAnswer,
+        "Offers another member to become an owner; they have seven days to accept.";
     Leave = Post "/tenants/{t}/leave", Member, Nothing, NONE, none => 204 none,
         "Takes oneself out of a tenant.";
     ShowConfig = Get "/tenants/{t}/config", Member, Nothing, NONE, none => 200 SettingsBody,
@@ -388,16 +398,15 @@ operations! {
         MoveRequest => 200 Anything,
         "Puts a paused instance into other states.";
 
-    Tasks = Get "/tenants/{t}/tasks", Needs(WorkflowMonitor), Nothing, NONE,
-        none => 200 (Page<Anything>),
-        "Lists tasks that wait for people.";
-    ClaimTask = Post "/tenants/{t}/tasks/{id}/claim", Needs(WorkflowExecute), Nothing, AT,
+    Tasks = Get "/tenants/{t}/tasks", Member, Nothing, NONE, none => 200 (Page<Anything>),
+        "Lists tasks that wait for people; all of them for who may see instances.";
+    ClaimTask = Post "/tenants/{t}/tasks/{id}/claim", Member, Nothing, AT,
         none => 200 Anything,
         "Takes a task, so that nobody else answers it; `{id}` is the instance that asks.";
-    ReleaseTask = Post "/tenants/{t}/tasks/{id}/release", Needs(WorkflowExecute), Nothing, AT,
+    ReleaseTask = Post "/tenants/{t}/tasks/{id}/release", Member, Nothing, AT,
         none => 200 Anything,
         "Gives a task back.";
-    DecideTask = Post "/tenants/{t}/tasks/{id}/decide", Needs(WorkflowExecute), Nothing, AT,
+    DecideTask = Post "/tenants/{t}/tasks/{id}/decide", Member, Nothing, AT,
         DecideRequest => 200 Anything,
         "Answers a task.";
     Incidents = Get "/tenants/{t}/incidents", Needs(WorkflowMonitor), Nothing, NONE,
@@ -454,4 +463,48 @@ operations! {
     EraseSubject = Post "/tenants/{t}/privacy/erase-subject", Needs(TenantSettings), Fresh, NONE,
         EraseRequest => 200 Anything,
         "Destroys the key of a person: the values of all their instances are gone for good.";
+
+    DeleteMe = Delete "/me", SelfOnly, Fresh, NONE, none => 204 none,
+        "Deletes one's own account: it leaves all tenants, and what is about the person is erased.";
+    AcceptTransfer = Post "/tenants/{t}/transfer/accept", Member, Fresh, NONE, none => 204 none,
+        "Becomes an owner, as was offered.";
+    WithdrawTransfer = Delete "/tenants/{t}/transfer", Member, Nothing, NONE, none => 204 none,
+        "Takes an offer of ownership back, or declines it.";
+
+    ServiceAccounts = Get "/tenants/{t}/service-accounts", Needs(TenantUserManagement), Nothing,
+        NONE, none => 200 (Page<ServiceAccountAnswer>),
+        "Lists service accounts.";
+    CreateServiceAccount = Post "/tenants/{t}/service-accounts", Needs(TenantUserManagement),
+        Nothing, NONE, ServiceAccountRequest => 201 ServiceAccountAnswer,
+        "Makes a service account: a member without a login, which acts through API keys.";
+    DeleteServiceAccount = Delete "/tenants/{t}/service-accounts/{id}",
+        Needs(TenantUserManagement), Fresh, NONE, none => 204 none,
+        "Deletes a service account and its keys.";
+
+    Usage = Get "/tenants/{t}/usage", Needs(AnalyticsView), Nothing, MONTH, none => 200 UsageAnswer,
+        "Shows how much was used in a month, and what the plan holds.";
+    ChangePlan = Put "/tenants/{t}/plan", Needs(TenantBilling), Fresh, NONE,
+        PlanRequest => 200 TenantAnswer,
+        "Chooses a plan.";
+    Invoices = Get "/tenants/{t}/invoices", Needs(TenantBilling), Nothing, NONE,
+        none => 200 (Page<InvoiceAnswer>),
+        "Lists invoices, the newest first; that of the present month is a draft.";
+    ShowInvoice = Get "/tenants/{t}/invoices/{id}", Needs(TenantBilling), Nothing, NONE,
+        none => 200 InvoiceAnswer,
+        "Shows the invoice of a month.";
+
+    AdminUsers = Get "/admin/users", Platform, Nothing, USERS, none => 200 (Page<AdminUserAnswer>),
+        "Lists users, or finds one by their address.";
+    AdminChangeUser = Patch "/admin/users/{id}", Platform, Fresh, NONE,
+        AdminUserRequest => 200 AdminUserAnswer,
+        "Suspends a user, lets them in again, or makes them look after the platform.";
+    AdminTenants = Get "/admin/tenants", Platform, Nothing, IDS,
+        none => 200 (Page<AdminTenantAnswer>),
+        "Lists tenants.";
+    AdminChangeTenant = Patch "/admin/tenants/{id}", Platform, Fresh, NONE,
+        AdminTenantRequest => 200 AdminTenantAnswer,
+        "Suspends a tenant, opens it again, or changes its plan.";
+    BreakGlass = Post "/admin/break-glass", Platform, Fresh, NONE,
+        BreakGlassRequest => 201 BreakGlassAnswer,
+        "Lets who looks after the platform read in a tenant for an hour; its audit trail tells.";
 }

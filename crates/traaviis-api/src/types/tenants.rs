@@ -40,7 +40,7 @@ pub struct DeleteTenantRequest {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransferRequest {
-    /// The member who becomes an owner.
+    /// The member who becomes an owner once they accept.
     pub user_id: Uuid,
 }
 
@@ -81,6 +81,8 @@ pub struct MemberAnswer {
     pub name: String,
     /// Picture.
     pub avatar_url: Option<String>,
+    /// It is a service account, which acts through API keys only.
+    pub service_account: bool,
     /// Role: a word, or the id of a custom one.
     pub role: String,
     /// Permissions, where they are not those of the role.
@@ -207,6 +209,12 @@ pub struct ApiKeyRequest {
     /// Life in seconds; 90 days when it is absent.
     #[serde(default)]
     pub expires_in: Option<i64>,
+    /// Networks or addresses from which it may be used; from anywhere when there are none.
+    #[serde(default)]
+    pub ip_allow: Vec<String>,
+    /// Service account that acts through it; the caller when it is absent.
+    #[serde(default)]
+    pub service_account: Option<Uuid>,
 }
 
 /// An API key.
@@ -226,9 +234,55 @@ pub struct ApiKeyAnswer {
     pub created_at: String,
     /// Until when it works.
     pub expires_at: String,
+    /// About when it was last used; up to an hour may pass before it is shown.
+    pub last_used_at: Option<String>,
+    /// Networks from which it may be used; from anywhere when there are none.
+    pub ip_allow: Vec<String>,
+    /// Service account that acts through it.
+    pub service_account: Option<Uuid>,
     /// The key itself; told when it is made, and never again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+/// `POST /tenants/{t}/service-accounts`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceAccountRequest {
+    /// Name, 1 to 100 characters.
+    pub name: String,
+    /// Role: a word, or the id of a custom one; no owner's.
+    pub role: String,
+}
+
+/// A service account: a member without a login.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceAccountAnswer {
+    /// Identity, which is also its id among the members.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Role: a word, or the id of a custom one.
+    pub role: String,
+    /// `active` or `suspended`.
+    pub status: String,
+    /// Who made it.
+    pub created_by: Uuid,
+    /// When it was made.
+    pub created_at: String,
+    /// Keys through which it acts.
+    pub key_count: usize,
+}
+
+/// An ownership that is offered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TransferAnswer {
+    /// Who offers it.
+    pub from: Uuid,
+    /// Who becomes an owner.
+    pub to: Uuid,
+    /// Until when they may accept.
+    pub expires_at: String,
 }
 
 /// `POST /tenants/{t}/audit/verify`.

@@ -2,9 +2,11 @@
 
 mod accounts;
 mod audit;
+mod departures;
 mod elsewhere;
 mod identity;
 mod passkeys;
 mod restart;
 mod tenants;
+mod usage;
 mod world;

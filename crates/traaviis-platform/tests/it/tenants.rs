@@ -122,7 +122,11 @@ fn nobody_rises_above_themselves_and_the_last_owner_stays() {
 
     assert_eq!(change(&by_owner, owner.user, role("viewer")), "last_owner");
     assert_eq!(code(world.platform.leave(&owner, &by_owner)), "last_owner");
-    world.platform.transfer(&by_owner, admin.user).unwrap();
+    assert_eq!(code(world.platform.accept_transfer(&admin, &by_admin)), "not_found");
+    world.platform.offer_transfer(&owner, &by_owner, admin.user).unwrap();
+    assert_eq!(code(world.platform.accept_transfer(&owner, &by_owner)), "not_found", "not theirs");
+    assert_eq!(code(world.platform.leave(&owner, &by_owner)), "last_owner", "not accepted yet");
+    world.platform.accept_transfer(&admin, &by_admin).unwrap();
     assert_eq!(code(world.platform.leave(&owner, &by_owner)), "ok");
     let by_new = world.manager(&admin, tenant);
     assert_eq!(code(world.platform.leave(&admin, &by_new)), "last_owner");
@@ -170,6 +174,8 @@ fn a_key_acts_in_its_tenant_with_its_scopes_until_it_ends() {
         name: "robot".into(),
         scopes: scopes.iter().copied().collect(),
         life: None,
+        ip_allow: Vec::new(),
+        service_account: None,
     };
     let too_much = world.platform.make_api_key(&bob, &own, key(&[Permission::AuditLogsView]));
     assert_eq!(code(too_much), "insufficient_permissions");

@@ -80,6 +80,10 @@ impl World {
         self.platform.register(given, &via()).unwrap()
     }
 
+    pub fn log_in(&self, email: &str) -> LoggedIn {
+        self.platform.log_in(email, PASSWORD, None, &via()).unwrap()
+    }
+
     pub fn caller(&self, logged_in: &LoggedIn) -> Caller {
         self.platform.authenticate(&logged_in.access_token, via()).unwrap()
     }

@@ -4,7 +4,7 @@
 //! others wait for it, later ones meet the instance.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -91,7 +91,14 @@ enum Met {
 
 /// Definitions that some shard of the process knows to be durable.
 #[derive(Debug, Default)]
-pub struct Stored(Mutex<HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>>);
+pub struct Stored {
+    known: Mutex<HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>>,
+    /// Tenants of which nothing is kept any more.
+    gone: Mutex<BTreeMap<TenantId, TenantCtx>>,
+}
+
+/// How long instances of a tenant stay that is gone.
+const NO_TIME: Retention = Retention { completed: Span(0), archive: Span(0) };
 
 impl Stored {
     pub(super) fn add(&self, name: (TenantId, DefinitionHash), retention: Retention) {
@@ -120,6 +127,9 @@ impl Stored {
 
     /// Returns how long the instances of a definition stay.
     pub(crate) fn retention(&self, name: &(TenantId, DefinitionHash)) -> Retention {
+        if self.gone_lock().contains_key(&name.0) {
+            return NO_TIME;
+        }
         self.lock().get(name).copied().unwrap_or_default()
     }
 
@@ -127,11 +137,27 @@ impl Stored {
     /// and the one that holds where none does.
     pub(crate) fn lengths(&self) -> BTreeSet<Span> {
         let of_all = self.lock().values().map(|it| it.completed).collect::<BTreeSet<Span>>();
-        of_all.into_iter().chain([Retention::default().completed]).collect()
+        let is_any_gone = !self.gone_lock().is_empty();
+        let of_gone = is_any_gone.then_some(NO_TIME.completed);
+        of_all.into_iter().chain([Retention::default().completed]).chain(of_gone).collect()
+    }
+
+    /// Keeps nothing of a tenant from now on.
+    pub(crate) fn forget(&self, ctx: &TenantCtx) {
+        self.gone_lock().insert(ctx.tenant(), ctx.clone());
+    }
+
+    /// Returns the tenants of which nothing is kept.
+    pub(crate) fn gone(&self) -> Vec<TenantCtx> {
+        self.gone_lock().values().cloned().collect()
+    }
+
+    fn gone_lock(&self) -> MutexGuard<'_, BTreeMap<TenantId, TenantCtx>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

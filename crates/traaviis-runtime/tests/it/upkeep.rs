@@ -8,7 +8,10 @@ use std::{
 };
 
 use traaviis_engine::Retry;
-use traaviis_model::{InstanceId, Record, Snapshot, Span, Timestamp, Value, record::Status};
+use traaviis_model::{
+    InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp, Value,
+    record::{Status, peek_line},
+};
 use traaviis_ports::{Index, LogStore, index::Query};
 use traaviis_runtime::{
     Effort, Error, Handle, Options, Ports, Runtime, Upkept,
@@ -133,11 +136,21 @@ impl Life {
 
     /// Starts instances of a document and ends every second one; returns the ended and the open.
     fn work(&self, document: &str, count: usize) -> (Vec<InstanceId>, Vec<InstanceId>) {
+        self.work_in(&ctx(), document, count)
+    }
+
+    /// The same in a tenant.
+    fn work_in(
+        &self,
+        ctx: &TenantCtx,
+        document: &str,
+        count: usize,
+    ) -> (Vec<InstanceId>, Vec<InstanceId>) {
         let machine = machine(document);
         let begin = |_: usize| {
             let input = Value::empty_map();
-            let id = self.handle.start_instance(&ctx(), &machine, None, input).unwrap().id;
-            self.handle.send(&ctx(), id, "bump", Value::Null, None).unwrap();
+            let id = self.handle.start_instance(ctx, &machine, None, input).unwrap().id;
+            self.handle.send(ctx, id, "bump", Value::Null, None).unwrap();
             id
         };
         let ids: Vec<InstanceId> = (0..count).map(begin).collect();
@@ -146,7 +159,7 @@ impl Life {
         let ids = |it: Vec<(usize, InstanceId)>| it.into_iter().map(|it| it.1).collect::<Vec<_>>();
         let (ended, open) = (ids(ended), ids(open));
         for id in &ended {
-            self.handle.send(&ctx(), *id, "close", Value::Null, None).unwrap();
+            self.handle.send(ctx, *id, "close", Value::Null, None).unwrap();
         }
         (ended, open)
     }
@@ -358,5 +371,49 @@ fn work_goes_on_beside_upkeep() {
     assert_eq!(life.seen(&ended), before);
     let open_again = life.log.scan(0, &mut |_| ()).unwrap();
     assert_eq!(open_again, life.log.tail());
+    life.close();
+}
+
+/// What has ended of a tenant that is forgotten leaves the log and the archive, however long it was
+/// to stay; others keep all of theirs.
+#[test]
+fn a_forgotten_tenant_leaves_nothing_of_its_histories() {
+    let world = World::new(true);
+    let life = world.open();
+    let other = TenantCtx::for_test(99);
+    let (archived, more) = life.work(&brief(), 10);
+    let (ended, open) = life.work(COUNTER, 10);
+    world.pass(11);
+    assert_eq!(life.upkeep().archived, archived.len() as u64);
+    assert!(archived.iter().all(|id| world.file_of(*id).is_file()));
+    let (theirs, _) = life.work_in(&other, COUNTER, 4);
+    let all = [archived, more.clone(), ended, open.clone()].concat();
+    for id in more.iter().chain(&open) {
+        life.handle.cancel(&ctx(), *id, true, None).unwrap();
+    }
+    life.handle.forget(&ctx());
+    let left = |life: &Life| {
+        let mut left = 0;
+        let count = &mut |line: traaviis_ports::Line<'_>| {
+            let key = peek_line(line.bytes).ok().map(|it| it.instance_id);
+            left += usize::from(key.is_some_and(|it| all.contains(&it)));
+        };
+        life.log.scan(0, count).unwrap();
+        left + all.iter().filter(|id| world.file_of(**id).exists()).count()
+    };
+    // Work of others, so that segments are full and checkpoints stand behind them.
+    for _ in 0..12 {
+        life.work_in(&other, COUNTER, 30);
+        life.upkeep();
+    }
+    assert_eq!(left(&life), 0);
+    assert!(all.iter().all(|id| life.handle.get(&ctx(), *id).unwrap().is_none()));
+    for id in theirs {
+        assert!(life.handle.get(&other, id).unwrap().is_some());
+        assert!(!life.handle.history(&other, id).unwrap().is_empty());
+    }
+    life.close();
+    let life = world.open();
+    assert_eq!(left(&life), 0, "nor does a start bring anything back");
     life.close();
 }

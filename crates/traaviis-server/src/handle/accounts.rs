@@ -112,3 +112,8 @@ pub(super) fn accept(call: &Call<'_>) -> Result<Answer, Error> {
     };
     call.tell(&convert::login(logged_in))
 }
+
+pub(super) fn delete_me(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().delete_account(call.caller()?)?;
+    call.done()
+}

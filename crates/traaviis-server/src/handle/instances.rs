@@ -10,6 +10,7 @@ use traaviis_api::types::{
 };
 use traaviis_model::{
     InstanceId, Span, Text, Value,
+    permission::Permission,
     record::{Operation, TaskAct},
 };
 use traaviis_platform::{
@@ -18,6 +19,7 @@ use traaviis_platform::{
     engine::StartAsk,
     tenant::Payloads,
 };
+use traaviis_policy::assignee::is_asked;
 
 use super::{Answer, Call};
 
@@ -65,6 +67,8 @@ pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
         input: if input.is_null() { Value::empty_map() } else { Value::from(&input) },
         tags: tags.into_iter().map(Text::from).collect(),
     };
+    // Held until the instance is in the log, where it is counted.
+    let _place = call.platform().admit_start(entered)?;
     let started = call.engine().start(&entered.ctx, start)?;
     call.shown(started)
 }
@@ -225,12 +229,24 @@ fn page_of(call: &Call<'_>, question: Ask, key: &str) -> Result<Answer, Error> {
 }
 
 pub(super) fn tasks(call: &Call<'_>) -> Result<Answer, Error> {
-    page_of(call, Ask::Tasks, "tasks")
+    let mut answer = ask(call, Ask::Tasks)?;
+    let mut items: Vec<Json> =
+        answer["tasks"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let entered = call.entered()?;
+    if !entered.standing.permissions.has(Permission::WorkflowMonitor) {
+        let names = call.platform().names_of(call.caller()?, entered)?;
+        items.retain(|it| {
+            let asks = it["assignees"].as_array().into_iter().flatten().filter_map(Json::as_str);
+            is_asked(asks, &names, false)
+        });
+    }
+    page(call, items, None)
 }
 
 fn act(call: &Call<'_>, act: TaskAct) -> Result<Answer, Error> {
     let path = call.request.query.get("path").cloned();
-    change(call, Ask::Task { id: id(call)?, path, act })
+    let names = Some(call.platform().names_of(call.caller()?, call.entered()?)?);
+    change(call, Ask::Task { id: id(call)?, path, act, names })
 }
 
 pub(super) fn claim(call: &Call<'_>) -> Result<Answer, Error> {

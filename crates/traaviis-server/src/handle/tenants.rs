@@ -6,7 +6,8 @@ use traaviis_api::types::{
     identity::PermissionsAnswer,
     tenants::{
         ApiKeyRequest, AuditCheck, ChangeMemberRequest, ChangeTenantRequest, CreateTenantRequest,
-        DeleteTenantRequest, InviteRequest, RoleRequest, SettingsBody, TransferRequest,
+        DeleteTenantRequest, InviteRequest, RoleRequest, ServiceAccountRequest, SettingsBody,
+        TransferRequest,
     },
 };
 use traaviis_model::{RoleId, Span, UserId, permission::Role};
@@ -22,7 +23,7 @@ use traaviis_platform::{
 use super::{Answer, Call};
 use crate::convert;
 
-fn tell_tenant(call: &Call<'_>, tenant: &Versioned<Tenant>) -> Result<Answer, Error> {
+pub(super) fn tell_tenant(call: &Call<'_>, tenant: &Versioned<Tenant>) -> Result<Answer, Error> {
     let count = match &call.entered {
         Some(entered) => call.platform().members(entered)?.len(),
         // Whoever has just made it is alone in it.
@@ -59,7 +60,36 @@ pub(super) fn restore(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn transfer(call: &Call<'_>) -> Result<Answer, Error> {
     let TransferRequest { user_id } = call.request.json()?;
-    call.platform().transfer(call.entered()?, UserId(user_id))?;
+    let (caller, entered) = (call.caller()?, call.entered()?);
+    let offer = call.platform().offer_transfer(caller, entered, UserId(user_id))?;
+    call.tell(&convert::transfer(&offer))
+}
+
+pub(super) fn accept_transfer(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().accept_transfer(call.caller()?, call.entered()?)?;
+    call.done()
+}
+
+pub(super) fn withdraw_transfer(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().withdraw_transfer(call.caller()?, call.entered()?)?;
+    call.done()
+}
+
+pub(super) fn service_accounts(call: &Call<'_>) -> Result<Answer, Error> {
+    let found = call.platform().service_accounts(call.entered()?)?;
+    call.tell(&Page::whole(found.iter().map(convert::service_account).collect()))
+}
+
+pub(super) fn create_service_account(call: &Call<'_>) -> Result<Answer, Error> {
+    let ServiceAccountRequest { name, role } = call.request.json()?;
+    let (caller, entered) = (call.caller()?, call.entered()?);
+    let made = call.platform().make_service_account(caller, entered, &name, &role)?;
+    call.tell(&convert::service_account(&made))
+}
+
+pub(super) fn delete_service_account(call: &Call<'_>) -> Result<Answer, Error> {
+    let id = call.request.id("id", "service account")?;
+    call.platform().delete_service_account(call.entered()?, id)?;
     call.done()
 }
 
@@ -94,14 +124,14 @@ pub(super) fn permissions(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 fn tell_member(call: &Call<'_>, member: &Versioned<Member>) -> Result<Answer, Error> {
-    let profile = call.platform().profile(member.it.user_id)?;
+    let profile = call.platform().profile_in(call.entered()?, member.it.user_id)?;
     call.versioned(&convert::member(&member.it, profile), member.version)
 }
 
 pub(super) fn members(call: &Call<'_>) -> Result<Answer, Error> {
     let mut items = Vec::new();
     for member in call.platform().members(call.entered()?)? {
-        let profile = call.platform().profile(member.it.user_id)?;
+        let profile = call.platform().profile_in(call.entered()?, member.it.user_id)?;
         items.push(convert::member(&member.it, profile));
     }
     call.tell(&Page::whole(items))
@@ -213,7 +243,8 @@ pub(super) fn api_keys(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn create_api_key(call: &Call<'_>) -> Result<Answer, Error> {
-    let ApiKeyRequest { name, scopes, expires_in } = call.request.json()?;
+    let request: ApiKeyRequest = call.request.json()?;
+    let ApiKeyRequest { name, scopes, expires_in, ip_allow, service_account } = request;
     let life = match expires_in {
         Some(seconds) => {
             let life = seconds.checked_mul(1_000_000).map(Span);
@@ -221,7 +252,13 @@ pub(super) fn create_api_key(call: &Call<'_>) -> Result<Answer, Error> {
         }
         None => None,
     };
-    let given = KeyGiven { name, scopes: convert::permissions(&scopes)?, life };
+    let given = KeyGiven {
+        name,
+        scopes: convert::permissions(&scopes)?,
+        life,
+        ip_allow,
+        service_account: service_account.map(UserId),
+    };
     let (made, key) = call.platform().make_api_key(call.caller()?, call.entered()?, given)?;
     call.tell(&convert::api_key(&made.it, Some(key)))
 }

@@ -44,7 +44,9 @@ fn ask(world: &World, row: &Operation, who: &str, tenant: &str) -> String {
     let told = world.call(who, row.method.as_str(), &path, json!(null));
     match told.code() {
         "not_authenticated" => "login".into(),
-        "insufficient_permissions" | "forbidden" | "last_owner" => "no".into(),
+        "insufficient_permissions" | "forbidden" | "last_owner" | "platform_admin_required" => {
+            "no".into()
+        }
         "no_tenant_context" => "unknown".into(),
         _ => "yes".into(),
     }

@@ -34,7 +34,7 @@ fn every_refusal_is_a_problem_and_every_answer_has_the_headers() {
             "invalid_token",
         ),
         ("GET", "/api/v1/auth/login", vec![], vec![], 405, "method_not_allowed"),
-        ("DELETE", "/api/v1/me", vec![auth], vec![], 405, "method_not_allowed"),
+        ("PUT", "/api/v1/me", vec![auth], vec![], 405, "method_not_allowed"),
         ("POST", "/api/v1/auth/login", vec![], body("{}"), 415, "unsupported_media_type"),
         (
             "POST",
@@ -152,8 +152,8 @@ fn every_refusal_is_a_problem_and_every_answer_has_the_headers() {
             assert!(told.headers.contains_key(header), "{header}");
         }
     }
-    let told = world.raw("DELETE", "/api/v1/me", &[auth], vec![]);
-    assert_eq!(told.headers["allow"], "GET, PATCH");
+    let told = world.raw("PUT", "/api/v1/me", &[auth], vec![]);
+    assert_eq!(told.headers["allow"], "GET, PATCH, DELETE");
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
 use axum::{
     Router,
     body::{Body, to_bytes},
+    extract::ConnectInfo,
     http::{Request, header},
 };
 use serde_json::{Value as Json, json};
@@ -16,7 +18,9 @@ use traaviis_model::{InstanceId, TenantCtx, TenantId, Timestamp, Value};
 use traaviis_platform::{
     Entropy, Error, Platform, Settings, Ways,
     ask::Ask,
+    audit::Via,
     engine::{Checked, Engine, OnStep, Picture, StartAsk},
+    user::PlatformRole,
 };
 use traaviis_server::{App, admin_router, router};
 use traaviis_testkit::{
@@ -74,6 +78,11 @@ impl Engine for Plain {
     }
 
     fn listen(&self, _: OnStep) {}
+
+    fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error> {
+        self.instances.lock().unwrap().retain(|_, it| *it != ctx.tenant());
+        Ok(())
+    }
 
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         match ask {
@@ -134,31 +143,83 @@ pub struct World {
     router: Router,
     admin: Router,
     runtime: tokio::runtime::Runtime,
+    pub platform: Arc<Platform>,
+    pub clock: Arc<SimClock>,
 }
 
 impl World {
     pub fn new() -> World {
+        let clock = Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000)));
         let ways = Ways {
             log: Arc::new(MemoryLog::new()),
             documents: Arc::new(MemoryDocuments::default()),
             vault: Arc::new(MemoryVault::default()),
-            clock: Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000))),
+            clock: Arc::clone(&clock) as Arc<_>,
             entropy: Entropy::seeded(1),
         };
         let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
-        let app = Arc::new(App::new(platform, Arc::new(Plain::default()), "0.0.0", |_| {}));
+        let app =
+            Arc::new(App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {}));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let admin = admin_router(Arc::clone(&app));
-        World { router: router(app), admin, runtime }
+        World { router: router(app), admin, runtime, platform, clock }
+    }
+
+    /// Lets somebody look after the platform; returns an access token that says so.
+    pub fn promoted(&self, email: &str) -> String {
+        let via = Via { way: "command_line", ..Via::default() };
+        self.platform.promote(email, PlatformRole::PlatformAdmin, &via).unwrap();
+        self.log_in(email)
+    }
+
+    /// Logs somebody in; returns their access token.
+    pub fn log_in(&self, email: &str) -> String {
+        let told = self.call(
+            "",
+            "POST",
+            "/auth/login",
+            json!({
+                "email": email, "password": PASSWORD,
+            }),
+        );
+        assert_eq!(told.status, 200, "{told:?}");
+        told.text("/access_token")
+    }
+
+    /// Sends a request from an address, below the base of the API.
+    pub fn from(&self, address: &str, who: &str, method: &str, path: &str, body: Json) -> Told {
+        let bearer = format!("Bearer {who}");
+        let mut headers = vec![(header::CONTENT_TYPE.as_str(), "application/json")];
+        if !who.is_empty() {
+            headers.push((header::AUTHORIZATION.as_str(), &bearer));
+        }
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let path = format!("/api/v1{path}");
+        let from = SocketAddr::new(address.parse().unwrap(), 1);
+        self.raw_from(Some(from), method, &path, &headers, body)
     }
 
     /// Sends a request with any headers and any body.
     pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Told {
+        self.raw_from(None, method, path, headers, body)
+    }
+
+    fn raw_from(
+        &self,
+        from: Option<SocketAddr>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Told {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::from(body)).unwrap();
+        let mut request = request.body(Body::from(body)).unwrap();
+        if let Some(from) = from {
+            request.extensions_mut().insert(ConnectInfo(from));
+        }
         self.runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let (head, body) = response.into_parts();

@@ -272,7 +272,41 @@ impl Subjects {
         now: Timestamp,
     ) -> Result<Option<Erased>, Error> {
         let _held = self.keys.hold()?;
-        let Some(name) = self.find(tenant, subject)? else { return Ok(None) };
+        match self.find(tenant, subject)? {
+            Some(name) => self.erase_named(tenant, name, now),
+            None => Ok(None),
+        }
+    }
+
+    /// Destroys every key of a tenant, those of its people and its own; returns of how many people.
+    /// What was sealed with them is read by nobody any more.
+    pub fn erase_all(&self, tenant: TenantId, now: Timestamp) -> Result<usize, Error> {
+        let _held = self.keys.hold()?;
+        let dir = self.keys.dir().join(tenant.to_string());
+        let mut count = 0;
+        for part in list_dir(&dir)? {
+            let files = list_dir(&dir.join(&part))?;
+            for name in files.iter().filter_map(|it| it.strip_suffix(".json")?.parse().ok()) {
+                let erased = self.erase_named(tenant, name, now)?;
+                count += usize::from(erased.is_some_and(|it| it.is_new));
+            }
+        }
+        self.keys.remove_ring(tenant)?;
+        self.memory().names.retain(|it, _| it.0 != tenant);
+        Ok(count)
+    }
+
+    /// Returns the keys that seal these.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    fn erase_named(
+        &self,
+        tenant: TenantId,
+        name: SubjectName,
+        now: Timestamp,
+    ) -> Result<Option<Erased>, Error> {
         let Some(mut held) = self.held(tenant, name)? else { return Ok(None) };
         let is_new = held.body.key.is_some();
         if let Some(Wrapped { version, .. }) = held.body.key.take() {
@@ -405,7 +439,7 @@ impl Held {
 
 /// Writes zeros over a file that has no name any more. What the disk below makes of that is its own
 /// matter; the key in the file is wrapped all the same.
-fn overwrite(mut file: &File) -> io::Result<()> {
+pub(super) fn overwrite(mut file: &File) -> io::Result<()> {
     let len = usize::try_from(file.metadata()?.len()).unwrap_or_default();
     file.rewind()?;
     file.write_all(&vec![0; len])?;
@@ -416,6 +450,9 @@ fn overwrite(mut file: &File) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use traaviis_model::TenantCtx;
+    use traaviis_ports::vault::{Place, Unsealed, Vault};
+
     use super::*;
     use crate::keys::root::RootSource;
 
@@ -423,7 +460,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn tenant(number: u128) -> TenantId {
-        traaviis_model::TenantCtx::for_test(number).tenant()
+        TenantCtx::for_test(number).tenant()
     }
 
     fn subjects(dir: &std::path::Path) -> Subjects {
@@ -450,6 +487,33 @@ mod tests {
         assert!(other.0 != name && other.2 != key);
         let text = fs::read_to_string(subjects(dir.path()).path(tenant(1), name)).unwrap();
         assert!(!text.contains("anna") && !text.contains(&hex(&*key.0)), "{text}");
+    }
+
+    #[test]
+    fn all_keys_of_a_tenant_go_at_once_and_those_of_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = subjects(dir.path());
+        let (here, there) = (TenantCtx::for_test(1), TenantCtx::for_test(2));
+        let place = |subject| Place { subject, kind: "note", id: "7" };
+        let seal = |ctx: &TenantCtx, who| vault.seal(ctx, place(who), b"secret", NOW).unwrap();
+        let sealed = ["anna", "berta"].map(|who| (who, seal(&here, who)));
+        let other = seal(&there, "anna");
+        assert_eq!(vault.erase_all(here.tenant(), NOW).unwrap(), 2);
+        assert_eq!(vault.erase_all(here.tenant(), NOW).unwrap(), 0, "again is no error");
+        assert_eq!(vault.erase_all(tenant(3), NOW).unwrap(), 0, "nor is a tenant without keys");
+        // Also for a process that has never seen them.
+        for vault in [&vault, &subjects(dir.path())] {
+            let open = |ctx: &TenantCtx, who, sealed: &str| {
+                Vault::open(vault, ctx, place(who), sealed).unwrap()
+            };
+            for (who, sealed) in &sealed {
+                assert!(matches!(open(&here, who, sealed), Unsealed::Erased), "{who}");
+            }
+            assert!(matches!(open(&there, "anna", &other), Unsealed::Plain(_)));
+        }
+        assert!(
+            !vault.keys.path(here.tenant()).exists() && vault.keys.path(there.tenant()).exists()
+        );
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Ways};
+use traaviis_platform::{Entropy, Platform, Ways, engine::Engine};
+use traaviis_policy::plan::Plan;
 use traaviis_ports::LogStore;
 use traaviis_server::{
     App, Listening, Router, admin_router, listen,
@@ -21,6 +23,7 @@ use traaviis_store::SqliteDocuments;
 
 use super::run::notes::{Note, Notes};
 use crate::{
+    admin,
     auditing::{Auditor, ServedSecrets},
     backups::Keeper,
     clock::SystemClock,
@@ -68,6 +71,17 @@ pub struct Args {
     /// run in `DIR` was told, or off.
     #[arg(long, value_name = "WHEN")]
     tree: Option<TreeMode>,
+    /// Address of who looks after the platform. An account that is there is raised; otherwise one
+    /// is made, with the password in `TRAAVIIS_ADMIN_PASSWORD`, or one that is told once.
+    #[arg(long, value_name = "EMAIL")]
+    admin_email: Option<String>,
+    /// Plan of new tenants: free, starter, pro, enterprise or self_hosted. Default: self_hosted
+    #[arg(long, value_name = "PLAN")]
+    default_plan: Option<Plan>,
+    /// Network of a proxy that is believed where a request comes from (`X-Forwarded-For`); may be
+    /// given several times.
+    #[arg(long, value_name = "NETWORK")]
+    trust_proxy: Vec<IpNet>,
     #[command(flatten)]
     identity: IdentityArgs,
     #[command(flatten)]
@@ -104,6 +118,9 @@ pub fn dev(args: &DevArgs, output: &Output) -> anyhow::Result<Exit> {
         admin_listen: None,
         base_url: None,
         tree: None,
+        admin_email: None,
+        default_plan: None,
+        trust_proxy: Vec::new(),
         identity: IdentityArgs::default(),
         connectors: ConnectorArgs::default(),
         profile: Some(Profile::Dev),
@@ -144,8 +161,14 @@ impl Args {
         put("tree.instances", "--tree", self.tree.map(|it| it.as_str().into()));
         put("connectors.file", "--connectors", connectors.map(word));
         put("profile", "--profile", self.profile.map(|it| it.as_str().into()));
+        put("bootstrap.admin_email", "--admin-email", self.admin_email.clone());
+        put("bootstrap.plan", "--default-plan", self.default_plan.map(|it| it.as_str().into()));
         for (key, flag, text) in self.identity.given() {
             put(key, flag, text);
+        }
+        if !self.trust_proxy.is_empty() {
+            let networks: Vec<String> = self.trust_proxy.iter().map(IpNet::to_string).collect();
+            flags.push(("http.trust_proxy", "--trust-proxy", networks.into()));
         }
         if !allow_private.is_empty() {
             let targets: Vec<&str> = allow_private.iter().map(String::as_str).collect();
@@ -283,7 +306,7 @@ fn listen_until_stopped(
     // As it rests: nothing of people is opened for the audit trail.
     let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
     let auditor = Auditor::begin(&platform, acts)?;
-    let engine = Arc::new(Served::new(
+    let engine: Arc<dyn Engine> = Arc::new(Served::new(
         Arc::clone(data),
         parts.library.machines(),
         Arc::clone(&parts.numbers),
@@ -293,25 +316,29 @@ fn listen_until_stopped(
         Seeds::Demo => demo::seed(&platform, &*engine, &Entropy::system()).map_err(refused)?,
         Seeds::Nothing => None,
     };
+    let admin = config.bootstrap.admin_email.as_deref();
+    let admin = admin::first(&platform, admin).map_err(refused)?;
     let tell = |line: &str| tracing::error!("{line}");
     let version = env!("CARGO_PKG_VERSION");
-    let app = App::new(Arc::clone(&platform), engine, version, tell);
+    let app = App::new(Arc::clone(&platform), Arc::clone(&engine), version, tell);
+    let app = app.with_limits(config.profile.strictness()).behind(config.http.trust_proxy.clone());
     let app = Arc::new(app.operated(parts.operations(config)));
     let control = Server::of_data(&config.data.dir, data);
     if let Err(error) = &control {
         tracing::warn!("no control socket: {error}");
     }
     let keeper = Keeper::start(&config.data.dir)?;
-    let admin = listen_for_operators(settings, &app, runtime)?;
-    let listening = begin(runtime, listen, router(app))?;
+    let numbers = listen_for_operators(settings, &app, runtime)?;
+    let listening = begin(runtime, listen, router(Arc::clone(&app)))?;
     let address = listening.address;
     tracing::info!(listen = %address, version, pid = std::process::id(), "the server listens");
     match output.is_json() {
         true => {
             let account = demo.map(|it| json!({ "email": it.email, "password": it.password }));
-            let (pid, admin) = (std::process::id(), admin.as_ref().map(|it| it.address));
+            let (pid, operators) = (std::process::id(), numbers.as_ref().map(|it| it.address));
             output.json(&json!({
-                "listening": address, "admin": admin, "pid": pid, "account": account,
+                "listening": address, "operators": operators, "pid": pid, "account": account,
+                "admin": admin.as_json(),
             }));
         }
         false => {
@@ -319,9 +346,10 @@ fn listen_until_stopped(
             if let Some(Demo { email, password }) = demo {
                 output.line(&format!("log in as {email} with the password {password}, told once"));
             }
+            admin.tell(output);
         }
     }
-    keep_up(&platform)?;
+    keep_up(&platform, &engine, &app)?;
     let stopped = loop {
         match notes.next(None) {
             Note::Commit | Note::TimeIsUp => {}
@@ -332,10 +360,14 @@ fn listen_until_stopped(
     tracing::info!("the server ends: requests that were begun are answered");
     runtime.block_on(async {
         listening.end().await;
-        if let Some(admin) = admin {
-            admin.end().await;
+        if let Some(numbers) = numbers {
+            numbers.end().await;
         }
     });
+    // What is not put down now is counted again at the next start.
+    if let Err(error) = platform.keep_usage().and_then(|()| platform.note_key_use()) {
+        tracing::warn!(code = &*error.code, "{error}");
+    }
     drop(control);
     drop(auditor);
     drop(keeper);
@@ -400,6 +432,7 @@ fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platfor
         access_ttl: auth.access_ttl,
         session_ttl: auth.refresh_ttl,
         session_idle: auth.session_idle,
+        default_plan: config.bootstrap.plan,
         ..traaviis_platform::Settings::default()
     };
     Platform::open(ways, settings).map_err(refused)
@@ -409,20 +442,37 @@ fn refused(error: traaviis_platform::Error) -> Failure {
     Failure::new(Exit::Internal, &error.code, error.message)
 }
 
-/// Takes out from time to time what is over: sessions, invitations, signing keys.
-fn keep_up(platform: &Arc<Platform>) -> Result<(), Failure> {
-    let weak = Arc::downgrade(platform);
+/// Looks from time to time after what is over, what was used, and what is to go.
+fn keep_up(
+    platform: &Arc<Platform>,
+    engine: &Arc<dyn Engine>,
+    app: &Arc<App>,
+) -> Result<(), Failure> {
+    if let Err(error) = platform.forget_destroyed(&**engine) {
+        tracing::warn!(code = &*error.code, "{error}");
+    }
+    let weak = (Arc::downgrade(platform), Arc::downgrade(engine), Arc::downgrade(app));
     let begun = thread::Builder::new().name("platform".into()).spawn(move || {
-        while let Some(platform) = weak.upgrade() {
-            let kept = platform
-                .end_old_sessions()
-                .and_then(|_| platform.end_old_invitations())
-                .and_then(|()| platform.end_old_tokens())
-                .and_then(|()| platform.rotate_keys_when_due());
-            if let Err(error) = kept {
-                tracing::warn!(code = &*error.code, "{error}");
+        while let (Some(platform), Some(engine), Some(app)) =
+            (weak.0.upgrade(), weak.1.upgrade(), weak.2.upgrade())
+        {
+            app.limits.tidy();
+            // One that fails keeps no other from being done.
+            for kept in [
+                platform.end_old_sessions().map(drop),
+                platform.end_old_invitations(),
+                platform.end_old_tokens(),
+                platform.end_old_glasses(),
+                platform.rotate_keys_when_due(),
+                platform.note_key_use(),
+                platform.keep_usage(),
+                platform.finish_departures(&*engine).map(drop),
+            ] {
+                if let Err(error) = kept {
+                    tracing::warn!(code = &*error.code, "{error}");
+                }
             }
-            drop(platform);
+            drop((platform, engine, app));
             thread::sleep(UPKEEP);
         }
     });

@@ -76,7 +76,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             (task, act, format!("answered `{outcome}`"))
         }
     };
-    let ask = Ask::Task { id: task.id.clone(), path: task.at.clone(), act };
+    let ask = Ask::Task { id: task.id.clone(), path: task.at.clone(), act, names: None };
     operations::change(&task.data, ask, &what, output)
 }
 

@@ -105,6 +105,12 @@ pub static KEYS: &[Key] = &[
         "Who shows it as `Authorization: Bearer TOKEN` reads `/metrics` on `http.listen`, too; \
          without it nobody does. At least 16 characters.",
     ),
+    key(
+        "http.trust_proxy",
+        Kind::Texts,
+        "Networks of proxies that are believed where a request comes from (`X-Forwarded-For`).",
+    )
+    .or("[]"),
     key("data.dir", Kind::Path, "Data directory; made when it is not there.")
         .or("./data")
         .variable("DATA_ROOT_PATH"),
@@ -153,6 +159,18 @@ pub static KEYS: &[Key] = &[
         Kind::Text,
         "Sender of mail; `no-reply` at the host of the base URL when absent.",
     ),
+    key(
+        "bootstrap.admin_email",
+        Kind::Text,
+        "Who looks after the platform. An account that is there is raised; otherwise one is made, \
+         with the password in `TRAAVIIS_ADMIN_PASSWORD`, or one that is told once.",
+    ),
+    key(
+        "bootstrap.plan",
+        Kind::Word(&["free", "starter", "pro", "enterprise", "self_hosted"]),
+        "Plan of new tenants.",
+    )
+    .or("self_hosted"),
     key("connectors.file", Kind::Path, "Connectors file: the functions that `call` offers."),
     key(
         "egress.allow_private",

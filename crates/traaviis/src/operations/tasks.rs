@@ -1,9 +1,17 @@
 //! The open tasks of instances.
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{Seq, Snapshot, Text, Timestamp, Value, snapshot::Node};
+use traaviis_model::{
+    Seq, Snapshot, TenantCtx, Text, Timestamp, Value, permission::Permission, record::TaskAct,
+    snapshot::Node,
+};
+use traaviis_policy::assignee;
 
-use crate::{clock, exit::Failure, terminal::clip};
+use crate::{
+    clock,
+    exit::{Exit, Failure},
+    terminal::clip,
+};
 
 /// Returns the only task, or the one at `path`.
 pub fn pick(snapshot: &Snapshot, path: Option<&str>) -> Result<(Seq, Text), Failure> {
@@ -24,6 +32,37 @@ pub fn pick(snapshot: &Snapshot, path: Option<&str>) -> Result<(Seq, Text), Fail
         },
     };
     Err(Failure::finding("invalid_state", message))
+}
+
+/// Refuses who goes by names of which the task asks none. A task for nobody in particular is for
+/// whoever may operate instances.
+pub fn asked(
+    snapshot: &Snapshot,
+    (tree, path): (Seq, &str),
+    act: &TaskAct,
+    names: &[Text],
+    ctx: &TenantCtx,
+) -> Result<(), Failure> {
+    let node = snapshot.node(tree, path);
+    let is_apart = node.is_some_and(|it| it.input.get("separation") != Some(&Value::Bool(false)));
+    let is_starter = snapshot.created_by.as_ref().is_some_and(|it| names.contains(it));
+    if is_apart && is_starter && !matches!(act, TaskAct::Release) {
+        // The engine knows one name of who acts; here are all, the keys that act for them as well.
+        let message = "whoever started the instance may not answer this task; ask somebody else";
+        return Err(Failure::new(Exit::Denied, "separation_of_duties", message));
+    }
+    let asks = node.map(Node::asked).unwrap_or_default();
+    let asks = asks.as_list().unwrap_or_default();
+    let may_operate = ctx.may(Permission::WorkflowExecute);
+    if assignee::is_asked(asks.iter().filter_map(Value::as_str), names, may_operate) {
+        return Ok(());
+    }
+    if asks.is_empty() {
+        let message = "this needs the permission `workflow_execute`, which you do not have";
+        return Err(Failure::new(Exit::Denied, "insufficient_permissions", message));
+    }
+    let message = "the task asks others; `GET /tenants/{t}/tasks` shows whom";
+    Err(Failure::new(Exit::Denied, "not_assigned", message))
 }
 
 /// Returns the open tasks of instances, the oldest instance first.

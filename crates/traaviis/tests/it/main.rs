@@ -1,5 +1,6 @@
 //! Whole commands: what a person types, what they see, and how the process ends.
 
+mod administration;
 mod again;
 mod auditing;
 mod backup;

@@ -40,7 +40,7 @@ fn serve(world: &World, more: &[&str], variables: &[(&str, &str)]) -> Server {
     let read: Json = serde_json::from_str(&told)
         .unwrap_or_else(|_| panic!("{told} {}", lines.lock().unwrap().join("\n")));
     let text = |key: &str| read[key].as_str().unwrap_or_else(|| panic!("{told}")).to_owned();
-    Server { process: Process(child), address: text("listening"), admin: text("admin"), lines }
+    Server { process: Process(child), address: text("listening"), admin: text("operators"), lines }
 }
 
 /// An answer: status, headers in lower case, body.

@@ -1,0 +1,93 @@
+//! Looking after the platform, on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A user as who looks after the platform sees them. The address is not told: who knows it finds
+/// the user by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminUserAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// `active`, `suspended`, `pending_verification` or `deleted`.
+    pub status: String,
+    /// `platform_admin` or `user`.
+    pub platform_role: String,
+    /// Tenants that they are in.
+    pub tenant_count: usize,
+    /// When they registered.
+    pub created_at: String,
+    /// When they last logged in.
+    pub last_login: Option<String>,
+}
+
+/// `PATCH /admin/users/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminUserRequest {
+    /// `active` or `suspended`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// `platform_admin` or `user`.
+    #[serde(default)]
+    pub platform_role: Option<String>,
+}
+
+/// A tenant as who looks after the platform sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminTenantAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Short name.
+    pub slug: String,
+    /// Owner.
+    pub owner_id: Uuid,
+    /// `active`, `suspended`, `deleting` or `destroyed`.
+    pub status: String,
+    /// What it pays for.
+    pub plan: String,
+    /// Members.
+    pub member_count: usize,
+    /// When it was made.
+    pub created_at: String,
+    /// When its deletion was asked for.
+    pub deleting_since: Option<String>,
+}
+
+/// `PATCH /admin/tenants/{id}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminTenantRequest {
+    /// `active` or `suspended`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// `free`, `starter`, `pro`, `enterprise` or `self_hosted`.
+    #[serde(default)]
+    pub plan: Option<String>,
+}
+
+/// `POST /admin/break-glass`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassRequest {
+    /// Id or short name of the tenant.
+    pub tenant: String,
+    /// Why; its members read it in their audit trail.
+    pub reason: String,
+}
+
+/// A time in which who looks after the platform may read in a tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BreakGlassAnswer {
+    /// The tenant.
+    pub tenant_id: Uuid,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: String,
+}

@@ -1,0 +1,204 @@
+//! Plans: how much a tenant may use, and what happens beyond it.
+//!
+//! Plans differ by quantity only; every feature is in every plan. Quantities and prices are those
+//! of the [price book](crate::invoice::PriceBook) that they came with, and no commitment.
+
+/// What a tenant pays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plan {
+    /// For trying out: the only plan with an end.
+    Free,
+    /// For a team.
+    Starter,
+    /// For a company.
+    Pro,
+    /// By contract.
+    Enterprise,
+    /// On machines of one's own: without limits, without charge.
+    SelfHosted,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// Instances that were started, in a month.
+    WorkflowExecutions,
+    /// Transitions, in a month.
+    StateTransitions,
+    /// Effects that were begun, in a month.
+    EffectExecutions,
+    /// Tasks for people, in a month.
+    HumanTasks,
+    /// People and service accounts, now.
+    Members,
+}
+
+impl Metric {
+    /// All of them.
+    pub const ALL: &[Metric] = &[
+        Metric::WorkflowExecutions,
+        Metric::StateTransitions,
+        Metric::EffectExecutions,
+        Metric::HumanTasks,
+        Metric::Members,
+    ];
+
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Metric::WorkflowExecutions => "workflow_executions",
+            Metric::StateTransitions => "state_transitions",
+            Metric::EffectExecutions => "effect_executions",
+            Metric::HumanTasks => "human_tasks",
+            Metric::Members => "members",
+        }
+    }
+}
+
+/// How much of something a plan holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// What is in the price; none means as much as one likes.
+    pub included: Option<u64>,
+    /// Beyond it nothing more is taken in; none means never.
+    pub hard: Option<u64>,
+}
+
+/// How something that is asked for stands to a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is in the price.
+    Included,
+    /// It goes beyond: a warning, or it is billed.
+    Beyond,
+    /// It is too much.
+    Refused,
+}
+
+impl Plan {
+    /// All of them.
+    pub const ALL: &[Plan] =
+        &[Plan::Free, Plan::Starter, Plan::Pro, Plan::Enterprise, Plan::SelfHosted];
+
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Plan::Free => "free",
+            Plan::Starter => "starter",
+            Plan::Pro => "pro",
+            Plan::Enterprise => "enterprise",
+            Plan::SelfHosted => "self_hosted",
+        }
+    }
+
+    /// Returns the plan that a word names; of a word that nobody knows the least.
+    pub fn of(word: &str) -> Plan {
+        word.parse().unwrap_or(Plan::Free)
+    }
+
+    /// Returns how many requests of one user or key are answered in a second, over time; for a
+    /// moment it may be twice as many.
+    pub fn requests_per_second(self) -> u32 {
+        match self {
+            Plan::Free => 20,
+            Plan::Starter => 100,
+            Plan::Pro => 500,
+            Plan::Enterprise | Plan::SelfHosted => 5_000,
+        }
+    }
+
+    /// Says whether a tenant may choose it by itself; the others are for who runs the platform.
+    pub fn is_for_sale(self) -> bool {
+        matches!(self, Plan::Free | Plan::Starter | Plan::Pro)
+    }
+
+    /// Returns how much of something it holds.
+    pub fn quota(self, metric: Metric) -> Quota {
+        let included = match (metric, self) {
+            (Metric::WorkflowExecutions, Plan::Free) => Some(1_000),
+            (Metric::WorkflowExecutions, Plan::Starter) => Some(20_000),
+            (Metric::WorkflowExecutions, Plan::Pro) => Some(200_000),
+            (Metric::Members, Plan::Free) => Some(3),
+            (Metric::Members, Plan::Starter) => Some(10),
+            (Metric::Members, Plan::Pro) => Some(50),
+            _ => None,
+        };
+        // What nobody pays for ends at 120 %; the rest is billed.
+        let hard = included.filter(|_| self == Plan::Free).map(|it| it * 120 / 100);
+        Quota { included, hard }
+    }
+}
+
+impl std::str::FromStr for Plan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Plan, String> {
+        let words: Vec<&str> = Plan::ALL.iter().map(|it| it.as_str()).collect();
+        let found = Plan::ALL.iter().find(|it| it.as_str() == text).copied();
+        found.ok_or_else(|| format!("`{text}` is none of `{}`", words.join("`, `")))
+    }
+}
+
+impl Quota {
+    /// Says how one more stands to it when so many are used.
+    pub fn admit(self, used: u64) -> Admission {
+        match (self.included, self.hard) {
+            (_, Some(hard)) if used >= hard => Admission::Refused,
+            (Some(included), _) if used >= included => Admission::Beyond,
+            _ => Admission::Included,
+        }
+    }
+
+    /// Returns how much of what is in the price is used, in hundredths; none without a limit.
+    pub fn percent(self, used: u64) -> Option<u64> {
+        let included = self.included.filter(|it| *it > 0)?;
+        Some(used.saturating_mul(100) / included)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_free_plan_warns_at_its_end_and_stops_a_fifth_later() {
+        let quota = Plan::Free.quota(Metric::WorkflowExecutions);
+        for (used, expected) in [
+            (0, Admission::Included),
+            (999, Admission::Included),
+            (1_000, Admission::Beyond),
+            (1_199, Admission::Beyond),
+            (1_200, Admission::Refused),
+            (u64::MAX, Admission::Refused),
+        ] {
+            assert_eq!(quota.admit(used), expected, "{used}");
+        }
+        assert_eq!(quota.percent(800), Some(80));
+        assert_eq!(Plan::Free.quota(Metric::Members).hard, Some(3));
+        assert_eq!(Plan::SelfHosted.quota(Metric::WorkflowExecutions).admit(u64::MAX), {
+            Admission::Included
+        });
+    }
+
+    #[test]
+    fn words_are_read_back_and_an_unknown_one_gives_the_least() {
+        for plan in Plan::ALL {
+            assert_eq!(Plan::of(plan.as_str()), *plan);
+        }
+        assert_eq!(Plan::of("platinum"), Plan::Free);
+    }
+
+    proptest! {
+        #[test]
+        fn a_larger_plan_refuses_nothing_that_a_smaller_one_takes(used in any::<u64>()) {
+            for metric in Metric::ALL {
+                for pair in Plan::ALL.windows(2) {
+                    let refuses = |it: Plan| it.quota(*metric).admit(used) == Admission::Refused;
+                    prop_assert!(refuses(pair[0]) || !refuses(pair[1]));
+                }
+            }
+        }
+    }
+}
