@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Operation},
+    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Op, Operation},
     problem::{self, Problem},
 };
 
@@ -57,7 +57,12 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
     let mut responses = Map::new();
     let mut good = json!({ "description": "Done." });
     if let Some(answer) = row.answer {
-        good["content"] = json!({ "application/json": { "schema": answer(generator) } });
+        good["content"] = match row.op {
+            Op::StreamInstance => {
+                json!({ "text/event-stream": { "schema": { "type": "string" } } })
+            }
+            _ => json!({ "application/json": { "schema": answer(generator) } }),
+        };
     }
     responses.insert(row.status.to_string(), good);
     for status in refusals(row) {

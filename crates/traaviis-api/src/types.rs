@@ -3,10 +3,13 @@
 pub mod admin;
 pub mod factors;
 pub mod governance;
+pub mod hooks;
 pub mod identity;
 pub mod instances;
+pub mod jobs;
 pub mod tenants;
 pub mod usage;
+pub mod views;
 pub mod workflows;
 
 use schemars::JsonSchema;

@@ -7,6 +7,7 @@ mod always;
 mod budget;
 mod compile;
 mod effect;
+mod exits;
 mod grant;
 mod migration;
 mod places;
@@ -36,6 +37,7 @@ pub use effect::{
     CallParams, CaseTest, EffectDef, EffectKind, ReminderDef, RetryDef, SignalDef, SpawnDef,
     TaskDef,
 };
+pub use exits::Exit;
 pub use grant::Granted;
 pub(crate) use grant::reached;
 pub(crate) use migration::MigrationDef;

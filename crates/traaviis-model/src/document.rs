@@ -28,7 +28,9 @@ use crate::{
 
 pub use canonical::{canonical, definition_hash};
 pub use read::Form as ChildForm;
-pub use read::{ParamUse, child_form, is_event_name, is_name, nearest, param_use};
+pub use read::{
+    KindFacts, ParamUse, child_form, effect_kinds, is_event_name, is_name, nearest, param_use,
+};
 use tree::{Node, NodeKind, place_of};
 
 /// The JSON Schema (2020-12) of workflow documents, for editors.

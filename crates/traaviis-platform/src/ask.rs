@@ -9,7 +9,7 @@ use traaviis_model::{
     record::{Operation, PatchOp, Results, Status, TaskAct},
 };
 use traaviis_ports::Position;
-use traaviis_runtime::Until;
+pub use traaviis_runtime::{Filter, Until};
 
 /// Records of one `history` answer, so that a line stays small.
 pub const HISTORY_LIMIT: usize = 500;
@@ -50,7 +50,7 @@ pub enum Ask {
     /// Names the instances that a filter takes, the newest first.
     List {
         /// Which ones.
-        filter: traaviis_runtime::Filter,
+        filter: Filter,
     },
     /// Shows one instance: its snapshot.
     Show {
@@ -82,7 +82,7 @@ pub enum Ask {
         /// Payload.
         data: Value,
         /// Which ones.
-        filter: traaviis_runtime::Filter,
+        filter: Filter,
         /// Name of the broadcast, by which receivers know it if it is sent again.
         #[serde(default)]
         key: Option<String>,
@@ -216,6 +216,57 @@ pub enum Ask {
     Definition {
         /// Which one.
         hash: DefinitionHash,
+    },
+    /// Shows an instance as it was after a record.
+    ReplayTo {
+        /// Instance.
+        id: String,
+        /// The record; the last one when it is absent.
+        #[serde(default)]
+        until: Option<Seq>,
+    },
+    /// Lists every effect of an instance, from its history.
+    Effects {
+        /// Instance.
+        id: String,
+    },
+    /// Shows the effects that are open, and the children, as trees.
+    Trees {
+        /// Instance.
+        id: String,
+    },
+    /// Says where an instance is.
+    State {
+        /// Instance.
+        id: String,
+    },
+    /// Lists the events that are accepted now, with where each may lead.
+    Transitions {
+        /// Instance.
+        id: String,
+    },
+    /// Says what an event would do, and does nothing.
+    Probe {
+        /// Instance.
+        id: String,
+        /// Name.
+        event: Text,
+        /// Payload.
+        data: Value,
+    },
+    /// Says of every open instance of a workflow whether it can go on with another version.
+    Classify {
+        /// Name of the workflow.
+        workflow: Text,
+        /// Document of the version.
+        definition: Value,
+    },
+    /// Refuses a state that the workflow of an instance does not have.
+    NeedsState {
+        /// Instance.
+        id: String,
+        /// Path of the state.
+        path: Text,
     },
 }
 

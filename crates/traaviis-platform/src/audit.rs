@@ -19,7 +19,7 @@ use traaviis_model::{
     privacy::{PiiMode, PiiType},
     record::{Actor, ActorKind, Origin},
 };
-use traaviis_policy::pii::{Policy, redact};
+use traaviis_policy::pii::{Policy, WITH_FORM, redact};
 
 use crate::{
     alerts::{ALERT, WATCH},
@@ -145,16 +145,8 @@ const FREE_TEXT: &[&str] = &["reason", "comment", "message"];
 
 static EVERYTHING: LazyLock<Policy> = LazyLock::new(|| Policy::all(PiiMode::Mask));
 static FORMS: LazyLock<Policy> = LazyLock::new(|| Policy {
-    types: vec![
-        PiiType::Email,
-        PiiType::Phone,
-        PiiType::Ssn,
-        PiiType::CreditCard,
-        PiiType::Iban,
-        PiiType::Crypto,
-        PiiType::Mac,
-        PiiType::Secret,
-    ],
+    // Addresses of machines are what an audit trail is asked for.
+    types: WITH_FORM.iter().copied().filter(|it| *it != PiiType::Ip).collect(),
     ..Policy::all(PiiMode::Mask)
 });
 

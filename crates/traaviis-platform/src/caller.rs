@@ -144,7 +144,6 @@ const LOOKS: &[Permission] = &[
     Permission::AnalyticsView,
     Permission::SystemMetricsView,
     Permission::AuditLogsView,
-    Permission::TenantUserManagement,
 ];
 
 /// The answer to everything about a tenant that somebody is not in, and to one that is not there.
@@ -166,8 +165,8 @@ impl Platform {
         let claims = self.signer.verify(token, now)?;
         let platform = TenantCtx::platform();
         let (session, user) = self.ledgers.read(&platform, |documents| {
-            let session = documents.get::<Session>(&session::id_of(claims.sub, claims.sid))?;
-            let user = documents.get::<User>(&claims.sub.to_string())?;
+            let session = documents.shared::<Session>(&session::id_of(claims.sub, claims.sid))?;
+            let user = documents.shared::<User>(&claims.sub.to_string())?;
             Ok::<_, Error>((session, user))
         })?;
         let ended = || Error::new("session_expired", "the session has ended; log in again");
@@ -194,7 +193,7 @@ impl Platform {
         let id = ApiKeyId(id);
         let tenant = self.lookup(|it| it.key(id)).ok_or_else(invalid)?;
         let ctx = TenantCtx::keeper_of(tenant);
-        let key = self.ledgers.read(&ctx, |it| it.get::<ApiKey>(&id.to_string()))?;
+        let key = self.ledgers.read(&ctx, |it| it.shared::<ApiKey>(&id.to_string()))?;
         let key = key.filter(|it| is_of(token, &it.hash)).ok_or_else(invalid)?;
         if key.expires_at <= now {
             return Err(Error::new("token_expired", "the key has expired; make another one"));
@@ -267,6 +266,17 @@ impl Platform {
 
     /// Finds the tenant that a caller names: its id, its short name, or `current`.
     pub fn resolve(&self, caller: &Caller, named: &str) -> Result<TenantId, Error> {
+        self.resolve_at_once(caller, named).ok_or_else(|| {
+            // As for a tenant that is there, which must not be told apart by the time it takes.
+            if named != "current" {
+                self.note_probe(caller, None);
+            }
+            no_tenant()
+        })
+    }
+
+    /// As [`Platform::resolve`], and notes nothing, so it waits for nothing.
+    pub fn resolve_at_once(&self, caller: &Caller, named: &str) -> Option<TenantId> {
         let found = match named {
             "current" => caller.scoped_to,
             named => match named.parse() {
@@ -275,16 +285,9 @@ impl Platform {
             },
         };
         // A key is of one tenant only, whoever made it.
-        let found = found.filter(|it| match caller.proof {
+        found.filter(|it| match caller.proof {
             Proof::Key { tenant, .. } => *it == tenant,
             Proof::Session { .. } => true,
-        });
-        found.ok_or_else(|| {
-            // As for a tenant that is there, which must not be told apart by the time it takes.
-            if named != "current" {
-                self.note_probe(caller, None);
-            }
-            no_tenant()
         })
     }
 
@@ -297,6 +300,31 @@ impl Platform {
         action: Action,
         freshness: Freshness,
     ) -> Result<Entered, Error> {
+        self.try_enter(caller, tenant, action, freshness)?.map_err(|denial| {
+            self.note_denial(caller, tenant, action, denial);
+            refusal(denial)
+        })
+    }
+
+    /// As [`Platform::enter`], and notes nothing, so it waits for nothing: whoever is denied must
+    /// be sent to [`Platform::enter`].
+    pub fn enter_at_once(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        action: Action,
+        freshness: Freshness,
+    ) -> Option<Entered> {
+        self.try_enter(caller, tenant, action, freshness).ok()?.ok()
+    }
+
+    fn try_enter(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        action: Action,
+        freshness: Freshness,
+    ) -> Result<Result<Entered, Denial>, Error> {
         let keeper = TenantCtx::keeper_of(tenant);
         let (found, wants_mfa) = self
             .ledgers
@@ -310,9 +338,7 @@ impl Platform {
         };
         let decided = access::can(&subject, action, Some(tenant), freshness);
         let (Some((standing, data_access)), Ok(())) = (found, decided) else {
-            let denial = decided.err().unwrap_or(Denial::Elsewhere);
-            self.note_denial(caller, tenant, action, denial);
-            return Err(refusal(denial));
+            return Ok(Err(decided.err().unwrap_or(Denial::Elsewhere)));
         };
         let is_mfa = caller.has_two_factors();
         if wants_mfa && !is_mfa {
@@ -323,7 +349,7 @@ impl Platform {
         let ctx = TenantCtx::authenticated(tenant, caller.actor(), standing.role, permissions)
             .coming_from(caller.via.origin());
         let standing = Standing { permissions, ..standing };
-        Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() })
+        Ok(Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() }))
     }
 
     /// Lets somebody who looks after the platform read in a tenant that they are not in, while they
@@ -426,7 +452,7 @@ pub(crate) const WANTS_MFA: &str = "this tenant asks for two factors: add one wi
 
 /// Says whether a tenant asks its members for two factors.
 fn wants_mfa(documents: &Documents) -> Result<bool, Error> {
-    let tenant = documents.get::<Tenant>("tenant")?;
+    let tenant = documents.shared::<Tenant>("tenant")?;
     Ok(tenant.is_some_and(|it| it.settings[REQUIRE_MFA] == serde_json::json!(true)))
 }
 
@@ -435,12 +461,12 @@ pub(crate) fn standing_of(
     documents: &Documents,
     user: UserId,
 ) -> Result<Option<(Standing, DataAccess)>, Error> {
-    let Some(tenant) = documents.get::<Tenant>("tenant")? else { return Ok(None) };
+    let Some(tenant) = documents.shared::<Tenant>("tenant")? else { return Ok(None) };
     // One that is suspended is as absent to its members; an owner cannot open it by deleting it.
     if matches!(tenant.status, TenantStatus::Suspended | TenantStatus::Destroyed) {
         return Ok(None);
     }
-    let Some(member) = documents.get::<Member>(&user.to_string())? else { return Ok(None) };
+    let Some(member) = documents.shared::<Member>(&user.to_string())? else { return Ok(None) };
     let (role, permissions, sees) = role_of(documents, &member.role)?;
     let standing = Standing {
         tenant: tenant.id,
@@ -460,7 +486,7 @@ pub(crate) fn role_of(
     if let Ok(role) = role.parse::<Role>() {
         return Ok((role, PermissionSet::of(role), DataAccess::of(role)));
     }
-    let custom = documents.get::<CustomRole>(role)?;
+    let custom = documents.shared::<CustomRole>(role)?;
     let custom = custom.ok_or_else(|| Error::not_found(CustomRole::KIND, role))?;
     let sees = custom.data_access.unwrap_or_else(|| DataAccess::of(custom.base));
     Ok((custom.base, custom.permissions, sees))

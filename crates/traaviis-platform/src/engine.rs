@@ -3,9 +3,12 @@
 //! Every call takes the [`TenantCtx`] of somebody who has entered the tenant; what they may do to a
 //! single instance (who decides a task, what a workflow allows) is decided behind it.
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use traaviis_model::{InstanceId, TenantCtx, Text, Value};
-pub use traaviis_runtime::{Committed, watch::OnStep};
+use traaviis_model::{InstanceId, Seq, Snapshot, Span, TenantCtx, Text, Value};
+pub use traaviis_runtime::{Accepted, Committed, Started, watch::OnStep};
 
 use crate::{ask::Ask, error::Error};
 
@@ -41,6 +44,35 @@ pub struct StartAsk<'a> {
     /// More tags than the workflow's.
     pub tags: Vec<Text>,
 }
+
+/// An event that is sent.
+#[derive(Clone, Debug)]
+pub struct EventAsk {
+    /// Instance.
+    pub id: InstanceId,
+    /// Name.
+    pub event: Text,
+    /// Payload.
+    pub data: Value,
+    /// Deduplication id.
+    pub event_id: Option<Text>,
+    /// Only while the instance stands at this record.
+    pub if_seq: Option<Seq>,
+}
+
+/// A request that goes out under the egress policy of the installation.
+#[derive(Clone, Debug)]
+pub struct PostAsk {
+    /// Where to.
+    pub url: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Body, which is JSON.
+    pub body: String,
+}
+
+/// Told once what became of something, on a thread of the engine, so it must be short.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// Pictures of a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +135,79 @@ impl Component {
     }
 }
 
+/// Something to find out about documents; nothing is done and nobody is called.
+#[derive(Clone)]
+pub enum Study<'a> {
+    /// What two documents do differently.
+    Diff {
+        /// Before.
+        old: &'a Value,
+        /// After.
+        new: &'a Value,
+    },
+    /// What an instance would do on a virtual clock; calls are not answered.
+    Simulate {
+        /// The text of the document.
+        text: &'a str,
+        /// Start input.
+        input: Value,
+        /// What happens, in order.
+        steps: Vec<SimulatedStep>,
+    },
+    /// What the test cases of a document come to.
+    Test {
+        /// The text of the document.
+        text: &'a str,
+    },
+    /// What a document of another language says in ours.
+    Import {
+        /// The text.
+        text: &'a str,
+    },
+    /// The states of a published document, and the events that it takes.
+    Outline {
+        /// Hash of the definition.
+        hash: &'a str,
+        /// Returns the document, for an engine that does not know the hash.
+        document: &'a dyn Fn() -> Result<Value, Error>,
+    },
+    /// A document in another form.
+    Export {
+        /// The text of the document.
+        text: &'a str,
+        /// Which form.
+        form: ExportForm,
+    },
+}
+
+/// Something that happens to a simulated instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", untagged, deny_unknown_fields)]
+pub enum SimulatedStep {
+    /// An event.
+    Event {
+        /// Name.
+        event: Text,
+        /// Payload.
+        #[serde(default)]
+        data: Value,
+    },
+    /// Time passes.
+    Advance {
+        /// How much.
+        advance: Span,
+    },
+}
+
+/// Forms that a document is exported in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportForm {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
 /// What runs instances.
 pub trait Engine: Send + Sync {
     /// Says how its parts stand.
@@ -113,11 +218,47 @@ pub trait Engine: Send + Sync {
     /// Looks at a document, YAML or JSON.
     fn check(&self, ctx: &TenantCtx, text: &str) -> Checked;
 
+    /// Finds something out about documents.
+    fn study(&self, ctx: &TenantCtx, study: Study<'_>) -> Result<Json, Error>;
+
     /// Draws a document.
     fn draw(&self, ctx: &TenantCtx, document: &Value, picture: Picture) -> Result<String, Error>;
 
     /// Starts an instance; it is durable when this returns.
     fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error>;
+
+    /// Starts an instance of a workflow of the catalogue with an id; the same again starts nothing
+    /// more. It is durable when this returns.
+    fn start_built_in(
+        &self,
+        ctx: &TenantCtx,
+        name: &str,
+        id: InstanceId,
+        input: Value,
+    ) -> Result<Json, Error>;
+
+    /// Sends a request out and returns at once; `reply` is told the status of the answer, or why
+    /// there is none.
+    fn post(&self, ctx: &TenantCtx, post: PostAsk, reply: Reply<u16>);
+
+    /// Says whether a start needs nothing of a definition any more, so that it can be decided
+    /// without waiting for anything.
+    fn knows(&self, hash: &str) -> bool;
+
+    /// Says whether a definition that it [`Engine::knows`] has a state, by its path; nothing when
+    /// it does not know the definition.
+    fn has_state(&self, hash: &str, path: &str) -> Option<bool>;
+
+    /// Starts an instance of a definition that it [`Engine::knows`], which has no id yet, and
+    /// returns at once; `reply` is told once it is durable.
+    fn start_then(&self, ctx: &TenantCtx, start: StartAsk<'_>, reply: Reply<Started>);
+
+    /// Sends an event and returns at once; `reply` is told once the step is durable.
+    fn send_then(&self, ctx: &TenantCtx, event: EventAsk, reply: Reply<Accepted>);
+
+    /// Tells the state of an open instance, without waiting for a disk. Of one that has ended, that
+    /// is damaged or that is not there `reply` is told nothing: ask [`Ask::Show`].
+    fn find_then(&self, ctx: &TenantCtx, id: InstanceId, reply: Reply<Option<Arc<Snapshot>>>);
 
     /// Tells somebody every step of every tenant from now on.
     fn listen(&self, on_step: OnStep);

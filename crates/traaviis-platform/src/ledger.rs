@@ -16,9 +16,10 @@
 //! no position before which something is missing in it.
 
 use std::{
+    any::Any,
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -42,13 +43,17 @@ use crate::{
 };
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
-pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS];
+pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, JOB_PLAN, DELIVERY];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.
 pub const DRAFT: &str = "workflow_draft";
 /// Kind of the rows that count what tenants use; no documents, but made from the log.
 pub const COUNTS: &str = "usage_counts";
+/// Kind of the documents that hold what a job is to do.
+pub const JOB_PLAN: &str = "job_plan";
+/// Kind of the documents that say what became of something that was told to a webhook.
+pub const DELIVERY: &str = "webhook_delivery";
 /// Kind of the row that remembers where a ledger stands; no document.
 const HEAD: &str = "ledger";
 
@@ -56,7 +61,7 @@ const HEAD: &str = "ledger";
 const STORED_PAGE: usize = 1_000;
 
 /// A kind of document that is kept in a ledger.
-pub trait Document: Serialize + DeserializeOwned {
+pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// Word for the kind.
     const KIND: &'static str;
 
@@ -78,6 +83,23 @@ pub struct Versioned<T> {
 struct Stored {
     version: u64,
     body: Arc<Json>,
+    /// The same as it is used: every request asks for the same few.
+    it: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Stored {
+    /// Returns the document, which is read only once.
+    fn shared<T: Document>(&self) -> Result<Arc<T>, Error> {
+        if let Some(known) = self.it.get()
+            && let Ok(it) = Arc::downcast(Arc::clone(known))
+        {
+            return Ok(it);
+        }
+        let it: Arc<T> = Arc::new(read(&self.body)?);
+        // Whoever was first has read the same.
+        let _ = self.it.set(Arc::clone(&it) as Arc<dyn Any + Send + Sync>);
+        Ok(it)
+    }
 }
 
 /// What is durable in one ledger, of the kinds that are kept in memory.
@@ -92,7 +114,12 @@ impl Documents {
         let Some(stored) = self.by_kind.get(T::KIND).and_then(|it| it.get(id)) else {
             return Ok(None);
         };
-        Ok(Some(Versioned { version: stored.version, it: read(&stored.body)? }))
+        Ok(Some(Versioned { version: stored.version, it: (*stored.shared::<T>()?).clone() }))
+    }
+
+    /// Returns a document as all who ask for it share it.
+    pub fn shared<T: Document>(&self, id: &str) -> Result<Option<Arc<T>>, Error> {
+        self.by_kind.get(T::KIND).and_then(|it| it.get(id)).map(Stored::shared).transpose()
     }
 
     /// Returns a document.
@@ -142,7 +169,8 @@ impl Documents {
         }
         match body {
             Some(body) => {
-                of_kind.insert(id.clone(), Stored { version, body: Arc::new(body) });
+                let body = Arc::new(body);
+                of_kind.insert(id.clone(), Stored { version, body, it: OnceLock::new() });
             }
             None => drop(of_kind.remove(id)),
         }
@@ -364,6 +392,30 @@ impl Ledgers {
         query: &DocumentQuery<'_>,
     ) -> Result<Vec<DocumentRow>, Error> {
         Ok(self.store.list(ctx, query)?)
+    }
+
+    /// Returns the end of the log.
+    pub fn tail(&self) -> Position {
+        self.log.tail()
+    }
+
+    /// Visits the records of all tenants from a position on, until `visit` says that it is enough.
+    pub fn scan_while(
+        &self,
+        from: Position,
+        visit: &mut dyn FnMut(traaviis_ports::Line<'_>) -> bool,
+    ) -> Result<(), Error> {
+        Ok(self.log.scan_while(from, visit)?)
+    }
+
+    /// Returns one record of an instance as its line.
+    pub fn read_stream(
+        &self,
+        ctx: &TenantCtx,
+        stream: InstanceId,
+        seq: Seq,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.log.read(ctx, stream, seq, 1)?.into_iter().next())
     }
 
     /// Returns the end of the audit chain of a tenant.

@@ -10,8 +10,8 @@
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
 //! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
 //! [`departures`] (who and what goes for ever), [`admin`] (looking after the platform), [`usage`],
-//! [`workflows`], [`trail`], [`alerts`], [`secrets`], [`privacy`]. What runs instances stands behind
-//! [`engine`], and is asked in the words of [`ask`].
+//! [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`trail`], [`alerts`], [`secrets`],
+//! [`privacy`]. What runs instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
 //! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
@@ -36,6 +36,7 @@ pub mod error;
 pub mod factor;
 pub mod importing;
 pub mod invitations;
+pub mod jobs;
 pub mod key_use;
 pub mod ledger;
 pub mod mail;
@@ -50,6 +51,7 @@ pub mod platform;
 pub mod privacy;
 pub mod proof;
 mod refusals;
+pub mod schedules;
 pub mod secrets;
 pub mod service_accounts;
 pub mod session;
@@ -62,6 +64,7 @@ pub mod transfers;
 pub mod usage;
 pub mod user;
 pub mod webauthn;
+pub mod webhooks;
 pub mod workflows;
 
 pub use caller::{Caller, Entered};

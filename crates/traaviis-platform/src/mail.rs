@@ -49,8 +49,11 @@ struct Counters {
 pub struct Outbox {
     queue: Option<SyncSender<Mail>>,
     counters: Arc<Counters>,
-    tell: Arc<dyn Fn(&str) + Send + Sync>,
+    tell: Arc<Tell>,
 }
+
+/// Tells an operator something.
+type Tell = dyn Fn(&str) + Send + Sync;
 
 impl Outbox {
     /// Returns one that sends nothing, and counts what it was given.
@@ -64,8 +67,7 @@ impl Outbox {
         tell: impl Fn(&str) + Send + Sync + 'static,
     ) -> std::io::Result<Outbox> {
         let (queue, waiting) = sync_channel(MAILS_WAITING_MAX);
-        let (counters, tell): (Arc<Counters>, Arc<dyn Fn(&str) + Send + Sync>) =
-            (Arc::default(), Arc::new(tell));
+        let (counters, tell): (Arc<Counters>, Arc<Tell>) = (Arc::default(), Arc::new(tell));
         let (counts, tells) = (Arc::clone(&counters), Arc::clone(&tell));
         thread::Builder::new()
             .name("mail".into())

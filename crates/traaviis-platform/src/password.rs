@@ -58,7 +58,9 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
-    /// Reads a hash as other programs keep it: `$argon2id$v=19$m=..,t=..,p=..$salt$hash`. None when it is of another kind, of another length, or would take too long to check.
+    /// Reads a hash as others keep it: `$argon2id$v=19$m=..,t=..,p=..$salt$hash`.
+    ///
+    /// None when it is of another kind or length, or would take too long to check.
     pub fn read(text: &str) -> Option<PasswordHash> {
         let mut parts = text.strip_prefix("$argon2id$v=19$")?.split('$');
         let (params, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);

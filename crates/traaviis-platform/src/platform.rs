@@ -30,6 +30,7 @@ use crate::{
     entropy::Entropy,
     error::Error,
     factor::key_of,
+    jobs::Job,
     key_use::KeyUse,
     ledger::{Document, Ledgers, Put},
     mail::{MailCounts, Outbox},
@@ -43,6 +44,7 @@ use crate::{
     token::{KEY_LIFE, Signer, SigningKey, make_key},
     usage::UsageCounts,
     user::User,
+    webhooks::Webhook,
 };
 
 /// What an operator decides.
@@ -107,6 +109,8 @@ pub(crate) struct Lookups {
     identities: HashMap<UserId, Vec<[u8; 32]>>,
     admins: BTreeSet<UserId>,
     plans: HashMap<TenantId, Plan>,
+    open_jobs: BTreeSet<(TenantId, Text)>,
+    webhooks: BTreeSet<(TenantId, Text)>,
 }
 
 /// Everything that use cases share.
@@ -348,6 +352,16 @@ impl Lookups {
         &self.admins
     }
 
+    /// Returns the jobs that are not over.
+    pub fn open_jobs(&self) -> &BTreeSet<(TenantId, Text)> {
+        &self.open_jobs
+    }
+
+    /// Returns the webhooks that are told something.
+    pub fn webhooks(&self) -> &BTreeSet<(TenantId, Text)> {
+        &self.webhooks
+    }
+
     fn put(
         &mut self,
         tenant: TenantId,
@@ -379,6 +393,20 @@ impl Lookups {
                 match body {
                     Some(_) => drop(self.keys.insert(key, tenant)),
                     None => drop(self.keys.remove(&key)),
+                }
+            }
+            (Job::KIND, false) => {
+                let key = (tenant, Text::from(id));
+                match body.is_some_and(|it| it["status"] == "running") {
+                    true => drop(self.open_jobs.insert(key)),
+                    false => drop(self.open_jobs.remove(&key)),
+                }
+            }
+            (Webhook::KIND, false) => {
+                let key = (tenant, Text::from(id));
+                match body.is_some_and(|it| it["is_gone"] != true) {
+                    true => drop(self.webhooks.insert(key)),
+                    false => drop(self.webhooks.remove(&key)),
                 }
             }
             _ => {}

@@ -82,6 +82,8 @@ impl Platform {
             counted.insert(key, Counted { since: now, more: 0, ctx, via, act });
         }
         drop(counted);
+        // What was done before it stands before it; what cannot be entered now will be later.
+        drop(self.enter_acts());
         let noted = self.ledgers.change(ctx, via, |_, changes| {
             changes.act(act);
             Ok(())

@@ -43,7 +43,7 @@ impl Platform {
         Ok(offer)
     }
 
-    /// Makes the caller an owner beside the one who has offered it, and the one whose the tenant is.
+    /// Makes the caller an owner beside the one who has offered it; the tenant is theirs then.
     pub fn accept_transfer(&self, caller: &Caller, entered: &Entered) -> Result<(), Error> {
         caller.session()?;
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {

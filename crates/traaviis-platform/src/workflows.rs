@@ -296,7 +296,8 @@ impl Platform {
         name: &str,
         version: Option<&str>,
     ) -> Result<Published, Error> {
-        let workflow = self.workflow(entered, name)?.it;
+        let workflow = self.ledgers.read(&entered.ctx, |it| it.shared::<Workflow>(&key(name)))?;
+        let workflow = workflow.ok_or_else(|| absent(name))?;
         let found = match version {
             Some(version) => workflow.versions.iter().find(|it| *it.version == *version),
             None => workflow.latest(),

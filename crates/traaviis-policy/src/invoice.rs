@@ -339,7 +339,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_lies_in_its_month(at in -60_000_000_000_000_000_i64..200_000_000_000_000_000) {
+        fn every_time_lies_in_its_month(at in -1_i64 << 55..1 << 57) {
             let month = Month::of(Timestamp(at));
             prop_assert!(month.begins().0 <= at && at < month.ends().0);
             prop_assert_eq!(Month::of(month.begins()), month);

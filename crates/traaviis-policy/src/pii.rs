@@ -27,7 +27,7 @@ mod reveal;
 
 use traaviis_model::{Text, Value, privacy::PiiType};
 
-pub use redact::{Blocked, Policy, Redacted, Target, redact, redact_at, redact_text};
+pub use redact::{Blocked, Policy, Redacted, Target, WITH_FORM, redact, redact_at, redact_text};
 pub use reveal::{Revealed, reveal};
 
 use claims::Claims;

@@ -320,6 +320,45 @@ impl Handle {
         self.start_born_then(ctx, machine, id, input, Birth::default(), reply)
     }
 
+    /// As [`Handle::start_instance_then`], for one that has more tags and labels than its workflow.
+    pub fn start_marked_then(
+        &self,
+        ctx: &TenantCtx,
+        machine: &Arc<Machine>,
+        input: Value,
+        given: Marks,
+        reply: Reply<Started>,
+    ) {
+        match Marks::of(machine.definition()).with(given) {
+            Ok(marks) => {
+                let birth = Birth { marks: Some(marks), ..Birth::default() };
+                self.start_born_then(ctx, machine, None, input, birth, reply);
+            }
+            Err(rejection) => reply(Err(Error::Rejected(rejection))),
+        }
+    }
+
+    /// Tells the state of an open instance as its owner has it. Of one that has ended or is not
+    /// there, and where callers wait for the document tree, nothing is told: see [`Handle::get`].
+    pub fn find_open_then(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        reply: Reply<Option<Arc<Snapshot>>>,
+    ) {
+        if self.inner.shown().is_some() {
+            return reply(Ok(None));
+        }
+        let reply = Box::new(move |found: Result<Found, Error>| {
+            reply(match found {
+                Ok(Found::Open(snapshot)) => Ok(Some(snapshot)),
+                Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            });
+        });
+        self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
+    }
+
     fn start_born_then(
         &self,
         ctx: &TenantCtx,

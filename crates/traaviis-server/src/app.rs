@@ -12,8 +12,10 @@ use ipnet::IpNet;
 use traaviis_platform::{Error, Platform, engine::Engine};
 
 use crate::{
+    followers::Followers,
     idempotency::Answers,
     limits::{Limits, Strictness},
+    looked::Looked,
     metrics::Metrics,
     operate::Operations,
     socket::hub::Hub,
@@ -39,8 +41,12 @@ pub struct App {
     pub limits: Limits,
     /// Networks of proxies that are believed where a request comes from.
     pub(crate) proxies: Vec<IpNet>,
-    /// Requests that wait for what follows an event; each holds a thread.
+    pub(crate) followers: Arc<Followers>,
+    pub(crate) looked: Arc<Looked>,
+    /// Requests that wait for what follows an event.
     pub(crate) waits: Arc<AtomicUsize>,
+    /// Streams that are open.
+    pub(crate) streams: Arc<AtomicUsize>,
 }
 
 impl App {
@@ -63,7 +69,10 @@ impl App {
             operations: Operations::default(),
             limits: Limits::new(Strictness::Strict),
             proxies: Vec::new(),
+            followers: Arc::default(),
+            looked: Arc::default(),
             waits: Arc::default(),
+            streams: Arc::default(),
         }
     }
 
@@ -85,29 +94,28 @@ impl App {
     }
 }
 
-/// Requests that wait at once: a quarter of the threads that requests have, so that those who wait
-/// keep nobody else from being answered.
-pub const WAITS_MAX: usize = 128;
+/// Requests that wait at once: none holds a thread, each a connection and a short queue, and two
+/// fifths of the connections are enough for those who wait.
+pub const WAITS_MAX: usize = 4_096;
+/// Streams at once: each holds a connection and at most 64 KiB that its reader has not taken.
+pub const STREAMS_MAX: usize = 1_024;
 
-/// The right to wait.
+/// The right to wait, or to hold a stream.
 #[derive(Debug)]
-pub(crate) struct Waits(Arc<AtomicUsize>);
+pub(crate) struct Turn(Arc<AtomicUsize>);
 
-impl Waits {
-    fn take(waiting: &Arc<AtomicUsize>) -> Result<Waits, Error> {
+impl Turn {
+    fn take(taken: &Arc<AtomicUsize>, max: usize, refusal: &str) -> Result<Turn, Error> {
         // Given back when it is dropped, also where it is refused.
-        let waits = Waits(Arc::clone(waiting));
-        match waiting.fetch_add(1, Ordering::SeqCst) < WAITS_MAX {
-            true => Ok(waits),
-            false => {
-                let message = format!("{WAITS_MAX} requests wait already; ask without `wait`");
-                Err(Error::new("busy", message))
-            }
+        let turn = Turn(Arc::clone(taken));
+        match taken.fetch_add(1, Ordering::SeqCst) < max {
+            true => Ok(turn),
+            false => Err(Error::new("busy", format!("{max} {refusal}"))),
         }
     }
 }
 
-impl Drop for Waits {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -115,8 +123,13 @@ impl Drop for Waits {
 
 impl App {
     /// Lets a request wait, unless too many do.
-    pub(crate) fn wait(&self) -> Result<Waits, Error> {
-        Waits::take(&self.waits)
+    pub(crate) fn wait(&self) -> Result<Turn, Error> {
+        Turn::take(&self.waits, WAITS_MAX, "requests wait already; ask without `wait`")
+    }
+
+    /// Lets a request hold a stream, unless too many do.
+    pub(crate) fn stream(&self) -> Result<Turn, Error> {
+        Turn::take(&self.streams, STREAMS_MAX, "streams are open already; try again later")
     }
 }
 
@@ -131,15 +144,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_wait_and_no_more_until_one_is_done() {
-        let waiting = Arc::default();
-        let mut all: Vec<Waits> = (0..WAITS_MAX).map(|_| Waits::take(&waiting).unwrap()).collect();
+    fn so_many_take_a_turn_and_no_more_until_one_is_done() {
+        let taken = Arc::default();
+        let take = || Turn::take(&taken, 3, "wait");
+        let mut all: Vec<Turn> = (0..3).map(|_| take().unwrap()).collect();
         for _ in 0..2 {
-            assert_eq!(Waits::take(&waiting).unwrap_err().code, "busy");
+            assert_eq!(take().unwrap_err().code, "busy");
         }
         all.pop();
-        assert!(Waits::take(&waiting).is_ok());
+        assert!(take().is_ok());
         drop(all);
-        assert_eq!(waiting.load(Ordering::SeqCst), 0);
+        assert_eq!(taken.load(Ordering::SeqCst), 0);
     }
 }

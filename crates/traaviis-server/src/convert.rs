@@ -1,7 +1,9 @@
 //! Domain to wire and back: plain code, one function a type.
 
+use serde_json::json;
 use traaviis_api::types::{
     identity::{LoginAnswer, SessionAnswer, TenantBrief, UserAnswer},
+    jobs::{JobAnswer, JobProgress},
     tenants::{
         ApiKeyAnswer, DataAccessBody, InvitationAnswer, MemberAnswer, RoleAnswer,
         ServiceAccountAnswer, TenantAnswer, TransferAnswer,
@@ -17,6 +19,7 @@ use traaviis_platform::{
     accounts::{Account, LoggedIn, TenantOf},
     engine::Checked,
     invitations::Invited,
+    jobs::Job,
     service_accounts::ServiceAccountOf,
     session::Session,
     tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, Payloads, Tenant, Transfer},
@@ -256,6 +259,23 @@ pub fn version(it: &Published) -> VersionBrief {
         published_at: time(it.published_at),
         published_by: it.published_by.0,
         notes: it.notes.clone(),
+        upgrade_plan: None,
+    }
+}
+
+/// Returns a job.
+pub fn job(it: &Job) -> JobAnswer {
+    JobAnswer {
+        id: it.id.parse().ok(),
+        kind: it.kind.to_string(),
+        status: json!(it.status).as_str().unwrap_or_default().to_owned(),
+        progress: JobProgress { total: it.total, done: it.done, refused: it.refused },
+        about: it.about.clone(),
+        result: json!({ "refusals": it.refusals, "canary": it.canary }),
+        error: it.error.clone(),
+        made_at: Some(time(it.made_at)),
+        updated_at: Some(time(it.updated_at)),
+        ended_at: it.ended_at.map(time),
     }
 }
 

@@ -9,9 +9,16 @@ mod elsewhere;
 mod factors;
 mod governance;
 mod instances;
-mod pace;
+mod jobs;
+mod looks;
+pub(crate) mod pace;
+mod schedules;
+pub(crate) mod soon;
+mod studies;
 mod tenants;
 mod usage;
+mod views;
+mod webhooks;
 mod workflows;
 
 use serde::Serialize;
@@ -22,11 +29,12 @@ use traaviis_api::{
     problem::{FieldError, status_of, title_of},
 };
 use traaviis_platform::{
-    Caller, Entered, Error, audit::Via, engine::Engine, one_time::Purpose, platform::Platform,
+    Caller, Entered, Error, audit::Via, engine::Engine, jobs::JobStatus, one_time::Purpose,
+    platform::Platform,
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use crate::{App, idempotency::Turn, payloads, request::Request, stream::Stream};
+use crate::{App, idempotency::Turn, parts::Parts, payloads, request::Request};
 
 /// A good answer.
 #[derive(Clone, Debug)]
@@ -38,9 +46,11 @@ pub struct Answer {
     /// Version of what is shown, for `ETag`.
     pub version: Option<u64>,
     /// What is told in parts in the place of the body.
-    pub stream: Option<Stream>,
+    pub parts: Option<Parts>,
     /// Further headers, by name.
     pub headers: Vec<(&'static str, String)>,
+    /// Where what was begun is shown, for `Location`.
+    pub location: Option<String>,
 }
 
 /// A request whose right was checked.
@@ -85,13 +95,25 @@ impl Call<'_> {
         let body = serde_json::to_vec(body).map_err(|error| {
             Error::new("internal", format!("an answer cannot be written: {error}"))
         })?;
-        let (status, headers, stream) = (self.row.status, Vec::new(), None);
-        Ok(Answer { status, body, version, stream, headers })
+        let headers = Vec::new();
+        Ok(Answer { status: self.row.status, body, version, parts: None, headers, location: None })
+    }
+
+    /// Answers with what was written before.
+    fn written(&self, body: &[u8]) -> Answer {
+        let (status, body, headers) = (self.row.status, body.to_vec(), Vec::new());
+        Answer { status, body, version: None, parts: None, headers, location: None }
     }
 
     fn done(&self) -> Result<Answer, Error> {
-        let (status, body, headers) = (self.row.status, Vec::new(), Vec::new());
-        Ok(Answer { status, body, version: None, stream: None, headers })
+        Ok(self.written(b""))
+    }
+
+    /// Returns who asks and the key by which a repetition is known, if there is one.
+    fn keyed(&self) -> Option<(String, &str)> {
+        let key = self.request.idempotency_key.as_deref()?;
+        let is_post = self.row.method == Method::Post;
+        self.caller.as_ref().filter(|_| is_post).map(|it| (it.actor().text().to_string(), key))
     }
 
     /// Answers about an instance, with what the caller may see of its data.
@@ -118,18 +140,15 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
     };
     let entered = match &caller {
         Some(caller) => {
-            pace::caller(app, row, request, caller)?;
+            if !request.is_paced() {
+                pace::caller(app, row, request, caller)?;
+            }
             enter(app, row, request, caller)?
         }
         None => None,
     };
     let call = Call { app, row, request, via, caller, entered };
-    let (Method::Post, Some(key), Some(caller)) =
-        (row.method, &request.idempotency_key, &call.caller)
-    else {
-        return dispatch(&call);
-    };
-    let who = caller.actor().text();
+    let Some((who, key)) = call.keyed() else { return dispatch(&call) };
     let turn = app.answers.begin(&who, &request.path, key, &request.body, app.platform.now())?;
     match turn {
         Turn::Again(answer) => Ok(answer),
@@ -270,6 +289,43 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::SkipEffect => instances::skip(call),
         Op::EditData => instances::edit(call),
         Op::MoveInstance => instances::relocate(call),
+        Op::StreamInstance => looks::stands(call),
+        Op::ReplayInstance => looks::replay(call),
+        Op::InstanceTree => looks::tree(call),
+        Op::InstanceEffects => looks::effects(call),
+        Op::InstanceState => looks::state(call),
+        Op::InstanceTransitions => looks::transitions(call),
+        Op::ValidateEvent => looks::probe(call),
+        Op::ForkInstance => looks::fork(call),
+        Op::SendEvents => looks::send_many(call),
+        Op::Broadcast => looks::broadcast(call),
+        Op::BulkInstances => jobs::bulk(call),
+        Op::Jobs => jobs::list(call),
+        Op::ShowJob | Op::ShowUpgrade => jobs::show(call),
+        Op::CancelJob | Op::AbortUpgrade => jobs::turn(call, JobStatus::Cancelled),
+        Op::PauseJob | Op::PauseUpgrade => jobs::turn(call, JobStatus::Paused),
+        Op::ResumeJob | Op::StartUpgrade => jobs::turn(call, JobStatus::Running),
+        Op::PlanUpgrade => jobs::plan_upgrade(call),
+        Op::Schedules => schedules::list(call),
+        Op::CreateSchedule => schedules::create(call),
+        Op::ShowSchedule => schedules::show(call),
+        Op::ChangeSchedule => schedules::change(call),
+        Op::EndSchedule => schedules::end(call),
+        Op::PauseSchedule => schedules::pause(call),
+        Op::ResumeSchedule => schedules::resume(call),
+        Op::RunSchedule => schedules::run(call),
+        Op::Webhooks => webhooks::list(call),
+        Op::CreateWebhook => webhooks::create(call),
+        Op::RemoveWebhook => webhooks::remove(call),
+        Op::Deliveries => webhooks::deliveries(call),
+        Op::Redeliver => webhooks::redeliver(call),
+        Op::Modules => studies::modules(call),
+        Op::EffectKinds => studies::kinds(call),
+        Op::DiffWorkflow => studies::diff(call),
+        Op::SimulateWorkflow => studies::simulate(call),
+        Op::TestWorkflow => studies::test(call),
+        Op::ImportWorkflow => studies::import(call),
+        Op::ExportWorkflow => studies::export(call),
         Op::Tasks => instances::tasks(call),
         Op::ClaimTask => instances::claim(call),
         Op::ReleaseTask => instances::release(call),

@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`app`] (what is shared), [`routes`] (the table becomes a router), [`request`]
 //! (what a caller sent, checked), [`limits`] (how often), [`handle`] (who may, then what is done),
-//! [`socket`] (channels), [`mod@listen`] (connections and their limits).
+//! `live` (histories that go on), [`socket`] (channels), [`mod@listen`] (connections and their
+//! limits).
 //!
 //! Invariants: a handler runs only after the right of its row was checked; a thing of another
 //! tenant is answered like one that is not there; what a caller sent is never told to a log.
@@ -14,17 +15,21 @@
 mod address;
 pub mod app;
 pub mod convert;
+mod followers;
 pub mod handle;
 mod idempotency;
 pub mod limits;
 pub mod listen;
+mod live;
+mod looked;
 pub mod metrics;
 pub mod operate;
+mod parts;
 mod payloads;
 pub mod request;
 pub mod routes;
 pub mod socket;
-pub mod stream;
+
 mod tickets;
 
 pub use app::App;

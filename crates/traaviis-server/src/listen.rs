@@ -24,6 +24,10 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// How long requests that were begun may take when the server ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Told when the server ends, for answers that go on until then.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends(pub watch::Receiver<bool>);
+
 /// A server that listens.
 #[derive(Debug)]
 pub struct Listening {
@@ -83,8 +87,10 @@ async fn converse(
     router: Router,
     mut ends: watch::Receiver<bool>,
 ) {
+    let told = Ends(ends.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(from));
+        request.extensions_mut().insert(told.clone());
         router.clone().oneshot(request)
     });
     let connection = hyper::server::conn::http1::Builder::new()

@@ -28,6 +28,7 @@ const HOLD: &[&str] = &[
     "error",
     "description",
     "attachments",
+    "deferred",
 ];
 
 /// Leaves in an answer what somebody may see; returns what was masked, too.

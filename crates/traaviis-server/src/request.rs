@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::de::DeserializeOwned;
@@ -39,6 +39,8 @@ pub struct Request {
     pub if_match: Option<String>,
     /// `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// `Last-Event-ID`.
+    pub last_event_id: Option<String>,
     /// `Content-Type`.
     pub content_type: Option<String>,
     /// `User-Agent`.
@@ -56,6 +58,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Says whether it was counted for the caller already.
+    pub fn is_paced(&self) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Returns the token that the caller shows.
     pub fn token(&self) -> Option<&str> {
         bearer(self.authorization.as_deref()?)

@@ -25,7 +25,7 @@ use traaviis_platform::{
     Error,
     engine::{Component, ComponentStatus},
 };
-use tracing::{Span, field::Empty};
+use tracing::{Instrument as _, Span, field::Empty};
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ use crate::{
     App, address,
     handle::{self, Answer},
     limits::Pace,
+    listen::Ends,
+    live,
     operate::{TraceIds, request_id},
     request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, Request, bearer},
 };
@@ -194,8 +196,8 @@ async fn jwks(State(app): State<Arc<App>>) -> Response {
     response
 }
 
-/// Carries one request out: its body arrives here, everything else happens on a thread that may
-/// wait for the log.
+/// Carries one request out: its body arrives here, and what may wait for a disk happens on a thread
+/// of its own.
 async fn answer(
     row: &'static Operation,
     State(app): State<Arc<App>>,
@@ -224,32 +226,40 @@ async fn answer(
         }
     }
     let (path, id) = (read.path.clone(), read.id.clone());
-    let (works, begun, within) = (Arc::clone(&app), Instant::now(), span.clone());
-    let done = tokio::task::spawn_blocking(move || {
-        let done = within.in_scope(|| handle::request(&works, row, &read));
-        let pace = *read.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        (done, pace)
-    });
-    let (done, pace) = match done.await {
-        Ok((done, pace)) => (Ok(done), pace),
-        Err(panicked) => (Err(panicked), None),
+    let (begun, pace) = (Instant::now(), Arc::clone(&read.pace));
+    let done = async {
+        match row.op {
+            Op::StreamInstance => {
+                let ends = head.extensions.get::<Ends>().cloned();
+                live::open(Arc::clone(&app), row, read, ends).await
+            }
+            _ => {
+                let done = handle::soon::request(Arc::clone(&app), row, read).await;
+                done.map(|it| tell(it, &id, app.tell))
+            }
+        }
+    };
+    let done = done.instrument(span.clone()).await;
+    let pace = *pace.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = match done {
+        Ok(mut response) => {
+            put_header(&mut response, TRACEPARENT, &ids.header());
+            Ok(paced(response, pace))
+        }
+        Err(error) => Err(error),
     };
     let status = match &done {
-        Ok(Ok(answer)) => answer.status,
-        Ok(Err(error)) => status_of(&error.code),
-        Err(_) => 500,
+        Ok(response) => response.status().as_u16(),
+        Err(error) => status_of(&error.code),
     };
     app.metrics.answered(row.op, status, begun.elapsed());
     span.record("http.response.status_code", status);
     let error = match done {
-        Ok(Ok(answer)) => {
+        Ok(response) => {
             span.in_scope(|| accessed(row, status, begun));
-            let mut response = tell(answer, &id, app.tell);
-            put_header(&mut response, TRACEPARENT, &ids.header());
-            return paced(response, pace);
+            return response;
         }
-        Ok(Err(error)) => error,
-        Err(panicked) => Error::new("internal", panicked.to_string()),
+        Err(error) => error,
     };
     app.metrics.refused(&error.code);
     span.in_scope(|| {
@@ -288,8 +298,11 @@ pub(crate) fn caller_of(
     headers: &HeaderMap,
 ) -> Option<String> {
     let connection = to?.0.0.ip();
-    let forwarded = headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
-    Some(address::of(connection, forwarded, &app.proxies).to_string())
+    // A caller may send a header of their own before the one that a proxy adds.
+    let forwarded = headers.get_all("x-forwarded-for").iter();
+    let forwarded: Vec<&str> = forwarded.map(|it| it.to_str().unwrap_or_default()).collect();
+    let forwarded = forwarded.join(",");
+    Some(address::of(connection, &forwarded, &app.proxies).to_string())
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -357,6 +370,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
         authorization: text(header::AUTHORIZATION),
         if_match: text(header::IF_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
+        last_event_id: text(HeaderName::from_static("last-event-id")),
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
         cookie: text(header::COOKIE),
@@ -369,13 +383,13 @@ pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
 }
 
 fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
-    let Answer { status, body, version, stream, headers } = answer;
+    let Answer { status, body, version, parts, headers, location } = answer;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let mut response = match (status, stream) {
+    let mut response = match (status, parts) {
         (StatusCode::NO_CONTENT, _) => status.into_response(),
-        (status, Some(stream)) => {
-            let kind = (header::CONTENT_TYPE, HeaderValue::from_static(stream.media_type));
-            (status, [kind], stream.into_body(note)).into_response()
+        (status, Some(parts)) => {
+            let kind = (header::CONTENT_TYPE, HeaderValue::from_static(parts.media_type));
+            (status, [kind], parts.into_body(note)).into_response()
         }
         (status, None) => {
             let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -388,6 +402,9 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
     }
     if let Some(version) = version {
         put_header(&mut response, header::ETAG, &format!("\"{version}\""));
+    }
+    if let Some(location) = location {
+        put_header(&mut response, header::LOCATION, &location);
     }
     response
 }

@@ -352,8 +352,13 @@ impl Conversation {
     }
 }
 
-/// Feeds a hub from what the engine makes durable.
+/// Feeds whoever follows and the hub from what the engine makes durable.
 pub fn feed(app: &Arc<App>) {
     let hub: Arc<Hub> = Arc::clone(&app.hub);
-    app.engine.listen(Box::new(move |committed| hub.step(committed)));
+    let (looked, followers) = (Arc::clone(&app.looked), Arc::clone(&app.followers));
+    app.engine.listen(Box::new(move |committed| {
+        looked.step(committed);
+        followers.step(committed);
+        hub.step(committed);
+    }));
 }

@@ -26,7 +26,7 @@ use traaviis_server::limits::Strictness;
 use url::Url;
 
 pub use keys::schema;
-pub use layers::{Flag, Variables};
+pub use layers::{Flag, Variables, variables};
 
 use crate::{exit::Failure, secrets::ROOT_KEY, storage::StorageMode, tree::TreeMode};
 use keys::{KEYS, Kind};
@@ -478,6 +478,7 @@ mod tests {
             Kind::Duration => "2h".into(),
             Kind::Bytes => "2000000".into(),
             Kind::Texts => "a:1,b:2".into(),
+            Kind::Networks => "10.0.0.0/8,192.168.0.0/16".into(),
             Kind::Switch => "true".into(),
         };
         let variables: Variables =
@@ -553,24 +554,16 @@ mod tests {
             there is no setting `listen` (`DIR/traaviis.toml`, line 2); `traaviis schema config` lists those that there are
             `http.listen` from `DIR/traaviis.toml`, line 2: invalid socket address syntax
             there is no setting `http` (`DIR/traaviis.toml`, line 1); `traaviis schema config` lists those that there are
-            `DIR/traaviis.toml` cannot be read: TOML parse error at line 1, column 6
-              |
-            1 | [http
-              |      ^
-            invalid table header
-            expected `.`, `]`
-            `log.format` from `DIR/traaviis.toml`, line 2: unknown variant: found `yaml`, expected ``json` or `text``
+            `DIR/traaviis.toml` cannot be read: TOML parse error at line 1, column 6; invalid table header; expected `.`, `]`
+            `log.format` from `DIR/traaviis.toml`, line 2: it is none of `json`, `text`
             `log.level` from `DIR/traaviis.toml`, line 2: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `15 minutes` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `1s` is not between 1m and 1d
             `hot.limit_bytes` from `DIR/traaviis.toml`, line 2: it is not between 1048576 and 1099511627776
             `http.base_url` from `DIR/traaviis.toml`, line 2: it is no address that begins with http:// or https://
             `http.admin_listen` from `DIR/traaviis.toml`, line 2: others than this machine reach it, so `http.metrics_token` is needed
-            `DIR/traaviis.toml` cannot be read: TOML parse error at line 2, column 17
-              |
-            2 | metrics_token = 12345678901234567890
-              |                 ^
-            number too large to fit in target type
+            `DIR/traaviis.toml` cannot be read: TOML parse error at line 2, column 17; number too large to fit in target type
+            `http.metrics_token` from `DIR/traaviis.toml`, line 2: it is no text
             `http.metrics_token` from `DIR/traaviis.toml`, line 2: it has fewer than 16 characters
             `http.base_url` is not set: production needs the address under which people reach it
             there is no setting `http.listn` (environment variable `TRAAVIIS_HTTP__LISTN`); did you mean `http.listen`?
@@ -602,5 +595,8 @@ mod tests {
         let refused = Settings::read(Some(Path::new("/no/such")), &Variables::new(), &[], &[]);
         assert!(refused.map(|it| it.config).unwrap_err().message.contains("cannot read settings"));
         assert!(Settings::read(None, &Variables::new(), &[], &[]).is_ok());
+        let secret = ("TRAAVIIS_SECRET_A__B".into(), "x".into());
+        let secret = Settings::read(None, &Variables::from([secret]), &[], &[]);
+        assert!(secret.is_ok(), "a secret is no setting, whatever its name");
     }
 }

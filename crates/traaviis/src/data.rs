@@ -3,6 +3,8 @@
 //! This is where the store, the runtime and the connectors meet. [`Data`] holds the directory's
 //! lock; [`Resting`] reads beside whoever holds it.
 
+mod later;
+
 use std::{
     collections::BTreeSet,
     fmt, fs,

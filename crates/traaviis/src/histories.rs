@@ -157,6 +157,11 @@ impl Histories {
         self.faults.iter().map(Damaged::of_fault).collect()
     }
 
+    /// Says whether an instance of any tenant is known to be damaged, without a look at the log.
+    pub fn is_known_damaged(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
+        self.all_faults.iter().any(|it| it.id == id && it.tenant == ctx.tenant())
+    }
+
     /// Returns a page of instances.
     pub fn page(&self, query: &Query) -> Result<Page, Failure> {
         if let Some(mut rows) = self.index_page(query) {

@@ -19,7 +19,7 @@ use traaviis_ports::Secret;
 use url::Url;
 
 use crate::{
-    config::Config,
+    config::{Config, Flag},
     exit::{Exit, Failure},
 };
 
@@ -51,15 +51,20 @@ pub struct IdentityArgs {
 
 impl IdentityArgs {
     /// Returns what was given, by setting.
-    pub fn given(&self) -> [(&'static str, &'static str, Option<String>); 4] {
-        let require = self.require_email_verification.then(|| "true".to_owned());
+    pub fn given(&self) -> Vec<Flag> {
         let oidc = self.oidc.as_ref().map(|it| it.display().to_string());
-        [
+        let texts = [
             ("mail.smtp_url", "--mail-url", self.mail_url.clone()),
             ("mail.from", "--mail-from", self.mail_from.clone()),
-            ("auth.require_email_verification", "--require-email-verification", require),
             ("auth.oidc_file", "--oidc", oidc),
-        ]
+        ];
+        let mut given: Vec<Flag> =
+            texts.into_iter().filter_map(|it| Some((it.0, it.1, it.2?.into()))).collect();
+        if self.require_email_verification {
+            let (key, flag) = ("auth.require_email_verification", "--require-email-verification");
+            given.push((key, flag, true.into()));
+        }
+        given
     }
 }
 

@@ -222,9 +222,14 @@ const DOCUMENT: &str = r#""kind":"document_put""#;
 
 fn known_of(record: &Record) -> Option<(semver::Version, Known)> {
     let Body::DocumentPut { document, body, .. } = &record.body else { return None };
+    // Recorded as the text that it is, or by older releases as a value.
+    let body = match body.as_str() {
+        Some(text) => serde_json::from_str(text).ok()?,
+        None => Json::from(body),
+    };
     let document = match &**document {
-        "definition" => body.clone(),
-        VERSION => Value::from(&Json::from(body)["document"]),
+        "definition" => Value::from(&body),
+        VERSION => Value::from(&body["document"]),
         _ => return None,
     };
     let found = read_value(&document).definition?;

@@ -14,82 +14,14 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{InstanceId, Span, Text, Value, record::PatchOp};
+use traaviis_model::{InstanceId, Span, Text};
+pub use traaviis_platform::jobs::Action;
 use traaviis_runtime::Filter;
 
 use crate::{
     control::protocol::Problem,
     exit::{Exit, Failure},
 };
-
-/// What a job does to each instance.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
-pub enum Action {
-    /// Asks for the end.
-    Cancel {
-        /// No exit actions, no compensation.
-        terminate: bool,
-    },
-    /// Stops it between two steps.
-    Pause,
-    /// Lets it go on.
-    Resume,
-    /// Tries again what failed.
-    Retry,
-    /// Leaves out what failed.
-    Skip {
-        /// What the effect gives.
-        value: Value,
-    },
-    /// Sends an event.
-    Send {
-        /// Name.
-        event: String,
-        /// Payload.
-        data: Value,
-    },
-    /// Changes the data.
-    Edit {
-        /// How.
-        patch: Vec<PatchOp>,
-    },
-    /// Puts it into other states.
-    Move {
-        /// Which.
-        to: Vec<Text>,
-    },
-    /// Changes the tags.
-    Tag {
-        /// Tags that it shall have.
-        add: BTreeSet<Text>,
-        /// Tags that it shall not have.
-        remove: BTreeSet<Text>,
-    },
-    /// Goes on with another version.
-    Upgrade {
-        /// Document of the version.
-        definition: Value,
-    },
-}
-
-impl Action {
-    /// Returns the word on the command line.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Action::Cancel { .. } => "cancel",
-            Action::Pause => "pause",
-            Action::Resume => "resume",
-            Action::Retry => "retry",
-            Action::Skip { .. } => "skip",
-            Action::Send { .. } => "send",
-            Action::Edit { .. } => "edit",
-            Action::Move { .. } => "move",
-            Action::Tag { .. } => "tag",
-            Action::Upgrade { .. } => "upgrade",
-        }
-    }
-}
 
 /// The first instances of a job, which are watched before the others follow.
 #[derive(Clone, Debug, Serialize, Deserialize)]

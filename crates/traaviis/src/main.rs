@@ -37,6 +37,7 @@ mod remote;
 mod secrets;
 mod served;
 mod storage;
+mod studies;
 mod telemetry;
 mod terminal;
 mod trace;

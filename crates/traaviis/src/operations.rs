@@ -2,7 +2,9 @@
 //! socket, or this one by opening the directory. The answers are the same.
 
 mod again;
+mod classify;
 mod fork;
+mod looks;
 mod registry;
 pub mod tasks;
 
@@ -367,6 +369,24 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             text.extend(data.and_then(|it| it.memory().ok()).map(|it| memory::metrics(&it)));
             Ok(json!({ "text": text }))
         }
+        Ask::ReplayTo { id, until } => looks::replay(histories, &id, until),
+        Ask::Effects { id } => looks::effects(histories, &id),
+        Ask::Trees { id } => Ok(looks::trees(&snapshot_of(histories, data, &id)?)),
+        Ask::State { id } => Ok(looks::state(&snapshot_of(histories, data, &id)?)),
+        Ask::Transitions { id } => {
+            looks::transitions(histories, &snapshot_of(histories, data, &id)?)
+        }
+        Ask::Probe { id, event, data: payload } => {
+            let ctx = data.map_or_else(|| histories.ctx(), Data::ctx);
+            looks::probe(histories, ctx, &snapshot_of(histories, data, &id)?, event, payload)
+        }
+        Ask::Classify { workflow, definition } => {
+            classify::answer(histories, data, workflow, &definition)
+        }
+        Ask::NeedsState { id, path } => {
+            let snapshot = snapshot_of(histories, data, &id)?;
+            looks::needs_state(histories, &snapshot, &path).map(|()| Json::Null)
+        }
         Ask::Tasks => Ok(tasks::list(&histories.asking()?)),
         Ask::Incidents => Ok(incidents_of(&histories.asking()?)),
     }
@@ -462,11 +482,8 @@ fn send(
         let (accepted, after) = data.command(snapshot.id, command)?;
         return Ok(sent(&after, accepted));
     };
-    if let Until::State(path) = &wait.until
-        && !compile_document(&histories.definition(snapshot.definition_hash)?)?.has_state(path)
-    {
-        let message = format!("workflow `{}` has no state `{path}`", snapshot.workflow);
-        return Err(Failure::finding("validation_failed", message));
+    if let Until::State(path) = &wait.until {
+        looks::needs_state(histories, snapshot, path)?;
     }
     let waited = data.command_and_wait(snapshot.id, command, wait)?;
     let mut answer = sent(&waited.snapshot, waited.accepted);

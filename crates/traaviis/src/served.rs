@@ -7,32 +7,45 @@ use std::{
 };
 
 use semver::VersionReq;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use traaviis_design::graph;
 use traaviis_engine::{Machine, Marks};
-use traaviis_model::{DefinitionHash, TenantCtx, Value, document::Format};
+use traaviis_model::{
+    Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, Value,
+};
 use traaviis_platform::{
     Error, Platform,
     ask::Ask,
-    engine::{Checked, Component, Engine, OnStep, Picture, StartAsk},
+    engine::{
+        Accepted, Checked, Component, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk,
+        Started, Study,
+    },
 };
+use traaviis_ports::Connector;
+use traaviis_runtime::Command;
 
 use traaviis_runtime::Filter;
 use traaviis_store::{LocalSecrets, keys};
 
 use crate::{
+    children::compile_entry,
     clock,
     data::Data,
     document,
     exit::{Exit, Failure},
     histories::compile_document,
     library::Library,
-    operations,
+    operations, studies,
     telemetry::{
         numbers::{self, Numbers},
         traces::{self, Traces},
     },
 };
+
+/// Longest time that the receiver of a webhook may take.
+const POST_TIMEOUT: Span = Span::secs(15);
+/// Bytes of its answer that are read; nobody looks at them.
+const RESPONSE_BYTES_MAX: i64 = 64 << 10;
 
 /// Compiled definitions that are kept; beyond it all are forgotten, and made again when needed.
 const MACHINES_MAX: usize = 1_000;
@@ -50,8 +63,7 @@ impl Machines {
         hash: &str,
         document: impl FnOnce() -> Result<Value, Error>,
     ) -> Result<Arc<Machine>, Error> {
-        let known = hash.parse().ok().and_then(|it| self.compiled().get(&it).cloned());
-        if let Some(machine) = known {
+        if let Some(machine) = self.known(hash) {
             return Ok(machine);
         }
         let machine = Arc::new(compile_document(&document()?).map_err(refused)?);
@@ -63,6 +75,10 @@ impl Machines {
         Ok(machine)
     }
 
+    fn known(&self, hash: &str) -> Option<Arc<Machine>> {
+        hash.parse().ok().and_then(|it| self.compiled().get(&it).cloned())
+    }
+
     fn compiled(&self) -> MutexGuard<'_, HashMap<DefinitionHash, Arc<Machine>>> {
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,29 +88,27 @@ impl Machines {
 pub struct Served {
     data: Arc<Data>,
     machines: Arc<Machines>,
+    /// What makes calls to the outside; the same rules hold for webhooks.
+    connector: Arc<dyn Connector>,
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
-    pub fn new(
-        data: Arc<Data>,
-        machines: Arc<Machines>,
-        numbers: Arc<Numbers>,
-        traces: Option<Traces>,
-    ) -> Served {
-        Served { data, machines, numbers, traces }
+    pub fn new(data: Arc<Data>, machines: Arc<Machines>, connector: Arc<dyn Connector>) -> Served {
+        Served { data, machines, connector, numbers: Arc::default(), traces: None }
+    }
+
+    /// Returns the same, observed.
+    pub fn observed(self, numbers: Arc<Numbers>, traces: Option<Traces>) -> Served {
+        Served { numbers, traces, ..self }
     }
 }
 
 impl Engine for Served {
     fn check(&self, _: &TenantCtx, text: &str) -> Checked {
-        let format = match text.trim_start().starts_with('{') {
-            true => Format::Json,
-            false => Format::Yaml,
-        };
-        let library = Library::built_in();
+        let (format, library) = (studies::format_of(text), Library::built_in());
         let checked = document::check_text("document".into(), text, format, &library);
         let definition = checked.definition.as_ref();
         let is_valid = definition.is_some() && !checked.has_errors() && !checked.is_component;
@@ -107,6 +121,15 @@ impl Engine for Served {
             hash: definition.map(|it| it.hash.to_string()),
             description: None,
             document: definition.filter(|_| is_valid).map(|it| it.document.clone()),
+        }
+    }
+
+    fn study(&self, ctx: &TenantCtx, study: Study<'_>) -> Result<Json, Error> {
+        match study {
+            Study::Outline { hash, document } => {
+                Ok(studies::outline(&*self.machines.get(hash, document)?))
+            }
+            study => studies::answer(ctx, study).map_err(refused),
         }
     }
 
@@ -164,6 +187,111 @@ impl Engine for Served {
             Some(error) => Component::degraded("document_tree", error.to_string()),
         });
         [log, memory].into_iter().chain(tree).collect()
+    }
+
+    fn start_built_in(
+        &self,
+        ctx: &TenantCtx,
+        name: &str,
+        id: InstanceId,
+        input: Value,
+    ) -> Result<Json, Error> {
+        let library = Library::built_in();
+        let compiled = library.find(name).and_then(|it| compile_entry(it, &library));
+        let machine = compiled.map_err(|it| Error::new("internal", it))?;
+        let data = self.data.acting_in(ctx.clone());
+        let machine = Arc::new(machine);
+        let started = data.start_marked(&machine, Some(id), input, Marks::default());
+        Ok(json!({ "id": started.map_err(refused)?.id }))
+    }
+
+    fn post(&self, ctx: &TenantCtx, post: PostAsk, reply: Reply<u16>) {
+        let PostAsk { url, headers, body } = post;
+        let headers = headers.into_iter().chain([json_body()]);
+        let input = Value::from(&json!({
+            "method": "post",
+            "url": url,
+            "headers": headers.map(|(name, it)| (name, json!(it))).collect::<Map<_, _>>(),
+            "body_type": "text",
+            "body": body,
+            "response": "bytes",
+            "max_response": RESPONSE_BYTES_MAX,
+            "redirects": 0,
+        }));
+        // It is about no instance: the name only tells attempts apart.
+        let instance = InstanceId(uuid::Uuid::now_v7());
+        let path = "webhook".into();
+        let id = CallId { instance, tree: 0, path, scheduled: 0, attempt: 1 };
+        let key = instance.to_string().into();
+        let (kind, timeout, hosts) = ("call_api".into(), Some(POST_TIMEOUT), Vec::new());
+        let call = Call { id, workflow: "".into(), kind, input, key, timeout, hosts };
+        let done = move |outcome: Result<Value, EffectError>| {
+            let status = |value: &Value| {
+                let status = value.get("status").and_then(Value::as_i64);
+                status.and_then(|it| u16::try_from(it).ok())
+            };
+            reply(match outcome {
+                Ok(value) => Ok(status(&value).unwrap_or(200)),
+                // Whatever status it is, there was an answer.
+                Err(error) => match status(&error.details) {
+                    Some(status) => Ok(status),
+                    None => Err(Error::new(error.code.to_string(), error.message.to_string())),
+                },
+            });
+        };
+        self.connector.perform(ctx, call, Box::new(done));
+    }
+
+    fn knows(&self, hash: &str) -> bool {
+        self.machines.known(hash).is_some()
+    }
+
+    fn has_state(&self, hash: &str, path: &str) -> Option<bool> {
+        self.machines.known(hash).map(|it| it.has_state(path))
+    }
+
+    fn start_then(&self, ctx: &TenantCtx, start: StartAsk<'_>, reply: Reply<Started>) {
+        let machine = match self.machines.get(start.hash, start.document) {
+            Ok(machine) => machine,
+            Err(error) => return reply(Err(error)),
+        };
+        let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
+        let span = tracing::info_span!("instance.start", workflow = &*machine.definition().name);
+        let is_traced = self.traces.is_some();
+        let reply: Reply<Started> = Box::new(move |started| {
+            if let (Ok(started), true) = (&started, is_traced) {
+                span.in_scope(|| traces::link(started.id));
+            }
+            reply(started);
+        });
+        self.data.start_marked_then(ctx, &machine, start.input, marks, told(reply));
+    }
+
+    fn send_then(&self, ctx: &TenantCtx, event: EventAsk, reply: Reply<Accepted>) {
+        let EventAsk { id, event, data, event_id, if_seq } = event;
+        if self.data.histories.is_known_damaged(ctx, id)
+            && let Err(failure) = self.data.histories.of(ctx.clone()).refuse_damaged(id)
+        {
+            return reply(Err(refused(failure)));
+        }
+        let event = Command::Event { event, data, id: event_id };
+        let command = match if_seq {
+            Some(seq) => Command::If { seq, command: Box::new(event) },
+            None => event,
+        };
+        let span = tracing::info_span!("instance.ask");
+        let reply: Reply<Accepted> = Box::new(move |accepted| {
+            drop(span);
+            reply(accepted);
+        });
+        self.data.command_then(ctx, id, command, told(reply));
+    }
+
+    fn find_then(&self, ctx: &TenantCtx, id: InstanceId, reply: Reply<Option<Arc<Snapshot>>>) {
+        match self.data.histories.is_known_damaged(ctx, id) {
+            true => reply(Ok(None)),
+            false => self.data.find_open_then(ctx, id, told(reply)),
+        }
     }
 
     fn listen(&self, on_step: OnStep) {
@@ -224,6 +352,16 @@ fn end_all(data: &Data) -> Result<(), Error> {
     Err(Error::new("busy", "instances of the tenant begin faster than they can be ended"))
 }
 
+/// Returns the header that says what the body is.
+fn json_body() -> (String, String) {
+    ("content-type".into(), "application/json".into())
+}
+
+/// Returns the reply that tells somebody in the words of the platform.
+fn told<T: 'static>(reply: Reply<T>) -> Box<dyn FnOnce(Result<T, Failure>) + Send> {
+    Box::new(move |told| reply(told.map_err(refused)))
+}
+
 fn refused(failure: Failure) -> Error {
     let code = match (failure.exit, &*failure.code) {
         // A command line is a usage; a request is a value that breaks a rule.
@@ -278,7 +416,7 @@ impl traaviis_runtime::Library for TenantLibrary {
         if entry.is_component {
             return Err(format!("`{workflow}` is a component, which is not started by itself"));
         }
-        crate::children::compile_entry(entry, &library).map(Arc::new)
+        compile_entry(entry, &library).map(Arc::new)
     }
 }
 
@@ -302,9 +440,10 @@ mod tests {
         let connector = connector.connector(None, Arc::new(crate::secrets::kept(dir))).unwrap();
         let machines = library.machines();
         let kept = (TreeMode::Off, None, 64 << 20);
+        let outside = Arc::clone(&connector);
         let data = Data::open_serving(dir, connector, library as Arc<_>, kept).unwrap();
         let data = Arc::new(data);
-        (Arc::clone(&data), Served::new(data, machines, Arc::default(), None))
+        (Arc::clone(&data), Served::new(data, machines, outside))
     }
 
     fn start(served: &Served, ctx: &TenantCtx) {

@@ -1,6 +1,6 @@
 //! What the process tells about itself: lines on standard error, traces for a collector, numbers.
 //!
-//! Everything that happens in the background is an event of `tracing`; [`line`] writes it,
+//! Everything that happens in the background is an event of `tracing`; [`mod@line`] writes it,
 //! [`traces`] sends spans, [`numbers`] counts. Invariant: nobody who works waits for it.
 
 pub mod line;

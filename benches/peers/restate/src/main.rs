@@ -8,7 +8,7 @@ const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 9081);
 /// Steps of a run.
 const STEPS: u64 = 3;
 
-/// A run whose states are set one after the other, without anything outside: three pure transitions.
+/// A run whose states are set one after the other, with nothing outside: three pure transitions.
 #[restate_sdk::workflow]
 #[name = "pure"]
 trait Pure {

@@ -8,8 +8,8 @@ use super::{
     Asks, Form, Method, Operation, Param, SchemaOf,
 };
 use crate::types::{
-    Anything, Page, admin::*, factors::*, governance::*, identity::*, instances::*, tenants::*,
-    usage::*, workflows::*,
+    Anything, Page, admin::*, factors::*, governance::*, hooks::*, identity::*, instances::*,
+    jobs::*, tenants::*, usage::*, views::*, workflows::*,
 };
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -89,6 +89,7 @@ const fn param(name: &'static str, form: Form, what: &'static str) -> Param {
 }
 
 const LIMIT: Param = param("limit", Form::Whole(1, 200), "how many at most; 50 when it is absent");
+const FIRST: &[Param] = &[LIMIT];
 const PAGE: &[Param] =
     &[LIMIT, param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before")];
 const INSTANCES: &[Param] = &[
@@ -148,6 +149,21 @@ const USERS: &[Param] = &[
     LIMIT,
     param("cursor", Form::Id, "`next_cursor` of the page before"),
     param("email", Form::Text, "address of the one who is looked for"),
+];
+const AFTER: &[Param] =
+    &[param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one")];
+const UNTIL: &[Param] = &[param(
+    "until",
+    Form::Whole(1, i64::MAX as u64),
+    "record after which it is shown; the last one when it is absent",
+)];
+const FROM_TO: &[Param] = &[
+    param("from", Form::Text, "version before; the newest one when it is absent"),
+    param("to", Form::Text, "version after; the draft when it is absent"),
+];
+const EXPORT: &[Param] = &[
+    param("format", Form::OneOf(&["source", "yaml", "json"]), "`source`: as it was written"),
+    param("version", Form::Text, "published version; the draft when it is absent"),
 ];
 const AT: &[Param] =
     &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
@@ -355,7 +371,39 @@ operations! {
         Nothing, FORMAT, none => 200 PictureAnswer,
         "Draws a published version.";
 
-    Start = Post "/tenants/{t}/instances", Needs(WorkflowExecute), Nothing, NONE,
+    DiffWorkflow = Get "/tenants/{t}/workflows/{name}/diff", Needs(WorkflowMonitor), Nothing,
+        FROM_TO, none => 200 Anything,
+        "Says what two versions of a workflow do differently.";
+    SimulateWorkflow = Post "/tenants/{t}/workflows/simulate", Needs(WorkflowEdit), Nothing, NONE,
+        SimulateRequest => 200 Anything,
+        "Says what an instance of a document would do on a virtual clock; nobody is called.";
+    TestWorkflow = Post "/tenants/{t}/workflows/{name}/test", Needs(WorkflowEdit), Nothing, NONE,
+        [TestRequest] => 200 Anything,
+        "Runs the test cases of a workflow; nobody is called.";
+    ImportWorkflow = Post "/tenants/{t}/workflows/import", Needs(WorkflowCreate), Nothing, NONE,
+        ImportRequest => 201 Anything,
+        "Makes a workflow of a document in another language, and says what it could not keep.";
+    ExportWorkflow = Get "/tenants/{t}/workflows/{name}/export", Needs(WorkflowMonitor), Nothing,
+        EXPORT, none => 200 Anything,
+        "Shows the text of a workflow, as it was written or in another form.";
+
+    PlanUpgrade = Post "/tenants/{t}/workflows/{name}/upgrade-plan", Needs(WorkflowDeploy),
+        Nothing, NONE, [UpgradePlanRequest] => 201 JobAnswer,
+        "Says which open instances can go on with another version, and plans to take them over.";
+    ShowUpgrade = Get "/tenants/{t}/workflows/{name}/upgrade-plan/{id}", Needs(WorkflowDeploy),
+        Nothing, NONE, none => 200 JobAnswer,
+        "Shows how far an upgrade has come.";
+    StartUpgrade = Post "/tenants/{t}/workflows/{name}/upgrade-plan/{id}/start",
+        Needs(WorkflowDeploy), Nothing, NONE, none => 200 JobAnswer,
+        "Starts an upgrade, or lets one go on that is paused.";
+    PauseUpgrade = Post "/tenants/{t}/workflows/{name}/upgrade-plan/{id}/pause",
+        Needs(WorkflowDeploy), Nothing, NONE, none => 200 JobAnswer,
+        "Stops an upgrade until it is started again.";
+    AbortUpgrade = Post "/tenants/{t}/workflows/{name}/upgrade-plan/{id}/abort",
+        Needs(WorkflowDeploy), Nothing, NONE, none => 200 JobAnswer,
+        "Ends an upgrade; instances that were taken over stay so.";
+
+    Start = Post "/tenants/{t}/instances", Needs(WorkflowExecute), Nothing, WAIT,
         StartRequest => 201 Anything,
         "Starts an instance; it is durable when the answer comes.";
     Instances = Get "/tenants/{t}/instances", Needs(WorkflowMonitor), Nothing, INSTANCES,
@@ -397,6 +445,97 @@ operations! {
     MoveInstance = Post "/tenants/{t}/instances/{id}/move", Needs(WorkflowEdit), Nothing, NONE,
         MoveRequest => 200 Anything,
         "Puts a paused instance into other states.";
+
+    StreamInstance = Get "/tenants/{t}/instances/{id}/stream", Needs(WorkflowMonitor), Nothing,
+        AFTER, none => 200 Anything,
+        "Streams the history of an instance as server-sent events, and goes on with what comes.";
+    ReplayInstance = Get "/tenants/{t}/instances/{id}/replay", Needs(WorkflowMonitor), Nothing,
+        UNTIL, none => 200 Anything,
+        "Shows an instance as it was after a record.";
+    InstanceTree = Get "/tenants/{t}/instances/{id}/tree", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Shows the effects of an instance that are open, and its children, as trees.";
+    InstanceEffects = Get "/tenants/{t}/instances/{id}/effects", Needs(WorkflowMonitor), Nothing,
+        NONE, none => 200 (Page<Anything>),
+        "Lists every effect of an instance, and what became of it.";
+    InstanceState = Get "/tenants/{t}/instances/{id}/state", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Says where an instance is.";
+    InstanceTransitions = Get "/tenants/{t}/instances/{id}/transitions", Needs(WorkflowMonitor),
+        Nothing, NONE, none => 200 Anything,
+        "Lists the events that an instance accepts now, with where each may lead.";
+    ValidateEvent = Post "/tenants/{t}/instances/{id}/validate-event", Needs(WorkflowMonitor),
+        Nothing, NONE, ProbeRequest => 200 Anything,
+        "Says what an event would do to an instance, and does nothing.";
+    ForkInstance = Post "/tenants/{t}/instances/{id}/fork", Needs(WorkflowExecute), Nothing, NONE,
+        [ForkRequest] => 201 Anything,
+        "Starts an instance that shares the history of another up to a record.";
+    SendEvents = Post "/tenants/{t}/events/batch", Needs(WorkflowExecute), Nothing, NONE,
+        BatchRequest => 200 Anything,
+        "Sends up to 1,000 events at once; each is durable when the answer comes.";
+    Broadcast = Post "/tenants/{t}/broadcast", Needs(WorkflowExecute), Nothing, NONE,
+        BroadcastRequest => 200 Anything,
+        "Sends an event to every open instance that fits.";
+    BulkInstances = Post "/tenants/{t}/instances/bulk", Needs(WorkflowExecute), Nothing, NONE,
+        BulkRequest => 202 JobAnswer,
+        "Does one thing to every instance that fits, as a job.";
+    Jobs = Get "/tenants/{t}/jobs", Member, Nothing, NONE, none => 200 (Page<JobAnswer>),
+        "Lists one's own jobs, the newest first; all of them for who looks after the tenant.";
+    ShowJob = Get "/tenants/{t}/jobs/{id}", Member, Nothing, NONE, none => 200 JobAnswer,
+        "Shows how far a job has come.";
+    CancelJob = Post "/tenants/{t}/jobs/{id}/cancel", Member, Nothing, NONE,
+        none => 200 JobAnswer,
+        "Ends a job; what it has done stays.";
+    PauseJob = Post "/tenants/{t}/jobs/{id}/pause", Member, Nothing, NONE, none => 200 JobAnswer,
+        "Stops a job until it is resumed.";
+    ResumeJob = Post "/tenants/{t}/jobs/{id}/resume", Member, Nothing, NONE,
+        none => 200 JobAnswer,
+        "Lets a paused job go on, also where it was held because of what went wrong.";
+    Schedules = Get "/tenants/{t}/schedules", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<ScheduleAnswer>),
+        "Lists schedules, the oldest first.";
+    CreateSchedule = Post "/tenants/{t}/schedules", Needs(WorkflowEdit), Nothing, NONE,
+        ScheduleRequest => 201 ScheduleAnswer,
+        "Starts a workflow at the times of a cron pattern.";
+    ShowSchedule = Get "/tenants/{t}/schedules/{id}", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 ScheduleAnswer,
+        "Shows a schedule with its next times.";
+    ChangeSchedule = Patch "/tenants/{t}/schedules/{id}", Needs(WorkflowEdit), Match, NONE,
+        SchedulePatch => 200 ScheduleAnswer,
+        "Changes what a schedule starts, or when.";
+    EndSchedule = Delete "/tenants/{t}/schedules/{id}", Needs(WorkflowEdit), Nothing, NONE,
+        none => 204 none,
+        "Ends a schedule; runs that it has started go on.";
+    PauseSchedule = Post "/tenants/{t}/schedules/{id}/pause", Needs(WorkflowEdit), Nothing, NONE,
+        [ReasonRequest] => 200 ScheduleAnswer,
+        "Stops a schedule until it is resumed.";
+    ResumeSchedule = Post "/tenants/{t}/schedules/{id}/resume", Needs(WorkflowEdit), Nothing,
+        NONE, [ReasonRequest] => 200 ScheduleAnswer,
+        "Lets a paused schedule go on.";
+    RunSchedule = Post "/tenants/{t}/schedules/{id}/run", Needs(WorkflowExecute), Nothing, NONE,
+        none => 201 Anything,
+        "Starts what a schedule would start, now.";
+
+    Webhooks = Get "/tenants/{t}/webhooks", Needs(WorkflowEdit), Nothing, NONE,
+        none => 200 (Page<WebhookAnswer>),
+        "Lists webhooks.";
+    CreateWebhook = Post "/tenants/{t}/webhooks", Needs(WorkflowEdit), Nothing, NONE,
+        WebhookRequest => 201 WebhookAnswer,
+        "Tells an address what happens to instances; the secret is in the answer, and never again.";
+    RemoveWebhook = Delete "/tenants/{t}/webhooks/{id}", Needs(WorkflowEdit), Nothing, NONE,
+        none => 204 none,
+        "Removes a webhook; nothing more is told.";
+    Deliveries = Get "/tenants/{t}/webhooks/{id}/deliveries", Needs(WorkflowEdit), Nothing, FIRST,
+        none => 200 (Page<DeliveryAnswer>),
+        "Lists what was told to a webhook, the newest first.";
+    Redeliver = Post "/tenants/{t}/webhooks/{id}/redeliver", Needs(WorkflowEdit), Nothing, NONE,
+        RedeliverRequest => 200 DeliveryAnswer,
+        "Tells a webhook once more what it was told.";
+    Modules = Get "/tenants/{t}/modules", Member, Nothing, NONE, none => 200 (Page<Anything>),
+        "Lists what can be started, with its states and events.";
+    EffectKinds = Get "/tenants/{t}/effects/kinds", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<Anything>),
+        "Lists the kinds of effects that a document may have.";
 
     Tasks = Get "/tenants/{t}/tasks", Member, Nothing, NONE, none => 200 (Page<Anything>),
         "Lists tasks that wait for people; all of them for who may see instances.";

@@ -20,6 +20,10 @@ pub struct PublishRequest {
     /// What is new.
     #[serde(default)]
     pub notes: Option<String>,
+    /// What becomes of open instances of older versions: `none` (they stay), `plan` (a plan is made
+    /// that somebody starts), or `safe` (it is started at once); `none` when it is absent.
+    #[serde(default)]
+    pub upgrade: Option<String>,
 }
 
 /// A workflow.
@@ -57,6 +61,9 @@ pub struct VersionBrief {
     pub published_by: Uuid,
     /// What is new.
     pub notes: Option<String>,
+    /// Job that takes open instances over to it, when one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_plan: Option<Uuid>,
 }
 
 /// A published version with its document.

@@ -39,7 +39,7 @@ mod waive;
 mod component;
 
 pub use event::is_event_name;
-pub use kinds::{Form, ParamUse, child_form, param_use};
+pub use kinds::{Form, KindFacts, ParamUse, child_form, effect_kinds, param_use};
 
 use std::collections::BTreeSet;
 

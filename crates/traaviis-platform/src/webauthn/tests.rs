@@ -35,7 +35,7 @@ impl Device {
         ]
     }
 
-    fn cose(&self) -> Vec<(Cbor, Cbor)> {
+    fn cose(&self) -> Fields {
         let pair = |label: i64, value: Cbor| (Cbor::from(label), value);
         let number = |label: i64, value: i64| pair(label, Cbor::from(value));
         match self {
@@ -89,6 +89,9 @@ fn bytes(value: &Cbor) -> Vec<u8> {
     out
 }
 
+/// Fields of a map of CBOR.
+type Fields = Vec<(Cbor, Cbor)>;
+
 /// Everything that an authenticator and a browser say; a test changes one thing.
 struct Said {
     client: Json,
@@ -97,11 +100,11 @@ struct Said {
     counter: u32,
     credential: Vec<u8>,
     raw_id: Option<String>,
-    cose: Vec<(Cbor, Cbor)>,
+    cose: Fields,
     extensions: Vec<u8>,
     format: &'static str,
     /// What becomes of the statement.
-    statement: fn(Vec<(Cbor, Cbor)>) -> Vec<(Cbor, Cbor)>,
+    statement: fn(Fields) -> Fields,
     signature: fn(Vec<u8>) -> Vec<u8>,
     outer: fn(Json) -> Json,
 }

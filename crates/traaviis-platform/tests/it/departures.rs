@@ -1,13 +1,18 @@
 //! What goes for ever, and what a crash in the middle leaves.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{Span, TenantCtx, TenantId, Value, permission::Permission};
+use traaviis_model::{
+    InstanceId, Snapshot, Span, TenantCtx, TenantId, Value, permission::Permission,
+};
 use traaviis_platform::{
     Error,
     ask::Ask,
-    engine::{Checked, Engine, OnStep, Picture, StartAsk},
+    engine::{
+        Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
+        Study,
+    },
 };
 use traaviis_policy::access::Action;
 
@@ -30,6 +35,44 @@ impl Engine for Destroys {
     }
 
     fn start(&self, _: &TenantCtx, _: StartAsk<'_>) -> Result<Json, Error> {
+        unreachable!()
+    }
+
+    fn study(&self, _: &TenantCtx, _: Study<'_>) -> Result<Json, Error> {
+        unreachable!()
+    }
+
+    fn start_built_in(
+        &self,
+        _: &TenantCtx,
+        _: &str,
+        _: InstanceId,
+        _: Value,
+    ) -> Result<Json, Error> {
+        unreachable!()
+    }
+
+    fn post(&self, _: &TenantCtx, _: PostAsk, _: Reply<u16>) {
+        unreachable!()
+    }
+
+    fn knows(&self, _: &str) -> bool {
+        unreachable!()
+    }
+
+    fn has_state(&self, _: &str, _: &str) -> Option<bool> {
+        unreachable!()
+    }
+
+    fn start_then(&self, _: &TenantCtx, _: StartAsk<'_>, _: Reply<Started>) {
+        unreachable!()
+    }
+
+    fn send_then(&self, _: &TenantCtx, _: EventAsk, _: Reply<Accepted>) {
+        unreachable!()
+    }
+
+    fn find_then(&self, _: &TenantCtx, _: InstanceId, _: Reply<Option<Arc<Snapshot>>>) {
         unreachable!()
     }
 

@@ -13,9 +13,9 @@ use super::{Span, keyed::Keyed, number_spans, spans, tokens::is_replacement};
 /// it says, and each round replaces something.
 const ROUNDS_MAX: usize = 4;
 
-/// Types that are looked for in the keys of maps: what has a form or a check digit. Words are left
-/// alone there, since expressions name keys.
-const KEY_TYPES: &[PiiType] = &[
+/// Types that have a form of their own or a check digit. Words for people and places are none:
+/// where a program names its own things by words, they would be taken for personal data.
+pub const WITH_FORM: &[PiiType] = &[
     PiiType::Email,
     PiiType::Phone,
     PiiType::Ssn,
@@ -209,7 +209,8 @@ impl<'p> Work<'p> {
     /// Returns the keys of a map in its order, redacted; those that become the same are numbered.
     fn keys(&mut self, map: &Map, types: &[PiiType]) -> Vec<Text> {
         let types: Vec<PiiType> =
-            KEY_TYPES.iter().copied().filter(|it| types.contains(it)).collect();
+            // Expressions name keys by words.
+            WITH_FORM.iter().copied().filter(|it| types.contains(it)).collect();
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut keys = Vec::with_capacity(map.len());
         for (key, _) in map.iter() {

@@ -125,7 +125,7 @@ impl Owner {
     pub(super) fn let_start(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
         while let Some((due, start)) = self.hot.pressure.waiting.pop_front() {
             match (self.is_short_of_memory(), self.draining || due <= now) {
-                // Whoever sent it looked for the id before it waited; another may have had it since.
+                // Its id was looked for before it waited; another may have had it since.
                 (false, _) if self.forgotten(&start.ctx, start.id).is_some() => {
                     (start.reply)(Err(Error::has_ended(start.id)));
                 }

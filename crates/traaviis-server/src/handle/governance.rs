@@ -19,7 +19,7 @@ use traaviis_platform::{
 };
 
 use super::{Answer, Call};
-use crate::stream::Stream;
+use crate::parts::Parts;
 
 fn checkpoint(it: Checkpoint) -> CheckpointAnswer {
     let Checkpoint { tenant_id, seq, hash, at, kid, signature } = it;
@@ -57,7 +57,7 @@ pub(super) fn export(call: &Call<'_>) -> Result<Answer, Error> {
         let _held = &place;
     });
     let mut answer = call.done()?;
-    answer.stream = Some(Stream::of(format.media_type(), parts));
+    answer.parts = Some(Parts::of(format.media_type(), parts));
     Ok(answer)
 }
 

@@ -28,12 +28,12 @@ const WAIT_SECS_MAX: i64 = 60;
 /// Wait unless a caller asks for another one.
 const WAIT_SECS: i64 = 10;
 
-fn ask(call: &Call<'_>, ask: Ask) -> Result<Json, Error> {
+pub(super) fn ask(call: &Call<'_>, ask: Ask) -> Result<Json, Error> {
     call.engine().ask(&call.entered()?.ctx, ask)
 }
 
 /// Returns the instance of the path; anything but an id names nothing.
-fn id(call: &Call<'_>) -> Result<String, Error> {
+pub(super) fn id(call: &Call<'_>) -> Result<String, Error> {
     let id: InstanceId = call.request.id("id", "instance")?;
     Ok(id.to_string())
 }
@@ -55,6 +55,7 @@ fn reason(call: &Call<'_>) -> Result<Option<Text>, Error> {
 
 pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
     let StartRequest { workflow, version, input, id, tags } = call.request.json()?;
+    wait(call)?;
     let entered = call.entered()?;
     let found = call.platform().find_version(entered, &workflow, version.as_deref())?;
     let document = || call.platform().document(&entered.ctx, &workflow, &found.version);
@@ -146,7 +147,7 @@ fn without_origin(mut record: Json) -> Json {
 pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
     let EventRequest { event, data, id: event_id, if_seq } = call.request.json()?;
     let wait = wait(call)?;
-    let _place = wait.is_some().then(|| call.app.wait()).transpose()?;
+    let _turn = wait.is_some().then(|| call.app.wait()).transpose()?;
     let question = Ask::Send {
         id: id(call)?,
         event,
@@ -158,7 +159,7 @@ pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
     change(call, question)
 }
 
-fn wait(call: &Call<'_>) -> Result<Option<Wait>, Error> {
+pub(super) fn wait(call: &Call<'_>) -> Result<Option<Wait>, Error> {
     let Some(text) = call.request.query.get("wait") else { return Ok(None) };
     let until = match text.split_once(':') {
         None if text == "step" || text == "final" => json!(text),
@@ -218,11 +219,15 @@ pub(super) fn relocate(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 /// Answers with a page, as [`Page`] has it, with what the caller may see of it.
-fn page(call: &Call<'_>, items: Vec<Json>, next_cursor: Option<String>) -> Result<Answer, Error> {
+pub(super) fn page(
+    call: &Call<'_>,
+    items: Vec<Json>,
+    next_cursor: Option<String>,
+) -> Result<Answer, Error> {
     call.shown(json!(Page { items, next_cursor }))
 }
 
-fn page_of(call: &Call<'_>, question: Ask, key: &str) -> Result<Answer, Error> {
+pub(super) fn page_of(call: &Call<'_>, question: Ask, key: &str) -> Result<Answer, Error> {
     let mut answer = ask(call, question)?;
     let items: Vec<Json> = answer[key].as_array_mut().map(std::mem::take).unwrap_or_default();
     page(call, items, None)

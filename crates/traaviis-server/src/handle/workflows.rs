@@ -3,11 +3,12 @@
 use serde_json::Value as Json;
 use traaviis_api::types::{
     Page,
+    jobs::UpgradePlanRequest,
     workflows::{DocumentRequest, PictureAnswer, PublishRequest, VersionAnswer},
 };
-use traaviis_platform::{Error, ask::Ask, ask::ListFilter, engine::Picture};
+use traaviis_platform::{Error, ask::Ask, ask::ListFilter, engine::Picture, jobs::JobStatus};
 
-use super::{Answer, Call};
+use super::{Answer, Call, jobs};
 use crate::convert;
 
 /// Returns the text of a document: a text as it is, anything else as JSON.
@@ -72,10 +73,22 @@ pub(super) fn replace_draft(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn publish(call: &Call<'_>) -> Result<Answer, Error> {
-    let PublishRequest { notes } = call.request.json_or_default()?;
+    let PublishRequest { notes, upgrade } = call.request.json_or_default()?;
+    let begins = match upgrade.as_deref() {
+        None | Some("none") => None,
+        Some("plan") => Some(JobStatus::Planned),
+        Some("safe") => Some(JobStatus::Running),
+        Some(_) => return Err(Error::invalid("/upgrade", "this is `none`, `plan` or `safe`")),
+    };
     let (caller, entered) = (call.caller()?, call.entered()?);
     let published = call.platform().publish(caller, entered, call.engine(), name(call), notes)?;
-    call.tell(&convert::version(&published))
+    let mut told = convert::version(&published);
+    if let Some(begins) = begins {
+        let version = Some(published.version.to_string());
+        let asked = UpgradePlanRequest { version, ..UpgradePlanRequest::default() };
+        told.upgrade_plan = jobs::plan(call, name(call), asked, begins)?.id.parse().ok();
+    }
+    call.tell(&told)
 }
 
 pub(super) fn versions(call: &Call<'_>) -> Result<Answer, Error> {

@@ -14,15 +14,18 @@ use axum::{
 };
 use serde_json::{Value as Json, json};
 use tower::ServiceExt as _;
-use traaviis_model::{InstanceId, TenantCtx, TenantId, Timestamp, Value};
+use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId, Timestamp, Value};
 use traaviis_platform::{
     Entropy, Error, Platform, Settings, Ways,
     ask::Ask,
     audit::Via,
-    engine::{Checked, Engine, OnStep, Picture, StartAsk},
+    engine::{
+        Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
+        Study,
+    },
     user::PlatformRole,
 };
-use traaviis_server::{App, admin_router, router};
+use traaviis_server::{App, admin_router, limits::Strictness, router};
 use traaviis_testkit::{
     clock::SimClock, memory_documents::MemoryDocuments, memory_log::MemoryLog,
     memory_vault::MemoryVault,
@@ -77,6 +80,46 @@ impl Engine for Plain {
         Ok(json!({ "id": id, "by": ctx.actor().text(), "input": Json::from(&start.input) }))
     }
 
+    fn study(&self, _: &TenantCtx, _: Study<'_>) -> Result<Json, Error> {
+        Err(Error::new("definition_invalid", "it knows nothing about documents"))
+    }
+
+    fn start_built_in(
+        &self,
+        ctx: &TenantCtx,
+        _: &str,
+        id: InstanceId,
+        _: Value,
+    ) -> Result<Json, Error> {
+        self.instances.lock().unwrap().insert(id, ctx.tenant());
+        Ok(json!({ "id": id }))
+    }
+
+    fn post(&self, _: &TenantCtx, _: PostAsk, reply: Reply<u16>) {
+        reply(Ok(204));
+    }
+
+    // Everything is answered by a thread here.
+    fn knows(&self, _: &str) -> bool {
+        false
+    }
+
+    fn has_state(&self, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    fn start_then(&self, _: &TenantCtx, _: StartAsk<'_>, reply: Reply<Started>) {
+        reply(Err(Error::new("internal", "it knows no definition")));
+    }
+
+    fn send_then(&self, _: &TenantCtx, event: EventAsk, reply: Reply<Accepted>) {
+        reply(Err(Error::not_found("instance", &event.id.to_string())));
+    }
+
+    fn find_then(&self, _: &TenantCtx, _: InstanceId, reply: Reply<Option<Arc<Snapshot>>>) {
+        reply(Ok(None));
+    }
+
     fn listen(&self, _: OnStep) {}
 
     fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error> {
@@ -92,6 +135,7 @@ impl Engine for Plain {
                 let own: Vec<Json> = own.map(|it| json!({ "id": it.0 })).collect();
                 Ok(json!({ "instances": own, "next": null }))
             }
+            Ask::List { .. } | Ask::Classify { .. } => Ok(json!({ "instances": [] })),
             Ask::Tasks => Ok(json!({ "tasks": [] })),
             Ask::Incidents => Ok(json!({ "incidents": [] })),
             Ask::Count { .. } => Ok(json!({ "counts": [] })),
@@ -103,6 +147,14 @@ impl Engine for Plain {
             | Ask::Operate { id, .. }
             | Ask::Retry { id, .. }
             | Ask::Skip { id, .. }
+            | Ask::ReplayTo { id, .. }
+            | Ask::Effects { id }
+            | Ask::Trees { id }
+            | Ask::State { id }
+            | Ask::Transitions { id }
+            | Ask::Probe { id, .. }
+            | Ask::NeedsState { id, .. }
+            | Ask::Fork { id, .. }
             | Ask::Task { id, .. } => {
                 self.own(ctx, &id)?;
                 Ok(json!({ "instance": id, "lines": [] }))
@@ -149,6 +201,15 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
+        World::with(Strictness::Strict)
+    }
+
+    /// One in which attempts are limited as in the profile for trying things out.
+    pub fn relaxed() -> World {
+        World::with(Strictness::Dev)
+    }
+
+    fn with(strictness: Strictness) -> World {
         let clock = Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000)));
         let ways = Ways {
             log: Arc::new(MemoryLog::new()),
@@ -158,8 +219,8 @@ impl World {
             entropy: Entropy::seeded(1),
         };
         let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
-        let app =
-            Arc::new(App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {}));
+        let app = App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {});
+        let app = Arc::new(app.with_limits(strictness));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let admin = admin_router(Arc::clone(&app));
         World { router: router(app), admin, runtime, platform, clock }

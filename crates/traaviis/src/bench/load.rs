@@ -123,7 +123,7 @@ pub struct Speed {
 /// A unit of work: requests that follow one another.
 pub type Unit = Vec<Vec<u8>>;
 
-/// Loads a server: connection `n` asks what `work(n)` gives, again and again, for as long as `time`.
+/// Loads a server: connection `n` asks what `work(n)` gives, again and again, so long as `time`.
 pub async fn drive(
     address: SocketAddr,
     connections: usize,

@@ -159,7 +159,7 @@ fn load(all: &[Tenant], caller: usize, time: Duration) -> anyhow::Result<(u64, u
         at = at.wrapping_add(7_919);
         let Tenant { data, ids } = &all[at % all.len()];
         let id = ids[at / all.len() % ids.len()];
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             data.send(id, "poke", Value::Null)?;
             writes += 1;
         } else {

@@ -11,10 +11,7 @@ use std::{
 };
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{
-    InstanceId, Snapshot, Span, Text, Value,
-    record::{Operation, Status},
-};
+use traaviis_model::{InstanceId, Snapshot, Span, Text, record::Status};
 use traaviis_runtime::Filter;
 
 use canary::CanaryArgs;
@@ -402,64 +399,22 @@ fn go(
 
 /// Does it to one instance.
 fn perform(plan: &Plan, id: InstanceId, changer: &Changer) -> Result<(), Failure> {
-    let (reason, id) = (plan.reason.clone(), id.to_string());
-    let ask = match &plan.action {
-        Action::Cancel { terminate } => {
-            Ask::Cancel { id, terminate: *terminate, reason: reason.map(|it| it.to_string()) }
-        }
-        Action::Pause => Ask::Operate { id, operation: Operation::Pause { reason } },
-        Action::Resume => Ask::Operate { id, operation: Operation::Resume { reason } },
-        Action::Retry => Ask::Retry { id, reason, as_new: false, paused: false },
-        Action::Send { event, data } => Ask::Send {
-            id,
-            event: event.clone(),
-            data: data.clone(),
-            event_id: Some(format!("job:{}", plan.job).into()),
-            if_seq: None,
-            wait: None,
-        },
-        Action::Edit { patch } => {
-            let (patch, reason) = (patch.clone(), reason.unwrap_or_default());
-            Ask::Operate { id, operation: Operation::EditData { patch, reason } }
-        }
-        Action::Move { to } => {
-            let (to, reason) = (to.clone(), reason.unwrap_or_default());
-            Ask::Operate { id, operation: Operation::Move { to, reason } }
-        }
-        Action::Tag { add, remove } => {
-            let (add, remove) = (add.clone(), remove.clone());
-            Ask::Operate { id, operation: Operation::Tag { add, remove } }
-        }
-        Action::Upgrade { definition } => Ask::Upgrade { id, definition: definition.clone() },
-        Action::Skip { value } => {
-            let reason = reason.unwrap_or_default();
-            for path in places(plan, &id, changer)? {
-                let (id, value, reason) = (id.clone(), value.clone(), reason.clone());
-                changer.ask(Ask::Skip { id, path, value, reason })?;
-            }
-            return Ok(());
-        }
+    let places = match plan.action {
+        Action::Skip { .. } => places(plan, id, changer)?,
+        _ => Vec::new(),
     };
-    changer.ask(ask).map(drop)
+    for ask in plan.action.asks(&plan.job, plan.reason.as_ref(), id, places) {
+        changer.ask(ask)?;
+    }
+    Ok(())
 }
 
 /// Returns the effects of an instance that are to be left out.
-fn places(plan: &Plan, id: &str, changer: &Changer) -> Result<Vec<Text>, Failure> {
-    let answer = changer.ask(Ask::Show { id: id.into() })?;
+fn places(plan: &Plan, id: InstanceId, changer: &Changer) -> Result<Vec<Text>, Failure> {
+    let answer = changer.ask(Ask::Show { id: id.to_string() })?;
     let snapshot: Snapshot = serde_json::from_value(answer["snapshot"].clone())
         .map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))?;
-    if snapshot.status == Status::Failed {
-        let error = snapshot.error.as_deref();
-        let code = |error: &traaviis_model::EffectError| {
-            // The error of an unhandled failure carries that of the effect.
-            error.details.get("path").and_then(Value::as_str).map(Text::from)
-        };
-        return Ok(error.and_then(code).into_iter().collect());
-    }
-    let wanted = &plan.filter.incident;
-    let meant =
-        snapshot.incidents.iter().filter(|it| wanted.as_ref().is_none_or(|kind| *kind == it.kind));
-    Ok(meant.map(|it| it.path.clone()).collect())
+    Ok(Action::places(&snapshot, plan.filter.incident.as_ref()))
 }
 
 fn report(job: &Job, held: Option<String>, data: &DataArgs, output: &Output) -> Exit {

@@ -1,7 +1,6 @@
 //! `traaviis serve`: a data directory for many tenants, over HTTP.
 
 use std::{
-    env,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +10,9 @@ use std::{
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Ways, engine::Engine};
+use traaviis_platform::{
+    Entropy, Platform, Ways, engine::Engine, jobs::run::JobRunner, webhooks::send::WebhookSender,
+};
 use traaviis_policy::plan::Plan;
 use traaviis_ports::LogStore;
 use traaviis_server::{
@@ -27,7 +28,7 @@ use crate::{
     auditing::{Auditor, ServedSecrets},
     backups::Keeper,
     clock::SystemClock,
-    config::{AdminListen, Config, Flag, Hidden, Profile, Settings},
+    config::{AdminListen, Config, Flag, Hidden, Profile, Settings, variables},
     connectors::ConnectorArgs,
     control::server::Server,
     data::Data,
@@ -47,6 +48,13 @@ use crate::{
 
 /// How often what is over is taken out.
 const UPKEEP: Duration = Duration::from_secs(60);
+
+/// Rest between two parts of a job: short, so that many instances a second go evenly.
+const JOBS_BUSY: Duration = Duration::from_millis(20);
+/// Rest while there is no job: one that is made begins before anybody notices.
+const JOBS_IDLE: Duration = Duration::from_millis(200);
+/// Longest wait for an answer of a receiver before the log is looked at again.
+const WEBHOOKS_REST: Duration = Duration::from_millis(50);
 
 /// Serves a data directory over HTTP until it is stopped.
 ///
@@ -163,9 +171,7 @@ impl Args {
         put("profile", "--profile", self.profile.map(|it| it.as_str().into()));
         put("bootstrap.admin_email", "--admin-email", self.admin_email.clone());
         put("bootstrap.plan", "--default-plan", self.default_plan.map(|it| it.as_str().into()));
-        for (key, flag, text) in self.identity.given() {
-            put(key, flag, text);
-        }
+        flags.extend(self.identity.given());
         if !self.trust_proxy.is_empty() {
             let networks: Vec<String> = self.trust_proxy.iter().map(IpNet::to_string).collect();
             flags.push(("http.trust_proxy", "--trust-proxy", networks.into()));
@@ -174,7 +180,7 @@ impl Args {
             let targets: Vec<&str> = allow_private.iter().map(String::as_str).collect();
             flags.push(("egress.allow_private", "--allow-private", targets.into()));
         }
-        Settings::read(self.config.as_deref(), &env::vars().collect(), defaults, &flags)
+        Settings::read(self.config.as_deref(), &variables(), defaults, &flags)
     }
 }
 
@@ -217,19 +223,17 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let connector =
         ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
     let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
+    let outside = Arc::clone(&connector);
     let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
     let library = Arc::new(TenantLibrary::default());
     let kept = (tree, config.storage.mode, config.hot.limit_bytes);
     let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept)?;
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
-    let result = serve(
-        settings,
-        seeds,
-        output,
-        &Parts { data, library, secrets, numbers, traces },
-        &runtime,
-    );
+    let engine = Served::new(Arc::clone(&data), library.machines(), outside);
+    let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
+    let parts = Parts { data, library, engine, secrets, numbers, traces };
+    let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
     Ok(Exit::Ok)
@@ -239,6 +243,7 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
 struct Parts {
     data: Arc<Data>,
     library: Arc<TenantLibrary>,
+    engine: Arc<Served>,
     secrets: Arc<ServedSecrets>,
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
@@ -306,12 +311,7 @@ fn listen_until_stopped(
     // As it rests: nothing of people is opened for the audit trail.
     let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
     let auditor = Auditor::begin(&platform, acts)?;
-    let engine: Arc<dyn Engine> = Arc::new(Served::new(
-        Arc::clone(data),
-        parts.library.machines(),
-        Arc::clone(&parts.numbers),
-        parts.traces.clone(),
-    ));
+    let engine = Arc::clone(&parts.engine) as Arc<dyn Engine>;
     let demo = match seeds {
         Seeds::Demo => demo::seed(&platform, &*engine, &Entropy::system()).map_err(refused)?,
         Seeds::Nothing => None,
@@ -350,6 +350,9 @@ fn listen_until_stopped(
         }
     }
     keep_up(&platform, &engine, &app)?;
+    platform.settle_schedules(&*engine).map_err(refused)?;
+    carry_on(&platform, &parts.engine)?;
+    tell_webhooks(&platform, &parts.engine)?;
     let stopped = loop {
         match notes.next(None) {
             Note::Commit | Note::TimeIsUp => {}
@@ -474,6 +477,42 @@ fn keep_up(
             }
             drop((platform, engine, app));
             thread::sleep(UPKEEP);
+        }
+    });
+    begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
+}
+
+/// Carries jobs on.
+fn carry_on(platform: &Arc<Platform>, engine: &Arc<Served>) -> Result<(), Failure> {
+    let (platform, engine) = (Arc::downgrade(platform), Arc::downgrade(engine));
+    let begun = thread::Builder::new().name("jobs".into()).spawn(move || {
+        let mut runner = JobRunner::default();
+        while let (Some(platform), Some(engine)) = (platform.upgrade(), engine.upgrade()) {
+            let rest = match runner.carry_on(&platform, &*engine) {
+                Ok(true) => JOBS_BUSY,
+                Ok(false) => JOBS_IDLE,
+                Err(error) => {
+                    tracing::warn!(code = &*error.code, "jobs: {error}");
+                    JOBS_IDLE
+                }
+            };
+            drop((platform, engine));
+            thread::sleep(rest);
+        }
+    });
+    begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
+}
+
+/// Tells webhooks.
+fn tell_webhooks(platform: &Arc<Platform>, engine: &Arc<Served>) -> Result<(), Failure> {
+    let (platform, engine) = (Arc::downgrade(platform), Arc::downgrade(engine));
+    let begun = thread::Builder::new().name("webhooks".into()).spawn(move || {
+        let mut sender = WebhookSender::default();
+        while let (Some(platform), Some(engine)) = (platform.upgrade(), engine.upgrade()) {
+            if let Err(error) = sender.carry_on(&platform, &*engine, WEBHOOKS_REST) {
+                tracing::warn!(code = &*error.code, "webhooks: {error}");
+                thread::sleep(JOBS_IDLE);
+            }
         }
     });
     begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))

@@ -30,6 +30,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// Several texts; in a variable with commas between them.
     Texts,
+    /// Several networks, such as `10.0.0.0/8`, likewise.
+    Networks,
 }
 
 /// A setting.
@@ -107,7 +109,7 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "http.trust_proxy",
-        Kind::Texts,
+        Kind::Networks,
         "Networks of proxies that are believed where a request comes from (`X-Forwarded-For`).",
     )
     .or("[]"),
@@ -215,7 +217,7 @@ pub fn schema() -> Json {
         it["description"] = json!(key.what);
         match (key.kind, key.default) {
             (Kind::Bytes, Some(text)) => it["default"] = json!(text.parse::<u64>().unwrap_or(0)),
-            (Kind::Texts, Some(_)) => it["default"] = json!([]),
+            (Kind::Texts | Kind::Networks, Some(_)) => it["default"] = json!([]),
             (Kind::Switch, Some(text)) => it["default"] = json!(text == "true"),
             (_, Some(text)) => it["default"] = json!(text),
             (_, None) => {}
@@ -254,6 +256,8 @@ fn of_kind(kind: Kind) -> Json {
         Kind::Bytes => json!({ "type": "integer", "minimum": 0 }),
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
-        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Texts | Kind::Networks => {
+            json!({ "type": "array", "items": { "type": "string" } })
+        }
     }
 }

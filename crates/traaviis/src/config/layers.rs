@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    env,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -21,6 +23,16 @@ use crate::exit::{Exit, Failure};
 
 /// Variables of this process by name.
 pub type Variables = BTreeMap<String, String>;
+
+/// What variables begin with that hold secrets for calls, whatever their names.
+const SECRET_PREFIX: &str = "TRAAVIIS_SECRET_";
+
+/// Returns the variables of this process; one that is no text is no setting of ours.
+pub fn variables() -> Variables {
+    let text =
+        |(name, it): (OsString, OsString)| Some((name.into_string().ok()?, it.into_string().ok()?));
+    env::vars_os().filter_map(text).collect()
+}
 
 /// A setting that a flag gives: key, flag, value.
 pub type Flag = (&'static str, &'static str, Value);
@@ -168,7 +180,7 @@ fn value(kind: Kind, text: &str) -> Value {
     match kind {
         Kind::Bytes => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
-        Kind::Texts => {
+        Kind::Texts | Kind::Networks => {
             let plain = text.trim().trim_start_matches('[').trim_end_matches(']');
             let items = plain.split(',').map(|it| it.trim().trim_matches('"'));
             let items: Vec<&str> = items.filter(|it| !it.is_empty()).collect();
@@ -190,6 +202,9 @@ fn with_variables(mut figment: Figment, variables: &Variables) -> Result<Figment
     }
     for (variable, text) in variables {
         let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
+        if variable.starts_with(SECRET_PREFIX) {
+            continue;
+        }
         let name = rest.replace("__", ".").to_lowercase();
         match keys::find(&name) {
             Some(key) => {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use serde_json::{Map, Value as Json};
-use traaviis_model::privacy::{PiiMode, PiiType};
-use traaviis_policy::pii::{Policy, redact_text};
+use traaviis_model::privacy::PiiMode;
+use traaviis_policy::pii::{Policy, WITH_FORM, redact_text};
 use traaviis_server::routes::ACCESS;
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -39,20 +39,6 @@ const PLACE_MAX: u64 = 10_000;
 const MESSAGES_MAX: usize = 2_048;
 /// Characters of a text; more is somebody's data.
 const TEXT_CHARS_MAX: usize = 4_096;
-
-/// What is replaced: what has a form of its own. Words for people and places are left alone, since
-/// a line is written by this program, and names its own things by words.
-const REPLACED: &[PiiType] = &[
-    PiiType::Email,
-    PiiType::Phone,
-    PiiType::Ssn,
-    PiiType::CreditCard,
-    PiiType::Iban,
-    PiiType::Crypto,
-    PiiType::Ip,
-    PiiType::Mac,
-    PiiType::Secret,
-];
 
 /// Fields whose values this program makes: ids, and addresses of its own.
 const PLAIN: [&str; 9] = [
@@ -111,7 +97,8 @@ impl Lines {
     }
 
     fn to(form: Form, out: Out) -> Lines {
-        let policy = Policy { types: REPLACED.to_vec(), ..Policy::all(PiiMode::Mask) };
+        // A line is written by this program, and names its own things by words.
+        let policy = Policy { types: WITH_FORM.to_vec(), ..Policy::all(PiiMode::Mask) };
         Lines { form, policy, counts: Mutex::default(), out }
     }
 

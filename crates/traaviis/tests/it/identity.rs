@@ -242,7 +242,7 @@ fn what_cannot_work_is_refused_at_the_start() {
     let private = r#"{"issuers": [{"name": "a", "url": "http://127.0.0.1:9", "client_id": "x"}]}"#;
     std::fs::write(world.path("private.json"), private).unwrap();
     for (arguments, part) in [
-        (vec!["--require-email-verification"], "needs `--mail-url`"),
+        (vec!["--require-email-verification"], "needs `mail.smtp_url`"),
         (vec!["--mail-url", "gopher://ada:s3cret@x"], "`smtp://`"),
         (vec!["--mail-url", "file:m", "--mail-from", "nobody"], "no sender"),
         (vec!["--oidc", "oidc.json"], "missing field"),

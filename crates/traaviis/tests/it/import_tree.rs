@@ -296,7 +296,9 @@ fn an_earlier_instance_whose_workflow_is_there_goes_on() {
     let text = world.shown(&world.run(&["send", ORDER, "ship", "--data", "data"]));
     assert!(text.starts_with("exit 0"), "{text}");
     let shown = world.json(&format!("show {ORDER} --data data"));
-    assert_eq!((&shown["status"], &shown["output"]["total"]), (&json!("completed"), &json!(7)));
+    let snapshot = &shown["snapshot"];
+    let ended = (&snapshot["status"], &snapshot["output"]["total"]);
+    assert_eq!(ended, (&json!("completed"), &json!(7)), "{shown}");
 }
 
 #[test]

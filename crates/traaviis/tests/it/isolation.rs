@@ -61,7 +61,7 @@ impl Caller {
         self.connection.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("{request}: {line}"));
         let status = status.parse().unwrap();
-        let mut length = 0;
+        let (mut length, mut is_chunked) = (0, false);
         loop {
             line.clear();
             self.connection.read_line(&mut line).unwrap();
@@ -69,12 +69,21 @@ impl Caller {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                     length = value.parse().unwrap();
                 }
-                Some(_) => {}
+                Some((name, _)) => is_chunked |= name.eq_ignore_ascii_case("transfer-encoding"),
                 None => break,
             }
         }
         let mut bytes = vec![0; length];
         self.connection.read_exact(&mut bytes).unwrap();
+        while is_chunked {
+            line.clear();
+            self.connection.read_line(&mut line).unwrap();
+            let length = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            let mut chunk = vec![0; length + 2];
+            self.connection.read_exact(&mut chunk).unwrap();
+            bytes.extend(&chunk[..length]);
+            is_chunked = length > 0;
+        }
         (status, serde_json::from_slice(&bytes).unwrap_or_default())
     }
 }

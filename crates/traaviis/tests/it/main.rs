@@ -35,6 +35,7 @@ mod output;
 mod policy;
 mod privacy;
 mod registry;
+mod rest;
 mod retention;
 mod run;
 mod s3;

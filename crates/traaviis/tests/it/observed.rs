@@ -311,11 +311,14 @@ fn a_flood_of_one_message_does_not_fill_the_log() {
     assert!(server.lines.lock().unwrap().len() < 20);
 }
 
+/// Paths and bodies that a collector was sent.
+type Sent = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// A collector that keeps what it is sent.
-fn collector() -> (String, Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+fn collector() -> (String, Sent) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let sent: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+    let sent = Sent::default();
     let to = Arc::clone(&sent);
     thread::spawn(move || {
         for stream in listener.incoming() {

@@ -12,6 +12,9 @@ use crate::cli::{Process, World};
 /// Every command of this page is run.
 const GUIDE: &str = include_str!("../../../../docs/guides/first-hour.md");
 
+/// Every command of this page is run, too.
+const API: &str = include_str!("../../../../docs/guides/api.md");
+
 /// A server on a free port.
 pub struct Server {
     pub process: Process,
@@ -79,6 +82,30 @@ fn every_command_of_the_first_hour_does_what_the_guide_says() {
         "logged in as Ada in tenant `acme`",
         "permission.denied",
         "true",
+    ];
+    assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
+}
+
+#[test]
+fn every_command_about_the_api_does_what_the_guide_says() {
+    let world = World::new();
+    let server = serve(&world);
+    let (code, lines) = bash(&world, &server, &commands(API));
+    let expected = [
+        "logged in as Ada in tenant `acme`",
+        "Door",
+        "1.0.0",
+        "true",
+        "shut",
+        "false",
+        "shut",
+        "shut",
+        "1",
+        "2",
+        "2",
+        "2",
+        "running",
+        "active",
     ];
     assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
 }

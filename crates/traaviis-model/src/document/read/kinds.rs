@@ -77,8 +77,8 @@ pub(super) enum Shape {
     Later,
 }
 use Shape::{
-    Amount, Any, Cel, Count, Duration, Escalation, Event, Flag, List, Map, Method, Path, Reminders,
-    Text, Texts, Word,
+    Amount, Any, Cel, Count, Duration, Escalation, Event, Flag, Later, List, Map, Method, Path,
+    Reminders, Text, Texts, Word,
 };
 
 /// How child effects are written.
@@ -131,6 +131,42 @@ pub fn child_form(kind: &str, key: &str) -> Option<Form> {
         ("compensation", None) => Some(Form::One),
         _ => None,
     }
+}
+
+/// A kind of effect, for whoever lists them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KindFacts {
+    /// Name.
+    pub kind: &'static str,
+    /// Parameters that must be there.
+    pub required: Vec<&'static str>,
+    /// Parameters that may be there, without the common ones.
+    pub optional: Vec<&'static str>,
+    /// Keys that hold other effects.
+    pub children: Vec<&'static str>,
+    /// This release carries it out; others are checked, and answered by mocks in tests.
+    pub is_performed: bool,
+}
+
+/// Returns every kind of effect that a document may have, by name.
+pub fn effect_kinds() -> Vec<KindFacts> {
+    let performed = KINDS.iter().map(|it| (it, true));
+    let all = performed.chain(MOCKED.iter().map(|it| (it, false)));
+    let mut facts: Vec<KindFacts> = all
+        .map(|(kind, is_performed)| {
+            let shown = || kind.params.iter().filter(|it| !matches!(it.shape, Later));
+            let of = |need| shown().filter(move |it| it.need == need).map(|it| it.name).collect();
+            KindFacts {
+                kind: kind.name,
+                required: of(Must),
+                optional: of(May),
+                children: kind.roles.iter().map(|it| it.name).collect(),
+                is_performed,
+            }
+        })
+        .collect();
+    facts.sort_by_key(|it| it.kind);
+    facts
 }
 
 const fn param(name: &'static str, shape: Shape, need: Need) -> Param {

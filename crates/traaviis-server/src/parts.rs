@@ -15,32 +15,32 @@ use traaviis_platform::Error;
 /// Parts that wait for a reader.
 const WAITING_MAX: usize = 2;
 
-type Parts = Box<dyn Iterator<Item = Result<String, Error>> + Send>;
+type Texts = Box<dyn Iterator<Item = Result<String, Error>> + Send>;
 
 /// A body that is told in parts, once.
 #[derive(Clone)]
-pub struct Stream {
+pub struct Parts {
     /// Media type.
     pub media_type: &'static str,
-    parts: Arc<Mutex<Option<Parts>>>,
+    texts: Arc<Mutex<Option<Texts>>>,
 }
 
-impl Stream {
+impl Parts {
     /// Returns a body of these parts.
     pub fn of(
         media_type: &'static str,
         parts: impl Iterator<Item = Result<String, Error>> + Send + 'static,
-    ) -> Stream {
-        Stream { media_type, parts: Arc::new(Mutex::new(Some(Box::new(parts)))) }
+    ) -> Parts {
+        Parts { media_type, texts: Arc::new(Mutex::new(Some(Box::new(parts)))) }
     }
 
     /// Begins to tell it, on a thread that may wait for disks. An error breaks the answer off,
     /// which its reader sees; `tell` is told why.
     pub fn into_body(self, tell: fn(&str)) -> Body {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         tokio::task::spawn_blocking(move || {
-            for part in parts.into_iter().flatten() {
+            for part in texts.into_iter().flatten() {
                 let part = part.map(Bytes::from).map_err(|error| {
                     tell(&format!("an answer broke off: {error} ({})", error.code));
                     io::Error::other("broken off")
@@ -56,9 +56,9 @@ impl Stream {
     }
 }
 
-impl std::fmt::Debug for Stream {
+impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("media_type", &self.media_type).finish_non_exhaustive()
+        f.debug_struct("Parts").field("media_type", &self.media_type).finish_non_exhaustive()
     }
 }
 

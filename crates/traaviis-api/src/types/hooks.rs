@@ -1,0 +1,138 @@
+//! Schedules and webhooks on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+/// `POST /tenants/{t}/schedules`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRequest {
+    /// Name of the workflow that is started.
+    pub workflow: String,
+    /// Range of its versions; any when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Cron pattern of 5 or 6 fields, or a word such as `@hourly`.
+    pub cron: String,
+    /// IANA name of the time zone; `UTC` when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// What each run starts with.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub input: Json,
+    /// Key of the input under which a run finds the time that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_as: Option<String>,
+    /// When a run is open still: `skip`, `queue`, `allow` or `cancel_running`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
+    /// Runs that were missed: `latest`, `all` or `none`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<String>,
+    /// How long ago a missed run may be, such as `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up_window: Option<String>,
+    /// Runs are put off by chance by up to so long, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<String>,
+}
+
+/// `PATCH /tenants/{t}/schedules/{id}`: what is given replaces what was.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SchedulePatch(pub serde_json::Map<String, Json>);
+
+/// A schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// What it starts, and when.
+    pub input: Json,
+    /// Instance that carries it out; its history tells every run.
+    pub instance: Uuid,
+    /// `running`, `paused`, or how the instance has ended.
+    pub status: String,
+    /// Runs that it has started.
+    pub started: Json,
+    /// Runs that were left out because one was open.
+    pub skipped: Json,
+    /// Runs that could not be started.
+    pub failed: Json,
+    /// The next times, on the clock of its zone.
+    pub next: Vec<String>,
+    /// When it was made.
+    pub made_at: String,
+    /// By whom.
+    pub made_by: Uuid,
+    /// When it was last changed.
+    pub updated_at: String,
+}
+
+/// `POST /tenants/{t}/webhooks`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookRequest {
+    /// Where it is told: an address of `http` or `https`.
+    pub url: String,
+    /// What is told, such as `emitted`, `finished` or `incident_opened`.
+    pub events: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// A webhook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Where it is told.
+    pub url: String,
+    /// What is told.
+    pub events: Vec<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// `active`, or `gone` when the receiver has answered 410.
+    pub status: String,
+    /// Secret that signs what is told; only in the answer that makes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// When it was made.
+    pub made_at: String,
+    /// By whom.
+    pub made_by: Uuid,
+}
+
+/// What became of one thing that was told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryAnswer {
+    /// Number, by which it can be told again.
+    pub id: u64,
+    /// What was told.
+    pub event: String,
+    /// Instance.
+    pub instance: Uuid,
+    /// Record.
+    pub seq: u64,
+    /// Whether the receiver has taken it.
+    pub delivered: bool,
+    /// Attempts.
+    pub attempts: u32,
+    /// Status of the last answer.
+    pub status: Option<u16>,
+    /// Why there was none.
+    pub error: Option<String>,
+    /// When the last attempt was.
+    pub at: String,
+}
+
+/// `POST /tenants/{t}/webhooks/{id}/redeliver`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedeliverRequest {
+    /// Number of the delivery.
+    pub delivery: u64,
+}

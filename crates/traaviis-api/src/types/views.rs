@@ -1,0 +1,152 @@
+//! Questions about single instances, and things done to many, on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// `POST /tenants/{t}/instances/{id}/validate-event`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRequest {
+    /// Name.
+    pub event: String,
+    /// Payload.
+    #[serde(default)]
+    pub data: Json,
+}
+
+/// `POST /tenants/{t}/instances/{id}/fork`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForkRequest {
+    /// Last record of the original that counts; the last of all when it is absent.
+    #[serde(default)]
+    pub seq: Option<u64>,
+    /// Who answers its calls: `recorded` (the history of the original) or `live`.
+    #[serde(default)]
+    pub results: Option<String>,
+    /// RFC 6902 patch of the data, of `add`, `replace` and `remove`.
+    #[serde(default)]
+    pub data_patch: Vec<Json>,
+    /// It begins paused.
+    #[serde(default)]
+    pub paused: bool,
+    /// Only say what it would be.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// One event of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchEvent {
+    /// Instance.
+    pub instance: String,
+    /// Name.
+    pub event: String,
+    /// Payload.
+    #[serde(default)]
+    pub data: Json,
+    /// Deduplication id: the same again is not taken again.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Only while the instance stands at this record.
+    #[serde(default)]
+    pub if_seq: Option<u64>,
+}
+
+/// `POST /tenants/{t}/events/batch`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRequest {
+    /// At most 1,000; those of one instance are taken in this order.
+    pub events: Vec<BatchEvent>,
+}
+
+/// `POST /tenants/{t}/broadcast`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BroadcastRequest {
+    /// Name.
+    pub event: String,
+    /// Payload.
+    #[serde(default)]
+    pub data: Json,
+    /// Which open instances; name `all` to mean every one.
+    pub filter: InstanceFilter,
+    /// Name of the broadcast: sent again with the same one, it reaches nobody twice.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+/// Which instances are meant; everything given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceFilter {
+    /// Name of the workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// Version of the workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How they stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Active states as one text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Words that they are found by, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Created longer ago than so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub older_than_s: Option<u32>,
+    /// With an open incident of this kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// With this error, in an incident or at their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Every one, when nothing else is given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+}
+
+/// `POST /tenants/{t}/workflows/simulate`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SimulateRequest {
+    /// The document. A text is YAML or JSON; an object is the document itself.
+    pub document: Json,
+    /// Start input.
+    #[serde(default)]
+    pub input: Json,
+    /// What happens: `{"event": NAME, "data": ..}` or `{"advance": "3s"}`, at most 100.
+    #[serde(default)]
+    pub steps: Vec<Json>,
+}
+
+/// `POST /tenants/{t}/workflows/{name}/test`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestRequest {
+    /// Published version to test; the draft when it is absent.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// `POST /tenants/{t}/workflows/import`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRequest {
+    /// The language that it is written in: `scxml`.
+    pub from: String,
+    /// The document.
+    pub document: String,
+    /// Only say what it would become.
+    #[serde(default)]
+    pub dry_run: bool,
+}
