@@ -135,7 +135,8 @@ fn refusals(row: &Operation) -> Vec<u16> {
         .map(|it| it.0)
         .filter(|status| match status {
             401 | 403 => true,
-            404 => !is_public,
+            // What a path names may not be there.
+            404 => !is_public || row.path.contains('{'),
             405 => false,
             412 | 428 => row.asks == Asks::Match || row.method != Method::Get,
             415 | 413 => row.body.is_some(),
