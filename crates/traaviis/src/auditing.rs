@@ -21,7 +21,7 @@ use traaviis_store::{LocalSecrets, SecretInfo, keys};
 
 use crate::{
     exit::{Exit, Failure},
-    output, secrets,
+    secrets,
 };
 
 /// How often the log is read for acts. Whoever asks for a trail is told everything at once, so this
@@ -85,7 +85,7 @@ impl Drop for Auditor {
 }
 
 fn tell(error: &Error) {
-    output::warn(format_args!("warning: the audit trail waits: {error} ({})", error.code));
+    tracing::warn!(code = &*error.code, "the audit trail waits: {error}");
 }
 
 /// The secrets of a served directory: values in files, sealed; who may use them in the ledgers.

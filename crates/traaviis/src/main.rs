@@ -34,6 +34,7 @@ mod operations;
 mod output;
 mod plugins;
 mod remote;
+mod scratch;
 mod secrets;
 mod served;
 mod storage;

@@ -14,7 +14,10 @@ use traaviis_model::{
     InstanceId, SessionId, Snapshot, TenantCtx, TenantId, Text, permission::Permission,
     record::Status,
 };
-use traaviis_policy::access::{Action as Right, Freshness};
+use traaviis_policy::{
+    access::{Action as Right, Freshness},
+    canary::worse,
+};
 
 use super::{Action, Job, JobPlan, JobStatus, MadeBy, REFUSALS_MAX, Refused};
 use crate::{
@@ -32,8 +35,6 @@ use crate::{
 /// How often the progress of a job is noted; what was done since may be done once more after a
 /// crash.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// Percentage points by which more of the first than of the others may be in trouble.
-const WORSE_BY: usize = 2;
 /// Refusals that say nothing about the instance: the job waits until they are over.
 const PASSING: &[&str] = &[
     "stopping",
@@ -201,8 +202,8 @@ impl UnderWay {
             Ok(troubled) => troubled,
             Err(_) => return Some(Stop::ForNow),
         };
-        let first = canary.count as usize;
-        if let Some(why) = worse(&self.plan, first, &troubled) {
+        let JobPlan { instances, troubled: before, .. } = &*self.plan;
+        if let Some(why) = worse(instances, canary.count as usize, before, &troubled) {
             return Some(Stop::Becomes(JobStatus::Paused, Some(why)));
         }
         if now < until {
@@ -244,25 +245,6 @@ pub fn troubled(
         found.extend(ids.filter_map(|it| it["id"].as_str()?.parse::<InstanceId>().ok()));
     }
     Ok(found)
-}
-
-/// Says what is wrong with those that went first, if they do worse than the others.
-fn worse(plan: &JobPlan, first: usize, now: &BTreeSet<InstanceId>) -> Option<String> {
-    let in_trouble = |ids: &[InstanceId]| {
-        ids.iter().filter(|it| now.contains(it) && !plan.troubled.contains(it)).count()
-    };
-    let (first, others) = plan.instances.split_at(first.min(plan.instances.len()));
-    let (bad, bad_others) = (in_trouble(first), in_trouble(others));
-    // Shares are compared as products, so that nothing is rounded.
-    let (count, rest) = (first.len(), others.len().max(1));
-    let is_worse = 100 * bad * rest > 100 * bad_others * count + WORSE_BY * count * rest;
-    is_worse.then(|| {
-        format!(
-            "{bad} of {count} that went first have failed or have an incident, {bad_others} of {} \
-             others",
-            others.len()
-        )
-    })
 }
 
 impl Platform {
@@ -334,40 +316,5 @@ impl Platform {
             changes.put(&noted);
             Ok(())
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use traaviis_model::Value;
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn the_first_may_do_a_little_worse() {
-        let ids = |range: std::ops::Range<u128>| -> BTreeSet<InstanceId> {
-            range.map(|it| InstanceId(Uuid::from_u128(it))).collect()
-        };
-        let plan = |known| JobPlan {
-            id: "1".into(),
-            action: Action::Upgrade { definition: Value::Null },
-            reason: None,
-            instances: ids(0..1_000).into_iter().collect(),
-            troubled: ids(known),
-        };
-        // The first 50 are canaries.
-        for (bad, bad_others, known, expected) in [
-            (0..0, 100..100, 0..0, false),
-            (0..1, 100..100, 0..0, false),
-            (0..2, 100..100, 0..0, true),
-            (0..2, 100..138, 0..0, false),
-            (0..20, 100..100, 0..20, false),
-            (0..22, 100..100, 0..20, true),
-        ] {
-            let now = ids(bad.clone()).into_iter().chain(ids(bad_others.clone())).collect();
-            let found = worse(&plan(known), 50, &now);
-            assert_eq!(found.is_some(), expected, "{bad:?} {bad_others:?}: {found:?}");
-        }
     }
 }

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::{
     commands::secrets::Dir,
-    data::Scratch,
     exit::{Exit, Failure},
     import_tree::{self, Imported, Plan, Said, said},
     output::Output,
+    scratch::Scratch,
 };
 
 /// Looks after a whole data directory.

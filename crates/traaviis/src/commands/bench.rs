@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     bench::{self, Part, Plan, floor, server, storage, tenants},
-    data::Scratch,
     exit::{Exit, Failure},
     output::Output,
+    scratch::Scratch,
 };
 
 /// Measures.

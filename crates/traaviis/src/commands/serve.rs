@@ -1,18 +1,17 @@
 //! `traaviis serve`: a data directory for many tenants, over HTTP.
 
+mod beside;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{
-    Entropy, Platform, Ways, engine::Engine, jobs::run::JobRunner, webhooks::send::WebhookSender,
-};
+use traaviis_platform::{Entropy, Platform, Ways, engine::Engine};
 use traaviis_policy::plan::Plan;
 use traaviis_ports::LogStore;
 use traaviis_server::{
@@ -45,16 +44,7 @@ use crate::{
     },
     tree::TreeMode,
 };
-
-/// How often what is over is taken out.
-const UPKEEP: Duration = Duration::from_secs(60);
-
-/// Rest between two parts of a job: short, so that many instances a second go evenly.
-const JOBS_BUSY: Duration = Duration::from_millis(20);
-/// Rest while there is no job: one that is made begins before anybody notices.
-const JOBS_IDLE: Duration = Duration::from_millis(200);
-/// Longest wait for an answer of a receiver before the log is looked at again.
-const WEBHOOKS_REST: Duration = Duration::from_millis(50);
+use beside::{Beside, warn};
 
 /// Serves a data directory over HTTP until it is stopped.
 ///
@@ -349,10 +339,7 @@ fn listen_until_stopped(
             admin.tell(output);
         }
     }
-    keep_up(&platform, &engine, &app)?;
-    platform.settle_schedules(&*engine).map_err(refused)?;
-    carry_on(&platform, &parts.engine)?;
-    tell_webhooks(&platform, &parts.engine)?;
+    let beside = Beside { platform: Arc::clone(&platform), engine, app }.begin()?;
     let stopped = loop {
         match notes.next(None) {
             Note::Commit | Note::TimeIsUp => {}
@@ -368,9 +355,8 @@ fn listen_until_stopped(
         }
     });
     // What is not put down now is counted again at the next start.
-    if let Err(error) = platform.keep_usage().and_then(|()| platform.note_key_use()) {
-        tracing::warn!(code = &*error.code, "{error}");
-    }
+    warn(platform.keep_usage().and_then(|()| platform.note_key_use()));
+    drop(beside);
     drop(control);
     drop(auditor);
     drop(keeper);
@@ -443,77 +429,4 @@ fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platfor
 
 fn refused(error: traaviis_platform::Error) -> Failure {
     Failure::new(Exit::Internal, &error.code, error.message)
-}
-
-/// Looks from time to time after what is over, what was used, and what is to go.
-fn keep_up(
-    platform: &Arc<Platform>,
-    engine: &Arc<dyn Engine>,
-    app: &Arc<App>,
-) -> Result<(), Failure> {
-    if let Err(error) = platform.forget_destroyed(&**engine) {
-        tracing::warn!(code = &*error.code, "{error}");
-    }
-    let weak = (Arc::downgrade(platform), Arc::downgrade(engine), Arc::downgrade(app));
-    let begun = thread::Builder::new().name("platform".into()).spawn(move || {
-        while let (Some(platform), Some(engine), Some(app)) =
-            (weak.0.upgrade(), weak.1.upgrade(), weak.2.upgrade())
-        {
-            app.limits.tidy();
-            // One that fails keeps no other from being done.
-            for kept in [
-                platform.end_old_sessions().map(drop),
-                platform.end_old_invitations(),
-                platform.end_old_tokens(),
-                platform.end_old_glasses(),
-                platform.rotate_keys_when_due(),
-                platform.note_key_use(),
-                platform.keep_usage(),
-                platform.finish_departures(&*engine).map(drop),
-            ] {
-                if let Err(error) = kept {
-                    tracing::warn!(code = &*error.code, "{error}");
-                }
-            }
-            drop((platform, engine, app));
-            thread::sleep(UPKEEP);
-        }
-    });
-    begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
-}
-
-/// Carries jobs on.
-fn carry_on(platform: &Arc<Platform>, engine: &Arc<Served>) -> Result<(), Failure> {
-    let (platform, engine) = (Arc::downgrade(platform), Arc::downgrade(engine));
-    let begun = thread::Builder::new().name("jobs".into()).spawn(move || {
-        let mut runner = JobRunner::default();
-        while let (Some(platform), Some(engine)) = (platform.upgrade(), engine.upgrade()) {
-            let rest = match runner.carry_on(&platform, &*engine) {
-                Ok(true) => JOBS_BUSY,
-                Ok(false) => JOBS_IDLE,
-                Err(error) => {
-                    tracing::warn!(code = &*error.code, "jobs: {error}");
-                    JOBS_IDLE
-                }
-            };
-            drop((platform, engine));
-            thread::sleep(rest);
-        }
-    });
-    begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
-}
-
-/// Tells webhooks.
-fn tell_webhooks(platform: &Arc<Platform>, engine: &Arc<Served>) -> Result<(), Failure> {
-    let (platform, engine) = (Arc::downgrade(platform), Arc::downgrade(engine));
-    let begun = thread::Builder::new().name("webhooks".into()).spawn(move || {
-        let mut sender = WebhookSender::default();
-        while let (Some(platform), Some(engine)) = (platform.upgrade(), engine.upgrade()) {
-            if let Err(error) = sender.carry_on(&platform, &*engine, WEBHOOKS_REST) {
-                tracing::warn!(code = &*error.code, "webhooks: {error}");
-                thread::sleep(JOBS_IDLE);
-            }
-        }
-    });
-    begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
 }

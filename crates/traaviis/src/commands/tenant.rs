@@ -20,9 +20,10 @@ use traaviis_store::{
 use crate::{
     clock,
     commands::{backup::size, secrets::Dir},
-    data::{Scratch, checkpoint_faults, lost, needs_log, open_half_imported, sealed},
+    data::{checkpoint_faults, lost, needs_log, open_half_imported, sealed},
     exit::{Exit, Failure},
     output::{self, Output},
+    scratch::Scratch,
     secrets::{kept, subjects},
 };
 

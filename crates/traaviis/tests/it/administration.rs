@@ -2,60 +2,29 @@
 //! who is suspended, and counts that survive a kill.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::TcpStream,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::cli::{Process, World};
+use crate::{
+    cli::World,
+    server::{self, PASSWORD, Server, commands},
+};
 
 /// Every command of this page is run.
 const GUIDE: &str = include_str!("../../../../docs/guides/administration.md");
-const PASSWORD: &str = "correct horse battery";
-
-/// A server on a free port.
-struct Server {
-    process: Process,
-    address: String,
-}
 
 fn serve(world: &World) -> Server {
-    let arguments = ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--json"];
-    let mut command =
-        world.command(&[&arguments[..], &["--admin-email", "root@example.org"]].concat());
-    let command = command.env("TRAAVIIS_ADMIN_PASSWORD", PASSWORD).stdout(Stdio::piped());
-    let mut process = Process(command.spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-    Server { process, address: told["listening"].as_str().unwrap().to_owned() }
+    let variables = [("TRAAVIIS_ADMIN_PASSWORD", PASSWORD)];
+    Server::with(world, &["--admin-email", "root@example.org"], &variables)
 }
 
-/// Runs a script as a person would, with this binary on the path; returns its lines.
+/// Runs a script that must go well.
 fn bash(world: &World, server: &Server, script: &str) -> Vec<String> {
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_traaviis"));
-    let path = format!("{}:{}", binary.parent().unwrap().display(), env!("PATH"));
-    let login = format!("traaviis login --server http://{} ", server.address);
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script.replace("traaviis login ", &login)])
-        .current_dir(world.path(""))
-        .env("PATH", path)
-        .env("NO_COLOR", "1")
-        .env("XDG_CONFIG_HOME", world.path("config"))
-        .env("TRAAVIIS_PASSWORD", PASSWORD)
-        .env("TRAAVIIS_SERVER", format!("http://{}", server.address))
-        .env_remove("TRAAVIIS_TOKEN")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-fn commands(page: &str) -> String {
-    let blocks = page.split("```sh\n").skip(1).map(|it| it.split("\n```").next().unwrap());
-    blocks.filter(|it| !it.starts_with("traaviis serve")).collect::<Vec<_>>().join("\n")
+    let (code, lines) = server::bash(world, server, script);
+    assert_eq!(code, 0, "{lines:?}");
+    lines
 }
 
 #[test]

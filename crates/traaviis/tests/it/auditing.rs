@@ -4,10 +4,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,10 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::{Process, World, wait_until};
+use crate::{
+    cli::{Process, World, wait_until},
+    server,
+};
 
 const DOOR: &str = r#"
 traaviis: "1"
@@ -49,13 +51,7 @@ struct Told {
 
 impl Server {
     fn start(world: &World, more: &[&str]) -> Server {
-        let arguments = [&["serve", "--data", "data", "--listen", "127.0.0.1:0"], more].concat();
-        let child = world.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut process = Process(child);
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).and_then(|it| it.split(';').next());
-        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        let server::Server { process, address } = server::Server::with(world, more, &[]);
         Server { process, address, token: String::new(), answers: Mutex::default() }
     }
 

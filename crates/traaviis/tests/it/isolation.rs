@@ -14,7 +14,10 @@ use serde_json::{Value as Json, json};
 use traaviis_testkit::rng::Rng;
 use uuid::Uuid;
 
-use crate::{cli::World, serve::serve};
+use crate::{
+    cli::World,
+    server::{PASSWORD, Server},
+};
 
 /// Requests of a run of all tests; releases are checked with 100,000.
 const INTRUSIONS: u64 = 4_000;
@@ -22,7 +25,6 @@ const INTRUSIONS: u64 = 4_000;
 const EACH: u64 = 2_000;
 /// An id of nothing.
 const ABSENT: &str = "0198c51a-7800-7abc-8000-0123456789ab";
-const PASSWORD: &str = "correct horse battery";
 
 /// A caller of the server.
 struct Caller {
@@ -158,7 +160,7 @@ fn furnish(ada: &mut Caller, operations: &[(String, String)]) -> (Vec<String>, V
 #[test]
 fn an_intruder_is_answered_as_if_nothing_were_there() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     let wanted = number("INTRUSIONS").unwrap_or(INTRUSIONS);
     let mut dice = Rng::new(number("INTRUSION_SEED").unwrap_or(1));

@@ -42,6 +42,7 @@ mod s3;
 mod schedules;
 mod secrets;
 mod serve;
+mod server;
 mod simulate;
 mod socket;
 mod subscriptions;

@@ -7,7 +7,10 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cli::{Process, World};
+use crate::{
+    cli::{Process, World},
+    server::{Server, bash, commands},
+};
 
 /// Every command of this page is run.
 const GUIDE: &str = include_str!("../../../../docs/guides/first-hour.md");
@@ -15,58 +18,10 @@ const GUIDE: &str = include_str!("../../../../docs/guides/first-hour.md");
 /// Every command of this page is run, too.
 const API: &str = include_str!("../../../../docs/guides/api.md");
 
-/// A server on a free port.
-pub struct Server {
-    pub process: Process,
-    pub address: String,
-}
-
-pub fn serve(world: &World) -> Server {
-    let mut command = world.command(&["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
-    let child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut process = Process(child);
-    let mut line = String::new();
-    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.split("http://").nth(1).and_then(|it| it.split(';').next());
-    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
-    Server { process, address }
-}
-
-/// Runs a script as a person would, with this binary on the path.
-fn bash(world: &World, server: &Server, script: &str) -> (i32, Vec<String>) {
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_traaviis"));
-    let path = format!("{}:{}", binary.parent().unwrap().display(), env!("PATH"));
-    let login = format!("traaviis login --server http://{} ", server.address);
-    let script = script.replace("traaviis login ", &login);
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script])
-        .current_dir(world.path(""))
-        .env("PATH", path)
-        .env("NO_COLOR", "1")
-        .env("XDG_CONFIG_HOME", world.path("config"))
-        .env("TRAAVIIS_PASSWORD", "correct horse battery")
-        .env_remove("TRAAVIIS_TOKEN")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.lines().map(str::to_owned).collect();
-    let code = output.status.code().unwrap_or(-1);
-    if code != 0 {
-        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-    }
-    (code, lines)
-}
-
-/// Returns the commands of a page, those that start the server left out.
-fn commands(page: &str) -> String {
-    let blocks = page.split("```sh\n").skip(1).map(|it| it.split("\n```").next().unwrap());
-    blocks.filter(|it| !it.starts_with("traaviis serve")).collect::<Vec<_>>().join("\n")
-}
-
 #[test]
 fn every_command_of_the_first_hour_does_what_the_guide_says() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let (code, lines) = bash(&world, &server, &commands(GUIDE));
     let expected = [
         "logged in as Ada in tenant `acme`",
@@ -89,7 +44,7 @@ fn every_command_of_the_first_hour_does_what_the_guide_says() {
 #[test]
 fn every_command_about_the_api_does_what_the_guide_says() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let (code, lines) = bash(&world, &server, &commands(API));
     let expected = [
         "logged in as Ada in tenant `acme`",
@@ -114,14 +69,14 @@ fn every_command_about_the_api_does_what_the_guide_says() {
 #[test]
 fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
     let world = World::new();
-    let mut server = serve(&world);
+    let mut server = Server::serve(&world);
     let script = commands(GUIDE);
     let (code, _) = bash(&world, &server, &script);
     assert_eq!(code, 0);
     server.process.0.kill().unwrap();
     server.process.0.wait().unwrap();
 
-    let again = serve(&world);
+    let again = Server::serve(&world);
     let (code, lines) = bash(
         &world,
         &again,
@@ -152,7 +107,7 @@ fn a_killed_server_goes_on_with_everything_it_has_acknowledged() {
 #[test]
 fn the_ledger_of_a_tenant_is_no_instance() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let script = "traaviis login ada@example.org --register >/dev/null\n\
                   traaviis api GET /tenants/current --select /id";
     let (_, lines) = bash(&world, &server, script);
@@ -181,7 +136,7 @@ fn the_ledger_of_a_tenant_is_no_instance() {
 #[test]
 fn a_tenant_with_members_is_not_exported_without_them() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let script = "traaviis login ada@example.org --register >/dev/null\n\
                   traaviis api GET /tenants/current --select /id";
     let (_, lines) = bash(&world, &server, script);
@@ -224,7 +179,7 @@ fn dev_makes_an_account_once_and_tells_its_password_once() {
 #[test]
 fn a_port_that_is_taken_and_a_directory_that_is_held_are_told() {
     let world = World::new();
-    let server = serve(&world);
+    let server = Server::serve(&world);
     let other = world.run(&["serve", "--data", "other", "--listen", &server.address]);
     let text = world.shown(&other);
     assert!(text.starts_with("exit 3") && text.contains("listen_failed"), "{text}");

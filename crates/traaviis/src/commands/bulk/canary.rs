@@ -13,17 +13,16 @@ use std::{
 
 use serde_json::Value as Json;
 use traaviis_model::{InstanceId, Span, record::Status};
+use traaviis_policy::canary::worse;
 use traaviis_runtime::Filter;
 
 use crate::{
     control::protocol::Ask,
     exit::Failure,
-    jobs::{Canary, Job, Plan},
+    jobs::{Canary, Job},
     output,
 };
 
-/// Percentage points by which more canaries than others may be in trouble.
-const WORSE_BY: usize = 2;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,7 +63,7 @@ pub(super) fn watch(job: &Job, canary: &Canary, ask: AskFn<'_>) -> Result<Option
     }
     loop {
         let now = troubled(&job.plan.filter, ask)?;
-        if let Some(worse) = worse(&job.plan, canary, &now) {
+        if let Some(worse) = worse(&job.plan.instances, canary.count, &canary.troubled, &now) {
             return Ok(Some(worse));
         }
         let rest = hold.saturating_sub(begun.elapsed());
@@ -88,60 +87,4 @@ fn troubled(filter: &Filter, ask: AskFn<'_>) -> Result<BTreeSet<InstanceId>, Fai
         );
     }
     Ok(found)
-}
-
-fn worse(plan: &Plan, canary: &Canary, now: &BTreeSet<InstanceId>) -> Option<String> {
-    let in_trouble = |ids: &[InstanceId]| {
-        ids.iter().filter(|it| now.contains(it) && !canary.troubled.contains(it)).count()
-    };
-    let (first, others) = plan.instances.split_at(canary.count.min(plan.instances.len()));
-    let (bad, bad_others) = (in_trouble(first), in_trouble(others));
-    // Shares are compared as products, so that nothing is rounded.
-    let (count, rest) = (first.len(), others.len().max(1));
-    let is_worse = 100 * bad * rest > 100 * bad_others * count + WORSE_BY * count * rest;
-    is_worse.then(|| {
-        format!(
-            "{bad} of {count} that went first have failed or have an incident, {bad_others} of {} \
-             others",
-            others.len()
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use traaviis_model::Value;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::jobs::Action;
-
-    #[test]
-    fn the_first_may_do_a_little_worse() {
-        let ids = |range: std::ops::Range<u128>| -> BTreeSet<InstanceId> {
-            range.map(|it| InstanceId(Uuid::from_u128(it))).collect()
-        };
-        let plan = Plan {
-            job: "1".into(),
-            action: Action::Upgrade { definition: Value::Null },
-            reason: None,
-            filter: Filter::default(),
-            instances: ids(0..1_000).into_iter().collect(),
-            canary: None,
-        };
-        // The first 50 are canaries.
-        for (bad, bad_others, known, expected) in [
-            (0..0, 100..100, 0..0, false),
-            (0..1, 100..100, 0..0, false),
-            (0..2, 100..100, 0..0, true),
-            (0..2, 100..138, 0..0, false),
-            (0..20, 100..100, 0..20, false),
-            (0..22, 100..100, 0..20, true),
-        ] {
-            let canary = Canary { count: 50, hold: Span::secs(1), troubled: ids(known.clone()) };
-            let now = &ids(bad.clone()) | &ids(bad_others.clone());
-            let found = worse(&plan, &canary, &now);
-            assert_eq!(found.is_some(), expected, "{bad:?} {bad_others:?} {known:?} {found:?}");
-        }
-    }
 }

@@ -2,10 +2,13 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Api, DOOR, Told};
-use crate::cli::{World, wait_until};
+use super::DOOR;
+use crate::{
+    cli::{World, wait_until},
+    server::{PASSWORD, Server, Told},
+};
 
-fn settled(api: &Api, who: &str, id: &str) -> Told {
+fn settled(api: &Server, who: &str, id: &str) -> Told {
     let path = format!("/tenants/current/jobs/{id}");
     let mut told = api.get(who, &path);
     wait_until("the job is over", || {
@@ -15,7 +18,7 @@ fn settled(api: &Api, who: &str, id: &str) -> Told {
     told
 }
 
-fn count(api: &Api, who: &str, query: &str) -> usize {
+fn count(api: &Server, who: &str, query: &str) -> usize {
     let listed = api.get(who, &format!("/tenants/current/instances?limit=200&{query}"));
     listed.body["items"].as_array().map_or(0, Vec::len)
 }
@@ -23,7 +26,7 @@ fn count(api: &Api, who: &str, query: &str) -> usize {
 #[test]
 fn a_job_does_one_thing_to_many_and_says_who_refused() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let ids: Vec<String> = (0..20).map(|_| api.start(&ada, "Door")).collect();
@@ -72,7 +75,7 @@ fn a_job_does_one_thing_to_many_and_says_who_refused() {
 #[test]
 fn too_many_refusals_hold_a_job_until_somebody_has_looked() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     (0..8).for_each(|_| drop(api.start(&ada, "Door")));
@@ -95,7 +98,7 @@ fn too_many_refusals_hold_a_job_until_somebody_has_looked() {
 #[test]
 fn a_job_goes_on_after_a_kill() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     (0..60).for_each(|_| drop(api.start(&ada, "Door")));
@@ -111,8 +114,8 @@ fn a_job_goes_on_after_a_kill() {
         told.body["progress"]["done"].as_u64() > Some(5)
     });
     api.kill();
-    let api = Api::serve(&world, &[]);
-    let login = json!({ "email": "ada@example.org", "password": super::PASSWORD });
+    let api = Server::serve(&world);
+    let login = json!({ "email": "ada@example.org", "password": PASSWORD });
     let ada = api.call("", "POST", "/auth/login", login).text("/access_token");
     let told = settled(&api, &ada, &id);
     assert_eq!(told.text("/status"), "done", "{told:?}");
@@ -123,7 +126,7 @@ fn a_job_goes_on_after_a_kill() {
 #[test]
 fn a_job_ends_with_the_right_of_who_made_it() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     let bob = api.join(&ada, "bob@example.org", "developer");
     api.publish(&ada, "Door", DOOR);
@@ -145,7 +148,7 @@ fn a_job_ends_with_the_right_of_who_made_it() {
 #[test]
 fn an_upgrade_is_planned_started_and_done() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let ids: Vec<String> = (0..10).map(|_| api.start(&ada, "Door")).collect();

@@ -2,12 +2,12 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Api, DOOR};
-use crate::cli::World;
+use super::DOOR;
+use crate::{cli::World, server::Server};
 
-fn setup() -> (World, Api, String, String) {
+fn setup() -> (World, Server, String, String) {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let id = api.start(&ada, "Door");

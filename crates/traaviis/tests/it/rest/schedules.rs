@@ -2,13 +2,16 @@
 
 use serde_json::json;
 
-use super::{Api, DOOR};
-use crate::cli::{World, wait_until};
+use super::DOOR;
+use crate::{
+    cli::{World, wait_until},
+    server::{PASSWORD, Server},
+};
 
 #[test]
 fn a_schedule_starts_a_workflow_again_and_again_and_outlives_a_kill() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     let bad = json!({ "workflow": "Door", "cron": "@hourly" });
     let told = api.post(&ada, "/schedules", bad.clone());
@@ -31,7 +34,8 @@ fn a_schedule_starts_a_workflow_again_and_again_and_outlives_a_kill() {
     assert_eq!(made.body["next"].as_array().unwrap().len(), 10);
     let id = made.text("/id");
     let path = format!("/tenants/current/schedules/{id}");
-    let started = |api: &Api, who: &str| api.get(who, &path).body["started"].as_u64().unwrap_or(0);
+    let started =
+        |api: &Server, who: &str| api.get(who, &path).body["started"].as_u64().unwrap_or(0);
     wait_until("it has started two", || started(&api, &ada) >= 2);
 
     let bob = api.join(&ada, "bob@example.org", "viewer");
@@ -63,8 +67,8 @@ fn a_schedule_starts_a_workflow_again_and_again_and_outlives_a_kill() {
     assert_eq!(before.text("/status"), "cancelled");
 
     api.kill();
-    let api = Api::serve(&world, &[]);
-    let login = json!({ "email": "ada@example.org", "password": super::PASSWORD });
+    let api = Server::serve(&world);
+    let login = json!({ "email": "ada@example.org", "password": PASSWORD });
     let ada = api.call("", "POST", "/auth/login", login).text("/access_token");
     let seen = started(&api, &ada);
     wait_until("it goes on", || started(&api, &ada) > seen);

@@ -8,8 +8,8 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use super::{Api, DOOR};
-use crate::cli::World;
+use super::DOOR;
+use crate::{cli::World, server::Server};
 
 /// Reads events until the stream ends: id, name, data.
 fn events(stream: TcpStream) -> Vec<(String, String, Json)> {
@@ -30,7 +30,7 @@ fn events(stream: TcpStream) -> Vec<(String, String, Json)> {
 /// Steps that come at once.
 const STEPS: usize = 150;
 
-fn setup(api: &Api) -> (String, String) {
+fn setup(api: &Server) -> (String, String) {
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let id = api.start(&ada, "Door");
@@ -40,7 +40,7 @@ fn setup(api: &Api) -> (String, String) {
 #[test]
 fn a_stream_has_every_record_once_and_ends_with_the_instance() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let (ada, id) = setup(&api);
     api.send(&ada, &id, "open");
     let path = format!("/tenants/current/instances/{id}/stream");
@@ -84,7 +84,7 @@ fn a_stream_has_every_record_once_and_ends_with_the_instance() {
 #[test]
 fn a_stream_ends_with_the_right_to_read_it() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let (ada, id) = setup(&api);
     let bob = api.join(&ada, "bob@example.org", "viewer");
     let eve = api.register("eve@example.org");
@@ -107,7 +107,7 @@ fn a_stream_ends_with_the_right_to_read_it() {
 #[test]
 fn a_stream_ends_with_the_server() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let (ada, id) = setup(&api);
     let path = format!("/tenants/current/instances/{id}/stream");
     let stream = api.begin(&ada, "GET", &path, "", &json!(null));

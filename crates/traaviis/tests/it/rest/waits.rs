@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
-use super::{Api, DOOR, read};
-use crate::cli::{World, wait_until};
+use super::DOOR;
+use crate::{
+    cli::{World, wait_until},
+    server::{Server, read},
+};
 
 /// Requests that wait at once in the test.
 const WAITING: usize = 256;
@@ -12,7 +15,7 @@ const WAITING: usize = 256;
 fn many_who_wait_hold_no_thread() {
     // With json-only storage looks are answered from the tree, on a thread for each.
     let world = World::embedded();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let ids: Vec<String> = (0..WAITING).map(|_| api.start(&ada, "Door")).collect();
@@ -46,7 +49,7 @@ fn many_who_wait_hold_no_thread() {
 #[test]
 fn a_wait_says_what_came_of_it() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let id = api.start(&ada, "Door");
@@ -74,7 +77,7 @@ fn a_wait_says_what_came_of_it() {
 #[test]
 fn rights_are_looked_at_on_every_request() {
     let world = World::new();
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     let eve = api.register("eve@example.org");
     let bob = api.join(&ada, "bob@example.org", "viewer");

@@ -15,8 +15,11 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
 
-use super::{Api, DOOR};
-use crate::cli::{World, wait_until};
+use super::DOOR;
+use crate::{
+    cli::{World, wait_until},
+    server::{PASSWORD, Server},
+};
 
 /// A request that a receiver has heard: headers and body.
 type Heard = (BTreeMap<String, String>, String);
@@ -96,7 +99,7 @@ fn base64(text: &str) -> Vec<u8> {
 fn a_webhook_is_told_in_order_signed_and_again_until_it_is_taken() {
     let world = World::new();
     let receiver = Receiver::new(503);
-    let api = Api::serve(&world, &["--allow-private", &receiver.address]);
+    let api = Server::with(&world, &["--allow-private", &receiver.address], &[]);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     api.start(&ada, "Door");
@@ -177,8 +180,8 @@ fn a_webhook_is_told_in_order_signed_and_again_until_it_is_taken() {
     assert_eq!(receiver.heard().len(), count + 1);
 
     api.kill();
-    let api = Api::serve(&world, &["--allow-private", &receiver.address]);
-    let login = json!({ "email": "ada@example.org", "password": super::PASSWORD });
+    let api = Server::with(&world, &["--allow-private", &receiver.address], &[]);
+    let login = json!({ "email": "ada@example.org", "password": PASSWORD });
     let ada = api.call("", "POST", "/auth/login", login).text("/access_token");
     api.start(&ada, "Door");
     wait_until("it goes on where it was", || receiver.kinds().len() >= count + 3);
@@ -194,7 +197,7 @@ fn a_webhook_is_told_in_order_signed_and_again_until_it_is_taken() {
 fn a_webhook_cannot_be_told_inside_the_network() {
     let world = World::new();
     let receiver = Receiver::new(200);
-    let api = Api::serve(&world, &[]);
+    let api = Server::serve(&world);
     let ada = api.register("ada@example.org");
     api.publish(&ada, "Door", DOOR);
     let url = format!("http://{}/hook", receiver.address);

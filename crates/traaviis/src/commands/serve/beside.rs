@@ -1,0 +1,109 @@
+//! What a server does beside requests: looks after what is over, carries jobs on, tells webhooks.
+//! Each has a thread, which ends with [`Beside`].
+
+use std::{sync::Arc, thread, time::Duration};
+
+use traaviis_platform::{
+    Platform, engine::Engine, jobs::run::JobRunner, webhooks::send::WebhookSender,
+};
+use traaviis_server::App;
+
+use super::refused;
+use crate::exit::{Exit, Failure};
+
+/// How often what is over is taken out.
+const UPKEEP: Duration = Duration::from_secs(60);
+
+/// Rest between two parts of a job: short, so that many instances a second go evenly.
+const JOBS_BUSY: Duration = Duration::from_millis(20);
+/// Rest while there is no job: one that is made begins before anybody notices.
+const JOBS_IDLE: Duration = Duration::from_millis(200);
+/// Longest wait for an answer of a receiver before the log is looked at again.
+const WEBHOOKS_REST: Duration = Duration::from_millis(50);
+
+/// What is done beside requests, for as long as the server lives.
+pub(super) struct Beside {
+    pub platform: Arc<Platform>,
+    pub engine: Arc<dyn Engine>,
+    pub app: Arc<App>,
+}
+
+impl Beside {
+    /// Begins everything: looking after what is over, jobs, webhooks.
+    pub(super) fn begin(self) -> Result<Arc<Beside>, Failure> {
+        warn(self.platform.forget_destroyed(&*self.engine));
+        self.platform.settle_schedules(&*self.engine).map_err(refused)?;
+        let beside = Arc::new(self);
+        beside.again_and_again("platform", |it| {
+            it.keep_up();
+            UPKEEP
+        })?;
+        let mut jobs = JobRunner::default();
+        beside.again_and_again("jobs", move |it| {
+            match jobs.carry_on(&it.platform, &*it.engine) {
+                Ok(true) => JOBS_BUSY,
+                Ok(false) => JOBS_IDLE,
+                Err(error) => {
+                    tracing::warn!(code = &*error.code, "jobs: {error}");
+                    JOBS_IDLE
+                }
+            }
+        })?;
+        let mut webhooks = WebhookSender::default();
+        beside.again_and_again("webhooks", move |it| {
+            match webhooks.carry_on(&it.platform, &*it.engine, WEBHOOKS_REST) {
+                // It has waited for an answer itself.
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(code = &*error.code, "webhooks: {error}");
+                    JOBS_IDLE
+                }
+            }
+        })?;
+        Ok(beside)
+    }
+
+    /// Does something on a thread of its own, and rests for as long as that says, until this is
+    /// dropped.
+    fn again_and_again(
+        self: &Arc<Self>,
+        name: &str,
+        mut work: impl FnMut(&Beside) -> Duration + Send + 'static,
+    ) -> Result<(), Failure> {
+        let beside = Arc::downgrade(self);
+        let begun = thread::Builder::new().name(name.into()).spawn(move || {
+            while let Some(it) = beside.upgrade() {
+                let rest = work(&it);
+                drop(it);
+                thread::sleep(rest);
+            }
+        });
+        begun.map(drop).map_err(|error| Failure::new(Exit::Internal, "internal", error.to_string()))
+    }
+
+    /// Looks after what is over, what was used, and what is to go.
+    fn keep_up(&self) {
+        let Beside { platform, engine, app } = self;
+        app.limits.tidy();
+        // One that fails keeps no other from being done.
+        for kept in [
+            platform.end_old_sessions().map(drop),
+            platform.end_old_invitations(),
+            platform.end_old_tokens(),
+            platform.end_old_glasses(),
+            platform.rotate_keys_when_due(),
+            platform.note_key_use(),
+            platform.keep_usage(),
+            platform.finish_departures(&**engine).map(drop),
+        ] {
+            warn(kept);
+        }
+    }
+}
+
+/// Says what went wrong; it is tried again later.
+pub(super) fn warn(done: Result<(), traaviis_platform::Error>) {
+    if let Err(error) = done {
+        tracing::warn!(code = &*error.code, "{error}");
+    }
+}
