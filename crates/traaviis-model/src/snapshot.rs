@@ -373,6 +373,16 @@ pub enum ApplyError {
         /// Instance.
         instance: InstanceId,
     },
+    /// The last records are missing.
+    #[error(
+        "the history of instance `{instance}` ends with record `{last}`; later ones are missing"
+    )]
+    CutShort {
+        /// Instance.
+        instance: InstanceId,
+        /// Last record found.
+        last: Seq,
+    },
     /// A record names something that is not there.
     #[error("record `{seq}` of instance `{instance}` names `{name}`, which does not exist")]
     Absent {

@@ -581,9 +581,7 @@ impl Handle {
     /// Returns the state of an instance, open or ended.
     pub fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<Arc<Snapshot>>, Error> {
         let ask = || {
-            let found = wait(|reply| {
-                self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
-            });
+            let found = self.find(ctx, id);
             self.state_of(ctx, id, found)
         };
         match self.inner.shown() {
@@ -834,6 +832,11 @@ impl Handle {
         }
     }
 
+    /// Asks the owner of an instance for it.
+    fn find(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Found, Error> {
+        wait(|reply| self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply }))
+    }
+
     /// Returns the state of an instance by what its owner says.
     fn state_of(
         &self,
@@ -844,7 +847,14 @@ impl Handle {
         match found {
             Ok(found) => self.whole(ctx, found).map(Some),
             Err(Error::NotFound { .. }) if self.inner.forgets.load(Ordering::SeqCst) => {
-                self.inner.shared.past.state(ctx, id)
+                match self.inner.shared.past.ended(ctx, id, 0) {
+                    // It may have been started since the owner was asked.
+                    Err(Error::Damaged { .. }) => match self.find(ctx, id) {
+                        Err(Error::NotFound { .. }) => self.inner.shared.past.ended(ctx, id, 0),
+                        found => self.whole(ctx, found?).map(Some),
+                    },
+                    told => told,
+                }
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -856,18 +866,16 @@ impl Handle {
         match found {
             Found::Open(snapshot) => Ok(snapshot),
             Found::Ended(summary) => {
-                let id = summary.id;
-                self.inner.shared.past.state(ctx, id)?.ok_or(Error::NotFound { id })
+                let (id, known) = (summary.id, summary.seq);
+                self.inner.shared.past.ended(ctx, id, known)?.ok_or(Error::NotFound { id })
             }
         }
     }
 
     /// Says whether the log holds an instance that memory may have forgotten.
     fn is_forgotten(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
-        let known = wait(|reply| {
-            self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
-        });
-        matches!(known, Err(Error::NotFound { .. })) && self.inner.shared.past.has(ctx, id)
+        matches!(self.find(ctx, id), Err(Error::NotFound { .. }))
+            && self.inner.shared.past.has(ctx, id)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use traaviis_model::{Body, InstanceId, Record, Snapshot, TenantCtx};
+use traaviis_model::{Body, InstanceId, Record, Seq, Snapshot, TenantCtx, snapshot::ApplyError};
 use traaviis_ports::{IndexError, LogStore, Position, index::Row};
 
 use crate::{error::Error, index::Feeder, limits::READ_RECORDS_MAX};
@@ -39,25 +39,68 @@ impl Past {
         ctx: &TenantCtx,
         id: InstanceId,
     ) -> Result<Option<Arc<Snapshot>>, Error> {
+        self.last(ctx, id, &|_| true)
+    }
+
+    /// Returns the last state of an instance that has ended; none when there is none in this tenant.
+    /// `known` is a record that it has; 0 when all that is known is that no owner holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when the log has lost its last records: what is left is a state that the
+    /// instance once had, and not the one that it has.
+    pub(crate) fn ended(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        known: Seq,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        let is_whole = |it: &Snapshot| it.seq >= known && it.status.is_finished();
+        let found = self.last(ctx, id, &is_whole)?;
+        if let Some(snapshot) = found.as_deref().filter(|it| !is_whole(it)) {
+            let source = ApplyError::CutShort { instance: id, last: snapshot.seq };
+            return Err(Error::Damaged { id, source: Arc::new(source) });
+        }
+        Ok(found)
+    }
+
+    /// Returns the state that the index knows, if it is the one sought, else the one that records
+    /// come to.
+    fn last(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        is_sought: &dyn Fn(&Snapshot) -> bool,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
         let row = match self.row(ctx, id) {
             Ok(None) if !self.is_archived(ctx, id)? => return Ok(None),
-            Ok(None) => None,
-            Ok(Some(row)) => Some(row),
+            Ok(row) => row,
             Err(_) => None,
         };
         let body = row.as_ref().and_then(|it| it.snapshot.as_deref());
-        if let Some(snapshot) = body.and_then(|it| serde_json::from_slice(it).ok()) {
-            return Ok(Some(Arc::new(snapshot)));
+        let told: Option<Snapshot> = body.and_then(|it| serde_json::from_slice(it).ok());
+        match told.filter(is_sought) {
+            Some(snapshot) => Ok(Some(Arc::new(snapshot))),
+            None => Ok(self.folded(ctx, id, places(row.as_ref()))?.map(Arc::new)),
         }
+    }
+
+    /// Returns the state that the records of an instance come to.
+    fn folded(
+        &self,
+        ctx: &TenantCtx,
+        id: InstanceId,
+        within: Range<Position>,
+    ) -> Result<Option<Snapshot>, Error> {
         let mut snapshot: Option<Snapshot> = None;
-        self.each(ctx, id, places(row.as_ref()), &mut |record| {
+        self.each(ctx, id, within, &mut |record| {
             let applied = match &mut snapshot {
                 None => Snapshot::create(&record).map(|it| snapshot = Some(it)),
                 Some(it) => it.apply(&record),
             };
             applied.map_err(|error| Error::Damaged { id, source: Arc::new(error) })
         })?;
-        Ok(snapshot.map(Arc::new))
+        Ok(snapshot)
     }
 
     /// Returns the whole history of an instance; empty when there is none in this tenant.

@@ -28,6 +28,7 @@ struct State {
     tail: Position,
     failure: Option<LogError>,
     reads: usize,
+    lost: Option<(InstanceId, Seq)>,
 }
 
 #[derive(Clone)]
@@ -94,6 +95,11 @@ impl MemoryLog {
     /// Makes every later commit answer with `failure`, or work again.
     pub fn set_failure(&self, failure: Option<LogError>) {
         self.state().failure = failure;
+    }
+
+    /// Loses the records of a stream from `from` on, as when a file is cut short: they are not read.
+    pub fn lose(&self, stream: InstanceId, from: Seq) {
+        self.state().lost = Some((stream, from));
     }
 
     /// Returns the log as it is after a crash: what was committed, nothing of what waited.
@@ -175,9 +181,12 @@ impl LogStore for MemoryLog {
     ) -> Result<Vec<Vec<u8>>, LogError> {
         let mut state = self.state();
         state.reads += 1;
+        let lost = state.lost;
         let records = state.records.iter();
         let found = records.filter(|record| {
-            record.tenant == ctx.tenant() && record.stream == stream && record.seq >= from
+            let is_lost = lost.is_some_and(|(of, seq)| record.stream == of && record.seq >= seq);
+            let is_theirs = record.tenant == ctx.tenant() && record.stream == stream;
+            is_theirs && record.seq >= from && !is_lost
         });
         Ok(found.take(limit).map(|record| record.line.clone()).collect())
     }

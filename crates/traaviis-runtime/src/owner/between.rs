@@ -96,13 +96,15 @@ impl Owner {
         let asker = Key { tenant: ctx.tenant(), id: call.id.instance };
         let (reader, call) = (ctx.clone(), call.id.clone());
         let reply = Box::new(move |found: Result<Found, Error>| {
+            let ended = |known| match &past {
+                Some(past) => past.ended(&reader, id, known),
+                None => Ok(None),
+            };
             let state = match found {
                 Ok(Found::Open(snapshot)) => Ok(Some(snapshot)),
                 // What has ended is not whole in memory.
-                Ok(Found::Ended(_)) | Err(Error::NotFound { .. }) => match &past {
-                    Some(past) => past.state(&reader, id),
-                    None => Ok(None),
-                },
+                Ok(Found::Ended(summary)) => ended(summary.seq),
+                Err(Error::NotFound { .. }) => ended(0),
                 Err(error) => Err(error),
             };
             let outcome = match state {

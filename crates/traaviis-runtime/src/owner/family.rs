@@ -224,7 +224,7 @@ impl Owner {
     /// Returns how an instance ended, asking the past for what memory does not keep.
     fn ending_of(&self, ctx: &TenantCtx, summary: &Summary) -> Ending {
         let past = self.settings.past.as_ref().filter(|_| !summary.whole);
-        let kept = past.and_then(|past| past.state(ctx, summary.id).ok().flatten());
+        let kept = past.and_then(|past| past.ended(ctx, summary.id, summary.seq).ok().flatten());
         match kept {
             Some(snapshot) => ending(&snapshot),
             None => Ending {
@@ -241,8 +241,8 @@ impl Owner {
         if !self.settings.forgets.load(Ordering::SeqCst) {
             return None;
         }
-        let found = self.settings.past.as_ref()?.state(ctx, id).ok()??;
-        found.status.is_finished().then(|| Summary::of(&found))
+        let found = self.settings.past.as_ref()?.ended(ctx, id, 0).ok()??;
+        Some(Summary::of(&found))
     }
 }
 

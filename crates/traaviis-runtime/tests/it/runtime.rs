@@ -96,6 +96,35 @@ fn an_instance_lives_from_start_to_end() {
     assert_eq!((listed.len(), listed[0].status), (1, Status::Completed));
 }
 
+/// What is left of a history whose end is lost is a state of earlier, which is never shown.
+#[test]
+fn an_ended_instance_that_lost_its_last_records_is_told_to_be_damaged() {
+    for is_forgotten in [false, true] {
+        let bench = Bench::new(Reaction::Hang);
+        let options = Options { finished_max: 1, shards: 1, ..Options::default() };
+        let (handle, _) = bench.start_with(options);
+        let counter = machine(COUNTER);
+        let end_one = || {
+            let started = handle.start_instance(&ctx(), &counter, None, Value::empty_map());
+            let id = started.unwrap().id;
+            handle.send(&ctx(), id, "close", Value::Null, None).unwrap();
+            id
+        };
+        let id = end_one();
+        if is_forgotten {
+            end_one();
+        }
+        let last = handle.get(&ctx(), id).unwrap().unwrap().seq;
+        for lost in 2..=last {
+            bench.log.lose(id, lost);
+            let told = handle.get(&ctx(), id).map(|it| it.map(|it| it.seq)).map_err(|it| it.code());
+            assert_eq!(told, Err("history_broken"), "forgotten: {is_forgotten}, {lost} is lost");
+        }
+        bench.log.lose(id, last + 1);
+        assert_eq!(handle.get(&ctx(), id).unwrap().unwrap().seq, last);
+    }
+}
+
 #[test]
 fn strangers_see_nothing() {
     let bench = Bench::new(Reaction::Hang);
