@@ -12,11 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM};
-use traaviis_policy::watch::{Networks, Rule, Seen, Watch};
-use traaviis_ports::DocumentQuery;
+use traaviis_policy::watch::{Networks, Rule, Watch};
 
 use crate::{
-    audit::{AUDIT, Act, Check, Head, NO_HASH, id_of},
+    audit::{Act, Check, Head, NO_HASH, Noted},
     caller::Entered,
     error::Error,
     ledger::{Document, Documents, Versioned},
@@ -31,8 +30,6 @@ pub(crate) const WATCH: &str = "audit_watch";
 pub const ALERTS_MAX: usize = 1_000;
 /// Tenants of a user that are told of something about the user.
 const TOLD_MAX: usize = 20;
-/// Entries read at once.
-const PAGE: usize = 500;
 /// How far the rules have seen is kept after so many entries, which a start reads again at most.
 const KEPT_EVERY: u64 = 1_000;
 
@@ -94,6 +91,20 @@ struct Trail {
     kept: u64,
 }
 
+impl Trail {
+    /// Takes the next entry; says whether it is not what it was. The check goes on behind it,
+    /// whatever number it has.
+    fn is_broken_by(&mut self, entry: &Json) -> bool {
+        let is_broken = self.check.entry(entry).is_err();
+        if is_broken {
+            let hash = entry["hash"].as_str().unwrap_or(NO_HASH).into();
+            let seq = self.check.head().seq + 1;
+            self.check = Check::after(Head { seq, hash });
+        }
+        is_broken
+    }
+}
+
 /// All trails that are watched.
 #[derive(Debug, Default)]
 pub(crate) struct Watching {
@@ -121,45 +132,51 @@ impl Platform {
                 })
             }
         };
+        let looked = self.look_at_new(ctx, trail);
+        if looked.is_err() {
+            // It begins again where it is known to have come to, so no alert is missed.
+            trails.remove(&ctx.tenant());
+        }
+        looked
+    }
+
+    fn look_at_new(&self, ctx: &TenantCtx, trail: &mut Trail) -> Result<(), Error> {
+        if let Some(fresh) = self.ledgers.fresh_after(ctx, trail.check.head().seq) {
+            trail.check = Check::after(fresh.head);
+            return self.look_at(ctx, trail, fresh.noted.iter().map(|it| (it, false)));
+        }
         let end = self.ledgers.audit_head(ctx).seq;
         while trail.check.head().seq < end {
-            let after = id_of(trail.check.head().seq);
-            let query = DocumentQuery {
-                kind: AUDIT,
-                prefix: "",
-                after: Some(&after),
-                descending: false,
-                limit: PAGE,
-            };
-            let entries = self.entries(ctx, &query)?;
+            let entries = self.entries_after(ctx, trail.check.head().seq)?;
             if entries.is_empty() {
                 // The projection could not take them yet, and tries again.
                 return Ok(());
             }
-            self.look_at(ctx, trail, &entries)?;
+            let noted: Vec<Noted> = entries.iter().map(Noted::of_entry).collect();
+            let broken: Vec<bool> = entries.iter().map(|it| trail.is_broken_by(it)).collect();
+            self.look_at(ctx, trail, noted.iter().zip(broken))?;
         }
         Ok(())
     }
 
-    fn look_at(&self, ctx: &TenantCtx, trail: &mut Trail, entries: &[Json]) -> Result<(), Error> {
+    /// Looks at entries, each with whether it is not what it was; the check of the trail is behind
+    /// them.
+    fn look_at<'a>(
+        &self,
+        ctx: &TenantCtx,
+        trail: &mut Trail,
+        entries: impl Iterator<Item = (&'a Noted, bool)>,
+    ) -> Result<(), Error> {
         let known = trail.watch.networks().clone();
         let mut alerts = Vec::new();
-        for entry in entries {
-            let who = subject_of(entry);
-            let seen = seen_of(entry, &who);
-            let broken = trail.check.entry(entry).is_err();
-            if broken {
-                // It goes on behind it, whatever number it has.
-                let hash = entry["hash"].as_str().unwrap_or(NO_HASH).into();
-                let seq = trail.check.head().seq + 1;
-                trail.check = Check::after(Head { seq, hash });
-            }
-            let rule = match broken {
+        for (noted, is_broken) in entries {
+            let seen = noted.seen();
+            let rule = match is_broken {
                 true => Some(Rule::AuditGap).filter(|it| trail.watch.is_news(*it, &seen)),
                 false => trail.watch.see(&seen),
             };
             if let Some(rule) = rule {
-                alerts.push((who.clone(), alert_of(ctx.tenant(), entry, rule, &who, seen.at)));
+                alerts.push((&*noted.who, alert_of(ctx.tenant(), noted, rule)));
             }
         }
         for (who, alert) in &alerts {
@@ -243,39 +260,16 @@ fn oldest(documents: &Documents) -> Result<Option<Text>, Error> {
     Ok(first.map(|it| it.it.id.clone()))
 }
 
-/// Returns whom an entry is about, as `kind:id`: whoever acted, or whose login or session it was.
-fn subject_of(entry: &Json) -> String {
-    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str).unwrap_or_default();
-    match text("/action") {
-        "login.after_failures" => format!("user:{}", text("/resource_id")),
-        "token.reused" => format!("user:{}", text("/metadata/user")),
-        _ => format!("{}:{}", text("/actor/type"), text("/actor/id")),
-    }
-}
-
-fn seen_of<'a>(entry: &'a Json, who: &'a str) -> Seen<'a> {
-    let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
-    Seen {
-        at: serde_json::from_value(entry["timestamp"].clone()).unwrap_or_default(),
-        actor: who,
-        is_key: text("/actor/type") == Some("key"),
-        action: text("/action").unwrap_or_default(),
-        role: text("/metadata/role"),
-        count: entry["metadata"]["count"].as_u64().unwrap_or(1),
-        address: text("/ip_address").and_then(|it| it.parse().ok()),
-    }
-}
-
-fn alert_of(tenant: TenantId, entry: &Json, rule: Rule, who: &str, at: Timestamp) -> Alert {
-    let seq = entry["seq"].as_u64().unwrap_or_default();
+fn alert_of(tenant: TenantId, noted: &Noted, rule: Rule) -> Alert {
+    let seq = noted.seq;
     let trail = if tenant == PLATFORM { "platform" } else { "tenant" };
     Alert {
         id: format!("{trail}-{seq}-{}", rule.as_str()).into(),
         rule: rule.as_str().into(),
         severity: rule.severity().into(),
         message: rule.message().into(),
-        at,
-        actor: who.into(),
+        at: noted.at,
+        actor: noted.who.as_str().into(),
         trail: trail.into(),
         entry: seq,
         acknowledged_at: None,

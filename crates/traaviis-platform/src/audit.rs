@@ -1,14 +1,14 @@
 //! The audit trail: an entry for each act, chained by hashes, one chain a tenant.
 //!
 //! Entries are documents of the ledger whose change they tell of, so both are committed together or
-//! not at all. The hash of an entry covers its canonical JSON (RFC 8785) with the hash of the entry
+//! not at all; those of one change stand on common sheets (docs/decisions/0052). The hash of an entry covers its canonical JSON (RFC 8785) with the hash of the entry
 //! before, so whoever keeps one hash can tell whether anything before it was changed, taken out,
 //! put in or put elsewhere.
 //!
 //! Facts of an entry are looked through for personal data first: free text for every type, other
 //! values for what has a form or check digits, since words there are names that the platform gave.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, net::IpAddr, sync::LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -19,7 +19,10 @@ use traaviis_model::{
     privacy::{PiiMode, PiiType},
     record::{Actor, ActorKind, Origin},
 };
-use traaviis_policy::pii::{Policy, WITH_FORM, redact};
+use traaviis_policy::{
+    pii::{Policy, WITH_FORM, redact},
+    watch::Seen,
+};
 
 use crate::{
     alerts::{ALERT, WATCH},
@@ -82,6 +85,17 @@ pub enum Outcome {
     Denied,
     /// Allowed, and not done.
     Failed,
+}
+
+impl Outcome {
+    /// Returns its word.
+    fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Denied => "denied",
+            Outcome::Failed => "failed",
+        }
+    }
 }
 
 /// What an entry says besides who, when and where.
@@ -198,8 +212,19 @@ pub(crate) struct Around {
     pub after_hash: Option<String>,
 }
 
+/// An entry that was made.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// All that it says.
+    pub value: Value,
+    /// The chain as it ends with it.
+    pub head: Head,
+    /// What the rules of alerts look at.
+    pub noted: Noted,
+}
+
 impl Head {
-    /// Makes the next entry, and the end of the chain with it.
+    /// Makes the next entry.
     pub(crate) fn next(
         &self,
         tenant: TenantId,
@@ -207,42 +232,177 @@ impl Head {
         act: &Act,
         around: &Around,
         now: Timestamp,
-    ) -> (Head, Json) {
+    ) -> Entry {
         let seq = self.seq + 1;
-        let user = matches!(actor.kind, ActorKind::User).then_some(&actor.id);
-        let mut entry = json!({
-            "seq": seq,
-            "timestamp": now,
-            "user_id": user,
-            "actor": { "type": actor.kind, "id": actor.id, "via": via.way },
-            "tenant_id": tenant,
-            "action": act.action,
-            "resource_type": act.resource_type,
-            "resource_id": act.resource_id,
-            "outcome": act.outcome,
-            "metadata": act.metadata,
-            "ip_address": via.ip_address,
-            "user_agent": via.user_agent,
-            "request_id": via.request_id,
-            "before_hash": around.before_hash,
-            "after_hash": around.after_hash,
-            "prev_hash": self.hash,
-        });
-        let hash = hash_of(&entry);
-        entry["hash"] = json!(hash);
-        (Head { seq, hash: hash.into() }, entry)
+        let user = matches!(actor.kind, ActorKind::User).then(|| actor.id.clone());
+        let text = |it: &Option<Text>| it.clone().map_or(Value::Null, Value::String);
+        let hash = |it: &Option<String>| it.as_deref().map_or(Value::Null, Value::from);
+        let kind = Value::from(actor.kind.as_str());
+        let actor_is = [("id", Value::String(actor.id.clone())), ("type", kind)];
+        let mut facts = vec![
+            ("action", Value::from(act.action)),
+            ("actor", Value::map(actor_is.into_iter().chain([("via", Value::from(via.way))]))),
+            ("after_hash", hash(&around.after_hash)),
+            ("before_hash", hash(&around.before_hash)),
+            ("ip_address", text(&via.ip_address)),
+            ("metadata", Value::from(&act.metadata)),
+            ("outcome", Value::from(act.outcome.as_str())),
+            ("prev_hash", Value::String(self.hash.clone())),
+            ("request_id", text(&via.request_id)),
+            ("resource_id", Value::String(act.resource_id.clone())),
+            ("resource_type", Value::from(act.resource_type)),
+            ("seq", Value::Int(seq.cast_signed())),
+            ("tenant_id", Value::from(&*tenant.to_string())),
+            ("timestamp", Value::from(&*now.to_string())),
+            ("user_agent", text(&via.user_agent)),
+            ("user_id", text(&user)),
+        ];
+        let hash: Text = digest_of(&Value::map(facts.iter().cloned())).into();
+        facts.push(("hash", Value::String(hash.clone())));
+        let noted = Noted::of_act(seq, (actor, via), act, now);
+        Entry { value: Value::map(facts), head: Head { seq, hash }, noted }
     }
 }
 
-/// Returns the id of the document of an entry: digits that sort as the number does.
+/// What the rules of alerts look at of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// Number of the entry.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Whom it is about, as `kind:id`: whoever acted, or whose login or session it was.
+    pub who: String,
+    /// By an API key.
+    pub is_key: bool,
+    /// What was done.
+    pub action: Text,
+    /// Role that somebody was given.
+    pub role: Option<String>,
+    /// How many times or things the entry stands for.
+    pub count: u64,
+    /// From where.
+    pub address: Option<IpAddr>,
+}
+
+impl Noted {
+    /// Reads it from an entry.
+    pub fn of_entry(entry: &Json) -> Noted {
+        let text = |pointer: &str| entry.pointer(pointer).and_then(Json::as_str);
+        let (kind, id) = (text("/actor/type"), text("/actor/id"));
+        let action = text("/action").unwrap_or_default();
+        let about = (kind.unwrap_or_default(), id.unwrap_or_default());
+        Noted {
+            seq: entry["seq"].as_u64().unwrap_or_default(),
+            at: serde_json::from_value(entry["timestamp"].clone()).unwrap_or_default(),
+            who: who_of(action, about, text("/resource_id"), &entry["metadata"]),
+            is_key: kind == Some(ActorKind::Key.as_str()),
+            action: action.into(),
+            role: text("/metadata/role").map(str::to_string),
+            count: entry["metadata"]["count"].as_u64().unwrap_or(1),
+            address: text("/ip_address").and_then(|it| it.parse().ok()),
+        }
+    }
+
+    fn of_act(seq: u64, (actor, via): (&Actor, &Via), act: &Act, at: Timestamp) -> Noted {
+        let about = (actor.kind.as_str(), &*actor.id);
+        Noted {
+            seq,
+            at,
+            who: who_of(act.action, about, Some(&act.resource_id), &act.metadata),
+            is_key: matches!(actor.kind, ActorKind::Key),
+            action: act.action.into(),
+            role: act.metadata["role"].as_str().map(str::to_string),
+            count: act.metadata["count"].as_u64().unwrap_or(1),
+            address: via.ip_address.as_deref().and_then(|it| it.parse().ok()),
+        }
+    }
+
+    /// Returns it for the rules.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            at: self.at,
+            actor: &self.who,
+            is_key: self.is_key,
+            action: &self.action,
+            role: self.role.as_deref(),
+            count: self.count,
+            address: self.address,
+        }
+    }
+}
+
+/// Returns whom an entry is about.
+fn who_of(action: &str, (kind, id): (&str, &str), resource: Option<&str>, facts: &Json) -> String {
+    match action {
+        "login.after_failures" => format!("user:{}", resource.unwrap_or_default()),
+        "token.reused" => format!("user:{}", facts["user"].as_str().unwrap_or_default()),
+        _ => format!("{kind}:{id}"),
+    }
+}
+
+/// Bytes of entries of one change that are kept as one document, so that a thousand acts a second
+/// are no thousand documents; a value of the log stays where it is up to eight times as many.
+pub const SHEET_BYTES_MAX: usize = 32 << 10;
+
+/// Entries that stand in a document together; its id is the number of the last.
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    /// Number of the last entry.
+    pub last: u64,
+    /// The entries in their order; one that is alone is no list.
+    pub value: Value,
+}
+
+/// Lays entries that follow each other into documents.
+pub(crate) fn sheets(entries: Vec<Value>, last: u64) -> Vec<Sheet> {
+    let mut seq = last - entries.len() as u64;
+    let (mut sheets, mut open, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut close = |open: &mut Vec<Value>, last: u64| {
+        let value = match open.len() {
+            0 => return,
+            1 => open.remove(0),
+            _ => Value::list(std::mem::take(open)),
+        };
+        sheets.push(Sheet { last, value });
+    };
+    for entry in entries {
+        let more = entry.json_len();
+        if bytes + more > SHEET_BYTES_MAX {
+            close(&mut open, seq);
+            bytes = 0;
+        }
+        bytes += more;
+        seq += 1;
+        open.push(entry);
+    }
+    close(&mut open, seq);
+    sheets
+}
+
+/// Returns the entries of a document.
+pub fn entries_of(document: Json) -> Vec<Json> {
+    match document {
+        Json::Array(entries) => entries,
+        entry => vec![entry],
+    }
+}
+
+/// Returns the id of the document whose last entry has this number: digits that sort as it does.
 pub fn id_of(seq: u64) -> String {
     format!("{seq:016}")
 }
 
 /// Returns the SHA-256 of the canonical JSON of a value, in hexadecimal digits.
 pub fn hash_of(value: &Json) -> String {
-    let digest = Sha256::digest(canonical(&Value::from(value)).as_bytes());
-    digest.iter().map(|it| format!("{it:02x}")).collect()
+    digest_of(&Value::from(value))
+}
+
+fn digest_of(value: &Value) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(canonical(value).as_bytes());
+    let digits = |it: u8| [DIGITS[usize::from(it >> 4)], DIGITS[usize::from(it & 15)]];
+    digest.iter().flat_map(|it| digits(*it).map(char::from)).collect()
 }
 
 /// What a check of a chain found.
@@ -306,9 +466,9 @@ mod tests {
             let act = act.with(json!({ "role": "viewer", "share": 0.5 + number as f64 }));
             let now = Timestamp(number as i64 * 1_000_000);
             let around = Around::default();
-            let (next, entry) =
-                head.next(TenantId(uuid::Uuid::nil()), (&actor, &via), &act, &around, now);
-            (head, _) = (next, entries.push(entry));
+            let entry = head.next(TenantId(uuid::Uuid::nil()), (&actor, &via), &act, &around, now);
+            entries.push(Json::from(&entry.value));
+            head = entry.head;
         }
         entries
     }

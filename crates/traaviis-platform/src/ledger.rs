@@ -36,7 +36,7 @@ use traaviis_ports::{
 };
 
 use crate::{
-    audit::{self, AUDIT, Act, Around, By, CHECKPOINT, Via},
+    audit::{self, AUDIT, Act, Around, By, CHECKPOINT, Noted, Via},
     error::Error,
     privacy::{Sightings, Sink},
     tenant::Tenant,
@@ -234,6 +234,36 @@ impl Changes {
 struct Ledger {
     writing: Mutex<Head>,
     documents: RwLock<Documents>,
+    fresh: Mutex<Fresh>,
+}
+
+impl Ledger {
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Audit entries that nobody has looked at yet, so that they need not be read back. There is no
+/// need of them: whoever misses some finds them in the projection.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    /// In their order, without a hole.
+    pub noted: Vec<Noted>,
+    /// The chain behind the last.
+    pub head: audit::Head,
+}
+
+/// Entries that are kept for whoever looks at them, a few hundred bytes each.
+const FRESH_MAX: usize = 4_096;
+
+impl Fresh {
+    fn add(&mut self, noted: Vec<Noted>, head: &audit::Head) {
+        if self.noted.len() + noted.len() > FRESH_MAX {
+            self.noted.clear();
+        }
+        self.noted.extend(noted);
+        self.head = head.clone();
+    }
 }
 
 /// Where a ledger stands.
@@ -289,7 +319,8 @@ impl Ledgers {
                     .collect();
                 on_change(tenant, &rows);
             }
-            let ledger = Ledger { writing: Mutex::new(head), documents: RwLock::new(documents) };
+            let (writing, documents) = (Mutex::new(head), RwLock::new(documents));
+            let ledger = Ledger { writing, documents, fresh: Mutex::default() };
             (tenant, Arc::new(ledger))
         });
         let ledgers = RwLock::new(ledgers.collect());
@@ -425,6 +456,15 @@ impl Ledgers {
             .unwrap_or_default()
     }
 
+    /// Takes the audit entries of a tenant that nobody has looked at yet, if all of those behind the
+    /// one with number `after` are known.
+    pub(crate) fn fresh_after(&self, ctx: &TenantCtx, after: u64) -> Option<Fresh> {
+        let mut fresh = std::mem::take(&mut *self.find(ctx.tenant())?.fresh());
+        let first = fresh.noted.iter().position(|it| it.seq == after + 1)?;
+        fresh.noted.drain(..first);
+        Some(fresh)
+    }
+
     /// Decides on what is durable and makes what follows durable; an error changes nothing.
     ///
     /// The lock of the ledger is held meanwhile, so a decision must not wait for anything.
@@ -495,7 +535,8 @@ impl Ledgers {
             documents.put(kind, id, head.seq + 1 + at as u64, body.clone());
         }
         drop(documents);
-        let mut rows = rows_of(tenant, head.seq + 1, &step.puts);
+        let mut rows = step.rows();
+        ledger.fresh().add(step.noted, &step.audit);
         *head = Head {
             seq: head.seq + step.records.len() as u64,
             audit: step.audit,
@@ -539,7 +580,11 @@ impl Ledgers {
         let mut ledgers = self.ledgers.write().unwrap_or_else(PoisonError::into_inner);
         let made = ledgers.entry(tenant).or_insert_with(|| {
             let head = Head { known_to: self.log.tail(), ..Head::default() };
-            Arc::new(Ledger { writing: Mutex::new(head), documents: RwLock::default() })
+            Arc::new(Ledger {
+                writing: Mutex::new(head),
+                documents: RwLock::default(),
+                fresh: Mutex::default(),
+            })
         });
         Arc::clone(made)
     }
@@ -570,11 +615,12 @@ impl Head {
     }
 }
 
-/// What one change appends.
+/// What one change appends: documents, and audit entries behind them.
 struct Step {
     records: Arc<Vec<Record>>,
     puts: Vec<Put>,
     audit: audit::Head,
+    noted: Vec<Noted>,
 }
 
 impl Step {
@@ -586,7 +632,7 @@ impl Step {
         documents: &Documents,
         now: Timestamp,
     ) -> Step {
-        let Changes { mut puts, acts, before: _ } = changes;
+        let Changes { puts, acts, before: _ } = changes;
         let around = match puts.as_slice() {
             [(kind, id, after), ..] => Around {
                 before_hash: documents.body(kind, id).map(audit::hash_of),
@@ -595,18 +641,31 @@ impl Step {
             [] => Around::default(),
         };
         let (tenant, mut audit) = (ctx.tenant(), head.audit.clone());
+        let (mut entries, mut noted) = (Vec::new(), Vec::new());
         for (act, by) in &acts {
-            let (next, entry) = match by {
+            let entry = match by {
                 None => audit.next(tenant, (ctx.actor(), via), act, &around, now),
                 // It stands beside no change of a document.
                 Some(By { actor, via, at }) => {
                     audit.next(tenant, (actor, via), act, &Around::default(), *at)
                 }
             };
-            puts.push((AUDIT.into(), audit::id_of(next.seq).into(), Some(entry)));
-            audit = next;
+            audit = entry.head;
+            entries.push(entry.value);
+            noted.push(entry.noted);
         }
-        let record = |(at, (kind, id, body)): (usize, &Put)| Record {
+        let sheets = audit::sheets(entries, audit.seq);
+        let mut bodies: Vec<(Text, Text, Value)> = puts
+            .iter()
+            .map(|(kind, id, body)| {
+                let body = body.as_ref().map_or(Value::Null, Value::from);
+                (kind.clone(), id.clone(), body)
+            })
+            .collect();
+        bodies.extend(
+            sheets.into_iter().map(|it| (AUDIT.into(), audit::id_of(it.last).into(), it.value)),
+        );
+        let record = |(at, (document, id, body))| Record {
             header: Header {
                 tenant_id: tenant,
                 instance_id: stream_of(tenant),
@@ -621,28 +680,26 @@ impl Step {
                 correlation_id: via.request_id.clone(),
                 origin: None,
             },
-            body: Body::DocumentPut {
-                document: kind.clone(),
-                id: id.clone(),
-                body: body.as_ref().map_or(Value::Null, Value::from),
-            },
+            body: Body::DocumentPut { document, id, body },
         };
-        let records = Arc::new(puts.iter().enumerate().map(record).collect());
-        Step { records, puts, audit }
+        let records = bodies.into_iter().enumerate().map(record).collect();
+        Step { records: Arc::new(records), puts, audit, noted }
     }
-}
 
-fn rows_of(tenant: TenantId, first: Seq, puts: &[Put]) -> Vec<DocumentRow> {
-    let numbered = puts.iter().zip(first..);
-    numbered
-        .map(|((kind, id, body), version)| DocumentRow {
-            tenant,
-            kind: kind.clone(),
-            id: id.clone(),
-            version,
-            body: body.as_ref().map(|it| it.to_string().into_bytes()),
-        })
-        .collect()
+    /// Returns what the projection keeps of it.
+    fn rows(&self) -> Vec<DocumentRow> {
+        let row = |record: &Record| {
+            let Body::DocumentPut { document, id, body } = &record.body else { return None };
+            Some(DocumentRow {
+                tenant: record.header.tenant_id,
+                kind: document.clone(),
+                id: id.clone(),
+                version: record.header.seq,
+                body: (!body.is_null()).then(|| body.to_json().into_bytes()),
+            })
+        };
+        self.records.iter().filter_map(row).collect()
+    }
 }
 
 /// Returns the stream of a tenant's documents.
@@ -712,6 +769,7 @@ impl Known {
         if &*document == AUDIT
             && let Some(entry) = &body
         {
+            let entry = entry.as_array().and_then(|it| it.last()).unwrap_or(entry);
             let hash = entry["hash"].as_str().unwrap_or_default().into();
             head.audit = audit::Head { seq: entry["seq"].as_u64().unwrap_or_default(), hash };
         }

@@ -12,7 +12,7 @@ use traaviis_model::{Body, Record, TenantId, tenant::PLATFORM};
 use traaviis_ports::LogStore;
 
 use crate::{
-    audit::{AUDIT, Broken, CHECKPOINT, Check},
+    audit::{AUDIT, Broken, CHECKPOINT, Check, entries_of},
     checkpoints::{AuditKey, Checkpoint, PublicKey},
     error::Error,
     ledger::{Document as _, stream_of},
@@ -291,31 +291,30 @@ pub fn visit_trails(
         if key.instance_id != stream {
             return true;
         }
-        match part_of(line.bytes) {
-            Ok(None) => true,
-            Ok(Some(part)) => visit(tenant, Ok(part)),
+        match parts_of(line.bytes) {
+            Ok(parts) => parts.into_iter().all(|part| visit(tenant, Ok(part))),
             Err(why) => visit(tenant, Err(why)),
         }
     })?;
     Ok(())
 }
 
-fn part_of(line: &[u8]) -> Result<Option<Part>, String> {
+fn parts_of(line: &[u8]) -> Result<Vec<Part>, String> {
     let record = Record::read_line(line).map_err(|error| error.to_string())?;
-    let Body::DocumentPut { document, body, .. } = record.body else { return Ok(None) };
+    let Body::DocumentPut { document, body, .. } = record.body else { return Ok(Vec::new()) };
     let body = Json::from(&body);
     if body.is_null() {
         return match &*document {
             AUDIT | CHECKPOINT | AuditKey::KIND => Err("a part of the trail was removed".into()),
-            _ => Ok(None),
+            _ => Ok(Vec::new()),
         };
     }
     let told = |error: serde_json::Error| error.to_string();
     Ok(match &*document {
-        AUDIT => Some(Part::Entry(body)),
-        CHECKPOINT => Some(Part::Checkpoint(serde_json::from_value(body).map_err(told)?)),
-        AuditKey::KIND => Some(Part::Key(serde_json::from_value(body).map_err(told)?)),
-        _ => None,
+        AUDIT => entries_of(body).into_iter().map(Part::Entry).collect(),
+        CHECKPOINT => vec![Part::Checkpoint(serde_json::from_value(body).map_err(told)?)],
+        AuditKey::KIND => vec![Part::Key(serde_json::from_value(body).map_err(told)?)],
+        _ => Vec::new(),
     })
 }
 

@@ -9,7 +9,7 @@ use traaviis_model::TenantCtx;
 use traaviis_ports::DocumentQuery;
 
 use crate::{
-    audit::{AUDIT, Act, Broken, CHECKPOINT, Check, Head, id_of},
+    audit::{AUDIT, Act, Broken, CHECKPOINT, Check, Head, entries_of, id_of},
     caller::Entered,
     checkpoints::{self, Checkpoint, PublicKey},
     error::Error,
@@ -17,7 +17,11 @@ use crate::{
     trail_file::{Format, Item},
 };
 
-/// Entries read at once.
+/// Documents read at once, each an entry or a sheet of up to [`SHEET_BYTES_MAX`].
+///
+/// [`SHEET_BYTES_MAX`]: crate::audit::SHEET_BYTES_MAX
+const SHEETS: usize = 100;
+/// Checkpoints read at once.
 const PAGE: usize = 1_000;
 
 /// What a check of a trail found.
@@ -40,15 +44,24 @@ impl Platform {
         limit: usize,
     ) -> Result<Vec<Json>, Error> {
         self.enter_acts()?;
-        let after = before.map(id_of);
-        let query = DocumentQuery {
-            kind: AUDIT,
-            prefix: "",
-            after: after.as_deref(),
-            descending: true,
-            limit,
-        };
-        self.entries(&entered.ctx, &query)
+        let ctx = &entered.ctx;
+        let mut entries = Vec::new();
+        // The sheet on which the first of them stands may end behind `before`.
+        if let Some(before) = before {
+            let after = id_of(before.saturating_sub(1));
+            entries.extend(self.sheets(ctx, Some(&after), false, 1)?.into_iter().flatten());
+            entries.retain(|it| it["seq"].as_u64().is_some_and(|seq| seq < before));
+            entries.reverse();
+        }
+        let mut after = before.map(id_of);
+        while entries.len() < limit {
+            let sheets = self.sheets(ctx, after.as_deref(), true, SHEETS)?;
+            let Some(first) = sheets.last().and_then(|it| it.last()) else { break };
+            after = Some(id_of(first["seq"].as_u64().unwrap_or_default()));
+            entries.extend(sheets.into_iter().flat_map(|it| it.into_iter().rev()));
+        }
+        entries.truncate(limit);
+        Ok(entries)
     }
 
     /// Checks the whole chain of a tenant, up to its last entry.
@@ -58,15 +71,14 @@ impl Platform {
         let expected = self.ledgers.audit_head(&entered.ctx);
         let mut check = Check::default();
         loop {
-            let page = self.page(&entered.ctx, check.head().seq)?;
-            let is_last = page.len() < PAGE;
+            let page = self.entries_after(&entered.ctx, check.head().seq)?;
+            if page.is_empty() {
+                break;
+            }
             for entry in &page {
                 if let Err(broken) = check.entry(entry) {
                     return Ok(checked(&check, Some(broken)));
                 }
-            }
-            if is_last {
-                break;
             }
         }
         let found = check.head();
@@ -114,27 +126,32 @@ impl Platform {
         })
     }
 
-    fn page(&self, ctx: &TenantCtx, after: u64) -> Result<Vec<Json>, Error> {
-        let query = DocumentQuery {
-            kind: AUDIT,
-            prefix: "",
-            after: Some(&id_of(after)),
-            descending: false,
-            limit: PAGE,
-        };
-        self.entries(ctx, &query)
+    /// Returns entries of a tenant behind the one with number `after`, as many as are read at once;
+    /// none when there are no more.
+    pub(crate) fn entries_after(&self, ctx: &TenantCtx, after: u64) -> Result<Vec<Json>, Error> {
+        let sheets = self.sheets(ctx, Some(&id_of(after)), false, SHEETS)?;
+        let mut entries: Vec<Json> = sheets.into_iter().flatten().collect();
+        // The sheet may begin before it.
+        let known =
+            entries.iter().take_while(|it| it["seq"].as_u64().is_some_and(|it| it <= after));
+        entries.drain(..known.count());
+        Ok(entries)
     }
 
-    pub(crate) fn entries(
+    /// Returns the entries of documents.
+    fn sheets(
         &self,
         ctx: &TenantCtx,
-        query: &DocumentQuery<'_>,
-    ) -> Result<Vec<Json>, Error> {
-        let rows = self.ledgers.rows(ctx, query)?;
+        after: Option<&str>,
+        descending: bool,
+        limit: usize,
+    ) -> Result<Vec<Vec<Json>>, Error> {
+        let query = DocumentQuery { kind: AUDIT, prefix: "", after, descending, limit };
+        let rows = self.ledgers.rows(ctx, &query)?;
         rows.iter()
             .map(|row| {
                 let body = row.body.as_deref().unwrap_or_default();
-                serde_json::from_slice(body).map_err(|error| {
+                serde_json::from_slice(body).map(entries_of).map_err(|error| {
                     let message = format!("audit entry `{}` cannot be read: {error}", row.id);
                     Error::new("documents_failed", message)
                 })
@@ -193,7 +210,7 @@ impl Export {
     /// Writes entries, and checkpoints behind those that they name; returns the last.
     fn entries(&self, after: u64, out: &mut String) -> Result<u64, Error> {
         let tenant = self.ctx.tenant();
-        let entries = self.platform.page(&self.ctx, after)?;
+        let entries = self.platform.entries_after(&self.ctx, after)?;
         let signed = self.platform.checkpoints_after(&self.ctx, after)?;
         let mut signed = signed.into_iter().peekable();
         let mut last = after;

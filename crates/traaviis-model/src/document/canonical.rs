@@ -8,15 +8,17 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     document::{read, tree::Node},
-    ids::DefinitionHash,
+    ids::{DefinitionHash, Text},
+    json,
     value::Value,
 };
 
 /// Returns the canonical JSON text of a value.
 pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
+    let mut out = Vec::new();
     write(value, &mut out);
-    out
+    // Everything that is written is text.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and
@@ -42,45 +44,42 @@ pub(crate) fn hash_of(value: &Value) -> DefinitionHash {
     DefinitionHash(Sha256::digest(canonical(value).as_bytes()).into())
 }
 
-fn write(value: &Value, out: &mut String) {
+fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Int(it) if it.unsigned_abs() > 1 << 53 => write_float(*it as f64, out),
         Value::Uint(it) if *it > 1 << 53 => write_float(*it as f64, out),
         Value::Float(it) => write_float(*it, out),
-        Value::List(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
+        Value::List(items) => json::list(items.as_slice(), out, write),
+        Value::Map(map) if map.iter().all(|(key, _)| key.is_ascii()) => {
+            // They stand in the order of their octets, which is that of their code units.
+            write_map(map.iter(), out);
         }
         Value::Map(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            out.push('{');
-            for (at, (key, item)) in entries.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::String(key.clone()).to_json());
-                out.push(':');
-                write(item, out);
-            }
-            out.push('}');
+            write_map(entries.into_iter(), out);
         }
-        _ => out.push_str(&value.to_json()),
+        _ => json::value(value, out),
     }
 }
 
-fn write_float(it: f64, out: &mut String) {
-    if it.is_finite() {
-        out.push_str(ryu_js::Buffer::new().format_finite(it));
-    } else {
-        out.push_str("null");
+fn write_map<'a>(entries: impl Iterator<Item = (&'a Text, &'a Value)>, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, (key, item)) in entries.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::text(key, out);
+        out.push(b':');
+        write(item, out);
     }
+    out.push(b'}');
+}
+
+fn write_float(it: f64, out: &mut Vec<u8>) {
+    let mut digits = ryu_js::Buffer::new();
+    let text = if it.is_finite() { digits.format_finite(it) } else { "null" };
+    out.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use traaviis_model::{
 };
 use traaviis_platform::{
     Entered,
-    audit::{self, AUDIT, CHECKPOINT, hash_of},
+    audit::{self, AUDIT, CHECKPOINT, SHEET_BYTES_MAX, entries_of, hash_of},
     ledger::stream_of,
     proof::{ExportProof, Kept, prove_log},
     trail_file::Format,
@@ -135,6 +135,75 @@ fn after_a_crash_no_act_is_missing_and_none_stands_there_twice() {
     assert_eq!(world.platform.verify_audit(&entered).unwrap().broken, None);
 }
 
+/// Entries of one change share documents, which nobody who reads the trail can tell.
+#[test]
+fn entries_on_sheets_read_as_entries_that_stand_alone() {
+    let world = World::new();
+    let entered = reader(&world);
+    follow(&world);
+    let tenant = entered.ctx.tenant();
+    let count = 150;
+    for number in 1..=count {
+        append(&world.log, tenant, 1, number, Some("r"));
+    }
+    world.platform.keep_audit().unwrap();
+    let mut sheets = Vec::new();
+    world
+        .log
+        .scan(0, &mut |line| {
+            let record = Record::read_line(line.bytes).unwrap();
+            if let Body::DocumentPut { document, body, .. } = record.body
+                && &*document == AUDIT
+            {
+                assert!(body.json_len() < SHEET_BYTES_MAX + 1_000);
+                sheets.push(entries_of(Json::from(&body)).len());
+            }
+        })
+        .unwrap();
+    let most = sheets.iter().max().copied().unwrap_or_default();
+    assert!(most > 10 && sheets.len() < 30, "{sheets:?}");
+    assert_eq!(world.platform.verify_audit(&entered).unwrap().broken, None);
+    let mut all = trail_of(&world.log, tenant);
+    all.reverse();
+    let total = all.len() as u64;
+    for before in [None, Some(1), Some(2), Some(40), Some(41), Some(total), Some(total + 9)] {
+        for limit in [1, 2, 37, 200] {
+            let found = world.platform.audit(&entered, before, limit).unwrap();
+            let behind = total - before.map_or(total, |it| (it - 1).min(total));
+            let expected: Vec<_> = all.iter().skip(behind as usize).take(limit).cloned().collect();
+            assert!(found == expected, "before {before:?}, {limit} at most");
+        }
+    }
+}
+
+/// What was looked at as it was made and what was read back are the same to the rules.
+#[test]
+fn alerts_of_fresh_entries_are_those_of_entries_read_back() {
+    let raised = |is_read_back: bool| {
+        let mut world = World::new();
+        let entered = reader(&world);
+        follow(&world);
+        world.platform.keep_audit().unwrap();
+        for round in 0..8 {
+            drop(world.platform.export_audit(&entered, Format::Jsonl).unwrap());
+            append(&world.log, entered.ctx.tenant(), 1, round + 1, Some("r"));
+            if !is_read_back {
+                world.platform.keep_audit().unwrap();
+            }
+        }
+        if is_read_back {
+            world = world.restarted();
+            follow(&world);
+        }
+        world.platform.keep_audit().unwrap();
+        let alerts = world.platform.alerts(&entered).unwrap().into_iter().map(|it| it.it);
+        alerts.map(|it| (it.rule, it.actor, it.entry)).collect::<Vec<_>>()
+    };
+    let (fresh, again) = (raised(false), raised(true));
+    assert!(!fresh.is_empty());
+    assert_eq!(fresh, again);
+}
+
 #[test]
 fn a_start_reads_little_again() {
     let world = World::new();
@@ -222,7 +291,7 @@ struct Put {
     body: Json,
 }
 
-/// Returns every document of every ledger, in the order of the log.
+/// Returns every document of every ledger, in the order of the log; each audit entry is one.
 fn ledger_of(log: &MemoryLog) -> Vec<Put> {
     let mut found = Vec::new();
     log.scan(0, &mut |line| {
@@ -231,8 +300,14 @@ fn ledger_of(log: &MemoryLog) -> Vec<Put> {
         if let Body::DocumentPut { document, id, body } = record.body
             && record.header.instance_id == stream_of(tenant)
         {
-            let (kind, id, body) = (document.to_string(), id.to_string(), Json::from(&body));
-            found.push(Put { tenant, kind, id, body });
+            let (kind, body) = (document.to_string(), Json::from(&body));
+            if kind != AUDIT {
+                return found.push(Put { tenant, kind, id: id.to_string(), body });
+            }
+            for body in entries_of(body) {
+                let id = audit::id_of(body["seq"].as_u64().unwrap());
+                found.push(Put { tenant, kind: kind.clone(), id, body });
+            }
         }
     })
     .unwrap();

@@ -69,6 +69,14 @@ pub(super) fn write(body: &Body, out: &mut Vec<u8>) {
                 json::value(value, out);
             }
         }
+        Body::DocumentPut { document, id, body } => {
+            out.extend_from_slice(br#","kind":"document_put","document":"#);
+            json::text(document, out);
+            out.extend_from_slice(br#","id":"#);
+            json::text(id, out);
+            out.extend_from_slice(br#","body":"#);
+            json::value(body, out);
+        }
         rare => return write_rare(rare, out),
     }
     out.extend_from_slice(b"}\n");
@@ -209,6 +217,7 @@ mod tests {
                 key: option,
             },
             Body::EffectStarted { tree: 3, path: path.clone(), attempt: 2 },
+            Body::DocumentPut { document: text.clone(), id: text, body: held.clone() },
             Body::EffectCompleted { tree: u64::MAX, path, value: held },
         ]
     }
