@@ -16,9 +16,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
+use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 use traaviis_model::{
@@ -43,6 +44,8 @@ const READ_MAX: usize = 4_096;
 const KEPT_EVERY: Position = 10_000;
 /// Bytes in which the origin of a record begins: all that stands before it is ids and numbers.
 const HEADER_BYTES: usize = 1_024;
+
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(ORIGIN_KEY));
 
 /// How far the log was read for a ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,7 +128,7 @@ impl Told {
     /// Reads a line, if it tells of an act from outside.
     fn read(line: &[u8]) -> Result<Option<Told>, Error> {
         let head = &line[..line.len().min(HEADER_BYTES)];
-        if !head.windows(ORIGIN_KEY.len()).any(|it| it == ORIGIN_KEY) {
+        if FINDER.find(head).is_none() {
             return Ok(None);
         }
         let told: Told = serde_json::from_slice(line).map_err(|error| {
