@@ -196,6 +196,81 @@ const PLACE_CUES: &[&str] = &[
     "western",
 ];
 
+/// Two words after which a company is named.
+const AT_COMPANIES: &[&str] = &[
+    "works at",
+    "worked at",
+    "working at",
+    "work at",
+    "works for",
+    "worked for",
+    "working for",
+    "work for",
+    "employed at",
+    "employed by",
+    "hired by",
+    "owned by",
+    "acquired by",
+    "bought by",
+    "job at",
+    "year at",
+    "years at",
+    "months at",
+    "position at",
+    "career at",
+    "intern at",
+    "internship at",
+    "engineer at",
+    "manager at",
+    "director at",
+    "consultant at",
+    "ceo of",
+    "cfo of",
+    "cto of",
+    "founder of",
+    "president of",
+    "chairman of",
+    "employee of",
+    "employees of",
+    "subsidiary of",
+    "shares of",
+    "later became",
+];
+/// Words after the name of a company, and little else.
+const OF_COMPANIES: &[&str] = &[
+    "office",
+    "offices",
+    "headquarters",
+    "orchestra",
+    "employees",
+    "shares",
+    "shareholders",
+    "stock",
+    "invested",
+    "announced",
+    "acquired",
+    "employs",
+    "manufactures",
+    "subsidiary",
+];
+/// What a company is said to be.
+const KINDS_OF_COMPANIES: &[&str] = &[
+    "multinational",
+    "company",
+    "corporation",
+    "startup",
+    "start-up",
+    "nonprofit",
+    "non-profit",
+    "firm",
+    "manufacturer",
+    "retailer",
+    "supplier",
+    "conglomerate",
+    "bank",
+    "insurer",
+];
+
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is constant")
 }
@@ -515,6 +590,9 @@ impl Run<'_, '_> {
         if lower.iter().all(is_place) && !(is_given && cued) {
             return claims.take(part, PiiType::Location, 0.75, "place");
         }
+        if words.len() <= 5 && self.is_company(from, to, is_given) {
+            return claims.take(part, PiiType::Organization, 0.6, "company_by_context");
+        }
         if words.len() == 1
             && self.before(from).is_some_and(|it| PLACE_CUES.contains(&it.as_str()))
             && !is_given
@@ -534,6 +612,33 @@ impl Run<'_, '_> {
             _ => return,
         };
         claims.take(part, PiiType::Person, confidence, "name");
+    }
+
+    /// Says whether what stands beside a name is said of companies. A given name is a person's who
+    /// works there, unless the company is named as such.
+    fn is_company(&self, from: usize, to: usize, is_given: bool) -> bool {
+        /// Words between `is a` and what it is.
+        const BETWEEN: usize = 4;
+        let before = self.before(from).unwrap_or_default();
+        let two = from.checked_sub(2).map(|it| format!("{} {before}", self.words[it].lower()));
+        if two.is_some_and(|it| AT_COMPANIES.contains(&it.as_str())) {
+            return true;
+        }
+        let near = |at: usize| {
+            let word = self.words.get(at)?;
+            let gap = &self.text[self.words[at - 1].end..word.start];
+            (gap == " ").then(|| word.lower())
+        };
+        let Some(next) = near(to) else { return false };
+        if OF_COMPANIES.contains(&next.as_str()) {
+            return !is_given || before == "the";
+        }
+        let is_said = matches!(next.as_str(), "is" | "was")
+            && near(to + 1).is_some_and(|it| matches!(it.as_str(), "a" | "an" | "the"));
+        is_said
+            && (to + 2..to + 2 + BETWEEN)
+                .map_while(near)
+                .any(|it| KINDS_OF_COMPANIES.contains(&it.as_str()))
     }
 
     /// Returns the word before in the same sentence.

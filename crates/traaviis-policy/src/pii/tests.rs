@@ -68,6 +68,20 @@ fn words_and_forms_find_people_places_and_companies() {
             AGE 42 (age)
         "#]],
     );
+    // What is said of companies tells one that is called like nothing.
+    check(
+        "She worked for Brightmoor until May, then her job at Quellwerk began.\n\
+         The Zentaro office is closed. Zentaro announced it.\n\
+         Veloxa is a Danish manufacturer; Ludmila is a Danish teacher.\n\
+         The Payment office is open. The Error is a company matter.",
+        expect![[r#"
+            ORGANIZATION Brightmoor (company_by_context)
+            ORGANIZATION Quellwerk (company_by_context)
+            ORGANIZATION Zentaro (company_by_context)
+            ORGANIZATION Zentaro (company_by_context)
+            ORGANIZATION Veloxa (company_by_context)
+        "#]],
+    );
     check("The Quick Start Guide says: Press Start. Total Amount 31117.55 EUR", expect![[""]]);
 }
 

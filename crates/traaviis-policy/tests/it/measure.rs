@@ -23,6 +23,14 @@ fn structured_types_stay_above_their_floor() {
 }
 
 #[test]
+fn companies_are_found_as_well_as_they_were() {
+    let score = score::sentences(|_| true);
+    let count = score.sum(|it| it == "ORGANIZATION");
+    let is_kept = count.precision() >= 0.70 && count.recall() >= 0.40;
+    assert!(is_kept && score.leak() <= 0.21, "{}", score.table());
+}
+
+#[test]
 fn people_are_found_as_well_as_they_were() {
     for (name, score) in sets() {
         let count = score.sum(|it| it == "PERSON");
