@@ -27,7 +27,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
-    egress::{Denied, EgressPolicy, Resolver},
+    egress::{Denied, EgressPolicy, Names, Resolver, SystemNames},
     secret::Vault,
 };
 
@@ -101,6 +101,14 @@ pub(crate) struct Reply {
 impl Client {
     /// Builds the client: no proxy, no automatic redirect or retry, names through the policy.
     pub(crate) fn new(policy: EgressPolicy) -> Result<Client, reqwest::Error> {
+        Client::with_names(policy, Arc::new(SystemNames))
+    }
+
+    /// The same, with names looked up by this.
+    pub(crate) fn with_names(
+        policy: EgressPolicy,
+        names: Arc<dyn Names>,
+    ) -> Result<Client, reqwest::Error> {
         let policy = Arc::new(policy);
         let builder = || {
             reqwest::Client::builder()
@@ -112,7 +120,7 @@ impl Client {
                 .http1_only()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .user_agent(concat!("traaviis/", env!("CARGO_PKG_VERSION")))
-                .dns_resolver(Resolver::new(Arc::clone(&policy)))
+                .dns_resolver(Resolver::new(Arc::clone(&policy), Arc::clone(&names)))
         };
         // A machine without root certificates still speaks plain HTTP; https fails there per call.
         let http = builder().build().or_else(|_| builder().tls_certs_only([]).build())?;

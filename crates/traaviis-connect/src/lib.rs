@@ -36,6 +36,8 @@ mod notify;
 mod plain;
 mod s3;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -139,10 +141,15 @@ struct Running {
 impl HttpConnector {
     /// Makes a connector.
     pub fn new(options: Options) -> Result<HttpConnector, Error> {
+        HttpConnector::with_names(options, Arc::new(egress::SystemNames))
+    }
+
+    fn with_names(options: Options, names: Arc<dyn egress::Names>) -> Result<HttpConnector, Error> {
         let calls = options.egress.with_private(&options.connectors.allow_private);
+        let client = |policy| Client::with_names(policy, Arc::clone(&names)).map_err(Error::Client);
         let shared = Shared {
-            api: Client::new(options.egress).map_err(Error::Client)?,
-            calls: Client::new(calls).map_err(Error::Client)?,
+            api: client(options.egress)?,
+            calls: client(calls)?,
             connectors: options.connectors,
             secrets: options.secrets,
             running: Mutex::default(),

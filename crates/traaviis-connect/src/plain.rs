@@ -26,7 +26,11 @@ pub struct PlainHttp {
 impl PlainHttp {
     /// Returns one that goes where a policy allows.
     pub fn new(policy: EgressPolicy, handle: Handle) -> Result<PlainHttp, reqwest::Error> {
-        Ok(PlainHttp { client: Client::new(policy)?, handle })
+        Ok(PlainHttp::over(Client::new(policy)?, handle))
+    }
+
+    pub(crate) fn over(client: Client, handle: Handle) -> PlainHttp {
+        PlainHttp { client, handle }
     }
 }
 
