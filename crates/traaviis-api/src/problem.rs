@@ -71,11 +71,13 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "email_not_verified",
             "second_factor_required",
             "login_elsewhere_failed",
+            "egress_denied",
             "feature_unavailable",
         ],
     ),
     (404, &["not_found", "history_absent", "definition_absent", "subject_unknown"]),
     (405, &["method_not_allowed"]),
+    (408, &["request_timeout"]),
     (
         409,
         &[
@@ -101,6 +103,7 @@ pub const STATUSES: &[(u16, &[&str])] = &[
     (412, &["precondition_failed", "seq_mismatch"]),
     (413, &["payload_too_large"]),
     (415, &["unsupported_media_type"]),
+    (421, &["wrong_host"]),
     (
         422,
         &[
@@ -155,10 +158,12 @@ pub fn title_of(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not found",
         405 => "Method not allowed",
+        408 => "Request timeout",
         409 => "Conflict",
         412 => "Precondition failed",
         413 => "Payload too large",
         415 => "Unsupported media type",
+        421 => "Misdirected request",
         422 => "Unprocessable content",
         428 => "Precondition required",
         429 => "Too many requests",

@@ -13,6 +13,7 @@ use traaviis_platform::{Error, Platform, engine::Engine};
 
 use crate::{
     followers::Followers,
+    host::Known,
     idempotency::Answers,
     limits::{Limits, Strictness},
     looked::Looked,
@@ -41,6 +42,8 @@ pub struct App {
     pub limits: Limits,
     /// Networks of proxies that are believed where a request comes from.
     pub(crate) proxies: Vec<IpNet>,
+    /// By which names it is called.
+    pub(crate) own_host: Known,
     pub(crate) followers: Arc<Followers>,
     pub(crate) looked: Arc<Looked>,
     /// Requests that wait for what follows an event.
@@ -69,6 +72,7 @@ impl App {
             operations: Operations::default(),
             limits: Limits::new(Strictness::Strict),
             proxies: Vec::new(),
+            own_host: Known::Any,
             followers: Arc::default(),
             looked: Arc::default(),
             waits: Arc::default(),
@@ -91,6 +95,12 @@ impl App {
     #[must_use]
     pub fn behind(self, proxies: Vec<IpNet>) -> App {
         App { proxies, ..self }
+    }
+
+    /// Returns it as one that is called as this address says, and answers to no other name.
+    #[must_use]
+    pub fn called(self, base_url: Option<&str>) -> App {
+        App { own_host: base_url.map_or(Known::Any, Known::of), ..self }
     }
 }
 

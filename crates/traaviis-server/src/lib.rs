@@ -17,6 +17,7 @@ pub mod app;
 pub mod convert;
 mod followers;
 pub mod handle;
+mod host;
 mod idempotency;
 pub mod limits;
 pub mod listen;

@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    future::poll_fn,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, LazyLock, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, RawPathParams, State},
+    body::{Body, HttpBody as _},
+    extract::{ConnectInfo, RawPathParams, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, get, on},
@@ -32,6 +34,7 @@ use uuid::Uuid;
 use crate::{
     App, address,
     handle::{self, Answer},
+    host,
     limits::Pace,
     listen::Ends,
     live,
@@ -83,6 +86,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/.well-known/jwks.json", get(jwks))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
         .fallback(nothing)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), host::own))
         .layer(axum::middleware::map_response(with_headers))
         .with_state(app)
 }
@@ -94,6 +98,7 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/ready", get(admin_ready))
         .route("/metrics", get(metrics))
         .fallback(nothing)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), host::local))
         .layer(axum::middleware::map_response(with_headers))
         .with_state(app)
 }
@@ -202,10 +207,14 @@ async fn answer(
     row: &'static Operation,
     State(app): State<Arc<App>>,
     to: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: axum::extract::Request,
 ) -> Response {
     let (head, body) = request.into_parts();
+    let Ok(params) = params else {
+        let error = Error::new("bad_request", "a part of the path is no text in UTF-8");
+        return refuse(&error, head.uri.path(), &Uuid::now_v7().to_string());
+    };
     let header = |name| head.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
     let mut read = Request {
         path: head.uri.path().to_owned(),
@@ -217,12 +226,14 @@ async fn answer(
     };
     let caller = header("traceparent").and_then(TraceIds::read);
     let (span, ids) = span_of(&app, row, &read, caller);
-    match to_bytes(body, body_limit(row.op)).await {
-        Ok(bytes) => read.body = bytes.into(),
-        Err(_) => {
-            let limit = body_limit(row.op);
-            let message = format!("the body has more than {limit} bytes, or broke off");
-            return refuse(&Error::new("payload_too_large", message), &read.path, &read.id);
+    match body_of(body, body_limit(row.op)).await {
+        Ok(bytes) => read.body = bytes,
+        Err(error) => {
+            app.metrics.refused(&error.code);
+            let mut response = refuse(&error, &read.path, &read.id);
+            // What is still to come of it is not read.
+            put_header(&mut response, header::CONNECTION, "close");
+            return response;
         }
     }
     let (path, id) = (read.path.clone(), read.id.clone());
@@ -357,6 +368,39 @@ fn accessed(row: &Operation, status: u16, begun: Instant) {
 /// Target of the lines about answers, one for each.
 pub const ACCESS: &str = "traaviis_server::access";
 
+/// Longest wait for a whole body: 2 MiB within it are 70 KB a second.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// Bytes that are read and thrown away of a body that is too long, so that its sender hears why
+/// rather than that the connection is gone.
+const BODY_BYTES_DROPPED: usize = 4 << 20;
+
+/// Reads a body, which must be there in time and no longer than it may be.
+async fn body_of(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let too_large =
+        || Error::new("payload_too_large", format!("the body has more than {limit} bytes"));
+    if body.is_end_stream() {
+        return Ok(Vec::new());
+    }
+    let read = async {
+        let (mut bytes, mut total) = (Vec::new(), 0);
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let broken = |_| Error::new("bad_request", "the body broke off, or is badly framed");
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            total += data.len();
+            match total {
+                total if total <= limit => bytes.extend_from_slice(&data),
+                total if total <= limit + BODY_BYTES_DROPPED => bytes = Vec::new(),
+                _ => return Err(too_large()),
+            }
+        }
+        if total > limit { Err(too_large()) } else { Ok(bytes) }
+    };
+    tokio::time::timeout(BODY_WAIT, read).await.unwrap_or_else(|_| {
+        let seconds = BODY_WAIT.as_secs();
+        Err(Error::new("request_timeout", format!("the body was not here within {seconds} s")))
+    })
+}
+
 fn body_limit(op: Op) -> usize {
     match op {
         Op::CreateWorkflow | Op::ValidateWorkflow | Op::ReplaceDraft => DEFINITION_BODY_BYTES_MAX,
@@ -409,7 +453,7 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
     response
 }
 
-fn refuse(error: &Error, path: &str, request_id: &str) -> Response {
+pub(crate) fn refuse(error: &Error, path: &str, request_id: &str) -> Response {
     let problem = handle::problem(error, path, request_id);
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = serde_json::to_vec(&problem).unwrap_or_default();

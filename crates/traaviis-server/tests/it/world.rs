@@ -221,7 +221,7 @@ impl World {
         let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
         let app = App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {});
         let app = Arc::new(app.with_limits(strictness));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let admin = admin_router(Arc::clone(&app));
         World { router: router(app), admin, runtime, platform, clock }
     }

@@ -312,6 +312,7 @@ fn listen_until_stopped(
     let version = env!("CARGO_PKG_VERSION");
     let app = App::new(Arc::clone(&platform), Arc::clone(&engine), version, tell);
     let app = app.with_limits(config.profile.strictness()).behind(config.http.trust_proxy.clone());
+    let app = app.called(config.http.base_url.as_deref());
     let app = Arc::new(app.operated(parts.operations(config)));
     let control = Server::of_data(&config.data.dir, data);
     if let Err(error) = &control {

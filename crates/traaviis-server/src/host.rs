@@ -1,0 +1,134 @@
+//! By which name a request was sent: a page of somebody else can point a name of theirs at this
+//! machine, and a browser then takes what answers there for theirs.
+//!
+//! An address and `localhost` cannot be pointed anywhere, so they are always believed; of names
+//! only the one under which the operator says that people reach the server, once that is said.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, header},
+    middleware::Next,
+    response::Response,
+};
+use traaviis_platform::Error;
+use url::{Host, Url};
+use uuid::Uuid;
+
+use crate::{App, routes::refuse};
+
+/// Which names are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Any: nobody has said how the server is called.
+    #[default]
+    Any,
+    /// This one.
+    Only(String),
+    /// None.
+    Nothing,
+}
+
+impl Known {
+    /// Returns the name in an address.
+    pub fn of(address: &str) -> Known {
+        let url = Url::parse(address).ok();
+        match url.as_ref().and_then(Url::host) {
+            Some(Host::Domain(name)) => Known::Only(name.to_owned()),
+            // Whoever is reached by an address has no name that a page could take for its own.
+            Some(_) => Known::Nothing,
+            None => Known::Any,
+        }
+    }
+
+    /// Refuses a request that was sent by another name, or by something that is none.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let mut all = headers.get_all(header::HOST).iter();
+        // A program may send none; a browser always does.
+        let Some(given) = all.next() else { return Ok(()) };
+        let unreadable = || Error::new("bad_request", "`Host` is no host with a port, sent once");
+        if all.next().is_some() {
+            return Err(unreadable());
+        }
+        let given = given.to_str().map_err(|_| unreadable())?;
+        if given.contains(['@', '/', '\\', '?', '#', ' ', '\t', '%']) {
+            return Err(unreadable());
+        }
+        let url = Url::parse(&format!("http://{given}/")).map_err(|_| unreadable())?;
+        let name = match url.host() {
+            Some(Host::Domain(name)) => name.trim_end_matches('.'),
+            Some(_) => return Ok(()),
+            None => return Err(unreadable()),
+        };
+        match self {
+            Known::Any => Ok(()),
+            _ if name == "localhost" => Ok(()),
+            Known::Only(own) if name == own => Ok(()),
+            Known::Only(_) | Known::Nothing => {
+                let message = "this server is not called so; `http.base_url` says how it is called";
+                Err(Error::new("wrong_host", message))
+            }
+        }
+    }
+}
+
+/// Looks at the name of each request.
+pub(crate) async fn own(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    looked(&app.own_host, request, next).await
+}
+
+/// The same where operators are listened to: what only this machine reaches, and shows no token,
+/// is reached by no name.
+pub(crate) async fn local(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let known = if app.operations.asks_operators { Known::Any } else { Known::Nothing };
+    looked(&known, request, next).await
+}
+
+async fn looked(known: &Known, request: Request, next: Next) -> Response {
+    match known.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => refuse(&error, request.uri().path(), &Uuid::now_v7().to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(known: &Known, hosts: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, host.parse().unwrap());
+        }
+        known.check(&headers).map_or_else(|it| it.code.into_owned(), |()| "ok".into())
+    }
+
+    #[test]
+    fn a_server_with_a_name_answers_to_it_and_to_addresses_alone() {
+        let named = Known::of("https://flows.example.org/x");
+        let addressed = Known::of("http://127.0.0.1:4000");
+        for (host, to_any, to_name, to_address) in [
+            ("flows.example.org", "ok", "ok", "wrong_host"),
+            ("FLOWS.example.org.:8443", "ok", "ok", "wrong_host"),
+            ("evil.example", "ok", "wrong_host", "wrong_host"),
+            ("flows.example.org.evil.example", "ok", "wrong_host", "wrong_host"),
+            ("xflows.example.org", "ok", "wrong_host", "wrong_host"),
+            ("localhost:4000", "ok", "ok", "ok"),
+            ("127.0.0.1:4000", "ok", "ok", "ok"),
+            ("[::1]:4000", "ok", "ok", "ok"),
+            ("10.1.2.3", "ok", "ok", "ok"),
+            ("evil.example@flows.example.org", "bad_request", "bad_request", "bad_request"),
+            ("flows.example.org/x", "bad_request", "bad_request", "bad_request"),
+            ("flows.example.org#x", "bad_request", "bad_request", "bad_request"),
+            ("flows.example.org:x", "bad_request", "bad_request", "bad_request"),
+            ("a b", "bad_request", "bad_request", "bad_request"),
+            ("", "bad_request", "bad_request", "bad_request"),
+        ] {
+            let all = [&Known::Any, &named, &addressed].map(|it| told(it, &[host]));
+            assert_eq!(all, [to_any, to_name, to_address], "{host}");
+        }
+        assert_eq!(told(&named, &[]), "ok");
+        assert_eq!(told(&Known::Any, &["a.example", "b.example"]), "bad_request");
+    }
+}
