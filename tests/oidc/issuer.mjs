@@ -20,7 +20,7 @@ const provider = new Provider(issuer, {
       grant_types: ['authorization_code'],
     },
   ],
-  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
+  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'groups'] },
   // The claims stand in the ID token itself, as with most issuers that companies run.
   conformIdTokenClaims: false,
   pkce: { required: () => true },
@@ -32,6 +32,8 @@ const provider = new Provider(issuer, {
       name: `Name of ${name}`,
       email: `${name}@acme.example`,
       email_verified: !name.startsWith('unconfirmed'),
+      // Whoever is called GROUP-NAME is in that group.
+      groups: name.includes('-') ? [name.split('-')[0]] : [],
     }),
   }),
 });

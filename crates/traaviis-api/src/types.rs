@@ -6,6 +6,7 @@ pub mod governance;
 pub mod hooks;
 pub mod identity;
 pub mod instances;
+pub mod issuers;
 pub mod jobs;
 pub mod tenants;
 pub mod usage;

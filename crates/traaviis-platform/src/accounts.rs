@@ -15,7 +15,7 @@ use crate::{
     mail::Letter,
     password,
     platform::Platform,
-    session::{self, SESSIONS_MAX, Session, Shown},
+    session::{self, Confined, SESSIONS_MAX, Session, Shown},
     tenant::{Tenant, TenantStatus},
     token::{Claims, Opaque, invalid},
     user::{self, Personal, PlatformRole, Profile, User, UserStatus},
@@ -141,12 +141,23 @@ impl Platform {
         platform_role: PlatformRole,
         via: &Via,
     ) -> Result<UserId, Error> {
-        let (id, now) = (UserId(self.fresh_id()?), self.now());
         let must_confirm = self.settings.require_email_verification;
         let status = match must_confirm && !personal.email_verified {
             true => UserStatus::PendingVerification,
             false => UserStatus::Active,
         };
+        self.new_user_who(personal, platform_role, status, via)
+    }
+
+    /// Makes a user who stands like this, unless the address is taken.
+    pub(crate) fn new_user_who(
+        &self,
+        personal: &Personal,
+        platform_role: PlatformRole,
+        status: UserStatus,
+        via: &Via,
+    ) -> Result<UserId, Error> {
+        let (id, now) = (UserId(self.fresh_id()?), self.now());
         let user = User {
             id,
             status,
@@ -274,9 +285,20 @@ impl Platform {
         amr: &[&str],
         via: &Via,
     ) -> Result<LoggedIn, Error> {
+        self.begin_session_in(user, tenant_id, None, amr, via)
+    }
+
+    /// The same, for a session that may count in one tenant alone.
+    pub(crate) fn begin_session_in(
+        &self,
+        user: UserId,
+        tenant_id: Option<TenantId>,
+        confined: Option<Confined>,
+        amr: &[&str],
+        via: &Via,
+    ) -> Result<LoggedIn, Error> {
         let (id, now) = (SessionId(self.fresh_id()?), self.now());
-        let (refresh_token, refresh) = Opaque::Refresh.make(&[user.0, id.0], &self.entropy)?;
-        let session = Session {
+        let mut session = Session {
             id,
             user_id: user,
             tenant_id,
@@ -287,9 +309,13 @@ impl Platform {
             ip_address: via.ip_address.clone(),
             user_agent: via.user_agent.clone(),
             amr: amr.iter().map(|it| Text::from(*it)).collect(),
-            refresh,
+            refresh: Text::default(),
             before: None,
+            confined,
         };
+        let (refresh_token, refresh) =
+            session.refreshed_by().make(&[user.0, id.0], &self.entropy)?;
+        session.refresh = refresh;
         self.ledgers.change(&as_user(PLATFORM, user), via, |documents, changes| {
             let mut found = documents.get::<User>(&user.to_string())?.ok_or_else(invalid)?;
             active(&found)?;
@@ -310,7 +336,9 @@ impl Platform {
     /// Returns the answer that gives out tokens of a session.
     fn tokens(&self, session: &Session, refresh_token: String) -> Result<LoggedIn, Error> {
         let account = self.account(session.user_id)?;
-        let tenants = self.tenants_of(session.user_id)?;
+        let mut tenants = self.tenants_of(session.user_id)?;
+        let only = session.confined.as_ref().map(|it| it.tenant_id);
+        tenants.retain(|it| only.is_none_or(|only| it.tenant.id == only));
         let scoped = session.tenant_id;
         let tenant = tenants.iter().find(|it| Some(it.tenant.id) == scoped).cloned();
         let now = self.now().0 / 1_000_000;
@@ -322,7 +350,13 @@ impl Platform {
             user_id: session.user_id,
             sid: session.id,
             tid: tenant.as_ref().map(|it| it.tenant.id),
-            platform_role: account.user.platform_role.as_str().into(),
+            only,
+            platform_role: match only {
+                None => account.user.platform_role,
+                Some(_) => PlatformRole::User,
+            }
+            .as_str()
+            .into(),
             rv: account.user.rights,
             iat: now,
             nbf: now,
@@ -335,9 +369,11 @@ impl Platform {
 
     /// Renews the tokens of a session. A refresh token that was used up ends it.
     pub fn refresh(&self, refresh_token: &str, via: &Via) -> Result<LoggedIn, Error> {
-        let ids = Opaque::Refresh.ids::<2>(refresh_token).ok_or_else(invalid)?;
+        let kinds = [Opaque::Refresh, Opaque::RefreshConfined];
+        let kind = kinds.into_iter().find(|it| it.is(refresh_token)).ok_or_else(invalid)?;
+        let ids = kind.ids::<2>(refresh_token).ok_or_else(invalid)?;
         let (user, id) = (UserId(ids[0]), SessionId(ids[1]));
-        let (next, hash) = Opaque::Refresh.make(&ids, &self.entropy)?;
+        let (next, hash) = kind.make(&ids, &self.entropy)?;
         let idle = self.settings.session_idle;
         let session =
             self.ledgers.change(&as_user(PLATFORM, user), via, |documents, changes| {
@@ -375,13 +411,17 @@ impl Platform {
 
     /// Ends the caller's session.
     pub fn log_out(&self, caller: &Caller) -> Result<(), Error> {
-        self.end_session(caller, caller.session()?)
+        self.end(caller, caller.any_session()?)
     }
 
     /// Ends a session of the caller's.
     pub fn end_session(&self, caller: &Caller, id: SessionId) -> Result<(), Error> {
-        self.permit(caller, Action::Own, Freshness::Any)?;
         caller.session()?;
+        self.end(caller, id)
+    }
+
+    fn end(&self, caller: &Caller, id: SessionId) -> Result<(), Error> {
+        self.permit(caller, Action::Own, Freshness::Any)?;
         let place = session::id_of(caller.user, id);
         self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
             if documents.get::<Session>(&place)?.is_none() {
@@ -423,6 +463,10 @@ impl Platform {
         password: Option<&str>,
         code: Option<&str>,
     ) -> Result<LoggedIn, Error> {
+        if caller.confined().is_some() {
+            let message = "you log in at an issuer of this tenant; log in there again";
+            return Err(Error::new("reauthentication_required", message));
+        }
         caller.session()?;
         let account = self.account(caller.user)?;
         let Personal { password: known, factors, .. } = &account.personal;

@@ -17,6 +17,7 @@ use crate::{
     caller::{Caller, named_in, no_tenant},
     error::Error,
     ledger::{Document, Documents, Versioned},
+    mail::Letter,
     members::found,
     password,
     platform::Platform,
@@ -174,6 +175,44 @@ impl Platform {
         self.seen(user)
     }
 
+    /// Takes all second factors of a user away who has lost them: their sessions end, and a letter
+    /// tells them. Their password stays, and so do logins elsewhere.
+    pub fn reset_factors(
+        &self,
+        caller: &Caller,
+        id: UserId,
+        reason: &str,
+    ) -> Result<UserSeen, Error> {
+        self.permit(caller, Action::Platform, Freshness::Fresh)?;
+        if id == caller.user {
+            let message = "nobody takes away what they prove themselves with; ask another one who \
+                           may, or use `DELETE /me/mfa/{id}`";
+            return Err(Error::new("forbidden", message));
+        }
+        let reason = because(reason)?;
+        self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
+            let found = documents.get::<User>(&id.to_string())?;
+            found.filter(|it| it.status != UserStatus::Deleted).ok_or_else(|| absent(id))?;
+            let (mut user, mut personal) = self.person(documents, id)?;
+            let factors = &mut personal.factors;
+            if !factors.has_second() {
+                return Err(Error::new("invalid_state", "this user has no second factor"));
+            }
+            let count = factors.count();
+            factors.apps.clear();
+            factors.passkeys.clear();
+            factors.recovery.clear();
+            self.put_person(changes, &mut user, &personal)?;
+            let ended = crate::confirm::end_sessions(documents, changes, id, None)?;
+            let facts = json!({ "reason": reason, "factors": count, "sessions_ended": ended });
+            changes.act(Act::done("mfa.reset", User::KIND, user.id()).with(facts));
+            Ok(())
+        })?;
+        self.write_to_user(id, Letter::FactorsReset);
+        let user = self.user(id)?.ok_or_else(|| absent(id))?;
+        self.seen(user)
+    }
+
     fn alter_user(
         &self,
         ctx: &TenantCtx,
@@ -283,12 +322,7 @@ impl Platform {
         reason: &str,
     ) -> Result<(TenantId, BreakGlass), Error> {
         self.permit(caller, Action::Platform, Freshness::Fresh)?;
-        let reason = reason.trim();
-        let count = reason.chars().count();
-        if !(REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&count) {
-            let rule = format!("a reason has {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters");
-            return Err(Error::invalid("/reason", rule));
-        }
+        let reason = because(reason)?;
         let id = self.resolve(caller, tenant)?;
         if self.tenant_seen(id)?.is_none() {
             return Err(no_tenant());
@@ -359,6 +393,18 @@ impl Platform {
             Ok::<_, Error>(())
         })?;
         Ok(names)
+    }
+}
+
+/// Checks a reason.
+fn because(reason: &str) -> Result<&str, Error> {
+    let reason = reason.trim();
+    match (REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&reason.chars().count()) {
+        true => Ok(reason),
+        false => {
+            let rule = format!("a reason has {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters");
+            Err(Error::invalid("/reason", rule))
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Proof {
         is_fresh: bool,
         /// It was with two factors.
         is_mfa: bool,
+        /// It was begun at an issuer of this tenant, and counts nowhere else.
+        confined: Option<TenantId>,
     },
     /// By a key of a tenant.
     Key {
@@ -83,13 +85,34 @@ impl Caller {
         )
     }
 
-    /// Returns the session; a key has none.
+    /// Returns the session in which a user acts for themselves; a key has none, and one that an
+    /// issuer of a tenant vouches for is none either: that tenant says nothing about the account.
     pub fn session(&self) -> Result<SessionId, Error> {
+        match self.confined() {
+            None => self.any_session(),
+            Some(_) => {
+                let message = "this session was begun at an issuer of a tenant and counts there \
+                               alone; log in to the account itself";
+                Err(Error::new("forbidden", message))
+            }
+        }
+    }
+
+    /// Returns the session, also one that counts in one tenant alone.
+    pub fn any_session(&self) -> Result<SessionId, Error> {
         match self.proof {
             Proof::Session { id, .. } => Ok(id),
             Proof::Key { .. } => {
                 Err(Error::new("forbidden", "this is for people who have logged in, not for keys"))
             }
+        }
+    }
+
+    /// Returns the tenant that this counts in alone because an issuer of it vouches.
+    pub fn confined(&self) -> Option<TenantId> {
+        match self.proof {
+            Proof::Session { confined, .. } => confined,
+            Proof::Key { .. } => None,
         }
     }
 
@@ -180,9 +203,17 @@ impl Platform {
             return Err(Error::new("token_expired", "rights have changed; refresh the token"));
         }
         let (is_fresh, is_mfa) = (session.is_fresh(now), session.is_mfa());
-        let proof = Proof::Session { id: session.id, is_fresh, is_mfa };
+        let confined = session.confined.as_ref().map(|it| it.tenant_id);
+        if confined != claims.only {
+            return Err(invalid());
+        }
+        let proof = Proof::Session { id: session.id, is_fresh, is_mfa, confined };
         let scoped_to = claims.tid;
-        let platform_role = user.platform_role;
+        // What an issuer of a tenant says makes nobody look after the platform.
+        let platform_role = match confined {
+            None => user.platform_role,
+            Some(_) => PlatformRole::User,
+        };
         let via = Via { way: "session", ..via };
         Ok(Caller { user: user.id, platform_role, proof, scoped_to, via })
     }
@@ -284,10 +315,10 @@ impl Platform {
                 _ => self.lookup(|it| it.slug(named)),
             },
         };
-        // A key is of one tenant only, whoever made it.
+        // A key is of one tenant only, whoever made it; so is what an issuer of one vouches for.
         found.filter(|it| match caller.proof {
             Proof::Key { tenant, .. } => *it == tenant,
-            Proof::Session { .. } => true,
+            Proof::Session { confined, .. } => confined.is_none_or(|only| *it == only),
         })
     }
 
@@ -325,6 +356,9 @@ impl Platform {
         action: Action,
         freshness: Freshness,
     ) -> Result<Result<Entered, Denial>, Error> {
+        if caller.confined().is_some_and(|only| only != tenant) {
+            return Ok(Err(Denial::Elsewhere));
+        }
         let keeper = TenantCtx::keeper_of(tenant);
         let (found, wants_mfa) = self
             .ledgers
@@ -340,6 +374,11 @@ impl Platform {
         let (Some((standing, data_access)), Ok(())) = (found, decided) else {
             return Ok(Err(decided.err().unwrap_or(Denial::Elsewhere)));
         };
+        if caller.confined().is_some() && standing.role == Role::Owner {
+            // Else whoever decides what the issuer says would be an owner.
+            let message = "an owner acts with a login of their own, not by an issuer of the tenant";
+            return Err(Error::new("forbidden", message));
+        }
         let is_mfa = caller.has_two_factors();
         if wants_mfa && !is_mfa {
             // Only members come this far, so nobody else learns what the tenant asks for.

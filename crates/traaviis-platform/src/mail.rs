@@ -167,6 +167,8 @@ pub enum Letter<'a> {
         /// What it is called.
         name: &'a str,
     },
+    /// All second factors were taken away by who looks after the platform.
+    FactorsReset,
     /// There are new recovery codes.
     RecoveryCodesMade,
     /// A recovery code was used.
@@ -237,6 +239,14 @@ impl Letter<'_> {
             Letter::FactorRemoved { name } => (
                 "A second factor was removed",
                 format!("\"{name}\" was removed from your account at {base}.\n\n{NOT_YOU}\n"),
+            ),
+            Letter::FactorsReset => (
+                "Your second factors were removed",
+                format!(
+                    "Who looks after {base} has removed the second factors of your account, and \
+                     ended its sessions.\nLog in with your password, and add a factor again.\n\n\
+                     If you have not asked for this, reset your password, and tell them.\n"
+                ),
             ),
             Letter::RecoveryCodesMade => (
                 "New recovery codes",

@@ -11,10 +11,13 @@
 //! issuer says that it is confirmed and the operator has given that domain to the issuer; whoever
 //! else comes for the first time gets an account of their own.
 //!
+//! What a tenant has its own issuers say is [`tenants`]: it counts in that tenant alone.
+//!
 //! Invariants: a state, a code and a ticket work once; an ID token is believed only with a key of
 //! its issuer, under the algorithm of that key; no token and no secret stands in an address.
 
 pub mod id_token;
+pub mod tenants;
 
 use std::{
     collections::HashMap,
@@ -29,7 +32,7 @@ use base64::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use traaviis_model::{Span, Text, Timestamp, UserId, tenant::PLATFORM};
+use traaviis_model::{Span, TenantId, Text, Timestamp, UserId, tenant::PLATFORM};
 use traaviis_ports::{Http, HttpAsk, HttpError, Secret};
 use url::{Url, form_urlencoded};
 
@@ -43,6 +46,7 @@ use crate::{
     mail::Letter,
     pending::Pending,
     platform::Platform,
+    session::Confined,
     token::hash_of,
     user::{self, Personal, PlatformRole, User},
 };
@@ -56,14 +60,19 @@ pub const TICKET_LIFE: Span = Span::secs(5 * 60);
 const DESCRIPTION_LIFE: Span = Span::secs(3_600);
 /// Soonest that keys are asked for again because a token names one that is not known.
 const KEYS_AGAIN: Span = Span::secs(60);
+/// Issuers whose descriptions are kept; beyond it all are forgotten, and asked for again.
+const KNOWN_MAX: usize = 1_000;
 /// Characters of a path that a browser returns to.
 const RETURN_CHARS_MAX: usize = 500;
 
-/// An issuer, as an operator writes it down.
+/// An issuer, as an operator or a tenant writes it down.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// Name in addresses.
+    /// Name in addresses; of a tenant's the short name of the tenant and a dot are before it, which
+    /// no name of an operator has.
     pub name: String,
+    /// Tenant that it is of, and in which alone it says anything; none for an operator's.
+    pub tenant: Option<TenantId>,
     /// What it calls itself, exactly.
     pub url: String,
     /// What it calls this installation.
@@ -116,6 +125,7 @@ struct Begun {
 #[derive(Clone, Debug)]
 struct Arrived {
     user: UserId,
+    confined: Option<Confined>,
     browser_hash: Text,
     is_mfa: bool,
 }
@@ -183,11 +193,6 @@ impl Elsewhere {
         Elsewhere { issuers, http: Some(http), ..Elsewhere::nowhere() }
     }
 
-    fn issuer(&self, name: &str) -> Result<&Issuer, Error> {
-        let found = self.issuers.iter().find(|it| it.name == name);
-        found.ok_or_else(|| Error::not_found("issuer", name))
-    }
-
     fn ask<T: DeserializeOwned>(&self, ask: &HttpAsk, what: &str) -> Result<T, Error> {
         let http = self.http.as_ref().ok_or_else(|| failed("there is no way out"))?;
         let reply = http.ask(ask).map_err(|error| match error {
@@ -215,9 +220,15 @@ impl Elsewhere {
     fn describe(&self, issuer: &Issuer, now: Timestamp) -> Result<Known, Error> {
         let known = self.known().get(&issuer.name).cloned();
         let known = known.filter(|it| now.since(it.described_at) <= DESCRIPTION_LIFE);
+        // A tenant may have put another one in its place.
+        let known = known.filter(|it| it.description.issuer == issuer.url);
         if let Some(known) = known {
             return Ok(known);
         }
+        self.describe_anew(issuer, now)
+    }
+
+    fn describe_anew(&self, issuer: &Issuer, now: Timestamp) -> Result<Known, Error> {
         let base = issuer.url.trim_end_matches('/');
         let url = format!("{base}/.well-known/openid-configuration");
         let description: Description = self.ask(&get(url), "description")?;
@@ -236,7 +247,11 @@ impl Elsewhere {
         }
         let keys = self.keys_at(&description.jwks_uri)?;
         let known = Known { description, keys, described_at: now, keys_at: now };
-        self.known().insert(issuer.name.clone(), known.clone());
+        let mut all = self.known();
+        if all.len() >= KNOWN_MAX {
+            all.clear();
+        }
+        all.insert(issuer.name.clone(), known.clone());
         Ok(known)
     }
 
@@ -282,9 +297,9 @@ impl Platform {
 
     /// Begins a login at an issuer.
     pub fn start_elsewhere(&self, name: &str, return_to: Option<&str>) -> Result<Started, Error> {
-        let (issuer, now) = (self.elsewhere.issuer(name)?, self.now());
+        let (issuer, now) = (self.issuer(name)?, self.now());
         let return_to = return_to.map(own_path).transpose()?;
-        let known = self.elsewhere.describe(issuer, now)?;
+        let known = self.elsewhere.describe(&issuer, now)?;
         let [state, nonce, verifier, browser] =
             [self.chance()?, self.chance()?, self.chance()?, self.chance()?];
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
@@ -295,7 +310,7 @@ impl Platform {
             .query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &issuer.client_id)
-            .append_pair("redirect_uri", &self.redirect_of(issuer))
+            .append_pair("redirect_uri", &self.redirect_of(&issuer))
             .append_pair("scope", "openid email profile")
             .append_pair("state", &state)
             .append_pair("nonce", &nonce)
@@ -326,7 +341,7 @@ impl Platform {
     }
 
     fn arrive(&self, name: &str, returned: &Returned<'_>, via: &Via) -> Result<Proved, Error> {
-        let (issuer, now) = (self.elsewhere.issuer(name)?, self.now());
+        let (issuer, now) = (self.issuer(name)?, self.now());
         let state = returned.state.ok_or_else(|| failed("`state` is missing"))?;
         let stale = || failed("this login was not begun here, was ended, or took too long");
         let begun = self.elsewhere.begun.take(state, now).ok_or_else(stale)?;
@@ -334,7 +349,7 @@ impl Platform {
         if begun.issuer != issuer.name || !is_browser {
             return Err(failed("this login was begun elsewhere, or in another browser"));
         }
-        let known = self.elsewhere.describe(issuer, now)?;
+        let known = self.elsewhere.describe(&issuer, now)?;
         let must_name = known.description.authorization_response_iss_parameter_supported;
         if returned.iss.map_or(must_name, |it| it != issuer.url) {
             return Err(failed("the answer is of another issuer"));
@@ -343,8 +358,8 @@ impl Platform {
             return Err(failed(&format!("the issuer refuses: `{}`", clip(error))));
         }
         let code = returned.code.ok_or_else(|| failed("`code` is missing"))?;
-        let token = self.exchange(issuer, &known.description, code, &begun.verifier)?;
-        let keys = self.elsewhere.keys_for(issuer, &token, now)?;
+        let token = self.exchange(&issuer, &known.description, code, &begun.verifier)?;
+        let keys = self.elsewhere.keys_for(&issuer, &token, now)?;
         let expected = id_token::Expected {
             issuer: &issuer.url,
             client_id: &issuer.client_id,
@@ -352,10 +367,16 @@ impl Platform {
         };
         let claims = id_token::check(&token, &keys, &expected, now)
             .map_err(|refused| failed(&refused.to_string()))?;
-        let user = self.user_elsewhere(issuer, &claims, via)?;
+        let (user, confined) = match issuer.tenant {
+            None => (self.user_elsewhere(&issuer, &claims, via)?, None),
+            Some(tenant) => {
+                let confined = tenants::confined(tenant, &issuer);
+                (self.member_elsewhere(tenant, &issuer, &claims, via)?, Some(confined))
+            }
+        };
         let ticket = self.chance()?;
         let is_mfa = claims.amr.iter().any(|it| it == MFA);
-        let arrived = Arrived { user, browser_hash: begun.browser_hash, is_mfa };
+        let arrived = Arrived { user, confined, browser_hash: begun.browser_hash, is_mfa };
         self.elsewhere.tickets.put(ticket.clone(), arrived, now);
         Ok(Proved { ticket, return_to: begun.return_to })
     }
@@ -488,7 +509,8 @@ impl Platform {
         let account = self.account(arrived.user)?;
         who.push(crate::attempts::Counted::Account(account.personal.email.as_str().into()));
         self.attempts.check(&who, now)?;
-        let used = match arrived.is_mfa {
+        // How its members prove themselves is the tenant's to say, for itself.
+        let used = match arrived.is_mfa || arrived.confined.is_some() {
             true => None,
             false => self.use_second_factor(&account, code, via)?,
         };
@@ -499,8 +521,20 @@ impl Platform {
         if arrived.is_mfa {
             amr.push(MFA);
         }
+        if let Some(confined) = arrived.confined {
+            return self.begin_confined(arrived.user, confined, &amr, via);
+        }
         let scoped = self.scope(arrived.user, tenant)?;
         self.begin_session(arrived.user, scoped, &amr, via)
+    }
+
+    /// Finds the issuer that an address names.
+    fn issuer(&self, name: &str) -> Result<Issuer, Error> {
+        if let Some((slug, own)) = name.split_once('.') {
+            return self.tenant_issuer(slug, own)?.ok_or_else(|| Error::not_found("issuer", name));
+        }
+        let found = self.elsewhere.issuers.iter().find(|it| it.name == name);
+        found.cloned().ok_or_else(|| Error::not_found("issuer", name))
     }
 
     fn redirect_of(&self, issuer: &Issuer) -> String {

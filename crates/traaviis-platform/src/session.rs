@@ -9,7 +9,10 @@
 use serde::{Deserialize, Serialize};
 use traaviis_model::{SessionId, Span, TenantId, Text, Timestamp, UserId};
 
-use crate::{ledger::Document, token};
+use crate::{
+    ledger::Document,
+    token::{self, Opaque},
+};
 
 /// Within this a used refresh token is taken for a repetition.
 pub const REUSE_GRACE: Span = Span::secs(10);
@@ -49,6 +52,18 @@ pub struct Session {
     /// Hash of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Text>,
+    /// Where alone it counts, when an issuer of a tenant vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confined: Option<Confined>,
+}
+
+/// The one tenant that a session counts in, and the issuer of that tenant which vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confined {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Name of the issuer there.
+    pub issuer: Text,
 }
 
 impl Document for Session {
@@ -84,6 +99,15 @@ impl Session {
     /// Says whether the user has proved who they are a short while ago.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         now.since(self.proved_at) <= FRESH
+    }
+
+    /// Returns the kind of its refresh tokens: an earlier release, which does not know that a
+    /// session can count in one tenant alone, must not renew such a one.
+    pub fn refreshed_by(&self) -> Opaque {
+        match self.confined {
+            None => Opaque::Refresh,
+            Some(_) => Opaque::RefreshConfined,
+        }
     }
 
     /// Says what a refresh token is to it.

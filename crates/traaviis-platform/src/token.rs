@@ -56,6 +56,10 @@ pub struct Claims {
     /// Tenant that it is scoped to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tid: Option<TenantId>,
+    /// Tenant that it counts in alone, when an issuer of that tenant vouches for it. An earlier
+    /// release refuses a token with a claim that it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<TenantId>,
     /// `platform_admin` or `user`.
     pub platform_role: String,
     /// Version of the rights when it was issued.
@@ -271,6 +275,8 @@ pub fn invalid() -> Error {
 pub enum Opaque {
     /// Renews a session.
     Refresh,
+    /// Renews a session that counts in one tenant alone.
+    RefreshConfined,
     /// Accepts an invitation.
     Invitation,
     /// Acts as a program.
@@ -287,6 +293,7 @@ impl Opaque {
     fn prefix(self) -> &'static str {
         match self {
             Opaque::Refresh => "trv_rt_",
+            Opaque::RefreshConfined => "trv_rtt_",
             Opaque::Invitation => "trv_inv_",
             Opaque::ApiKey => "trv_live_",
             Opaque::Reset => "trv_rst_",
@@ -375,6 +382,7 @@ mod tests {
             user_id: user,
             sid: SessionId(Uuid::from_u128(8)),
             tid: None,
+            only: None,
             platform_role: "user".into(),
             rv: 1,
             iat: 1_800_000_000,

@@ -9,6 +9,7 @@ mod elsewhere;
 mod factors;
 mod governance;
 mod instances;
+mod issuers;
 mod jobs;
 mod looks;
 pub(crate) mod pace;
@@ -112,8 +113,11 @@ impl Call<'_> {
     /// Returns who asks and the key by which a repetition is known, if there is one.
     fn keyed(&self) -> Option<(String, &str)> {
         let key = self.request.idempotency_key.as_deref()?;
-        let is_post = self.row.method == Method::Post;
-        self.caller.as_ref().filter(|_| is_post).map(|it| (it.actor().text().to_string(), key))
+        let caller = self.caller.as_ref().filter(|_| self.row.method == Method::Post)?;
+        // `current` in a path is another tenant after a switch.
+        let tenant = self.entered.as_ref().map(|it| it.ctx.tenant());
+        let tenant = tenant.map(|it| it.to_string()).unwrap_or_default();
+        Some((format!("{} {tenant}", caller.actor().text()), key))
     }
 
     /// Answers about an instance, with what the caller may see of its data.
@@ -362,6 +366,10 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::AdminTenants => admin::tenants(call),
         Op::AdminChangeTenant => admin::change_tenant(call),
         Op::BreakGlass => admin::break_glass(call),
+        Op::ResetFactors => admin::reset_factors(call),
+        Op::TenantIssuers => issuers::list(call),
+        Op::SetIssuer => issuers::set(call),
+        Op::RemoveIssuer => issuers::remove(call),
     }
 }
 

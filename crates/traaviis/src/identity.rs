@@ -99,9 +99,6 @@ impl Identity {
             None => platform,
         };
         let issuers = self.issuers(dir)?;
-        if issuers.is_empty() {
-            return Ok(platform);
-        }
         for issuer in &issuers {
             egress.check_text(&issuer.url).map_err(|denied| {
                 Failure::usage(format!("issuer `{}` cannot be reached: {denied}", issuer.name))
@@ -206,7 +203,7 @@ impl WrittenIssuer {
             }
         };
         let WrittenIssuer { name, url, client_id, domains, .. } = self;
-        Ok(Issuer { name, url, client_id, client_secret, domains })
+        Ok(Issuer { name, tenant: None, url, client_id, client_secret, domains })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::types::{
     Anything, Page, admin::*, factors::*, governance::*, hooks::*, identity::*, instances::*,
-    jobs::*, tenants::*, usage::*, views::*, workflows::*,
+    issuers::*, jobs::*, tenants::*, usage::*, views::*, workflows::*,
 };
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -646,4 +646,17 @@ operations! {
     BreakGlass = Post "/admin/break-glass", Platform, Fresh, NONE,
         BreakGlassRequest => 201 BreakGlassAnswer,
         "Lets who looks after the platform read in a tenant for an hour; its audit trail tells.";
+    ResetFactors = Post "/admin/users/{id}/reset-factors", Platform, Fresh, NONE,
+        ResetFactorsRequest => 200 AdminUserAnswer,
+        "Takes all second factors of a user away who has lost them; their sessions end.";
+
+    TenantIssuers = Get "/tenants/{t}/issuers", Needs(TenantSettings), Nothing, NONE,
+        none => 200 (Page<TenantIssuerAnswer>),
+        "Lists issuers that members of the tenant log in at, without their secrets.";
+    SetIssuer = Put "/tenants/{t}/issuers/{name}", OwnerOnly, Fresh, NONE,
+        TenantIssuerRequest => 200 TenantIssuerAnswer,
+        "Sets an issuer of the tenant once it has described itself; sessions from it end.";
+    RemoveIssuer = Delete "/tenants/{t}/issuers/{name}", OwnerOnly, Fresh, NONE,
+        none => 204 none,
+        "Removes an issuer of the tenant; sessions from it end.";
 }

@@ -36,6 +36,14 @@ pub struct AdminUserRequest {
     pub platform_role: Option<String>,
 }
 
+/// `POST /admin/users/{id}/reset-factors`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResetFactorsRequest {
+    /// Why; it stands in the audit trail of the platform.
+    pub reason: String,
+}
+
 /// A tenant as who looks after the platform sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AdminTenantAnswer {

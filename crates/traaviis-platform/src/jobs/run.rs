@@ -267,9 +267,12 @@ impl Platform {
         let proof = match by.key {
             // Their sessions come and go; what they may do is looked up either way.
             // Whoever made it was let in, by two factors where the tenant asks for them.
-            None => {
-                Proof::Session { id: SessionId(uuid::Uuid::nil()), is_fresh: false, is_mfa: true }
-            }
+            None => Proof::Session {
+                id: SessionId(uuid::Uuid::nil()),
+                is_fresh: false,
+                is_mfa: true,
+                confined: None,
+            },
             Some(id) => {
                 let keeper = TenantCtx::keeper_of(tenant);
                 let key = self.ledgers.read(&keeper, |it| it.get::<ApiKey>(&id.to_string()))?;

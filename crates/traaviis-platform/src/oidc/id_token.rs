@@ -71,6 +71,9 @@ pub struct Claims {
     /// How they proved who they are there.
     #[serde(default)]
     pub amr: Vec<String>,
+    /// What else it says, such as groups; the meaning is a tenant's to give.
+    #[serde(flatten)]
+    pub others: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

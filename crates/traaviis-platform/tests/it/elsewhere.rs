@@ -26,18 +26,18 @@ use traaviis_ports::{Http, HttpAsk, HttpError, HttpReply, Secret};
 
 use crate::world::{PASSWORD, World, code, via};
 
-const ISSUER: &str = "https://login.example";
+pub const ISSUER: &str = "https://login.example";
 const NAME: &str = "acme";
 
 /// The issuer.
-struct Peer {
+pub struct Peer {
     key: Mutex<(String, EcdsaKeyPair)>,
     /// What was asked with each code.
     codes: Mutex<HashMap<String, BTreeMap<String, String>>>,
     /// Claims that are put over those of a good token.
-    says: Mutex<Json>,
-    description: Mutex<Json>,
-    now: Mutex<Timestamp>,
+    pub says: Mutex<Json>,
+    pub description: Mutex<Json>,
+    pub now: Mutex<Timestamp>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -46,7 +46,7 @@ fn fresh_key() -> EcdsaKeyPair {
 }
 
 impl Peer {
-    fn new() -> Arc<Peer> {
+    pub fn new() -> Arc<Peer> {
         Arc::new(Peer {
             key: Mutex::new(("k1".into(), fresh_key())),
             codes: Mutex::default(),
@@ -63,7 +63,7 @@ impl Peer {
     }
 
     /// A person logs in there; returns the code.
-    fn authorise(&self, location: &str) -> (String, String) {
+    pub fn authorise(&self, location: &str) -> (String, String) {
         let url = url::Url::parse(location).unwrap();
         let asked: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
         assert_eq!(asked["response_type"], "code");
@@ -153,6 +153,7 @@ fn here() -> Here {
     let peer = Peer::new();
     let issuer = Issuer {
         name: NAME.into(),
+        tenant: None,
         url: ISSUER.into(),
         client_id: "traaviis".into(),
         client_secret: Some(Secret::new("s3cret+".to_owned())),

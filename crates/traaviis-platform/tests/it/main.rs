@@ -5,6 +5,7 @@ mod audit;
 mod departures;
 mod elsewhere;
 mod identity;
+mod issuers;
 mod passkeys;
 mod restart;
 mod tenants;

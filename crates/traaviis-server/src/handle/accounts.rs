@@ -59,7 +59,7 @@ pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn me(call: &Call<'_>) -> Result<Answer, Error> {
     let caller = call.caller()?;
-    caller.session()?;
+    caller.any_session()?;
     let account = call.platform().account(caller.user)?;
     call.versioned(&convert::user(&account), account.version)
 }
@@ -90,7 +90,9 @@ pub(super) fn end_session(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn tenants(call: &Call<'_>) -> Result<Answer, Error> {
-    let tenants = call.platform().tenants_of(call.caller()?.user)?;
+    let caller = call.caller()?;
+    let mut tenants = call.platform().tenants_of(caller.user)?;
+    tenants.retain(|it| caller.confined().is_none_or(|only| it.tenant.id == only));
     call.tell(&Page::whole(tenants.iter().map(convert::tenant_brief).collect()))
 }
 

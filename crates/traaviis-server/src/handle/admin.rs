@@ -4,7 +4,7 @@ use traaviis_api::types::{
     Page,
     admin::{
         AdminTenantAnswer, AdminTenantRequest, AdminUserAnswer, AdminUserRequest, BreakGlassAnswer,
-        BreakGlassRequest,
+        BreakGlassRequest, ResetFactorsRequest,
     },
 };
 use traaviis_platform::{
@@ -78,6 +78,12 @@ pub(super) fn change_user(call: &Call<'_>) -> Result<Answer, Error> {
     let id = call.request.id("id", "user")?;
     let change = UserChange { status, platform_role };
     call.tell(&user(&call.platform().change_user(call.caller()?, id, change)?))
+}
+
+pub(super) fn reset_factors(call: &Call<'_>) -> Result<Answer, Error> {
+    let ResetFactorsRequest { reason } = call.request.json()?;
+    let id = call.request.id("id", "user")?;
+    call.tell(&user(&call.platform().reset_factors(call.caller()?, id, &reason)?))
 }
 
 pub(super) fn tenants(call: &Call<'_>) -> Result<Answer, Error> {

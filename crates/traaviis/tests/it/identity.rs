@@ -2,11 +2,11 @@
 //! the served binary.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Lines, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
+    process::{ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError, mpsc},
     thread,
 };
 
@@ -44,6 +44,16 @@ impl Server {
             }
         }
         panic!("it does not listen");
+    }
+
+    /// Starts it with these arguments, at an address that is known.
+    fn spawn(world: &World, arguments: &[&str], base: String) -> Server {
+        let mut process = Process(world.command(arguments).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("listening"), "{line}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Server { _process: process, base, runtime }
     }
 
     fn ask(&self, who: &str, method: &str, path: &str, body: &Json) -> (u16, Json) {
@@ -270,6 +280,9 @@ fn issuer_folder() -> Option<PathBuf> {
         skip("an issuer needs node and npm, which are not on the path");
         return None;
     }
+    // Several tests ask for it.
+    static INSTALLS: Mutex<()> = Mutex::new(());
+    let _installs = INSTALLS.lock().unwrap_or_else(PoisonError::into_inner);
     if folder.join("node_modules/oidc-provider").exists() {
         return Some(folder);
     }
@@ -286,6 +299,35 @@ fn issuer_folder() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// An issuer that runs.
+struct Peer {
+    url: String,
+    _process: Process,
+    /// Held to the end: an issuer that cannot write what it warns of ends.
+    _lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    fn start(folder: &Path, redirect: &str) -> Peer {
+        let mut issuer = Command::new("node");
+        issuer.arg("issuer.mjs").current_dir(folder).env("REDIRECT_URI", redirect);
+        issuer.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = Process(issuer.spawn().unwrap());
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
+        let url = lines.by_ref().map(Result::unwrap).find(|it| it.starts_with("http://")).unwrap();
+        Peer { url, _process: process, _lines: lines }
+    }
+}
+
+/// A browser of one person goes to an address, and tells where it ends.
+fn browse(folder: &Path, start: &str, name: &str) -> Json {
+    let output =
+        Command::new("node").args(["browser.mjs", start, name]).current_dir(folder).output();
+    let output = output.unwrap();
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
 /// `oidc-provider` of npm, which is certified, and a browser that fills in its forms.
 #[test]
 fn somebody_logs_in_at_an_issuer_that_others_have_made() {
@@ -293,14 +335,8 @@ fn somebody_logs_in_at_an_issuer_that_others_have_made() {
     let world = World::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let base = format!("http://{free}");
-    let mut issuer = Command::new("node");
-    issuer.arg("issuer.mjs").current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
-    issuer.env("REDIRECT_URI", format!("{base}/api/v1/auth/oidc/acme/callback"));
-    let mut issuer = Process(issuer.stderr(Stdio::null()).spawn().unwrap());
-    // Held to the end: an issuer that cannot write what it warns of ends.
-    let mut lines = BufReader::new(issuer.0.stdout.take().unwrap()).lines();
-    let mut line = || lines.next().unwrap().unwrap();
-    let url = std::iter::repeat_with(&mut line).find(|it| it.starts_with("http://")).unwrap();
+    let issuer = Peer::start(&folder, &format!("{base}/api/v1/auth/oidc/acme/callback"));
+    let url = &issuer.url;
 
     std::fs::create_dir_all(world.path("settings")).unwrap();
     std::fs::write(world.path("settings/secret"), "s3cret+of/the test\n").unwrap();
@@ -313,23 +349,11 @@ fn somebody_logs_in_at_an_issuer_that_others_have_made() {
     let listen = free.to_string();
     let mut all = vec!["serve", "--data", "data", "--listen", &listen, "--base-url", &base];
     all.extend(["--oidc", "settings/oidc.json", "--allow-private", peer]);
-    let mut process = Process(world.command(&all).stdout(Stdio::piped()).spawn().unwrap());
-    let mut line = String::new();
-    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("listening"), "{line}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = Server { _process: process, base: base.clone(), runtime };
+    let server = Server::spawn(&world, &all, base.clone());
     assert_eq!(server.ask("", "GET", "/auth/oidc", &json!(null)).1["items"][0]["name"], "acme");
 
     let browse = |name: &str, query: &str| {
-        let start = format!("{base}/api/v1/auth/oidc/acme/start{query}");
-        let mut browser = Command::new("node");
-        browser.args(["browser.mjs", &start, name]).current_dir(&folder);
-        let output = browser.output().unwrap();
-        let told: Json = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
-            panic!("{}", String::from_utf8_lossy(&output.stderr));
-        });
-        told
+        browse(&folder, &format!("{base}/api/v1/auth/oidc/acme/start{query}"), name)
     };
     let told = browse("ada", "");
     assert_eq!(told["status"], 200, "{told}");
@@ -358,6 +382,67 @@ fn somebody_logs_in_at_an_issuer_that_others_have_made() {
     let told = browse("unconfirmed", "");
     assert_eq!(told["status"], 403, "{told}");
     assert!(text(&told, "/body").contains("email_not_verified"), "{told}");
+}
+
+/// The same issuer, set by a tenant: groups give roles there, and nothing counts elsewhere.
+#[test]
+fn a_tenant_brings_its_own_people_with_roles_by_their_groups() {
+    let Some(folder) = issuer_folder() else { return };
+    let world = World::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (listen, base) = (free.to_string(), format!("http://{free}"));
+    let issuer = Peer::start(&folder, &format!("{base}/api/v1/auth/oidc/acme.sso/callback"));
+    let peer = issuer.url.strip_prefix("http://").unwrap();
+    let mut all = vec!["serve", "--data", "data", "--listen", &listen, "--base-url", &base];
+    all.extend(["--allow-private", peer]);
+    let server = Server::spawn(&world, &all, base.clone());
+    let register = |email: &str, name: &str| {
+        let body = json!({ "email": email, "password": PASSWORD, "organisation": name });
+        text(&server.post("/auth/register", &body).1, "/access_token")
+    };
+    let (ada, eve) = (register("ada@example.org", "Acme"), register("eve@example.org", "Other"));
+    let path = "/tenants/acme/issuers/sso";
+    let set = json!({
+        "url": issuer.url, "client_id": "traaviis", "client_secret": "s3cret+of/the test",
+        "domains": ["acme.example"],
+        "rules": [
+            { "when": "'ops' in value.groups", "role": "admin" },
+            { "when": "'dev' in value.groups", "role": "developer" },
+        ],
+    });
+    assert_eq!(server.ask(&eve, "PUT", path, &set).1["code"], "no_tenant_context");
+    let (status, told) = server.ask(&ada, "PUT", path, &set);
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(told["redirect_url"], format!("{base}/api/v1/auth/oidc/acme.sso/callback"));
+    assert_eq!((&told["has_secret"], told.get("client_secret")), (&json!(true), None));
+    let login = text(&told, "/login_url");
+    let log_in = |name: &str| {
+        let told = browse(&folder, &login, name);
+        let body: Json = serde_json::from_str(&text(&told, "/body")).unwrap_or_default();
+        if told["status"] != 200 {
+            return (told["status"].as_u64().unwrap_or_default() as u16, body);
+        }
+        let ticket = json!({ "ticket": body["ticket"] });
+        server.ask_with(&text(&told, "/cookie"), ("POST", "/auth/oidc/finish"), "", &ticket)
+    };
+    for (name, role) in [("ops-ann", "admin"), ("dev-bob", "developer")] {
+        let (status, told) = log_in(name);
+        assert_eq!((status, &*text(&told, "/tenant/role")), (200, role), "{told}");
+        assert_eq!(text(&told, "/tenant/slug"), "acme");
+        let token = text(&told, "/access_token");
+        let get = |path: &str| server.ask(&token, "GET", path, &json!(null));
+        assert_eq!(get("/tenants/acme/workflows").0, 200, "{name}");
+        assert_eq!(get("/tenants/other/workflows").1["code"], "no_tenant_context", "{name}");
+        for path in ["/me/sessions", "/me/mfa"] {
+            assert_eq!(get(path).1["code"], "forbidden", "{name} {path}");
+        }
+        assert_eq!(get("/me/tenants").1["items"].as_array().unwrap().len(), 1, "{name}");
+    }
+    let (status, told) = log_in("carl");
+    assert_eq!((status, &told["code"]), (403, &json!("login_elsewhere_failed")), "{told}");
+    assert_eq!(server.ask(&ada, "DELETE", path, &json!(null)).0, 204);
+    let (status, told) = server.ask("", "GET", "/auth/oidc/acme.sso/start", &json!(null));
+    assert_eq!((status, &told["code"]), (404, &json!("not_found")), "{told}");
 }
 
 /// Chromium, with an authenticator that is none of ours.
