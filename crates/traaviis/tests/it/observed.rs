@@ -312,10 +312,10 @@ fn a_flood_of_one_message_does_not_fill_the_log() {
 }
 
 /// Paths and bodies that a collector was sent.
-type Sent = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+pub type Sent = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A collector that keeps what it is sent.
-fn collector() -> (String, Sent) {
+pub fn collector() -> (String, Sent) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let sent = Sent::default();

@@ -54,9 +54,19 @@ impl Server {
 
     /// The same with further arguments and variables.
     pub fn with(world: &World, more: &[&str], variables: &[(&str, &str)]) -> Server {
+        Server::logging(world, more, variables, Stdio::inherit())
+    }
+
+    /// The same with its lines written elsewhere.
+    pub fn logging(
+        world: &World,
+        more: &[&str],
+        variables: &[(&str, &str)],
+        lines: Stdio,
+    ) -> Server {
         let args = [&["serve", "--data", "data", "--listen", "127.0.0.1:0"], more].concat();
         let mut command = world.command(&args);
-        command.envs(variables.iter().copied()).stdout(Stdio::piped());
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(lines);
         let mut process = Process(command.spawn().unwrap());
         let mut line = String::new();
         BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -67,6 +77,11 @@ impl Server {
 
     /// Kills the process as a power cut would.
     pub fn kill(mut self) {
+        self.kill_in_place();
+    }
+
+    /// The same, for whoever asks what it leaves behind.
+    pub fn kill_in_place(&mut self) {
         self.process.0.kill().unwrap();
         self.process.0.wait().unwrap();
     }
