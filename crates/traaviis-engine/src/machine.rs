@@ -9,6 +9,7 @@ mod compile;
 mod effect;
 mod exits;
 mod grant;
+mod hook;
 mod migration;
 mod places;
 mod raise;
@@ -40,6 +41,8 @@ pub use effect::{
 pub use exits::Exit;
 pub use grant::Granted;
 pub(crate) use grant::reached;
+pub(crate) use hook::HookDef;
+pub use hook::{Arrived, HookDeed};
 pub(crate) use migration::MigrationDef;
 pub use places::Places;
 pub(crate) use raise::fitted;
@@ -73,6 +76,7 @@ pub struct Machine {
     pub(crate) granted: Granted,
     pub(crate) migrations: Vec<MigrationDef>,
     pub(crate) subscriptions: Vec<SubscriptionDef>,
+    pub(crate) hooks: Vec<HookDef>,
     needs_key: bool,
 }
 

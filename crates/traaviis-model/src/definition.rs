@@ -4,6 +4,7 @@
 //! that can be wrong later carries its JSON pointer ([`Pointer`]), so that the engine's compiler
 //! can name the place. Expressions and templates are kept as written.
 
+mod hook;
 mod migration;
 mod plugin;
 mod retention;
@@ -25,6 +26,7 @@ use crate::{
     value::{Map, Value},
 };
 
+pub use hook::{Hook, Verify};
 pub use migration::{EffectsPolicy, Migration, TimersPolicy};
 pub use plugin::Plugin;
 pub use retention::Retention;
@@ -94,6 +96,8 @@ pub struct Definition {
     pub schedules: Vec<Schedule>,
     /// Events of others that start instances.
     pub listeners: Vec<Listener>,
+    /// What others send over HTTP starts instances, or arrives at them.
+    pub hooks: Vec<Hook>,
     /// What a run begins with that somebody begins without an input.
     pub manual: Option<Manual>,
     /// Events of others that arrive at open instances.

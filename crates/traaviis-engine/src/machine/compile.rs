@@ -14,7 +14,7 @@ use traaviis_model::{
 use super::{
     ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
     EventName, Granted, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef,
-    always, budget, effect, grant, is_reserved, migration, raise, span_of, subscription,
+    always, budget, effect, grant, hook, is_reserved, migration, raise, span_of, subscription,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -53,6 +53,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
     effect::check_named(&mut compiler, &definition);
     let migrations = migration::compile(&mut compiler, &definition);
     let subscriptions = subscription::compile(&mut compiler, &definition, &events);
+    let hooks = hook::compile(&mut compiler, &definition, &events);
     for at in (1..states.len()).rev() {
         let (parent, last) = (states[at].parent, states[at].last.max(at));
         states[at].last = last;
@@ -100,6 +101,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         granted,
         migrations,
         subscriptions,
+        hooks,
         needs_key: compiler.needs_key || crate::privacy::needs_key(&definition),
         definition,
     })

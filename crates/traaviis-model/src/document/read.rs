@@ -558,6 +558,7 @@ mod tests {
             ("/$defs/migration", migration::KNOWN),
             ("/$defs/schedule", trigger::KNOWN),
             ("/$defs/event_trigger", trigger::EVENT_KNOWN),
+            ("/$defs/webhook_trigger", trigger::HOOK_KNOWN),
             ("/$defs/manual_trigger", trigger::MANUAL_KNOWN),
             ("/$defs/subscription", subscription::KNOWN),
             ("/$defs/publisher", subscription::FROM_KNOWN),

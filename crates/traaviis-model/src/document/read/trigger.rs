@@ -2,12 +2,14 @@
 
 use crate::{
     cron::Cron,
-    definition::{Listener, Manual, Schedule},
+    definition::{Hook, Listener, Manual, Schedule, Verify},
     document::{
-        read::{At, Keys, Reader, subscription},
+        read::{At, Fields, Keys, Reader, subscription},
         tree::NodeKind,
     },
+    ids::Text,
     limits::TRIGGERS_MAX,
+    secret::is_name,
     time::Span,
     value::{Map, Value},
 };
@@ -26,13 +28,16 @@ pub(super) const KNOWN: &[&str] = &[
 ];
 pub(super) const EVENT_KNOWN: &[&str] = &["type", "from", "event", "match", "input", "description"];
 pub(super) const MANUAL_KNOWN: &[&str] = &["type", "input", "description"];
+pub(super) const HOOK_KNOWN: &[&str] =
+    &["type", "name", "verify", "secret", "event", "correlation", "input", "reply", "description"];
 const KEYS: Keys<'_> = Keys::new("a schedule", KNOWN);
+const HOOK_KEYS: Keys<'_> = Keys::new("a webhook trigger", HOOK_KNOWN);
 const EVENT_KEYS: Keys<'_> = Keys::new("an event trigger", EVENT_KNOWN);
 const MANUAL_KEYS: Keys<'_> = Keys::new("a manual trigger", MANUAL_KNOWN);
 /// Types of triggers; those that only a server can hear are part of the language already.
 const TYPES: &[(&str, Option<Type>)] = &[
     ("schedule", Some(Type::Schedule)),
-    ("webhook", None),
+    ("webhook", Some(Type::Webhook)),
     ("event", Some(Type::Event)),
     ("email", None),
     ("manual", Some(Type::Manual)),
@@ -41,6 +46,7 @@ const TYPES: &[(&str, Option<Type>)] = &[
 #[derive(Clone, Copy)]
 enum Type {
     Schedule,
+    Webhook,
     Event,
     Manual,
 }
@@ -50,6 +56,7 @@ enum Type {
 pub(super) struct Triggers {
     pub(super) schedules: Vec<Schedule>,
     pub(super) listeners: Vec<Listener>,
+    pub(super) hooks: Vec<Hook>,
     pub(super) manual: Option<Manual>,
 }
 
@@ -59,6 +66,8 @@ const OVERLAP: &[(&str, &str)] = &[
     ("allow", "allow"),
     ("cancel_running", "cancel_running"),
 ];
+/// What a sender is told: `result` would keep it waiting for the end of the instance.
+const REPLY: &[(&str, bool)] = &[("ack", true), ("result", false)];
 const CATCH_UP: &[(&str, &str)] = &[("latest", "latest"), ("all", "all"), ("none", "none")];
 
 impl Reader {
@@ -70,6 +79,14 @@ impl Reader {
             match self.trigger_type(item) {
                 Some(Type::Schedule) => triggers.schedules.extend(self.schedule(item)),
                 Some(Type::Event) => triggers.listeners.extend(self.listener(item)),
+                Some(Type::Webhook) => {
+                    let Some(hook) = self.hook(item) else { continue };
+                    if triggers.hooks.iter().any(|it| it.name == hook.name) {
+                        let message = format!("two triggers have the name `{}`", hook.name);
+                        self.report(item.error("E107", message));
+                    }
+                    triggers.hooks.push(hook);
+                }
                 Some(Type::Manual) if triggers.manual.is_some() => {
                     let message = "a workflow has one trigger of type `manual`";
                     self.report(item.error("E107", message));
@@ -135,6 +152,80 @@ impl Reader {
         let (subscription, pointer) = (subscription::written(&fields), at.pointer.clone());
         let event = event.filter(|_| is_fixed)?;
         Some(Listener { subscription, event, condition, input, pointer })
+    }
+
+    fn hook(&mut self, at: &At<'_>) -> Option<Hook> {
+        let fields = self.fields(at, &HOOK_KEYS)?;
+        if let Some(it) = fields.get("description") {
+            self.text(&it);
+        }
+        let name = self.required(&fields, "name", "the webhook trigger");
+        let name = name.and_then(|it| self.hook_name(&it));
+        let verify = fields.get("verify").map(|it| self.choice(&it, "E101", Verify::WORDS));
+        let verify = verify.unwrap_or(Some(Verify::Hmac));
+        let secret = self.hook_secret(at, &fields, verify);
+        if let Some(it) = fields.get("reply")
+            && self.choice(&it, "E101", REPLY) == Some(false)
+        {
+            self.unavailable(&it, "result");
+        }
+        let event = fields.get("event").and_then(|it| self.event_name(&it));
+        let correlation = fields.get("correlation").and_then(|it| self.words(&it));
+        if fields.get("event").is_some() != fields.get("correlation").is_some() {
+            let message = "`event` and `correlation` stand together: which event, at the open \
+                           instance with which business key";
+            self.report(at.error("E101", message));
+        }
+        let input = match fields.get("input") {
+            Some(it) if it.is_map() || it.text().is_some_and(|text| text.contains("${")) => {
+                it.value()
+            }
+            Some(it) => {
+                self.expected(&it, "E101", "a map or a template");
+                return None;
+            }
+            None => Value::from("${event.data}"),
+        };
+        let (correlation, pointer) = (correlation.map(Value::String), at.pointer.clone());
+        Some(Hook { name: name?, verify: verify?, secret, event, correlation, input, pointer })
+    }
+
+    /// Reads a name that is a part of an address.
+    fn hook_name(&mut self, at: &At<'_>) -> Option<Text> {
+        let text = self.words(at)?;
+        if !is_hook_name(&text) {
+            let message = format!(
+                "`{text}` is no name of a hook: a small letter, then small letters, digits, `_` \
+                 and `-`, {HOOK_NAME_CHARS_MAX} at most"
+            );
+            self.report(at.error("E101", message));
+            return None;
+        }
+        Some(text)
+    }
+
+    fn hook_secret(
+        &mut self,
+        at: &At<'_>,
+        fields: &Fields<'_>,
+        verify: Option<Verify>,
+    ) -> Option<Text> {
+        let Some(it) = fields.get("secret") else {
+            if matches!(verify, Some(Verify::Hmac | Verify::Token)) {
+                let message = "`secret` is missing: the name of the secret that the sender shares";
+                let hint = "set it with `PUT /tenants/{t}/secrets/{name}`";
+                self.report(at.error("E101", message).hint(hint));
+            }
+            return None;
+        };
+        let name = self.words(&it)?;
+        if verify == Some(Verify::None) {
+            self.report(it.error("E101", "`verify: none` checks no secret"));
+        } else if !is_name(&name) {
+            let message = format!("`{name}` is no name of a secret");
+            self.report(it.error("E101", message));
+        }
+        Some(name)
     }
 
     fn manual(&mut self, at: &At<'_>) -> Option<Manual> {
@@ -225,6 +316,15 @@ impl Reader {
     }
 }
 
+/// Characters of the name of a hook.
+const HOOK_NAME_CHARS_MAX: usize = 63;
+
+fn is_hook_name(text: &str) -> bool {
+    text.len() <= HOOK_NAME_CHARS_MAX
+        && text.starts_with(|it: char| it.is_ascii_lowercase())
+        && text.chars().all(|it| matches!(it, 'a'..='z' | '0'..='9' | '_' | '-'))
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -248,7 +348,10 @@ mod tests {
                    catch_up_window: 2d, jitter: 30s}, {type: schedule, cron: '@hourly'}, \
                    {type: event, from: {workflow: B}, event: paid, match: 'event.data.n > 1', \
                    input: {n: '${event.data.n}'}}, {type: event, event: e, input: '${event.data}'}, \
-                   {type: manual, input: {a: 1}}]";
+                   {type: webhook, name: paid-by_card, secret: shop_key}, \
+                   {type: webhook, name: b, verify: token, secret: t, reply: ack, event: paid, \
+                   correlation: '${event.data.order}', input: {n: '${event.data.n}'}}, \
+                   {type: webhook, name: c, verify: none}, {type: manual, input: {a: 1}}]";
         assert_eq!(found(all), "");
     }
 
@@ -257,7 +360,11 @@ mod tests {
         let wrong = [
             "[{cron: '@hourly'}]",
             "[{type: scheduled, cron: '@hourly'}]",
+            "[{type: email, name: x}]",
             "[{type: webhook, name: x}]",
+            "[{type: webhook, name: X/y, verify: some, secret: A, input: 1}]",
+            "[{type: webhook, name: a, verify: none, secret: a, reply: result, event: e}]",
+            "[{type: webhook, name: a, secret: B}, {type: webhook, name: a, verify: none}]",
             "[{type: schedule}]",
             "[{type: schedule, cron: '0 0 30 2 *'}]",
             "[{type: schedule, cron: '61 * * * *'}]",
@@ -276,7 +383,17 @@ mod tests {
         expect![[r#"
             E101 /triggers/0: `type` is missing in the trigger
             E101 /triggers/0/type: `type` must be one of `schedule`, `webhook`, `event`, `email`, `manual`, not `scheduled`
-            E190 /triggers/0/type: feature_unavailable: `webhook` is part of the language but not available in this release
+            E190 /triggers/0/type: feature_unavailable: `email` is part of the language but not available in this release
+            E101 /triggers/0: `secret` is missing: the name of the secret that the sender shares
+            E101 /triggers/0/name: `X/y` is no name of a hook: a small letter, then small letters, digits, `_` and `-`, 63 at most
+            E101 /triggers/0/verify: `verify` must be one of `hmac`, `token`, `none`, not `some`
+            E101 /triggers/0/secret: `A` is no name of a secret
+            E101 /triggers/0/input: `input` must be a map or a template, found a number
+            E101 /triggers/0: `event` and `correlation` stand together: which event, at the open instance with which business key
+            E101 /triggers/0/secret: `verify: none` checks no secret
+            E190 /triggers/0/reply: feature_unavailable: `result` is part of the language but not available in this release
+            E101 /triggers/0/secret: `B` is no name of a secret
+            E107 /triggers/1: two triggers have the name `a`
             E101 /triggers/0: `cron` is missing in the schedule
             E101 /triggers/0/cron: `0 0 30 2 *` never comes: no date fits its day and month
             E101 /triggers/0/cron: `61 * * * *` is no cron pattern: number out of bounds; write minute, hour, day, month and weekday such as `30 7 * * MON-FRI`, or `@hourly`

@@ -128,6 +128,7 @@ impl Reader {
             migrations,
             schedules: triggers.schedules,
             listeners: triggers.listeners,
+            hooks: triggers.hooks,
             manual: triggers.manual,
             subscriptions,
             retention,
