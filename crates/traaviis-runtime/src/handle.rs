@@ -744,6 +744,17 @@ impl Handle {
         self.inner.forget(ctx);
     }
 
+    /// Keeps nothing of an instance any more that has ended; its records and its file in the
+    /// archive are dropped by upkeep, as it comes by. A process that begins anew must be told again.
+    pub fn discard(&self, ctx: &TenantCtx, id: InstanceId) {
+        self.inner.definitions.discard(ctx, id);
+    }
+
+    /// Says whether upkeep is still to drop an instance.
+    pub fn is_discarded(&self, ctx: &TenantCtx, id: InstanceId) -> bool {
+        self.inner.definitions.is_discarded(ctx.tenant(), id)
+    }
+
     /// Says whether the log failed; nothing is taken any more.
     pub fn is_dead(&self) -> bool {
         self.inner.shared.dead.load(Ordering::SeqCst)

@@ -94,6 +94,7 @@ use redacting::Lack;
 pub use retiring::Leave;
 use slots::{Slots, Waiting};
 use starting::Begun;
+pub(crate) use starting::NO_TIME;
 pub use starting::{Stored, definition_stream};
 
 /// Names an instance across tenants.

@@ -38,7 +38,7 @@ use crate::{
         ARCHIVE_BATCH_BYTES_MAX, ARCHIVE_BATCH_MAX, COMPACT_EVERY, EXPIRED_MAX, POSTPONED_MAX,
         UPKEEP_EVERY,
     },
-    owner::{Key, Leave, SeededHasher, Stored},
+    owner::{Key, Leave, NO_TIME, SeededHasher, Stored},
     summary::Summary,
 };
 
@@ -126,6 +126,11 @@ impl Inner {
         let Some(archive) = log.archive() else { return Ok(Upkept::default()) };
         let now = self.shared.ports.clock.now();
         let mut upkept = Upkept::default();
+        if self.definitions.take_discarded_anew() {
+            // They may have ended anywhere.
+            state.seen_to.remove(&NO_TIME.completed);
+            state.has_more = true;
+        }
         self.leave_tree(&state.in_tree)?;
         state.in_tree.clear();
         let postponed = std::mem::take(&mut state.postponed);
@@ -143,6 +148,11 @@ impl Inner {
         for ctx in self.definitions.gone() {
             let ids = archive.ids(&ctx, None, EXPIRED_MAX)?;
             expired.extend(ids.into_iter().map(|id| (ctx.tenant(), id)));
+        }
+        for (tenant, id) in self.definitions.discarded() {
+            if archive.holds(tenant, id)? {
+                expired.push((tenant, id));
+            }
         }
         expired.sort_unstable();
         expired.dedup();
@@ -168,6 +178,7 @@ impl Inner {
         for (tenant, id) in &expired {
             if !left.contains(&(*tenant, *id)) {
                 archive.remove(*tenant, *id)?;
+                self.definitions.is_gone(*tenant, *id);
                 upkept.deleted += 1;
             }
         }
@@ -507,7 +518,10 @@ fn ended(line: &[u8], definitions: &Stored) -> Option<Due> {
     }
     let header: Header = serde_json::from_slice(line).ok()?;
     let key = Key { tenant: header.tenant_id, id: header.instance_id };
-    let retention = definitions.retention(&(header.tenant_id, header.definition_hash));
+    let retention = match definitions.is_discarded(key.tenant, key.id) {
+        true => NO_TIME,
+        false => definitions.retention(&(header.tenant_id, header.definition_hash)),
+    };
     let ctx = TenantCtx::of_record(&header);
     let (seq, finished_at) = (header.seq, header.at);
     Some(Due { ctx, key, seq, finished_at, retention, is_sure: false })

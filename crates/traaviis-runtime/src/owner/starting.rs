@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
@@ -95,10 +98,14 @@ pub struct Stored {
     known: Mutex<HashMap<(TenantId, DefinitionHash), Retention, SeededHasher>>,
     /// Tenants of which nothing is kept any more.
     gone: Mutex<BTreeMap<TenantId, TenantCtx>>,
+    /// Single instances that are not kept, once they have ended.
+    discarded: Mutex<BTreeSet<(TenantId, InstanceId)>>,
+    /// Some were added since upkeep has looked.
+    discarded_anew: AtomicBool,
 }
 
 /// How long instances of a tenant stay that is gone.
-const NO_TIME: Retention = Retention { completed: Span(0), archive: Span(0) };
+pub(crate) const NO_TIME: Retention = Retention { completed: Span(0), archive: Span(0) };
 
 impl Stored {
     pub(super) fn add(&self, name: (TenantId, DefinitionHash), retention: Retention) {
@@ -137,7 +144,7 @@ impl Stored {
     /// and the one that holds where none does.
     pub(crate) fn lengths(&self) -> BTreeSet<Span> {
         let of_all = self.lock().values().map(|it| it.completed).collect::<BTreeSet<Span>>();
-        let is_any_gone = !self.gone_lock().is_empty();
+        let is_any_gone = !self.gone_lock().is_empty() || !self.discarded_lock().is_empty();
         let of_gone = is_any_gone.then_some(NO_TIME.completed);
         of_all.into_iter().chain([Retention::default().completed]).chain(of_gone).collect()
     }
@@ -150,6 +157,37 @@ impl Stored {
     /// Returns the tenants of which nothing is kept.
     pub(crate) fn gone(&self) -> Vec<TenantCtx> {
         self.gone_lock().values().cloned().collect()
+    }
+
+    /// Keeps nothing of an instance from now on, once it has ended.
+    pub(crate) fn discard(&self, ctx: &TenantCtx, id: InstanceId) {
+        if self.discarded_lock().insert((ctx.tenant(), id)) {
+            self.discarded_anew.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Says whether an instance is not kept.
+    pub(crate) fn is_discarded(&self, tenant: TenantId, id: InstanceId) -> bool {
+        self.discarded_lock().contains(&(tenant, id))
+    }
+
+    /// Returns the instances that are not kept.
+    pub(crate) fn discarded(&self) -> Vec<(TenantId, InstanceId)> {
+        self.discarded_lock().iter().copied().collect()
+    }
+
+    /// Says whether there are more of them than the last time.
+    pub(crate) fn take_discarded_anew(&self) -> bool {
+        self.discarded_anew.swap(false, Ordering::SeqCst)
+    }
+
+    /// Remembers no longer that an instance is not kept: nothing of it is left.
+    pub(crate) fn is_gone(&self, tenant: TenantId, id: InstanceId) {
+        self.discarded_lock().remove(&(tenant, id));
+    }
+
+    fn discarded_lock(&self) -> MutexGuard<'_, BTreeSet<(TenantId, InstanceId)>> {
+        self.discarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gone_lock(&self) -> MutexGuard<'_, BTreeMap<TenantId, TenantCtx>> {
