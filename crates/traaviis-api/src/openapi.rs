@@ -53,6 +53,9 @@ pub fn document(version: &str) -> Json {
     })
 }
 
+/// Media type of a merge patch (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+
 fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json {
     let mut responses = Map::new();
     let mut good = json!({ "description": "Done." });
@@ -78,9 +81,13 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
         "x-access": row.access.word(),
     });
     if let Some(body) = row.body {
+        let media_type = match row.op {
+            Op::PatchDraft => MERGE_PATCH,
+            _ => "application/json",
+        };
         described["requestBody"] = json!({
             "required": !row.is_body_optional,
-            "content": { "application/json": { "schema": body(generator) } },
+            "content": { media_type: { "schema": body(generator) } },
         });
     }
     match row.access {

@@ -33,6 +33,7 @@ use crate::{
     error::Error,
     ledger::Document,
     platform::{Platform, engine},
+    repeated::{RequestKey, UsedKey},
 };
 
 /// Acts that are entered by one change of a ledger: about 250 KB, which the log takes in one frame
@@ -198,6 +199,12 @@ impl Told {
         facts
     }
 
+    /// Returns what says that the request with the key of the act was carried out.
+    fn used_key(&self) -> Option<UsedKey> {
+        let key = RequestKey::read(self.origin.as_ref()?.request_key.as_ref()?)?;
+        Some(UsedKey::of_record(&key, self.act().action, self.instance_id, self.seq, self.at))
+    }
+
     fn by(self) -> By {
         let via = self.origin.map(Via::of_origin).unwrap_or_default();
         By { actor: self.actor, via, at: self.at }
@@ -297,6 +304,9 @@ impl Platform {
             self.ledgers.change(&ctx, &engine(), |_, changes| {
                 changes.put(&Place { position });
                 for (_, told) in some {
+                    if let Some(used) = told.used_key() {
+                        changes.put(&used);
+                    }
                     changes.act_by(told.act(), told.by());
                 }
                 Ok(())

@@ -27,6 +27,7 @@ use traaviis_policy::{
 use crate::{
     alerts::{ALERT, WATCH},
     privacy::REPORT,
+    repeated::{ANSWER, RequestKey, USED_KEY},
 };
 
 /// Kind of the documents.
@@ -36,7 +37,7 @@ pub const PLACE: &str = "audit_place";
 /// Kind of the documents that hold signed ends of a chain.
 pub const CHECKPOINT: &str = "audit_checkpoint";
 /// Kinds whose changes concern nobody's rights.
-pub const SILENT: &[&str] = &[AUDIT, PLACE, CHECKPOINT, ALERT, WATCH, REPORT];
+pub const SILENT: &[&str] = &[AUDIT, PLACE, CHECKPOINT, ALERT, WATCH, REPORT, USED_KEY, ANSWER];
 /// Hash before the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -51,6 +52,8 @@ pub struct Via {
     pub user_agent: Option<Text>,
     /// Id of the request.
     pub request_id: Option<Text>,
+    /// By what a repetition of the request is known.
+    pub request_key: Option<RequestKey>,
 }
 
 impl Via {
@@ -61,19 +64,22 @@ impl Via {
             ip_address: self.ip_address.clone(),
             user_agent: self.user_agent.clone(),
             request_id: self.request_id.clone(),
+            request_key: self.request_key.as_ref().map(RequestKey::text),
         }
     }
 
     /// Returns what a record has kept.
     pub fn of_origin(origin: Origin) -> Via {
-        let Origin { via, ip_address, user_agent, request_id } = origin;
+        let Origin { via, ip_address, user_agent, request_id, request_key } = origin;
         let way = WAYS.iter().find(|it| ***it == *via).copied().unwrap_or("request");
-        Via { way, ip_address, user_agent, request_id }
+        let request_key = request_key.and_then(|it| RequestKey::read(&it));
+        Via { way, ip_address, user_agent, request_id, request_key }
     }
 }
 
 /// Ways in.
-const WAYS: &[&str] = &["session", "api_key", "command_line", "engine", "request", "socket"];
+const WAYS: &[&str] =
+    &["session", "api_key", "command_line", "engine", "request", "socket", "hook"];
 
 /// How an act ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,10 @@
 //! [`Platform::keep_audit`] is called again and again by one thread of the process, and
 //! [`Platform::end_audit`] at its end. Everything can be broken off at any point and begun again.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicI64},
+};
 
 use traaviis_model::TenantCtx;
 
@@ -20,6 +23,10 @@ pub(crate) struct Auditing {
     pub secrets: SecretUses,
     pub signing: Signing,
     pub watching: Watching,
+    /// What processes before this one have done stands in the ledgers.
+    pub is_caught_up: AtomicBool,
+    /// Day up to which keys of requests were forgotten.
+    pub keys_forgotten: AtomicI64,
 }
 
 impl Platform {

@@ -391,6 +391,19 @@ impl Platform {
         Ok(Ok(Entered { ctx, standing, data_access, is_mfa, via: caller.via.clone() }))
     }
 
+    /// Lets what has arrived at a hook start and signal instances, and do nothing else.
+    pub(crate) fn entered_by_hook(&self, tenant: TenantId, hook: &str, via: Via) -> Entered {
+        let permissions: PermissionSet = [Permission::WorkflowExecute].into_iter().collect();
+        let role = Role::Viewer;
+        let actor = Actor { kind: ActorKind::Service, id: format!("hook:{hook}").into() };
+        let ctx =
+            TenantCtx::authenticated(tenant, actor, role, permissions).coming_from(via.origin());
+        let standing =
+            Standing { tenant, is_tenant_active: true, is_member_active: true, role, permissions };
+        let data_access = DataAccess::of(role);
+        Entered { ctx, standing, data_access, is_mfa: false, via }
+    }
+
     /// Lets somebody who looks after the platform read in a tenant that they are not in, while they
     /// have broken the glass; each look stands in the tenant's audit trail. To everybody else it is
     /// the tenant that is not there.

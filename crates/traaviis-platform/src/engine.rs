@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use traaviis_model::{InstanceId, Seq, Snapshot, Span, TenantCtx, Text, Value};
+pub use traaviis_engine::machine::HookDeed;
+use traaviis_model::{InstanceId, Seq, Snapshot, Span, TenantCtx, Text, Timestamp, Value};
 pub use traaviis_runtime::{Accepted, Committed, Started, watch::OnStep};
 
 use crate::{ask::Ask, error::Error};
@@ -171,6 +172,14 @@ pub enum Study<'a> {
         /// Returns the document, for an engine that does not know the hash.
         document: &'a dyn Fn() -> Result<Value, Error>,
     },
+    /// A document with a merge patch (RFC 7396), written the way that it was; keys keep their
+    /// order, comments do not stay.
+    Merge {
+        /// The text of the document.
+        text: &'a str,
+        /// The patch.
+        patch: &'a Json,
+    },
     /// A document in another form.
     Export {
         /// The text of the document.
@@ -208,6 +217,19 @@ pub enum ExportForm {
     Json,
 }
 
+/// A message that has arrived at a hook of a published version.
+#[derive(Clone, Debug)]
+pub struct Knock<'a> {
+    /// Name of the hook.
+    pub name: &'a str,
+    /// Id of the message.
+    pub id: Option<Text>,
+    /// Body.
+    pub data: Value,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What runs instances.
 pub trait Engine: Send + Sync {
     /// Says how its parts stand.
@@ -223,6 +245,17 @@ pub trait Engine: Send + Sync {
 
     /// Draws a document.
     fn draw(&self, ctx: &TenantCtx, document: &Value, picture: Picture) -> Result<String, Error>;
+
+    /// Says what a message to a hook of a definition asks for, and does nothing.
+    fn hook(
+        &self,
+        hash: &str,
+        document: &dyn Fn() -> Result<Value, Error>,
+        knock: Knock<'_>,
+    ) -> Result<HookDeed, Error> {
+        let _ = (hash, document, knock);
+        Err(Error::new("feature_unavailable", "this server takes nothing by hooks"))
+    }
 
     /// Starts an instance; it is durable when this returns.
     fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error>;
@@ -267,6 +300,13 @@ pub trait Engine: Send + Sync {
     /// and from then on lets nothing of its histories rest longer than it takes to drop them. What
     /// is done already is no error, so it can be repeated.
     fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error>;
+
+    /// Lets go of an instance that has ended: its history stays no longer than it takes to drop it.
+    /// Says whether something of it is left. A process that begins anew must be told again.
+    fn discard(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
+        let _ = (ctx, id);
+        Ok(false)
+    }
 
     /// Answers a question; a change is durable when this returns.
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error>;

@@ -39,11 +39,13 @@ use crate::{
     audit::{self, AUDIT, Act, Around, By, CHECKPOINT, Noted, Via},
     error::Error,
     privacy::{Sightings, Sink},
+    repeated::{ANSWER, USED_KEY, UsedKey},
     tenant::Tenant,
 };
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
-pub const HEAVY: &[&str] = &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, JOB_PLAN, DELIVERY];
+pub const HEAVY: &[&str] =
+    &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, JOB_PLAN, DELIVERY, USED_KEY, ANSWER];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.
@@ -223,6 +225,15 @@ impl Changes {
         self.acts.push((act, None));
     }
 
+    /// Returns what says that the request with the key of `via` was carried out; nothing when it
+    /// has none, or when nothing was done that it asks for.
+    fn used_key(&self, via: &Via, now: Timestamp) -> Option<UsedKey> {
+        let key = via.request_key.as_ref()?;
+        let done = self.acts.iter().filter(|it| it.1.is_none()).map(|it| &it.0);
+        let first = done.into_iter().find(|it| it.outcome == audit::Outcome::Ok)?;
+        Some(UsedKey::of_act(key, first, now))
+    }
+
     /// Notes what somebody did earlier.
     pub fn act_by(&mut self, act: Act, by: By) {
         self.acts.push((act, Some(by)));
@@ -375,6 +386,16 @@ impl Ledgers {
         Ok(self.store.put(rows, 0)?)
     }
 
+    /// Returns the body of a row that stands beside the documents.
+    pub fn row(&self, ctx: &TenantCtx, kind: &str, id: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.store.get(ctx, kind, id)?.and_then(|it| it.body))
+    }
+
+    /// Forgets rows of a kind that is made from the log, up to an id.
+    pub fn forget_rows(&self, ctx: &TenantCtx, kind: &str, before: &str) -> Result<(), Error> {
+        Ok(self.store.forget(ctx, kind, before)?)
+    }
+
     /// Returns the log.
     pub fn log(&self) -> &dyn LogStore {
         &*self.log
@@ -487,7 +508,11 @@ impl Ledgers {
         if changes.puts.is_empty() && changes.acts.is_empty() {
             return Ok(value);
         }
-        let step = Step::of(ctx, via, &head, changes, &documents, self.clock.now());
+        let now = self.clock.now();
+        if let Some(used) = changes.used_key(via, now) {
+            changes.put(&used);
+        }
+        let step = Step::of(ctx, via, &head, changes, &documents, now);
         drop(documents);
         let token = self.begin();
         match self.commit(ctx, &head, &step) {

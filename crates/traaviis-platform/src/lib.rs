@@ -10,7 +10,9 @@
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
 //! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
 //! [`departures`] (who and what goes for ever), [`admin`] (looking after the platform), [`usage`],
-//! [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`trail`], [`alerts`], [`secrets`],
+//! [`repeated`] (requests that come twice),
+//! [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`hooks`],
+//! [`deleted`], [`trail`], [`alerts`], [`secrets`],
 //! [`privacy`]. What runs instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
@@ -29,11 +31,13 @@ mod auditing;
 pub mod caller;
 pub mod checkpoints;
 pub mod confirm;
+pub mod deleted;
 pub mod departures;
 pub mod engine;
 pub mod entropy;
 pub mod error;
 pub mod factor;
+pub mod hooks;
 pub mod importing;
 pub mod invitations;
 pub mod jobs;
@@ -51,6 +55,7 @@ pub mod platform;
 pub mod privacy;
 pub mod proof;
 mod refusals;
+pub mod repeated;
 pub mod schedules;
 pub mod secrets;
 pub mod service_accounts;

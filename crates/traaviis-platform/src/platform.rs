@@ -27,6 +27,7 @@ use crate::{
     attempts::Attempts,
     audit::{Act, SILENT, Via},
     auditing::Auditing,
+    deleted::Deleted,
     entropy::Entropy,
     error::Error,
     factor::key_of,
@@ -111,6 +112,7 @@ pub(crate) struct Lookups {
     plans: HashMap<TenantId, Plan>,
     open_jobs: BTreeSet<(TenantId, Text)>,
     webhooks: BTreeSet<(TenantId, Text)>,
+    deleted: BTreeSet<(TenantId, Text)>,
 }
 
 /// Everything that use cases share.
@@ -357,6 +359,15 @@ impl Lookups {
         &self.open_jobs
     }
 
+    /// Returns the instances that were deleted and are not gone.
+    pub fn deleted(&self) -> &BTreeSet<(TenantId, Text)> {
+        &self.deleted
+    }
+
+    pub fn is_deleted(&self, tenant: TenantId, id: &str) -> bool {
+        !self.deleted.is_empty() && self.deleted.contains(&(tenant, id.into()))
+    }
+
     /// Returns the webhooks that are told something.
     pub fn webhooks(&self) -> &BTreeSet<(TenantId, Text)> {
         &self.webhooks
@@ -400,6 +411,13 @@ impl Lookups {
                 match body.is_some_and(|it| it["status"] == "running") {
                     true => drop(self.open_jobs.insert(key)),
                     false => drop(self.open_jobs.remove(&key)),
+                }
+            }
+            (Deleted::KIND, false) => {
+                let key = (tenant, Text::from(id));
+                match body {
+                    Some(_) => drop(self.deleted.insert(key)),
+                    None => drop(self.deleted.remove(&key)),
                 }
             }
             (Webhook::KIND, false) => {

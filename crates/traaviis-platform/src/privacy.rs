@@ -200,6 +200,9 @@ impl Platform {
             Err(error) => act.failed().with(json!({ "code": error.code })),
         };
         self.note_in(entered, act)?;
+        if erased.is_ok() {
+            self.forget_answers(&entered.ctx)?;
+        }
         erased
     }
 

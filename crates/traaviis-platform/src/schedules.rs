@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     ledger::{Document, Versioned},
     platform::{Platform, engine as by_itself},
-    workflows::Workflow,
+    workflows::{Workflow, key_of},
 };
 
 /// Schedules of a tenant.
@@ -105,9 +105,9 @@ impl Platform {
             Some((id, _)) => Text::from(id),
             None => self.fresh_id()?.to_string().into(),
         };
-        let workflow = input["workflow"].as_str().unwrap_or_default().to_lowercase();
+        let workflow = input["workflow"].as_str().unwrap_or_default().to_owned();
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            let known = documents.shared::<Workflow>(&workflow)?;
+            let known = documents.shared::<Workflow>(&key_of(documents, &workflow)?)?;
             if known.is_none_or(|it| it.versions.is_empty()) {
                 let rule = "no version of such a workflow is published";
                 return Err(Error::invalid("/workflow", rule));

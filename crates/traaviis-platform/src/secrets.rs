@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, secret::is_name};
+use traaviis_ports::Secret;
 
 use crate::{
     audit::{Act, By, Via},
@@ -51,6 +52,9 @@ pub trait SecretKeeper: Send + Sync {
 
     /// Deletes a value.
     fn delete(&self, ctx: &TenantCtx, name: &str) -> Result<(), Error>;
+
+    /// Tells a value, to check what somebody has signed with it.
+    fn reveal(&self, ctx: &TenantCtx, name: &str) -> Result<Option<Secret>, Error>;
 }
 
 /// What the ledger holds of a secret.
@@ -218,6 +222,17 @@ impl Platform {
             }
         }
         true
+    }
+
+    /// Returns a secret that a sender shares, if the workflow of the hook may use it.
+    pub(crate) fn shared_secret(
+        &self,
+        ctx: &TenantCtx,
+        workflow: &str,
+        name: &str,
+    ) -> Result<Option<Secret>, Error> {
+        let found = self.keeper()?.reveal(ctx, name)?;
+        Ok(found.filter(|_| self.use_secret(ctx, workflow, name)))
     }
 
     /// Notes which secrets were used since the last time.

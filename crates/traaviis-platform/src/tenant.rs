@@ -25,6 +25,9 @@ pub const TENANTS_MADE_MAX: usize = 100;
 /// Setting of a tenant: whether a session of one factor stays outside.
 pub const REQUIRE_MFA: &str = "require_mfa";
 
+/// Setting of a tenant: whether triggers of type `webhook` may ask for no proof.
+pub const OPEN_HOOKS: &str = "open_hooks";
+
 /// How a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

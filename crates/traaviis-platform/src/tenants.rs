@@ -11,8 +11,8 @@ use crate::{
     ledger::{Document, Versioned},
     platform::Platform,
     tenant::{
-        self, Member, MemberStatus, REQUIRE_MFA, Slug, TENANTS_MADE_MAX, Tenant, TenantStatus,
-        slug_of,
+        self, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug, TENANTS_MADE_MAX, Tenant,
+        TenantStatus, slug_of,
     },
 };
 
@@ -164,6 +164,7 @@ impl Platform {
         self.alter_tenant(entered, Some(expected), "tenant.configured", |tenant| {
             merge(&mut tenant.settings, patch);
             check_mfa(&tenant.settings, entered)?;
+            check_hooks(&tenant.settings)?;
             if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
                 let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
                 return Err(Error::invalid("", rule));
@@ -220,6 +221,14 @@ impl Platform {
             Ok(())
         })?;
         self.tenant(&entered.ctx)
+    }
+}
+
+/// Refuses a setting of hooks that is no yes or no.
+fn check_hooks(settings: &Json) -> Result<(), Error> {
+    match settings.get(OPEN_HOOKS) {
+        None | Some(Json::Bool(_)) => Ok(()),
+        Some(_) => Err(Error::invalid("/open_hooks", "this is true or false")),
     }
 }
 

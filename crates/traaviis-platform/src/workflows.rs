@@ -10,13 +10,16 @@ use crate::{
     caller::{Caller, Entered},
     engine::{Checked, Engine},
     error::Error,
-    ledger::{Document, VERSION, Versioned},
+    hooks,
+    ledger::{Document, Documents, VERSION, Versioned},
     platform::Platform,
     tenants::unchanged,
 };
 
 /// Workflows of a tenant.
 pub const WORKFLOWS_MAX: usize = 2_000;
+/// Times that one workflow is given another name.
+pub const FORMER_MAX: usize = 20;
 /// Published versions of one workflow.
 pub const VERSIONS_MAX: usize = 500;
 
@@ -36,6 +39,9 @@ pub struct Workflow {
     pub has_draft: bool,
     /// What is published, the oldest first.
     pub versions: Vec<Published>,
+    /// Names that it had before, the oldest first; they go on to mean it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Text>,
 }
 
 /// A published version, without its document.
@@ -55,6 +61,17 @@ pub struct Published {
 }
 
 impl Workflow {
+    /// Returns what it rests under: the first name that it had.
+    fn key(&self) -> Text {
+        key(self.former.first().unwrap_or(&self.name))
+    }
+
+    /// Returns all names that it has or had, the newest first; instances have the one of their
+    /// definition.
+    pub fn names(&self) -> impl Iterator<Item = &Text> {
+        std::iter::once(&self.name).chain(self.former.iter().rev())
+    }
+
     /// Returns the version that a start takes which names none: the highest that is no pre-release.
     pub fn latest(&self) -> Option<&Published> {
         let parsed = |it: &&Published| semver::Version::parse(&it.version).ok();
@@ -68,6 +85,21 @@ impl Document for Workflow {
     const KIND: &'static str = "workflow";
 
     fn id(&self) -> Text {
+        self.key()
+    }
+}
+
+/// A name that a workflow was given later: it leads to the first one, under which all rests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LaterName {
+    name: Text,
+    first: Text,
+}
+
+impl Document for LaterName {
+    const KIND: &'static str = "workflow_name";
+
+    fn id(&self) -> Text {
         key(&self.name)
     }
 }
@@ -77,6 +109,9 @@ impl Document for Workflow {
 pub struct Draft {
     /// Name of the workflow.
     pub name: Text,
+    /// First name of the workflow, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<Text>,
     /// The text as its author wrote it, YAML or JSON.
     pub text: String,
     /// When it was last changed.
@@ -89,7 +124,7 @@ impl Document for Draft {
     const KIND: &'static str = crate::ledger::DRAFT;
 
     fn id(&self) -> Text {
-        key(&self.name)
+        key(self.first_name.as_ref().unwrap_or(&self.name))
     }
 }
 
@@ -98,6 +133,9 @@ impl Document for Draft {
 pub struct Version {
     /// Name of the workflow.
     pub name: Text,
+    /// First name of the workflow, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<Text>,
     /// What is published.
     pub published: Published,
     /// The text as its author wrote it.
@@ -110,7 +148,8 @@ impl Document for Version {
     const KIND: &'static str = VERSION;
 
     fn id(&self) -> Text {
-        version_key(&self.name, &self.published.version)
+        let first = self.first_name.as_ref().unwrap_or(&self.name);
+        version_key(&key(first), &self.published.version)
     }
 }
 
@@ -118,19 +157,33 @@ fn key(name: &str) -> Text {
     name.to_lowercase().into()
 }
 
-fn version_key(name: &str, version: &str) -> Text {
-    format!("{}/{version}", key(name)).into()
+fn version_key(key: &str, version: &str) -> Text {
+    format!("{key}/{version}").into()
+}
+
+/// Returns what a workflow rests under, by any of its names.
+pub(crate) fn key_of(documents: &Documents, name: &str) -> Result<Text, Error> {
+    let key = key(name);
+    Ok(documents.shared::<LaterName>(&key)?.map_or(key, |it| it.first.clone()))
+}
+
+/// Returns the first name of a workflow, where it has another one now.
+fn first_name(workflow: &Workflow) -> Option<Text> {
+    workflow.former.first().cloned()
 }
 
 impl Platform {
     /// Returns the workflows of a tenant, by name.
     pub fn workflows(&self, entered: &Entered) -> Result<Vec<Versioned<Workflow>>, Error> {
-        self.ledgers.read(&entered.ctx, |it| it.list::<Workflow>(""))
+        let mut all = self.ledgers.read(&entered.ctx, |it| it.list::<Workflow>(""))?;
+        all.sort_by_cached_key(|it| key(&it.it.name));
+        Ok(all)
     }
 
     /// Returns a workflow.
     pub fn workflow(&self, entered: &Entered, name: &str) -> Result<Versioned<Workflow>, Error> {
-        let found = self.ledgers.get::<Workflow>(&entered.ctx, &key(name))?;
+        let found =
+            self.ledgers.read(&entered.ctx, |it| it.versioned::<Workflow>(&key_of(it, name)?))?;
         found.ok_or_else(|| absent(name))
     }
 
@@ -151,10 +204,11 @@ impl Platform {
             created_by: caller.user,
             has_draft: true,
             versions: Vec::new(),
+            former: Vec::new(),
         };
-        let draft = self.draft_of(caller, &name, text);
+        let draft = self.draft_of(caller, &workflow, text);
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            if documents.get::<Workflow>(&key(&name))?.is_some() {
+            if documents.get::<Workflow>(&key_of(documents, &name)?)?.is_some() {
                 let message = format!("there is a workflow `{name}`; change its draft instead");
                 return Err(Error::new("already_exists", message));
             }
@@ -170,9 +224,10 @@ impl Platform {
         Ok((self.workflow(entered, &name)?, checked))
     }
 
-    fn draft_of(&self, caller: &Caller, name: &Text, text: &str) -> Draft {
+    fn draft_of(&self, caller: &Caller, workflow: &Workflow, text: &str) -> Draft {
         Draft {
-            name: name.clone(),
+            name: workflow.name.clone(),
+            first_name: first_name(workflow),
             text: text.into(),
             updated_at: self.now(),
             updated_by: caller.user,
@@ -182,13 +237,14 @@ impl Platform {
     /// Returns the draft of a workflow, or the text of its newest version when nothing is changed.
     pub fn draft(&self, entered: &Entered, name: &str) -> Result<Versioned<Draft>, Error> {
         let workflow = self.workflow(entered, name)?;
-        if let Some(draft) = self.ledgers.get::<Draft>(&entered.ctx, &key(name))? {
+        if let Some(draft) = self.ledgers.get::<Draft>(&entered.ctx, &workflow.it.key())? {
             return Ok(draft);
         }
         let newest = workflow.it.versions.last().ok_or_else(|| absent(name))?;
         let version = self.version(entered, name, Some(&newest.version))?;
         let Published { published_at, published_by, .. } = version.it.published;
         let draft = Draft {
+            first_name: first_name(&workflow.it),
             name: workflow.it.name,
             text: version.it.text,
             updated_at: published_at,
@@ -214,13 +270,14 @@ impl Platform {
             let rule = format!("the document is of `{other}`, not of `{}`", found.it.name);
             return Err(Error::invalid("/name", rule));
         }
-        let draft = self.draft_of(caller, &found.it.name, text);
+        let draft = self.draft_of(caller, &self.workflow(entered, name)?.it, text);
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             // Read again while the ledger is held: somebody may have been first.
             let found = self.draft(entered, name)?;
             unchanged(&found, Some(expected))?;
-            let mut workflow =
-                documents.get::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            let mut workflow = documents
+                .get::<Workflow>(&key_of(documents, name)?)?
+                .ok_or_else(|| absent(name))?;
             workflow.has_draft = true;
             changes.put(&draft);
             changes.put(&workflow);
@@ -228,6 +285,59 @@ impl Platform {
             Ok(())
         })?;
         Ok((self.draft(entered, name)?, checked))
+    }
+
+    /// Gives a workflow another name, in its draft, too; `text` is the draft with that name. Names
+    /// that it had go on to mean it, so nobody else is given them.
+    pub fn rename_workflow(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        engine: &dyn Engine,
+        name: &str,
+        (to, text, draft): (&Text, &str, u64),
+    ) -> Result<Versioned<Workflow>, Error> {
+        let checked = look(entered, engine, text)?;
+        if checked.name.as_ref() != Some(to) {
+            let rule =
+                "the draft cannot be read with this name; a name is written as in a document";
+            return Err(Error::invalid("/name", rule));
+        }
+        self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
+            unchanged(&self.draft(entered, name)?, Some(draft))?;
+            let own = key_of(documents, name)?;
+            let mut workflow = documents.get::<Workflow>(&own)?.ok_or_else(|| absent(name))?;
+            if workflow.name == *to {
+                return Err(Error::new("invalid_state", format!("it is called `{to}` already")));
+            }
+            let taken = key_of(documents, to)?;
+            if taken != own && documents.get::<Workflow>(&taken)?.is_some() {
+                let message = format!("there is, or was, a workflow `{to}`; choose another name");
+                return Err(Error::new("already_exists", message));
+            }
+            if workflow.former.len() >= FORMER_MAX {
+                let message = format!("a workflow is given at most {FORMER_MAX} other names");
+                return Err(Error::new("quota_exceeded", message));
+            }
+            let from = std::mem::replace(&mut workflow.name, to.clone());
+            workflow.former.push(from.clone());
+            workflow.has_draft = true;
+            if key(to) != own {
+                changes.put(&LaterName { name: to.clone(), first: own });
+            }
+            changes.put(&self.draft_of(caller, &workflow, text));
+            changes.put(&workflow);
+            let act = Act::done("workflow.renamed", Workflow::KIND, to.clone());
+            changes.act(act.with(json!({ "from": from })));
+            Ok(())
+        })?;
+        self.workflow(entered, to)
+    }
+
+    /// Returns all names of a workflow, the newest first, by any of them.
+    pub fn names_of_workflow(&self, ctx: &TenantCtx, name: &str) -> Result<Vec<Text>, Error> {
+        let found = self.ledgers.read(ctx, |it| it.shared::<Workflow>(&key_of(it, name)?))?;
+        Ok(found.map_or_else(|| vec![name.into()], |it| it.names().cloned().collect()))
     }
 
     /// Publishes the draft of a workflow as the version that it names.
@@ -256,8 +366,9 @@ impl Platform {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let now = self.draft(entered, name)?;
             unchanged(&now, Some(draft.version))?;
-            let mut workflow =
-                documents.get::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            let mut workflow = documents
+                .get::<Workflow>(&key_of(documents, name)?)?
+                .ok_or_else(|| absent(name))?;
             if let Some(before) = workflow.versions.iter().find(|it| it.version == *version) {
                 if before.hash == *hash {
                     return Ok(before.clone());
@@ -275,14 +386,18 @@ impl Platform {
             workflow.versions.push(published.clone());
             workflow.has_draft = false;
             workflow.description.clone_from(&checked.description);
+            if workflow.latest().is_some_and(|it| it.version == *version) {
+                hooks::replace(documents, changes, &workflow, document)?;
+            }
             changes.put(&Version {
                 name: workflow.name.clone(),
+                first_name: first_name(&workflow),
                 published: published.clone(),
                 text: draft.it.text.clone(),
                 document: document.clone(),
             });
             changes.put(&workflow);
-            changes.remove::<Draft>(&key(name));
+            changes.remove::<Draft>(&workflow.key());
             let act = Act::done("workflow.published", Workflow::KIND, workflow.name.clone());
             changes.act(act.with(json!({ "version": version, "hash": hash })));
             Ok(published)
@@ -296,7 +411,8 @@ impl Platform {
         name: &str,
         version: Option<&str>,
     ) -> Result<Published, Error> {
-        let workflow = self.ledgers.read(&entered.ctx, |it| it.shared::<Workflow>(&key(name)))?;
+        let workflow =
+            self.ledgers.read(&entered.ctx, |it| it.shared::<Workflow>(&key_of(it, name)?))?;
         let workflow = workflow.ok_or_else(|| absent(name))?;
         let found = match version {
             Some(version) => workflow.versions.iter().find(|it| *it.version == *version),
@@ -328,7 +444,8 @@ impl Platform {
         name: &str,
         version: &str,
     ) -> Result<Versioned<Version>, Error> {
-        let id = version_key(name, version);
+        let key = self.ledgers.read(ctx, |it| key_of(it, name))?;
+        let id = version_key(&key, version);
         let found = self.ledgers.get::<Version>(ctx, &id)?;
         found.ok_or_else(|| Error::not_found("version", &id))
     }
@@ -340,9 +457,10 @@ impl Platform {
         name: &str,
         range: &semver::VersionReq,
     ) -> Result<Option<Published>, Error> {
-        let Some(found) = self.ledgers.get::<Workflow>(ctx, &key(name))? else { return Ok(None) };
+        let found = self.ledgers.read(ctx, |it| it.get::<Workflow>(&key_of(it, name)?))?;
+        let Some(found) = found else { return Ok(None) };
         let parsed = |it: &Published| semver::Version::parse(&it.version).ok();
-        let mut versions = found.it.versions;
+        let mut versions = found.versions;
         versions.retain(|it| parsed(it).is_some_and(|it| range.matches(&it)));
         Ok(versions.into_iter().max_by_key(parsed))
     }
@@ -366,13 +484,20 @@ impl Platform {
             return Err(Error::new("has_open_instances", message));
         }
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            let found = documents.versioned::<Workflow>(&key(name))?.ok_or_else(|| absent(name))?;
+            let key = key_of(documents, name)?;
+            let found = documents.versioned::<Workflow>(&key)?.ok_or_else(|| absent(name))?;
             unchanged(&found, Some(expected))?;
             for published in &found.it.versions {
-                changes.remove::<Version>(&version_key(name, &published.version));
+                changes.remove::<Version>(&version_key(&key, &published.version));
             }
-            changes.remove::<Draft>(&key(name));
-            changes.remove::<Workflow>(&key(name));
+            changes.remove::<Draft>(&key);
+            changes.remove::<Workflow>(&key);
+            for later in documents.list::<LaterName>("")? {
+                if later.it.first == key {
+                    changes.remove::<LaterName>(&later.it.id());
+                }
+            }
+            hooks::remove(documents, changes, &found.it)?;
             changes.act(Act::done("workflow.deleted", Workflow::KIND, found.it.name));
             Ok(())
         })

@@ -82,6 +82,10 @@ pub trait DocumentStore: Send + Sync {
         query: &DocumentQuery<'_>,
     ) -> Result<Vec<DocumentRow>, DocumentError>;
 
+    /// Forgets rows of one kind with ids below `before`, without a trace: they are documents that
+    /// nobody asks for any more, or that were no documents.
+    fn forget(&self, ctx: &TenantCtx, kind: &str, before: &str) -> Result<(), DocumentError>;
+
     /// Visits the documents of all tenants whose kind is none of `but`, for the start of a process.
     fn visit(&self, but: &[&str], visit: &mut dyn FnMut(DocumentRow)) -> Result<(), DocumentError>;
 

@@ -744,8 +744,8 @@ impl Handle {
         self.inner.forget(ctx);
     }
 
-    /// Keeps nothing of an instance any more that has ended; its records and its file in the
-    /// archive are dropped by upkeep, as it comes by. A process that begins anew must be told again.
+    /// Keeps nothing of an instance any more that has ended; upkeep drops its records and its file
+    /// in the archive, as it comes by. A process that begins anew must be told again.
     pub fn discard(&self, ctx: &TenantCtx, id: InstanceId) {
         self.inner.definitions.discard(ctx, id);
     }

@@ -283,6 +283,7 @@ pub fn job(it: &Job) -> JobAnswer {
 pub fn workflow(it: &Workflow, checked: Option<Checked>) -> WorkflowAnswer {
     WorkflowAnswer {
         name: it.name.to_string(),
+        former_names: it.former.iter().map(ToString::to_string).collect(),
         description: it.description.as_ref().map(ToString::to_string),
         created_at: time(it.created_at),
         created_by: it.created_by.0,

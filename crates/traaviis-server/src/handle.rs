@@ -8,11 +8,13 @@ mod admin;
 mod elsewhere;
 mod factors;
 mod governance;
+mod hooks;
 mod instances;
 mod issuers;
 mod jobs;
 mod looks;
 pub(crate) mod pace;
+mod repeated;
 mod schedules;
 pub(crate) mod soon;
 mod studies;
@@ -29,13 +31,20 @@ use traaviis_api::{
     operation::Asks,
     problem::{FieldError, status_of, title_of},
 };
+use traaviis_model::TenantId;
 use traaviis_platform::{
     Caller, Entered, Error, audit::Via, engine::Engine, jobs::JobStatus, one_time::Purpose,
-    platform::Platform,
+    platform::Platform, repeated::RequestKey,
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use crate::{App, idempotency::Turn, parts::Parts, payloads, request::Request};
+use crate::{
+    App,
+    idempotency::{self, Turn},
+    parts::Parts,
+    payloads,
+    request::Request,
+};
 
 /// A good answer.
 #[derive(Clone, Debug)]
@@ -110,14 +119,9 @@ impl Call<'_> {
         Ok(self.written(b""))
     }
 
-    /// Returns who asks and the key by which a repetition is known, if there is one.
-    fn keyed(&self) -> Option<(String, &str)> {
-        let key = self.request.idempotency_key.as_deref()?;
-        let caller = self.caller.as_ref().filter(|_| self.row.method == Method::Post)?;
-        // `current` in a path is another tenant after a switch.
-        let tenant = self.entered.as_ref().map(|it| it.ctx.tenant());
-        let tenant = tenant.map(|it| it.to_string()).unwrap_or_default();
-        Some((format!("{} {tenant}", caller.actor().text()), key))
+    /// Returns the key by which a repetition is known, if there is one.
+    fn key(&self) -> Option<&RequestKey> {
+        self.caller.as_ref()?.via.request_key.as_ref()
     }
 
     /// Answers about an instance, with what the caller may see of its data.
@@ -142,6 +146,13 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
         (_, None) => return Err(anonymous()),
         (_, Some(token)) => Some(app.platform.authenticate(token, via.clone())?),
     };
+    let caller = match caller {
+        Some(mut caller) => {
+            caller.via.request_key = idempotency::key_of(app, row, request, &caller)?;
+            Some(caller)
+        }
+        None => None,
+    };
     let entered = match &caller {
         Some(caller) => {
             if !request.is_paced() {
@@ -152,13 +163,13 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
         None => None,
     };
     let call = Call { app, row, request, via, caller, entered };
-    let Some((who, key)) = call.keyed() else { return dispatch(&call) };
-    let turn = app.answers.begin(&who, &request.path, key, &request.body, app.platform.now())?;
-    match turn {
+    let Some(key) = call.key() else { return dispatch(&call) };
+    match idempotency::begin(app, row, call.entered.as_ref(), key)? {
         Turn::Again(answer) => Ok(answer),
-        Turn::First(name) => {
+        Turn::Done(used) => repeated::again(&call, &used),
+        Turn::First => {
             let answer = dispatch(&call);
-            app.answers.end(&name, answer.as_ref().ok());
+            idempotency::end(app, call.entered.as_ref(), key, answer.as_ref().ok());
             answer
         }
     }
@@ -202,11 +213,28 @@ fn enter(
     };
     let tenant = app.platform.resolve(caller, request.part("t"))?;
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
-    match app.platform.enter(caller, tenant, action, freshness) {
+    let entered = match app.platform.enter(caller, tenant, action, freshness) {
         Err(error) if error.code == "no_tenant_context" && row.method == Method::Get => {
-            app.platform.look_in(caller, tenant, action, row.name).map(Some)
+            app.platform.look_in(caller, tenant, action, row.name)?
         }
-        entered => entered.map(Some),
+        entered => entered?,
+    };
+    not_deleted(app, row, request, tenant)?;
+    Ok(Some(entered))
+}
+
+/// Refuses an instance that was deleted like one that is not there.
+fn not_deleted(
+    app: &App,
+    row: &Operation,
+    request: &Request,
+    tenant: TenantId,
+) -> Result<(), Error> {
+    let is_instance = ["/instances/{id}", "/tasks/{id}"].iter().any(|it| row.path.contains(it));
+    let id = request.part("id");
+    match is_instance && app.platform.is_deleted(tenant, id) {
+        true => Err(Error::not_found("instance", id)),
+        false => Ok(()),
     }
 }
 
@@ -275,6 +303,8 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::DeleteWorkflow => workflows::delete(call),
         Op::ShowDraft => workflows::draft(call),
         Op::ReplaceDraft => workflows::replace_draft(call),
+        Op::PatchDraft => workflows::patch_draft(call),
+        Op::RenameWorkflow => workflows::rename(call),
         Op::Publish => workflows::publish(call),
         Op::Versions => workflows::versions(call),
         Op::ShowVersion => workflows::version(call),
@@ -282,6 +312,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::Start => instances::start(call),
         Op::Instances => instances::list(call),
         Op::ShowInstance => instances::show(call),
+        Op::DeleteInstance => instances::delete(call),
         Op::InstanceEvents => instances::history(call),
         Op::SendEvent => instances::send(call),
         Op::QueryInstance => instances::query(call),
@@ -323,6 +354,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::RemoveWebhook => webhooks::remove(call),
         Op::Deliveries => webhooks::deliveries(call),
         Op::Redeliver => webhooks::redeliver(call),
+        Op::ReceiveHook => hooks::receive(call),
         Op::Modules => studies::modules(call),
         Op::EffectKinds => studies::kinds(call),
         Op::DiffWorkflow => studies::diff(call),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use traaviis_api::openapi::MERGE_PATCH;
 use traaviis_model::Text;
 use traaviis_platform::{Error, audit::Via};
 
@@ -24,6 +25,19 @@ pub const PAGE_DEFAULT: usize = 50;
 /// Characters of a user agent that are kept.
 const USER_AGENT_CHARS: usize = 200;
 
+/// What a sender to a hook says of its message (Standard Webhooks).
+#[derive(Clone, Debug, Default)]
+pub struct MessageHeaders {
+    /// `webhook-id`.
+    pub id: Option<String>,
+    /// `webhook-timestamp`.
+    pub timestamp: Option<String>,
+    /// `webhook-signature`.
+    pub signature: Option<String>,
+    /// `webhook-token`.
+    pub token: Option<String>,
+}
+
 /// A request after its body has arrived.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -41,6 +55,8 @@ pub struct Request {
     pub idempotency_key: Option<String>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<String>,
+    /// What a sender to a hook says of its message.
+    pub message: MessageHeaders,
     /// `Content-Type`.
     pub content_type: Option<String>,
     /// `User-Agent`.
@@ -77,6 +93,7 @@ impl Request {
             ip_address: self.address.as_deref().map(Text::from),
             user_agent: agent.map(Text::from),
             request_id: Some(self.id.as_str().into()),
+            request_key: None,
         }
     }
 
@@ -117,11 +134,18 @@ impl Request {
 
     /// Reads the body.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        if !self.content_type.as_deref().is_some_and(is_json) {
-            return Err(Error::new(
-                "unsupported_media_type",
-                "send the body as JSON, with `Content-Type: application/json`",
-            ));
+        self.json_as("application/json")
+    }
+
+    /// Reads a body that is a merge patch (RFC 7396).
+    pub fn merge_patch<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.json_as(MERGE_PATCH)
+    }
+
+    fn json_as<T: DeserializeOwned>(&self, media_type: &str) -> Result<T, Error> {
+        if !self.content_type.as_deref().is_some_and(|it| is_json(it, media_type)) {
+            let message = format!("send the body as JSON, with `Content-Type: {media_type}`");
+            return Err(Error::new("unsupported_media_type", message));
         }
         check_depth(&self.body)?;
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
@@ -154,10 +178,10 @@ pub(crate) fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Says whether a content type is JSON in UTF-8.
-fn is_json(content_type: &str) -> bool {
+/// Says whether a content type is a kind of JSON in UTF-8.
+fn is_json(content_type: &str, media_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|it| it.eq_ignore_ascii_case("application/json"));
+    let is_json = parts.next().is_some_and(|it| it.eq_ignore_ascii_case(media_type));
     is_json && parts.all(|it| it.eq_ignore_ascii_case("charset=utf-8"))
 }
 

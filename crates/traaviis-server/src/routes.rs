@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Json, Router,
     body::{Body, HttpBody as _},
-    extract::{ConnectInfo, RawPathParams, State, rejection::RawPathParamsRejection},
+    extract::{ConnectInfo, Path, RawPathParams, State, rejection::RawPathParamsRejection},
     http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, get, on},
@@ -23,6 +23,7 @@ use traaviis_api::{
     operation::{BASE, OPERATIONS},
     problem::status_of,
 };
+use traaviis_model::document::WORKFLOW_SCHEMA;
 use traaviis_platform::{
     Error,
     engine::{Component, ComponentStatus},
@@ -39,7 +40,7 @@ use crate::{
     listen::Ends,
     live,
     operate::{TraceIds, request_id},
-    request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, Request, bearer},
+    request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, MessageHeaders, Request, bearer},
 };
 
 /// Every header of every answer: nothing that a browser shows may run, be framed or be kept.
@@ -52,6 +53,9 @@ static HEADERS: [(HeaderName, &str); 7] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
 ];
+
+/// Paths of hooks, which stand beside those of the interface, too.
+const HOOKS: &str = "/hooks/";
 
 static DESCRIPTION: LazyLock<Json_> =
     LazyLock::new(|| openapi::document(env!("CARGO_PKG_VERSION")));
@@ -73,6 +77,10 @@ pub fn router(app: Arc<App>) -> Router {
             }));
         }
         let methods = methods.fallback(move |request| not_allowed(allowed.clone(), request));
+        if path.starts_with(HOOKS) {
+            // The address that people write into the settings of a sender.
+            router = router.route(path, methods.clone());
+        }
         router = router.route(&format!("{BASE}{path}"), methods);
     }
     crate::socket::feed(&app);
@@ -84,6 +92,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(public_metrics))
         .route("/version", get(version))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/schemas/{name}", get(schema))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
         .fallback(nothing)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), host::own))
@@ -192,6 +201,26 @@ async fn admin_ready(State(app): State<Arc<App>>) -> Response {
 
 async fn version(State(app): State<Arc<App>>) -> Json<Json_> {
     Json(json!({ "name": "traaviis", "version": app.version }))
+}
+
+/// Published schemas by the name of their file.
+const SCHEMAS: &[(&str, &str)] = &[
+    ("workflow-1.json", WORKFLOW_SCHEMA),
+    ("connectors-1.json", include_str!("../../../schemas/connectors-1.json")),
+    ("config-1.json", include_str!("../../../schemas/config-1.json")),
+];
+
+async fn schema(
+    Path(name): Path<String>,
+    method: HttpMethod,
+    request: axum::extract::Request,
+) -> Response {
+    let found = SCHEMAS.iter().find(|it| it.0 == name || it.0.strip_suffix(".json") == Some(&name));
+    let Some((_, text)) = found else { return nothing(method, request).await };
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
+    // It never changes inside a release; a new form gets a new name.
+    let cached = (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    ([kind, cached], *text).into_response()
 }
 
 async fn jwks(State(app): State<Arc<App>>) -> Response {
@@ -403,7 +432,9 @@ async fn body_of(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
 
 fn body_limit(op: Op) -> usize {
     match op {
-        Op::CreateWorkflow | Op::ValidateWorkflow | Op::ReplaceDraft => DEFINITION_BODY_BYTES_MAX,
+        Op::CreateWorkflow | Op::ValidateWorkflow | Op::ReplaceDraft | Op::PatchDraft => {
+            DEFINITION_BODY_BYTES_MAX
+        }
         _ => BODY_BYTES_MAX,
     }
 }
@@ -415,6 +446,12 @@ fn of_headers(headers: &HeaderMap) -> Request {
         if_match: text(header::IF_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
         last_event_id: text(HeaderName::from_static("last-event-id")),
+        message: MessageHeaders {
+            id: text(HeaderName::from_static("webhook-id")),
+            timestamp: text(HeaderName::from_static("webhook-timestamp")),
+            signature: text(HeaderName::from_static("webhook-signature")),
+            token: text(HeaderName::from_static("webhook-token")),
+        },
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
         cookie: text(header::COOKIE),

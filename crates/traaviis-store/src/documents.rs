@@ -130,6 +130,14 @@ impl DocumentStore for SqliteDocuments {
         found.into_iter().map(checked).collect()
     }
 
+    fn forget(&self, ctx: &TenantCtx, kind: &str, before: &str) -> Result<(), DocumentError> {
+        let mut writer = lock(&self.writer);
+        let Some(connection) = writer.as_mut() else { return Err(failed("they were removed")) };
+        let sql = "DELETE FROM documents WHERE tenant = ?1 AND kind = ?2 AND id < ?3";
+        let deleted = connection.execute(sql, params![ctx.tenant().0.as_bytes(), kind, before]);
+        deleted.map(drop).map_err(told)
+    }
+
     fn visit(&self, but: &[&str], visit: &mut dyn FnMut(DocumentRow)) -> Result<(), DocumentError> {
         let mut broken = None;
         self.read(|it| {

@@ -90,6 +90,15 @@ impl DocumentStore for MemoryDocuments {
         Ok(found)
     }
 
+    fn forget(&self, ctx: &TenantCtx, kind: &str, before: &str) -> Result<(), DocumentError> {
+        let mut state = self.working()?;
+        let is_kept = |(tenant, of, id): &(TenantId, Text, Text)| {
+            *tenant != ctx.tenant() || **of != *kind || **id >= *before
+        };
+        state.rows.retain(|key, _| is_kept(key));
+        Ok(())
+    }
+
     fn visit(&self, but: &[&str], visit: &mut dyn FnMut(DocumentRow)) -> Result<(), DocumentError> {
         let state = self.working()?;
         state.rows.values().filter(|it| !but.contains(&&*it.kind)).cloned().for_each(visit);
@@ -144,6 +153,15 @@ pub fn check(store: &dyn DocumentStore) {
     let down = DocumentQuery { descending: true, ..query };
     assert_eq!(ids(&down), ["c", "bb", "ba", "a"]);
     assert_eq!(ids(&DocumentQuery { after: Some("bb"), ..down }), ["ba", "a"]);
+
+    let old = [row(&ctx, "old", "1", 1, Some("1")), row(&ctx, "old", "2", 1, Some("2"))];
+    store.put(&[old.as_slice(), &[row(&other, "old", "1", 1, Some("1"))]].concat(), 12).unwrap();
+    store.forget(&ctx, "old", "2").unwrap();
+    assert_eq!(store.get(&ctx, "old", "1"), Ok(None));
+    assert_eq!(store.get(&ctx, "old", "2"), Ok(Some(old[1].clone())));
+    assert!(store.get(&other, "old", "1").unwrap().is_some(), "another tenant's stays");
+    store.forget(&ctx, "old", "3").unwrap();
+    store.forget(&other, "old", "3").unwrap();
 
     let mut visited = 0;
     store.visit(&["audit"], &mut |it| visited += usize::from(it.body.is_some())).unwrap();

@@ -143,6 +143,10 @@ impl SecretKeeper for Keeper {
     fn delete(&self, ctx: &TenantCtx, name: &str) -> Result<(), Error> {
         self.0.delete(ctx, name).map_err(refused)
     }
+
+    fn reveal(&self, ctx: &TenantCtx, name: &str) -> Result<Option<Secret>, Error> {
+        self.0.reveal(ctx, name).map_err(|error| Error::new("secret_unreadable", error.to_string()))
+    }
 }
 
 fn kept(info: SecretInfo) -> Kept {

@@ -664,6 +664,16 @@ impl Data {
         self.handle.forget(&self.ctx);
     }
 
+    /// Keeps nothing any more of an instance that has ended; upkeep drops it.
+    pub fn discard(&self, id: InstanceId) {
+        self.handle.discard(&self.ctx, id);
+    }
+
+    /// Says whether an instance is not kept, and something of it is left.
+    pub fn is_discarded(&self, id: InstanceId) -> bool {
+        self.handle.is_discarded(&self.ctx, id)
+    }
+
     /// Tells somebody every step of every tenant from now on.
     pub fn listen(&self, on_step: OnStep) {
         self.handle.listen(on_step);

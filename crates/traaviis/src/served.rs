@@ -9,7 +9,7 @@ use std::{
 use semver::VersionReq;
 use serde_json::{Map, Value as Json, json};
 use traaviis_design::graph;
-use traaviis_engine::{Machine, Marks};
+use traaviis_engine::{Machine, Marks, machine::Arrived};
 use traaviis_model::{
     Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, Value,
 };
@@ -17,8 +17,8 @@ use traaviis_platform::{
     Error, Platform,
     ask::Ask,
     engine::{
-        Accepted, Checked, Component, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk,
-        Started, Study,
+        Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, OnStep, Picture, PostAsk,
+        Reply, StartAsk, Started, Study,
     },
 };
 use traaviis_ports::Connector;
@@ -143,6 +143,19 @@ impl Engine for Served {
                 graph::svg(&drawn).map_err(|error| Error::new("graph_failed", error.to_string()))
             }
         }
+    }
+
+    fn hook(
+        &self,
+        hash: &str,
+        document: &dyn Fn() -> Result<Value, Error>,
+        knock: Knock<'_>,
+    ) -> Result<HookDeed, Error> {
+        let machine = self.machines.get(hash, document)?;
+        let Knock { name, id, data, at } = knock;
+        let deed = machine.hook(name, &Arrived { id, data, at });
+        let deed = deed.ok_or_else(|| Error::not_found("hook", name))?;
+        deed.map_err(|error| Error::new(error.code, error.message))
     }
 
     fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error> {
@@ -321,6 +334,21 @@ impl Engine for Served {
         Ok(())
     }
 
+    fn discard(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
+        let data = self.data.acting_in(ctx.clone());
+        if data.is_discarded(id) {
+            return Ok(true);
+        }
+        match data.histories.show(id) {
+            Ok(_) => {
+                data.discard(id);
+                Ok(true)
+            }
+            Err(failure) if matches!(&*failure.code, "history_absent" | "not_found") => Ok(false),
+            Err(failure) => Err(refused(failure)),
+        }
+    }
+
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         let data = self.data.acting_in(ctx.clone());
         let span = tracing::info_span!("instance.ask");
@@ -426,6 +454,7 @@ mod tests {
 
     use super::*;
     use crate::{connectors::ConnectorArgs, tree::TreeMode};
+    use traaviis_ports::LogStore as _;
 
     const WORKFLOW: &str = r#"{
         "traaviis": "1", "name": "Wait", "version": "1.0.0", "initial": "waiting",
@@ -456,6 +485,41 @@ mod tests {
         served
             .start(ctx, StartAsk { hash: &hash, document: &document, id: None, input, tags })
             .unwrap();
+    }
+
+    #[test]
+    fn a_discarded_instance_leaves_the_log_and_the_archive_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = TenantCtx::for_test(7);
+        let (data, served) = open(dir.path());
+        for _ in 0..3 {
+            start(&served, &ctx);
+        }
+        let mine = data.acting_in(ctx.clone());
+        let all = mine.list(&Filter::default()).unwrap();
+        let ids: Vec<InstanceId> = all.iter().map(|it| it.id).collect();
+        ids[..2].iter().for_each(|it| drop(mine.cancel(*it, true, None).unwrap()));
+        // One that has ended, and one that is open, which goes on as if nothing was said.
+        assert_eq!(served.discard(&ctx, ids[0]), Ok(true));
+        assert_eq!(served.discard(&ctx, ids[2]), Ok(true));
+        assert_eq!(data.upkeep(&mut |_| ()).unwrap().archived, 1);
+        data.close().unwrap();
+        drop((data, mine, served));
+
+        // The last segment is full once a process has ended; another one is told again.
+        let (data, served) = open(dir.path());
+        assert_eq!(served.discard(&ctx, ids[0]), Ok(true));
+        let mut rounds = 0;
+        while served.discard(&ctx, ids[0]).unwrap() && rounds < 3 {
+            data.upkeep(&mut |_| ()).unwrap();
+            rounds += 1;
+        }
+        let mine = data.acting_in(ctx.clone());
+        assert!(mine.histories.show(ids[1]).is_ok() && mine.histories.show(ids[2]).is_ok());
+        let archive = data.log().archive().unwrap();
+        let is_left = served.discard(&ctx, ids[0]).unwrap();
+        assert_eq!(archive.holds(ctx.tenant(), ids[0]).unwrap(), is_left, "both or none");
+        data.close().unwrap();
     }
 
     #[test]

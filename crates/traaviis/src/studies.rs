@@ -13,7 +13,10 @@ use traaviis_engine::{
 use traaviis_model::{
     DeliveryClass, InstanceId, Span, TenantCtx, Timestamp, Value,
     definition::Definition,
-    document::{Format, read_tree},
+    document::{
+        Format, read_tree,
+        tree::{Key, Node, NodeKind},
+    },
 };
 use traaviis_platform::engine::{ExportForm, SimulatedStep, Study};
 
@@ -51,17 +54,54 @@ pub fn answer(ctx: &TenantCtx, study: Study<'_>) -> Result<Json, Failure> {
                 .map_err(|error| Failure::finding("import_failed", error.to_string()))?;
             Ok(json!({ "text": imported.document.to_yaml(), "loss": imported.loss }))
         }
+        Study::Merge { text, patch } => {
+            let mut node = read(text)?;
+            merge(&mut node, patch);
+            let tree = Tree::of(&node);
+            Ok(json!({ "text": match format_of(text) {
+                Format::Yaml => tree.to_yaml(),
+                Format::Json => tree.to_json(),
+            }}))
+        }
         Study::Export { text, form } => {
-            let tree = read_tree(text, format_of(text)).map_err(|found| {
-                let why = found.first().map(ToString::to_string).unwrap_or_default();
-                Failure::finding("definition_invalid", why)
-            })?;
-            let tree = Tree::of(&tree);
+            let tree = Tree::of(&read(text)?);
             let (word, text) = match form {
                 ExportForm::Yaml => ("yaml", tree.to_yaml()),
                 ExportForm::Json => ("json", tree.to_json()),
             };
             Ok(json!({ "format": word, "text": text }))
+        }
+    }
+}
+
+fn read(text: &str) -> Result<Node, Failure> {
+    read_tree(text, format_of(text)).map_err(|found| {
+        let why = found.first().map(ToString::to_string).unwrap_or_default();
+        Failure::finding("definition_invalid", why)
+    })
+}
+
+/// Merges a patch into a document (RFC 7396); what is new comes last.
+fn merge(node: &mut Node, patch: &Json) {
+    let Json::Object(patch) = patch else {
+        *node = Node::from_value(&Value::from(patch));
+        return;
+    };
+    if !matches!(node.kind, NodeKind::Map(_)) {
+        node.kind = NodeKind::Map(Vec::new());
+    }
+    let NodeKind::Map(entries) = &mut node.kind else { return };
+    for (name, change) in patch {
+        let at = entries.iter().position(|(key, _)| *key.text == **name);
+        match (at, change) {
+            (Some(at), Json::Null) => drop(entries.remove(at)),
+            (None, Json::Null) => {}
+            (Some(at), change) => merge(&mut entries[at].1, change),
+            (None, change) => {
+                let mut made = Node::from_value(&Value::Null);
+                merge(&mut made, change);
+                entries.push((Key { text: name.as_str().into(), line: 1, column: 1 }, made));
+            }
         }
     }
 }

@@ -358,6 +358,12 @@ operations! {
     ReplaceDraft = Put "/tenants/{t}/workflows/{name}/draft", Needs(WorkflowEdit), Match, NONE,
         DocumentRequest => 200 DraftAnswer,
         "Replaces the draft of a workflow; it may be unfinished.";
+    PatchDraft = Patch "/tenants/{t}/workflows/{name}/draft", Needs(WorkflowEdit), Match, NONE,
+        DraftPatch => 200 DraftAnswer,
+        "Merges a patch into the draft of a workflow (RFC 7396); comments in it do not stay.";
+    RenameWorkflow = Post "/tenants/{t}/workflows/{name}/rename", Needs(WorkflowEdit), Nothing,
+        NONE, RenameRequest => 200 WorkflowAnswer,
+        "Gives a workflow another name; those that it had go on to mean it.";
     Publish = Post "/tenants/{t}/workflows/{name}/publish", Needs(WorkflowDeploy), Nothing, NONE,
         [PublishRequest] => 201 VersionBrief,
         "Publishes the draft as the version that it names.";
@@ -412,6 +418,9 @@ operations! {
     ShowInstance = Get "/tenants/{t}/instances/{id}", Needs(WorkflowMonitor), Nothing, SHOW,
         none => 200 Anything,
         "Shows the state of an instance.";
+    DeleteInstance = Delete "/tenants/{t}/instances/{id}", Needs(WorkflowDelete), Nothing, NONE,
+        none => 204 none,
+        "Deletes an instance that has ended; its history goes as the log is compacted.";
     InstanceEvents = Get "/tenants/{t}/instances/{id}/events", Needs(WorkflowMonitor), Nothing,
         EVENTS, none => 200 (Page<Anything>),
         "Shows the history of an instance.";
@@ -531,6 +540,8 @@ operations! {
     Redeliver = Post "/tenants/{t}/webhooks/{id}/redeliver", Needs(WorkflowEdit), Nothing, NONE,
         RedeliverRequest => 200 DeliveryAnswer,
         "Tells a webhook once more what it was told.";
+    ReceiveHook = Post "/hooks/{t}/{name}", Public, Nothing, NONE, [Anything] => 202 HookAnswer,
+        "Takes a message for a trigger of type `webhook`, with the proof that it asks for.";
     Modules = Get "/tenants/{t}/modules", Member, Nothing, NONE, none => 200 (Page<Anything>),
         "Lists what can be started, with its states and events.";
     EffectKinds = Get "/tenants/{t}/effects/kinds", Needs(WorkflowMonitor), Nothing, NONE,

@@ -136,3 +136,10 @@ pub struct RedeliverRequest {
     /// Number of the delivery.
     pub delivery: u64,
 }
+
+/// What was done with a message to a hook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HookAnswer {
+    /// Instance that was started, or at which the event has arrived.
+    pub instance: Uuid,
+}

@@ -26,11 +26,27 @@ pub struct PublishRequest {
     pub upgrade: Option<String>,
 }
 
+/// `POST /tenants/{t}/workflows/{name}/rename`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameRequest {
+    /// Its new name.
+    pub name: String,
+}
+
+/// `PATCH /tenants/{t}/workflows/{name}/draft`: a merge patch of the document (RFC 7396).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DraftPatch(pub serde_json::Map<String, Json>);
+
 /// A workflow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowAnswer {
     /// Name.
     pub name: String,
+    /// Names that it had before, the oldest first; they go on to mean it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_names: Vec<String>,
     /// What it does.
     pub description: Option<String>,
     /// When it was made.

@@ -168,7 +168,7 @@ fn write_header(header: &Header, out: &mut Vec<u8>) -> Range<usize> {
 }
 
 fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
-    let Origin { via, ip_address, user_agent, request_id } = origin;
+    let Origin { via, ip_address, user_agent, request_id, request_key } = origin;
     out.extend_from_slice(ORIGIN_KEY);
     out.extend_from_slice(br#"{"via":"#);
     json::text(via, out);
@@ -176,6 +176,7 @@ fn write_origin(origin: &Origin, out: &mut Vec<u8>) {
         (br#","ip_address":"#.as_slice(), ip_address),
         (br#","user_agent":"#, user_agent),
         (br#","request_id":"#, request_id),
+        (br#","request_key":"#, request_key),
     ] {
         if let Some(value) = value {
             out.extend_from_slice(key);
@@ -292,6 +293,7 @@ mod tests {
                 ip_address: Some("192.0.2.1".into()),
                 user_agent: Some("a \"browser\"\n".into()),
                 request_id: None,
+                request_key: Some("ab.cd".into()),
             })),
             actor,
             at: crate::Timestamp(i64::MAX),

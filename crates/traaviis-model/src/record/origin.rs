@@ -18,4 +18,7 @@ pub struct Origin {
     /// Id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Text>,
+    /// By what a repetition of the request is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_key: Option<Text>,
 }

@@ -53,6 +53,7 @@ fn append(log: &MemoryLog, tenant: TenantId, number: u128, seq: u64, origin: Opt
                 ip_address: Some("192.0.2.9".into()),
                 user_agent: None,
                 request_id: Some(request.into()),
+                request_key: None,
             })
         }),
     };

@@ -178,5 +178,6 @@ pub(super) fn erase_subject(call: &Call<'_>) -> Result<Answer, Error> {
     let EraseRequest { subject, terminate } = call.request.json()?;
     let entered = call.entered()?;
     let found = call.platform().erase_subject(entered, call.engine(), &subject, terminate)?;
+    call.app.answers.forget();
     call.tell(&found)
 }

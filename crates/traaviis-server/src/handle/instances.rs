@@ -11,7 +11,7 @@ use traaviis_api::types::{
 use traaviis_model::{
     InstanceId, Span, Text, Value,
     permission::Permission,
-    record::{Operation, TaskAct},
+    record::{Operation, Status, TaskAct},
 };
 use traaviis_platform::{
     Error,
@@ -60,6 +60,13 @@ pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
     let found = call.platform().find_version(entered, &workflow, version.as_deref())?;
     let document = || call.platform().document(&entered.ctx, &workflow, &found.version);
     let id = id.map(|it| InstanceId::chosen(&it, call.platform().now())).transpose();
+    if let Ok(Some(id)) = &id
+        && call.platform().is_deleted(entered.ctx.tenant(), &id.to_string())
+    {
+        let message =
+            format!("the id `{id}` is of an instance that was deleted; choose another one");
+        return Err(Error::new("already_exists", message));
+    }
     let start = StartAsk {
         hash: &found.hash,
         document: &document,
@@ -97,8 +104,23 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
         listed["instances"].as_array_mut().map(std::mem::take).unwrap_or_default();
     // The command line shows the newest last, where people look first.
     items.reverse();
+    let tenant = call.entered()?.ctx.tenant();
+    items.retain(|it| !call.platform().is_deleted(tenant, it["id"].as_str().unwrap_or_default()));
     let next_cursor = listed["next"].as_str().map(str::to_owned);
     page(call, items, next_cursor)
+}
+
+pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Error> {
+    let (id, entered): (InstanceId, _) = (call.request.id("id", "instance")?, call.entered()?);
+    let found = ask(call, Ask::Show { id: id.to_string() })?;
+    let status = serde_json::from_value::<Status>(found["snapshot"]["status"].clone());
+    if !status.is_ok_and(|it| it.is_finished()) {
+        let message =
+            format!("instance `{id}` is open; cancel it, and delete it once it has ended");
+        return Err(Error::new("invalid_state", message));
+    }
+    call.platform().delete_instance(entered, call.engine(), id)?;
+    call.done()
 }
 
 pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {

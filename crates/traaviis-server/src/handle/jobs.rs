@@ -1,6 +1,6 @@
 //! Handlers of jobs: one thing done to many instances, and upgrades.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 use traaviis_api::{
@@ -140,8 +140,15 @@ pub(super) fn plan(
     let found_version = call.platform().version(entered, name, asked.version.as_deref())?.it;
     let workflow = found_version.name.clone();
     let definition = found_version.document;
-    let classify = Ask::Classify { workflow: workflow.clone(), definition: definition.clone() };
-    let classified = ask(call, classify)?;
+    // Instances have the name that the workflow had when their version was published.
+    let names = call.platform().names_of_workflow(&entered.ctx, &workflow)?;
+    let (mut instances, mut in_trouble) = (Vec::new(), BTreeSet::new());
+    for workflow in names {
+        in_trouble.extend(troubled(call.engine(), &entered.ctx, &workflow)?);
+        let mut classified = ask(call, Ask::Classify { workflow, definition: definition.clone() })?;
+        instances.append(classified["instances"].as_array_mut().unwrap_or(&mut Vec::new()));
+    }
+    let classified = json!({ "instances": instances });
     let safe = found(&classified, |it| it["class"] == "safe");
     let percent = asked.canary_percent.unwrap_or(CANARY_PERCENT);
     if percent > 50 {
@@ -168,7 +175,7 @@ pub(super) fn plan(
             action: Action::Upgrade { definition },
             reason: None,
             instances: safe,
-            troubled: troubled(call.engine(), &entered.ctx, &workflow)?,
+            troubled: in_trouble,
             rate: asked.rate,
             refused_max: None,
             canary,

@@ -97,7 +97,7 @@ pub(super) fn send_many(call: &Call<'_>) -> Result<Answer, Error> {
             id,
             event: it.event.as_str().into(),
             data: Value::from(&it.data),
-            event_id: it.id.as_deref().map(Text::from),
+            event_id: it.id.as_deref().map(Text::from).or_else(|| derived(call, at)),
             if_seq: it.if_seq,
         };
         let sender = sender.clone();
@@ -129,6 +129,12 @@ pub(super) fn send_many(call: &Call<'_>) -> Result<Answer, Error> {
     call.shown(json!({ "total": total, "taken": taken, "refused": refused, "results": results }))
 }
 
+/// Returns the id of an event of many: by it the engine knows the event where the whole request is
+/// repeated and its answer is lost.
+fn derived(call: &Call<'_>, at: usize) -> Option<Text> {
+    call.key().map(|key| format!("request.{}.{at}", key.name()).into())
+}
+
 fn told(error: &Error) -> Json {
     json!({ "code": error.code, "message": error.message, "details": error.details })
 }
@@ -137,6 +143,7 @@ pub(super) fn broadcast(call: &Call<'_>) -> Result<Answer, Error> {
     let BroadcastRequest { event, data, filter, key } = call.request.json()?;
     let filter = filter_of(&filter, call.platform().now())?;
     let (event, data) = (event.into(), Value::from(&data));
+    let key = key.or_else(|| call.key().map(|it| format!("request.{}", it.name())));
     let sent = ask(call, Ask::Broadcast { event, data, filter, key })?;
     call.shown(sent)
 }

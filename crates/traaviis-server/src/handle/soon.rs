@@ -27,7 +27,12 @@ use traaviis_platform::{
 use traaviis_policy::access::{Action, Freshness};
 
 use super::{Answer, Call, instances, pace, views};
-use crate::{App, followers::Following, idempotency::Turn, request::Request};
+use crate::{
+    App,
+    followers::Following,
+    idempotency::{self, Turn},
+    request::Request,
+};
 
 /// Carries a request out; it waits for nothing here but for what the engine tells.
 pub(crate) async fn request(
@@ -77,7 +82,7 @@ fn defect(error: &tokio::task::JoinError) -> Error {
 
 /// Answers, or leaves it to a thread.
 async fn answer(
-    app: &App,
+    app: &Arc<App>,
     row: &'static Operation,
     request: &Request,
 ) -> Option<Result<Answer, Error>> {
@@ -85,15 +90,25 @@ async fn answer(
         Ok(call) => call,
         Err(refused) => return Some(Err(refused)),
     };
-    let Some((who, key)) = call.keyed() else { return carry_out(&call).await };
-    let now = app.platform.now();
-    match app.answers.begin(&who, &request.path, key, &request.body, now) {
-        Err(error) => Some(Err(error)),
-        Ok(Turn::Again(answer)) => Some(Ok(answer)),
-        Ok(Turn::First(name)) => {
+    let Some(key) = call.key().cloned() else { return carry_out(&call).await };
+    // Keys and answers rest on a disk.
+    let (asked, entered, known) = (Arc::clone(app), call.entered.clone(), key.clone());
+    let begun = move || idempotency::begin(&asked, row, entered.as_ref(), &known);
+    match tokio::task::spawn_blocking(begun).await {
+        Err(error) => Some(Err(defect(&error))),
+        Ok(Err(error)) => Some(Err(error)),
+        Ok(Ok(Turn::Again(answer))) => Some(Ok(answer)),
+        // The instance is looked up.
+        Ok(Ok(Turn::Done(_))) => None,
+        Ok(Ok(Turn::First)) => {
             let answered = carry_out(&call).await;
-            app.answers.end(&name, answered.as_ref().and_then(|it| it.as_ref().ok()));
-            answered
+            let answer = answered.as_ref().and_then(|it| it.as_ref().ok()).cloned();
+            let (asked, entered) = (Arc::clone(app), call.entered.clone());
+            let ended = move || idempotency::end(&asked, entered.as_ref(), &key, answer.as_ref());
+            match tokio::task::spawn_blocking(ended).await {
+                Ok(()) => answered,
+                Err(error) => Some(Err(defect(&error))),
+            }
         }
     }
 }
@@ -105,7 +120,11 @@ fn open<'a>(
     request: &'a Request,
 ) -> Option<Result<Call<'a>, Error>> {
     let via = request.via();
-    let caller = app.platform.authenticate(request.token()?, via.clone()).ok()?;
+    let mut caller = app.platform.authenticate(request.token()?, via.clone()).ok()?;
+    match idempotency::key_of(app, row, request, &caller) {
+        Ok(key) => caller.via.request_key = key,
+        Err(refused) => return Some(Err(refused)),
+    }
     let Access::Needs(permission) = row.access else { return None };
     let tenant = app.platform.resolve_at_once(&caller, request.part("t"))?;
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
@@ -116,6 +135,7 @@ fn open<'a>(
     }
     let action = Action::Needs(permission);
     let entered = app.platform.enter_at_once(&caller, tenant, action, Freshness::Any)?;
+    super::not_deleted(app, row, request, tenant).ok()?;
     let (caller, entered) = (Some(caller), Some(entered));
     Some(Ok(Call { app, row, request, via, caller, entered }))
 }

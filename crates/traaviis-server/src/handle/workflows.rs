@@ -1,12 +1,19 @@
 //! Handlers of workflows: drafts, versions, pictures.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use traaviis_api::types::{
     Page,
     jobs::UpgradePlanRequest,
-    workflows::{DocumentRequest, PictureAnswer, PublishRequest, VersionAnswer},
+    workflows::{
+        DocumentRequest, DraftPatch, PictureAnswer, PublishRequest, RenameRequest, VersionAnswer,
+    },
 };
-use traaviis_platform::{Error, ask::Ask, ask::ListFilter, engine::Picture, jobs::JobStatus};
+use traaviis_platform::{
+    Error,
+    ask::{Ask, ListFilter},
+    engine::{Picture, Study},
+    jobs::JobStatus,
+};
 
 use super::{Answer, Call, jobs};
 use crate::convert;
@@ -49,12 +56,15 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Error> {
     let (expected, entered) = (call.request.expected()?, call.entered()?);
-    let workflow = call.platform().workflow(entered, name(call))?.it.name;
-    let filter = ListFilter { workflow: Some(workflow.to_string()), ..ListFilter::default() };
-    let counted = call.engine().ask(&entered.ctx, Ask::Count { all: false, filter })?;
-    let counts = counted["counts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let open = counts.iter().filter_map(|it| it["count"].as_u64()).sum();
-    call.platform().delete_workflow(entered, &workflow, expected, open)?;
+    let workflow = call.platform().workflow(entered, name(call))?.it;
+    let mut open = 0;
+    for name in workflow.names() {
+        let filter = ListFilter { workflow: Some(name.to_string()), ..ListFilter::default() };
+        let counted = call.engine().ask(&entered.ctx, Ask::Count { all: false, filter })?;
+        let counts = counted["counts"].as_array().map(Vec::as_slice).unwrap_or_default();
+        open += counts.iter().filter_map(|it| it["count"].as_u64()).sum::<u64>();
+    }
+    call.platform().delete_workflow(entered, &workflow.name, expected, open)?;
     call.done()
 }
 
@@ -70,6 +80,60 @@ pub(super) fn replace_draft(call: &Call<'_>) -> Result<Answer, Error> {
     let (draft, checked) =
         call.platform().put_draft(call.caller()?, entered, call.engine(), name(call), put)?;
     call.versioned(&convert::draft(&draft.it, Some(checked)), draft.version)
+}
+
+/// Returns the text of a document with a merge patch.
+fn merged(call: &Call<'_>, text: &str, patch: &Json) -> Result<String, Error> {
+    let told = call.engine().study(&call.entered()?.ctx, Study::Merge { text, patch })?;
+    Ok(told["text"].as_str().unwrap_or_default().to_owned())
+}
+
+pub(super) fn patch_draft(call: &Call<'_>) -> Result<Answer, Error> {
+    let expected = call.request.expected()?;
+    let DraftPatch(patch) = call.request.merge_patch()?;
+    let entered = call.entered()?;
+    let draft = call.platform().draft(entered, name(call))?.it;
+    let text = merged(call, &draft.text, &Json::Object(patch))?;
+    let put = (text.as_str(), expected);
+    let (draft, checked) =
+        call.platform().put_draft(call.caller()?, entered, call.engine(), name(call), put)?;
+    call.versioned(&convert::draft(&draft.it, Some(checked)), draft.version)
+}
+
+pub(super) fn rename(call: &Call<'_>) -> Result<Answer, Error> {
+    let RenameRequest { name: to } = call.request.json()?;
+    let entered = call.entered()?;
+    let draft = call.platform().draft(entered, name(call))?;
+    let text = match renamed(&draft.it.text, &draft.it.name, &to) {
+        Some(text) => text,
+        None => merged(call, &draft.it.text, &json!({ "name": to }))?,
+    };
+    let renaming = (&to.into(), text.as_str(), draft.version);
+    let workflow = call.platform().rename_workflow(
+        call.caller()?,
+        entered,
+        call.engine(),
+        name(call),
+        renaming,
+    )?;
+    call.versioned(&convert::workflow(&workflow.it, None), workflow.version)
+}
+
+/// Returns the text of a YAML document with another name, all else as its author wrote it; nothing
+/// where the name does not stand in a line of its own.
+fn renamed(text: &str, from: &str, to: &str) -> Option<String> {
+    let line = format!("name: {from}");
+    let is_word = !to.is_empty() && to.chars().all(|it| it.is_ascii_alphanumeric() || it == '_');
+    let mut found = text.lines().filter(|it| it.trim_end() == line);
+    let (first, second) = (found.next(), found.next());
+    if first.is_none() || second.is_some() || !is_word {
+        return None;
+    }
+    let lines = text.lines().map(|it| match it.trim_end() == line {
+        true => format!("name: {to}\n"),
+        false => format!("{it}\n"),
+    });
+    Some(lines.collect())
 }
 
 pub(super) fn publish(call: &Call<'_>) -> Result<Answer, Error> {

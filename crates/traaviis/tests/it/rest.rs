@@ -1,7 +1,11 @@
 //! The REST interface as programs use it: over TCP, against the built server.
 
+mod deleted;
+mod hooks;
 mod jobs;
 mod looks;
+mod rename;
+mod repeated;
 mod schedules;
 mod stream;
 mod waits;

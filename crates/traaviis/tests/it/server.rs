@@ -99,12 +99,16 @@ impl Server {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let base = if path.starts_with("/hooks/") { "" } else { "/api/v1" };
+        let is_root = ["/hooks/", "/schemas/"].iter().any(|it| path.starts_with(it));
+        let base = if is_root { "" } else { "/api/v1" };
         let mut head = format!(
             "{method} {base}{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n{more}",
+             content-length: {}\r\n{more}",
             body.len()
         );
+        if !more.contains("content-type: ") {
+            head += "content-type: application/json\r\n";
+        }
         if !who.is_empty() {
             head += &format!("authorization: Bearer {who}\r\n");
         }

@@ -93,7 +93,9 @@ impl Beside {
             platform.end_old_glasses(),
             platform.rotate_keys_when_due(),
             platform.note_key_use(),
+            platform.forget_old_keys(),
             platform.keep_usage(),
+            platform.finish_deletions(&**engine),
             platform.finish_departures(&**engine).map(drop),
         ] {
             warn(kept);
