@@ -27,7 +27,7 @@ use traaviis_ports::{
     index::{Count, Query, Row},
 };
 
-pub use catchup::rebuild;
+pub use catchup::{Rebuilt, rebuild};
 
 use crate::{
     error::Error,

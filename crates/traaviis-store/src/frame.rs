@@ -76,6 +76,14 @@ impl Codec {
 
     const ALL: [Codec; 2] = [Codec::Packed, Codec::Text];
 
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Codec::Packed => "packed",
+            Codec::Text => "text",
+        }
+    }
+
     /// Returns what every frame begins with.
     fn mark(self) -> &'static [u8] {
         match self {

@@ -147,3 +147,9 @@ pub(super) fn open_data(dir: &Path) -> anyhow::Result<Arc<Data>> {
     let dir = PathBuf::from(dir);
     Ok(Arc::new(Data::open_unpaced(&dir, Arc::new(Nothing::start()?), None)?))
 }
+
+/// Opens a directory without an index.
+pub(super) fn open_bare(dir: &Path) -> anyhow::Result<Arc<Data>> {
+    fs::create_dir_all(dir)?;
+    Ok(Arc::new(Data::open_unindexed(dir, Arc::new(Nothing::start()?))?))
+}

@@ -91,6 +91,8 @@ impl Plan {
 pub enum Part {
     /// Fairness.
     Fair,
+    /// The same without an index, so that only owners and the log are between.
+    FairBare,
     /// Starts waiting instances.
     Start,
     /// Reads and writes over them.
@@ -116,6 +118,7 @@ impl Part {
     pub(super) fn alone(self, plan: &Plan, dir: &Path) -> anyhow::Result<(Json, Duration)> {
         let (name, time) = match self {
             Part::Fair => ("fair", plan.time),
+            Part::FairBare => ("fair-bare", plan.time),
             Part::Start => ("start", Duration::ZERO),
             Part::Mixed => ("mixed", plan.mixed),
         };
@@ -129,10 +132,13 @@ impl Part {
     pub fn run(self, dir: &Path, much: Much, output: &Output) -> anyhow::Result<Exit> {
         let Much { tenants, instances, millis } = much;
         let time = Duration::from_millis(millis);
-        let data = child::open_data(dir)?;
+        let data = match self {
+            Part::FairBare => child::open_bare(dir)?,
+            _ => child::open_data(dir)?,
+        };
         output.json(&json!({ "ready": true }));
         let answer = match self {
-            Part::Fair => fairness(&data, tenants, time)?,
+            Part::Fair | Part::FairBare => fairness(&data, tenants, time)?,
             Part::Start => memory::start(&data, instances, tenants)?,
             Part::Mixed => memory::mixed(&data, instances, tenants, time)?,
         };
@@ -152,6 +158,11 @@ pub fn run(plan: &Plan, dir: &Path, plot: &Path, output: &Output) -> anyhow::Res
         let (answer, _) = Part::Fair.alone(plan, &dir)?;
         for (key, name, unit, goal) in ROWS {
             report.add(name, *unit, *goal, child::number(&answer, key));
+        }
+        std::fs::remove_dir_all(&dir)?;
+        let (answer, _) = Part::FairBare.alone(plan, &dir)?;
+        for (key, name, unit) in BARE_ROWS {
+            report.add(name, *unit, None, child::number(&answer, key));
         }
         std::fs::remove_dir_all(&dir)?;
     }
@@ -175,6 +186,13 @@ const ROWS: &[Row] = &[
     ("storm_ratio", "p99 beside that / calm", Unit::Ratio, None),
     ("equal", "all tenants alike, together", Unit::PerSecond, None),
     ("jain", "Jain's index of their parts", Unit::Ratio, Some(JAIN_GOAL)),
+];
+
+/// What is told of the same without an index.
+const BARE_ROWS: &[(&str, &str, Unit)] = &[
+    ("calm_p99", "no index: quiet tenants, calm, p99", Unit::Millis),
+    ("flood_p99", "no index: the same beside the flood, p99", Unit::Millis),
+    ("flood_ratio", "no index: p99 beside it / calm", Unit::Ratio),
 ];
 
 /// A tenant and its instances.

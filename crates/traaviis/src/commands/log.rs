@@ -129,11 +129,12 @@ fn header_text(header: &FrameFacts, output: &Output) -> String {
             "payload_bytes": header.payload_bytes,
             "line_bytes": header.line_bytes,
             "crc": header.crc,
+            "codec": header.codec,
         });
         return format!("{value}\n");
     }
     format!(
-        "segment {:020} offset {:>9}  epoch {}  first {:>9}  records {:>4}  bytes {:>8} of {:>8}  crc {:08x}\n",
+        "segment {:020} offset {:>9}  epoch {}  first {:>9}  records {:>4}  bytes {:>8} of {:>8}  crc {:08x}  {}\n",
         header.segment,
         header.offset,
         header.epoch,
@@ -142,6 +143,7 @@ fn header_text(header: &FrameFacts, output: &Output) -> String {
         header.payload_bytes,
         header.line_bytes,
         header.crc,
+        header.codec,
     )
 }
 

@@ -1,10 +1,14 @@
 //! `traaviis rebuild`: index and document tree of a data directory, made again from its log.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use traaviis_ports::LogStore as _;
-use traaviis_store::{LocalTree, SqliteIndex};
+use traaviis_runtime::index::Rebuilt;
+use traaviis_store::{LocalLog, LocalTree, SealedLog, SqliteIndex};
 
 use crate::{
     data::{needs_log, open_log, sealed},
@@ -12,6 +16,7 @@ use crate::{
     lookup::Aside,
     operations::DataArgs,
     output::{self, Output},
+    storage::StorageMode,
     tree::{self, Compared, TreeMode},
 };
 
@@ -22,9 +27,10 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 ///
 /// The index answers `ps`, `show` and others without reading the log. It is kept by the running
 /// process and made again by itself when it is missing, damaged or does not fit the log; this
-/// command does it now. The document tree is made again if there is one or the last run kept one;
-/// files that say what the log says stay as they are, and what was changed stays beside them as
-/// `NAME.damaged-N`. No process may hold the directory.
+/// command does it now. A directory that is kept as JSON has no index, and gets none. The document
+/// tree is made again if there is one or the last run kept one; files that say what the log says
+/// stay as they are, and what was changed stays beside them as `NAME.damaged-N`. No process may
+/// hold the directory.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -38,36 +44,34 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let dir = args.data.dir();
     needs_log(dir)?;
+    let storage = StorageMode::resolve(dir, None)?;
     let log = sealed(dir, open_log(dir)?.0);
-    let (index, aside) = SqliteIndex::open(dir).map_err(Failure::from)?;
-    if let Some(aside) = &aside {
-        output::warn(format_args!("warning: {} (index_failed)", Aside(aside)));
-    }
-    let (begun, tail) = (Instant::now(), log.tail());
-    let mut told = begun;
-    let rebuilt = traaviis_runtime::index::rebuild(&*log, &index, &mut |position| {
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            output::warn(format_args!("{position} of {tail} records"));
-        }
-    })
-    .map_err(|error| Failure::new(Exit::Finding, error.code(), error.to_string()))?;
-    let is_shown =
-        args.tree || LocalTree::open(dir).exists() || TreeMode::remembered(dir) != TreeMode::Off;
+    let begun = Instant::now();
+    let index = match storage {
+        StorageMode::Embedded => Some(index(dir, &log)?),
+        StorageMode::JsonOnly => None,
+    };
+    let is_shown = args.tree
+        || storage == StorageMode::JsonOnly
+        || LocalTree::open(dir).exists()
+        || TreeMode::remembered(dir) != TreeMode::Off;
     let shown = match is_shown {
         true => Some(tree::compare(dir, &*log, true, &|_| ())?),
         false => None,
     };
     let seconds = (begun.elapsed().as_secs_f64() * 1_000.0).round() / 1_000.0;
+    let position = log.tail();
     log.inner().close();
+    let rebuilt = index.as_ref().map(|it| it.0);
     if output.is_json() {
         output.json(&json!({
-            "records": rebuilt.records,
-            "instances": rebuilt.instances,
-            "damaged": rebuilt.damaged,
-            "position": rebuilt.position,
+            "storage": storage,
+            "records": rebuilt.map(|it| it.records),
+            "instances": rebuilt.map(|it| it.instances),
+            "damaged": rebuilt.map(|it| it.damaged),
+            "position": rebuilt.map_or(position, |it| it.position),
             "seconds": seconds,
-            "set_aside": aside.map(|it| it.path),
+            "set_aside": index.as_ref().and_then(|it| it.1.as_ref()),
             "tree": shown.map(|it| json!({
                 "documents": it.found.documents,
                 "line_files": it.found.line_files,
@@ -77,12 +81,15 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }));
         return Ok(Exit::Ok);
     }
-    output.line(&format!(
-        "index of `{}` made again: {} instances from {} records in {seconds} s",
-        dir.display(),
-        rebuilt.instances,
-        rebuilt.records
-    ));
+    output.line(&match rebuilt {
+        Some(rebuilt) => format!(
+            "index of `{}` made again: {} instances from {} records in {seconds} s",
+            dir.display(),
+            rebuilt.instances,
+            rebuilt.records
+        ),
+        None => format!("`{}` is kept as JSON, so it has no index", dir.display()),
+    });
     if let Some(Compared { found, .. }) = &shown {
         output.line(&format!(
             "document tree: {} of {} documents and {} files of lines made again",
@@ -91,11 +98,28 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             found.line_files
         ));
     }
-    if rebuilt.damaged > 0 {
+    if let Some(rebuilt) = rebuilt.filter(|it| it.damaged > 0) {
         output.line(&format!(
             "{} damaged instances are left out; `traaviis doctor` names the places",
             rebuilt.damaged
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// Makes the index again; returns what was done, and where an index is that could not be used.
+fn index(dir: &Path, log: &SealedLog<LocalLog>) -> Result<(Rebuilt, Option<PathBuf>), Failure> {
+    let (index, aside) = SqliteIndex::open(dir).map_err(Failure::from)?;
+    if let Some(aside) = &aside {
+        output::warn(format_args!("warning: {} (index_failed)", Aside(aside)));
+    }
+    let (mut told, tail) = (Instant::now(), log.tail());
+    let rebuilt = traaviis_runtime::index::rebuild(log, &index, &mut |position| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            output::warn(format_args!("{position} of {tail} records"));
+        }
+    })
+    .map_err(|error| Failure::new(Exit::Finding, error.code(), error.to_string()))?;
+    Ok((rebuilt, aside.map(|it| it.path)))
 }

@@ -75,6 +75,8 @@ pub struct FrameFacts {
     pub line_bytes: u32,
     /// Checksum.
     pub crc: u32,
+    /// How it is written.
+    pub codec: &'static str,
 }
 
 /// A frame of the log.
@@ -116,6 +118,7 @@ pub fn each_frame(
                     payload_bytes: header.payload_bytes,
                     line_bytes: header.line_bytes,
                     crc: header.payload_crc,
+                    codec: header.codec.as_str(),
                 },
                 lines,
             }),

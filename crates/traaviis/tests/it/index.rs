@@ -134,7 +134,7 @@ fn a_damaged_index_is_set_aside_and_stops_nothing() {
 
 #[test]
 fn rebuild_makes_the_same_index() {
-    let world = world();
+    let world = begun(World::embedded());
     let before = listed(&world, &["--all"]);
     let output = world.run(&["rebuild", "--data", "d", "--json"]);
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -106,6 +106,13 @@ fn the_log_and_the_states_are_read_with_any_tool() {
     assert!(!world.path("d/index").exists() && !world.path("d/snapshots").exists());
     assert_eq!(storage(&world), "json-only; 0 packed and 1 text segments");
     assert!(world.run(&["view", "verify", "d"]).status.success());
+    let headers = String::from_utf8(world.run(&["log", "cat", "d", "--headers"]).stdout).unwrap();
+    assert!(headers.lines().all(|it| it.ends_with(" text")), "{headers}");
+    // What is made again is the tree, and no index is made beside it.
+    let rebuilt = json(&world, "rebuild --data d");
+    assert_eq!((&rebuilt["storage"], &rebuilt["instances"]), (&"json_only".into(), &Value::Null));
+    assert!(rebuilt["tree"]["documents"].as_u64().unwrap() > 0, "{rebuilt}");
+    assert!(!world.path("d/index").exists());
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn records_and_frames_can_be_read() {
     assert!(frames.status.success());
     let frames = String::from_utf8(frames.stdout).unwrap();
     assert!(frames.lines().count() >= 1, "{frames}");
+    let has_codec =
+        |it: &str| it.contains(r#""codec":"packed""#) || it.contains(r#""codec":"text""#);
+    assert!(frames.lines().all(has_codec), "{frames}");
 }
 
 #[test]
