@@ -41,7 +41,7 @@ pub use broadcast::Broadcast;
 pub use error::Error;
 pub use handle::{Accepted, Effort, Handle, Started};
 pub use library::Library;
-pub use owner::{Command, Committed, HotStats};
+pub use owner::{Command, Committed, HotShare, HotStats};
 pub use recovery::{Fault, RecoveryReport, faults};
 pub use runtime::{Options, Ports, Runtime, Work};
 pub use summary::{Filter, Summary};

@@ -14,6 +14,7 @@
 mod awaiting;
 mod between;
 mod broadcast;
+mod cold;
 mod committing;
 mod emitting;
 mod family;
@@ -74,6 +75,7 @@ use crate::{
     summary::Summary,
 };
 pub use between::{NoPost, Post};
+pub use cold::HotShare;
 pub use emitting::Outgoing;
 pub use family::Relation;
 pub use gated::SharedGates;
@@ -150,6 +152,8 @@ pub struct Settings {
     pub hot_bytes: usize,
     /// Bytes of states in memory beyond which callers begin nothing new.
     pub full_bytes: usize,
+    /// How many of a tenant's instances may stay in memory; none means all.
+    pub hot_share: Option<HotShare>,
     /// Where the keys that redact come from.
     pub keys: Arc<dyn RedactionKeys>,
 }
@@ -174,6 +178,7 @@ impl Default for Settings {
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
             full_bytes: HOT_FULL_BYTES,
+            hot_share: None,
             keys: Arc::new(NoKeys),
         }
     }
@@ -903,6 +908,7 @@ impl Owner {
         let (kept, bytes, used) = (Kept::Dirty { has_row }, hot::UNKNOWN, snapshot.updated_at);
         self.hot.note_dirty(key);
         self.hot.note_added(bytes);
+        self.note_cold(key, Timestamp(i64::MIN));
         let instance = Instance {
             snapshot,
             machine,

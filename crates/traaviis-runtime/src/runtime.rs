@@ -40,7 +40,7 @@ use crate::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
         HOT_BYTES_MAX, HOT_FULL_BYTES, IN_FLIGHT_MAX,
     },
-    owner::{Committed, Key, Message, Outbox, Owner, Post, Settings},
+    owner::{Committed, HotShare, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport, Sources},
     tree::TreeOptions,
@@ -113,6 +113,9 @@ pub struct Options {
     pub hot_bytes: usize,
     /// Bytes of states in memory beyond which callers begin nothing new.
     pub full_bytes: usize,
+    /// How many in a hundred of a tenant's instances may stay in memory, asked whenever one comes
+    /// into it or changes; none means all.
+    pub hot_share: Option<HotShare>,
     /// Told once when the index failed; the next start should find an empty one.
     pub on_index_given_up: OnGivenUp,
     /// Document tree for people.
@@ -144,6 +147,7 @@ impl Default for Options {
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
             full_bytes: HOT_FULL_BYTES,
+            hot_share: None,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
             library: Arc::new(NoLibrary),
@@ -230,6 +234,7 @@ impl Runtime {
             snapshots: options.snapshots.clone(),
             hot_bytes: options.hot_bytes / count,
             full_bytes: options.full_bytes / count,
+            hot_share: options.hot_share.clone(),
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };
         let (checkpoint_due, checkpoint_signals) = channel();

@@ -20,7 +20,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value as Json, json};
-use traaviis_model::Span;
+use traaviis_model::{Span, TenantId};
 use traaviis_policy::plan::Plan;
 use traaviis_server::limits::Strictness;
 use url::Url;
@@ -199,11 +199,67 @@ pub struct Tree {
 }
 
 /// `hot`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hot {
     /// Bytes of states in memory.
     pub limit_bytes: u64,
+    /// How many of the instances of each tenant stay in memory.
+    #[serde(deserialize_with = "from_text")]
+    pub share: Share,
+    /// Tenants for which that is otherwise.
+    #[serde(deserialize_with = "from_texts")]
+    pub tenants: Vec<TenantShare>,
+}
+
+impl Hot {
+    /// Says whether everything stays in memory.
+    pub fn keeps_all(&self) -> bool {
+        self.share.0 >= 100 && self.tenants.iter().all(|it| it.share.0 >= 100)
+    }
+
+    /// Returns how many in a hundred of the instances of a tenant stay in memory.
+    pub fn share_of(&self, tenant: TenantId) -> u8 {
+        let own = self.tenants.iter().find(|it| it.tenant == tenant);
+        own.map_or(self.share, |it| it.share).0
+    }
+}
+
+/// A part of the instances of a tenant, in hundredths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u8);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let percent = |it: &str| it.parse().ok().filter(|it| *it <= 100);
+        match text {
+            "on" => Ok(Share(100)),
+            "off" => Ok(Share(0)),
+            _ => text.strip_suffix('%').and_then(percent).map(Share).ok_or_else(|| {
+                format!("`{text}` is neither `on` nor `off`, nor a share such as `25%`")
+            }),
+        }
+    }
+}
+
+/// The share of one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TenantShare {
+    tenant: TenantId,
+    share: Share,
+}
+
+impl FromStr for TenantShare {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TenantShare, String> {
+        let (tenant, share) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` is not `TENANT=SHARE`"))?;
+        let tenant = tenant.parse().map_err(|_| format!("`{tenant}` is no id of a tenant"))?;
+        Ok(TenantShare { tenant, share: share.parse()? })
+    }
 }
 
 /// `auth`.
@@ -469,6 +525,8 @@ mod tests {
     #[test]
     fn the_table_and_the_types_are_the_same() {
         let sample = |key: &keys::Key| match key.kind {
+            _ if key.name == "hot.share" => "25%".into(),
+            _ if key.name == "hot.tenants" => format!("{}=off", TenantId(uuid::Uuid::nil())),
             Kind::Word(words) => words[0].to_owned(),
             Kind::Text => "warn".into(),
             Kind::Secret => "0c7a52f6f9d64f5c".into(),
@@ -535,6 +593,8 @@ mod tests {
             ("[auth]\naccess_ttl = \"15 minutes\"", &[]),
             ("[auth]\naccess_ttl = \"1s\"", &[]),
             ("[hot]\nlimit_bytes = 3", &[]),
+            ("[hot]\nshare = \"101%\"", &[]),
+            ("[hot]\ntenants = [\"acme=off\"]", &[]),
             ("[http]\nbase_url = \"example.org\"", &[]),
             ("[http]\nadmin_listen = \"0.0.0.0:9090\"", &[]),
             ("[http]\nmetrics_token = 12345678901234567890", &[]),
@@ -560,6 +620,8 @@ mod tests {
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `15 minutes` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `1s` is not between 1m and 1d
             `hot.limit_bytes` from `DIR/traaviis.toml`, line 2: it is not between 1048576 and 1099511627776
+            `hot.share` from `DIR/traaviis.toml`, line 2: `101%` is neither `on` nor `off`, nor a share such as `25%`
+            `hot.tenants` from `DIR/traaviis.toml`, line 2: `acme` is no id of a tenant
             `http.base_url` from `DIR/traaviis.toml`, line 2: it is no address that begins with http:// or https://
             `http.admin_listen` from `DIR/traaviis.toml`, line 2: others than this machine reach it, so `http.metrics_token` is needed
             `DIR/traaviis.toml` cannot be read: TOML parse error at line 2, column 17; number too large to fit in target type

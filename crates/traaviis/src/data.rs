@@ -32,9 +32,9 @@ use traaviis_ports::{
     index::{Query, Row},
 };
 use traaviis_runtime::{
-    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotStats, Library, Options,
-    Ports, RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work, tree::TreeStatus,
-    watch::OnStep,
+    Accepted, Broadcast, Command, Effort, Error, Fault, Filter, Handle, HotShare, HotStats,
+    Library, Options, Ports, RecoveryReport, Runtime, Started, Summary, Upkept, Waited, Work,
+    tree::TreeStatus, watch::OnStep,
 };
 use traaviis_store::{
     Damage, LocalLog, ReadOnlyLog, Recovery, SealedLog, SqliteIndex, SqliteSnapshots,
@@ -172,6 +172,8 @@ struct How {
     is_passing: bool,
     /// Bytes of states in memory, when not as many as usual.
     hot_bytes: Option<usize>,
+    /// How many of a tenant's instances may stay in memory.
+    hot_share: Option<HotShare>,
 }
 
 impl Default for How {
@@ -185,6 +187,7 @@ impl Default for How {
             storage: None,
             is_passing: false,
             hot_bytes: None,
+            hot_share: None,
         }
     }
 }
@@ -269,10 +272,12 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         library: Arc<dyn Library>,
-        (tree, storage, hot_bytes): (TreeMode, Option<StorageMode>, u64),
+        (tree, storage): (TreeMode, Option<StorageMode>),
+        (hot_bytes, hot_share): (u64, Option<HotShare>),
     ) -> Result<Data, Failure> {
         let hot_bytes = usize::try_from(hot_bytes).ok();
-        let how = How { library: Some(library), tree, storage, hot_bytes, ..How::default() };
+        let library = Some(library);
+        let how = How { library, tree, storage, hot_bytes, hot_share, ..How::default() };
         Data::open_with(dir, connector, None, how)
     }
 
@@ -292,8 +297,10 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        How { library, open_index, quotas, work, tree, storage, is_passing, hot_bytes }: How,
+        how: How,
     ) -> Result<Data, Failure> {
+        let How { library, open_index, quotas, work, tree, storage, is_passing, .. } = how;
+        let How { hot_bytes, hot_share, .. } = how;
         let storage = StorageMode::resolve(dir, storage)?;
         let keys = match is_passing {
             true => secrets::passing_redaction(dir)?,
@@ -321,6 +328,7 @@ impl Data {
             hot_bytes,
             // Callers wait a third above it, as they do above the usual limit.
             full_bytes: hot_bytes + hot_bytes / 3,
+            hot_share,
             index: index.map(|it| it as Arc<dyn Index>),
             snapshots,
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),

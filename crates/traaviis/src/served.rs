@@ -468,9 +468,9 @@ mod tests {
         let connector = ConnectorArgs::default();
         let connector = connector.connector(None, Arc::new(crate::secrets::kept(dir))).unwrap();
         let machines = library.machines();
-        let kept = (TreeMode::Off, None, 64 << 20);
+        let (kept, hot) = ((TreeMode::Off, None), (64 << 20, None));
         let outside = Arc::clone(&connector);
-        let data = Data::open_serving(dir, connector, library as Arc<_>, kept).unwrap();
+        let data = Data::open_serving(dir, connector, library as Arc<_>, kept, hot).unwrap();
         let data = Arc::new(data);
         (Arc::clone(&data), Served::new(data, machines, outside))
     }

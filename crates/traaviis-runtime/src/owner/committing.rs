@@ -80,6 +80,7 @@ impl Owner {
         outbox: &mut dyn Outbox,
     ) {
         let Pending { key, snapshot, records, requests, origin, .. } = pending;
+        self.note_cold(key, now);
         let Some(instance) = self.instances.get_mut(&key) else { return };
         instance.hold = Hold::Idle;
         let before = mem::replace(&mut instance.snapshot, Arc::clone(&snapshot));

@@ -21,6 +21,7 @@ use traaviis_ports::{LogError, SnapshotHead, SnapshotStore};
 
 use super::{
     Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits,
+    cold::Cold,
     pressure::{Level, Pressure, PressureStats, Relief},
 };
 use crate::{
@@ -119,7 +120,8 @@ pub(super) struct Hot {
     bytes: usize,
     next_look: Timestamp,
     /// The states are being saved because memory is short.
-    asked: bool,
+    pub(super) asked: bool,
+    pub(super) cold: Cold,
     taken_out: u64,
     brought_back: u64,
     texts: Texts,
@@ -139,6 +141,7 @@ impl Hot {
             bytes: 0,
             next_look: Timestamp(i64::MIN),
             asked: false,
+            cold: Cold::default(),
             taken_out: 0,
             brought_back: 0,
             texts: Texts::default(),
@@ -151,9 +154,11 @@ impl Hot {
         self.store.is_some()
     }
 
-    /// Returns when memory is to be looked after for those who wait for it.
+    /// Returns when memory is to be looked after, for those who wait for it or because something
+    /// should not be there.
     pub(super) fn wake(&self) -> Option<Timestamp> {
-        self.pressure.due().map(|it| it.min(self.next_look))
+        let pressed = self.pressure.due().map(|it| it.min(self.next_look));
+        pressed.into_iter().chain(self.cold.wake()).min()
     }
 
     /// Says whether an open instance is not in memory.
@@ -247,11 +252,12 @@ impl Owner {
             used: Timestamp(i64::MAX),
         };
         self.instances.insert(key, Box::new(instance));
+        self.note_cold(key, Timestamp(i64::MIN));
         true
     }
 
     /// Takes a state out of memory that is clean and at rest.
-    fn passivate(&mut self, key: Key) {
+    pub(super) fn passivate(&mut self, key: Key) {
         let Some(instance) = self.instances.remove(&key) else { return };
         debug_assert_eq!(instance.kept, Kept::Clean, "the store has this state");
         self.hot.note_removed(&instance);
@@ -384,6 +390,7 @@ impl Owner {
     /// Takes states out of memory when there are too many, and lets dirty ones be saved when that
     /// is not enough.
     pub(super) fn relieve(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
+        self.cool(now, outbox);
         let is_over = self.hot.store.is_some() && self.hot.bytes > self.hot.limit;
         if !is_over || now < self.hot.next_look || self.dead.is_some() {
             return;
@@ -475,7 +482,7 @@ pub(super) type DirtyStates = (Vec<(Arc<Snapshot>, Option<Box<EventIds>>)>, Vec<
 
 impl Instance {
     /// Says whether it needs nothing from memory.
-    fn may_rest(&self, now: Timestamp) -> bool {
+    pub(super) fn may_rest(&self, now: Timestamp) -> bool {
         self.kept == Kept::Clean && self.is_free(now) && self.pace.is_rested(now)
     }
 }

@@ -9,7 +9,7 @@ use traaviis_model::{
 };
 use traaviis_ports::LogError;
 use traaviis_runtime::{
-    Command, Error,
+    Command, Error, HotShare,
     clock::{CLOCK_JUMP, Jump},
     limits::{FULL_RETRY, PRESSED_WAIT},
     owner::{Collected, Message, Settings, StartOutcome, definition_stream},
@@ -336,6 +336,51 @@ fn what_rests_is_loaded_once_for_all_who_ask() {
     world.commit_all();
     assert!(sent.iter().all(|it| code(it) == "ok"));
     assert_eq!(world.owner.hot_stats().brought_back, 1);
+}
+
+/// Lets the states that changed be saved.
+fn save(world: &mut World, store: &MemorySnapshots) {
+    let (sender, receiver) = channel();
+    world.handle(Message::Collect(sender));
+    let collected: Vec<Collected> = receiver.try_iter().collect();
+    let sizes = snapshots::put(store, &collected, None, &MemoryLog::new()).unwrap();
+    world.handle(Message::Saved(Some(sizes)));
+}
+
+#[test]
+fn a_share_of_a_tenants_instances_stays_in_memory() {
+    const COUNT: u128 = 400;
+    // Which tenants have how many in a hundred, and how many of theirs may stay.
+    for (share, stay) in [(100, 400..=400), (25, 70..=130), (0, 0..=0)] {
+        let store = Arc::new(MemorySnapshots::default());
+        let hot_share: HotShare = Arc::new(move |_| share);
+        let settings = Settings {
+            snapshots: Some(Arc::clone(&store) as _),
+            hot_share: Some(hot_share),
+            ..Settings::default()
+        };
+        let mut world = World::with(settings);
+        let counter = machine(COUNTER);
+        (1..=COUNT).for_each(|it| drop(world.start(&counter, id(it))));
+        world.commit_all();
+        assert_eq!(world.owner.hot_stats().active, COUNT as usize, "none is saved yet");
+        world.pass(Span::secs(2));
+        save(&mut world, &store);
+        world.pass(Span::secs(2));
+        let stats = world.owner.hot_stats();
+        assert!(stay.contains(&stats.active), "{share}: {stats:?}");
+        assert_eq!(stats.active + stats.resting, COUNT as usize);
+        // Whoever is asked for comes back, goes on, and leaves again.
+        let bumps: Vec<_> = (1..=COUNT).map(|it| world.command(id(it), event("bump"))).collect();
+        world.commit_all();
+        assert!(bumps.iter().all(|it| code(it) == "ok"));
+        for _ in 0..2 {
+            world.pass(Span::secs(2));
+            save(&mut world, &store);
+        }
+        world.pass(Span::secs(2));
+        assert_eq!(world.owner.hot_stats().active, stats.active, "{share}: the same ones stay");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::json;
 use traaviis_platform::{Entropy, Platform, Ways, engine::Engine};
 use traaviis_policy::plan::Plan;
 use traaviis_ports::LogStore;
+use traaviis_runtime::HotShare;
 use traaviis_server::{
     App, Listening, Router, admin_router, listen,
     operate::{MetricsToken, Operations},
@@ -37,6 +38,7 @@ use crate::{
     output::Output,
     secrets,
     served::{Served, TenantLibrary},
+    storage::StorageMode,
     telemetry::{
         self,
         numbers::{Numbers, Observed},
@@ -216,8 +218,17 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let outside = Arc::clone(&connector);
     let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
     let library = Arc::new(TenantLibrary::default());
-    let kept = (tree, config.storage.mode, config.hot.limit_bytes);
-    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept)?;
+    let hot = config.hot.clone();
+    if !hot.keeps_all() && StorageMode::resolve(dir, config.storage.mode)? == StorageMode::JsonOnly
+    {
+        let message = "json-only storage keeps states in memory alone, so none can leave it; leave \
+                       `hot.share` and `hot.tenants` out, or keep the directory with \
+                       `--storage embedded`";
+        return Err(Failure::usage(message).into());
+    }
+    let share = (!hot.keeps_all()).then(|| Arc::new(move |it| hot.share_of(it)) as HotShare);
+    let kept = ((tree, config.storage.mode), (config.hot.limit_bytes, share));
+    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept.0, kept.1)?;
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);

@@ -133,6 +133,15 @@ pub static KEYS: &[Key] = &[
          makes callers wait.",
     )
     .or("100663296"),
+    key(
+        "hot.share",
+        Kind::Text,
+        "How many of the instances of each tenant stay in memory as long as there is room: `on`, \
+         `off`, or a share such as `25%`. The others go to disk a second after they rest.",
+    )
+    .or("on"),
+    key("hot.tenants", Kind::Texts, "The same for single tenants, each as `TENANT=SHARE`.")
+        .or("[]"),
     key("auth.issuer", Kind::Url, "Issuer of access tokens; the base URL when absent."),
     key("auth.access_ttl", Kind::Duration, "Life of an access token.").or("15m"),
     key("auth.refresh_ttl", Kind::Duration, "Longest life of a session.").or("30d"),

@@ -20,6 +20,7 @@ mod fmt;
 mod formats;
 mod graph;
 mod hostile;
+mod hot_share;
 mod identity;
 mod import_tree;
 mod incident;
