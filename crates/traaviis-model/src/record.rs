@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use budget::{BudgetExceeded, BudgetReserved};
-pub use erased::{ERASED, SEALED};
+pub use erased::{ERASED, SEALED, WHOLE};
 pub use forked::{Forked, Results, Told};
 pub use held::Held;
 pub use line::{LineError, LineKey, ORIGIN_KEY, peek_line, write_line, write_lines};

@@ -31,7 +31,7 @@ use traaviis_ports::{Line, LogStore, Position};
 use crate::{
     audit::{Act, By, PLACE, Via},
     error::Error,
-    ledger::Document,
+    ledger::{Changes, Document, Ledgers},
     platform::{Platform, engine},
     repeated::{RequestKey, UsedKey},
 };
@@ -65,6 +65,16 @@ impl Document for Place {
 
 /// Id of the one place of a ledger.
 const ID: &str = "acts";
+
+/// Returns how far the log was read for a ledger, if it was.
+pub(crate) fn place_of(ledgers: &Ledgers, ctx: &TenantCtx) -> Result<Option<Position>, Error> {
+    Ok(ledgers.get::<Place>(ctx, ID)?.map(|it| it.it.position))
+}
+
+/// Says how far the log was read for a ledger that is in another log now.
+pub(crate) fn put_place(changes: &mut Changes, position: Position) {
+    changes.put(&Place { position });
+}
 
 /// Reads the log for acts.
 pub(crate) struct Follower {

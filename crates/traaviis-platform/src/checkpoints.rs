@@ -45,7 +45,7 @@ pub struct AuditKey {
     pub kid: Text,
     /// Public half, base64url.
     pub x: Text,
-    /// Private half, sealed.
+    /// Private half, sealed; empty for a key of another installation.
     pub sealed: Text,
     /// When it was made.
     pub made_at: Timestamp,
@@ -63,6 +63,11 @@ impl AuditKey {
     /// Returns the half that everybody may know.
     pub fn public(&self) -> PublicKey {
         PublicKey { kid: self.kid.clone(), x: self.x.clone() }
+    }
+
+    /// Returns the key of another installation, whose private half stays there.
+    pub(crate) fn of_elsewhere(kid: Text, x: Text, made_at: Timestamp) -> AuditKey {
+        AuditKey { kid, x, sealed: Text::default(), made_at }
     }
 
     /// Opens it for signing.
@@ -219,7 +224,8 @@ impl Platform {
         }
         let ctx = TenantCtx::platform();
         let keys = self.ledgers.read(&ctx, |it| it.list::<AuditKey>(""))?;
-        let newest = keys.into_iter().map(|it| it.it).max_by_key(|it| it.made_at);
+        let own = keys.into_iter().map(|it| it.it).filter(|it| !it.sealed.is_empty());
+        let newest = own.max_by_key(|it| it.made_at);
         let key = match newest {
             Some(key) => key,
             None => self.make_audit_key()?,

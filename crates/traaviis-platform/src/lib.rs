@@ -46,6 +46,7 @@ pub mod ledger;
 pub mod mail;
 pub mod members;
 pub mod mfa;
+pub mod moving;
 pub mod oidc;
 pub mod one_time;
 pub mod passkeys;

@@ -27,6 +27,8 @@ pub const REQUIRE_MFA: &str = "require_mfa";
 
 /// Setting of a tenant: whether triggers of type `webhook` may ask for no proof.
 pub const OPEN_HOOKS: &str = "open_hooks";
+/// Setting of a tenant: `all` if instances rest sealed that are about nobody, too.
+pub const ENCRYPTION: &str = "encryption";
 
 /// How a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use crate::{
     ledger::{Document, Versioned},
     platform::Platform,
     tenant::{
-        self, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug, TENANTS_MADE_MAX, Tenant,
-        TenantStatus, slug_of,
+        self, ENCRYPTION, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug, TENANTS_MADE_MAX,
+        Tenant, TenantStatus, slug_of,
     },
 };
 
@@ -161,13 +161,20 @@ impl Platform {
         expected: u64,
         patch: &Json,
     ) -> Result<Versioned<Tenant>, Error> {
+        let before = self.tenant(&entered.ctx)?.it.settings;
         self.alter_tenant(entered, Some(expected), "tenant.configured", |tenant| {
             merge(&mut tenant.settings, patch);
             check_mfa(&tenant.settings, entered)?;
             check_hooks(&tenant.settings)?;
+            let is_all = check_encryption(&tenant.settings)?;
             if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
                 let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
                 return Err(Error::invalid("", rule));
+            }
+            if is_all != check_encryption(&before).unwrap_or_default() {
+                // Before it is said, so that what is said to be sealed is.
+                let keeper = TenantCtx::keeper_of(entered.ctx.tenant());
+                self.vault.seal_all(&keeper, is_all, self.now())?;
             }
             let keys = patch.as_object().into_iter().flat_map(|it| it.keys());
             Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
@@ -229,6 +236,15 @@ fn check_hooks(settings: &Json) -> Result<(), Error> {
     match settings.get(OPEN_HOOKS) {
         None | Some(Json::Bool(_)) => Ok(()),
         Some(_) => Err(Error::invalid("/open_hooks", "this is true or false")),
+    }
+}
+
+/// Says whether everything is to be sealed.
+fn check_encryption(settings: &Json) -> Result<bool, Error> {
+    match settings.get(ENCRYPTION).map(Json::as_str) {
+        None | Some(Some("people")) => Ok(false),
+        Some(Some("all")) => Ok(true),
+        Some(_) => Err(Error::invalid("/encryption", "this is `all` or `people`")),
     }
 }
 

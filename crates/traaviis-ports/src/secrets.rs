@@ -79,6 +79,11 @@ where
 pub trait RedactionKeys: Send + Sync {
     /// Returns the key of a tenant, the same each time; it is made when there is none.
     fn redaction_key(&self, ctx: &TenantCtx) -> Result<RedactionKey, SecretError>;
+
+    /// Says whether a tenant has all of its instances sealed, also those that are about nobody.
+    fn seals_all(&self, _: &TenantCtx) -> Result<bool, SecretError> {
+        Ok(false)
+    }
 }
 
 /// Knows no key of any tenant.

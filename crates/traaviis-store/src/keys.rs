@@ -20,6 +20,7 @@
 //! Invariants: no key is in the data directory unwrapped; no version is taken out of a tenant that
 //! is not destroyed; a root key is not made while a directory holds keys that another one wraps.
 
+pub(crate) mod moving;
 mod redaction;
 mod reveals;
 pub mod root;
@@ -141,6 +142,13 @@ struct Wrapped {
 #[derive(Debug, Serialize, Deserialize)]
 struct Body {
     keys: Vec<Wrapped>,
+    /// Instances that are about nobody are sealed, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    seals_all: bool,
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// The document with the keys of a tenant.
@@ -152,6 +160,7 @@ struct Ring {
     unknown: Vec<(String, String)>,
     /// The oldest first; versions are 1, 2, 3.
     keys: Vec<Wrapped>,
+    seals_all: bool,
 }
 
 /// One version of a tenant's key, for people.
@@ -323,6 +332,31 @@ impl Keys {
         self.seal_of(ctx.tenant(), bound, plain)
     }
 
+    /// Says whether a tenant has all of its instances sealed, also those that are about nobody.
+    pub fn seals_all(&self, ctx: &TenantCtx) -> Result<bool, Error> {
+        Ok(self.ring(ctx.tenant())?.is_some_and(|it| it.seals_all))
+    }
+
+    /// Has all instances of a tenant sealed that begin from now on, or no longer.
+    pub fn set_seals_all(
+        &self,
+        ctx: &TenantCtx,
+        is_all: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let _held = self.hold()?;
+        if is_all {
+            self.make(ctx.tenant(), now)?;
+        }
+        match self.ring(ctx.tenant())? {
+            Some(mut ring) if ring.seals_all != is_all => {
+                ring.seals_all = is_all;
+                ring.write(now)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the first version of a tenant's key, unless there is one.
     fn make(&self, tenant: TenantId, now: Timestamp) -> Result<(), Error> {
         match self.ring(tenant)? {
@@ -418,7 +452,8 @@ impl Keys {
         let body: Body = serde_json::from_slice(&envelope.body)
             .map_err(|error| damaged(&path, &error.to_string()))?;
         let Envelope { version, unknown, .. } = envelope;
-        let ring = Ring { path, tenant, version, unknown, keys: body.keys };
+        let Body { keys, seals_all } = body;
+        let ring = Ring { path, tenant, version, unknown, keys, seals_all };
         let is_dense = (1..).zip(&ring.keys).all(|(number, it)| it.version == number);
         match is_dense && !ring.keys.is_empty() {
             true => Ok(Some(ring)),
@@ -443,7 +478,8 @@ impl Keys {
 
 impl Ring {
     fn new(path: PathBuf, tenant: TenantId) -> Ring {
-        Ring { path, tenant, version: 0, unknown: Vec::new(), keys: Vec::new() }
+        let (unknown, keys, seals_all) = (Vec::new(), Vec::new(), false);
+        Ring { path, tenant, version: 0, unknown, keys, seals_all }
     }
 
     fn damaged(&self, why: &str) -> Error {
@@ -503,7 +539,7 @@ impl Ring {
 
     fn write(&mut self, now: Timestamp) -> Result<(), Error> {
         self.version += 1;
-        let body = serde_json::to_vec(&Body { keys: self.keys.clone() })
+        let body = serde_json::to_vec(&Body { keys: self.keys.clone(), seals_all: self.seals_all })
             .map_err(|error| self.damaged(&error.to_string()))?;
         let envelope = Envelope {
             kind: KIND.into(),

@@ -144,41 +144,6 @@ impl<L: LogStore> SealedLog<L> {
         Ok(Sealer { tenant, id, name, version, key })
     }
 
-    /// Opens a line, or returns what is left of it.
-    fn open<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {
-        let Some((head, text)) = split(bytes) else { return Ok(Cow::Borrowed(bytes)) };
-        let place = line::key(bytes);
-        let opened = self.open_text(head, text);
-        match opened {
-            Ok(Opened::Plain(plain)) if place.is_none() || line::key(&plain) == place => {
-                Ok(Cow::Owned(plain.to_vec()))
-            }
-            Ok(Opened::Erased) => Ok(Cow::Owned(left(head))),
-            Ok(Opened::Plain(_)) | Err(keys::Error::Damaged { .. }) if place.is_some() => {
-                Ok(Cow::Owned(line::unreadable(head, NOT_AS_SEALED)))
-            }
-            Ok(Opened::Plain(_)) => Err(failed(&mismatch())),
-            Err(error) => Err(failed(&error)),
-        }
-    }
-
-    fn open_text(&self, head: &[u8], text: &[u8]) -> Result<Opened, keys::Error> {
-        let (tenant, id) = whose(head).ok_or_else(mismatch)?;
-        let (name, version, bytes) =
-            str::from_utf8(text).ok().and_then(parts).ok_or_else(mismatch)?;
-        let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(mismatch)?;
-        let nonce: &[u8; NONCE_BYTES] = nonce.try_into().map_err(|_| mismatch())?;
-        let about = about(id, name);
-        let bound = Bound { tenant, kind: KIND, id: &about, version };
-        match self.subjects.open(tenant, (name, version), nonce, bound, sealed)? {
-            Opened::Erased => Ok(Opened::Erased),
-            Opened::Plain(packed) => {
-                let plain = unpack(&packed).ok_or_else(mismatch)?;
-                Ok(Opened::Plain(plain.into()))
-            }
-        }
-    }
-
     /// Opens what a visitor is to see; the first failure ends it.
     fn visit(
         &self,
@@ -186,7 +151,7 @@ impl<L: LogStore> SealedLog<L> {
         failed: &mut Option<LogError>,
         visit: &mut dyn FnMut(Line<'_>) -> bool,
     ) -> bool {
-        match self.open(it.bytes) {
+        match open_line(&self.subjects, it.bytes) {
             Ok(bytes) => visit(Line { position: it.position, bytes: &bytes }),
             Err(error) => {
                 *failed = Some(error);
@@ -227,6 +192,47 @@ impl Sealer {
         out.extend_from_slice(text(self.name, self.version, &nonce, &sealed).as_bytes());
         out.extend_from_slice(b"\"}");
         Ok(())
+    }
+}
+
+/// Says whether a line is sealed.
+pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
+    split(bytes).is_some()
+}
+
+/// Opens a line, or returns what is left of it.
+pub(crate) fn open_line<'a>(
+    subjects: &Subjects,
+    bytes: &'a [u8],
+) -> Result<Cow<'a, [u8]>, LogError> {
+    let Some((head, text)) = split(bytes) else { return Ok(Cow::Borrowed(bytes)) };
+    let place = line::key(bytes);
+    match open_text(subjects, head, text) {
+        Ok(Opened::Plain(plain)) if place.is_none() || line::key(&plain) == place => {
+            Ok(Cow::Owned(plain.to_vec()))
+        }
+        Ok(Opened::Erased) => Ok(Cow::Owned(left(head))),
+        Ok(Opened::Plain(_)) | Err(keys::Error::Damaged { .. }) if place.is_some() => {
+            Ok(Cow::Owned(line::unreadable(head, NOT_AS_SEALED)))
+        }
+        Ok(Opened::Plain(_)) => Err(failed(&mismatch())),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+fn open_text(subjects: &Subjects, head: &[u8], text: &[u8]) -> Result<Opened, keys::Error> {
+    let (tenant, id) = whose(head).ok_or_else(mismatch)?;
+    let (name, version, bytes) = str::from_utf8(text).ok().and_then(parts).ok_or_else(mismatch)?;
+    let (nonce, sealed) = bytes.split_at_checked(NONCE_BYTES).ok_or_else(mismatch)?;
+    let nonce: &[u8; NONCE_BYTES] = nonce.try_into().map_err(|_| mismatch())?;
+    let about = about(id, name);
+    let bound = Bound { tenant, kind: KIND, id: &about, version };
+    match subjects.open(tenant, (name, version), nonce, bound, sealed)? {
+        Opened::Erased => Ok(Opened::Erased),
+        Opened::Plain(packed) => {
+            let plain = unpack(&packed).ok_or_else(mismatch)?;
+            Ok(Opened::Plain(plain.into()))
+        }
     }
 }
 
@@ -400,7 +406,7 @@ impl<L: LogStore> LogStore for SealedLog<L> {
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, LogError> {
         let lines = self.inner.read(ctx, stream, from, limit)?;
-        lines.into_iter().map(|it| Ok(self.open(&it)?.into_owned())).collect()
+        lines.into_iter().map(|it| Ok(open_line(&self.subjects, &it)?.into_owned())).collect()
     }
 
     fn read_within(
@@ -413,7 +419,7 @@ impl<L: LogStore> LogStore for SealedLog<L> {
     ) -> Result<Part, LogError> {
         let mut part = self.inner.read_within(ctx, stream, from, limit, within)?;
         for line in &mut part.lines {
-            if let Cow::Owned(opened) = self.open(line)? {
+            if let Cow::Owned(opened) = open_line(&self.subjects, line)? {
                 *line = opened;
             }
         }
@@ -478,7 +484,7 @@ impl<L: LogStore> LogStore for SealedLog<L> {
     }
 
     fn unseal<'a>(&self, line: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {
-        self.open(line)
+        open_line(&self.subjects, line)
     }
 
     fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
@@ -506,7 +512,7 @@ impl<L: LogStore> Archive for SealedLog<L> {
     fn get(&self, ctx: &TenantCtx, id: InstanceId) -> Result<Option<ArchivedHistory>, LogError> {
         let Some(mut history) = SealedLog::archive(self)?.get(ctx, id)? else { return Ok(None) };
         for line in &mut history.lines {
-            if let Cow::Owned(opened) = self.open(line)? {
+            if let Cow::Owned(opened) = open_line(&self.subjects, line)? {
                 *line = opened;
             }
         }

@@ -185,6 +185,27 @@ impl LocalSecrets {
         Ok((version, count))
     }
 
+    /// Returns the files of the secrets, below the data directory.
+    pub(crate) fn files(&self, ctx: &TenantCtx) -> Result<Vec<PathBuf>, Error> {
+        let dir = Path::new(TENANTS).join(ctx.tenant().to_string()).join(SECRETS);
+        Ok(self.names(ctx)?.iter().map(|it| dir.join(format!("{it}{SUFFIX}"))).collect())
+    }
+
+    /// Takes in the secrets of another directory under the same key, each unless one of its name is
+    /// here; returns how many came.
+    pub(crate) fn take_in(&self, ctx: &TenantCtx, from: &LocalSecrets) -> Result<usize, Error> {
+        let _held = self.keys.hold()?;
+        let mut count = 0;
+        for name in from.names(ctx)? {
+            let Some(comes) = from.find(ctx, &name)? else { continue };
+            if self.find(ctx, &name)?.is_none() {
+                Held { path: self.path(ctx, &name), ..comes }.write()?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     fn dir(&self, ctx: &TenantCtx) -> PathBuf {
         self.keys.data().join(TENANTS).join(ctx.tenant().to_string()).join(SECRETS)
     }

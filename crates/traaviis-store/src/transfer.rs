@@ -2,24 +2,32 @@
 //!
 //! ```text
 //! manifest.json                                 what is in it, with hashes; the first entry
-//! documents.jsonl                               definitions, as the log has them
+//! documents.jsonl                               definitions, and the ledger of a server
 //! order.jsonl                                   whose records come after whose
 //! tree/{tenant}/workflows/, events/, ...        the document tree: states and whole histories
+//! sealed/{first 2}/{id}.jsonl                   histories about people, sealed as the log has them
 //! tenants/{tenant}/archived/instances/          archive files, as they are
 //! tenants/{tenant}/blobs/                       large values that they refer to
+//! tenants/{tenant}/secrets/                     secrets, sealed as they rest
+//! system/keys/{tenant}/                         keys of people, sealed with the tenant's key
+//! keys.age                                      the tenant's key and its members, locked
 //! ```
 //!
 //! An export is a gzip-packed tar of these, consistent at one position of the log. Histories are in
 //! it byte for byte. An import puts the same records into another log in the same order: ids stay
 //! what they are, and states are what they were, because a state is the fold of a history.
 //!
-//! Secrets are left out and named: they are sealed with a key that another root key wraps.
+//! What is sealed goes along as it rests, and the key that opens it in an entry that is locked for
+//! recipients or under a passphrase ([`Lock`]); without one, secrets are left out and named, and a
+//! tenant that needs its key is refused.
 //!
 //! Invariants: nothing in an export is believed before it was checked against its manifest, and the
 //! records against each other; an import that is refused has changed nothing; one that was broken
 //! off is finished before the directory is used again; nothing is left out that is not told.
 
 mod check;
+mod keys;
+mod locked;
 mod manifest;
 mod pack;
 mod place;
@@ -27,21 +35,25 @@ mod source;
 mod unpack;
 
 pub use check::Checked;
+pub use keys::{Coming, take_out};
+pub use locked::{Lock, Locked, Opener, Passphrase};
 pub use manifest::{Entry, Manifest};
 pub use pack::{LeftOut, Packed, pack};
-pub use place::{Placed, import, unfinished};
+pub use place::{Holders, Import, Placed, import, unfinished};
 pub use source::Source;
 pub use unpack::unpack;
 
 use std::{io, path::Path};
 
 use traaviis_model::{InstanceId, TenantId};
-use traaviis_ports::LogError;
+use traaviis_ports::{LogError, Position};
 
 use crate::error::io_error;
 
-/// Format of exports with blobs; a newer one is refused.
-pub const FORMAT: u32 = 2;
+/// Format of exports with keys or a ledger; a newer one is refused.
+pub const FORMAT: u32 = 3;
+/// Format of exports with blobs.
+const FORMAT_BLOBS: u32 = 2;
 /// Format of exports without.
 const FORMAT_PLAIN: u32 = 1;
 /// Name of the manifest.
@@ -50,6 +62,11 @@ const MANIFEST: &str = "manifest.json";
 const DOCUMENTS: &str = "documents.jsonl";
 /// Name of the file that says in which order records stand in the log.
 const ORDER: &str = "order.jsonl";
+
+/// Name of the locked entry.
+const LOCKED: &str = "keys.age";
+/// Folder of sealed histories.
+const SEALED: &str = "sealed";
 
 /// Why a tenant cannot be exported or imported.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +109,17 @@ pub enum Error {
         /// Command that imports it.
         command: &'static str,
     },
-    /// The tenant has documents of a server: members, workflows, an audit trail.
+    /// The tenant cannot go without its keys, and nobody is named who may have them.
     #[error(
-        "tenant `{0}` has members and workflows of a server, and its members are users of the installation, who are not exported yet; move the whole directory with `traaviis backup` and `traaviis restore`"
+        "tenant `{0}` has {1}, which cannot go without its keys; say whom they are locked for: `--recipient age1...`, or `--passphrase-file FILE`"
     )]
-    Ledger(TenantId),
+    KeysNeeded(TenantId, &'static str),
+    /// The locked entry of an export cannot be opened.
+    #[error("{0}")]
+    Locked(String),
+    /// Keys cannot be read or taken in.
+    #[error(transparent)]
+    Keys(#[from] crate::keys::Error),
     /// Instances went to the archive again and again while they were read.
     #[error("instances were archived while the tenant was read, {0} times in a row; try again")]
     Moving(u32),
@@ -111,7 +134,8 @@ impl Error {
             Error::Damaged { .. } => "export_damaged",
             Error::Collision(_) => "import_collision",
             Error::Unfinished { .. } => "import_unfinished",
-            Error::Ledger(_) => "members_not_exported",
+            Error::KeysNeeded(..) | Error::Locked(_) => "export_key_missing",
+            Error::Keys(error) => error.code(),
             Error::Moving(_) => "busy",
         }
     }
@@ -141,4 +165,7 @@ struct Run {
     first: u64,
     /// Number of records.
     count: u32,
+    /// Position of the first in the log that it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Position>,
 }

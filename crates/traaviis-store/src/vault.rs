@@ -59,6 +59,10 @@ impl Vault for Subjects {
         }
     }
 
+    fn seal_all(&self, ctx: &TenantCtx, is_all: bool, now: Timestamp) -> Result<(), SecretError> {
+        self.keys().set_seals_all(ctx, is_all, now).map_err(told)
+    }
+
     fn destroy(&self, ctx: &TenantCtx, subject: &str, now: Timestamp) -> Result<(), SecretError> {
         self.erase(ctx.tenant(), subject, now).map(drop).map_err(told)
     }

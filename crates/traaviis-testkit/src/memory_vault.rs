@@ -47,6 +47,10 @@ impl Vault for MemoryVault {
         Ok(Unsealed::Plain(Zeroizing::new(plain)))
     }
 
+    fn seal_all(&self, _: &TenantCtx, _: bool, _: Timestamp) -> Result<(), SecretError> {
+        Ok(())
+    }
+
     fn destroy(&self, ctx: &TenantCtx, subject: &str, _now: Timestamp) -> Result<(), SecretError> {
         let mut destroyed = self.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
         destroyed.insert((ctx.tenant(), subject.to_owned()));

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use traaviis_model::{
     DefinitionHash, Header, InstanceId, Record, TenantCtx, Value,
     permission::Permission,
-    record::{Body, RECORD_VERSION},
+    record::{Body, RECORD_VERSION, WHOLE},
 };
 use traaviis_ports::{Append, LogError, LogStore, append_alone};
 use traaviis_store::keys::subject::{Destroyed, Erased, SubjectName};
@@ -80,6 +80,10 @@ pub fn erase(
 ) -> Result<Json, Failure> {
     let ctx = data.ctx();
     permitted(ctx, Permission::TenantSettings, "erase a person")?;
+    if subject == WHOLE {
+        let message = format!("`{WHOLE}` stands for all that is about nobody, and is no person");
+        return Err(Failure::finding("subject_invalid", message));
+    }
     let Some(mut found) = histories.about(subject)? else { return Err(unknown(subject)) };
     let (mut is_new, mut ended) = (false, BTreeSet::new());
     for round in 0..ROUNDS_MAX {

@@ -21,6 +21,7 @@ mod people;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde_json::{Value as Json, json};
@@ -34,7 +35,7 @@ use traaviis_store::{
 
 use crate::{
     commands::tenant::keys,
-    data::{lost, open_half_imported},
+    data::{lost, open_half_imported, sealed},
     exit::{Exit, Failure},
 };
 use earlier::Known;
@@ -96,7 +97,7 @@ pub fn plan(source: &Path, data: &Path, scratch: &Path) -> Result<Plan, Failure>
     earlier::lay_out(&root, &files, &known, &mut laid, told);
     let mut tenants = Vec::new();
     for (tenant, folder, manifest) in laid.finish()? {
-        let checked = Checked::read(source, manifest, &folder).map_err(Failure::from)?;
+        let checked = Checked::read(source, manifest, &folder, None).map_err(Failure::from)?;
         tenants.push((tenant, checked));
     }
     passed_over.sort();
@@ -139,9 +140,10 @@ impl Plan {
     /// Says what would come into a data directory; changes nothing.
     pub fn compare(&self, data: &Path, scratch: &Path) -> Result<Imported, Failure> {
         if data.join("log").is_dir() {
-            let log = ReadOnlyLog::open(data)?;
-            let keys = keys(&log, &log.damaged_streams(), &lost(&log.damage()))?;
-            let placed = self.histories(data, &log, &keys, true)?;
+            let log = Arc::new(ReadOnlyLog::open(data)?);
+            let opened = sealed(data, Arc::clone(&log));
+            let keys = keys(&*opened, &log.damaged_streams(), &lost(&log.damage()))?;
+            let placed = self.histories(data, &*log, &keys, true)?;
             let people = self.people.compare(data, scratch)?;
             return Ok(Imported { placed, people });
         }
@@ -158,7 +160,8 @@ impl Plan {
             self.compare(data, scratch)?;
         }
         let (log, found) = open_half_imported(data)?;
-        let keys = keys(&*log, &found.damaged_streams, &lost(&found.damage))?;
+        let opened = sealed(data, Arc::clone(&log));
+        let keys = keys(&*opened, &found.damaged_streams, &lost(&found.damage))?;
         let imported = self.histories(data, &*log, &keys, true).and_then(|_| {
             let people = self.people.import(data, &log)?;
             let placed = self.histories(data, &*log, &keys, false)?;

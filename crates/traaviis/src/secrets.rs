@@ -1,14 +1,16 @@
 //! Where the root key and secrets come from, as the environment of this process says.
 
 use std::{
+    collections::HashMap,
     env,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use traaviis_connect::secret_from_environment;
 use traaviis_engine::Machine;
-use traaviis_model::{TenantCtx, Timestamp, privacy::RedactionKey};
+use traaviis_model::{TenantCtx, TenantId, Timestamp, privacy::RedactionKey};
 use traaviis_ports::{RedactionKeys, Secret, SecretError, Secrets};
 use traaviis_store::{
     Keys, LocalSecrets, RootSource, Subjects,
@@ -44,19 +46,27 @@ pub fn sources(dir: &Path) -> Arc<dyn Secrets> {
 
 /// Returns what redacts in a data directory.
 pub fn redaction(dir: &Path) -> TenantKeys {
-    TenantKeys { keys: Keys::new(dir, root_source()) }
+    TenantKeys { keys: Keys::new(dir, root_source()), sealing: Arc::default() }
 }
 
 /// Returns what redacts in a directory that ends with this process; it leaves no key behind.
 pub fn passing_redaction(dir: &Path) -> Result<TenantKeys, Failure> {
-    Ok(TenantKeys { keys: Keys::new(dir, RootSource::passing()?) })
+    let keys = Keys::new(dir, RootSource::passing()?);
+    Ok(TenantKeys { keys, sealing: Arc::default() })
 }
 
 /// The keys with which personal data in a data directory is redacted.
 #[derive(Clone, Debug)]
 pub struct TenantKeys {
     keys: Keys,
+    /// Tenants that have everything sealed, or not, and when that was read.
+    sealing: Arc<Mutex<HashMap<TenantId, (Instant, bool)>>>,
 }
+
+/// How long it is remembered whether a tenant has everything sealed: every start asks.
+const SEALING_KNOWN: Duration = Duration::from_secs(1);
+/// Tenants of whom that is remembered; beyond it all are read again.
+const SEALING_TENANTS_MAX: usize = 10_000;
 
 impl TenantKeys {
     /// Returns the key of a tenant, for somebody who only reads; nothing when there is none yet.
@@ -97,13 +107,31 @@ impl TenantKeys {
 
 impl RedactionKeys for TenantKeys {
     fn redaction_key(&self, ctx: &TenantCtx) -> Result<RedactionKey, SecretError> {
-        self.keys.redaction(ctx, clock::now()).map_err(|error| {
-            let why = error.to_string().into();
-            match error.is_retryable() {
-                true => SecretError::Unreachable(why),
-                false => SecretError::Unreadable(why),
-            }
-        })
+        self.keys.redaction(ctx, clock::now()).map_err(|it| told(&it))
+    }
+
+    fn seals_all(&self, ctx: &TenantCtx) -> Result<bool, SecretError> {
+        let mut sealing = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some((at, is_all)) = sealing.get(&ctx.tenant())
+            && now.duration_since(*at) < SEALING_KNOWN
+        {
+            return Ok(*is_all);
+        }
+        let is_all = self.keys.seals_all(ctx).map_err(|it| told(&it))?;
+        if sealing.len() >= SEALING_TENANTS_MAX {
+            sealing.clear();
+        }
+        sealing.insert(ctx.tenant(), (now, is_all));
+        Ok(is_all)
+    }
+}
+
+fn told(error: &keys::Error) -> SecretError {
+    let why = error.to_string().into();
+    match error.is_retryable() {
+        true => SecretError::Unreachable(why),
+        false => SecretError::Unreadable(why),
     }
 }
 

@@ -5,7 +5,7 @@ use traaviis_model::{
     definition::{ErrorsUnhandled, Unhandled},
     limits,
     privacy::RedactionKey,
-    record::{ERASED, EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind},
+    record::{ERASED, EventSource, Held, Lineage, RECORD_VERSION, Status, TimerKind, WHOLE},
     time::Timestamp,
 };
 
@@ -148,9 +148,12 @@ fn subject_of(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejectio
         Err(error) => return refuse(format!("the subject cannot be computed: {}", error.message)),
     };
     let count = subject.chars().count();
-    if count == 0 || count > limits::SUBJECT_CHARS_MAX || *subject == *ERASED {
+    let is_reserved = *subject == *ERASED || *subject == *WHOLE;
+    if count == 0 || count > limits::SUBJECT_CHARS_MAX || is_reserved {
         let most = limits::SUBJECT_CHARS_MAX;
-        return refuse(format!("a subject has 1 to {most} characters and is not `{ERASED}`"));
+        let rule =
+            format!("a subject has 1 to {most} characters and is neither `{ERASED}` nor `{WHOLE}`");
+        return refuse(rule);
     }
     Ok(Some(subject))
 }

@@ -15,6 +15,9 @@ pub const ERASED: &str = "[ERASED]";
 /// Stands in the place of a value that is sealed, where the log is not read.
 pub const SEALED: &str = "[SEALED]";
 
+/// Whom an instance is about that is about nobody, in a tenant that has everything sealed.
+pub const WHOLE: &str = "[TENANT]";
+
 impl Record {
     /// Returns what may be read of it without the key of its person; `mark` stands in the place of
     /// everything else.

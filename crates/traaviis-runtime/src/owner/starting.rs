@@ -15,7 +15,7 @@ use std::{
 use traaviis_engine::{Birth, Machine, Marks, Rejection, Request, StepContext};
 use traaviis_model::{
     Body, DefinitionHash, EventIds, InstanceId, Record, Snapshot, Span, TenantCtx, TenantId, Text,
-    Timestamp, Value, definition::Retention,
+    Timestamp, Value, definition::Retention, record::WHOLE,
 };
 use traaviis_ports::{Commit, LogError, Position};
 
@@ -278,10 +278,24 @@ impl Owner {
         }
     }
 
+    /// Returns whom an instance is about in a tenant that has everything sealed, unless somebody
+    /// else is named.
+    fn sealed_for(&self, start: &Start) -> Result<Option<Text>, Error> {
+        if start.birth.subject.is_some() {
+            return Ok(None);
+        }
+        let is_all = self.settings.keys.seals_all(&start.ctx).map_err(Error::NoKey)?;
+        Ok(is_all.then(|| WHOLE.into()))
+    }
+
     fn first_step(&mut self, start: Start, now: Timestamp, outbox: &mut dyn Outbox) {
         let key = Key { tenant: start.ctx.tenant(), id: start.id };
-        let redaction = match self.redaction_key(key.tenant, &start.machine) {
-            Ok(redaction) => redaction,
+        let found = self.redaction_key(key.tenant, &start.machine).and_then(|redaction| {
+            let sealed_for = self.sealed_for(&start)?;
+            Ok((redaction, sealed_for))
+        });
+        let (redaction, sealed_for) = match found {
+            Ok(found) => found,
             // A child waits for it like any work of its parent.
             Err(_) if start.birth.lineage.is_some() => {
                 self.full.insert((now.plus(KEY_RETRY), key));
@@ -290,7 +304,8 @@ impl Owner {
             }
             Err(error) => return (start.reply)(Err(error)),
         };
-        let Start { ctx, machine, id, input, birth, reply } = start;
+        let Start { ctx, machine, id, input, mut birth, reply } = start;
+        birth.subject = birth.subject.or(sealed_for);
         // One compiled machine serves all instances of a definition.
         let hash = machine.definition().hash;
         let machine = Arc::clone(self.definitions.machines.entry(hash).or_insert(machine));

@@ -36,6 +36,10 @@ impl Recipients {
         self.0.iter().map(x25519::Recipient::to_string).collect()
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &x25519::Recipient> {
+        self.0.iter()
+    }
+
     /// Returns a writer that encrypts; what it writes is whole once it is finished.
     pub(super) fn seal<W: io::Write>(&self, to: W) -> io::Result<StreamWriter<W>> {
         let recipients = self.0.iter().map(|it| it as &dyn Recipient);
@@ -72,6 +76,10 @@ impl Identities {
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Identity> {
+        self.0.iter().map(|it| &**it as &dyn Identity)
     }
 
     /// Opens what is stored; nothing when it is not what was written.

@@ -66,9 +66,9 @@ impl FromStr for SubjectName {
 }
 
 /// The key of a subject, as it stands in its document.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Wrapped {
-    version: u64,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Wrapped {
+    pub version: u64,
     #[serde(flatten)]
     sealed: Sealed,
 }
@@ -82,29 +82,29 @@ pub struct Destroyed {
     pub at: Timestamp,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Body {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Body {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<Wrapped>,
+    pub key: Option<Wrapped>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    destroyed: Vec<Destroyed>,
+    pub destroyed: Vec<Destroyed>,
 }
 
 /// The document of a subject.
-struct Held {
-    path: PathBuf,
+pub(super) struct Held {
+    pub path: PathBuf,
     tenant: TenantId,
     name: SubjectName,
     /// How often it was written.
     version: u64,
     unknown: Vec<(String, String)>,
-    body: Body,
+    pub body: Body,
 }
 
 /// What a process remembers of a subject.
 #[derive(Clone)]
-struct Known {
-    key: Option<(u64, Key)>,
+pub(super) struct Known {
+    pub key: Option<(u64, Key)>,
     destroyed: Vec<u64>,
 }
 
@@ -363,13 +363,13 @@ impl Subjects {
         }
     }
 
-    fn forget(&self, tenant: TenantId, name: SubjectName) {
+    pub(super) fn forget(&self, tenant: TenantId, name: SubjectName) {
         let mut memory = self.memory();
         memory.known.remove(&(tenant, name));
         memory.names.retain(|_, it| *it != name);
     }
 
-    fn remember(&self, held: &Held) -> Result<Known, Error> {
+    pub(super) fn remember(&self, held: &Held) -> Result<Known, Error> {
         let (tenant, name) = (held.tenant, held.name);
         let destroyed = held.body.destroyed.iter().map(|it| it.version).collect();
         let mut known = Known { key: None, destroyed };
@@ -395,12 +395,12 @@ impl Subjects {
         dir.join(format!("{name}.json"))
     }
 
-    fn new_of(&self, tenant: TenantId, name: SubjectName) -> Held {
+    pub(super) fn new_of(&self, tenant: TenantId, name: SubjectName) -> Held {
         let (path, body) = (self.path(tenant, name), Body::default());
         Held { path, tenant, name, version: 0, unknown: Vec::new(), body }
     }
 
-    fn held(&self, tenant: TenantId, name: SubjectName) -> Result<Option<Held>, Error> {
+    pub(super) fn held(&self, tenant: TenantId, name: SubjectName) -> Result<Option<Held>, Error> {
         let path = self.path(tenant, name);
         let Some(envelope) = read_envelope(&path, KIND, tenant, &name.to_string())? else {
             return Ok(None);
@@ -418,7 +418,7 @@ impl Subjects {
 }
 
 impl Held {
-    fn write(&mut self, now: Timestamp) -> Result<(), Error> {
+    pub(super) fn write(&mut self, now: Timestamp) -> Result<(), Error> {
         self.version += 1;
         let body = serde_json::to_vec(&self.body)
             .map_err(|error| damaged(&self.path, &error.to_string()))?;

@@ -4,6 +4,7 @@
 //! goes on here is what stopped there.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader, Seek as _, SeekFrom},
@@ -12,17 +13,18 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use traaviis_model::{
-    Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, document, record::LineError,
+    Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, document,
+    record::{LineError, SEALED},
 };
 use traaviis_ports::{LogError, archive::ArchivedHistory};
 
-use super::{DOCUMENTS, Error, Manifest, ORDER, Run, failed};
+use super::{Coming, DOCUMENTS, Error, Manifest, ORDER, Run, failed, source::sealed_path};
 use crate::{
     archive,
     blobs::{self, Blobs},
     disk::OsDisk,
     files::hex,
-    line,
+    line, sealed, secrets,
     tree::{
         TREE_DIR,
         envelope::{self, Envelope, Wrong},
@@ -34,14 +36,39 @@ pub struct Checked {
     /// What is in it.
     pub manifest: Manifest,
     pub(super) folder: PathBuf,
-    /// Documents, with the stream of each.
-    pub(super) documents: Vec<(InstanceId, Vec<u8>)>,
+    pub(super) documents: Vec<Document>,
+    /// Streams of more than one document, as a server keeps them.
+    pub(super) ledgers: BTreeMap<InstanceId, Ledger>,
     pub(super) histories: BTreeMap<InstanceId, History>,
     /// Paths of archive files.
     pub(super) archived: BTreeMap<InstanceId, PathBuf>,
     /// Definitions that let one open instance have a business key.
     unique: HashMap<DefinitionHash, bool>,
     file: String,
+    /// What opens records about people.
+    coming: Option<Coming>,
+}
+
+/// A document of an export.
+pub(super) struct Document {
+    pub stream: InstanceId,
+    pub seq: Seq,
+    /// Number of the first record that was committed with it.
+    pub step: Seq,
+    pub line: Vec<u8>,
+}
+
+/// What is compared of a stream of documents.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub count: Seq,
+    hash: Sha256,
+}
+
+impl Ledger {
+    pub fn hash(&self) -> String {
+        hex(&self.hash.clone().finalize())
+    }
 }
 
 /// A history of an export.
@@ -120,24 +147,33 @@ impl Lines<'_> {
 }
 
 impl Checked {
-    /// Reads an unpacked export through.
-    pub fn read(file: &Path, manifest: Manifest, folder: &Path) -> Result<Checked, Error> {
+    /// Reads an unpacked export through; `coming` are its keys.
+    pub fn read(
+        file: &Path,
+        manifest: Manifest,
+        folder: &Path,
+        coming: Option<Coming>,
+    ) -> Result<Checked, Error> {
         let mut checked = Checked {
             manifest,
             folder: folder.to_path_buf(),
             documents: Vec::new(),
+            ledgers: BTreeMap::new(),
             histories: BTreeMap::new(),
             archived: BTreeMap::new(),
             unique: HashMap::new(),
             file: file.display().to_string(),
+            coming,
         };
         checked.read_documents()?;
         checked.read_tree()?;
         checked.read_archive()?;
         let runs = checked.runs(&mut |_| Ok(()))?;
         let manifest = &checked.manifest;
-        let found = (checked.histories.len() as u64, checked.archived.len() as u64, runs);
-        if found != (manifest.instances, manifest.archived, manifest.records) {
+        let ledger = checked.ledgers.values().map(|it| it.count).sum::<Seq>();
+        let found = (checked.histories.len() as u64, checked.archived.len() as u64, runs, ledger);
+        let told = (manifest.instances, manifest.archived, manifest.records, manifest.ledger);
+        if found != told {
             return Err(checked.damaged("its manifest counts other instances or records"));
         }
         Ok(checked)
@@ -147,8 +183,35 @@ impl Checked {
         Error::Damaged { file: self.file.clone(), why: why.into() }
     }
 
+    /// Hashes the first documents of a stream of them.
+    pub(super) fn ledger_to(&self, stream: InstanceId, count: Seq) -> String {
+        let mut ledger = Ledger::default();
+        for it in self.documents.iter().filter(|it| it.stream == stream && it.seq <= count) {
+            ledger.hash.update(&it.line);
+            ledger.hash.update(b"\n");
+        }
+        ledger.hash()
+    }
+
+    /// Returns the keys that come with it.
+    pub fn coming(&self) -> Option<&Coming> {
+        self.coming.as_ref()
+    }
+
+    /// Opens a line about a person, with the keys that come.
+    fn opened<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+        if !sealed::is_sealed(bytes) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        match &self.coming {
+            Some(coming) => Ok(sealed::open_line(coming.subjects(), bytes)?),
+            None => Err(self.damaged("it has records about people and no keys")),
+        }
+    }
+
     fn record(&self, bytes: &[u8]) -> Result<Record, Error> {
-        let record = Record::read_line(bytes).map_err(|error| match error {
+        let opened = self.opened(bytes)?;
+        let record = Record::read_line(&opened).map_err(|error| match error {
             LineError::Newer { found } => {
                 let known = traaviis_model::record::RECORD_VERSION;
                 Error::Log(LogError::Newer { path: self.file.clone(), found, known })
@@ -170,9 +233,14 @@ impl Checked {
             let Body::DocumentPut { document, body, .. } = &record.body else {
                 return Err(self.damaged(format!("a record in `{DOCUMENTS}` is no document")));
             };
-            if record.header.seq != 1 {
-                return Err(self.damaged(format!("a document in `{DOCUMENTS}` is not the first")));
+            let (stream, seq) = (record.header.instance_id, record.header.seq);
+            let ledger = self.ledgers.entry(stream).or_default();
+            if seq != ledger.count + 1 {
+                return Err(self.damaged(format!("documents are missing in `{DOCUMENTS}`")));
             }
+            ledger.count = seq;
+            ledger.hash.update(bytes);
+            ledger.hash.update(b"\n");
             if &**document == "definition" {
                 let hash = record.header.definition_hash;
                 match document::read_value(body).definition {
@@ -188,8 +256,11 @@ impl Checked {
                     None => {}
                 }
             }
-            self.documents.push((record.header.instance_id, bytes.to_vec()));
+            let (step, line) = (record.header.step, bytes.to_vec());
+            self.documents.push(Document { stream, seq, step, line });
         }
+        // One alone is a definition or a note, which is the same wherever it is.
+        self.ledgers.retain(|_, it| it.count > 1);
         Ok(())
     }
 
@@ -222,6 +293,9 @@ impl Checked {
             let Some(state) = states.remove(&id) else {
                 return Err(self.damaged(format!("the state of `{id}` is missing")));
             };
+            // What the tree shows of people is no history of theirs.
+            let sealed = self.folder.join(sealed_path(id));
+            let files = if sealed.exists() { vec![sealed] } else { files };
             let history = self.fold(id, files, &state)?;
             self.histories.insert(id, history);
         }
@@ -270,7 +344,11 @@ impl Checked {
                 Error::Log(LogError::Newer { path, found, known })
             }
         })?;
-        if envelope.body != snapshot.canonical() {
+        let shown = match &snapshot.subject {
+            Some(_) => snapshot.withheld(&SEALED.into()).canonical(),
+            None => snapshot.canonical(),
+        };
+        if envelope.body != shown {
             return Err(self.damaged(format!("the state of `{id}` does not follow its history")));
         }
         let is_unique = self.unique.get(&snapshot.definition_hash).copied().unwrap_or(false);
@@ -286,7 +364,8 @@ impl Checked {
         for entry in &self.manifest.files {
             let path = &entry.path;
             // Its bytes have the hash of the manifest; whoever refers to it compares them again.
-            if !path.starts_with("tenants/") || blobs::is_blob(Path::new(path)) {
+            let is_other = blobs::is_blob(Path::new(path)) || secrets::is_secret(Path::new(path));
+            if !path.starts_with("tenants/") || is_other {
                 continue;
             }
             let name = path.strip_prefix(&dir).and_then(archive::id_of);
@@ -315,14 +394,12 @@ impl Checked {
         })?;
         // Its large values stand in the folder as they do in a data directory.
         Blobs::new(OsDisk, &self.folder).make_whole(&mut history.lines)?;
-        let unreadable = history.lines.iter().find_map(|it| match Record::read_line(it) {
-            Err(LineError::Unreadable(why)) => Some(why),
-            _ => None,
-        });
-        match unreadable {
-            Some(why) => Err(self.damaged(format!("the archive file of `{id}`: {why}"))),
-            None => Ok(history),
+        for line in &history.lines {
+            if let Err(LineError::Unreadable(why)) = Record::read_line(&self.opened(line)?) {
+                return Err(self.damaged(format!("the archive file of `{id}`: {why}")));
+            }
         }
+        Ok(history)
     }
 
     /// Visits the runs of records in the order of the log they came from; returns how many records

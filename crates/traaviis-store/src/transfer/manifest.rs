@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use traaviis_model::{InstanceId, TenantId, Timestamp};
 use traaviis_ports::{LogError, Position};
 
-use super::{Error, FORMAT, FORMAT_PLAIN, MANIFEST};
+use super::{Error, FORMAT, FORMAT_BLOBS, FORMAT_PLAIN, LOCKED, MANIFEST};
 use crate::{
     blobs,
     checked::{self, Wrong},
@@ -28,6 +28,12 @@ pub struct Manifest {
     pub archived: u64,
     /// Records of the instances.
     pub records: u64,
+    /// Records of the documents that a server keeps; they count as those of no instance.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub ledger: u64,
+    /// Who can open its keys: recipients, or `passphrase`; nobody when there are none in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locked_for: Vec<String>,
     /// Names of the secrets, which are not in it.
     pub secrets_left_out: Vec<String>,
     /// Instances that are not in it, because their history is damaged.
@@ -38,6 +44,10 @@ pub struct Manifest {
     pub damage: Vec<String>,
     /// Files, by path.
     pub files: Vec<Entry>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A file of an export.
@@ -57,6 +67,11 @@ impl Manifest {
         self.files.iter().fold(0, |acc, it| acc.saturating_add(it.bytes))
     }
 
+    /// Says whether keys are in it.
+    pub fn has_keys(&self) -> bool {
+        self.files.iter().any(|it| it.path == LOCKED)
+    }
+
     /// Returns a hash that names this export.
     pub fn hash(&self) -> String {
         checked::text_of(&self.body()).1
@@ -68,7 +83,11 @@ impl Manifest {
 
     pub(super) fn write(&self) -> Vec<u8> {
         let has_blobs = self.files.iter().any(|it| blobs::is_blob(Path::new(&it.path)));
-        let format = if has_blobs { FORMAT } else { FORMAT_PLAIN };
+        let format = match (self.has_keys() || self.ledger > 0, has_blobs) {
+            (true, _) => FORMAT,
+            (false, true) => FORMAT_BLOBS,
+            (false, false) => FORMAT_PLAIN,
+        };
         checked::write(format, &self.body()).into_bytes()
     }
 

@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 use traaviis_model::{InstanceId, Timestamp};
 
-use super::{DOCUMENTS, Entry, Error, MANIFEST, Manifest, ORDER, Source, failed};
+use super::{DOCUMENTS, Entry, Error, LOCKED, MANIFEST, Manifest, ORDER, SEALED, Source, failed};
 use crate::{
     backup::{copy, create, settle},
     tree::TREE_DIR,
@@ -36,12 +36,22 @@ pub struct LeftOut {
     pub secrets: Vec<String>,
 }
 
+/// What an export cannot go without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Histories about people.
+    pub sealed: bool,
+    /// Documents of a server.
+    pub ledger: bool,
+}
+
 /// Writes everything beside the tree, which stands in `folder` already, and packs the folder; none
-/// when instances were archived meanwhile. The file gets its name when it is whole.
+/// when instances were archived meanwhile. What is locked stands there as well, and `locked_for`
+/// says for whom. The file gets its name when it is whole.
 pub fn pack(
     source: &Source,
     folder: &Path,
-    left_out: LeftOut,
+    (left_out, locked_for): (LeftOut, Vec<String>),
     now: Timestamp,
     file: &Path,
 ) -> Result<Option<Packed>, Error> {
@@ -50,11 +60,29 @@ pub fn pack(
         return Ok(None);
     }
     let tenant = source.tenant();
+    if locked_for.is_empty() {
+        let what = match written.needs {
+            Needs { ledger: true, .. } => Some("members and documents of a server"),
+            Needs { sealed: true, .. } => Some("instances about people, whose values are sealed"),
+            _ => None,
+        };
+        if let Some(what) = what {
+            return Err(Error::KeysNeeded(tenant, what));
+        }
+    }
     let mut files = Vec::new();
     for path in [DOCUMENTS, ORDER] {
         files.push(entry(folder, path.into())?);
     }
-    for dir in [format!("{TREE_DIR}/{tenant}"), format!("tenants/{tenant}")] {
+    if folder.join(LOCKED).exists() {
+        files.push(entry(folder, LOCKED.into())?);
+    }
+    for dir in [
+        format!("{TREE_DIR}/{tenant}"),
+        format!("tenants/{tenant}"),
+        format!("system/keys/{tenant}"),
+        SEALED.to_owned(),
+    ] {
         list(folder, &dir, &mut files)?;
     }
     let damaged: Vec<String> = left_out.damaged.iter().map(|it| it.to_string()).collect();
@@ -68,6 +96,8 @@ pub fn pack(
         instances: written.instances,
         archived: written.archived,
         records: written.records,
+        ledger: written.ledger,
+        locked_for,
         secrets_left_out: left_out.secrets,
         damaged_left_out: left_out.damaged,
         damage: left_out.damage,

@@ -15,10 +15,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId, limits::FRAME_BYTES_MAX};
 use traaviis_ports::{
-    Append, Archive as _, Commit, CommitSink, LogError, LogStore, archive::ArchivedHistory,
+    Append, Archive as _, Commit, CommitSink, LogError, LogStore, Position,
+    archive::ArchivedHistory,
 };
 
-use super::{Checked, Error, check::History, failed};
+use super::{
+    Checked, Error,
+    check::{Document, History},
+    failed,
+};
 use crate::{
     archive::FileArchive,
     checkpoint::write_atomically,
@@ -102,43 +107,148 @@ struct There {
     collisions: Vec<String>,
 }
 
-/// Imports an export into the log of a directory, whose lock the caller holds through `log`;
-/// changes nothing when `dry`. `keys` are the open holders of business keys: tenant, workflow in
-/// lower case, key.
+/// Who holds which business key in a directory: open instances by tenant, workflow in lower case,
+/// and key.
+pub type Holders = BTreeMap<(TenantId, String, String), InstanceId>;
+
+/// An import that was compared with what is there, and can be carried out.
+pub struct Import<'a> {
+    checked: &'a Checked,
+    ctx: &'a TenantCtx,
+    data: &'a Path,
+    log: &'a dyn LogStore,
+    export: String,
+    there: There,
+    placed: Placed,
+}
+
+impl<'a> Import<'a> {
+    /// Compares an export with the log of a directory, whose lock the caller holds through `log`;
+    /// changes nothing. `keys` are the open holders of business keys, and `taken` says what else of
+    /// the export is something else there.
+    pub fn compare(
+        checked: &'a Checked,
+        ctx: &'a TenantCtx,
+        data: &'a Path,
+        log: &'a dyn LogStore,
+        (keys, taken): (&Holders, Vec<String>),
+    ) -> Result<Import<'a>, Error> {
+        let export = checked.manifest.hash();
+        let is_resumed = mark(data)?.as_ref().is_some_and(|it| it.export == export);
+        if !is_resumed {
+            unfinished(data)?;
+        }
+        let mut there = look(checked, ctx, data, log)?;
+        there.collisions.extend(taken);
+        compare(checked, &mut there, keys, is_resumed)?;
+        if !there.collisions.is_empty() {
+            return Err(Error::Collision(there.collisions));
+        }
+        let mut placed = Placed { is_resumed, ..Placed::default() };
+        count(checked, &there, &mut placed);
+        Ok(Import { checked, ctx, data, log, export, there, placed })
+    }
+
+    /// Returns what comes.
+    pub fn placed(&self) -> &Placed {
+        &self.placed
+    }
+
+    /// Returns the tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.ctx.tenant()
+    }
+
+    /// Says whether all of it is there, and nothing is left of an import that was broken off.
+    pub fn is_present(&self) -> bool {
+        let Placed { instances, archived, documents, is_resumed, .. } = self.placed;
+        !is_resumed && instances + archived + documents == 0
+    }
+
+    /// Says whether the documents of a server have gone on there since they came.
+    pub fn is_ledger_ahead(&self) -> bool {
+        let ledgers = self.checked.ledgers.iter();
+        ledgers.into_iter().any(|(id, it)| self.there.reached(*id) > it.count)
+    }
+
+    /// Notes that the import is under way: from here on the directory is used by nobody before
+    /// [`Import::end`].
+    pub fn begin(&self, file: &Path) -> Result<(), Error> {
+        let data = self.data;
+        let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+        let (tenant, export) = (self.ctx.tenant(), self.export.clone());
+        let mark = Mark { tenant, export, file: file.display().to_string() };
+        let text = serde_json::to_vec(&mark);
+        let text = text.map_err(io::Error::other).map_err(failed("mark", data))?;
+        write_atomically(&OsDisk, data, MARK, &[&text])
+            .map_err(|error| io_error("write", &data.join(MARK), error.into_io()).into())
+    }
+
+    /// Puts in what is not there.
+    pub fn place(&self) -> Result<(), Error> {
+        place(self.checked, self.ctx, self.data, self.log, &self.there)
+    }
+
+    /// Says where positions of the log that the export was made of are now: each is that of the
+    /// first record of an instance that stands at or behind it.
+    pub fn places(&self, of: &[Position]) -> Result<BTreeMap<Position, Position>, Error> {
+        let mut first: BTreeMap<Position, (InstanceId, Seq)> = BTreeMap::new();
+        let mut left: Vec<Position> = of.to_vec();
+        left.sort_unstable_by(|a, b| b.cmp(a));
+        self.checked.runs(&mut |run| {
+            let Some(at) = run.at else { return Ok(()) };
+            while let Some(position) = left.last().copied()
+                && position < at + u64::from(run.count)
+            {
+                left.pop();
+                first.insert(position, (run.id, run.first + position.saturating_sub(at)));
+            }
+            Ok(())
+        })?;
+        let mut found: HashMap<(InstanceId, Seq), Position> = HashMap::new();
+        let wanted: HashSet<(InstanceId, Seq)> = first.values().copied().collect();
+        self.log.scan(0, &mut |it| {
+            if let Some(((tenant, id), seq)) = line::key(it.bytes)
+                && tenant == self.ctx.tenant()
+                && wanted.contains(&(id, seq))
+            {
+                found.entry((id, seq)).or_insert(it.position);
+            }
+        })?;
+        let tail = self.log.tail();
+        let now = |position: &Position| {
+            let name = first.get(position);
+            name.and_then(|it| found.get(it).copied()).unwrap_or(tail)
+        };
+        Ok(of.iter().map(|it| (*it, now(it))).collect())
+    }
+
+    /// Notes that it is done.
+    pub fn end(self) -> Result<Placed, Error> {
+        let path = self.data.join(MARK);
+        fs::remove_file(&path).map_err(failed("remove", &path))?;
+        sync_dir(self.data)?;
+        Ok(self.placed)
+    }
+}
+
+/// Imports an export of which nothing has keys or members, as [`Import`] does; changes nothing when
+/// `dry`.
 pub fn import(
     checked: &Checked,
     ctx: &TenantCtx,
     (data, file): (&Path, &Path),
     log: &dyn LogStore,
-    keys: &BTreeMap<(TenantId, String, String), InstanceId>,
+    keys: &Holders,
     dry: bool,
 ) -> Result<Placed, Error> {
-    let export = checked.manifest.hash();
-    let mark = mark(data)?;
-    let is_resumed = mark.as_ref().is_some_and(|it| it.export == export);
-    if !is_resumed {
-        unfinished(data)?;
-    }
-    let mut there = look(checked, ctx, data, log)?;
-    compare(checked, &mut there, keys, is_resumed)?;
-    if !there.collisions.is_empty() {
-        return Err(Error::Collision(there.collisions));
-    }
-    let mut placed = Placed { is_resumed, ..Placed::default() };
+    let import = Import::compare(checked, ctx, data, log, (keys, Vec::new()))?;
     if dry {
-        count(checked, &there, &mut placed);
-        return Ok(placed);
+        return Ok(import.placed);
     }
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
-    let mark = Mark { tenant: ctx.tenant(), export, file: file.display().to_string() };
-    let text = serde_json::to_vec(&mark).map_err(io::Error::other).map_err(failed("mark", data))?;
-    write_atomically(&OsDisk, data, MARK, &[&text])
-        .map_err(|error| io_error("write", &data.join(MARK), error.into_io()))?;
-    place(checked, ctx, data, log, &there, &mut placed)?;
-    let path = data.join(MARK);
-    fs::remove_file(&path).map_err(failed("remove", &path))?;
-    sync_dir(data)?;
-    Ok(placed)
+    import.begin(file)?;
+    import.place()?;
+    import.end()
 }
 
 /// Reads what a directory has of the instances and documents of an export.
@@ -151,11 +261,14 @@ fn look(
     let archive = FileArchive::new(OsDisk, data);
     let mut there =
         There { held: HashMap::new(), documents: HashSet::new(), collisions: Vec::new() };
-    let documents: HashSet<InstanceId> = checked.documents.iter().map(|it| it.0).collect();
+    let documents = checked.documents.iter().map(|it| it.stream);
+    let documents: HashSet<InstanceId> =
+        documents.filter(|it| !checked.ledgers.contains_key(it)).collect();
     // Of an archived one all that is there is compared.
-    let wanted = |id: &InstanceId| match checked.histories.get(id) {
-        Some(it) => Some(it.count),
-        None => checked.archived.contains_key(id).then_some(Seq::MAX),
+    let wanted = |id: &InstanceId| match (checked.histories.get(id), checked.ledgers.get(id)) {
+        (Some(it), _) => Some(it.count),
+        (None, Some(it)) => Some(it.count),
+        (None, None) => checked.archived.contains_key(id).then_some(Seq::MAX),
     };
     let mut in_archive: HashSet<InstanceId> = HashSet::new();
     let others = archive.tenants()?;
@@ -204,11 +317,27 @@ impl Held {
 fn compare(
     checked: &Checked,
     there: &mut There,
-    keys: &BTreeMap<(TenantId, String, String), InstanceId>,
+    keys: &Holders,
     is_resumed: bool,
 ) -> Result<(), Error> {
     for (id, held) in &there.held {
         let found = hex(&held.hash.clone().finalize());
+        if let Some(ledger) = checked.ledgers.get(id) {
+            let is_less = held.count < ledger.count;
+            let expected = if is_less { checked.ledger_to(*id, held.count) } else { ledger.hash() };
+            let tenant = checked.manifest.tenant;
+            if found != expected {
+                let why = format!("tenant `{tenant}` is there with other documents");
+                there.collisions.push(why);
+            } else if is_less && !is_resumed {
+                let why = format!(
+                    "tenant `{tenant}` is there with fewer documents, so it went on \
+                                   elsewhere"
+                );
+                there.collisions.push(why);
+            }
+            continue;
+        }
         let (count, expected) = match checked.histories.get(id) {
             Some(it) if held.count < it.count => (it.count, it.hash_to(held.count)?),
             Some(it) => (it.count, it.hash.clone()),
@@ -274,8 +403,11 @@ fn count(checked: &Checked, there: &There, placed: &mut Placed) {
             false => placed.archived += 1,
         }
     }
-    let documents = checked.documents.iter();
-    placed.documents = documents.filter(|(id, _)| !there.documents.contains(id)).count() as u64;
+    let comes = |it: &&Document| match checked.ledgers.contains_key(&it.stream) {
+        true => it.seq > there.reached(it.stream),
+        false => !there.documents.contains(&it.stream),
+    };
+    placed.documents = checked.documents.iter().filter(comes).count() as u64;
 }
 
 fn place(
@@ -284,21 +416,28 @@ fn place(
     data: &Path,
     log: &dyn LogStore,
     there: &There,
-    placed: &mut Placed,
 ) -> Result<(), Error> {
-    count(checked, there, placed);
     let archive = FileArchive::new(OsDisk, data);
     for id in checked.archived.keys().filter(|it| !there.held.contains_key(it)) {
         archive.put(ctx, &checked.archived(*id)?)?;
     }
     // So that the log does not look for what a stream has that is new, or goes on.
-    let held = there.held.iter().filter(|it| checked.histories.contains_key(it.0));
+    let is_stream =
+        |id: &InstanceId| checked.histories.contains_key(id) || checked.ledgers.contains_key(id);
+    let held = there.held.iter().filter(|it| is_stream(it.0));
     log.seed(&mut held.map(|(id, it)| (ctx.tenant(), *id, it.count)));
     let mut appender = Appender { log, ctx, sink: Arc::default(), count: 0 };
     let mut done: HashSet<InstanceId> = there.documents.clone();
-    for (id, bytes) in &checked.documents {
-        if done.insert(*id) {
-            appender.append(*id, 1, 1, [bytes.as_slice(), b"\n"].concat())?;
+    // What was committed together is so again.
+    for step in checked.documents.chunk_by(|a, b| (a.stream, a.step) == (b.stream, b.step)) {
+        let first = &step[0];
+        let comes = match checked.ledgers.contains_key(&first.stream) {
+            true => first.seq > there.reached(first.stream),
+            false => done.insert(first.stream),
+        };
+        if comes {
+            let lines = step.iter().flat_map(|it| [it.line.as_slice(), b"\n"].concat()).collect();
+            appender.append(first.stream, first.seq, step.len() as u32, lines)?;
         }
     }
     let mut readers: HashMap<InstanceId, _> = HashMap::new();

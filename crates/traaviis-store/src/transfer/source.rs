@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufWriter, Write as _},
     ops::Range,
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId};
 use traaviis_ports::{Append, Archive, CommitSink, Line, LogError, LogStore, Part, Position};
 
-use super::{DOCUMENTS, Error, ORDER, Run, failed};
+use super::{DOCUMENTS, Error, ORDER, Run, SEALED, failed, pack::Needs};
 use crate::{
     archive::{FileArchive, file_name},
     blobs,
@@ -22,6 +22,7 @@ use crate::{
     files::make_dir,
     line,
     read_only::ReadOnlyLog,
+    sealed,
 };
 
 /// One tenant of a data directory, also of one that is in use.
@@ -53,6 +54,52 @@ pub(super) struct Written {
     pub instances: u64,
     pub records: u64,
     pub archived: u64,
+    /// Records of documents that a server keeps.
+    pub ledger: u64,
+    pub needs: Needs,
+}
+
+/// Bytes of sealed histories that are gathered before they are written.
+const GATHERED_MAX: usize = 8 << 20;
+
+/// Sealed histories on their way into files of their own.
+struct SealedFiles<'a> {
+    folder: &'a Path,
+    gathered: BTreeMap<InstanceId, Vec<u8>>,
+    bytes: usize,
+}
+
+impl SealedFiles<'_> {
+    /// Takes a line, if it is the first of a sealed history, or one of which the first was taken.
+    fn take(&mut self, id: InstanceId, seq: Seq, line: &[u8]) -> std::io::Result<()> {
+        if seq == 1 && sealed::is_sealed(line) {
+            self.gathered.insert(id, Vec::new());
+        }
+        let Some(lines) = self.gathered.get_mut(&id) else { return Ok(()) };
+        lines.extend_from_slice(line);
+        lines.push(b'\n');
+        self.bytes += line.len() + 1;
+        if self.bytes > GATHERED_MAX { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        for (id, lines) in self.gathered.iter_mut().filter(|it| !it.1.is_empty()) {
+            let path = self.folder.join(sealed_path(*id));
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            let mut file = File::options().create(true).append(true).open(path)?;
+            file.write_all(lines)?;
+            *lines = Vec::new();
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Returns where a sealed history stands in the folder of an export.
+pub(super) fn sealed_path(id: InstanceId) -> String {
+    let digits = id.0.simple().to_string();
+    // The last digits of an id are made by chance.
+    format!("{SEALED}/{}/{id}.jsonl", &digits[digits.len() - 2..])
 }
 
 impl Source {
@@ -118,8 +165,10 @@ impl Source {
             |path: &Path| File::create(path).map(BufWriter::new).map_err(failed("create", path));
         let (mut documents_to, mut order_to) = (open(&documents)?, open(&order)?);
         let mut run: Option<(Run, u64)> = None;
-        let (mut outcome, mut has_ledger) = (Ok(()), false);
+        let mut outcome = Ok(());
         let mut seen: BTreeSet<InstanceId> = BTreeSet::new();
+        let mut ledgers: BTreeSet<InstanceId> = BTreeSet::new();
+        let mut sealed = SealedFiles { folder, gathered: BTreeMap::new(), bytes: 0 };
         self.scan(0, &mut |it| {
             let mut take = || -> std::io::Result<()> {
                 let head: Head = serde_json::from_slice(it.bytes)?;
@@ -129,10 +178,13 @@ impl Source {
                 }
                 if head.kind == DOCUMENT {
                     // A definition is one record; only what a server keeps has more.
-                    has_ledger |= head.seq > 1;
+                    if head.seq > 1 {
+                        written.ledger += 1 + u64::from(ledgers.insert(id));
+                    }
                     documents_to.write_all(it.bytes)?;
                     return documents_to.write_all(b"\n");
                 }
+                sealed.take(id, head.seq, it.bytes)?;
                 written.records += 1;
                 written.instances += u64::from(seen.insert(id));
                 match &mut run {
@@ -144,7 +196,9 @@ impl Source {
                         run.count += 1;
                     }
                     _ => {
-                        let next = Run { id, first: head.seq, count: 1 };
+                        // Only documents of a server name positions.
+                        let at = (written.ledger > 0).then_some(it.position);
+                        let next = Run { id, first: head.seq, count: 1, at };
                         if let Some((done, _)) = run.replace((next, head.step)) {
                             put(&mut order_to, &done)?;
                         }
@@ -156,28 +210,29 @@ impl Source {
                 outcome = take();
             }
         })?;
-        if has_ledger {
-            return Err(Error::Ledger(self.tenant()));
-        }
         if let (Some((done, _)), Ok(())) = (run, &outcome) {
             outcome = put(&mut order_to, &done);
         }
-        outcome.map_err(failed("write", &order))?;
+        outcome.and_then(|()| sealed.write()).map_err(failed("write", &order))?;
+        written.needs = Needs { sealed: !sealed.gathered.is_empty(), ledger: written.ledger > 0 };
         for (to, path) in [(documents_to, documents), (order_to, order)] {
             to.into_inner().map_err(|it| failed("write", &path)(it.into_error()))?;
         }
-        written.archived = self.write_archive(folder)?;
+        written.archived = self.write_archive(folder, &mut written)?;
         Ok(written)
     }
 
-    fn write_archive(&self, folder: &Path) -> Result<u64, Error> {
+    fn write_archive(&self, folder: &Path, written: &mut Written) -> Result<u64, Error> {
         let dir = archive_dir(folder, self.tenant());
         for id in &self.archived {
             // One that is gone since is noticed when all is read.
             let Some((packed, _)) = self.archive.file(self.tenant(), *id)? else { continue };
             make_dir(&dir)?;
             let path = dir.join(file_name(*id));
-            std::fs::write(&path, packed).map_err(failed("write", &path))?;
+            std::fs::write(&path, &packed).map_err(failed("write", &path))?;
+            let history = self.archive.get(&self.ctx, *id)?;
+            let first = history.as_ref().and_then(|it| it.lines.first());
+            written.needs.sealed |= first.is_some_and(|it| sealed::is_sealed(it));
             for name in self.archive.blobs_of(self.tenant(), *id)? {
                 self.write_blob(folder, name)?;
             }

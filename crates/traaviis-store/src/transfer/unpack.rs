@@ -15,7 +15,7 @@ use flate2::read::GzDecoder;
 use tar::{Archive, Entries, EntryType};
 use traaviis_model::limits::{EXPORT_LIST_BYTES_MAX, EXPORT_RATIO_MAX};
 
-use super::{DOCUMENTS, Entry, Error, MANIFEST, Manifest, ORDER, failed};
+use super::{DOCUMENTS, Entry, Error, LOCKED, MANIFEST, Manifest, ORDER, SEALED, failed};
 use crate::{
     backup::{copy, create},
     disk::{Disk as _, OsDisk},
@@ -67,6 +67,9 @@ fn judge(file: &Path, manifest: &Manifest, packed: u64) -> Result<(), Error> {
         format!("{TREE_DIR}/{tenant}/"),
         format!("tenants/{tenant}/archived/"),
         format!("tenants/{tenant}/blobs/"),
+        format!("tenants/{tenant}/secrets/"),
+        format!("system/keys/{tenant}/"),
+        format!("{SEALED}/"),
     ];
     let mut before: Option<&str> = None;
     for entry in &manifest.files {
@@ -75,6 +78,7 @@ fn judge(file: &Path, manifest: &Manifest, packed: u64) -> Result<(), Error> {
             && !path.contains("//");
         let is_known = path == DOCUMENTS
             || path == ORDER
+            || path == LOCKED
             || roots.iter().any(|root| path.starts_with(&**root));
         if !is_inside || !is_known {
             return Err(damaged(file, format!("it names `{path}`, which is no file of an export")));

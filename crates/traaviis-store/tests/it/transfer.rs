@@ -51,7 +51,8 @@ fn what_is_archived_meanwhile_is_noticed() {
     let packed = |source: &Source, name: &str| {
         let scratch = folder.path().join(name);
         std::fs::create_dir(&scratch).unwrap();
-        pack(source, &scratch, LeftOut::default(), Timestamp(1), &file).unwrap()
+        let told = (LeftOut::default(), Vec::new());
+        pack(source, &scratch, told, Timestamp(1), &file).unwrap()
     };
     let source = Source::open(&dir, &ctx()).unwrap().unwrap();
     archive(&dir, stream(2));

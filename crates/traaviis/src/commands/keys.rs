@@ -44,6 +44,26 @@ enum Command {
     },
     /// Wraps every key with the first of the root keys.
     Rewrap(Dir),
+    /// Says what instances rest sealed, or changes it for those that begin from now on.
+    ///
+    /// `people`: those that are about a person, which is how it is at first. `all`: the others,
+    /// too, with one key for all of them. Also beside a running process, which heeds it within a
+    /// second.
+    Encryption {
+        /// What is sealed from now on.
+        seals: Option<Seals>,
+        #[command(flatten)]
+        dir: Dir,
+    },
+}
+
+/// What instances rest sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Seals {
+    /// Those that are about a person.
+    People,
+    /// All.
+    All,
 }
 
 /// Runs the command.
@@ -53,6 +73,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         Command::Rotate { root: false, dir } => rotate(&kept(&dir.data), output),
         Command::Rotate { root: true, dir } => rotate_root(&kept(&dir.data), output),
         Command::Rewrap(dir) => rewrap(&kept(&dir.data), output),
+        Command::Encryption { seals, dir } => encryption(&kept(&dir.data), *seals, output),
     }
 }
 
@@ -172,6 +193,27 @@ fn rewrap(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
         false => {
             output.line(&format!("root key `{newest}` wraps every key; wrapped anew: {count}"))
         }
+    };
+    Ok(Exit::Ok)
+}
+
+fn encryption(
+    secrets: &LocalSecrets,
+    seals: Option<Seals>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let (keys, ctx) = (secrets.keys(), TenantCtx::local_operator());
+    if let Some(seals) = seals {
+        keys.set_seals_all(&ctx, seals == Seals::All, clock::now()).map_err(Failure::from)?;
+    }
+    let is_all = keys.seals_all(&ctx).map_err(Failure::from)?;
+    let (word, told) = match is_all {
+        true => ("all", "all instances that begin from now on rest sealed"),
+        false => ("people", "instances that are about a person rest sealed, others do not"),
+    };
+    match output.is_json() {
+        true => output.json(&json!({ "encryption": word })),
+        false => output.line(&format!("encryption `{word}`: {told}")),
     };
     Ok(Exit::Ok)
 }

@@ -1,5 +1,7 @@
 //! `traaviis tenant`: one tenant taken out of a data directory, and into another.
 
+mod people;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -9,12 +11,17 @@ use std::{
 
 use serde_json::json;
 use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId};
+use traaviis_platform::moving::{Met, Moved};
 use traaviis_ports::{LogStore, Position};
 use traaviis_runtime::{recovery::Recovery, tree::show_all};
 use traaviis_store::{
     ReadOnlyLog, ScratchTree,
+    backup::{Identities, Recipients},
     disk::ScratchDisk,
-    transfer::{self, Checked, LeftOut, Manifest, Packed, Placed, Source},
+    transfer::{
+        self, Checked, Coming, Import, LeftOut, Lock, Manifest, Opener, Packed, Passphrase, Placed,
+        Source,
+    },
 };
 
 use crate::{
@@ -43,12 +50,23 @@ enum Command {
     ///
     /// The file is a `.tar.gz` with the tenant's document tree, its definitions, the whole
     /// histories of its instances, archived ones too, and a manifest with hashes. It reaches one
-    /// position of the log. Secrets are left out and named.
+    /// position of the log.
+    ///
+    /// With --recipient or --passphrase-file everything goes along that is sealed: secrets, what is
+    /// kept about people, and of a tenant of a server its members, with their passwords. The keys
+    /// that open it are locked for whoever is named. Without, secrets are left out and named, and a
+    /// tenant that has more than those is refused.
     Export {
         /// Tenant; without accounts there is one, 00000000-0000-0000-0000-000000000001.
         tenant: TenantId,
         /// File to write; it must not exist.
         file: PathBuf,
+        /// Lock keys for this recipient of age, such as `age1...`; may be repeated.
+        #[arg(long, value_name = "RECIPIENT")]
+        recipient: Vec<String>,
+        /// Lock keys with the passphrase in the first line of this file.
+        #[arg(long, value_name = "FILE", conflicts_with = "recipient")]
+        passphrase_file: Option<PathBuf>,
         #[command(flatten)]
         dir: Dir,
     },
@@ -64,6 +82,12 @@ enum Command {
         /// Change nothing; say what would come.
         #[arg(long)]
         dry_run: bool,
+        /// Open keys with an identity of age in this file; may be repeated.
+        #[arg(long, value_name = "FILE")]
+        identity: Vec<PathBuf>,
+        /// Open keys with the passphrase in the first line of this file.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
         #[command(flatten)]
         dir: Dir,
     },
@@ -71,13 +95,18 @@ enum Command {
 
 impl From<transfer::Error> for Failure {
     fn from(error: transfer::Error) -> Failure {
+        let error = match error {
+            transfer::Error::Keys(error) => return Failure::from(error),
+            other => other,
+        };
         let exit = match &error {
             transfer::Error::Log(log) => return Failure::from(log.clone()),
             transfer::Error::Absent { .. } => Exit::Unreachable,
-            transfer::Error::Damaged { .. }
+            transfer::Error::KeysNeeded(..) | transfer::Error::Locked(_) => Exit::Denied,
+            transfer::Error::Keys(_)
+            | transfer::Error::Damaged { .. }
             | transfer::Error::Collision(_)
             | transfer::Error::Unfinished { .. }
-            | transfer::Error::Ledger(_)
             | transfer::Error::Moving(_) => Exit::Finding,
         };
         let failure = Failure::new(exit, error.code(), error.to_string());
@@ -91,16 +120,44 @@ impl From<transfer::Error> for Failure {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
-        Command::Export { tenant, file, dir } => export(*tenant, file, &dir.data, output),
-        Command::Import { file, dry_run, dir } => import(file, &dir.data, *dry_run, output),
+        Command::Export { tenant, file, recipient, passphrase_file, dir } => {
+            let lock = lock(recipient, passphrase_file.as_deref())?;
+            export(*tenant, file, &dir.data, lock.as_ref(), output)
+        }
+        Command::Import { file, dry_run, identity, passphrase_file, dir } => {
+            let passphrase = passphrase_file.as_deref().map(passphrase).transpose()?;
+            let identities = Identities::read(identity).map_err(Failure::usage)?;
+            let opener = Opener { identities, passphrase };
+            import(file, &dir.data, (*dry_run, &opener), output)
+        }
     }
+}
+
+fn lock(recipients: &[String], file: Option<&Path>) -> Result<Option<Lock>, Failure> {
+    match (recipients, file) {
+        (_, Some(file)) => Ok(Some(Lock::Passphrase(passphrase(file)?))),
+        ([], None) => Ok(None),
+        (names, None) => {
+            Ok(Some(Lock::Recipients(Recipients::read(names).map_err(Failure::usage)?)))
+        }
+    }
+}
+
+fn passphrase(file: &Path) -> Result<Passphrase, Failure> {
+    Passphrase::read(file).map_err(Failure::usage)
 }
 
 fn above(path: &Path) -> &Path {
     path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn export(tenant: TenantId, file: &Path, data: &Path, output: &Output) -> anyhow::Result<Exit> {
+fn export(
+    tenant: TenantId,
+    file: &Path,
+    data: &Path,
+    lock: Option<&Lock>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
     needs_log(data)?;
     transfer::unfinished(data).map_err(Failure::from)?;
     if file.exists() {
@@ -111,7 +168,7 @@ fn export(tenant: TenantId, file: &Path, data: &Path, output: &Output) -> anyhow
         let message = format!("there is no directory for `{}`", file.display());
         return Err(Failure::new(Exit::Denied, "file_unwritable", message).into());
     }
-    let packed = take(&TenantCtx::operator_of(tenant), file, data)?;
+    let packed = take(&TenantCtx::operator_of(tenant), file, data, lock)?;
     let Packed { manifest, bytes } = &packed;
     tell_damage(manifest);
     if output.is_json() {
@@ -131,28 +188,26 @@ fn export(tenant: TenantId, file: &Path, data: &Path, output: &Output) -> anyhow
             size(*bytes),
         ));
         tell_secrets(manifest, output, "left out; set them where it is imported");
+        if !manifest.locked_for.is_empty() {
+            let names: Vec<String> =
+                manifest.locked_for.iter().map(|it| format!("`{it}`")).collect();
+            output.line(&format!("keys and secrets in it are locked for {}", names.join(", ")));
+        }
     }
     let is_whole = manifest.damaged_left_out.is_empty() && manifest.damage.is_empty();
     Ok(if is_whole { Exit::Ok } else { Exit::Finding })
 }
 
-fn take(ctx: &TenantCtx, file: &Path, data: &Path) -> Result<Packed, Failure> {
-    if subjects(data).any(ctx.tenant())? {
-        let message = format!(
-            "tenant `{}` has instances about people, whose values are sealed, and an export cannot \
-             take the keys of people along; move the whole directory with `traaviis backup`",
-            ctx.tenant()
-        );
-        return Err(Failure::finding("sealed_not_exported", message));
-    }
+fn take(ctx: &TenantCtx, file: &Path, data: &Path, lock: Option<&Lock>) -> Result<Packed, Failure> {
     for _ in 0..TRIES_MAX {
         let Some(source) = Source::open(data, ctx)? else { continue };
+        let source = Arc::new(source);
         source.require()?;
         let scratch = Scratch::below(above(file))?;
         let tree = ScratchTree::on(ScratchDisk, scratch.dir(), None);
-        let shown = show_all(&source, &tree, &|_| ())
+        let opened = sealed(data, Arc::clone(&source));
+        let shown = show_all(&*opened, &tree, &|_| ())
             .map_err(|error| Failure::finding(error.code(), error.to_string()))?;
-        let secrets = kept(data).list(ctx)?.into_iter().map(|(name, _)| name).collect();
         // What a start would set aside must not go on elsewhere from an earlier state.
         let faults = checkpoint_faults(data, &sealed(data, Arc::clone(source.log())))?;
         let faults = faults.iter().filter(|it| it.tenant == ctx.tenant()).map(|it| it.id);
@@ -161,21 +216,38 @@ fn take(ctx: &TenantCtx, file: &Path, data: &Path) -> Result<Packed, Failure> {
         let damaged: BTreeSet<InstanceId> =
             shown.damaged.into_iter().chain(faults).chain(lost).collect();
         let damage = source.log().damage().iter().map(ToString::to_string).collect();
-        let left_out = LeftOut { damaged: damaged.into_iter().collect(), damage, secrets };
-        if let Some(packed) = transfer::pack(&source, scratch.dir(), left_out, clock::now(), file)?
-        {
+        let damaged = damaged.into_iter().collect();
+        let (secrets, locked_for) = match lock {
+            None => (kept(data).list(ctx)?.into_iter().map(|(name, _)| name).collect(), Vec::new()),
+            Some(lock) => {
+                let people = people::take_out(data, ctx.tenant(), scratch.dir())?;
+                let subjects = subjects(data);
+                let for_whom = transfer::take_out(ctx, &subjects, people, lock, scratch.dir())?;
+                (Vec::new(), for_whom)
+            }
+        };
+        let left_out = LeftOut { damaged, damage, secrets };
+        let told = (left_out, locked_for);
+        if let Some(packed) = transfer::pack(&source, scratch.dir(), told, clock::now(), file)? {
             return Ok(packed);
         }
     }
     Err(transfer::Error::Moving(TRIES_MAX).into())
 }
 
-fn import(file: &Path, data: &Path, dry: bool, output: &Output) -> anyhow::Result<Exit> {
+fn import(
+    file: &Path,
+    data: &Path,
+    (dry, opener): (bool, &Opener),
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let scratch = Scratch::below(above(data))?;
     let folder = scratch.dir().join("export");
     let manifest = transfer::unpack(file, &folder).map_err(Failure::from)?;
-    let checked = Checked::read(file, manifest, &folder).map_err(Failure::from)?;
-    let placed = place(&checked, file, data, (dry, &scratch))?;
+    let ctx = TenantCtx::operator_of(manifest.tenant);
+    let coming = Coming::open(&manifest, &ctx, &folder, opener).map_err(Failure::from)?;
+    let checked = Checked::read(file, manifest, &folder, coming).map_err(Failure::from)?;
+    let (placed, met) = place(&checked, file, data, (dry, &scratch))?;
     let manifest = &checked.manifest;
     tell_damage(manifest);
     if output.is_json() {
@@ -186,8 +258,10 @@ fn import(file: &Path, data: &Path, dry: bool, output: &Output) -> anyhow::Resul
             "archived": placed.archived,
             "records": placed.records,
             "documents": placed.documents,
+            "users": met.new,
         });
         told["present"] = json!(placed.present);
+        told["users_present"] = json!(met.present);
         told["resumed"] = json!(placed.is_resumed);
         output.json(&told);
         return Ok(Exit::Ok);
@@ -202,6 +276,14 @@ fn import(file: &Path, data: &Path, dry: bool, output: &Output) -> anyhow::Resul
         placed.archived,
         placed.present,
     ));
+    if manifest.ledger > 0 {
+        output.line(&format!(
+            "users: {} {}, {} are there already",
+            met.new,
+            if dry { "would come" } else { "came" },
+            met.present
+        ));
+    }
     tell_secrets(manifest, output, "not in it; `traaviis secrets set NAME` sets one");
     Ok(Exit::Ok)
 }
@@ -211,20 +293,68 @@ fn place(
     file: &Path,
     data: &Path,
     (dry, scratch): (bool, &Scratch),
-) -> Result<Placed, Failure> {
+) -> Result<(Placed, Met), Failure> {
     let ctx = TenantCtx::operator_of(checked.manifest.tenant);
+    let moved = checked.coming().map(|it| people::read(it.people())).transpose()?.flatten();
     if dry && data.join("log").is_dir() {
-        let log = ReadOnlyLog::open(data)?;
-        let keys = keys(&log, &log.damaged_streams(), &lost(&log.damage()))?;
-        return Ok(transfer::import(checked, &ctx, (data, file), &log, &keys, true)?);
+        let log = Arc::new(ReadOnlyLog::open(data)?);
+        let opened = sealed(data, Arc::clone(&log));
+        let keys = keys(&*opened, &log.damaged_streams(), &lost(&log.damage()))?;
+        let (met, taken) = meet(checked, &ctx, data, moved.as_ref(), scratch)?;
+        let import = Import::compare(checked, &ctx, data, &*log, (&keys, taken))?;
+        return Ok((import.placed().clone(), met));
     }
     // Of a directory that is not there, nothing is made to look into it.
     let empty = scratch.dir().join("empty");
-    let (log, found) = open_half_imported(if dry { &empty } else { data })?;
-    let keys = keys(&*log, &found.damaged_streams, &lost(&found.damage))?;
-    let placed = transfer::import(checked, &ctx, (data, file), &*log, &keys, dry);
+    let to = if dry { &*empty } else { data };
+    let (log, found) = open_half_imported(to)?;
+    let opened = sealed(to, Arc::clone(&log));
+    let placed = keys(&*opened, &found.damaged_streams, &lost(&found.damage)).and_then(|keys| {
+        let (met, taken) = meet(checked, &ctx, data, moved.as_ref(), scratch)?;
+        let import = Import::compare(checked, &ctx, to, &*log, (&keys, taken))?;
+        if dry {
+            return Ok((import.placed().clone(), met));
+        }
+        if import.is_present() {
+            let present = Met { present: met.present + met.new, ..Met::default() };
+            return Ok((import.placed().clone(), present));
+        }
+        import.begin(file)?;
+        if let Some(coming) = checked.coming() {
+            coming.take_in(&ctx, &subjects(to), clock::now())?;
+        }
+        if let Some(moved) = &moved {
+            people::take_keys(to, &log, moved)?;
+        }
+        import.place()?;
+        let met = match &moved {
+            Some(moved) if !import.is_ledger_ahead() => people::take_in(to, &log, moved, &import)?,
+            _ => met,
+        };
+        Ok((import.end()?, met))
+    });
     log.close();
-    Ok(placed?)
+    placed
+}
+
+/// Compares keys and people that come with those that are there; changes nothing.
+fn meet(
+    checked: &Checked,
+    ctx: &TenantCtx,
+    data: &Path,
+    moved: Option<&Moved>,
+    scratch: &Scratch,
+) -> Result<(Met, Vec<String>), Failure> {
+    let mut taken = match checked.coming() {
+        Some(coming) => coming.collisions(ctx, &subjects(data))?,
+        None => Vec::new(),
+    };
+    let mut met = match moved {
+        Some(moved) => people::meet(data, ctx.tenant(), moved, scratch.dir())?,
+        None => Met::default(),
+    };
+    taken.append(&mut met.collisions);
+    Ok((met, taken))
 }
 
 /// Returns who holds business keys: open instances, of whatever tenant.
@@ -250,6 +380,8 @@ fn of(manifest: &Manifest) -> serde_json::Value {
         "instances": manifest.instances,
         "archived": manifest.archived,
         "records": manifest.records,
+        "ledger": manifest.ledger,
+        "locked_for": manifest.locked_for,
         "secrets_left_out": manifest.secrets_left_out,
         "damaged_left_out": manifest.damaged_left_out,
         "damage": manifest.damage,

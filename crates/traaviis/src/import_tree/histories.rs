@@ -182,6 +182,8 @@ impl OfTenant {
             instances: self.instances.len() as u64,
             archived: 0,
             records: self.records,
+            ledger: 0,
+            locked_for: Vec::new(),
             secrets_left_out: Vec::new(),
             damaged_left_out: Vec::new(),
             damage: Vec::new(),

@@ -116,7 +116,7 @@ fn send(world: &World, id: &str, event: &str) {
 
 /// Returns the files below a folder that hold a text, as it is or in base64 or hexadecimal digits,
 /// and what is packed in them: records, the checkpoint, archived histories.
-fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub fn holding(folder: &Path, text: &str) -> Vec<PathBuf> {
     let hex: String = text.bytes().map(|it| format!("{it:02x}")).collect();
     let base64 = traaviis_model::value::base64(&text.as_bytes()[..text.len() / 3 * 3]);
     let forms = [text.to_owned(), hex, base64];
@@ -162,9 +162,18 @@ fn nothing(world: &World, dir: &str) {
 
 /// A world with instances about a person: waiting with a task, failed, ended, archived.
 fn lived() -> (World, [String; 4]) {
-    let brief = ORDER.replace("name: Order", "name: Brief") + "retention: {completed: 0s}\n";
+    lived_as(ORDER, &[])
+}
+
+/// The same of a workflow, after a command.
+fn lived_as(order: &str, first: &[&str]) -> (World, [String; 4]) {
+    let brief = order.replace("name: Order", "name: Brief") + "retention: {completed: 0s}\n";
     let world =
-        World::new().file("order.yaml", ORDER).file("brief.yaml", &brief).file("below.yaml", BELOW);
+        World::new().file("order.yaml", order).file("brief.yaml", &brief).file("below.yaml", BELOW);
+    if !first.is_empty() {
+        let output = world.run(first);
+        assert!(output.status.success(), "{}", world.shown(&output));
+    }
     let (asking, failed) = (start(&world, "order.yaml", 1), start(&world, "order.yaml", 2));
     let (ended, archived) = (start(&world, "order.yaml", 3), start(&world, "brief.yaml", 4));
     for id in [&asking, &failed, &ended, &archived] {
@@ -210,6 +219,51 @@ fn values_of_a_person_rest_sealed_and_are_read_like_any_other() {
     // What is looked for would be found.
     fs::write(world.path("d/planted"), format!("x{CANARY}")).unwrap();
     assert_eq!(holding(&world.path("d"), CANARY), [world.path("d/planted")]);
+}
+
+/// Of nobody in particular, in a tenant that has everything sealed.
+#[test]
+fn what_is_about_nobody_rests_sealed_where_everything_is() {
+    let order = ORDER.replace("subject: input.customer\n", "");
+    let (world, [asking, failed, ended, archived]) =
+        lived_as(&order, &["keys", "encryption", "all", "--data", "d"]);
+    nothing(&world, "d");
+    for id in [&asking, &failed, &ended, &archived] {
+        let shown = json(&world, &format!("show {id} --data d"));
+        assert_eq!(shown["snapshot"]["data"]["email"], format!("{CANARY}@example.org"));
+        assert_eq!(shown["snapshot"]["subject"], "[TENANT]");
+        assert_eq!(json(&world, &format!("replay {id} --data d"))["identical"], true);
+    }
+    // What it began is sealed as well.
+    send(&world, &asking, "close");
+    let again = start(&world, "order.yaml", 5);
+    send(&world, &again, "spawn");
+    nothing(&world, "d");
+    assert_eq!(json(&world, "compact d")["archived"], 1);
+    assert_eq!(json(&world, &format!("replay {archived} --data d"))["identical"], true);
+    json(&world, "rebuild --tree --data d");
+    assert_eq!(json(&world, "view verify d")["differences"], 0);
+    nothing(&world, "d");
+    // With keys that are new, and in a copy.
+    json(&world, "keys rotate --data d");
+    json(&world, "keys rotate --root --data d");
+    json(&world, "backup b --data d");
+    assert_eq!(json(&world, "backup verify b --against d")["problems"], Json::Array(vec![]));
+    json(&world, "restore b --data r");
+    nothing(&world, "r");
+    for id in [&ended, &archived] {
+        assert_eq!(json(&world, &format!("replay {id} --data r"))["identical"], true);
+    }
+    let refused = refusal(&world, "privacy erase --subject [TENANT] --data d");
+    assert!(refused.contains("subject_invalid"), "{refused}");
+    // What begins after it was changed back is in the open; what was sealed stays so.
+    let told = json(&world, "keys encryption people --data d");
+    assert_eq!(told["encryption"], "people");
+    let open = start(&world, "order.yaml", 6);
+    let shown = json(&world, &format!("show {open} --data d"));
+    assert_eq!(shown["snapshot"]["subject"], Json::Null);
+    assert!(!holding(&world.path("d"), CANARY).is_empty());
+    assert_eq!(json(&world, &format!("replay {ended} --data d"))["identical"], true);
 }
 
 #[test]

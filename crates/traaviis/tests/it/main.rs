@@ -31,6 +31,7 @@ mod kill;
 mod large;
 mod life;
 mod log;
+mod moving;
 mod new;
 mod observed;
 mod operate;

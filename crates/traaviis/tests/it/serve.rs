@@ -132,21 +132,6 @@ fn the_ledger_of_a_tenant_is_no_instance() {
     assert!(String::from_utf8_lossy(&cat.stdout).contains(&ledger.to_string()));
 }
 
-/// What cannot be taken along is said before anything is written.
-#[test]
-fn a_tenant_with_members_is_not_exported_without_them() {
-    let world = World::new();
-    let server = Server::serve(&world);
-    let script = "traaviis login ada@example.org --register >/dev/null\n\
-                  traaviis api GET /tenants/current --select /id";
-    let (_, lines) = bash(&world, &server, script);
-    drop(server);
-    let export = ["tenant", "export", &lines[0], "out.tar.gz", "--data", "data"];
-    let text = world.shown(&world.run(&export));
-    assert!(text.starts_with("exit 1") && text.contains("members_not_exported"), "{text}");
-    assert!(!world.path("out.tar.gz").exists());
-}
-
 #[test]
 fn dev_makes_an_account_once_and_tells_its_password_once() {
     let world = World::new();
