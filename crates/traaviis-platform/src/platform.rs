@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,7 +33,7 @@ use crate::{
     factor::key_of,
     jobs::Job,
     key_use::KeyUse,
-    ledger::{Document, Ledgers, Put},
+    ledger::{Document, Ledgers, OnChange, Put},
     mail::{MailCounts, Outbox},
     mfa::{ENROLMENT_LIFE, Enrolment},
     oidc::Elsewhere,
@@ -134,6 +134,7 @@ pub struct Platform {
     pub(crate) usage: UsageCounts,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
+    listener: Arc<OnceLock<OnChange>>,
 }
 
 impl fmt::Debug for Platform {
@@ -150,6 +151,8 @@ impl Platform {
         let (kept_up, opens) = (Arc::clone(&lookups), Arc::clone(&vault));
         let changes: Arc<AtomicU64> = Arc::default();
         let counted = Arc::clone(&changes);
+        let listener: Arc<OnceLock<OnChange>> = Arc::default();
+        let listens = Arc::clone(&listener);
         let on_change = Box::new(move |tenant: TenantId, puts: &[Put]| {
             let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
             for (kind, id, body) in puts {
@@ -157,6 +160,10 @@ impl Platform {
             }
             if puts.iter().any(|it| !SILENT.contains(&&*it.0)) {
                 counted.fetch_add(1, Ordering::SeqCst);
+            }
+            drop(lookups);
+            if let Some(listener) = listens.get() {
+                listener(tenant, puts);
             }
         });
         let ledgers = Ledgers::open(log, documents, clock, on_change)?;
@@ -178,6 +185,7 @@ impl Platform {
             usage: UsageCounts::default(),
             lookups,
             changes,
+            listener,
         };
         platform.open_keys()?;
         platform.open_usage()?;
@@ -225,6 +233,13 @@ impl Platform {
     /// Returns a number that is another one whenever rights may have changed.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Has somebody told what has changed in ledgers, once it is durable. The ledger is held
+    /// meanwhile, so it must be short, and wait for nothing. Only the first who asks is told.
+    pub fn listen(&self, on_change: OnChange) {
+        // Whoever comes later belongs to a second router over the same platform.
+        let _ = self.listener.set(on_change);
     }
 
     /// Returns the settings.

@@ -19,7 +19,7 @@ use crate::{
     looked::Looked,
     metrics::Metrics,
     operate::Operations,
-    socket::hub::Hub,
+    socket::{hub::Hub, limits::SocketLimits},
     tickets::Tickets,
 };
 
@@ -36,6 +36,8 @@ pub struct App {
     pub(crate) answers: Answers,
     pub(crate) tickets: Tickets,
     pub(crate) hub: Arc<Hub>,
+    /// Limits of sockets.
+    pub(crate) sockets: SocketLimits,
     pub(crate) metrics: Metrics,
     pub(crate) operations: Operations,
     /// How many requests somebody may make.
@@ -68,6 +70,7 @@ impl App {
             answers: Answers::default(),
             tickets: Tickets::default(),
             hub: Arc::default(),
+            sockets: SocketLimits::default(),
             metrics: Metrics::default(),
             operations: Operations::default(),
             limits: Limits::new(Strictness::Strict),
@@ -89,6 +92,12 @@ impl App {
     #[must_use]
     pub fn with_limits(self, strictness: Strictness) -> App {
         App { limits: Limits::new(strictness), ..self }
+    }
+
+    /// Returns it with other limits of sockets.
+    #[must_use]
+    pub fn with_sockets(self, sockets: SocketLimits) -> App {
+        App { sockets, ..self }
     }
 
     /// Returns it as one that believes proxies in these networks where a request comes from.

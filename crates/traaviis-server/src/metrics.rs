@@ -47,6 +47,7 @@ pub struct Metrics {
     sockets_opened: AtomicU64,
     sockets_refused: AtomicU64,
     sockets_joined: AtomicU64,
+    sockets_too_slow: AtomicU64,
 }
 
 impl Default for Metrics {
@@ -59,6 +60,7 @@ impl Default for Metrics {
             sockets_opened: AtomicU64::default(),
             sockets_refused: AtomicU64::default(),
             sockets_joined: AtomicU64::default(),
+            sockets_too_slow: AtomicU64::default(),
         }
     }
 }
@@ -72,6 +74,8 @@ pub enum SocketEvent {
     Refused,
     /// It joined a topic.
     Joined,
+    /// Its client did not keep up.
+    TooSlow,
 }
 
 impl Metrics {
@@ -100,6 +104,7 @@ impl Metrics {
             SocketEvent::Opened => &self.sockets_opened,
             SocketEvent::Refused => &self.sockets_refused,
             SocketEvent::Joined => &self.sockets_joined,
+            SocketEvent::TooSlow => &self.sockets_too_slow,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -122,6 +127,7 @@ impl Metrics {
             ("traaviis_socket_connected_total", "sockets that were opened", &self.sockets_opened),
             ("traaviis_socket_refused_total", "sockets not let in", &self.sockets_refused),
             ("traaviis_socket_joined_total", "topics that were joined", &self.sockets_joined),
+            ("traaviis_socket_too_slow_total", "sockets closed as slow", &self.sockets_too_slow),
         ];
         for (name, help, counter) in events {
             out.one(name, Kind::Counter, help, || counter.load(Ordering::Relaxed) as f64);

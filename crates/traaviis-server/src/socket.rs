@@ -1,27 +1,41 @@
 //! Sockets: the Phoenix Channels protocol, version 2, which clients in many languages speak.
 //!
-//! A socket belongs to a caller, who is looked up again for every message and whenever rights have
-//! changed: a session that ended closes the socket, a membership that ended its topics. What is
-//! asked for on a topic is carried out as the operation of the table that it stands for, so no
-//! right is decided here.
+//! A socket belongs to a caller, who is looked up again for every message and whenever their rights
+//! may have changed: a session that ended, and a tenant that somebody is no member of any more,
+//! close the socket; a right that ended, its topics. What is asked for on a topic is carried out as
+//! the operation of the table that it stands for, so no right is decided here.
 //!
-//! Reading order: [`frame`], [`hub`], [`topic`].
+//! ```text
+//! frame -> conversation -> topic -> operation -> reply
+//! durable step, change of documents -> hub -> outbox -> conversation -> frame
+//! ```
+//!
+//! Nobody waits for a client: what is told to one waits in its outbox, and a client that does not
+//! keep up is closed.
+//!
+//! Reading order: [`limits`], [`frame`], [`outbox`], [`hub`], `news`, `topic`, `asked`.
 
+mod asked;
 pub mod frame;
 pub mod hub;
+pub mod limits;
+mod news;
+pub mod outbox;
 mod topic;
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
+    Extension,
     extract::{
         ConnectInfo, State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket},
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
     },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -29,28 +43,23 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value as Json, json};
 use tokio::{
-    sync::{Notify, mpsc},
-    time::{MissedTickBehavior, interval},
+    sync::watch,
+    time::{sleep_until, timeout},
 };
 use traaviis_platform::{Caller, Error, audit::Via};
+use traaviis_policy::access::{Action, Freshness};
 
-use crate::{App, metrics::SocketEvent, request::bearer};
+use crate::{App, listen::Ends, metrics::SocketEvent, request::bearer};
 use frame::{Frame, broadcast};
-use hub::{Hub, Place, QUEUE_MAX};
-use topic::Joined;
+use hub::{Hub, Place};
+use limits::{
+    FAREWELL, FLOOD_MESSAGES, FRAME_BYTES_MAX, MESSAGES_MAX, READ_BYTES, REPLY_BYTES_MAX,
+    TOPICS_MAX,
+};
+use news::Touched;
+use outbox::Outbox;
+use topic::{Joined, Welcome};
 
-/// Bytes of a frame of a client.
-const FRAME_BYTES_MAX: usize = 64 << 10;
-/// Bytes of the buffers of a socket: the library's own cost 128 KiB a connection.
-const BUFFER_BYTES: usize = 4 << 10;
-/// A socket that is silent for so long is closed; clients send a heartbeat every 30 s.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Messages of a client in one second.
-const MESSAGES_MAX: u32 = 50;
-/// Topics of one socket.
-const TOPICS_MAX: usize = 64;
-/// How often rights are looked at.
-const RECHECK: Duration = Duration::from_secs(1);
 /// How the token stands among subprotocols.
 const BEARER: &str = "base64url.bearer.phx.";
 /// The subprotocol that is agreed on.
@@ -58,10 +67,11 @@ const PHOENIX: &str = "phoenix";
 
 /// Opens a socket for who shows a token: as parameter `token` or `ticket`, or among the
 /// subprotocols.
-pub async fn open(
+pub(crate) async fn open(
     State(app): State<Arc<App>>,
     upgrade: WebSocketUpgrade,
-    from: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    from: Option<Extension<ConnectInfo<SocketAddr>>>,
+    ends: Option<Extension<Ends>>,
     headers: HeaderMap,
     request: axum::extract::RawQuery,
 ) -> Response {
@@ -77,18 +87,21 @@ pub async fn open(
     let Ok(Some(caller)) = recognise(&app, from.as_deref(), &headers, &query).await else {
         return refuse(StatusCode::FORBIDDEN);
     };
-    let Some(place) = app.hub.enter() else {
+    let Some(place) = app.hub.enter(app.sockets.sockets) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE);
     };
     app.metrics.socket(SocketEvent::Opened);
+    news::begin(&app);
+    let ends = ends.map(|Extension(Ends(ends))| ends);
     upgrade
         .protocols([PHOENIX])
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_write_buffer_size(FRAME_BYTES_MAX * 4)
-        .on_upgrade(move |socket| Conversation::of(app, caller, place).run(socket))
+        // Twice as much, so that a frame that is too large is read, and its sender told so.
+        .max_message_size(2 * FRAME_BYTES_MAX)
+        .max_frame_size(2 * FRAME_BYTES_MAX)
+        .read_buffer_size(READ_BYTES)
+        // What is said is written at once, and one message at a time.
+        .write_buffer_size(0)
+        .on_upgrade(move |socket| Conversation::of(app, caller, place, ends).run(socket))
 }
 
 /// Says whether a page of our own opens the socket; programs send no origin.
@@ -134,17 +147,21 @@ async fn recognise(
 /// One socket.
 struct Conversation {
     app: Arc<App>,
-    caller: Caller,
+    /// Shared with the threads that carry out what it asks for.
+    caller: Arc<Caller>,
     place: Place,
-    joined: BTreeMap<String, Joined>,
-    sender: mpsc::Sender<Arc<str>>,
-    queue: mpsc::Receiver<Arc<str>>,
-    slow: Arc<Notify>,
+    /// Topics, of which most sockets have one or two.
+    joined: Vec<(Box<str>, Joined)>,
+    outbox: Arc<Outbox>,
     heard_at: Instant,
     /// Second that is counted, and messages in it.
     pace: (Instant, u32),
-    /// When rights last changed, as far as this socket knows.
-    seen: u64,
+    rights: watch::Receiver<Arc<Touched>>,
+    /// How often rights had changed when they were last looked at; never before that.
+    seen: Option<u64>,
+    looked_at: Instant,
+    /// Told when the server ends.
+    ends: Option<watch::Receiver<bool>>,
 }
 
 /// Why a conversation ends.
@@ -153,184 +170,329 @@ enum End {
     Closed(u16, &'static str),
 }
 
+/// What happens next.
+enum Next {
+    Heard(Option<Result<Message, axum::Error>>),
+    Told(Option<Utf8Bytes>),
+    RightsChanged,
+    TimeIsUp,
+    ServerEnds,
+}
+
 impl Conversation {
-    fn of(app: Arc<App>, caller: Caller, place: Place) -> Conversation {
-        let (sender, queue) = mpsc::channel(QUEUE_MAX);
-        let seen = app.platform.changes();
-        let now = Instant::now();
+    fn of(
+        app: Arc<App>,
+        caller: Caller,
+        place: Place,
+        ends: Option<watch::Receiver<bool>>,
+    ) -> Conversation {
+        let (outbox, now) = (app.hub.outbox(), Instant::now());
+        let mut rights = app.hub.news.rights();
+        // Looked at once at the beginning: what has changed since the token was looked at, and
+        // before this listened, is not known.
+        rights.mark_changed();
         Conversation {
             app,
-            caller,
+            caller: Arc::new(caller),
             place,
-            joined: BTreeMap::new(),
-            sender,
-            queue,
-            slow: Arc::default(),
+            joined: Vec::new(),
+            outbox,
             heard_at: now,
             pace: (now, 0),
-            seen,
+            rights,
+            seen: None,
+            looked_at: now,
+            ends,
         }
     }
 
     async fn run(mut self, mut socket: WebSocket) {
         let end = self.until_over(&mut socket).await;
-        for (topic, joined) in std::mem::take(&mut self.joined) {
-            joined.leave(&self.app.hub, &topic, self.place.socket);
+        for (_, joined) in std::mem::take(&mut self.joined) {
+            joined.leave(&self.app.hub, &self.caller, self.place.socket);
         }
         if let End::Closed(code, reason) = end {
+            if code == CODE_SLOW {
+                self.app.metrics.socket(SocketEvent::TooSlow);
+            }
             let frame = CloseFrame { code, reason: reason.into() };
-            // Whoever is gone needs no farewell.
-            let _ = socket.send(Message::Close(Some(frame))).await;
+            let farewell = async {
+                let said = socket.send(Message::Close(Some(frame))).await;
+                // What a client has sent and nobody has read would take the farewell with it.
+                while said.is_ok() && IS_UNREAD.contains(&code) {
+                    let Some(Ok(_)) = socket.recv().await else { return };
+                }
+            };
+            // Whoever is gone, or does not read, needs no farewell.
+            let _ = timeout(FAREWELL, farewell).await;
         }
     }
 
     async fn until_over(&mut self, socket: &mut WebSocket) -> End {
-        let mut ticks = interval(RECHECK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let slow = Arc::clone(&self.slow);
         loop {
-            let texts: Vec<Arc<str>> = tokio::select! {
-                message = socket.recv() => match message {
-                    Some(Ok(Message::Text(text))) => match self.heard(text.as_str()).await {
-                        Ok(texts) => texts,
-                        Err(end) => return end,
-                    },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
-                        self.heard_at = Instant::now();
-                        continue;
-                    }
-                    Some(Ok(Message::Binary(_))) => return End::Closed(1003, "text frames only"),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
-                },
-                Some(text) = self.queue.recv() => vec![text],
-                () = slow.notified() => return End::Closed(1013, "too slow; read anew"),
-                _ = ticks.tick() => match self.look().await {
-                    Ok(texts) => texts,
-                    Err((texts, end)) => {
-                        for text in texts {
-                            let _ = socket.send(Message::Text(text.as_ref().into())).await;
-                        }
-                        return end;
-                    }
-                },
+            let next = self.next(socket).await;
+            let done = match next {
+                Next::Heard(Some(Ok(Message::Text(text)))) if text.len() > FRAME_BYTES_MAX => {
+                    Err(TOO_LARGE)
+                }
+                Next::Heard(Some(Ok(Message::Text(text)))) => {
+                    // In a box of its own, so that a socket at rest does not have room for it.
+                    Box::pin(self.heard(socket, text.as_str())).await
+                }
+                Next::Heard(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {
+                    self.counted().map(drop)
+                }
+                Next::Heard(Some(Ok(Message::Binary(_)))) => {
+                    Err(End::Closed(1003, "text frames only"))
+                }
+                Next::Heard(Some(Ok(Message::Close(_))) | None) => Err(End::Gone),
+                Next::Heard(Some(Err(error))) => Err(broken(&error)),
+                Next::Told(Some(text)) => self.say(socket, text).await,
+                Next::Told(None) => Err(SLOW),
+                Next::RightsChanged => Box::pin(self.look(socket)).await,
+                Next::TimeIsUp => Box::pin(self.look_after_silence(socket)).await,
+                Next::ServerEnds => Err(End::Closed(1001, "the server ends")),
             };
-            for text in texts {
-                if socket.send(Message::Text(text.as_ref().into())).await.is_err() {
-                    return End::Gone;
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn next(&mut self, socket: &mut WebSocket) -> Next {
+        let (outbox, ends) = (&self.outbox, &mut self.ends);
+        let due = self.heard_at.min(self.looked_at) + self.app.sockets.silence;
+        tokio::select! {
+            message = socket.recv() => Next::Heard(message),
+            text = outbox.next() => Next::Told(text),
+            _ = self.rights.changed() => Next::RightsChanged,
+            () = ended(ends) => Next::ServerEnds,
+            () = sleep_until(due.into()) => Next::TimeIsUp,
+        }
+    }
+
+    /// Says something. A client that does not read is not waited for beyond what its queue and its
+    /// rights allow.
+    async fn say(&mut self, socket: &mut WebSocket, text: Utf8Bytes) -> Result<(), End> {
+        let outbox = Arc::clone(&self.outbox);
+        let due = Instant::now() + self.app.sockets.silence;
+        let sent = socket.send(Message::Text(text));
+        tokio::pin!(sent);
+        loop {
+            tokio::select! {
+                sent = &mut sent => return sent.map_err(|_| End::Gone),
+                () = outbox.overflows() => return Err(SLOW),
+                () = ended(&mut self.ends) => return Err(End::Closed(1001, "the server ends")),
+                () = sleep_until(due.into()) => return Err(SLOW),
+                _ = self.rights.changed() => {
+                    let touched = Arc::clone(&self.rights.borrow_and_update());
+                    let tenants = self.joined.iter().filter_map(|it| it.1.topic.tenant());
+                    let is_concerned = touched.concerns(&mut self.seen, &self.caller, tenants);
+                    if is_concerned && self.app.platform.recheck(&self.caller).is_err() {
+                        return Err(SESSION_ENDED);
+                    }
+                    // Its topics are looked at once this is said.
+                    if is_concerned {
+                        self.seen = None;
+                        self.rights.mark_changed();
+                    }
                 }
             }
         }
     }
 
-    /// Looks from time to time whether the caller is still one, and may still hear what they hear.
-    async fn look(&mut self) -> Result<Vec<Arc<str>>, (Vec<Arc<str>>, End)> {
-        if self.heard_at.elapsed() > SILENCE_MAX {
-            return Err((Vec::new(), End::Closed(1000, "silent for too long")));
+    /// Looks whether the caller is still one, if that may have changed.
+    async fn look(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        let touched = Arc::clone(&self.rights.borrow_and_update());
+        let tenants = self.joined.iter().filter_map(|it| it.1.topic.tenant());
+        match touched.concerns(&mut self.seen, &self.caller, tenants) {
+            true => self.look_at_all(socket).await,
+            false => Ok(()),
         }
-        let changes = self.app.platform.changes();
-        if changes == self.seen {
-            return Ok(Vec::new());
-        }
-        self.seen = changes;
-        if let Err(error) = self.app.platform.recheck(&self.caller) {
-            let topic = format!("user_activity:{}", self.caller.user);
-            let told = json!({ "reason": error.code });
-            let texts = vec![broadcast(&topic, "session:revoked", &told).into()];
-            return Err((texts, End::Closed(4001, "the session has ended")));
-        }
-        let mut texts: Vec<Arc<str>> = Vec::new();
-        let mut gone = Vec::new();
-        for (topic, joined) in &self.joined {
-            if joined.may_still(&self.app, &self.caller).is_err() {
-                let told = json!({ "reason": "unauthorized" });
-                texts.push(joined.frame(topic).push("phx_close", &told).into());
-                gone.push(topic.clone());
-            }
-        }
-        for topic in gone {
-            if let Some(joined) = self.joined.remove(&topic) {
-                joined.leave(&self.app.hub, &topic, self.place.socket);
-            }
-        }
-        Ok(texts)
     }
 
-    /// Takes a message of the client; returns what is said to it.
-    async fn heard(&mut self, text: &str) -> Result<Vec<Arc<str>>, End> {
+    /// Looks at everything from time to time, since sessions and keys also end by themselves.
+    async fn look_after_silence(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        if self.heard_at.elapsed() >= self.app.sockets.silence {
+            return Err(End::Closed(1000, "silent for too long"));
+        }
+        self.look_at_all(socket).await
+    }
+
+    /// Looks whether the caller is still one, and may still hear what they hear.
+    async fn look_at_all(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        self.looked_at = Instant::now();
+        if let Err(code) = self.stands() {
+            let topic = format!("user_activity:{}", self.caller.user);
+            let told = json!({ "reason": code });
+            self.say(socket, broadcast(&topic, "session:revoked", &told).into()).await?;
+            return Err(SESSION_ENDED);
+        }
+        let (app, caller) = (Arc::clone(&self.app), Arc::clone(&self.caller));
+        let mut gone = Vec::new();
+        self.joined.retain(|(_, joined)| {
+            let sees = topic::sees(&app, &caller, &joined.topic);
+            match sees {
+                Some(sees) => app.hub.shows(&joined.topic, self.place.socket, sees),
+                None => gone.push(joined.clone()),
+            }
+            sees.is_some()
+        });
+        for joined in gone {
+            joined.leave(&app.hub, &caller, self.place.socket);
+            let told = json!({ "reason": "unauthorized" });
+            self.say(socket, joined.frame().push("phx_close", &told).into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Says whether the caller is still one, and in the tenant that their token is for.
+    fn stands(&self) -> Result<(), String> {
+        let (platform, caller) = (&self.app.platform, &self.caller);
+        platform.recheck(caller).map_err(|it| it.code.to_string())?;
+        let Some(tenant) = caller.scoped_to else { return Ok(()) };
+        let entered = platform.enter_at_once(caller, tenant, Action::TenantAccess, Freshness::Any);
+        entered.map(drop).ok_or_else(|| "no_tenant_context".to_owned())
+    }
+
+    /// Counts a message; returns how many there were within this second.
+    fn counted(&mut self) -> Result<u32, End> {
         let now = Instant::now();
         self.heard_at = now;
-        let Some(frame) = Frame::read(text) else {
-            return Err(End::Closed(1002, "no frame of the protocol"));
-        };
-        if frame.topic == "phoenix" && frame.event == "heartbeat" {
-            return Ok(vec![frame.reply(Ok(json!({}))).into()]);
-        }
         if now.duration_since(self.pace.0) >= Duration::from_secs(1) {
             self.pace = (now, 0);
         }
         self.pace.1 += 1;
-        if self.pace.1 > MESSAGES_MAX {
-            let message = format!("at most {MESSAGES_MAX} messages a second");
-            let error = Error::new("rate_limit_exceeded", message);
-            return Ok(vec![frame.reply(Err(self.problem(&error))).into()]);
+        match self.pace.1 > FLOOD_MESSAGES {
+            true => Err(End::Closed(1008, "too many messages")),
+            false => Ok(self.pace.1),
         }
-        Ok(match &*frame.event {
-            "phx_join" => self.join(frame).await,
-            "phx_leave" => self.leave(&frame),
-            _ => vec![self.asked(frame).await.into()],
-        })
     }
 
-    async fn join(&mut self, frame: Frame) -> Vec<Arc<str>> {
-        let mut texts: Vec<Arc<str>> = Vec::new();
-        if let Some(before) = self.joined.remove(&frame.topic) {
-            before.leave(&self.app.hub, &frame.topic, self.place.socket);
-            texts.push(before.frame(&frame.topic).push("phx_close", &json!({})).into());
+    /// Takes a message of the client.
+    async fn heard(&mut self, socket: &mut WebSocket, text: &str) -> Result<(), End> {
+        let count = self.counted()?;
+        let frame = Frame::read(text).ok_or(End::Closed(1002, "no frame of the protocol"))?;
+        if count > MESSAGES_MAX {
+            let message = format!("at most {MESSAGES_MAX} messages a second");
+            let error = Error::new("rate_limit_exceeded", message);
+            return self.refuse(socket, &frame, &error).await;
+        }
+        match (&*frame.topic, &*frame.event) {
+            ("phoenix", "heartbeat") => self.say(socket, frame.reply(Ok(json!({}))).into()).await,
+            (_, "phx_join") => self.join(socket, frame).await,
+            (_, "phx_leave") => self.leave(socket, &frame).await,
+            _ => self.asked(socket, frame).await,
+        }
+    }
+
+    async fn join(&mut self, socket: &mut WebSocket, frame: Frame) -> Result<(), End> {
+        if let Some(before) = self.take(&frame.topic) {
+            self.say(socket, before.frame().push("phx_close", &json!({})).into()).await?;
         }
         if self.joined.len() >= TOPICS_MAX {
             let message = format!("a socket hears at most {TOPICS_MAX} topics");
             let error = Error::new("quota_exceeded", message);
-            texts.push(frame.reply(Err(self.problem(&error))).into());
-            return texts;
+            return self.refuse(socket, &frame, &error).await;
         }
-        let (app, caller, asked) = (Arc::clone(&self.app), self.caller.clone(), frame.clone());
-        let subscriber = (self.place.socket, self.sender.clone(), Arc::clone(&self.slow));
-        let joined =
-            tokio::task::spawn_blocking(move || topic::join(&app, &caller, &asked, subscriber));
-        match joined.await.unwrap_or_else(|_| Err(Error::new("internal", "a defect"))) {
-            Ok((joined, reply, after)) => {
-                texts.push(frame.reply(Ok(reply)).into());
-                texts.extend(after.into_iter().map(Into::into));
-                self.app.metrics.socket(SocketEvent::Joined);
-                self.joined.insert(frame.topic, joined);
+        let (asked, mine) = (frame.clone(), (self.place.socket, Arc::clone(&self.outbox)));
+        let joined = self.carry_out(move |app, it| topic::join(app, it, &asked, mine)).await;
+        let Welcome { joined, reply, after, replay } = match joined {
+            Ok(welcome) => welcome,
+            Err(error) => return self.refuse(socket, &frame, &error).await,
+        };
+        self.app.metrics.socket(SocketEvent::Joined);
+        self.joined.push((frame.topic.as_str().into(), joined.clone()));
+        self.reply(socket, &frame, reply).await?;
+        for text in after {
+            self.say(socket, text).await?;
+        }
+        // Heard before it is read, so nothing is missing; what came meanwhile may come twice, and
+        // is known by its number.
+        let mut from = replay;
+        while let Some(after) = from {
+            let of = joined.clone();
+            let page = self.carry_out(move |app, it| topic::replay(app, it, &of, after)).await;
+            let (texts, next) = page.unwrap_or_default();
+            for text in texts {
+                self.say(socket, text).await?;
             }
-            Err(error) => texts.push(frame.reply(Err(self.problem(&error))).into()),
+            from = next;
         }
-        texts
+        Ok(())
     }
 
-    fn leave(&mut self, frame: &Frame) -> Vec<Arc<str>> {
-        let Some(joined) = self.joined.remove(&frame.topic) else {
-            return vec![frame.reply(Ok(json!({}))).into()];
-        };
-        joined.leave(&self.app.hub, &frame.topic, self.place.socket);
-        let closed = joined.frame(&frame.topic).push("phx_close", &json!({}));
-        vec![frame.reply(Ok(json!({}))).into(), closed.into()]
+    async fn leave(&mut self, socket: &mut WebSocket, frame: &Frame) -> Result<(), End> {
+        let joined = self.take(&frame.topic);
+        self.say(socket, frame.reply(Ok(json!({}))).into()).await?;
+        match joined {
+            Some(it) => self.say(socket, it.frame().push("phx_close", &json!({})).into()).await,
+            None => Ok(()),
+        }
     }
 
-    async fn asked(&mut self, frame: Frame) -> String {
-        let Some(joined) = self.joined.get(&frame.topic) else {
+    /// Takes the socket off a topic.
+    fn take(&mut self, topic: &str) -> Option<Joined> {
+        let at = self.joined.iter().position(|it| &*it.0 == topic)?;
+        let (_, joined) = self.joined.swap_remove(at);
+        joined.leave(&self.app.hub, &self.caller, self.place.socket);
+        Some(joined)
+    }
+
+    async fn asked(&mut self, socket: &mut WebSocket, frame: Frame) -> Result<(), End> {
+        let joined = self.joined.iter().find(|it| *it.0 == *frame.topic);
+        let Some(topic) = joined.map(|it| it.1.topic) else {
             let error = Error::new("not_found", "join the topic first");
-            return frame.reply(Err(self.problem(&error)));
+            return self.refuse(socket, &frame, &error).await;
         };
-        let (app, caller, joined) = (Arc::clone(&self.app), self.caller.clone(), joined.clone());
-        let (asked, socket) = (frame.clone(), self.place.socket);
-        let answered = tokio::task::spawn_blocking(move || {
-            app.platform.recheck(&caller)?;
-            topic::answer(&app, &caller, &joined, &asked, socket)
+        let (asked, number) = (frame.clone(), self.place.socket);
+        let answered = self.carry_out(move |app, caller| {
+            app.platform.recheck(caller)?;
+            asked::answer(app, caller, topic, &asked, number)
         });
-        let answered = answered.await.unwrap_or_else(|_| Err(Error::new("internal", "a defect")));
-        frame.reply(answered.map_err(|error| self.problem(&error)))
+        match answered.await {
+            Ok(reply) => self.reply(socket, &frame, reply).await,
+            Err(error) => self.refuse(socket, &frame, &error).await,
+        }
+    }
+
+    /// Does something that may wait for disks, on a thread for that.
+    async fn carry_out<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&App, &Caller) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (app, caller) = (Arc::clone(&self.app), Arc::clone(&self.caller));
+        let done = tokio::task::spawn_blocking(move || work(&app, &caller)).await;
+        done.unwrap_or_else(|_| Err(Error::new("internal", "a defect of this server")))
+    }
+
+    async fn reply(
+        &mut self,
+        socket: &mut WebSocket,
+        frame: &Frame,
+        reply: Json,
+    ) -> Result<(), End> {
+        let text = frame.reply(Ok(reply));
+        if text.len() > REPLY_BYTES_MAX {
+            let message = format!(
+                "the answer has {} bytes, and a reply at most {REPLY_BYTES_MAX}; ask for it over \
+                 HTTP",
+                text.len()
+            );
+            let error = Error::new("payload_too_large", message);
+            return self.refuse(socket, frame, &error).await;
+        }
+        self.say(socket, text.into()).await
+    }
+
+    async fn refuse(
+        &mut self,
+        socket: &mut WebSocket,
+        frame: &Frame,
+        error: &Error,
+    ) -> Result<(), End> {
+        let text = frame.reply(Err(self.problem(error)));
+        self.say(socket, text.into()).await
     }
 
     /// Returns a refusal as channels tell it.
@@ -352,7 +514,33 @@ impl Conversation {
     }
 }
 
-/// Feeds whoever follows and the hub from what the engine makes durable.
+/// Code with which a client that does not keep up is closed.
+const CODE_SLOW: u16 = 1013;
+/// Codes with which a client is closed that may have sent more than was read.
+const IS_UNREAD: [u16; 4] = [1002, 1003, 1008, 1009];
+const TOO_LARGE: End = End::Closed(1009, "a frame has at most 64 KiB");
+const SLOW: End = End::Closed(CODE_SLOW, "too slow; read anew");
+const SESSION_ENDED: End = End::Closed(4001, "the session has ended");
+
+/// Waits until the server ends.
+async fn ended(ends: &mut Option<watch::Receiver<bool>>) {
+    match ends {
+        Some(ends) => drop(ends.changed().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Says how a connection ends that the library cannot read any more.
+fn broken(error: &axum::Error) -> End {
+    let inner = error.source().map(ToString::to_string).unwrap_or_default();
+    match inner.starts_with("Space limit exceeded") {
+        true => TOO_LARGE,
+        false => End::Gone,
+    }
+}
+
+/// Feeds whoever follows and the hub from what the engine makes durable, and from what changes in
+/// documents.
 pub fn feed(app: &Arc<App>) {
     let hub: Arc<Hub> = Arc::clone(&app.hub);
     let (looked, followers) = (Arc::clone(&app.looked), Arc::clone(&app.followers));
@@ -360,5 +548,12 @@ pub fn feed(app: &Arc<App>) {
         looked.step(committed);
         followers.step(committed);
         hub.step(committed);
+    }));
+    let hub: Arc<Hub> = Arc::clone(&app.hub);
+    app.platform.listen(Box::new(move |tenant, puts| {
+        // Most of the time there is nobody to tell.
+        if hub.count() > 0 {
+            hub.news.note(tenant, puts);
+        }
     }));
 }

@@ -30,6 +30,7 @@ mod jobs;
 mod library;
 mod lookup;
 mod memory;
+mod open_files;
 mod operations;
 mod output;
 mod plugins;

@@ -32,7 +32,7 @@ pub(super) fn attempt(app: &App, row: &Operation, request: &Request) -> Result<(
 }
 
 /// Counts a request of somebody who was recognised.
-pub(super) fn caller(
+pub(crate) fn caller(
     app: &App,
     row: &Operation,
     request: &Request,

@@ -1,133 +1,160 @@
-//! Topics: who may hear one, what can be asked for on it, and as which operation.
+//! Topics by name: who may hear one, and what is said to who joins.
 
 use std::sync::Arc;
 
+use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value as Json, json};
-use tokio::sync::{Notify, mpsc};
 use traaviis_api::Op;
-use traaviis_model::{TenantId, permission::Permission};
-use traaviis_platform::{Caller, Entered, Error};
+use traaviis_model::{Seq, TenantId, permission::Permission};
+use traaviis_platform::{
+    Caller, Error,
+    tenant::{DataAccess, Payloads},
+};
 use traaviis_policy::access::{Action, Freshness};
 
 use super::{
+    asked::carry_out,
     frame::Frame,
-    hub::{Hub, Subscriber},
+    hub::{Hub, Sees, Subscriber, Topic, Watched, written},
+    outbox::Outbox,
 };
-use crate::{App, handle, request::Request};
+use crate::App;
 
-/// Events of one `batch_send_events`.
-const BATCH_MAX: usize = 1_000;
-/// Records that a join replays at once.
-const REPLAY_MAX: u64 = 200;
-
-/// Kinds of topics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    /// What members of a tenant tell each other, and who is there.
-    Tenant,
-    /// The machines of a tenant.
-    Machines,
-    /// One instance.
-    Instance(String),
-    /// What waits for people.
-    Tasks,
-    /// What concerns one user.
-    Activity,
-}
+/// Records that are read at once to be replayed.
+const REPLAY_PAGE: u64 = 200;
+/// Acts that are told to who joins a tenant.
+const ACTIVITIES: usize = 10;
 
 /// A topic that a socket hears.
 #[derive(Clone, Debug)]
 pub(super) struct Joined {
-    kind: Kind,
-    tenant: Option<TenantId>,
-    join_ref: Option<String>,
-    user: String,
+    pub topic: Topic,
+    join_ref: Option<Box<str>>,
 }
 
 impl Joined {
     /// Returns a frame of the join, for what the server says on it.
-    pub fn frame(&self, topic: &str) -> Frame {
+    pub fn frame(&self) -> Frame {
         Frame {
-            join_ref: self.join_ref.clone(),
+            join_ref: self.join_ref.as_deref().map(Into::into),
             reference: None,
-            topic: topic.to_owned(),
+            topic: self.topic.to_string(),
             event: String::new(),
             payload: Json::Null,
         }
     }
 
     /// Takes the socket off the topic.
-    pub fn leave(&self, hub: &Hub, topic: &str, socket: u64) {
-        hub.leave(topic, socket);
-        if self.kind == Kind::Tenant {
-            hub.depart(topic, &self.user, socket);
-        }
-    }
-
-    /// Says whether the caller may still hear it.
-    pub fn may_still(&self, app: &App, caller: &Caller) -> Result<(), Error> {
-        match self.tenant {
-            Some(tenant) => enter(app, caller, tenant, &self.kind).map(drop),
-            None => Ok(()),
+    pub fn leave(&self, hub: &Hub, caller: &Caller, socket: u64) {
+        hub.leave(&self.topic, socket);
+        if matches!(self.topic, Topic::Tenant(_)) {
+            hub.depart(self.topic, &caller.user.to_string(), socket);
         }
     }
 }
 
-fn enter(app: &App, caller: &Caller, tenant: TenantId, kind: &Kind) -> Result<Entered, Error> {
-    let action = match kind {
-        Kind::Tenant | Kind::Tasks | Kind::Activity => Action::TenantAccess,
-        Kind::Machines | Kind::Instance(_) => Action::Needs(Permission::WorkflowMonitor),
+/// Returns what a caller may see of a topic; nothing when they may not hear it.
+pub(super) fn sees(app: &App, caller: &Caller, topic: &Topic) -> Option<Sees> {
+    let Some((tenant, action)) = right(topic) else { return Some(SEES_OWN) };
+    let entered = app.platform.enter_at_once(caller, tenant, action, Freshness::Any)?;
+    let is_monitor = may(app, caller, tenant, Permission::WorkflowMonitor);
+    Some(Sees { access: entered.data_access, is_monitor })
+}
+
+/// Says whether a caller has a permission, which a key may have less of than who made it.
+fn may(app: &App, caller: &Caller, tenant: TenantId, permission: Permission) -> bool {
+    let action = Action::Needs(permission);
+    app.platform.enter_at_once(caller, tenant, action, Freshness::Any).is_some()
+}
+
+/// What concerns oneself is seen as it is.
+const SEES_OWN: Sees =
+    Sees { access: DataAccess { payloads: Payloads::Full, pii_unmask: false }, is_monitor: false };
+
+/// Returns the right that a topic asks for, and where.
+fn right(topic: &Topic) -> Option<(TenantId, Action)> {
+    let action = match topic {
+        Topic::Tenant(_) | Topic::Tasks(_) => Action::TenantAccess,
+        Topic::Machines(_) | Topic::Instance(..) | Topic::Workflows(_) => {
+            Action::Needs(Permission::WorkflowMonitor)
+        }
+        Topic::Monitoring(..) => Action::Needs(Permission::SystemMetricsView),
+        Topic::Activity(_) => return None,
     };
-    app.platform.enter(caller, tenant, action, Freshness::Any)
+    topic.tenant().map(|it| (it, action))
 }
 
-/// Lets a socket hear a topic: returns the reply, and what is said right after it.
+/// Finds the topic that a caller names.
+fn find(app: &App, caller: &Caller, name: &str) -> Result<Topic, Error> {
+    let unknown = || Error::not_found("topic", name);
+    let (word, rest) = name.split_once(':').ok_or_else(unknown)?;
+    let (id, more) = rest.split_once(':').map_or((rest, None), |(id, more)| (id, Some(more)));
+    let tenant = || {
+        let tenant = app.platform.resolve(caller, id)?;
+        // Topics are heard by id alone, so that all who hear one hear the same.
+        if tenant.to_string() == id { Ok(tenant) } else { Err(unknown()) }
+    };
+    Ok(match (word, more) {
+        ("tenant", None) => Topic::Tenant(tenant()?),
+        ("tenant", Some("workflows")) => Topic::Workflows(tenant()?),
+        ("fsm", None) => Topic::Machines(tenant()?),
+        ("tasks", None) => Topic::Tasks(tenant()?),
+        ("monitoring", Some("instances")) => Topic::Monitoring(tenant()?, Watched::Instances),
+        ("monitoring", Some("security")) => Topic::Monitoring(tenant()?, Watched::Security),
+        ("instance", None) => {
+            // It is looked for in the tenant that the token is scoped to.
+            let tenant = app.platform.resolve(caller, "current")?;
+            let instance = id.parse().map_err(|_| unknown())?;
+            let topic = Topic::Instance(tenant, instance);
+            if topic.to_string() != name {
+                return Err(unknown());
+            }
+            topic
+        }
+        // Of people, not of keys that they have made.
+        ("user_activity", None) if id == caller.user.to_string() && caller.session().is_ok() => {
+            Topic::Activity(caller.user)
+        }
+        _ => return Err(unknown()),
+    })
+}
+
+/// What is said to who has joined.
+pub(super) struct Welcome {
+    pub joined: Joined,
+    pub reply: Json,
+    /// What is said right after the reply.
+    pub after: Vec<Utf8Bytes>,
+    /// The record after which an instance is replayed.
+    pub replay: Option<Seq>,
+}
+
+/// Lets a socket hear a topic.
 pub(super) fn join(
     app: &App,
     caller: &Caller,
     frame: &Frame,
-    (socket, queue, slow): (u64, mpsc::Sender<Arc<str>>, Arc<Notify>),
-) -> Result<(Joined, Json, Vec<String>), Error> {
-    let topic = &frame.topic;
-    let unknown = || Error::not_found("topic", topic);
-    let (word, name) = topic.split_once(':').ok_or_else(unknown)?;
-    let kind = match word {
-        "tenant" => Kind::Tenant,
-        "fsm" => Kind::Machines,
-        "instance" => Kind::Instance(name.to_owned()),
-        "tasks" => Kind::Tasks,
-        "user_activity" if name == caller.user.to_string() => Kind::Activity,
-        _ => return Err(unknown()),
-    };
-    let tenant = match kind {
-        Kind::Activity => None,
-        // An instance is looked for in the tenant that the token is scoped to.
-        Kind::Instance(_) => Some(app.platform.resolve(caller, "current")?),
-        // Topics are heard by id alone, so that all who hear one hear the same.
-        Kind::Tenant | Kind::Machines | Kind::Tasks => {
-            let tenant = app.platform.resolve(caller, name)?;
-            if tenant.to_string() != name {
-                return Err(unknown());
-            }
-            Some(tenant)
-        }
-    };
-    let entered = tenant.map(|it| enter(app, caller, it, &kind)).transpose()?;
-    let user = caller.user.to_string();
-    let joined = Joined { kind, tenant, join_ref: frame.join_ref.clone(), user };
-    if let Kind::Instance(_) = joined.kind {
+    (socket, outbox): (u64, Arc<Outbox>),
+) -> Result<Welcome, Error> {
+    app.platform.recheck(caller)?;
+    let topic = find(app, caller, &frame.topic)?;
+    if let Some((tenant, action)) = right(&topic) {
+        // Whoever is refused is told why, and noted.
+        app.platform.enter(caller, tenant, action, Freshness::Any)?;
+    }
+    let sees = sees(app, caller, &topic).ok_or_else(|| Error::not_found("topic", &frame.topic))?;
+    if let Topic::Instance(_, id) = topic {
         // It must be there, and in this tenant, before anything of it is told.
-        carry_out(app, caller, &joined, Op::ShowInstance, Json::Null, name)?;
+        carry_out(app, caller, topic, Op::ShowInstance, Json::Null, &id.to_string())?;
     }
-    if let Some(entered) = &entered {
-        let access = entered.data_access;
-        app.hub.join(topic, Subscriber { socket, queue, slow, access });
-    }
-    let (reply, after) = welcome(app, caller, frame, &joined, socket).inspect_err(|_| {
-        joined.leave(&app.hub, topic, socket);
-    })?;
-    Ok((joined, reply, after))
+    let joined = Joined { topic, join_ref: frame.join_ref.as_deref().map(Into::into) };
+    app.hub.join(topic, Subscriber { socket, outbox, sees });
+    welcome(app, caller, frame, &joined, socket)
+        .map(|(reply, after, replay)| Welcome { joined: joined.clone(), reply, after, replay })
+        .inspect_err(|_| joined.leave(&app.hub, caller, socket))
 }
+
+type Told = (Json, Vec<Utf8Bytes>, Option<Seq>);
 
 fn welcome(
     app: &App,
@@ -135,155 +162,67 @@ fn welcome(
     frame: &Frame,
     joined: &Joined,
     socket: u64,
-) -> Result<(Json, Vec<String>), Error> {
-    match &joined.kind {
-        Kind::Tenant => {
-            let rights = carry_out(app, caller, joined, Op::MyPermissions, Json::Null, "")?;
-            let meta = json!({
-                "phx_ref": format!("{socket}"),
-                "online_at": app.platform.now(),
-            });
-            let state = app.hub.arrive(&frame.topic, &joined.user, socket, &meta);
-            let active = state.as_object().map_or(0, serde_json::Map::len);
+) -> Result<Told, Error> {
+    let topic = joined.topic;
+    match topic {
+        Topic::Tenant(tenant) => {
+            let rights = carry_out(app, caller, topic, Op::MyPermissions, Json::Null, "")?;
+            let entered =
+                app.platform.enter(caller, tenant, Action::TenantAccess, Freshness::Any)?;
+            let has = |it| may(app, caller, tenant, it);
+            // What somebody may not see is not there.
+            let workflows = has(Permission::WorkflowMonitor)
+                .then(|| app.platform.workflows(&entered).map(|it| it.len()))
+                .transpose()?;
+            let activities = match has(Permission::AuditLogsView) {
+                true => app.platform.audit(&entered, None, ACTIVITIES)?,
+                false => Vec::new(),
+            };
+            let activity = |it: &Json| {
+                let keys = ["action", "resource_type", "resource_id", "user_id", "timestamp"];
+                let all = keys.map(|key| (key.to_owned(), it[key].clone()));
+                Json::Object(all.into_iter().collect())
+            };
+            let meta = meta(app, socket);
+            let state = app.hub.arrive(topic, &caller.user.to_string(), socket, &meta);
             let reply = json!({
-                "tenant_id": joined.tenant,
+                "tenant_id": tenant,
                 "user_permissions": rights["permissions"],
-                "active_users": active,
+                "active_users": state.as_object().map_or(0, serde_json::Map::len),
+                "recent_activities": activities.iter().map(activity).collect::<Vec<_>>(),
+                "workflow_count": workflows,
                 "system_status": "ok",
             });
-            Ok((reply, vec![joined.frame(&frame.topic).push("presence_state", &state)]))
+            Ok((reply, vec![joined.frame().push("presence_state", &state).into()], None))
         }
-        Kind::Instance(id) => {
-            let shown = carry_out(app, caller, joined, Op::ShowInstance, Json::Null, id)?;
-            let after = frame.payload["after_seq"].as_u64();
-            let mut texts = Vec::new();
-            if let Some(after) = after {
-                let asked = json!({ "after_seq": after, "limit": REPLAY_MAX });
-                let page = carry_out(app, caller, joined, Op::InstanceEvents, asked, id)?;
-                for record in page["items"].as_array().into_iter().flatten() {
-                    texts.push(joined.frame(&frame.topic).push("record", record));
-                }
-            }
-            Ok((shown, texts))
+        Topic::Instance(_, id) => {
+            let id = id.to_string();
+            let shown = carry_out(app, caller, topic, Op::ShowInstance, Json::Null, &id)?;
+            Ok((shown, Vec::new(), frame.payload["after_seq"].as_u64()))
         }
-        Kind::Machines | Kind::Tasks | Kind::Activity => {
-            Ok((json!({ "tenant_id": joined.tenant }), Vec::new()))
-        }
+        _ => Ok((json!({ "tenant_id": topic.tenant() }), Vec::new(), None)),
     }
 }
 
-/// Answers what is asked for on a topic.
-pub(super) fn answer(
-    app: &App,
-    caller: &Caller,
-    joined: &Joined,
-    frame: &Frame,
-    socket: u64,
-) -> Result<Json, Error> {
-    let payload = &frame.payload;
-    let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
-    let ask = |op, body: Json, id: &str| carry_out(app, caller, joined, op, body, id);
-    let event = |data: &str| json!({ "event": text("event"), "data": payload[data] });
-    match (&joined.kind, &*frame.event) {
-        (Kind::Tenant, "workflow:create") => {
-            let made = ask(Op::CreateWorkflow, payload.clone(), "")?;
-            app.hub.tell(&frame.topic, "workflow:created", &json!({ "name": made["name"] }), None);
-            Ok(made)
-        }
-        (Kind::Tenant, "workflow:execute") => {
-            ask(Op::SendEvent, event("event_data"), &text("workflow_id"))
-        }
-        (Kind::Tenant, "presence:update") => {
-            let mut meta = json!({
-                "phx_ref": format!("{socket}"),
-                "online_at": app.platform.now(),
-            });
-            for key in ["status", "activity"] {
-                if let Some(said) = payload[key].as_str() {
-                    meta[key] = json!(said.chars().take(100).collect::<String>());
-                }
-            }
-            app.hub.arrive(&frame.topic, &joined.user, socket, &meta);
-            Ok(json!({}))
-        }
-        (Kind::Machines, "create_fsm") => {
-            let started = json!({ "workflow": text("module"), "input": payload["config"] });
-            let started = ask(Op::Start, started, "")?;
-            Ok(json!({ "fsm_id": started["id"], "details": started }))
-        }
-        (Kind::Machines, "send_event") => ask(Op::SendEvent, event("event_data"), &text("fsm_id")),
-        (Kind::Machines, "batch_send_events") => {
-            let events = payload["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if events.len() > BATCH_MAX {
-                let rule = format!("a batch has at most {BATCH_MAX} events");
-                return Err(Error::invalid("/events", rule));
-            }
-            let one = |it: &Json| {
-                let id = it["fsm_id"].as_str().unwrap_or_default();
-                let body = json!({ "event": it["event"], "data": it["event_data"] });
-                match ask(Op::SendEvent, body, id) {
-                    Ok(answer) => json!({ "fsm_id": id, "ok": answer }),
-                    Err(error) => json!({ "fsm_id": id, "error": error.code }),
-                }
-            };
-            let results: Vec<Json> = events.iter().map(one).collect();
-            Ok(json!({ "total_events": results.len(), "results": results }))
-        }
-        (Kind::Machines, "get_fsm_state") => ask(Op::ShowInstance, Json::Null, &text("fsm_id")),
-        (Kind::Machines, "list_fsms") => {
-            let listed = ask(Op::Instances, payload.clone(), "")?;
-            Ok(json!({ "fsms": listed["items"], "next_cursor": listed["next_cursor"] }))
-        }
-        (Kind::Machines, "destroy_fsm") => {
-            app.platform.enter(
-                caller,
-                joined.tenant.unwrap_or(traaviis_model::tenant::PLATFORM),
-                Action::Needs(Permission::WorkflowDelete),
-                Freshness::Any,
-            )?;
-            ask(Op::CancelInstance, json!({}), &text("fsm_id"))
-        }
-        (Kind::Machines, "get_available_modules") => {
-            let listed = ask(Op::Workflows, Json::Null, "")?;
-            Ok(json!({ "available_modules": listed["items"] }))
-        }
-        (Kind::Machines, "ping") => Ok(json!({ "pong": true, "timestamp": app.platform.now() })),
-        (Kind::Instance(id), "send_event") => ask(Op::SendEvent, event("event_data"), id),
-        (_, other) => {
-            let message = format!("`{other}` cannot be asked for on this topic");
-            Err(Error::new("unknown_event", message))
-        }
-    }
+/// Returns what is told of somebody who is there.
+pub(super) fn meta(app: &App, socket: u64) -> Json {
+    json!({ "phx_ref": format!("{socket}"), "online_at": app.platform.now() })
 }
 
-/// Carries out an operation of the table as the caller, with the rights that its row asks for.
-fn carry_out(
+/// Returns records of an instance behind one, and the last of them; none when there are no more.
+pub(super) fn replay(
     app: &App,
     caller: &Caller,
     joined: &Joined,
-    op: Op,
-    asked: Json,
-    id: &str,
-) -> Result<Json, Error> {
-    let row = op.row();
-    let tenant = joined.tenant.map(|it| it.to_string()).unwrap_or_default();
-    let mut request = Request {
-        path: row.path.into(),
-        parts: [("t".to_owned(), tenant), ("id".to_owned(), id.to_owned())].into(),
-        content_type: Some("application/json".into()),
-        id: caller.via.request_id.as_deref().unwrap_or_default().into(),
-        ..Request::default()
-    };
-    match row.body {
-        Some(_) => request.body = asked.to_string().into_bytes(),
-        None => {
-            for (name, value) in asked.as_object().into_iter().flatten() {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                request.query.insert(name.clone(), text);
-            }
-        }
-    }
-    let answer = handle::as_caller(app, row, &request, caller.clone())?;
-    // What has no body answers with nothing.
-    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+    after: Seq,
+) -> Result<(Vec<Utf8Bytes>, Option<Seq>), Error> {
+    let Topic::Instance(_, id) = joined.topic else { return Ok((Vec::new(), None)) };
+    let asked = json!({ "after_seq": after, "limit": REPLAY_PAGE });
+    let op = Op::InstanceEvents;
+    let page = carry_out(app, caller, joined.topic, op, asked, &id.to_string())?;
+    let frame = joined.frame();
+    let records = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let texts = records.iter().map(|it| written(it, |it| frame.push("record", it))).collect();
+    let last = page["next_cursor"].as_str().and_then(|it| it.parse().ok());
+    Ok((texts, last))
 }

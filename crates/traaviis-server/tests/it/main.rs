@@ -6,5 +6,6 @@ mod flow;
 mod limits;
 mod matrix;
 mod refusals;
+mod sockets;
 mod usage;
 mod world;

@@ -201,15 +201,16 @@ pub struct World {
 
 impl World {
     pub fn new() -> World {
-        World::with(Strictness::Strict)
+        World::with(|app| app)
     }
 
     /// One in which attempts are limited as in the profile for trying things out.
     pub fn relaxed() -> World {
-        World::with(Strictness::Dev)
+        World::with(|app| app.with_limits(Strictness::Dev))
     }
 
-    fn with(strictness: Strictness) -> World {
+    /// One whose server is set otherwise.
+    pub fn with(set: impl FnOnce(App) -> App) -> World {
         let clock = Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000)));
         let ways = Ways {
             log: Arc::new(MemoryLog::new()),
@@ -220,10 +221,15 @@ impl World {
         };
         let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
         let app = App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {});
-        let app = Arc::new(app.with_limits(strictness));
+        let app = Arc::new(set(app));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let admin = admin_router(Arc::clone(&app));
         World { router: router(app), admin, runtime, platform, clock }
+    }
+
+    /// Returns what answers requests.
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Lets somebody look after the platform; returns an access token that says so.

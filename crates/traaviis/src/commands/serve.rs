@@ -35,6 +35,7 @@ use crate::{
     demo::{self, Demo},
     exit::{Exit, Failure},
     identity::{Identity, IdentityArgs},
+    open_files,
     output::Output,
     secrets,
     served::{Served, TenantLibrary},
@@ -204,6 +205,7 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let internal = |error: std::io::Error| {
         Failure::new(Exit::Internal, "internal", format!("cannot begin: {error}"))
     };
+    open_files::raise();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
     let traces = telemetry::server(config, runtime.handle())?;

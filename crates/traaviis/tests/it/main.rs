@@ -8,6 +8,7 @@ mod bench;
 mod bulk;
 mod canaries;
 mod catalogue;
+mod channels;
 mod cli;
 mod components;
 mod damage;

@@ -1,0 +1,158 @@
+//! What clients ask for on a topic, each as the operation of the table that it stands for.
+
+use serde_json::{Value as Json, json};
+use traaviis_api::Op;
+use traaviis_model::{TenantId, permission::Permission};
+use traaviis_platform::{Caller, Error};
+use traaviis_policy::access::{Action, Freshness};
+
+use super::{frame::Frame, hub::Topic, topic::meta};
+use crate::{
+    App,
+    handle::{self, pace},
+    request::Request,
+};
+
+/// Characters of what somebody says about themselves.
+const PRESENCE_CHARS: usize = 100;
+
+/// Answers what is asked for on a topic.
+pub(super) fn answer(
+    app: &App,
+    caller: &Caller,
+    topic: Topic,
+    frame: &Frame,
+    socket: u64,
+) -> Result<Json, Error> {
+    let payload = &frame.payload;
+    let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
+    let ask = |op, body: Json, id: &str| carry_out(app, caller, topic, op, body, id);
+    let event = |data: &str| json!({ "event": text("event"), "data": payload[data] });
+    match (topic, &*frame.event) {
+        (Topic::Tenant(_), "workflow:create") => ask(Op::CreateWorkflow, payload.clone(), ""),
+        (Topic::Tenant(_), "workflow:execute") => {
+            ask(Op::SendEvent, event("event_data"), &text("workflow_id"))
+        }
+        (Topic::Tenant(_), "tenant:update_config") => update_config(app, caller, topic, payload),
+        (Topic::Tenant(_), "presence:update") => {
+            let mut meta = meta(app, socket);
+            for key in ["status", "activity"] {
+                if let Some(said) = payload[key].as_str() {
+                    meta[key] = json!(said.chars().take(PRESENCE_CHARS).collect::<String>());
+                }
+            }
+            app.hub.arrive(topic, &caller.user.to_string(), socket, &meta);
+            Ok(json!({}))
+        }
+        (Topic::Machines(_), "create_fsm") => {
+            let started = json!({ "workflow": text("module"), "input": payload["config"] });
+            let started = ask(Op::Start, started, "")?;
+            Ok(json!({ "fsm_id": started["id"], "details": started }))
+        }
+        (Topic::Machines(_), "send_event") => {
+            ask(Op::SendEvent, event("event_data"), &text("fsm_id"))
+        }
+        (Topic::Machines(_), "batch_send_events") => batch(app, caller, topic, payload),
+        (Topic::Machines(_), "validate_transition") => {
+            ask(Op::ValidateEvent, event("event_data"), &text("fsm_id"))
+        }
+        (Topic::Machines(_), "get_fsm_state") => ask(Op::ShowInstance, Json::Null, &text("fsm_id")),
+        (Topic::Machines(_), "list_fsms") => {
+            let listed = ask(Op::Instances, payload.clone(), "")?;
+            Ok(json!({ "fsms": listed["items"], "next_cursor": listed["next_cursor"] }))
+        }
+        (Topic::Machines(tenant), "destroy_fsm") => {
+            let action = Action::Needs(Permission::WorkflowDelete);
+            app.platform.enter(caller, tenant, action, Freshness::Any)?;
+            ask(Op::CancelInstance, json!({}), &text("fsm_id"))
+        }
+        (Topic::Machines(_), "get_available_modules") => {
+            let listed = ask(Op::Modules, Json::Null, "")?;
+            Ok(json!({ "available_modules": listed["items"] }))
+        }
+        (Topic::Machines(_), "ping") => {
+            Ok(json!({ "pong": true, "timestamp": app.platform.now() }))
+        }
+        (Topic::Instance(_, id), "send_event") => {
+            ask(Op::SendEvent, event("event_data"), &id.to_string())
+        }
+        (_, other) => {
+            let message = format!("`{other}` cannot be asked for on this topic");
+            Err(Error::new("unknown_event", message))
+        }
+    }
+}
+
+/// Sends many events at once, and tells those who listen how many were taken.
+fn batch(app: &App, caller: &Caller, topic: Topic, payload: &Json) -> Result<Json, Error> {
+    let events = payload["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let one = |it: &Json| json!({ "instance": it["fsm_id"], "event": it["event"], "data": it["event_data"] });
+    let asked = json!({ "events": events.iter().map(one).collect::<Vec<_>>() });
+    let told = carry_out(app, caller, topic, Op::SendEvents, asked, "")?;
+    let result = |it: &Json| {
+        let mut result = it.clone();
+        let id = result.as_object_mut().and_then(|it| it.remove("instance"));
+        result["fsm_id"] = id.unwrap_or_default();
+        result
+    };
+    let results = told["results"].as_array().into_iter().flatten().map(result);
+    let results: Vec<Json> = results.collect();
+    let summary = json!({
+        "total_events": told["total"], "taken": told["taken"], "refused": told["refused"],
+    });
+    app.hub.tell(topic, "batch_events_processed", &summary, None);
+    let mut answer = summary;
+    answer["results"] = results.into();
+    Ok(answer)
+}
+
+/// Changes settings of a tenant: `{config, version}`, with the version that was read.
+fn update_config(app: &App, caller: &Caller, topic: Topic, asked: &Json) -> Result<Json, Error> {
+    let row = Op::ChangeConfig.row();
+    let mut request = asking(caller, topic, Op::ChangeConfig, "");
+    request.body = asked["config"].to_string().into_bytes();
+    request.if_match = asked["version"].as_u64().map(|it| it.to_string());
+    pace::caller(app, row, &request, caller)?;
+    let answer = handle::as_caller(app, row, &request, caller.clone())?;
+    let config: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    Ok(json!({ "config": config, "version": answer.version }))
+}
+
+/// Carries out an operation of the table as the caller, with the rights that its row asks for.
+pub(super) fn carry_out(
+    app: &App,
+    caller: &Caller,
+    topic: Topic,
+    op: Op,
+    asked: Json,
+    id: &str,
+) -> Result<Json, Error> {
+    let row = op.row();
+    let mut request = asking(caller, topic, op, id);
+    match row.body {
+        Some(_) => request.body = asked.to_string().into_bytes(),
+        None => {
+            for (name, value) in asked.as_object().into_iter().flatten() {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                request.query.insert(name.clone(), text);
+            }
+        }
+    }
+    // A message counts as the request that it stands for.
+    pace::caller(app, row, &request, caller)?;
+    let answer = handle::as_caller(app, row, &request, caller.clone())?;
+    // What has no body answers with nothing.
+    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+}
+
+/// Returns a request for an operation in the tenant of a topic.
+fn asking(caller: &Caller, topic: Topic, op: Op, id: &str) -> Request {
+    let tenant = topic.tenant().map(|it: TenantId| it.to_string()).unwrap_or_default();
+    Request {
+        path: op.row().path.into(),
+        parts: [("t".to_owned(), tenant), ("id".to_owned(), id.to_owned())].into(),
+        content_type: Some("application/json".into()),
+        id: caller.via.request_id.as_deref().unwrap_or_default().into(),
+        ..Request::default()
+    }
+}

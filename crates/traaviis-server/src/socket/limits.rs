@@ -1,0 +1,67 @@
+//! Limits of sockets, each with the reason for its value.
+
+use std::time::Duration;
+
+/// Sockets of one process: at 8 KiB each, what the memory of a process leaves them.
+pub const SOCKETS_MAX: usize = 10_000;
+/// A socket that is silent for so long is closed; clients send a heartbeat every 30 s.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a frame of a client: more than any request of the protocol needs.
+pub const FRAME_BYTES_MAX: usize = 64 << 10;
+/// Messages of a client in one second; what is beyond is refused.
+pub const MESSAGES_MAX: u32 = 50;
+/// Messages in one second with which a client does not listen to refusals, and is closed.
+pub const FLOOD_MESSAGES: u32 = 4 * MESSAGES_MAX;
+/// Topics of one socket: a screen shows a dozen things.
+pub const TOPICS_MAX: usize = 64;
+/// Messages that wait for one socket; beyond it the socket is closed and its client reads anew.
+pub const QUEUE_MAX: usize = 1_000;
+/// Bytes that wait for one socket: a thousand messages of usual size, or fewer that are large.
+pub const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Bytes that wait for all sockets together, an eighth of the memory of a process.
+pub const QUEUES_BYTES_MAX: usize = 32 << 20;
+/// Messages that wait for a socket without its being the one that has taken all the room.
+pub const QUEUE_FAIR: usize = 16;
+/// Bytes of a message to all on a topic; a larger one says what it is about and leaves the rest
+/// out, since the buffers of every socket grow with the largest that went through.
+pub const BROADCAST_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a reply; what is larger is asked for over HTTP, which keeps no buffer of it.
+pub const REPLY_BYTES_MAX: usize = 256 << 10;
+/// Bytes that are read at once: the library's own buffers cost 128 KiB a connection, and nearly
+/// every message of a client is shorter than this.
+pub const READ_BYTES: usize = 1 << 10;
+/// How soon a change of rights reaches sockets.
+pub const RECHECK: Duration = Duration::from_millis(250);
+/// How often the activity of a tenant is told to who watches it.
+pub const SAMPLE: Duration = Duration::from_secs(5);
+/// How long a farewell may take: a client that is behind reads what was sent before it.
+pub const FAREWELL: Duration = Duration::from_secs(10);
+/// Changes of documents that wait to be spread; beyond it every socket looks at its rights.
+pub const CHANGES_MAX: usize = 4_096;
+
+/// Limits that an installation, or a test, may set otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketLimits {
+    /// Sockets at once.
+    pub sockets: usize,
+    /// Longest silence of a client.
+    pub silence: Duration,
+}
+
+impl Default for SocketLimits {
+    fn default() -> SocketLimits {
+        SocketLimits { sockets: SOCKETS_MAX, silence: SILENCE_MAX }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_that_are_told_to_everybody() {
+        let SocketLimits { sockets, silence } = SocketLimits::default();
+        assert_eq!((sockets, silence), (10_000, Duration::from_secs(60)));
+        assert_eq!((TOPICS_MAX, MESSAGES_MAX, QUEUE_MAX, FRAME_BYTES_MAX), (64, 50, 1_000, 65_536));
+    }
+}
