@@ -8,16 +8,20 @@
 mod alone;
 mod child;
 mod connector;
+mod crowd;
 mod drive;
 pub mod facts;
 pub mod floor;
 mod limits;
 mod load;
 mod memory;
+pub mod parked;
 mod report;
 pub mod server;
+pub mod sockets;
 pub mod storage;
 pub mod tenants;
+mod websocket;
 mod workflows;
 
 use std::{

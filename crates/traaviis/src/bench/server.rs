@@ -121,19 +121,28 @@ pub fn run(
 }
 
 /// A server in a process of its own, stopped when this is dropped.
-struct Process {
+pub(super) struct Process {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// Kept, since the floor ends with its input.
     _input: Option<ChildStdin>,
 }
 
 impl Process {
-    fn start(args: &[&str], dir: &Path, more: &[&str]) -> anyhow::Result<Process> {
-        let mut child = Command::new(std::env::current_exe()?)
+    /// Starts it.
+    pub fn start(args: &[&str], dir: &Path, more: &[&str]) -> anyhow::Result<Process> {
+        Process::of(&std::env::current_exe()?, args, dir, more)
+    }
+
+    /// Starts one of another build.
+    pub fn of(program: &Path, args: &[&str], dir: &Path, more: &[&str]) -> anyhow::Result<Process> {
+        let mut child = Command::new(program)
             .args(args)
             .arg(dir)
             .args(more)
+            // A thousand tenants have much to tell that nobody wants to read here.
+            .env("TRAAVIIS_LOG__LEVEL", "error")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -147,7 +156,8 @@ impl Process {
         Ok(Process { child, address, _input: input })
     }
 
-    fn resident(&self) -> anyhow::Result<u64> {
+    /// Returns the bytes of it that are in memory.
+    pub fn resident(&self) -> anyhow::Result<u64> {
         facts::resident_bytes_of(self.child.id()).context("the server is gone")
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    bench::{self, Part, Plan, floor, server, storage, tenants},
+    bench::{self, Part, Plan, floor, parked, server, sockets, storage, tenants},
     exit::{Exit, Failure},
     output::Output,
     scratch::Scratch,
@@ -29,6 +29,10 @@ enum Suite {
     Server(ServerArgs),
     /// Many tenants: fairness, and memory beside more data than fits.
     Tenants(TenantsArgs),
+    /// Many sockets: memory of each, events until they are heard, and rights that end.
+    Sockets(CrowdArgs),
+    /// Many waiting instances of many tenants beside sockets, and many tenants beside few.
+    Parked(CrowdArgs),
     /// In a child: the server that ours is compared with.
     #[command(hide = true)]
     Floor(FloorArgs),
@@ -41,6 +45,15 @@ struct ServerArgs {
     /// Measure a server of Restate beside it, which has the jobs of `benches/peers`.
     #[arg(long, value_name = "ADDRESS:PORT")]
     restate: Option<SocketAddr>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CrowdArgs {
+    #[command(flatten)]
+    size: Size,
+    /// Measure the server of another build, such as one before a change.
+    #[arg(long, value_name = "PROGRAM")]
+    build: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -127,6 +140,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             }
             let plans = [tenants::Plan::full, tenants::Plan::quick, tenants::Plan::tiny];
             tenants::run(&args.size.choose(plans), args.size.scratch()?.dir(), &args.plot, output)
+        }
+        Suite::Sockets(CrowdArgs { size, build }) => {
+            let plans = [sockets::Plan::full, sockets::Plan::quick, sockets::Plan::tiny];
+            let (plan, build) = (size.choose(plans), build.as_deref());
+            sockets::run(&plan, build, size.scratch()?.dir(), output)
+        }
+        Suite::Parked(CrowdArgs { size, build }) => {
+            let plans = [parked::Plan::full, parked::Plan::quick, parked::Plan::tiny];
+            let (plan, build) = (size.choose(plans), build.as_deref());
+            parked::run(&plan, build, size.scratch()?.dir(), output)
         }
         Suite::Floor(args) => floor::serve(&args.dir, output),
     }

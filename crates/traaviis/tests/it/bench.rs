@@ -21,6 +21,16 @@ fn a_tiny_run_measures_many_tenants() {
     measures("tenants", 20);
 }
 
+#[test]
+fn a_tiny_run_measures_sockets() {
+    measures("sockets", 10);
+}
+
+#[test]
+fn a_tiny_run_measures_waiting_instances_beside_sockets() {
+    measures("parked", 10);
+}
+
 fn measures(suite: &str, least: usize) {
     let world = World::new();
     let output = world.run(&["bench", suite, "--tiny", "--json", "--dir", "bench"]);
