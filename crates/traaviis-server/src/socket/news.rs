@@ -245,7 +245,7 @@ mod tests {
         Caller {
             user: UserId(Uuid::from_u128(user)),
             platform_role: PlatformRole::User,
-            proof: Proof::Session { id, is_fresh: false, is_mfa: false },
+            proof: Proof::Session { id, is_fresh: false, is_mfa: false, confined: None },
             scoped_to: Some(TenantId(Uuid::from_u128(tenant))),
             via: Via::default(),
         }
