@@ -9,10 +9,9 @@
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
 //! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
-//! [`departures`] (who and what goes for ever), [`admin`] (looking after the platform), [`usage`],
-//! [`repeated`] (requests that come twice),
-//! [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`hooks`],
-//! [`deleted`], [`trail`], [`alerts`], [`secrets`],
+//! [`departures`] (who and what goes for ever), [`admin`] and [`flags`] (looking after the
+//! platform), [`usage`], [`repeated`] (requests that come twice), [`workflows`], [`jobs`],
+//! [`schedules`], [`webhooks`], [`hooks`], [`deleted`], [`trail`], [`alerts`], [`secrets`],
 //! [`privacy`]. What runs instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
@@ -37,6 +36,7 @@ pub mod engine;
 pub mod entropy;
 pub mod error;
 pub mod factor;
+pub mod flags;
 pub mod hooks;
 pub mod importing;
 pub mod invitations;
@@ -76,4 +76,5 @@ pub mod workflows;
 pub use caller::{Caller, Entered};
 pub use entropy::Entropy;
 pub use error::Error;
+pub use flags::Flags;
 pub use platform::{Platform, Settings, Ways};

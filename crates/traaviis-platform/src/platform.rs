@@ -31,6 +31,7 @@ use crate::{
     entropy::Entropy,
     error::Error,
     factor::key_of,
+    flags::{FlagSet, Flags},
     jobs::Job,
     key_use::KeyUse,
     ledger::{Document, Ledgers, OnChange, Put},
@@ -132,6 +133,7 @@ pub struct Platform {
     pub(crate) elsewhere: Elsewhere,
     pub(crate) key_use: KeyUse,
     pub(crate) usage: UsageCounts,
+    pub(crate) flags: Flags,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
     listener: Arc<OnceLock<OnChange>>,
@@ -153,10 +155,15 @@ impl Platform {
         let counted = Arc::clone(&changes);
         let listener: Arc<OnceLock<OnChange>> = Arc::default();
         let listens = Arc::clone(&listener);
+        let flags = Flags::default();
+        let flags_kept_up = flags.clone();
         let on_change = Box::new(move |tenant: TenantId, puts: &[Put]| {
             let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
             for (kind, id, body) in puts {
                 lookups.put(tenant, kind, id, body.as_ref(), &*opens);
+                if (&**kind, tenant) == (FlagSet::KIND, PLATFORM) {
+                    flags_kept_up.put(id, body.as_ref());
+                }
             }
             if puts.iter().any(|it| !SILENT.contains(&&*it.0)) {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -183,6 +190,7 @@ impl Platform {
             elsewhere: Elsewhere::nowhere(),
             key_use: KeyUse::default(),
             usage: UsageCounts::default(),
+            flags,
             lookups,
             changes,
             listener,

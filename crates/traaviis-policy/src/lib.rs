@@ -1,7 +1,7 @@
 //! Policies as pure functions: who may do what ([`access`]), how much ([`plan`]) and what it costs
 //! ([`invoice`]), whom a task asks ([`assignee`]), whether the first of an upgrade do well
-//! ([`canary`]), personal data ([`pii`]), and what of the audit stream somebody should be told
-//! ([`watch`]).
+//! ([`canary`]), personal data ([`pii`]), which features are on ([`flag`]), and what of the audit
+//! stream somebody should be told ([`watch`]).
 //!
 //! ```
 //! use traaviis_model::{Value, privacy::PiiMode};
@@ -15,6 +15,7 @@
 pub mod access;
 pub mod assignee;
 pub mod canary;
+pub mod flag;
 pub mod invoice;
 pub mod pii;
 pub mod plan;

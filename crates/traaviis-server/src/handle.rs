@@ -13,6 +13,7 @@ mod instances;
 mod issuers;
 mod jobs;
 mod looks;
+mod operating;
 pub(crate) mod pace;
 mod repeated;
 mod schedules;
@@ -402,6 +403,8 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::TenantIssuers => issuers::list(call),
         Op::SetIssuer => issuers::set(call),
         Op::RemoveIssuer => issuers::remove(call),
+        Op::AdminFlags => operating::flags(call),
+        Op::AdminSetFlag => operating::set_flag(call),
     }
 }
 

@@ -670,4 +670,9 @@ operations! {
     RemoveIssuer = Delete "/tenants/{t}/issuers/{name}", OwnerOnly, Fresh, NONE,
         none => 204 none,
         "Removes an issuer of the tenant; sessions from it end.";
+
+    AdminFlags = Get "/admin/flags", Platform, Nothing, NONE, none => 200 (Page<FlagAnswer>),
+        "Lists feature flags and how they are set.";
+    AdminSetFlag = Patch "/admin/flags/{name}", Platform, Fresh, NONE, FlagRequest => 200 FlagAnswer,
+        "Sets a feature flag for all tenants, or for single ones.";
 }

@@ -1,5 +1,7 @@
 //! Looking after the platform, on the wire.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -98,4 +100,31 @@ pub struct BreakGlassAnswer {
     pub reason: String,
     /// Until when.
     pub until: String,
+}
+
+/// A feature flag.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlagAnswer {
+    /// Name.
+    pub name: String,
+    /// What it decides.
+    pub what: String,
+    /// How it is while nobody has set it: `on`, `off`, or a share of the tenants such as `25%`.
+    pub default: String,
+    /// How it is set for all tenants; null is the default.
+    pub setting: Option<String>,
+    /// How it is set for single tenants, before all others.
+    pub tenants: BTreeMap<Uuid, String>,
+}
+
+/// `PATCH /admin/flags/{name}`; what is absent stays.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlagRequest {
+    /// For all tenants: `on`, `off`, a share such as `25%`, or `default`.
+    #[serde(default)]
+    pub setting: Option<String>,
+    /// For single tenants; null is as for all others.
+    #[serde(default)]
+    pub tenants: BTreeMap<Uuid, Option<String>>,
 }
