@@ -20,14 +20,34 @@ const MAX_TOKENS: u64 = 1_000;
 
 /// Errors of calls that a provider has refused or that never reached one: no model has worked.
 const NOTHING_DONE: &[&str] = &[
+    "budget_exceeded",
+    "busy",
     "egress_denied",
     "feature_unavailable",
     "llm_error",
     "permission_denied",
     "provider_unavailable",
+    "quota_exceeded",
     "rate_limit_exceeded",
     "validation_failed",
 ];
+
+/// Kinds of effects that may ask a model somebody is paid for.
+const PAID: &[&str] = &[
+    "call_llm",
+    "embed_text",
+    "classify",
+    "extract",
+    "quality_gate",
+    "rag_pipeline",
+    "invoke_agent",
+    "coordinate_agents",
+];
+
+/// Says whether a call of this kind may ask a model somebody is paid for.
+pub fn asks_models(kind: &str) -> bool {
+    PAID.contains(&kind)
+}
 
 /// What one attempt may cost at most.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -260,6 +280,16 @@ fn count(value: &Value, default: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_estimated_but_what_may_be_paid() {
+        for kind in traaviis_model::call::CALL_KINDS {
+            let is_estimated = [r#"{}"#, r#"{"provider": "openai", "model": "gpt-4o"}"#]
+                .iter()
+                .any(|it| estimate(kind, &json(it)).is_some());
+            assert_eq!(is_estimated, asks_models(kind), "{kind}");
+        }
+    }
 
     fn json(text: &str) -> Value {
         serde_json::from_str(text).unwrap()

@@ -26,6 +26,7 @@ pub mod step;
 pub mod testing;
 pub mod upgrade;
 
+pub use cost::asks_models;
 pub use diff::diff;
 pub use effects::priority_of;
 pub use machine::Machine;

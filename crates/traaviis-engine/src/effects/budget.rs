@@ -2,6 +2,8 @@
 //!
 //! - Attempts of calls to the outside are charged to every budget around them: effects, active
 //!   states, the run. Whatever is asked of other instances and of gates costs nothing.
+//! - What a model is paid for is reserved and settled also where no budget is around it: the records
+//!   are what the tenant's usage is counted from, and its own budgets.
 //! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
 //!   budget that lacks says what else follows ([`OnExceeded`]).
 //! - What undoes is charged and never refused; nothing may stay half done for want of budget.
@@ -107,16 +109,15 @@ impl<'m> Run<'m> {
             return None;
         }
         let around = self.budgets_around(tree, path);
-        if around.is_empty() {
+        let estimate = cost::estimate(kind, &node.input);
+        if around.is_empty() && estimate.is_none() {
             return None;
         }
         let is_timed = around.iter().any(|it| it.limits.wall_time_us.is_some());
         let limit = is_timed.then(|| timeout.unwrap_or_else(|| default_timeout(kind)));
         let wall_time_us = limit.map_or(0, |it| u64::try_from(it.0).unwrap_or(0));
         let mut amounts = Amounts { calls: 1, wall_time_us, ..Amounts::default() };
-        let counts = |kind| around.iter().any(|it| it.limits.of(kind).is_some());
-        let (in_usd, in_tokens) = (counts(BudgetKind::Usd), counts(BudgetKind::Tokens));
-        let estimate = if in_usd || in_tokens { cost::estimate(kind, &node.input) } else { None };
+        let in_usd = around.iter().any(|it| it.limits.usd_micros.is_some());
         let (mut max_tokens, mut unpriced) = (None, None);
         if let Some(estimate) = estimate {
             let output = match estimate.can_shrink && !undoes(path) {
@@ -124,8 +125,8 @@ impl<'m> Run<'m> {
                 false => estimate.output,
             };
             max_tokens = (output < estimate.output).then_some(output);
-            amounts.usd_micros = if in_usd { estimate.usd_micros(output) } else { 0 };
-            amounts.tokens = if in_tokens { estimate.tokens(output) } else { 0 };
+            amounts.usd_micros = estimate.usd_micros(output);
+            amounts.tokens = estimate.tokens(output);
             unpriced = estimate.unpriced.filter(|_| in_usd);
         }
         Some(Charge { amounts, around, limit, max_tokens, unpriced })
@@ -153,18 +154,9 @@ impl<'m> Run<'m> {
             (Some(estimate), Ended::Done(value)) => estimate.spent(value),
             (Some(estimate), Ended::Failed(error)) => estimate.spent_by_failure(error),
         };
-        let limits = |kind| {
-            let mut budgets =
-                reservation.scopes.iter().filter_map(|it| self.snapshot.budgets.get(it));
-            budgets.any(|it| it.limits.of(kind).is_some())
-        };
         let mut cost = reservation.cost(self.now);
-        if let Some(usd_micros) = spent.usd_micros.filter(|_| limits(BudgetKind::Usd)) {
-            cost.usd_micros = usd_micros;
-        }
-        if let Some(tokens) = spent.tokens.filter(|_| limits(BudgetKind::Tokens)) {
-            cost.tokens = tokens;
-        }
+        cost.usd_micros = spent.usd_micros.unwrap_or(cost.usd_micros);
+        cost.tokens = spent.tokens.unwrap_or(cost.tokens);
         let reservation = reservation.clone();
         let before: Vec<_> = reservation
             .scopes

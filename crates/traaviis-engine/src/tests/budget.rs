@@ -579,15 +579,15 @@ fn a_call_is_given_fewer_tokens_before_it_is_refused() {
         expect![[r#"
             > start
               - -> a
-              reserve work/0 tokens 890, calls 1; max_tokens 880
+              reserve work/0 usd $0.008825, tokens 890, calls 1; max_tokens 880
               start work/0#1
             > ok work/0 {"usage": {"input_tokens": 10, "output_tokens": 400}}
-              settle work/0 tokens 410, calls 1
+              settle work/0 usd $0.004025, tokens 410, calls 1
               done work/0 = {"usage":{"input_tokens":10,"output_tokens":400}}
-              reserve work/1 tokens 480, calls 1; max_tokens 470
+              reserve work/1 usd $0.004725, tokens 480, calls 1; max_tokens 470
               start work/1#1
             > ok work/1 {"usage": {"input_tokens": 10, "output_tokens": 400}}
-              settle work/1 tokens 410, calls 1
+              settle work/1 usd $0.004025, tokens 410, calls 1
               emit budget.warning {"effect_id":"work/1","kind":"tokens","limit":890,"place":"","reserved":0,"scope":"run","spent":820}
               done work/1 = {"usage":{"input_tokens":10,"output_tokens":400}}
               exceeded the run by work/2
@@ -606,10 +606,10 @@ fn a_call_is_given_fewer_tokens_before_it_is_refused() {
         expect![[r#"
             > start
               - -> a
-              reserve work/0 usd $0.000995, calls 1; max_tokens 97
+              reserve work/0 usd $0.000995, tokens 107, calls 1; max_tokens 97
               start work/0#1
             > ok work/0 {"cost_usd": "0.0005"}
-              settle work/0 usd $0.0005, calls 1
+              settle work/0 usd $0.0005, tokens 107, calls 1
               done work/0 = {"cost_usd":"0.0005"}
               exceeded the run by work/1
               failed work/1: budget_exceeded
@@ -624,12 +624,15 @@ fn a_call_is_given_fewer_tokens_before_it_is_refused() {
 fn what_nobody_knows_counts_as_all_that_was_reserved() {
     let effect = format!("{{{ASK}, max_tokens: 90}}");
     for (outcome, spent) in [
-        ("ok work {}", "tokens 100"),
-        ("fail work timeout", "tokens 100"),
-        ("fail work output_invalid", "tokens 100"),
-        ("cancel", "tokens 100"),
-        ("unknown work other\ngive-up work", "tokens 100"),
-        ("unknown work other\nhappened work {\"usage\": {\"input_tokens\": 7}}", "tokens 7"),
+        ("ok work {}", "usd $0.000925, tokens 100"),
+        ("fail work timeout", "usd $0.000925, tokens 100"),
+        ("fail work output_invalid", "usd $0.000925, tokens 100"),
+        ("cancel", "usd $0.000925, tokens 100"),
+        ("unknown work other\ngive-up work", "usd $0.000925, tokens 100"),
+        (
+            "unknown work other\nhappened work {\"usage\": {\"input_tokens\": 7}}",
+            "usd $0.000018, tokens 7",
+        ),
         ("fail work provider_unavailable", "calls 1"),
     ] {
         let body = RUN
@@ -652,17 +655,17 @@ fn a_model_without_price_counts_as_nothing_in_money_and_is_named() {
         effect,
         "ok work {\"cost_usd\": 0.9}",
         expect![[r#"
-        > start
-          - -> a
-          reserve work calls 1; no price of tier small
-          start work#1
-        > ok work {"cost_usd": 0.9}
-          settle work usd $0.90, calls 1
-          emit budget.warning {"effect_id":"work","kind":"usd","limit":"1.00","place":"","reserved":"0.00","scope":"run","spent":"0.90"}
-          done work = {"cost_usd":0.9}
-          done.invoke.work -> ok
-          finished completed {"cost_usd":0.9}
-    "#]],
+            > start
+              - -> a
+              reserve work tokens 1001, calls 1; no price of tier small
+              start work#1
+            > ok work {"cost_usd": 0.9}
+              settle work usd $0.90, tokens 1001, calls 1
+              emit budget.warning {"effect_id":"work","kind":"usd","limit":"1.00","place":"","reserved":"0.00","scope":"run","spent":"0.90"}
+              done work = {"cost_usd":0.9}
+              done.invoke.work -> ok
+              finished completed {"cost_usd":0.9}
+        "#]],
     );
     // Other calls have no price, whatever they answer.
     let call = "{type: call, function: f}";
@@ -698,19 +701,19 @@ fn side_by_side_calls_of_models_share_what_is_left() {
         expect![[r#"
             > start
               - -> a
-              reserve work/body/0 tokens 100, calls 1
+              reserve work/body/0 usd $0.000925, tokens 100, calls 1
               start work/body/0#1
-              reserve work/body/1 tokens 100, calls 1
+              reserve work/body/1 usd $0.000925, tokens 100, calls 1
               start work/body/1#1
               exceeded effect `work` by work/body/2
               failed work/body/2: budget_exceeded
               exceeded effect `work` by work/body/3
               failed work/body/3: budget_exceeded
             > ok work/body/0 {}
-              settle work/body/0 tokens 100, calls 1
+              settle work/body/0 usd $0.000925, tokens 100, calls 1
               done work/body/0 = {}
             > ok work/body/1 {}
-              settle work/body/1 tokens 100, calls 1
+              settle work/body/1 usd $0.000925, tokens 100, calls 1
               emit budget.warning {"effect_id":"work/body/1","kind":"tokens","limit":250,"place":"work","reserved":0,"scope":"effect","spent":200}
               done work/body/1 = {}
               done work/body = [{"ok":{}},{"ok":{}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/2","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/2","retryable":false}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/3","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/3","retryable":false}}]
@@ -719,5 +722,42 @@ fn side_by_side_calls_of_models_share_what_is_left() {
               finished completed [{"ok":{}},{"ok":{}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/2","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/2","retryable":false}},{"error":{"attempt":0,"cause":null,"code":"budget_exceeded","compensated":false,"compensations":[],"details":{"effect_id":"work/body/3","kind":"tokens","limit":250,"place":"work","reserved":200,"scope":"effect","spent":0},"kind":"call_llm","message":"effect `work` has a budget of `tokens: 250`; spent 0, reserved by what runs 200, and this attempt may need 74","path":"work/body/3","retryable":false}}]
             > ok work/body/2 {}
         "#]],
+    );
+}
+
+#[test]
+fn what_a_model_costs_is_recorded_also_without_a_budget() {
+    let effect = "{type: call_llm, provider: openai, model: gpt-4o, prompt: hi, max_tokens: 100}";
+    let body = "initial: a\nstates:\n  a:\n    invoke: [{id: work, effect: EFFECT, onDone: ok}]\n  \
+                ok: {type: final}\n";
+    let told = r#"ok work {"text": "", "usage": {"input_tokens": 3, "output_tokens": 7}}"#;
+    check(
+        &body.replace("EFFECT", effect),
+        told,
+        expect![[r#"
+        > start
+          - -> a
+          reserve work usd $0.001003, tokens 101, calls 1
+          start work#1
+        > ok work {"text": "", "usage": {"input_tokens": 3, "output_tokens": 7}}
+          settle work usd $0.000078, tokens 10, calls 1
+          done work = {"text":"","usage":{"input_tokens":3,"output_tokens":7}}
+          done.invoke.work -> ok
+          finished completed null
+    "#]],
+    );
+    // Nothing is told of what asks no model.
+    check(
+        &body.replace("EFFECT", "{type: call, function: f}"),
+        "ok work 1",
+        expect![[r#"
+        > start
+          - -> a
+          start work#1
+        > ok work 1
+          done work = 1
+          done.invoke.work -> ok
+          finished completed null
+    "#]],
     );
 }
