@@ -141,7 +141,18 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "deferred_queue_full",
         ],
     ),
-    (503, &["stopping", "busy", "memory_pressure", "index_failed", "documents_failed", "timeout"]),
+    (
+        503,
+        &[
+            "stopping",
+            "busy",
+            "memory_pressure",
+            "maintenance",
+            "index_failed",
+            "documents_failed",
+            "timeout",
+        ],
+    ),
     (507, &["storage_full"]),
 ];
 

@@ -16,6 +16,7 @@ use crate::{
     audit::{Act, Via},
     caller::{Caller, named_in, no_tenant},
     error::Error,
+    invoices::PlanChange,
     ledger::{Document, Documents, Versioned},
     mail::Letter,
     members::found,
@@ -294,10 +295,12 @@ impl Platform {
                 }
                 tenant.status = status;
             }
+            let before = tenant.plan.clone();
             if let Some(plan) = change.plan {
                 tenant.plan = plan.as_str().into();
             }
             changes.put(&tenant);
+            PlanChange::note(documents, changes, self.now(), &before, &tenant.plan)?;
             let facts = json!({ "status": tenant.status, "plan": tenant.plan });
             let act = Act::done("tenant.administered", Tenant::KIND, id.to_string());
             changes.act(act.with(facts));

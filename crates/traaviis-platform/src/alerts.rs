@@ -11,7 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM};
+use traaviis_model::{
+    TenantCtx, TenantId, Text, Timestamp, UserId, record::Actor, tenant::PLATFORM,
+};
 use traaviis_policy::watch::{Networks, Rule, Watch};
 
 use crate::{
@@ -43,21 +45,48 @@ pub struct Alert {
     /// How soon somebody should look.
     pub severity: Text,
     /// What has happened.
-    pub message: Text,
+    pub message: String,
     /// When.
     pub at: Timestamp,
     /// Who, as `kind:id`.
     pub actor: Text,
-    /// The trail that tells of it: `tenant`, or `platform`.
+    /// The trail that tells of it: `tenant`, or `platform`; `rules` when none does, but a rule of
+    /// the tenant or a budget was broken.
     pub trail: Text,
     /// Number of the entry in that trail.
     pub entry: u64,
+    /// The rule of the tenant that was broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_id: Option<Text>,
+    /// The number that was too high, where it was looked at as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
     /// When somebody has seen to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_by: Option<Text>,
+}
+
+impl Alert {
+    /// Returns one that no trail tells of.
+    pub(crate) fn by_itself(id: Text, rule: &str, severity: &str, at: Timestamp) -> Alert {
+        Alert {
+            id,
+            rule: rule.into(),
+            severity: severity.into(),
+            message: String::new(),
+            at,
+            actor: Actor::engine().text(),
+            trail: "rules".into(),
+            entry: 0,
+            rule_id: None,
+            value: None,
+            acknowledged_at: None,
+            acknowledged_by: None,
+        }
+    }
 }
 
 impl Document for Alert {
@@ -251,7 +280,7 @@ impl Platform {
 }
 
 /// Returns the alert that makes room for another one, when there are as many as may be.
-fn oldest(documents: &Documents) -> Result<Option<Text>, Error> {
+pub(crate) fn oldest(documents: &Documents) -> Result<Option<Text>, Error> {
     if documents.count::<Alert>() < ALERTS_MAX {
         return Ok(None);
     }
@@ -272,6 +301,8 @@ fn alert_of(tenant: TenantId, noted: &Noted, rule: Rule) -> Alert {
         actor: noted.who.as_str().into(),
         trail: trail.into(),
         entry: seq,
+        rule_id: None,
+        value: None,
         acknowledged_at: None,
         acknowledged_by: None,
     }

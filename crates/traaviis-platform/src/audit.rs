@@ -25,6 +25,7 @@ use traaviis_policy::{
 };
 
 use crate::{
+    alert_rules::{ALERT_MAIL, NOTICES, RULE_STATE},
     alerts::{ALERT, WATCH},
     privacy::REPORT,
     repeated::{ANSWER, RequestKey, USED_KEY},
@@ -37,7 +38,10 @@ pub const PLACE: &str = "audit_place";
 /// Kind of the documents that hold signed ends of a chain.
 pub const CHECKPOINT: &str = "audit_checkpoint";
 /// Kinds whose changes concern nobody's rights.
-pub const SILENT: &[&str] = &[AUDIT, PLACE, CHECKPOINT, ALERT, WATCH, REPORT, USED_KEY, ANSWER];
+pub const SILENT: &[&str] = &[
+    AUDIT, PLACE, CHECKPOINT, ALERT, WATCH, REPORT, USED_KEY, ANSWER, RULE_STATE, ALERT_MAIL,
+    NOTICES,
+];
 /// Hash before the first entry.
 pub const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 pub use traaviis_engine::machine::HookDeed;
-use traaviis_model::{InstanceId, Seq, Snapshot, Span, TenantCtx, Text, Timestamp, Value};
+use traaviis_model::{
+    InstanceId, Seq, Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
+};
+use traaviis_ports::Position;
 pub use traaviis_runtime::{Accepted, Committed, Started, watch::OnStep};
 
-use crate::{ask::Ask, error::Error};
+use crate::{ask::Ask, error::Error, storage::Stored};
 
 /// What became of a document that was looked at.
 #[derive(Clone, Debug)]
@@ -235,6 +238,21 @@ pub trait Engine: Send + Sync {
     /// Says how its parts stand.
     fn components(&self) -> Vec<Component> {
         Vec::new()
+    }
+
+    /// Counts the lines of the log from a position on, with how many bytes each has in it; returns
+    /// up to where.
+    fn weigh_log(
+        &self,
+        _from: Position,
+        _add: &mut dyn FnMut(TenantId, u64),
+    ) -> Result<Position, Error> {
+        Ok(0)
+    }
+
+    /// Returns how many bytes the files have that are a tenant's alone.
+    fn weigh_files(&self, _ctx: &TenantCtx) -> Result<Stored, Error> {
+        Ok(Stored::default())
     }
 
     /// Looks at a document, YAML or JSON.

@@ -62,6 +62,18 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
+    /// Returns the word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Planned => "planned",
+            JobStatus::Running => "running",
+            JobStatus::Paused => "paused",
+            JobStatus::Done => "done",
+            JobStatus::Cancelled => "cancelled",
+            JobStatus::Failed => "failed",
+        }
+    }
+
     /// Says whether it is over.
     pub fn is_over(self) -> bool {
         matches!(self, JobStatus::Done | JobStatus::Cancelled | JobStatus::Failed)

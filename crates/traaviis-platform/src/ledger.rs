@@ -44,14 +44,20 @@ use crate::{
 };
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
-pub const HEAVY: &[&str] =
-    &[AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, JOB_PLAN, DELIVERY, USED_KEY, ANSWER];
+pub const HEAVY: &[&str] = &[
+    AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, PURSE, ALERT_FEED, JOB_PLAN, DELIVERY, USED_KEY,
+    ANSWER,
+];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.
 pub const DRAFT: &str = "workflow_draft";
 /// Kind of the rows that count what tenants use; no documents, but made from the log.
 pub const COUNTS: &str = "usage_counts";
+/// Kind of the rows that hold what tenants spend on models; no documents either.
+pub const PURSE: &str = "usage_purse";
+/// Kind of the rows that say how far rules for alerts have looked; no documents either.
+pub const ALERT_FEED: &str = "alert_feed";
 /// Kind of the documents that hold what a job is to do.
 pub const JOB_PLAN: &str = "job_plan";
 /// Kind of the documents that say what became of something that was told to a webhook.
@@ -380,15 +386,15 @@ impl Ledgers {
         Ok(Some(Versioned { version, it }))
     }
 
+    /// Returns one row of a kind that is not kept in memory.
+    pub fn row(&self, ctx: &TenantCtx, kind: &str, id: &str) -> Result<Option<DocumentRow>, Error> {
+        Ok(self.store.get(ctx, kind, id)?)
+    }
+
     /// Keeps rows that are made from the log, beside the documents; all of them or none.
     pub fn keep_rows(&self, rows: &[DocumentRow]) -> Result<(), Error> {
         // The position of the projection is another matter, and never goes back.
         Ok(self.store.put(rows, 0)?)
-    }
-
-    /// Returns the body of a row that stands beside the documents.
-    pub fn row(&self, ctx: &TenantCtx, kind: &str, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.store.get(ctx, kind, id)?.and_then(|it| it.body))
     }
 
     /// Forgets rows of a kind that is made from the log, up to an id.

@@ -9,9 +9,10 @@
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
 //! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
-//! [`departures`] (who and what goes for ever), [`admin`] and [`flags`] (looking after the
-//! platform), [`usage`], [`repeated`] (requests that come twice), [`workflows`], [`jobs`],
-//! [`schedules`], [`webhooks`], [`hooks`], [`deleted`], [`trail`], [`alerts`], [`secrets`],
+//! [`departures`] (who and what goes for ever), [`admin`], [`operating`] and [`flags`] (looking
+//! after the platform), [`usage`], [`storage`], [`budgets`], [`invoices`], [`repeated`] (requests
+//! that come twice), [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`hooks`], [`deleted`],
+//! [`trail`], [`alerts`], [`alert_rules`], [`secrets`],
 //! [`privacy`]. What runs instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
@@ -21,12 +22,14 @@
 pub mod accounts;
 mod acts;
 pub mod admin;
+pub mod alert_rules;
 pub mod alerts;
 pub mod api_keys;
 pub mod ask;
 pub mod attempts;
 pub mod audit;
 mod auditing;
+pub mod budgets;
 pub mod caller;
 pub mod checkpoints;
 pub mod confirm;
@@ -40,6 +43,7 @@ pub mod flags;
 pub mod hooks;
 pub mod importing;
 pub mod invitations;
+pub mod invoices;
 pub mod jobs;
 pub mod key_use;
 pub mod ledger;
@@ -49,6 +53,7 @@ pub mod mfa;
 pub mod moving;
 pub mod oidc;
 pub mod one_time;
+pub mod operating;
 pub mod passkeys;
 pub mod password;
 mod pending;
@@ -61,6 +66,7 @@ pub mod schedules;
 pub mod secrets;
 pub mod service_accounts;
 pub mod session;
+pub mod storage;
 pub mod tenant;
 pub mod tenants;
 pub mod token;

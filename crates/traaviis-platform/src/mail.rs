@@ -176,6 +176,13 @@ pub enum Letter<'a> {
         /// How many are left.
         left: usize,
     },
+    /// Something happens in a tenant that one looks after.
+    Alert {
+        /// Name of the tenant.
+        tenant: &'a str,
+        /// What has happened.
+        message: &'a str,
+    },
 }
 
 /// What to do about news that are no news to the owner.
@@ -260,6 +267,14 @@ impl Letter<'_> {
                 format!(
                     "Somebody logged in to your account at {base} with a recovery code; {left} \
                      are left.\n\n{NOT_YOU}\n"
+                ),
+            ),
+            Letter::Alert { tenant, message } => (
+                "An alert of your organisation",
+                format!(
+                    "In \"{tenant}\" at {base}: {message}.\n\n`GET \
+                     {api}/tenants/current/alerts` tells more. You are written to because you \
+                     look after this organisation; its rules and budgets say when.\n"
                 ),
             ),
         };

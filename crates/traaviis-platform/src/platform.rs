@@ -13,10 +13,11 @@ use std::{
     },
 };
 
+use serde::Deserialize as _;
 use traaviis_model::{
     ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
 };
-use traaviis_policy::plan::Plan;
+use traaviis_policy::{plan::Plan, spending::Ceilings};
 use traaviis_ports::{
     Clock, DocumentStore, LogStore,
     vault::{Place, Unsealed, Vault},
@@ -24,9 +25,12 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 use crate::{
+    alert_rules::{ALERT_MAIL, AlertRule, follow::Following},
+    alerts::Alert,
     attempts::Attempts,
     audit::{Act, SILENT, Via},
     auditing::Auditing,
+    budgets::Budgets,
     deleted::Deleted,
     entropy::Entropy,
     error::Error,
@@ -38,10 +42,12 @@ use crate::{
     mail::{MailCounts, Outbox},
     mfa::{ENROLMENT_LIFE, Enrolment},
     oidc::Elsewhere,
+    operating::Maintenance,
     passkeys::Passkeys,
     password::{self, Hasher},
     pending::Pending,
     session::Session,
+    storage::Scales,
     tenant::{ApiKey, Member, Slug, Tenant},
     token::{KEY_LIFE, Signer, SigningKey, make_key},
     usage::UsageCounts,
@@ -111,6 +117,10 @@ pub(crate) struct Lookups {
     identities: HashMap<UserId, Vec<[u8; 32]>>,
     admins: BTreeSet<UserId>,
     plans: HashMap<TenantId, Plan>,
+    budgets: HashMap<TenantId, Ceilings>,
+    alert_rules: BTreeSet<(TenantId, Text)>,
+    alert_mails: BTreeSet<(TenantId, Text)>,
+    maintenance: Option<Maintenance>,
     open_jobs: BTreeSet<(TenantId, Text)>,
     webhooks: BTreeSet<(TenantId, Text)>,
     deleted: BTreeSet<(TenantId, Text)>,
@@ -133,6 +143,8 @@ pub struct Platform {
     pub(crate) elsewhere: Elsewhere,
     pub(crate) key_use: KeyUse,
     pub(crate) usage: UsageCounts,
+    pub(crate) scales: Scales,
+    pub(crate) following: Arc<Following>,
     pub(crate) flags: Flags,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
@@ -156,6 +168,8 @@ impl Platform {
         let listener: Arc<OnceLock<OnChange>> = Arc::default();
         let listens = Arc::clone(&listener);
         let flags = Flags::default();
+        let following: Arc<Following> = Arc::default();
+        let listened = Arc::clone(&following);
         let flags_kept_up = flags.clone();
         let on_change = Box::new(move |tenant: TenantId, puts: &[Put]| {
             let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
@@ -163,6 +177,14 @@ impl Platform {
                 lookups.put(tenant, kind, id, body.as_ref(), &*opens);
                 if (&**kind, tenant) == (FlagSet::KIND, PLATFORM) {
                     flags_kept_up.put(id, body.as_ref());
+                }
+            }
+            if let Some(listener) = listened.listener.get() {
+                for (_, _, body) in puts.iter().filter(|it| &*it.0 == Alert::KIND) {
+                    let alert = body.as_ref().and_then(|it| Alert::deserialize(it).ok());
+                    if let Some(alert) = alert.filter(|it| it.acknowledged_at.is_none()) {
+                        listener(tenant, &alert);
+                    }
                 }
             }
             if puts.iter().any(|it| !SILENT.contains(&&*it.0)) {
@@ -190,6 +212,8 @@ impl Platform {
             elsewhere: Elsewhere::nowhere(),
             key_use: KeyUse::default(),
             usage: UsageCounts::default(),
+            scales: Scales::default(),
+            following,
             flags,
             lookups,
             changes,
@@ -347,6 +371,14 @@ pub(crate) fn engine() -> Via {
     Via { way: "engine", ..Via::default() }
 }
 
+/// Keeps a set as what is there.
+fn keep_up<T: Ord>(set: &mut BTreeSet<T>, it: T, is_there: bool) {
+    match is_there {
+        true => drop(set.insert(it)),
+        false => drop(set.remove(&it)),
+    }
+}
+
 impl Lookups {
     pub fn user(&self, email: &str) -> Option<UserId> {
         self.by_email.get(email).copied()
@@ -370,6 +402,30 @@ impl Lookups {
 
     pub fn plan(&self, tenant: TenantId) -> Option<Plan> {
         self.plans.get(&tenant).copied()
+    }
+
+    pub fn budgets(&self, tenant: TenantId) -> Option<Ceilings> {
+        self.budgets.get(&tenant).copied()
+    }
+
+    /// Returns the tenants that have budgets.
+    pub fn with_budgets(&self) -> Vec<TenantId> {
+        self.budgets.keys().copied().collect()
+    }
+
+    /// Returns the tenants that have rules for alerts.
+    pub fn with_rules(&self) -> BTreeSet<TenantId> {
+        self.alert_rules.iter().map(|it| it.0).collect()
+    }
+
+    /// Returns the tenants of which people are still to be written.
+    pub fn with_mails(&self) -> BTreeSet<TenantId> {
+        self.alert_mails.iter().map(|it| it.0).collect()
+    }
+
+    /// Returns whether changes are refused.
+    pub fn maintenance(&self) -> Option<&Maintenance> {
+        self.maintenance.as_ref()
     }
 
     /// Returns who looks after the platform.
@@ -412,6 +468,22 @@ impl Lookups {
                 match plan {
                     Some(plan) => drop(self.plans.insert(tenant, plan)),
                     None => drop(self.plans.remove(&tenant)),
+                }
+            }
+            (AlertRule::KIND, false) => {
+                keep_up(&mut self.alert_rules, (tenant, id.into()), body.is_some());
+            }
+            (ALERT_MAIL, false) => {
+                keep_up(&mut self.alert_mails, (tenant, id.into()), body.is_some());
+            }
+            (Maintenance::KIND, true) => {
+                self.maintenance = body.and_then(|it| Maintenance::deserialize(it).ok());
+            }
+            (Budgets::KIND, false) => {
+                let budgets = body.and_then(|it| Budgets::deserialize(it).ok());
+                match budgets.map(|it| it.ceilings()) {
+                    Some(ceilings) => drop(self.budgets.insert(tenant, ceilings)),
+                    None => drop(self.budgets.remove(&tenant)),
                 }
             }
             (Member::KIND, false) => {

@@ -223,7 +223,7 @@ impl Platform {
         let mut used: Option<UsedKey> = None;
         for id in days.map(|it| id_of(it, &key.name)) {
             if answer.is_none() {
-                let row = self.ledgers.row(&ctx, ANSWER, &id)?;
+                let row = self.ledgers.row(&ctx, ANSWER, &id)?.and_then(|it| it.body);
                 let row = row.and_then(|it| serde_json::from_slice::<Resting>(&it).ok());
                 answer = row.filter(|it| now.since(it.at) <= key.kept).map(|it| (id.clone(), it));
             }

@@ -9,7 +9,11 @@
 //! Once a month is over, its counts are a document of the ledger, which stays when the rows are
 //! made anew from a log that has been compacted since.
 //!
-//! Invariant: what is counted is a function of the log up to the position.
+//! Money and tokens of models are counted from what attempts reserve and settle, and kept beside
+//! the counts as what [`crate::budgets`] decides on. Requests are no records: they are counted as
+//! they come, so a crash loses those of a minute at most.
+//!
+//! Invariant: what is counted, but for requests, is a function of the log up to the position.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,17 +24,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, tenant::PLATFORM};
 use traaviis_policy::{
-    invoice::{self, Facts, Invoice, Month, PRICES},
+    invoice::{Month, plans},
     plan::{Admission, Metric, Plan},
 };
-use traaviis_ports::{DocumentQuery, DocumentRow, Position};
+use traaviis_ports::{DocumentQuery, DocumentRow, Line, Position};
 
 use crate::{
     audit::Act,
+    budgets::Purses,
     caller::{Entered, no_tenant},
     error::Error,
+    invoices::PlanChange,
     ledger::{COUNTS, Document, Documents, Versioned},
     platform::{Platform, engine},
+    storage::Stored,
     tenant::{Member, Tenant, TenantStatus},
 };
 
@@ -54,6 +61,12 @@ pub struct Counts {
     pub effect_executions: u64,
     /// Tasks for people.
     pub human_tasks: u64,
+    /// Tokens of models.
+    pub llm_tokens: u64,
+    /// What models have cost, in millionths of a US dollar.
+    pub llm_cost_micros: u64,
+    /// Requests that were let in.
+    pub api_calls: u64,
 }
 
 impl Counts {
@@ -63,7 +76,10 @@ impl Counts {
             Metric::StateTransitions => Some(self.state_transitions),
             Metric::EffectExecutions => Some(self.effect_executions),
             Metric::HumanTasks => Some(self.human_tasks),
-            Metric::Members => None,
+            Metric::LlmTokens => Some(self.llm_tokens),
+            Metric::LlmCost => Some(self.llm_cost_micros),
+            Metric::ApiCalls => Some(self.api_calls),
+            Metric::Members | Metric::Storage => None,
         }
     }
 
@@ -88,10 +104,17 @@ pub struct ClosedMonth {
     pub month: Text,
     /// Plan at its end.
     pub plan: Text,
+    /// Plans of its days, in their order, and for how many; none in months that were closed before
+    /// plans were kept by day, which had one plan.
+    #[serde(default)]
+    pub plans: Vec<(Text, u32)>,
     /// What was counted.
     pub counts: Counts,
     /// Members at its end.
     pub members: u64,
+    /// Bytes that were kept at its end.
+    #[serde(default)]
+    pub storage: u64,
     /// When it was closed.
     pub closed_at: Timestamp,
 }
@@ -111,8 +134,12 @@ pub struct Used {
     pub month: Month,
     /// Plan.
     pub plan: Plan,
+    /// Plans of its days, in their order, and for how many.
+    pub plans: Vec<(Plan, u32)>,
     /// By metric.
     pub used: Vec<(Metric, u64)>,
+    /// What the bytes that are kept consist of; of the present month only.
+    pub stored: Option<Stored>,
     /// The month is over.
     pub is_closed: bool,
 }
@@ -122,12 +149,15 @@ pub struct Used {
 pub(crate) struct UsageCounts {
     state: Mutex<State>,
     reserved: Arc<Mutex<HashMap<TenantId, u64>>>,
+    /// Requests that are not among the counts yet; nobody who makes one waits for a scan.
+    calls: Mutex<HashMap<TenantId, u64>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     position: Position,
     months: HashMap<(TenantId, Month), Counts>,
+    purses: Purses,
     /// What is not in a row yet.
     changed: BTreeSet<(TenantId, Month)>,
     put_to: Position,
@@ -178,6 +208,7 @@ impl Platform {
             self.ledgers.rows(ctx, &query)
         };
         let mut state = lock(&self.usage.state);
+        state.purses.begin(self.ledgers.log().tail());
         let Some(position) = rows(&platform, POSITION)?.into_iter().next() else { return Ok(()) };
         // Rows of another log count nothing of this one.
         if position.version > self.ledgers.log().tail() {
@@ -186,6 +217,7 @@ impl Platform {
         state.position = position.version;
         state.put_to = position.version;
         for tenant in self.ledgers.tenants() {
+            state.purses.take(tenant, self.purse_row(tenant)?);
             for row in rows(&TenantCtx::keeper_of(tenant), "")? {
                 let counts = row.body.and_then(|it| serde_json::from_slice(&it).ok());
                 if let (Some(counts), Ok(month)) = (counts, row.id.parse()) {
@@ -202,8 +234,12 @@ impl Platform {
         if self.ledgers.log().tail() == state.position {
             return Ok(());
         }
+        self.count_on(&mut state)
+    }
+
+    fn count_on(&self, state: &mut State) -> Result<(), Error> {
         let from = state.position;
-        let to = self.ledgers.log().scan(from, &mut |line| state.count(line.bytes))?;
+        let to = self.ledgers.log().scan(from, &mut |line| state.count(line))?;
         state.position = to;
         Ok(())
     }
@@ -217,7 +253,8 @@ impl Platform {
 
     fn put_usage(&self) -> Result<(), Error> {
         let mut state = lock(&self.usage.state);
-        if state.put_to == state.position {
+        state.count_calls(&self.usage.calls, Month::of(self.now()));
+        if state.put_to == state.position && state.changed.is_empty() {
             return Ok(());
         }
         let position = state.position;
@@ -233,8 +270,10 @@ impl Platform {
             let counts = state.months.get(key).cloned().unwrap_or_default();
             rows.push(row(*tenant, month.to_string(), json!(counts).to_string()));
         }
+        rows.extend(state.purses.rows(position));
         self.ledgers.keep_rows(&rows)?;
         state.changed.clear();
+        state.purses.are_kept();
         state.put_to = position;
         Ok(())
     }
@@ -274,13 +313,23 @@ impl Platform {
             if documents.get::<ClosedMonth>(&id)?.is_some() {
                 return Ok(());
             }
+            let plans = plans_of(documents, &tenant, month)?;
+            let last = plans.last().map_or(tenant.plan, |it| it.0.as_str().into());
             changes.put(&ClosedMonth {
                 month: id.as_str().into(),
-                plan: tenant.plan,
+                plan: last,
+                plans: plans.iter().map(|(plan, days)| (plan.as_str().into(), *days)).collect(),
                 counts,
                 members: documents.count::<Member>() as u64,
+                storage: self.stored(ctx.tenant()).sum(),
                 closed_at: now,
             });
+            // What comes after it says how it was before.
+            for old in documents.list::<PlanChange>("")? {
+                if old.it.at < month.ends() {
+                    changes.remove::<PlanChange>(&old.it.id());
+                }
+            }
             changes.act(Act::done("usage.closed", ClosedMonth::KIND, id));
             Ok(())
         })
@@ -302,6 +351,9 @@ impl Platform {
     pub fn admit_start(&self, entered: &Entered) -> Result<Option<Admitted>, Error> {
         let (tenant, now) = (entered.ctx.tenant(), self.now());
         let plan = self.plan_of(Some(tenant));
+        if plan.quota(Metric::Storage).hard.is_some() {
+            admitted(plan, Metric::Storage, self.stored(tenant).sum(), now)?;
+        }
         if plan.quota(Metric::WorkflowExecutions).hard.is_none() {
             return Ok(None);
         }
@@ -318,44 +370,71 @@ impl Platform {
     }
 
     fn counts(&self, tenant: TenantId, month: Month) -> Counts {
-        lock(&self.usage.state).months.get(&(tenant, month)).cloned().unwrap_or_default()
+        let mut state = lock(&self.usage.state);
+        state.count_calls(&self.usage.calls, Month::of(self.now()));
+        state.months.get(&(tenant, month)).cloned().unwrap_or_default()
+    }
+
+    /// Counts a request that was let in; it waits for nothing.
+    pub fn count_call(&self, entered: &Entered) {
+        *lock(&self.usage.calls).entry(entered.ctx.tenant()).or_default() += 1;
+    }
+
+    /// Asks what tenants have spent on models, up to the end of the log.
+    pub(crate) fn with_purses<T>(&self, ask: impl FnOnce(&mut Purses) -> T) -> Result<T, Error> {
+        let mut state = lock(&self.usage.state);
+        // A log tells its new end after whoever waited for it, who may ask here at once.
+        self.count_on(&mut state)?;
+        Ok(ask(&mut state.purses))
     }
 
     /// Returns what a tenant has used in a month, the present one unless another is asked for.
     pub fn usage(&self, entered: &Entered, month: Option<Month>) -> Result<Used, Error> {
+        self.usage_in(&entered.ctx, month)
+    }
+
+    pub(crate) fn usage_in(&self, ctx: &TenantCtx, month: Option<Month>) -> Result<Used, Error> {
         self.follow_usage()?;
         self.close_months()?;
         let present = Month::of(self.now());
         let month = month.unwrap_or(present);
         let absent = || Error::not_found("usage of the month", &month.to_string());
-        let (tenant, closed, members) = self.ledgers.read(&entered.ctx, |documents| {
+        let (tenant, closed, members) = self.ledgers.read(ctx, |documents| {
             let tenant = documents.get::<Tenant>("tenant")?.ok_or_else(no_tenant)?;
             let closed = documents.get::<ClosedMonth>(&month.to_string())?;
             Ok::<_, Error>((tenant, closed, documents.count::<Member>() as u64))
         })?;
         let is_closed = closed.is_some();
-        let (plan, counts, members) = match closed {
-            Some(it) => (it.plan, it.counts, it.members),
+        let stored = self.stored(tenant.id);
+        let (plan, plans, counts, members, storage) = match closed {
+            Some(it) => {
+                let plan = Plan::of(&it.plan);
+                let plans: Vec<_> = match it.plans.is_empty() {
+                    true => vec![(plan, month.days())],
+                    false => it.plans.iter().map(|(it, days)| (Plan::of(it), *days)).collect(),
+                };
+                (plan, plans, it.counts, it.members, it.storage)
+            }
             None if month <= present && month.ends() > tenant.created_at => {
-                (tenant.plan, self.counts(tenant.id, month), members)
+                let plans = self.ledgers.read(ctx, |it| plans_of(it, &tenant, month))?;
+                let plan = Plan::of(&tenant.plan);
+                (plan, plans, self.counts(tenant.id, month), members, stored.sum())
             }
             // It was before the tenant, or is still to come.
             None => return Err(absent()),
         };
-        let used = |it: &Metric| (*it, counts.of(*it).unwrap_or(members));
+        let used = |it: &Metric| match counts.of(*it) {
+            Some(used) => (*it, used),
+            None if *it == Metric::Storage => (*it, storage),
+            None => (*it, members),
+        };
         let used = Metric::ALL.iter().map(used).collect();
-        Ok(Used { month, plan: Plan::of(&plan), used, is_closed })
+        let stored = (month == present).then_some(stored);
+        Ok(Used { month, plan, plans, used, stored, is_closed })
     }
 
-    /// Returns the invoice of a month.
-    pub fn invoice(&self, entered: &Entered, month: Month) -> Result<Invoice, Error> {
-        let Used { month, plan, used, is_closed } = self.usage(entered, Some(month))?;
-        let tenant = entered.ctx.tenant();
-        Ok(invoice::invoice(&Facts { tenant, month, plan, used, is_closed }, &PRICES))
-    }
-
-    /// Returns the invoices of a tenant, the newest first; the first is that of the present month.
-    pub fn invoices(&self, entered: &Entered) -> Result<Vec<Invoice>, Error> {
+    /// Returns the months of a tenant that there are invoices of, the newest first.
+    pub(crate) fn months(&self, entered: &Entered) -> Result<Vec<Month>, Error> {
         self.follow_usage()?;
         self.close_months()?;
         let present = Month::of(self.now());
@@ -364,7 +443,7 @@ impl Platform {
         })?;
         let closed = closed.iter().filter_map(|it| it.it.month.parse::<Month>().ok());
         let months: BTreeSet<Month> = closed.chain(due).chain([present]).collect();
-        months.into_iter().rev().map(|it| self.invoice(entered, it)).collect()
+        Ok(months.into_iter().rev().collect())
     }
 
     /// Chooses a plan that is for sale; what the tenant has must fit into it.
@@ -387,12 +466,24 @@ impl Platform {
             }
             let before = std::mem::replace(&mut tenant.plan, plan.as_str().into());
             changes.put(&tenant);
+            PlanChange::note(documents, changes, self.now(), &before, &tenant.plan)?;
             let act = Act::done("plan.chosen", Tenant::KIND, tenant.id.to_string());
             changes.act(act.with(json!({ "from": before, "to": tenant.plan })));
             Ok(())
         })?;
         self.tenant(&entered.ctx)
     }
+}
+
+/// Returns the plans of the days of a month.
+fn plans_of(
+    documents: &Documents,
+    tenant: &Tenant,
+    month: Month,
+) -> Result<Vec<(Plan, u32)>, Error> {
+    let changes = documents.list::<PlanChange>("")?;
+    let changes: Vec<_> = changes.iter().map(|it| it.it.changed()).collect();
+    Ok(plans(month, tenant.created_at, &changes, Plan::of(&tenant.plan)))
 }
 
 /// Returns the first month of a tenant that is over and not closed.
@@ -408,9 +499,25 @@ fn due_month(documents: &Documents, open: Month) -> Result<Option<Month>, Error>
 }
 
 impl State {
-    fn count(&mut self, line: &[u8]) {
-        let Ok(peeked) = serde_json::from_slice::<Peeked<'_>>(line) else { return };
+    /// Takes over the requests that were counted meanwhile.
+    fn count_calls(&mut self, calls: &Mutex<HashMap<TenantId, u64>>, now: Month) {
+        for (tenant, count) in std::mem::take(&mut *lock(calls)) {
+            self.months.entry((tenant, now)).or_default().api_calls += count;
+            self.changed.insert((tenant, now));
+        }
+    }
+
+    fn count(&mut self, line: Line<'_>) {
+        let Ok(peeked) = serde_json::from_slice::<Peeked<'_>>(line.bytes) else { return };
         let key = (peeked.tenant_id, Month::of(peeked.at));
+        if let "budget_reserved" | "budget_settled" = &*peeked.kind {
+            let Some(cost) = self.purses.count(&peeked.kind, line) else { return };
+            let counts = self.months.entry(key).or_default();
+            counts.llm_tokens = counts.llm_tokens.saturating_add(cost.tokens);
+            counts.llm_cost_micros = counts.llm_cost_micros.saturating_add(cost.usd_micros);
+            self.changed.insert(key);
+            return;
+        }
         // Looked up only when there is something to count: most records are of other kinds.
         if Counts::default().add(&peeked.kind) {
             self.months.entry(key).or_default().add(&peeked.kind);
@@ -429,6 +536,7 @@ fn admitted(plan: Plan, metric: Metric, used: u64, now: Timestamp) -> Result<(),
     let included = quota.included.unwrap_or_default();
     let (until, hint) = match metric {
         Metric::Members => (None, "remove somebody, or choose a larger plan".to_owned()),
+        Metric::Storage => (None, "keep ended runs for less long, or choose a larger plan".into()),
         _ => {
             let until = Month::of(now).ends();
             (Some(until), format!("wait until {until}, or choose a larger plan"))
@@ -448,6 +556,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    /// Counts a line, wherever it stands.
+    fn count(state: &mut State, bytes: &[u8]) {
+        state.count(Line { position: 0, bytes });
+    }
+
     fn line(kind: &str, at: &str, more: &str) -> Vec<u8> {
         let tenant = TenantId(uuid::Uuid::from_u128(7));
         format!(r#"{{"tenant_id":"{tenant}","at":"{at}","seq":1,"kind":"{kind}"{more}}}"#).into()
@@ -458,13 +571,13 @@ mod tests {
         let mut state = State::default();
         let november = "2026-11-30T23:59:59.999999Z";
         for kind in ["created", "transition", "transition", "effect_scheduled", "task_created"] {
-            state.count(&line(kind, november, r#","data":{"kind":"created"}"#));
+            count(&mut state, &line(kind, november, r#","data":{"kind":"created"}"#));
         }
         for kind in ["effect_started", "finished", "document_put", "task_decided"] {
-            state.count(&line(kind, november, ""));
+            count(&mut state, &line(kind, november, ""));
         }
-        state.count(&line("created", "2026-12-01T00:00:00Z", ""));
-        state.count(b"no record");
+        count(&mut state, &line("created", "2026-12-01T00:00:00Z", ""));
+        count(&mut state, b"no record");
         let of = |text: &str| {
             let key = (TenantId(uuid::Uuid::from_u128(7)), text.parse().unwrap());
             state.months.get(&key).cloned().unwrap_or_default()
@@ -474,6 +587,7 @@ mod tests {
             state_transitions: 2,
             effect_executions: 1,
             human_tasks: 1,
+            ..Counts::default()
         };
         assert_eq!(of("2026-11"), expected);
         assert_eq!(of("2026-12"), Counts { workflow_executions: 1, ..Counts::default() });
@@ -487,7 +601,7 @@ mod tests {
         (0..10).for_each(|it| transition += &format!(r#","key{it}":"{}""#, "x".repeat(20)));
         let transition = line("transition", "2026-11-30T23:59:59.999999Z", &transition);
         let begun = std::time::Instant::now();
-        (0..LINES).for_each(|_| state.count(&transition));
+        (0..LINES).for_each(|_| count(&mut state, &transition));
         let each = begun.elapsed() / LINES;
         println!("a line of {} bytes takes {each:?}", transition.len());
         assert!(each < std::time::Duration::from_micros(100), "{each:?}");

@@ -21,6 +21,7 @@ use traaviis_ports::{
 use zeroize::Zeroizing;
 
 use crate::{
+    alerts::ALERT,
     audit::Act,
     caller::{Caller, Entered},
     error::Error,
@@ -37,7 +38,7 @@ pub const URL_CHARS_MAX: usize = 2_048;
 /// What a secret begins with.
 const SECRET_PREFIX: &str = "whsec_";
 
-/// What can be told: kinds of records.
+/// What can be told: kinds of records, and alerts.
 pub const KINDS: &[&str] = &[
     "created",
     "transition",
@@ -51,6 +52,7 @@ pub const KINDS: &[&str] = &[
     "paused",
     "resumed",
     "upgraded",
+    ALERT,
 ];
 
 /// A webhook.

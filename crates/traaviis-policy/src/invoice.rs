@@ -89,6 +89,11 @@ impl Month {
     pub fn ends(self) -> Timestamp {
         self.next().begins()
     }
+
+    /// Returns how many days it has.
+    pub fn days(self) -> u32 {
+        u32::try_from((self.ends().0 - self.begins().0) / DAY).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Display for Month {
@@ -118,7 +123,7 @@ impl std::str::FromStr for Month {
 }
 
 /// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
+pub(crate) const DAY: i64 = 86_400_000_000;
 
 /// Returns year and month of a day since 1970, as the Gregorian calendar has them.
 fn civil(day: i64) -> (i32, u32) {
@@ -150,10 +155,30 @@ pub struct Facts {
     pub month: Month,
     /// The plan at its end.
     pub plan: Plan,
+    /// The plans of its days in the order of the days, and for how many; without a day before the
+    /// tenant was there.
+    pub plans: Vec<(Plan, u32)>,
     /// What was used.
     pub used: Vec<(Metric, u64)>,
     /// The month is over, so it changes no more.
     pub is_closed: bool,
+    /// What was taken off later.
+    pub credits: Vec<Credit>,
+    /// Somebody who may has seen that it is paid.
+    pub is_paid: bool,
+}
+
+/// A credit note: what is taken off an invoice later. Nothing of an invoice is changed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// Its number.
+    pub number: String,
+    /// How much, in millionths.
+    pub micros: u64,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How an invoice stands.
@@ -163,8 +188,10 @@ pub enum Status {
     Draft,
     /// To be paid.
     Open,
-    /// Nothing is to be paid.
+    /// Nothing is to be paid any more.
     Paid,
+    /// All of it was taken off.
+    Void,
 }
 
 impl Status {
@@ -174,6 +201,7 @@ impl Status {
             Status::Draft => "draft",
             Status::Open => "open",
             Status::Paid => "paid",
+            Status::Void => "void",
         }
     }
 }
@@ -212,32 +240,35 @@ pub struct Invoice {
     pub tax: u64,
     /// Both together.
     pub total: u64,
+    /// What was taken off later.
+    pub credits: Vec<Credit>,
+    /// What is still to be paid.
+    pub due: u64,
     /// Price book that it was made with.
     pub prices: PriceBook,
 }
 
 /// Makes an invoice.
 pub fn invoice(facts: &Facts, prices: &PriceBook) -> Invoice {
-    let mut lines = Vec::new();
-    let monthly = prices.monthly(facts.plan);
-    if monthly > 0 {
-        let price = Price { micros: monthly, per: 1 };
-        lines.push(line(format!("plan {}", facts.plan.as_str()), 1, price));
-    }
+    let mut lines: Vec<Line> = fees(facts, prices).collect();
     for (metric, used) in &facts.used {
-        let included = facts.plan.quota(*metric).included;
-        let beyond = included.map_or(0, |it| used.saturating_sub(it));
-        if let Some(price) = prices.beyond(facts.plan, *metric)
-            && beyond > 0
-        {
+        let beyond = included(facts, *metric).map_or(0, |it| used.saturating_sub(it));
+        // Whoever had several plans pays the lowest of their prices.
+        let price = facts.plans.iter().filter_map(|it| prices.beyond(it.0, *metric));
+        let price = price.min_by_key(|it| u128::from(it.micros) * 1_000_000 / u128::from(it.per));
+        if let Some(price) = price.filter(|_| beyond > 0) {
             lines.push(line(format!("{} beyond the plan", metric.as_str()), beyond, price));
         }
     }
     let subtotal = lines.iter().fold(0_u64, |sum, it| sum.saturating_add(it.micros));
     let tax = share(subtotal, prices.tax_basis_points, 10_000);
-    let status = match (facts.is_closed, subtotal) {
+    let total = subtotal.saturating_add(tax);
+    let credited = facts.credits.iter().fold(0_u64, |sum, it| sum.saturating_add(it.micros));
+    let left = total.saturating_sub(credited);
+    let status = match (facts.is_closed, left) {
         (false, _) => Status::Draft,
-        (true, 0) => Status::Paid,
+        (true, _) if total == 0 || facts.is_paid => Status::Paid,
+        (true, 0) => Status::Void,
         (true, _) => Status::Open,
     };
     Invoice {
@@ -249,9 +280,79 @@ pub fn invoice(facts: &Facts, prices: &PriceBook) -> Invoice {
         lines,
         subtotal,
         tax,
-        total: subtotal.saturating_add(tax),
+        total,
+        credits: facts.credits.clone(),
+        due: if status == Status::Paid { 0 } else { left },
         prices: *prices,
     }
+}
+
+/// Returns what the plans cost, each for its days.
+fn fees(facts: &Facts, prices: &PriceBook) -> impl Iterator<Item = Line> {
+    let all = facts.month.days();
+    let prices = *prices;
+    let mut plans: Vec<(Plan, u32)> = Vec::new();
+    for (plan, days) in &facts.plans {
+        match plans.iter_mut().find(|it| it.0 == *plan) {
+            Some(known) => known.1 += days,
+            None => plans.push((*plan, *days)),
+        }
+    }
+    plans.into_iter().filter_map(move |(plan, days)| {
+        let micros = prices.monthly(plan);
+        let name = plan.as_str();
+        match (micros, days == all) {
+            (0, _) => None,
+            (_, true) => Some(line(format!("plan {name}"), 1, Price { micros, per: 1 })),
+            (_, false) => {
+                let what = format!("plan {name}, {days} of {all} days");
+                Some(line(what, u64::from(days), Price { micros, per: u64::from(all) }))
+            }
+        }
+    })
+}
+
+/// Returns how much of something is in the plans of a month, each for its share of the days; none
+/// when one of them has no limit.
+fn included(facts: &Facts, metric: Metric) -> Option<u64> {
+    let days: u64 = facts.plans.iter().map(|it| u64::from(it.1)).sum();
+    let mut sum = 0_u128;
+    for (plan, count) in &facts.plans {
+        sum += u128::from(plan.quota(metric).included?) * u128::from(*count);
+    }
+    match days {
+        0 => facts.plan.quota(metric).included,
+        days => u64::try_from(sum / u128::from(days)).ok(),
+    }
+}
+
+/// A plan that took the place of another one on a day; the last of a day counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Day since 1970.
+    pub day: i64,
+    /// The plan before.
+    pub from: Plan,
+    /// The plan at the end of the day.
+    pub to: Plan,
+}
+
+/// Returns the plans of the days of a month, from the day that the tenant was made on: each day has
+/// the plan of its end. `changes` are those of the month and later, by day; `now` is the plan after
+/// them.
+pub fn plans(month: Month, created: Timestamp, changes: &[Changed], now: Plan) -> Vec<(Plan, u32)> {
+    let first = month.begins().0.max(created.0).div_euclid(DAY);
+    let mut plans: Vec<(Plan, u32)> = Vec::new();
+    for day in first..month.ends().0.div_euclid(DAY) {
+        let before = changes.iter().rev().find(|it| it.day <= day).map(|it| it.to);
+        let after = changes.iter().find(|it| it.day > day).map(|it| it.from);
+        let plan = before.or(after).unwrap_or(now);
+        match plans.last_mut() {
+            Some(last) if last.0 == plan => last.1 += 1,
+            _ => plans.push((plan, 1)),
+        }
+    }
+    plans
 }
 
 fn line(what: String, quantity: u64, price: Price) -> Line {
@@ -287,8 +388,93 @@ mod tests {
             tenant: TenantId(Uuid::from_u128(7)),
             month: Month { year: 2026, month: 11 },
             plan,
+            plans: vec![(plan, 30)],
             used: vec![(Metric::WorkflowExecutions, executions)],
             is_closed: true,
+            credits: Vec::new(),
+            is_paid: false,
+        }
+    }
+
+    #[test]
+    fn a_plan_costs_by_its_days_and_holds_by_them() {
+        let bill = |plans: &[(Plan, u32)], executions| {
+            let last = plans.last().unwrap().0;
+            let facts = Facts { plans: plans.to_vec(), ..facts(last, executions) };
+            let made = invoice(&facts, &PRICES);
+            let line = |it: &Line| format!("{} {}", it.what, decimal(it.micros));
+            made.lines.iter().map(line).collect::<Vec<_>>().join("; ")
+        };
+        use Plan::{Free, Pro, SelfHosted, Starter};
+        for (plans, executions, expected) in [
+            (&[(Starter, 30)][..], 0, "plan starter 29.000000"),
+            (&[(Starter, 7)], 0, "plan starter, 7 of 30 days 6.766667"),
+            (
+                &[(Starter, 10), (Pro, 20)],
+                140_000,
+                "plan starter, 10 of 30 days 9.666667; plan pro, 20 of 30 days 132.666667",
+            ),
+            (
+                &[(Starter, 10), (Pro, 20)],
+                141_000,
+                "plan starter, 10 of 30 days 9.666667; plan pro, 20 of 30 days 132.666667; \
+                 workflow_executions beyond the plan 1.000000",
+            ),
+            // Whoever leaves at the end pays for what they had.
+            (
+                &[(Pro, 29), (Free, 1)],
+                200_000,
+                "plan pro, 29 of 30 days 192.366667; workflow_executions beyond the plan 6.634000",
+            ),
+            // There and back is one line.
+            (&[(Pro, 3), (Free, 4), (Pro, 3)], 0, "plan pro, 6 of 30 days 39.800000"),
+            (&[(SelfHosted, 10), (Starter, 20)], 90_000, "plan starter, 20 of 30 days 19.333333"),
+        ] {
+            assert_eq!(bill(plans, executions), expected, "{plans:?}");
+        }
+    }
+
+    #[test]
+    fn each_day_has_the_plan_of_its_end() {
+        use Plan::{Free, Pro, Starter};
+        let month: Month = "2026-11".parse().unwrap();
+        let first = month.begins().0 / DAY;
+        let of = |created: i64, changes: &[(i64, Plan, Plan)], now| {
+            let changed =
+                |it: &(i64, Plan, Plan)| Changed { day: first + it.0, from: it.1, to: it.2 };
+            let changes: Vec<Changed> = changes.iter().map(changed).collect();
+            plans(month, Timestamp((first + created) * DAY + 5), &changes, now)
+        };
+        assert_eq!(of(-90, &[], Pro), [(Pro, 30)]);
+        assert_eq!(of(12, &[], Pro), [(Pro, 18)]);
+        assert_eq!(of(-1, &[(0, Free, Starter)], Starter), [(Starter, 30)]);
+        assert_eq!(of(-1, &[(10, Free, Starter)], Starter), [(Free, 10), (Starter, 20)]);
+        let twice = [(10, Free, Starter), (29, Starter, Pro)];
+        assert_eq!(of(2, &twice, Pro), [(Free, 8), (Starter, 19), (Pro, 1)]);
+        // What was changed after the month says how it was before.
+        assert_eq!(of(-1, &[(30, Free, Pro)], Pro), [(Free, 30)]);
+        assert!(of(30, &[], Pro).is_empty());
+    }
+
+    #[test]
+    fn credits_are_taken_off_and_change_no_line() {
+        let credit = |micros| Credit {
+            number: "c".into(),
+            micros,
+            reason: "an outage".into(),
+            at: Timestamp(0),
+        };
+        for (credits, is_paid, due, status) in [
+            (&[][..], false, 29_000_000, Status::Open),
+            (&[4_000_000], false, 25_000_000, Status::Open),
+            (&[4_000_000, 25_000_000], false, 0, Status::Void),
+            (&[], true, 0, Status::Paid),
+            (&[4_000_000], true, 0, Status::Paid),
+        ] {
+            let credits = credits.iter().copied().map(credit).collect();
+            let facts = Facts { credits, is_paid, ..facts(Plan::Starter, 0) };
+            let made = invoice(&facts, &PRICES);
+            assert_eq!((made.due, made.status, made.total), (due, status, 29_000_000));
         }
     }
 

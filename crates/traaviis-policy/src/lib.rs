@@ -1,7 +1,8 @@
-//! Policies as pure functions: who may do what ([`access`]), how much ([`plan`]) and what it costs
-//! ([`invoice`]), whom a task asks ([`assignee`]), whether the first of an upgrade do well
+//! Policies as pure functions: who may do what ([`access`]), how much ([`plan`]), what it costs
+//! ([`invoice`]) and what may be spent on models ([`spending`]), whom a task asks
+//! ([`assignee`]), whether the first of an upgrade do well
 //! ([`canary`]), personal data ([`pii`]), which features are on ([`flag`]), and what of the audit
-//! stream somebody should be told ([`watch`]).
+//! stream and of numbers somebody should be told ([`watch`], [`rule`]).
 //!
 //! ```
 //! use traaviis_model::{Value, privacy::PiiMode};
@@ -19,4 +20,6 @@ pub mod flag;
 pub mod invoice;
 pub mod pii;
 pub mod plan;
+pub mod rule;
+pub mod spending;
 pub mod watch;

@@ -3,6 +3,9 @@
 //! Plans differ by quantity only; every feature is in every plan. Quantities and prices are those
 //! of the [price book](crate::invoice::PriceBook) that they came with, and no commitment.
 
+/// Bytes of a gigabyte, as disks are sold.
+const GB: u64 = 1_000_000_000;
+
 /// What a tenant pays for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Plan {
@@ -31,6 +34,14 @@ pub enum Metric {
     HumanTasks,
     /// People and service accounts, now.
     Members,
+    /// Bytes that are kept, now.
+    Storage,
+    /// Tokens of models, in a month.
+    LlmTokens,
+    /// What models have cost, in millionths of a US dollar, in a month.
+    LlmCost,
+    /// Requests that were let in, in a month.
+    ApiCalls,
 }
 
 impl Metric {
@@ -41,6 +52,10 @@ impl Metric {
         Metric::EffectExecutions,
         Metric::HumanTasks,
         Metric::Members,
+        Metric::Storage,
+        Metric::LlmTokens,
+        Metric::LlmCost,
+        Metric::ApiCalls,
     ];
 
     /// Returns the word on the wire.
@@ -51,6 +66,10 @@ impl Metric {
             Metric::EffectExecutions => "effect_executions",
             Metric::HumanTasks => "human_tasks",
             Metric::Members => "members",
+            Metric::Storage => "storage",
+            Metric::LlmTokens => "llm_tokens",
+            Metric::LlmCost => "llm_cost",
+            Metric::ApiCalls => "api_calls",
         }
     }
 }
@@ -121,6 +140,12 @@ impl Plan {
             (Metric::Members, Plan::Free) => Some(3),
             (Metric::Members, Plan::Starter) => Some(10),
             (Metric::Members, Plan::Pro) => Some(50),
+            (Metric::Storage, Plan::Free) => Some(GB),
+            (Metric::Storage, Plan::Starter) => Some(20 * GB),
+            (Metric::Storage, Plan::Pro) => Some(200 * GB),
+            (Metric::LlmTokens, Plan::Free) => Some(200_000),
+            (Metric::LlmTokens, Plan::Starter) => Some(5_000_000),
+            (Metric::LlmTokens, Plan::Pro) => Some(50_000_000),
             _ => None,
         };
         // What nobody pays for ends at 120 %; the rest is billed.

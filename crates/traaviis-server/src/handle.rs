@@ -5,6 +5,8 @@
 
 mod accounts;
 mod admin;
+mod alert_rules;
+mod budgets;
 mod elsewhere;
 mod factors;
 mod governance;
@@ -92,6 +94,13 @@ impl Call<'_> {
         self.entered.as_ref().ok_or_else(anonymous)
     }
 
+    /// Counts it for the tenant that was entered.
+    fn count(&self) {
+        if let Some(entered) = &self.entered {
+            self.platform().count_call(entered);
+        }
+    }
+
     /// Answers with the status of the row.
     fn tell(&self, body: &impl Serialize) -> Result<Answer, Error> {
         self.told(body, None)
@@ -142,6 +151,7 @@ fn anonymous() -> Error {
 pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<Answer, Error> {
     let via = request.via();
     pace::attempt(app, row, request)?;
+    operating::admit(app, row)?;
     let caller = match (row.access, request.token()) {
         (Access::Public, _) | (Access::Either, None) => None,
         (_, None) => return Err(anonymous()),
@@ -164,6 +174,7 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
         None => None,
     };
     let call = Call { app, row, request, via, caller, entered };
+    call.count();
     let Some(key) = call.key() else { return dispatch(&call) };
     match idempotency::begin(app, row, call.entered.as_ref(), key)? {
         Turn::Again(answer) => Ok(answer),
@@ -183,6 +194,7 @@ pub(crate) fn as_caller(
     request: &Request,
     caller: Caller,
 ) -> Result<Answer, Error> {
+    operating::admit(app, row)?;
     let entered = enter(app, row, request, &caller)?;
     let via = caller.via.clone();
     dispatch(&Call { app, row, request, via, caller: Some(caller), entered })
@@ -376,6 +388,10 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::ExportAudit => governance::export(call),
         Op::Alerts => governance::alerts(call),
         Op::AcknowledgeAlert => governance::acknowledge(call),
+        Op::AlertRules => alert_rules::list(call),
+        Op::CreateAlertRule => alert_rules::create(call),
+        Op::ChangeAlertRule => alert_rules::change(call),
+        Op::RemoveAlertRule => alert_rules::remove(call),
         Op::Secrets => governance::secrets(call),
         Op::ShowSecret => governance::show_secret(call),
         Op::SetSecret => governance::set_secret(call),
@@ -394,6 +410,9 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::ChangePlan => usage::change_plan(call),
         Op::Invoices => usage::invoices(call),
         Op::ShowInvoice => usage::invoice(call),
+        Op::PayInvoice => usage::pay(call),
+        Op::Budgets => budgets::show(call),
+        Op::SetBudgets => budgets::set(call),
         Op::AdminUsers => admin::users(call),
         Op::AdminChangeUser => admin::change_user(call),
         Op::AdminTenants => admin::tenants(call),
@@ -405,6 +424,14 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::RemoveIssuer => issuers::remove(call),
         Op::AdminFlags => operating::flags(call),
         Op::AdminSetFlag => operating::set_flag(call),
+        Op::AdminNumbers => operating::numbers(call),
+        Op::AdminJobs => operating::jobs(call),
+        Op::AdminMaintenance => operating::maintenance(call),
+        Op::AdminMaintain => operating::maintain(call),
+        Op::AdminBackups => operating::backups(call),
+        Op::AdminBackup => operating::back_up(call),
+        Op::AdminPaid => usage::paid(call),
+        Op::AdminCredit => usage::credit(call),
     }
 }
 

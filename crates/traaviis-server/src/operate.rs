@@ -3,6 +3,8 @@
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
+use traaviis_model::Timestamp;
+use traaviis_platform::Error;
 use tracing::Span;
 use uuid::Uuid;
 
@@ -28,6 +30,32 @@ pub struct Operations {
     pub metrics_token: Option<MetricsToken>,
     /// Operators must show it, too: others than this machine reach their address.
     pub asks_operators: bool,
+    /// Says how backups stand, and lets one be made.
+    pub backups: Box<dyn Fn(BackupAsk) -> Result<Backups, Error> + Send + Sync>,
+}
+
+/// What is asked about backups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupAsk {
+    /// How they stand.
+    Look,
+    /// One shall be made now.
+    Make,
+}
+
+/// How backups stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backups {
+    /// Where they are kept.
+    pub target: String,
+    /// One is asked for or being made.
+    pub is_running: bool,
+    /// When the last one was made.
+    pub made_at: Option<Timestamp>,
+    /// Position of the log that it reaches.
+    pub position: Option<u64>,
+    /// Why none succeeds.
+    pub failing: Option<String>,
 }
 
 impl Default for Operations {
@@ -37,6 +65,7 @@ impl Default for Operations {
             on_request: |_, _| None,
             metrics_token: None,
             asks_operators: false,
+            backups: Box::new(|_| Err(Error::new("invalid_state", "this server keeps no backups"))),
         }
     }
 }

@@ -53,6 +53,7 @@ pub mod transfer;
 pub mod tree;
 pub mod vault;
 pub mod walk;
+mod weigh;
 
 mod error;
 
@@ -69,3 +70,4 @@ pub use secrets::{LocalSecrets, SecretInfo};
 pub use snapshots::SqliteSnapshots;
 pub use tree::{LocalTree, ScratchTree};
 pub use walk::Damage;
+pub use weigh::weigh_files;

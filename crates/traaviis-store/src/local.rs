@@ -20,6 +20,7 @@ use std::{
 use traaviis_model::{
     InstanceId, Seq, TenantCtx, TenantId,
     limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, PART_BYTES_MAX},
+    record::peek_line,
 };
 use traaviis_ports::{
     Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Part,
@@ -120,6 +121,21 @@ impl LocalLog {
     /// Returns what was written since it was opened.
     pub fn written(&self) -> &Written {
         &self.written
+    }
+
+    /// Counts the lines from a position on, with how many bytes each has in the log before it is
+    /// packed; returns up to where.
+    pub fn weigh(
+        &self,
+        from: Position,
+        add: &mut dyn FnMut(TenantId, u64),
+    ) -> Result<Position, LogError> {
+        self.reader.scan(from, &mut |line| {
+            if let Ok(key) = peek_line(line.bytes) {
+                // Each ends with a newline.
+                add(key.tenant_id, line.bytes.len() as u64 + 1);
+            }
+        })
     }
 
     /// Commits what waits, ends the writer and lets go of the directory. Later appends are refused.

@@ -14,7 +14,11 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::Duration,
 };
@@ -290,31 +294,68 @@ fn put(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
 
 /// Makes backups of a directory while it lives.
 pub struct Keeper {
-    /// Its end is the sign to stop.
-    _stop: Sender<()>,
+    /// Its end is the sign to stop; what comes through it asks for a backup.
+    ask: Arc<Sender<()>>,
+    is_running: Arc<AtomicBool>,
+}
+
+/// Asks a keeper, as long as it lives.
+#[derive(Clone)]
+pub struct KeeperHandle {
+    ask: Weak<Sender<()>>,
+    is_running: Arc<AtomicBool>,
+}
+
+impl KeeperHandle {
+    /// Says whether a backup is asked for or being made.
+    pub fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::SeqCst)
+    }
+
+    /// Asks for a backup, unless one is on its way; returns at once.
+    pub fn make(&self) {
+        let Some(ask) = self.ask.upgrade() else { return };
+        if !self.is_running.swap(true, Ordering::SeqCst) {
+            // The thread may have ended with the process.
+            let _ = ask.send(());
+        }
+    }
 }
 
 impl Keeper {
     /// Begins to look.
     pub fn start(dir: &Path) -> Result<Keeper, Failure> {
-        let (stop, stopped) = channel();
-        let dir = dir.to_path_buf();
+        let (ask, asked) = channel();
+        let (dir, is_running) = (dir.to_path_buf(), Arc::new(AtomicBool::new(false)));
+        let runs = Arc::clone(&is_running);
         thread::Builder::new()
             .name("traaviis-backup".into())
-            .spawn(move || keep(&dir, &stopped))
+            .spawn(move || keep(&dir, &asked, &runs))
             .map_err(|it| Failure::new(Exit::Internal, "internal", it.to_string()))?;
-        Ok(Keeper { _stop: stop })
+        Ok(Keeper { ask: Arc::new(ask), is_running })
+    }
+
+    /// Returns what may ask for a backup.
+    pub fn handle(&self) -> KeeperHandle {
+        KeeperHandle { ask: Arc::downgrade(&self.ask), is_running: Arc::clone(&self.is_running) }
     }
 }
 
-fn keep(dir: &Path, stopped: &Receiver<()>) {
+fn keep(dir: &Path, asked: &Receiver<()>, is_running: &AtomicBool) {
     let (mut wait, mut is_told) = (FIRST_LOOK, false);
-    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
+    loop {
+        let is_asked = match asked.recv_timeout(wait) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         wait = LOOK_EVERY;
+        let _running = is_asked.then_some(Running(is_running));
         // One that cannot be read is told by `doctor`; who wrote it saw that it could.
         let Ok(Some(schedule)) = Schedule::read(dir) else { continue };
         let before = State::read(dir);
-        let Some(state) = look(dir, &schedule, &before, clock::now()) else { continue };
+        let look = look(dir, &schedule, &before, clock::now(), is_asked);
+        let Some(state) = look else { continue };
         let place = schedule.target.display();
         match &state.failing {
             Some(it) if !is_told => tracing::warn!(
@@ -334,13 +375,29 @@ fn keep(dir: &Path, stopped: &Receiver<()>) {
     }
 }
 
-/// Makes the backup that is due; returns how it went.
-fn look(dir: &Path, schedule: &Schedule, before: &State, now: Timestamp) -> Option<State> {
+/// A backup that was asked for, until it is made and noted.
+struct Running<'a>(&'a AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Makes the backup that is due or asked for; returns how it went.
+fn look(
+    dir: &Path,
+    schedule: &Schedule,
+    before: &State,
+    now: Timestamp,
+    is_asked: bool,
+) -> Option<State> {
     let waits = before.failing.as_ref().is_some_and(|it| {
         // A clock that was set back makes nobody wait longer.
         (0..RETRY_MICROS).contains(&(now.0 - it.tried_at.0))
     });
-    let extent = schedule.due(before, now).filter(|_| !waits)?;
+    let due = schedule.due(before, now).filter(|_| !waits);
+    let extent = due.or(is_asked.then_some(Extent::New))?;
     let mut state = before.clone();
     match make(dir, schedule, extent, now) {
         Ok((manifest, pruned)) => {
@@ -433,14 +490,17 @@ mod tests {
         let schedule = schedule(None, true);
         let schedule = Schedule { target: scratch.path().join("b"), ..schedule };
         let now = at("2026-11-30T10:00");
-        let failed = look(scratch.path(), &schedule, &State::default(), now).unwrap();
+        let failed = look(scratch.path(), &schedule, &State::default(), now, false).unwrap();
         let failing = failed.failing.clone().unwrap();
         assert_eq!((failing.since, failing.tried_at), (now, now));
         assert_eq!(failed.made_at, None);
         let soon = Timestamp(now.0 + RETRY_MICROS - 1);
-        assert_eq!(look(scratch.path(), &schedule, &failed, soon), None);
+        assert_eq!(look(scratch.path(), &schedule, &failed, soon, false), None);
+        let asked = look(scratch.path(), &schedule, &failed, soon, true);
+        assert_eq!(asked.unwrap().failing.unwrap().tried_at, soon, "who asks waits for nothing");
         let later = Timestamp(now.0 + RETRY_MICROS);
-        let again = look(scratch.path(), &schedule, &failed, later).unwrap().failing.unwrap();
+        let again = look(scratch.path(), &schedule, &failed, later, false);
+        let again = again.unwrap().failing.unwrap();
         assert_eq!((again.since, again.tried_at), (now, later));
     }
 

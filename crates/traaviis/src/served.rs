@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -11,7 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use traaviis_design::graph;
 use traaviis_engine::{Machine, Marks, machine::Arrived};
 use traaviis_model::{
-    Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, Value,
+    Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, TenantId,
+    Value,
 };
 use traaviis_platform::{
     Error, Platform,
@@ -20,12 +22,13 @@ use traaviis_platform::{
         Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, OnStep, Picture, PostAsk,
         Reply, StartAsk, Started, Study,
     },
+    storage::Stored,
 };
-use traaviis_ports::Connector;
+use traaviis_ports::{Connector, Position};
 use traaviis_runtime::Command;
 
 use traaviis_runtime::Filter;
-use traaviis_store::{LocalSecrets, keys};
+use traaviis_store::{LocalSecrets, keys, weigh_files};
 
 use crate::{
     children::compile_entry,
@@ -92,12 +95,19 @@ pub struct Served {
     connector: Arc<dyn Connector>,
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
+    /// Where the files of tenants are; none: they are not weighed.
+    dir: Option<PathBuf>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
     pub fn new(data: Arc<Data>, machines: Arc<Machines>, connector: Arc<dyn Connector>) -> Served {
-        Served { data, machines, connector, numbers: Arc::default(), traces: None }
+        Served { data, machines, connector, numbers: Arc::default(), traces: None, dir: None }
+    }
+
+    /// Returns the same, which weighs the files of tenants in a data directory.
+    pub fn weighing(self, dir: &Path) -> Served {
+        Served { dir: Some(dir.to_path_buf()), ..self }
     }
 
     /// Returns the same, observed.
@@ -180,6 +190,22 @@ impl Engine for Served {
             "seq": snapshot.seq,
             "output": snapshot.output,
         }))
+    }
+
+    fn weigh_log(
+        &self,
+        from: Position,
+        add: &mut dyn FnMut(TenantId, u64),
+    ) -> Result<Position, Error> {
+        let log = self.data.log().inner();
+        log.weigh(from, add).map_err(|error| Error::new("storage_failed", error.to_string()))
+    }
+
+    fn weigh_files(&self, ctx: &TenantCtx) -> Result<Stored, Error> {
+        let Some(dir) = &self.dir else { return Ok(Stored::default()) };
+        weigh_files(dir, ctx)
+            .map(|(blobs, archive)| Stored { log: 0, blobs, archive })
+            .map_err(|error| Error::new("storage_failed", error.to_string()))
     }
 
     fn components(&self) -> Vec<Component> {
@@ -450,8 +476,6 @@ impl traaviis_runtime::Library for TenantLibrary {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::{connectors::ConnectorArgs, tree::TreeMode};
     use traaviis_ports::LogStore as _;

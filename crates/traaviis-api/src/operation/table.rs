@@ -587,6 +587,18 @@ operations! {
     AcknowledgeAlert = Post "/tenants/{t}/alerts/{id}/ack", Needs(TenantSettings), Nothing, NONE,
         none => 200 AlertAnswer,
         "Says that somebody has seen to an alert.";
+    AlertRules = Get "/tenants/{t}/alerts/rules", Needs(SystemMetricsView), Nothing, NONE,
+        none => 200 (Page<AlertRuleAnswer>),
+        "Lists rules for alerts.";
+    CreateAlertRule = Post "/tenants/{t}/alerts/rules", Needs(TenantSettings), Nothing, NONE,
+        AlertRuleRequest => 201 AlertRuleAnswer,
+        "Makes a rule: which number is too high, and whom to tell.";
+    ChangeAlertRule = Patch "/tenants/{t}/alerts/rules/{id}", Needs(TenantSettings), Match, NONE,
+        ChangeAlertRuleRequest => 200 AlertRuleAnswer,
+        "Changes a rule for alerts.";
+    RemoveAlertRule = Delete "/tenants/{t}/alerts/rules/{id}", Needs(TenantSettings), Nothing,
+        NONE, none => 204 none,
+        "Removes a rule for alerts.";
 
     Secrets = Get "/tenants/{t}/secrets", Needs(WorkflowEdit), Nothing, NONE,
         none => 200 (Page<SecretAnswer>),
@@ -642,6 +654,15 @@ operations! {
     ShowInvoice = Get "/tenants/{t}/invoices/{id}", Needs(TenantBilling), Nothing, NONE,
         none => 200 InvoiceAnswer,
         "Shows the invoice of a month.";
+    PayInvoice = Post "/tenants/{t}/invoices/{id}/pay", Needs(TenantBilling), Fresh, NONE,
+        PayRequest => 200 InvoiceAnswer,
+        "Says by which reference an invoice was paid; it stays open until that is confirmed.";
+    Budgets = Get "/tenants/{t}/budgets", Needs(TenantBilling), Nothing, NONE,
+        none => 200 BudgetsAnswer,
+        "Shows what calls of models may cost in a day and a month, and what they have cost.";
+    SetBudgets = Put "/tenants/{t}/budgets", Needs(TenantBilling), Fresh, NONE,
+        BudgetsRequest => 200 BudgetsAnswer,
+        "Sets what calls of models may cost in a day and a month.";
 
     AdminUsers = Get "/admin/users", Platform, Nothing, USERS, none => 200 (Page<AdminUserAnswer>),
         "Lists users, or finds one by their address.";
@@ -673,6 +694,28 @@ operations! {
 
     AdminFlags = Get "/admin/flags", Platform, Nothing, NONE, none => 200 (Page<FlagAnswer>),
         "Lists feature flags and how they are set.";
-    AdminSetFlag = Patch "/admin/flags/{name}", Platform, Fresh, NONE, FlagRequest => 200 FlagAnswer,
+    AdminSetFlag = Patch "/admin/flags/{name}", Platform, Fresh, NONE,
+        FlagRequest => 200 FlagAnswer,
         "Sets a feature flag for all tenants, or for single ones.";
+    AdminNumbers = Get "/admin/metrics", Platform, Nothing, NONE, none => 200 NumbersAnswer,
+        "Shows the numbers of the process.";
+    AdminJobs = Get "/admin/jobs", Platform, Nothing, FIRST,
+        none => 200 (Page<AdminJobAnswer>),
+        "Lists jobs of all tenants, those that changed last first.";
+    AdminMaintenance = Get "/admin/maintenance", Platform, Nothing, NONE,
+        none => 200 MaintenanceAnswer,
+        "Shows whether changes are refused.";
+    AdminMaintain = Post "/admin/maintenance", Platform, Fresh, NONE,
+        MaintenanceRequest => 200 MaintenanceAnswer,
+        "Lets changes be refused while reading goes on, or lets them in again.";
+    AdminBackups = Get "/admin/backup", Platform, Nothing, NONE, none => 200 BackupsAnswer,
+        "Shows how backups stand.";
+    AdminBackup = Post "/admin/backup", Platform, Fresh, NONE, none => 202 BackupsAnswer,
+        "Lets a backup be made now, into where backups are kept.";
+    AdminPaid = Post "/admin/tenants/{id}/invoices/{month}/paid", Platform, Fresh, NONE,
+        [PaidRequest] => 200 InvoiceAnswer,
+        "Confirms that an invoice is paid.";
+    AdminCredit = Post "/admin/tenants/{id}/invoices/{month}/credit", Platform, Fresh, NONE,
+        CreditRequest => 200 InvoiceAnswer,
+        "Takes something off an invoice, with a credit note.";
 }

@@ -128,3 +128,100 @@ pub struct FlagRequest {
     #[serde(default)]
     pub tenants: BTreeMap<Uuid, Option<String>>,
 }
+
+/// The numbers of the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NumbersAnswer {
+    /// As `/metrics` tells them, but without the buckets of histograms.
+    pub items: Vec<NumberAnswer>,
+}
+
+/// A number of the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NumberAnswer {
+    /// Name.
+    pub name: String,
+    /// What tells it from others of the name.
+    pub labels: BTreeMap<String, String>,
+    /// Value.
+    pub value: f64,
+}
+
+/// A job of a tenant, without what it is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminJobAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant_id: Uuid,
+    /// `bulk` or `upgrade`.
+    pub kind: String,
+    /// `planned`, `running`, `paused`, `done`, `cancelled` or `failed`.
+    pub status: String,
+    /// Instances that are meant.
+    pub total: u32,
+    /// Instances that were done or have refused.
+    pub done: u32,
+    /// Instances that have refused.
+    pub refused: u32,
+    /// When it was made.
+    pub made_at: String,
+    /// When something last changed.
+    pub updated_at: String,
+}
+
+/// `POST /admin/maintenance`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceRequest {
+    /// Whether changes are refused.
+    pub on: bool,
+    /// Why; everybody who is refused reads it.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Whether changes are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MaintenanceAnswer {
+    /// They are.
+    pub on: bool,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when it is so; null when it never was otherwise.
+    pub since: Option<String>,
+}
+
+/// How backups stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupsAnswer {
+    /// Where they are kept.
+    pub target: String,
+    /// One is asked for or being made.
+    pub running: bool,
+    /// When the last one was made.
+    pub made_at: Option<String>,
+    /// Position of the log that it reaches.
+    pub position: Option<u64>,
+    /// Why none succeeds.
+    pub failing: Option<String>,
+}
+
+/// `POST /admin/tenants/{id}/invoices/{month}/paid`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PaidRequest {
+    /// By what the payment is found; what the tenant said when it is absent.
+    #[serde(default)]
+    pub reference: Option<String>,
+}
+
+/// `POST /admin/tenants/{id}/invoices/{month}/credit`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreditRequest {
+    /// How much is taken off, as text with at most 6 decimals, such as `4.50`.
+    pub amount: String,
+    /// Why.
+    pub reason: String,
+}

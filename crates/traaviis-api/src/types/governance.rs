@@ -40,7 +40,8 @@ pub struct CheckpointsAnswer {
 pub struct AlertAnswer {
     /// Identity.
     pub id: String,
-    /// The rule that was broken.
+    /// What was broken: a rule over the audit trail, what a rule of the tenant is about, or
+    /// `budget`.
     pub rule: String,
     /// How soon somebody should look: `critical`, `high` or `medium`.
     pub severity: String,
@@ -50,10 +51,14 @@ pub struct AlertAnswer {
     pub at: String,
     /// Who, as `kind:id`.
     pub actor: String,
-    /// The audit trail that tells of it: `tenant`, or `platform`.
+    /// The audit trail that tells of it: `tenant` or `platform`; `rules` when none does.
     pub trail: String,
-    /// Number of the entry in that trail.
+    /// Number of the entry in that trail; 0 when there is none.
     pub entry: u64,
+    /// The rule of the tenant that was broken.
+    pub rule_id: Option<String>,
+    /// The number that was too high, where it was looked at as it stands.
+    pub value: Option<u64>,
     /// When somebody has seen to it.
     pub acknowledged_at: Option<String>,
     /// Who.
@@ -156,4 +161,84 @@ pub struct EraseRequest {
     /// End the instances about the person that are open.
     #[serde(default)]
     pub terminate: bool,
+}
+
+/// `POST /tenants/{t}/alerts/rules`. Times are texts such as `5m`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AlertRuleRequest {
+    /// Name.
+    pub name: String,
+    /// `failed_instances`, `incidents_opened`, `login_failures`, `incidents_open`, `usage_percent`
+    /// or `budget_percent`.
+    pub measure: String,
+    /// It is broken by more than this.
+    pub above: u64,
+    /// Over how long the first three are counted; `5m` when it is absent.
+    #[serde(default)]
+    pub window: Option<String>,
+    /// How long it rests when it was broken; `15m` when it is absent.
+    #[serde(default)]
+    pub cool_down: Option<String>,
+    /// `critical`, `high` or `medium`; the last when it is absent.
+    #[serde(default)]
+    pub severity: Option<String>,
+    /// Write to owners and administrators.
+    #[serde(default)]
+    pub mail: Option<bool>,
+    /// Keep it, and tell nobody.
+    #[serde(default)]
+    pub muted: Option<bool>,
+}
+
+/// `PATCH /tenants/{t}/alerts/rules/{id}`; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeAlertRuleRequest {
+    /// Name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// It is broken by more than this.
+    #[serde(default)]
+    pub above: Option<u64>,
+    /// Over how long happenings are counted.
+    #[serde(default)]
+    pub window: Option<String>,
+    /// How long it rests when it was broken.
+    #[serde(default)]
+    pub cool_down: Option<String>,
+    /// `critical`, `high` or `medium`.
+    #[serde(default)]
+    pub severity: Option<String>,
+    /// Write to owners and administrators.
+    #[serde(default)]
+    pub mail: Option<bool>,
+    /// Keep it, and tell nobody.
+    #[serde(default)]
+    pub muted: Option<bool>,
+}
+
+/// A rule for alerts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertRuleAnswer {
+    /// Identity.
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// What it is about.
+    pub measure: String,
+    /// It is broken by more than this.
+    pub above: u64,
+    /// Over how long happenings are counted.
+    pub window: String,
+    /// How long it rests when it was broken.
+    pub cool_down: String,
+    /// How soon somebody should look.
+    pub severity: String,
+    /// Owners and administrators are written to.
+    pub mail: bool,
+    /// Nobody is told.
+    pub muted: bool,
+    /// When it was made.
+    pub made_at: String,
 }

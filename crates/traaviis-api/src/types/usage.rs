@@ -15,12 +15,26 @@ pub struct UsageAnswer {
     pub closed: bool,
     /// What was counted.
     pub metrics: Vec<MetricAnswer>,
+    /// What the bytes that are kept now consist of; only of the present month.
+    pub storage: Option<StorageAnswer>,
+}
+
+/// Bytes that are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StorageAnswer {
+    /// Records in the log, as lines before they are packed.
+    pub log: u64,
+    /// Large values beside it.
+    pub blobs: u64,
+    /// Histories of ended instances.
+    pub archive: u64,
 }
 
 /// How much of something was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricAnswer {
-    /// `workflow_executions`, `state_transitions`, `effect_executions`, `human_tasks` or `members`.
+    /// `workflow_executions`, `state_transitions`, `effect_executions`, `human_tasks`, `members`,
+    /// `storage` (bytes), `llm_tokens`, `llm_cost` (millionths of a US dollar) or `api_calls`.
     pub metric: String,
     /// How much.
     pub used: u64,
@@ -55,7 +69,7 @@ pub struct InvoiceAnswer {
     pub from: String,
     /// First moment after it.
     pub to: String,
-    /// `draft`, `open` or `paid`.
+    /// `draft`, `open`, `paid` or `void`.
     pub status: String,
     /// Lines.
     pub lines: Vec<InvoiceLine>,
@@ -65,6 +79,12 @@ pub struct InvoiceAnswer {
     pub tax: String,
     /// Both together.
     pub total: String,
+    /// What was taken off later.
+    pub credits: Vec<CreditAnswer>,
+    /// What is still to be paid.
+    pub due: String,
+    /// What is known of its payment.
+    pub payment: Option<PaymentAnswer>,
     /// Currency.
     pub currency: String,
     /// Price book that it was made with.
@@ -84,4 +104,90 @@ pub struct InvoiceLine {
     pub per: u64,
     /// What it comes to.
     pub amount: String,
+}
+
+/// A credit note.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CreditAnswer {
+    /// Its number.
+    pub number: String,
+    /// How much it takes off.
+    pub amount: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: String,
+}
+
+/// What is known of the payment of an invoice. No provider of payments is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentAnswer {
+    /// By what it is found on a statement of the bank.
+    pub reference: Option<String>,
+    /// When the tenant said that it has paid.
+    pub told_at: Option<String>,
+    /// When who looks after the platform has seen that it is paid.
+    pub confirmed_at: Option<String>,
+}
+
+/// `POST /tenants/{t}/invoices/{id}/pay`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PayRequest {
+    /// By what the payment is found on a statement of the bank.
+    pub reference: String,
+}
+
+/// Budgets of a tenant for calls of models, and how they stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetsAnswer {
+    /// Of today, in UTC.
+    pub day: BudgetAnswer,
+    /// Of this month, in UTC.
+    pub month: BudgetAnswer,
+}
+
+/// A budget of a time, and how it stands. Money is decimal text in US dollars.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetAnswer {
+    /// Money that may be spent; null without a limit.
+    pub usd: Option<String>,
+    /// Tokens that may be spent; null without a limit.
+    pub tokens: Option<u64>,
+    /// Money that is spent.
+    pub spent_usd: String,
+    /// Tokens that are spent.
+    pub spent_tokens: u64,
+    /// Money that running calls may still cost.
+    pub reserved_usd: String,
+    /// Tokens that running calls may still cost.
+    pub reserved_tokens: u64,
+    /// The higher of the shares that are spent, in hundredths.
+    pub percent: Option<u64>,
+    /// When it begins anew.
+    pub ends: String,
+}
+
+/// `PUT /tenants/{t}/budgets`; what is absent has no limit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetsRequest {
+    /// In a day, in UTC.
+    #[serde(default)]
+    pub day: BudgetLimits,
+    /// In a month, in UTC.
+    #[serde(default)]
+    pub month: BudgetLimits,
+}
+
+/// What may be spent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetLimits {
+    /// US dollars as text with at most 6 decimals, such as `5.00`.
+    #[serde(default)]
+    pub usd: Option<String>,
+    /// Tokens.
+    #[serde(default)]
+    pub tokens: Option<u64>,
 }

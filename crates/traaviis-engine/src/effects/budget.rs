@@ -2,7 +2,8 @@
 //!
 //! - Attempts of calls to the outside are charged to every budget around them: effects, active
 //!   states, the run. Whatever is asked of other instances and of gates costs nothing.
-//! - What a model is paid for is reserved and settled also where no budget is around it: the records
+//! - What a model is paid for is reserved and settled also where no budget is around it: the
+//!   records
 //!   are what the tenant's usage is counted from, and its own budgets.
 //! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
 //!   budget that lacks says what else follows ([`OnExceeded`]).

@@ -9,6 +9,8 @@ use serde_json::{Value as Json, json};
 use traaviis_model::{Body, InstanceId, Record, Seq, Text, Timestamp};
 use traaviis_ports::Position;
 
+use crate::alerts::ALERT;
+
 /// Something that is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -28,7 +30,7 @@ impl Message {
     /// Returns what is told of a record.
     pub fn of(record: &Record, position: Position) -> Message {
         let header = &record.header;
-        let kind = record.body.kind();
+        let kind = told_as(record);
         let mut data = json!({
             "tenant_id": header.tenant_id,
             "instance": header.instance_id,
@@ -51,6 +53,13 @@ impl Message {
                 put("subject", json!(subject));
             }
             Body::Finished { status, .. } => put("status", json!(status)),
+            Body::DocumentPut { body, .. } if kind == ALERT => {
+                let alert = Json::from(body);
+                data = json!({ "tenant_id": header.tenant_id });
+                for key in ["id", "rule", "rule_id", "severity", "message", "at", "value"] {
+                    data[key] = alert[key].clone();
+                }
+            }
             _ => {}
         }
         let body = json!({
@@ -76,6 +85,21 @@ impl Message {
             ("webhook-timestamp", at.to_string()),
             ("webhook-signature", signature),
         ]
+    }
+}
+
+/// Returns what a record is told as: its kind, or the document that it puts for the first time.
+pub fn told_as(record: &Record) -> &'static str {
+    match &record.body {
+        // Whoever acknowledges an alert puts it once more.
+        Body::DocumentPut { document, body, .. }
+            if &**document == ALERT
+                && body.get("id").is_some()
+                && body.get("acknowledged_at").is_none() =>
+        {
+            ALERT
+        }
+        body => body.kind(),
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
 use traaviis_model::{Record, Span, TenantCtx, TenantId, Text, record::peek_line};
 use traaviis_ports::Position;
 
-use super::{DELIVERIES_MAX, Delivery, Progress, Webhook, absent, message::Message};
+use super::{
+    DELIVERIES_MAX, Delivery, Progress, Webhook, absent,
+    message::{Message, told_as},
+};
 use crate::{
     audit::Act,
     caller::Entered,
@@ -230,7 +233,7 @@ impl Feed {
             let is_ours = peek_line(line.bytes).is_ok_and(|it| it.tenant_id == tenant);
             if is_ours
                 && let Ok(record) = Record::read_line(line.bytes)
-                && self.webhook.events.iter().any(|it| **it == *record.body.kind())
+                && self.webhook.events.iter().any(|it| **it == *told_as(&record))
             {
                 self.queue.push_back(Message::of(&record, line.position));
             }

@@ -1,7 +1,10 @@
 //! Use cases of the platform over a log and stores in memory.
 
 mod accounts;
+mod alert_rules;
 mod audit;
+mod billing;
+mod budgets;
 mod departures;
 mod elsewhere;
 mod identity;

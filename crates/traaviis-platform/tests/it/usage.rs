@@ -129,15 +129,22 @@ fn a_free_tenant_starts_so_many_and_goes_on_next_month() {
     let entered = enter(&world, &ada, Permission::TenantBilling);
     assert!(world.platform.admit_start(&entered).is_ok(), "a new month");
     let invoices = world.platform.invoices(&entered).unwrap();
-    let shown: Vec<_> =
-        invoices.iter().map(|it| (it.number.as_str(), it.status.as_str())).collect();
+    let shown: Vec<_> = invoices
+        .iter()
+        .map(|it| (it.invoice.number.as_str(), it.invoice.status.as_str()))
+        .collect();
     assert_eq!(shown, [("2027-02", "draft"), ("2027-01", "paid")]);
     // A month in which nothing was used is closed, too.
     world.clock.advance(Span::secs(31 * 24 * 3_600));
     let ada = world.log_in("ada@example.org");
     let entered = enter(&world, &ada, Permission::TenantBilling);
-    let numbers: Vec<String> =
-        world.platform.invoices(&entered).unwrap().into_iter().map(|it| it.number).collect();
+    let numbers: Vec<String> = world
+        .platform
+        .invoices(&entered)
+        .unwrap()
+        .into_iter()
+        .map(|it| it.invoice.number)
+        .collect();
     assert_eq!(numbers, ["2027-03", "2027-02", "2027-01"]);
     // What was closed stays as it was, whatever is chosen later.
     world.platform.choose_plan(&entered, Plan::Pro).unwrap();

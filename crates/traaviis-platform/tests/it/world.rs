@@ -7,6 +7,7 @@ use traaviis_platform::{
     Caller, Entered, Entropy, Error, Platform, Settings, Ways,
     accounts::{LoggedIn, Registration},
     audit::Via,
+    mail::Outbox,
 };
 use traaviis_policy::access::{Action, Freshness};
 use traaviis_testkit::{
@@ -56,6 +57,13 @@ impl World {
         };
         let platform = Arc::new(Platform::open(ways, settings).unwrap());
         World { log, documents, vault, clock, platform }
+    }
+
+    /// Returns it with what carries mail.
+    pub fn with_outbox(self, outbox: Outbox) -> World {
+        let World { log, documents, vault, clock, platform } = self;
+        let platform = Arc::into_inner(platform).expect("nobody else uses it yet");
+        World { log, documents, vault, clock, platform: Arc::new(platform.with_outbox(outbox)) }
     }
 
     /// Opens the platform again over what there is.

@@ -1,3 +1,4 @@
 //! Tests over the development data.
 
 mod measure;
+mod prices;

@@ -71,6 +71,8 @@ fn alert(it: Alert) -> AlertAnswer {
         actor: it.actor.to_string(),
         trail: it.trail.to_string(),
         entry: it.entry,
+        rule_id: it.rule_id.map(|it| it.to_string()),
+        value: it.value,
         acknowledged_at: it.acknowledged_at.map(|it| it.to_string()),
         acknowledged_by: it.acknowledged_by.map(|it| it.to_string()),
     }

@@ -1,19 +1,69 @@
-//! Handlers of running the installation: feature flags.
+//! Handlers of running the installation: feature flags, numbers, jobs, maintenance, backups.
 
 use std::collections::BTreeMap;
 
-use traaviis_api::types::{
-    Page,
-    admin::{FlagAnswer, FlagRequest},
+use traaviis_api::{
+    Access, Method, Op, Operation,
+    types::{
+        Page,
+        admin::{
+            AdminJobAnswer, BackupsAnswer, FlagAnswer, FlagRequest, MaintenanceAnswer,
+            MaintenanceRequest, NumberAnswer, NumbersAnswer,
+        },
+    },
 };
 use traaviis_model::TenantId;
 use traaviis_platform::{
     Error,
     flags::{FlagChange, FlagSet},
+    jobs::Job,
+    operating::Maintenance,
 };
 use traaviis_policy::flag::{Flag, Setting};
 
 use super::{Answer, Call};
+use crate::{
+    App,
+    convert::time,
+    operate::{BackupAsk, Backups},
+};
+
+/// Refuses a change during maintenance. Reading goes on, people log in and out, and who looks after
+/// the platform can end it.
+pub(super) fn admit(app: &App, row: &Operation) -> Result<(), Error> {
+    match changes(row) {
+        true => app.platform.refuse_in_maintenance(),
+        false => Ok(()),
+    }
+}
+
+/// Says whether an operation changes anything but who has logged in.
+fn changes(row: &Operation) -> bool {
+    let only_reads = matches!(
+        row.op,
+        Op::QueryInstance
+            | Op::ValidateEvent
+            | Op::ValidateWorkflow
+            | Op::SimulateWorkflow
+            | Op::TestWorkflow
+            | Op::VerifyAudit
+            | Op::DetectPersonal
+            | Op::ExportSubject
+    );
+    let logs_in = matches!(
+        row.op,
+        Op::Login
+            | Op::Refresh
+            | Op::Logout
+            | Op::Switch
+            | Op::Reauthenticate
+            | Op::SocketTicket
+            | Op::AskPasskey
+            | Op::LoginByPasskey
+            | Op::FinishElsewhere
+    );
+    row.method != Method::Get && row.access != Access::Platform && !only_reads && !logs_in
+}
 
 fn flag((flag, set): &(&'static Flag, FlagSet)) -> FlagAnswer {
     FlagAnswer {
@@ -47,4 +97,120 @@ pub(super) fn set_flag(call: &Call<'_>) -> Result<Answer, Error> {
     }
     let name = call.request.part("name");
     call.tell(&flag(&call.platform().set_flag(call.caller()?, name, &change)?))
+}
+
+pub(super) fn numbers(call: &Call<'_>) -> Result<Answer, Error> {
+    let text = call.app.metrics.text(call.app);
+    call.tell(&NumbersAnswer { items: text.lines().filter_map(number).collect() })
+}
+
+/// Reads a line of the text format of Prometheus; buckets are left out.
+fn number(line: &str) -> Option<NumberAnswer> {
+    let (series, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+    let mut rest = labels.strip_suffix('}')?;
+    let mut found = BTreeMap::new();
+    while let Some((label, quoted)) = rest.split_once("=\"") {
+        let end = quoted.find('"')?;
+        found.insert(label.to_owned(), quoted[..end].to_owned());
+        rest = quoted[end + 1..].trim_start_matches(',');
+    }
+    let value = value.parse().ok().filter(|it: &f64| it.is_finite())?;
+    let is_bucket = found.contains_key("le");
+    (!is_bucket).then(|| NumberAnswer { name: name.into(), labels: found, value })
+}
+
+fn job((tenant, it): &(TenantId, Job)) -> AdminJobAnswer {
+    AdminJobAnswer {
+        id: it.id.parse().unwrap_or_default(),
+        tenant_id: tenant.0,
+        kind: it.kind.to_string(),
+        status: it.status.as_str().into(),
+        total: it.total,
+        done: it.done,
+        refused: it.refused,
+        made_at: time(it.made_at),
+        updated_at: time(it.updated_at),
+    }
+}
+
+pub(super) fn jobs(call: &Call<'_>) -> Result<Answer, Error> {
+    let limit = call.request.limit()?;
+    let jobs = call.platform().all_jobs(call.caller()?, limit)?;
+    call.tell(&Page::whole(jobs.iter().map(job).collect()))
+}
+
+fn maintained(it: Option<Maintenance>) -> MaintenanceAnswer {
+    MaintenanceAnswer {
+        on: it.as_ref().is_some_and(|it| it.is_on),
+        reason: it.as_ref().and_then(|it| it.reason.clone()),
+        since: it.map(|it| time(it.since)),
+    }
+}
+
+pub(super) fn maintenance(call: &Call<'_>) -> Result<Answer, Error> {
+    call.tell(&maintained(call.platform().maintenance(call.caller()?)?))
+}
+
+pub(super) fn maintain(call: &Call<'_>) -> Result<Answer, Error> {
+    let MaintenanceRequest { on, reason } = call.request.json()?;
+    let told = call.platform().maintain(call.caller()?, on, reason.as_deref())?;
+    call.tell(&maintained(Some(told)))
+}
+
+fn backed_up(it: Backups) -> BackupsAnswer {
+    BackupsAnswer {
+        target: it.target,
+        running: it.is_running,
+        made_at: it.made_at.map(time),
+        position: it.position,
+        failing: it.failing,
+    }
+}
+
+pub(super) fn backups(call: &Call<'_>) -> Result<Answer, Error> {
+    call.tell(&backed_up((call.app.operations.backups)(BackupAsk::Look)?))
+}
+
+pub(super) fn back_up(call: &Call<'_>) -> Result<Answer, Error> {
+    // Whether there is a place for it comes before anybody reads that it was asked for.
+    (call.app.operations.backups)(BackupAsk::Look)?;
+    call.platform().note_backup(call.caller()?)?;
+    call.tell(&backed_up((call.app.operations.backups)(BackupAsk::Make)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use traaviis_api::operation::OPERATIONS;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_without_buckets() {
+        let read = |line| number(line).map(|it| (it.name, it.labels.len(), it.value));
+        assert_eq!(read("a_total 3"), Some(("a_total".into(), 0, 3.0)));
+        assert_eq!(read(r#"a{b="c, d",e="f"} 0.5"#), Some(("a".into(), 2, 0.5)));
+        for line in ["# HELP a b 1", r#"a_bucket{le="0.1"} 4"#, "", "a NaN", "a{b 1"] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn during_maintenance_nothing_is_changed_and_everything_is_read() {
+        for row in OPERATIONS {
+            match (row.method, row.access) {
+                (Method::Get, _) | (_, Access::Platform) => assert!(!changes(row), "{row:?}"),
+                (Method::Put | Method::Patch | Method::Delete, _) => {
+                    assert!(changes(row), "{row:?}");
+                }
+                (Method::Post, _) => {}
+            }
+        }
+        for op in [Op::Start, Op::SendEvent, Op::Register, Op::Publish, Op::BulkInstances] {
+            assert!(changes(op.row()));
+        }
+        for op in [Op::Login, Op::QueryInstance, Op::SimulateWorkflow] {
+            assert!(!changes(op.row()));
+        }
+    }
 }

@@ -26,7 +26,7 @@ use traaviis_platform::{
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use super::{Answer, Call, instances, pace, views};
+use super::{Answer, Call, instances, operating, pace, views};
 use crate::{
     App,
     followers::Following,
@@ -120,6 +120,9 @@ fn open<'a>(
     request: &'a Request,
 ) -> Option<Result<Call<'a>, Error>> {
     let via = request.via();
+    if let Err(refused) = operating::admit(app, row) {
+        return Some(Err(refused));
+    }
     let mut caller = app.platform.authenticate(request.token()?, via.clone()).ok()?;
     match idempotency::key_of(app, row, request, &caller) {
         Ok(key) => caller.via.request_key = key,
@@ -141,12 +144,17 @@ fn open<'a>(
 }
 
 async fn carry_out(call: &Call<'_>) -> Option<Result<Answer, Error>> {
-    match call.row.op {
+    let answered = match call.row.op {
         Op::Start => start(call).await,
         Op::SendEvent => send(call).await,
         Op::ShowInstance => show(call).await,
         _ => None,
+    };
+    // What is left to a thread is counted there.
+    if answered.is_some() {
+        call.count();
     }
+    answered
 }
 
 /// Asks the engine something; what it replies is [`heard`].

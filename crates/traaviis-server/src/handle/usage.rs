@@ -2,11 +2,16 @@
 
 use traaviis_api::types::{
     Page,
-    usage::{InvoiceAnswer, InvoiceLine, MetricAnswer, PlanRequest, UsageAnswer},
+    admin::{CreditRequest, PaidRequest},
+    usage::{
+        CreditAnswer, InvoiceAnswer, InvoiceLine, MetricAnswer, PayRequest, PaymentAnswer,
+        PlanRequest, StorageAnswer, UsageAnswer,
+    },
 };
-use traaviis_platform::Error;
+use traaviis_model::budget::micros;
+use traaviis_platform::{Error, invoices::Billed};
 use traaviis_policy::{
-    invoice::{Invoice, Month, decimal},
+    invoice::{Credit, Month, decimal},
     plan::Plan,
 };
 
@@ -31,6 +36,11 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
         plan: used.plan.as_str().into(),
         closed: used.is_closed,
         metrics: used.used.iter().map(metric).collect(),
+        storage: used.stored.map(|it| StorageAnswer {
+            log: it.log,
+            blobs: it.blobs,
+            archive: it.archive,
+        }),
     })
 }
 
@@ -40,7 +50,8 @@ pub(super) fn change_plan(call: &Call<'_>) -> Result<Answer, Error> {
     tell_tenant(call, &call.platform().choose_plan(call.entered()?, plan)?)
 }
 
-fn answer(it: &Invoice) -> InvoiceAnswer {
+fn answer(billed: &Billed) -> InvoiceAnswer {
+    let Billed { invoice: it, payment } = billed;
     let tenant = it.tenant.0.simple().to_string();
     let line = |line: &traaviis_policy::invoice::Line| InvoiceLine {
         what: line.what.clone(),
@@ -62,6 +73,13 @@ fn answer(it: &Invoice) -> InvoiceAnswer {
         subtotal: decimal(it.subtotal),
         tax: decimal(it.tax),
         total: decimal(it.total),
+        credits: it.credits.iter().map(credit_note).collect(),
+        due: decimal(it.due),
+        payment: payment.as_ref().map(|it| PaymentAnswer {
+            reference: it.reference.clone(),
+            told_at: it.told_at.map(time),
+            confirmed_at: it.confirmed_at.map(time),
+        }),
         currency: it.prices.currency.into(),
         price_book_version: it.prices.version.into(),
     }
@@ -72,8 +90,44 @@ pub(super) fn invoices(call: &Call<'_>) -> Result<Answer, Error> {
     call.tell(&Page::whole(made.iter().map(answer).collect()))
 }
 
+fn credit_note(it: &Credit) -> CreditAnswer {
+    CreditAnswer {
+        number: it.number.clone(),
+        amount: decimal(it.micros),
+        reason: it.reason.clone(),
+        at: time(it.at),
+    }
+}
+
+fn month(call: &Call<'_>, part: &str) -> Result<Month, Error> {
+    let text = call.request.part(part);
+    text.parse().map_err(|_| Error::not_found("invoice", text))
+}
+
 pub(super) fn invoice(call: &Call<'_>) -> Result<Answer, Error> {
-    let text = call.request.part("id");
-    let month = text.parse().map_err(|_| Error::not_found("invoice", text))?;
-    call.tell(&answer(&call.platform().invoice(call.entered()?, month)?))
+    call.tell(&answer(&call.platform().invoice(call.entered()?, month(call, "id")?)?))
+}
+
+pub(super) fn pay(call: &Call<'_>) -> Result<Answer, Error> {
+    let PayRequest { reference } = call.request.json()?;
+    let month = month(call, "id")?;
+    call.tell(&answer(&call.platform().tell_payment(call.entered()?, month, &reference)?))
+}
+
+pub(super) fn paid(call: &Call<'_>) -> Result<Answer, Error> {
+    let PaidRequest { reference } = call.request.json_or_default()?;
+    let (id, month) = (call.request.id("id", "tenant")?, month(call, "month")?);
+    let platform = call.platform();
+    let billed = platform.confirm_payment(call.caller()?, id, month, reference.as_deref())?;
+    call.tell(&answer(&billed))
+}
+
+pub(super) fn credit(call: &Call<'_>) -> Result<Answer, Error> {
+    let CreditRequest { amount, reason } = call.request.json()?;
+    let micros = micros(&amount).ok_or_else(|| {
+        Error::invalid("/amount", "this is an amount such as `4.50`, with at most 6 decimals")
+    })?;
+    let (id, month) = (call.request.id("id", "tenant")?, month(call, "month")?);
+    let credited = call.platform().credit(call.caller()?, id, month, (micros, &reason))?;
+    call.tell(&answer(&credited))
 }

@@ -5,6 +5,7 @@ mod factors;
 mod flow;
 mod limits;
 mod matrix;
+mod operating;
 mod refusals;
 mod sockets;
 mod usage;

@@ -40,7 +40,7 @@ fn people(world: &World) -> People {
 fn ask(world: &World, row: &Operation, who: &str, tenant: &str) -> String {
     let path = row.path.replace("{t}", tenant).replace("{id}", ABSENT);
     let path = path.replace("{name}", "nothing").replace("{v}", "1.0.0");
-    let path = path.replace("{issuer}", "nothing");
+    let path = path.replace("{issuer}", "nothing").replace("{month}", "2026-01");
     let told = world.call(who, row.method.as_str(), &path, json!(null));
     match told.code() {
         "not_authenticated" => "login".into(),

@@ -11,13 +11,13 @@ use std::{
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Ways, engine::Engine};
+use traaviis_platform::{Entropy, Platform, Ways, budgets::Gate, engine::Engine};
 use traaviis_policy::plan::Plan;
-use traaviis_ports::LogStore;
+use traaviis_ports::{Connector, LogStore};
 use traaviis_runtime::HotShare;
 use traaviis_server::{
     App, Listening, Router, admin_router, listen,
-    operate::{MetricsToken, Operations},
+    operate::{BackupAsk, Backups, MetricsToken, Operations},
     router,
 };
 use traaviis_store::SqliteDocuments;
@@ -26,7 +26,7 @@ use super::run::notes::{Note, Notes};
 use crate::{
     admin,
     auditing::{Auditor, ServedSecrets},
-    backups::Keeper,
+    backups::{Keeper, KeeperHandle, Schedule, State},
     clock::SystemClock,
     config::{AdminListen, Config, Flag, Hidden, Profile, Settings, variables},
     connectors::ConnectorArgs,
@@ -217,6 +217,8 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     let connector =
         ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
     let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
+    let gate = Gate::before(connector as Arc<_>).map_err(internal)?;
+    let connector = Arc::clone(&gate) as Arc<dyn Connector>;
     let outside = Arc::clone(&connector);
     let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
     let library = Arc::new(TenantLibrary::default());
@@ -234,8 +236,9 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
+    let engine = engine.weighing(dir);
     let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
-    let parts = Parts { data, library, engine, secrets, numbers, traces };
+    let parts = Parts { data, library, engine, secrets, numbers, traces, gate };
     let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
@@ -250,11 +253,12 @@ struct Parts {
     secrets: Arc<ServedSecrets>,
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
+    gate: Arc<Gate>,
 }
 
 impl Parts {
     /// Returns what operators add to a server.
-    fn operations(&self, config: &Config) -> Operations {
+    fn operations(&self, config: &Config, keeper: KeeperHandle) -> Operations {
         let (data, numbers) = (Arc::clone(&self.data), Arc::clone(&self.numbers));
         let traces = self.traces.clone();
         let is_open = match config.http.admin_listen {
@@ -269,8 +273,34 @@ impl Parts {
             },
             metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
             asks_operators: is_open,
+            backups: backups_of(config.data.dir.clone(), keeper),
         }
     }
+}
+
+/// Returns what says how the backups of a directory stand.
+fn backups_of(
+    dir: PathBuf,
+    keeper: KeeperHandle,
+) -> Box<dyn Fn(BackupAsk) -> Result<Backups, traaviis_platform::Error> + Send + Sync> {
+    Box::new(move |ask| {
+        let error = |it: Failure| traaviis_platform::Error::new(it.code, it.message);
+        let Some(schedule) = Schedule::read(&dir).map_err(error)? else {
+            let message = "nobody has said where backups are kept: `traaviis backup schedule`";
+            return Err(traaviis_platform::Error::new("invalid_state", message));
+        };
+        if ask == BackupAsk::Make {
+            keeper.make();
+        }
+        let state = State::read(&dir);
+        Ok(Backups {
+            target: schedule.target.display().to_string(),
+            is_running: keeper.is_running(),
+            made_at: state.made_at,
+            position: state.position,
+            failing: state.failing.map(|it| it.message),
+        })
+    })
 }
 
 /// Serves until it is stopped, then ends in order: no new requests, those that were begun are
@@ -311,6 +341,7 @@ fn listen_until_stopped(
     let platform = Arc::new(platform);
     parts.library.serve(&platform);
     parts.secrets.serve(&platform);
+    parts.gate.serve(&platform);
     // As it rests: nothing of people is opened for the audit trail.
     let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
     let auditor = Auditor::begin(&platform, acts)?;
@@ -325,13 +356,13 @@ fn listen_until_stopped(
     let version = env!("CARGO_PKG_VERSION");
     let app = App::new(Arc::clone(&platform), Arc::clone(&engine), version, tell);
     let app = app.with_limits(config.profile.strictness()).behind(config.http.trust_proxy.clone());
+    let keeper = Keeper::start(&config.data.dir)?;
     let app = app.called(config.http.base_url.as_deref());
-    let app = Arc::new(app.operated(parts.operations(config)));
+    let app = Arc::new(app.operated(parts.operations(config, keeper.handle())));
     let control = Server::of_data(&config.data.dir, data);
     if let Err(error) = &control {
         tracing::warn!("no control socket: {error}");
     }
-    let keeper = Keeper::start(&config.data.dir)?;
     let numbers = listen_for_operators(settings, &app, runtime)?;
     let listening = begin(runtime, listen, router(Arc::clone(&app)))?;
     let address = listening.address;

@@ -44,7 +44,16 @@ fn every_command_of_the_guide_does_what_it_says() {
             "logged in as Ada in tenant `acme`",
             "192.0.2.7/32",
             "starter",
-            "29.000000",
+            "USD",
+            "5.000000",
+            "5m",
+            "logged in as Root; choose a tenant with `--tenant`",
+            "true",
+            "starter",
+            "false",
+            "invalid_state",
+            "25%",
+            "on",
         ]
     );
 }

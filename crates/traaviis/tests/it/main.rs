@@ -5,6 +5,7 @@ mod again;
 mod auditing;
 mod backup;
 mod bench;
+mod billing;
 mod bulk;
 mod canaries;
 mod catalogue;

@@ -1,5 +1,5 @@
-//! What a server does beside requests: looks after what is over, carries jobs on, tells webhooks.
-//! Each has a thread, which ends with [`Beside`].
+//! What a server does beside requests: looks after what is over, carries jobs on, raises alerts,
+//! weighs what is kept, tells webhooks. Each has a thread, which ends with [`Beside`].
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -18,6 +18,8 @@ const UPKEEP: Duration = Duration::from_secs(60);
 const JOBS_BUSY: Duration = Duration::from_millis(20);
 /// Rest while there is no job: one that is made begins before anybody notices.
 const JOBS_IDLE: Duration = Duration::from_millis(200);
+/// Rest between two looks at what rules for alerts count: nobody reads an alert sooner.
+const ALERTS_REST: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of a receiver before the log is looked at again.
 const WEBHOOKS_REST: Duration = Duration::from_millis(50);
 
@@ -29,7 +31,7 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Begins everything: looking after what is over, jobs, webhooks.
+    /// Begins everything.
     pub(super) fn begin(self) -> Result<Arc<Beside>, Failure> {
         warn(self.platform.forget_destroyed(&*self.engine));
         self.platform.settle_schedules(&*self.engine).map_err(refused)?;
@@ -48,6 +50,18 @@ impl Beside {
                     JOBS_IDLE
                 }
             }
+        })?;
+        beside.again_and_again("alerts", |it| match it.platform.keep_alerts(&*it.engine) {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => ALERTS_REST,
+            Err(error) => {
+                tracing::warn!(code = &*error.code, "alerts: {error}");
+                ALERTS_REST
+            }
+        })?;
+        beside.again_and_again("storage", |it| {
+            warn(it.platform.weigh(&*it.engine));
+            UPKEEP
         })?;
         let mut webhooks = WebhookSender::default();
         beside.again_and_again("webhooks", move |it| {
