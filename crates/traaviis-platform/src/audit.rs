@@ -1,9 +1,9 @@
 //! The audit trail: an entry for each act, chained by hashes, one chain a tenant.
 //!
 //! Entries are documents of the ledger whose change they tell of, so both are committed together or
-//! not at all; those of one change stand on common sheets (docs/decisions/0052). The hash of an entry covers its canonical JSON (RFC 8785) with the hash of the entry
-//! before, so whoever keeps one hash can tell whether anything before it was changed, taken out,
-//! put in or put elsewhere.
+//! not at all; those of one change stand on common sheets (docs/decisions/0052). The hash of an
+//! entry covers its canonical JSON (RFC 8785) with the hash of the entry before, so whoever keeps
+//! one hash can tell whether anything before it was changed, taken out, put in or put elsewhere.
 //!
 //! Facts of an entry are looked through for personal data first: free text for every type, other
 //! values for what has a form or check digits, since words there are names that the platform gave.

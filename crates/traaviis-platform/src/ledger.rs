@@ -483,8 +483,8 @@ impl Ledgers {
             .unwrap_or_default()
     }
 
-    /// Takes the audit entries of a tenant that nobody has looked at yet, if all of those behind the
-    /// one with number `after` are known.
+    /// Takes the audit entries of a tenant that nobody has looked at yet, if all of those behind
+    /// the one with number `after` are known.
     pub(crate) fn fresh_after(&self, ctx: &TenantCtx, after: u64) -> Option<Fresh> {
         let mut fresh = std::mem::take(&mut *self.find(ctx.tenant())?.fresh());
         let first = fresh.noted.iter().position(|it| it.seq == after + 1)?;

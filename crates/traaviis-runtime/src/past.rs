@@ -42,8 +42,8 @@ impl Past {
         self.last(ctx, id, &|_| true)
     }
 
-    /// Returns the last state of an instance that has ended; none when there is none in this tenant.
-    /// `known` is a record that it has; 0 when all that is known is that no owner holds it.
+    /// Returns the last state of an instance that has ended; none when there is none in this
+    /// tenant. `known` is a record that it has; 0 when all that is known is that no owner holds it.
     ///
     /// # Errors
     ///

@@ -97,7 +97,7 @@ impl MemoryLog {
         self.state().failure = failure;
     }
 
-    /// Loses the records of a stream from `from` on, as when a file is cut short: they are not read.
+    /// Loses the records of a stream from `from` on, as when a file is cut short.
     pub fn lose(&self, stream: InstanceId, from: Seq) {
         self.state().lost = Some((stream, from));
     }

@@ -5,14 +5,14 @@ mod beside;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Ways, budgets::Gate, engine::Engine};
-use traaviis_policy::plan::Plan;
+use traaviis_platform::{Entropy, Platform, Ways, budgets::Gate, engine::Engine, flags::Flags};
+use traaviis_policy::{flag::HOT_STORE, plan::Plan};
 use traaviis_ports::{Connector, LogStore};
 use traaviis_runtime::HotShare;
 use traaviis_server::{
@@ -230,15 +230,20 @@ fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<E
                        `--storage embedded`";
         return Err(Failure::usage(message).into());
     }
-    let share = (!hot.keeps_all()).then(|| Arc::new(move |it| hot.share_of(it)) as HotShare);
-    let kept = ((tree, config.storage.mode), (config.hot.limit_bytes, share));
+    let flags: Arc<OnceLock<Flags>> = Arc::default();
+    let known = Arc::clone(&flags);
+    let share: HotShare = Arc::new(move |tenant| match known.get() {
+        Some(flags) if !flags.is_on(tenant, HOT_STORE) => 0,
+        _ => hot.share_of(tenant),
+    });
+    let kept = ((tree, config.storage.mode), (config.hot.limit_bytes, Some(share)));
     let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept.0, kept.1)?;
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
     let engine = engine.weighing(dir);
     let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
-    let parts = Parts { data, library, engine, secrets, numbers, traces, gate };
+    let parts = Parts { data, library, engine, secrets, numbers, traces, gate, flags };
     let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
@@ -254,6 +259,8 @@ struct Parts {
     numbers: Arc<Numbers>,
     traces: Option<Traces>,
     gate: Arc<Gate>,
+    /// Set once the platform knows how they stand.
+    flags: Arc<OnceLock<Flags>>,
 }
 
 impl Parts {
@@ -339,6 +346,8 @@ fn listen_until_stopped(
     let identity = Identity::of(config);
     let platform = identity.join(platform, &config.data.dir, egress, runtime.handle())?;
     let platform = Arc::new(platform);
+    // Called once.
+    let _ = parts.flags.set(platform.flags());
     parts.library.serve(&platform);
     parts.secrets.serve(&platform);
     parts.gate.serve(&platform);

@@ -524,7 +524,7 @@ fn who_does_not_keep_up_is_closed_and_others_hear_everything() {
     quick.join(&topic);
     let events: Vec<Json> = (0..EACH)
         .map(|at| {
-            let event = if at / DOORS % 2 == 0 { "open" } else { "shut" };
+            let event = if (at / DOORS).is_multiple_of(2) { "open" } else { "shut" };
             json!({ "instance": ids[at % DOORS], "event": event })
         })
         .collect();
