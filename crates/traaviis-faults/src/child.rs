@@ -1,7 +1,7 @@
 //! The other side of a worker: starts it, hears what it tells, ends it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -61,6 +61,30 @@ impl Story {
         }
     }
 
+    /// Returns what is known to be accepted, to be compared with later.
+    pub fn so_far(&self) -> SoFar {
+        let accepted = self.events.iter().filter(|it| it.1.1 == Answer::Ok);
+        SoFar { accepted: accepted.map(|it| it.0.clone()).collect(), started: self.started.len() }
+    }
+
+    /// Leaves open whether what was accepted since then is there; returns the events of it.
+    pub fn doubt_since(&mut self, then: &SoFar) -> Vec<Text> {
+        self.started.truncate(then.started);
+        let mut doubted = Vec::new();
+        for (event, (_, answer)) in &mut self.events {
+            if *answer == Answer::Ok && !then.accepted.contains(event) {
+                *answer = Answer::Unknown;
+                doubted.push(event.clone());
+            }
+        }
+        doubted
+    }
+
+    /// Says whether an event that was left open turned out not to be there.
+    pub fn is_absent(&self, event: &Text) -> bool {
+        self.events.get(event).is_some_and(|it| it.1 == Answer::Absent)
+    }
+
     fn hear(&mut self, line: &Json) {
         let text = |key: &str| line[key].as_str().map(Text::from);
         if let (Some(event), Some(whose)) = (text("begin"), line["tenant"].as_u64()) {
@@ -96,6 +120,12 @@ fn call(told: &Json) -> Option<(CallId, Text)> {
         attempt: told["attempt"].as_u64()? as u32,
     };
     Some((id, told["key"].as_str()?.into()))
+}
+
+/// What was accepted at some moment.
+pub struct SoFar {
+    accepted: BTreeSet<Text>,
+    started: usize,
 }
 
 /// A worker that runs.

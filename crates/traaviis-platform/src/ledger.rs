@@ -292,8 +292,9 @@ struct Head {
     known_to: Position,
 }
 
-/// Told the documents that changed, once they are durable.
-pub type OnChange = Box<dyn Fn(TenantId, &[Put]) + Send + Sync>;
+/// Told the documents that changed, once they are durable, and the audit entries beside them, which
+/// are made only for who takes them.
+pub type OnChange = Box<dyn Fn(TenantId, &[Put], &mut dyn Iterator<Item = Json>) + Send + Sync>;
 
 /// All ledgers of a data directory.
 pub struct Ledgers {
@@ -334,7 +335,7 @@ impl Ledgers {
                     .iter()
                     .map(|(id, it)| (kind.clone(), id.clone(), Some((*it.body).clone())))
                     .collect();
-                on_change(tenant, &rows);
+                on_change(tenant, &rows, &mut std::iter::empty());
             }
             let (writing, documents) = (Mutex::new(head), RwLock::new(documents));
             let ledger = Ledger { writing, documents, fresh: Mutex::default() };
@@ -557,7 +558,7 @@ impl Ledgers {
         ledger: &Ledger,
         tenant: TenantId,
         head: &mut Head,
-        step: Step,
+        mut step: Step,
         position: Position,
         token: (Position, u64),
     ) {
@@ -567,14 +568,14 @@ impl Ledgers {
         }
         drop(documents);
         let mut rows = step.rows();
-        ledger.fresh().add(step.noted, &step.audit);
+        ledger.fresh().add(std::mem::take(&mut step.noted), &step.audit);
         *head = Head {
             seq: head.seq + step.records.len() as u64,
-            audit: step.audit,
+            audit: step.audit.clone(),
             known_to: position,
         };
         rows.push(head.row(tenant));
-        (self.on_change)(tenant, &step.puts);
+        (self.on_change)(tenant, &step.puts, &mut step.entries());
         let mut under_way = self.under_way();
         under_way.begun.remove(&token);
         let floor = under_way.begun.first().map_or(position, |it| it.0.min(position));
@@ -715,6 +716,15 @@ impl Step {
         };
         let records = bodies.into_iter().enumerate().map(record).collect();
         Step { records: Arc::new(records), puts, audit, noted }
+    }
+
+    /// Returns its audit entries.
+    fn entries(&self) -> impl Iterator<Item = Json> {
+        let sheets = self.records.iter().filter_map(|it| match &it.body {
+            Body::DocumentPut { document, body, .. } if &**document == AUDIT => Some(body),
+            _ => None,
+        });
+        sheets.flat_map(|it| audit::entries_of(Json::from(it)))
     }
 
     /// Returns what the projection keeps of it.

@@ -38,7 +38,7 @@ use crate::{
     flags::{FlagSet, Flags},
     jobs::Job,
     key_use::KeyUse,
-    ledger::{Document, Ledgers, OnChange, Put},
+    ledger::{Document, Ledgers, OnChange},
     mail::{MailCounts, Outbox},
     mfa::{ENROLMENT_LIFE, Enrolment},
     oidc::Elsewhere,
@@ -171,7 +171,7 @@ impl Platform {
         let following: Arc<Following> = Arc::default();
         let listened = Arc::clone(&following);
         let flags_kept_up = flags.clone();
-        let on_change = Box::new(move |tenant: TenantId, puts: &[Put]| {
+        let on_change: OnChange = Box::new(move |tenant, puts, entries| {
             let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
             for (kind, id, body) in puts {
                 lookups.put(tenant, kind, id, body.as_ref(), &*opens);
@@ -192,7 +192,7 @@ impl Platform {
             }
             drop(lookups);
             if let Some(listener) = listens.get() {
-                listener(tenant, puts);
+                listener(tenant, puts, entries);
             }
         });
         let ledgers = Ledgers::open(log, documents, clock, on_change)?;

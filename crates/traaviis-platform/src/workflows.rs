@@ -69,7 +69,8 @@ impl Workflow {
     /// Returns all names that it has or had, the newest first; instances have the one of their
     /// definition.
     pub fn names(&self) -> impl Iterator<Item = &Text> {
-        std::iter::once(&self.name).chain(self.former.iter().rev())
+        let former = self.former.iter().rev().filter(|it| **it != self.name);
+        std::iter::once(&self.name).chain(former)
     }
 
     /// Returns the version that a start takes which names none: the highest that is no pre-release.
@@ -320,7 +321,10 @@ impl Platform {
                 return Err(Error::new("quota_exceeded", message));
             }
             let from = std::mem::replace(&mut workflow.name, to.clone());
-            workflow.former.push(from.clone());
+            // It may come back to one that it had.
+            if !workflow.former.contains(&from) {
+                workflow.former.push(from.clone());
+            }
             workflow.has_draft = true;
             if key(to) != own {
                 changes.put(&LaterName { name: to.clone(), first: own });

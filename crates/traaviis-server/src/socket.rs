@@ -550,10 +550,10 @@ pub fn feed(app: &Arc<App>) {
         hub.step(committed);
     }));
     let hub: Arc<Hub> = Arc::clone(&app.hub);
-    app.platform.listen(Box::new(move |tenant, puts| {
+    app.platform.listen(Box::new(move |tenant, puts, entries| {
         // Most of the time there is nobody to tell.
         if hub.count() > 0 {
-            hub.news.note(tenant, puts);
+            hub.news.note(tenant, puts, entries);
         }
     }));
 }

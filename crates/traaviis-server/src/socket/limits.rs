@@ -35,7 +35,7 @@ pub const RECHECK: Duration = Duration::from_millis(250);
 /// How often the activity of a tenant is told to who watches it.
 pub const SAMPLE: Duration = Duration::from_secs(5);
 /// How long a farewell may take: a client that is behind reads what was sent before it.
-pub const FAREWELL: Duration = Duration::from_secs(10);
+pub const FAREWELL: Duration = Duration::from_secs(5);
 /// Changes of documents that wait to be spread; beyond it every socket looks at its rights.
 pub const CHANGES_MAX: usize = 4_096;
 

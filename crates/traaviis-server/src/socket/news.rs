@@ -23,7 +23,7 @@ use traaviis_model::{TenantId, UserId, tenant::PLATFORM};
 use traaviis_platform::{
     Caller,
     alerts::Alert,
-    audit::{AUDIT, SILENT},
+    audit::SILENT,
     ledger::{Document as _, Put},
     session::Session,
     user::User,
@@ -84,12 +84,11 @@ struct Change {
 }
 
 impl Change {
-    fn of(tenant: TenantId, puts: &[Put]) -> Option<Change> {
+    fn of(tenant: TenantId, puts: &[Put], entries: Vec<Json>) -> Option<Change> {
         let (mut users, mut rights) = (Vec::new(), false);
-        let (mut entries, mut alerts) = (Vec::new(), Vec::new());
+        let mut alerts = Vec::new();
         for (kind, id, body) in puts {
             match (&**kind, body) {
-                (AUDIT, Some(entry)) => entries.push(entry.clone()),
                 (Alert::KIND, Some(alert)) => alerts.push(alert.clone()),
                 (kind, _) if SILENT.contains(&kind) => {}
                 (Session::KIND | User::KIND, _) if tenant == PLATFORM => {
@@ -124,8 +123,8 @@ impl Default for News {
 
 impl News {
     /// Notes what has changed in a ledger.
-    pub fn note(&self, tenant: TenantId, puts: &[Put]) {
-        let Some(change) = Change::of(tenant, puts) else { return };
+    pub fn note(&self, tenant: TenantId, puts: &[Put], entries: &mut dyn Iterator<Item = Json>) {
+        let Some(change) = Change::of(tenant, puts, entries.collect()) else { return };
         if self.sender.try_send(change).is_err() {
             self.is_lost.store(true, Ordering::SeqCst);
         }
@@ -279,13 +278,14 @@ mod tests {
     fn what_concerns_no_rights_touches_nobody() {
         let (tenant, body) = (TenantId(Uuid::from_u128(3)), Some(json!({ "outcome": "ok" })));
         let put = |kind: &str| (kind.into(), "1".into(), body.clone());
-        let audited = Change::of(tenant, &[put(AUDIT)]).unwrap();
+        let of = |put: Put, entries: Vec<Json>| Change::of(tenant, &[put], entries);
+        let audited = of(put("audit_place"), vec![json!({ "outcome": "ok" })]).unwrap();
         assert!(!audited.rights && audited.entries.len() == 1);
-        assert!(Change::of(tenant, &[put("audit_place")]).is_none());
-        assert!(Change::of(tenant, &[put("member")]).unwrap().rights);
+        assert!(of(put("audit_place"), Vec::new()).is_none());
+        assert!(of(put("member"), Vec::new()).unwrap().rights);
         let user = Uuid::from_u128(7);
         let session = (Session::KIND.into(), format!("{user}/9").into(), None);
-        let ended = Change::of(PLATFORM, &[session]).unwrap();
+        let ended = Change::of(PLATFORM, &[session], Vec::new()).unwrap();
         assert_eq!((ended.rights, ended.users), (false, vec![UserId(user)]));
     }
 }

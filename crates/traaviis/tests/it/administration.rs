@@ -51,7 +51,6 @@ fn every_command_of_the_guide_does_what_it_says() {
             "true",
             "starter",
             "false",
-            "invalid_state",
             "25%",
             "on",
         ]

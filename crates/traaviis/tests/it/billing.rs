@@ -12,6 +12,7 @@ const BROKEN: &str = r#"traaviis: "1"
 name: Broken
 version: 1.0.0
 initial: working
+events: {go: {}}
 states:
   working:
     on: {go: failed}

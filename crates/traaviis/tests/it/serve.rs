@@ -55,6 +55,8 @@ fn every_command_about_the_api_does_what_the_guide_says() {
         "false",
         "shut",
         "shut",
+        "Gate",
+        "Door",
         "1",
         "2",
         "2",

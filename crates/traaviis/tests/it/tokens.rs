@@ -309,5 +309,5 @@ fn a_role_that_is_another_one_counts_with_the_next_request_and_on_open_sockets()
     let since = Instant::now();
     let told = server.get(&bob, &format!("/tenants/{tenant}/instances"));
     assert_eq!((told.status, told.code()), (403, "no_tenant_context"));
-    assert!(heard(&mut socket, "phx_close", since) < Duration::from_secs(2));
+    assert!(heard(&mut socket, "session:revoked", since) < Duration::from_secs(2));
 }
