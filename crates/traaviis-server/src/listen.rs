@@ -109,15 +109,30 @@ async fn converse(
     let _ = timeout(DRAIN, connection).await;
 }
 
-/// Ends a request that takes too long.
+/// Refuses a request whose headers are too large, and ends one that takes too long.
 async fn bounded(
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> axum::response::Response {
+    // The connection reads a little more than it says, if that comes at once.
+    if head_bytes(&request) > HEADER_BYTES_MAX {
+        let status = axum::http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return axum::response::IntoResponse::into_response(status);
+    }
     match timeout(REQUEST_WAIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             axum::response::IntoResponse::into_response(axum::http::StatusCode::SERVICE_UNAVAILABLE)
         }
     }
+}
+
+/// Returns the bytes of the line and the headers of a request, as they came.
+fn head_bytes(request: &axum::extract::Request) -> usize {
+    // A space, a colon, and the end of the line.
+    const AROUND: usize = 4;
+    let address = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    let headers =
+        request.headers().iter().map(|(name, it)| name.as_str().len() + it.len() + AROUND);
+    address + headers.sum::<usize>()
 }
