@@ -64,6 +64,11 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
             Op::StreamInstance => {
                 json!({ "text/event-stream": { "schema": { "type": "string" } } })
             }
+            // Which of them, the query says.
+            Op::ExportAudit => json!({
+                "application/x-ndjson": { "schema": { "type": "string" } },
+                "text/csv": { "schema": { "type": "string" } },
+            }),
             _ => json!({ "application/json": { "schema": answer(generator) } }),
         };
     }
