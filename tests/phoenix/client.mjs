@@ -27,9 +27,10 @@ const answer = (push) =>
     push.receive("timeout", () => fail("timeout"));
   });
 
-const once = (channel, event) =>
+const once = (channel, event, is = () => true) =>
   new Promise((resolve) => {
     const ref = channel.on(event, (payload) => {
+      if (!is(payload)) return;
       channel.off(event, ref);
       resolve(payload);
     });
@@ -52,7 +53,8 @@ const created = once(machines, "fsm_created");
 const made = await answer(machines.push("create_fsm", { module: "Door", config: {} }));
 const fsm_id = made.ok.fsm_id;
 tell(`created ${(await created).fsm_id === fsm_id}`);
-const changed = once(machines, "fsm_state_changed");
+// The start is a change too, of which is told a moment after the answer.
+const changed = once(machines, "fsm_state_changed", ({ event }) => event === "open");
 await answer(machines.push("send_event", { fsm_id, event: "open", event_data: {} }));
 const change = await changed;
 tell(`changed ${change.from} -> ${change.to}`);

@@ -197,7 +197,9 @@ pub(crate) fn as_caller(
     operating::admit(app, row)?;
     let entered = enter(app, row, request, &caller)?;
     let via = caller.via.clone();
-    dispatch(&Call { app, row, request, via, caller: Some(caller), entered })
+    let call = Call { app, row, request, via, caller: Some(caller), entered };
+    call.count();
+    dispatch(&call)
 }
 
 /// Checks the right of a row.

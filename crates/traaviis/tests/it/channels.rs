@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
     io::{ErrorKind, Read as _, Write},
     net::TcpStream,
-    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,7 +13,8 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     cli::{Process, World},
-    server::Server,
+    npm,
+    server::{PASSWORD, Server},
 };
 
 const DOOR: &str = r#"
@@ -547,7 +547,7 @@ fn who_does_not_keep_up_is_closed_and_others_hear_everything() {
     let mut slow = Channel::open(&server, &ada);
     slow.join(&topic);
     server.send(&ada, &ids[0], "open");
-    assert_eq!(slow.next(&topic, "fsm_state_changed")["event"], "open");
+    slow.until(|it| it[3] == "fsm_state_changed" && it[4]["event"] == "open");
 }
 
 #[test]
@@ -603,6 +603,42 @@ fn rights_that_end_are_felt_within_two_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
+/// A message stands for a request, which maintenance refuses and usage counts.
+#[test]
+fn messages_are_admitted_and_counted_as_the_requests_that_they_stand_for() {
+    let world = World::new();
+    let variables = [("TRAAVIIS_ADMIN_PASSWORD", PASSWORD)];
+    let server = Server::with(&world, &["--admin-email", "root@example.org"], &variables);
+    let login = json!({ "email": "root@example.org", "password": PASSWORD });
+    let root = server.call("", "POST", "/auth/login", login).text("/access_token");
+    let (ada, tenant) = owner(&server, "ada@example.org");
+    server.publish(&ada, "Door", DOOR);
+    let fsm = format!("fsm:{tenant}");
+    let mut socket = Channel::open(&server, &ada);
+    socket.join(&fsm);
+    let calls = || {
+        let told = server.get(&ada, "/tenants/current/usage");
+        let all = told.body["metrics"].as_array().unwrap().iter();
+        let found = all.filter(|it| it["metric"] == "api_calls").find_map(|it| it["used"].as_u64());
+        found.unwrap()
+    };
+    let before = calls();
+    for _ in 0..3 {
+        socket.granted(&fsm, "list_fsms", json!({}));
+    }
+    assert_eq!(calls(), before + 4, "three messages, and asking for it");
+    let maintenance = |on: bool| {
+        let asked = json!({ "on": on, "reason": "a new disk" });
+        assert_eq!(server.call(&root, "POST", "/admin/maintenance", asked).status, 200);
+    };
+    let door = json!({ "module": "Door", "config": {} });
+    maintenance(true);
+    assert_eq!(socket.refused(&fsm, "create_fsm", door.clone()).1, "maintenance");
+    assert!(socket.granted(&fsm, "list_fsms", json!({}))["fsms"].is_array(), "reading goes on");
+    maintenance(false);
+    socket.granted(&fsm, "create_fsm", door);
+}
+
 #[test]
 fn a_server_that_ends_says_so() {
     let world = World::new();
@@ -616,35 +652,11 @@ fn a_server_that_ends_says_so() {
     server.process.0.wait().unwrap();
 }
 
-/// Returns the folder of the client of Phoenix if what it needs is there, or says why not.
-fn client_folder() -> Option<std::path::PathBuf> {
-    let skip = |why: &str| eprintln!("skipped: {why}");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/phoenix");
-    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    if !has("node") || !has("npm") {
-        skip("the client of Phoenix needs node and npm, which are not on the path");
-        return None;
-    }
-    if folder.join("node_modules/phoenix").exists() {
-        return Some(folder);
-    }
-    let installed = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    if !installed.status.success() {
-        let why = String::from_utf8_lossy(&installed.stderr).into_owned();
-        skip(&format!("`npm ci` in `{}` fails: {why}", folder.display()));
-        return None;
-    }
-    Some(folder)
-}
-
 /// The client that the makers of Phoenix keep: joins, pushes, broadcasts, presence, the end.
 #[test]
 fn the_client_of_phoenix_speaks_with_it() {
-    let Some(folder) = client_folder() else { return };
+    let folder = npm::folder("phoenix", "phoenix", "the client of Phoenix");
+    let Some(folder) = folder else { return };
     let world = World::new();
     let server = Server::serve(&world);
     let (ada, tenant) = owner(&server, "ada@example.org");

@@ -6,13 +6,16 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{ChildStdout, Command, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::mpsc,
     thread,
 };
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::{Process, World, wait_until};
+use crate::{
+    cli::{Process, World, wait_until},
+    npm,
+};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -267,36 +270,9 @@ fn what_cannot_work_is_refused_at_the_start() {
     }
 }
 
-/// Says past the harness, which holds back what tests print, that something was not tested.
-fn skip(why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-}
-
 /// Returns the folder of the issuer if what it needs is there, or says why not.
 fn issuer_folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/oidc");
-    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
-    if !has("node") || !has("npm") {
-        skip("an issuer needs node and npm, which are not on the path");
-        return None;
-    }
-    // Several tests ask for it.
-    static INSTALLS: Mutex<()> = Mutex::new(());
-    let _installs = INSTALLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if folder.join("node_modules/oidc-provider").exists() {
-        return Some(folder);
-    }
-    let installed = Command::new("npm")
-        .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-        .current_dir(&folder)
-        .output()
-        .unwrap();
-    if !installed.status.success() {
-        let why = String::from_utf8_lossy(&installed.stderr).into_owned();
-        skip(&format!("`npm ci` in `{}` fails: {why}", folder.display()));
-        return None;
-    }
-    Some(folder)
+    npm::folder("oidc", "oidc-provider", "an issuer")
 }
 
 /// An issuer that runs.
@@ -453,10 +429,10 @@ fn a_browser_makes_a_passkey_and_logs_in_with_it() {
     let Some(chromium) =
         ["chromium", "chromium-browser", "google-chrome"].iter().find(|it| has(it))
     else {
-        return skip("a passkey of a browser needs Chromium, which is not on the path");
+        return npm::skip("a passkey of a browser needs Chromium, which is not on the path");
     };
     if !has(&"node") {
-        return skip("a passkey of a browser needs node, which is not on the path");
+        return npm::skip("a passkey of a browser needs node, which is not on the path");
     }
     let world = World::new();
     let server = Server::start(&world, &[], &[]);

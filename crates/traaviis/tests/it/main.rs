@@ -35,6 +35,7 @@ mod life;
 mod log;
 mod moving;
 mod new;
+mod npm;
 mod observed;
 mod operate;
 mod output;
