@@ -209,10 +209,11 @@ impl Told {
         facts
     }
 
-    /// Returns what says that the request with the key of the act was carried out.
-    fn used_key(&self) -> Option<UsedKey> {
+    /// Returns what says that the request with the key of the act, which is `action`, was carried
+    /// out.
+    fn used_key(&self, action: &str) -> Option<UsedKey> {
         let key = RequestKey::read(self.origin.as_ref()?.request_key.as_ref()?)?;
-        Some(UsedKey::of_record(&key, self.act().action, self.instance_id, self.seq, self.at))
+        Some(UsedKey::of_record(&key, action, self.instance_id, self.seq, self.at))
     }
 
     fn by(self) -> By {
@@ -314,10 +315,11 @@ impl Platform {
             self.ledgers.change(&ctx, &engine(), |_, changes| {
                 changes.put(&Place { position });
                 for (_, told) in some {
-                    if let Some(used) = told.used_key() {
+                    let act = told.act();
+                    if let Some(used) = told.used_key(act.action) {
                         changes.put(&used);
                     }
-                    changes.act_by(told.act(), told.by());
+                    changes.act_by(act, told.by());
                 }
                 Ok(())
             })?;

@@ -181,9 +181,9 @@ impl Platform {
                 // The projection could not take them yet, and tries again.
                 return Ok(());
             }
-            let noted: Vec<Noted> = entries.iter().map(Noted::of_entry).collect();
-            let broken: Vec<bool> = entries.iter().map(|it| trail.is_broken_by(it)).collect();
-            self.look_at(ctx, trail, noted.iter().zip(broken))?;
+            let noted: Vec<(Noted, bool)> =
+                entries.iter().map(|it| (Noted::of_entry(it), trail.is_broken_by(it))).collect();
+            self.look_at(ctx, trail, noted.iter().map(|it| (&it.0, it.1)))?;
         }
         Ok(())
     }

@@ -666,6 +666,8 @@ impl Step {
     ) -> Step {
         let Changes { puts, acts, before: _ } = changes;
         let around = match puts.as_slice() {
+            // That a key was used is beside what was done.
+            [(kind, ..)] if &**kind == USED_KEY => Around::default(),
             [(kind, id, after), ..] => Around {
                 before_hash: documents.body(kind, id).map(audit::hash_of),
                 after_hash: after.as_ref().map(audit::hash_of),

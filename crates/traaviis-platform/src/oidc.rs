@@ -424,16 +424,9 @@ impl Platform {
             return Ok(user);
         }
         let identity = Identity { issuer: issuer.url.clone(), subject: claims.sub.clone() };
-        let email = claims.email.as_deref().filter(|_| claims.email_verified);
-        let email = email.ok_or_else(|| {
-            let message = "the issuer does not say that your e-mail address is confirmed; confirm \
-                           it there, then log in again";
-            Error::new("email_not_verified", message)
-        })?;
-        let email = user::email(email)?;
-        let domain = email.rsplit('@').next().unwrap_or_default();
+        let email = claims.confirmed_email()?;
         // Only then does a word of the issuer about an address count for more than its own users.
-        let speaks_for = issuer.domains.iter().any(|it| it.eq_ignore_ascii_case(domain));
+        let speaks_for = is_in(&email, &issuer.domains);
         match self.lookup(|it| it.user(&email)) {
             Some(user) if speaks_for => {
                 self.link(user, identity, &issuer.name, via)?;
@@ -566,6 +559,25 @@ fn own_path(text: &str) -> Result<String, Error> {
         true => Ok(text.to_owned()),
         false => Err(Error::invalid("/return_to", "this is a path of this server, such as `/app`")),
     }
+}
+
+impl Claims {
+    /// Returns the address that the issuer has confirmed.
+    fn confirmed_email(&self) -> Result<String, Error> {
+        let email = self.email.as_deref().filter(|_| self.email_verified);
+        let email = email.ok_or_else(|| {
+            let message = "the issuer does not say that your e-mail address is confirmed; confirm \
+                           it there, then log in again";
+            Error::new("email_not_verified", message)
+        })?;
+        user::email(email)
+    }
+}
+
+/// Says whether an address is of one of these domains.
+fn is_in(email: &str, domains: &[String]) -> bool {
+    let domain = email.rsplit('@').next().unwrap_or_default();
+    domains.iter().any(|it| it.eq_ignore_ascii_case(domain))
 }
 
 #[cfg(test)]

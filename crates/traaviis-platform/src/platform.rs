@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -25,8 +25,7 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 use crate::{
-    alert_rules::{ALERT_MAIL, AlertRule, follow::Following},
-    alerts::Alert,
+    alert_rules::{ALERT_MAIL, AlertRule, follow::Feed},
     attempts::Attempts,
     audit::{Act, SILENT, Via},
     auditing::Auditing,
@@ -144,7 +143,7 @@ pub struct Platform {
     pub(crate) key_use: KeyUse,
     pub(crate) usage: UsageCounts,
     pub(crate) scales: Scales,
-    pub(crate) following: Arc<Following>,
+    pub(crate) feed: Mutex<Feed>,
     pub(crate) flags: Flags,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
@@ -168,8 +167,6 @@ impl Platform {
         let listener: Arc<OnceLock<OnChange>> = Arc::default();
         let listens = Arc::clone(&listener);
         let flags = Flags::default();
-        let following: Arc<Following> = Arc::default();
-        let listened = Arc::clone(&following);
         let flags_kept_up = flags.clone();
         let on_change: OnChange = Box::new(move |tenant, puts, entries| {
             let mut lookups = kept_up.write().unwrap_or_else(PoisonError::into_inner);
@@ -177,14 +174,6 @@ impl Platform {
                 lookups.put(tenant, kind, id, body.as_ref(), &*opens);
                 if (&**kind, tenant) == (FlagSet::KIND, PLATFORM) {
                     flags_kept_up.put(id, body.as_ref());
-                }
-            }
-            if let Some(listener) = listened.listener.get() {
-                for (_, _, body) in puts.iter().filter(|it| &*it.0 == Alert::KIND) {
-                    let alert = body.as_ref().and_then(|it| Alert::deserialize(it).ok());
-                    if let Some(alert) = alert.filter(|it| it.acknowledged_at.is_none()) {
-                        listener(tenant, &alert);
-                    }
                 }
             }
             if puts.iter().any(|it| !SILENT.contains(&&*it.0)) {
@@ -213,7 +202,7 @@ impl Platform {
             key_use: KeyUse::default(),
             usage: UsageCounts::default(),
             scales: Scales::default(),
-            following,
+            feed: Mutex::default(),
             flags,
             lookups,
             changes,

@@ -2,8 +2,7 @@
 //!
 //! - In the log: its records as lines, before segments are packed; values that are too large for a
 //!   line count where they are. The log is one for all tenants, so what packing saves cannot be
-//!   told
-//!   apart.
+//!   told apart.
 //! - Beside it: the files of its large values and of its archive, as the disk has them.
 //!
 //! Documents and states that are made from the log count nothing: they can be made again.

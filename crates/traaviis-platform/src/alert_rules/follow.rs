@@ -11,16 +11,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{MutexGuard, PoisonError},
 };
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use traaviis_model::{
-    Body, Record, Span, TenantCtx, TenantId, Text, Timestamp, UserId, Value,
-    budget::BudgetKind,
-    record::{Status, peek_line},
-    tenant::PLATFORM,
+    Body, Record, Span, TenantCtx, TenantId, Text, Timestamp, UserId, budget::BudgetKind,
+    record::Status, tenant::PLATFORM,
 };
 use traaviis_policy::{
     rule::{Measure, Window, is_rested},
@@ -32,7 +31,7 @@ use super::{AlertRule, NOTICES, RuleState, tell::AlertMail};
 use crate::{
     alerts::{Alert, oldest},
     ask::Ask,
-    audit::AUDIT,
+    audit::{AUDIT, entries_of},
     budgets::Stands,
     engine::Engine,
     error::Error,
@@ -50,25 +49,9 @@ const PUT_AFTER: Position = 100_000;
 const POSITION: &str = "position";
 const WINDOWS: &str = "windows";
 
-/// Told an alert, once it is durable; must be short.
-pub type OnAlert = Box<dyn Fn(TenantId, &Alert) + Send + Sync>;
-
-/// What rules are looked at with.
-#[derive(Default)]
-pub(crate) struct Following {
-    feed: Mutex<Feed>,
-    pub(crate) listener: OnceLock<OnAlert>,
-}
-
-impl std::fmt::Debug for Following {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Following").finish_non_exhaustive()
-    }
-}
-
 /// How far the log was read.
 #[derive(Debug, Default)]
-struct Feed {
+pub(crate) struct Feed {
     /// What rests was read.
     is_open: bool,
     position: Position,
@@ -82,6 +65,8 @@ struct Feed {
 #[derive(Clone, Debug, PartialEq)]
 struct Happening {
     tenants: Vec<TenantId>,
+    /// Whose tenants those are, where only that is known.
+    user: Option<UserId>,
     measure: Measure,
     at: Timestamp,
     position: Position,
@@ -105,12 +90,6 @@ impl Document for BudgetNotices {
 type Rules = HashMap<TenantId, Vec<AlertRule>>;
 
 impl Platform {
-    /// Lets somebody be told of every alert that is raised from now on, once.
-    pub fn listen_alerts(&self, listener: OnAlert) {
-        // The first one stays; there is one composition.
-        let _ = self.following.listener.set(listener);
-    }
-
     /// Looks at what happened since, raises alerts and writes to people; called again and again by
     /// one thread. Says whether there is more to be read at once.
     pub fn keep_alerts(&self, engine: &dyn Engine) -> Result<bool, Error> {
@@ -133,7 +112,7 @@ impl Platform {
     }
 
     fn feed(&self) -> MutexGuard<'_, Feed> {
-        self.following.feed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all_rules(&self) -> Result<Rules, Error> {
@@ -199,9 +178,9 @@ impl Platform {
         self.ledgers.scan_while(from, &mut |line| {
             read_to = line.position + 1;
             count += 1;
-            if let Some(mut it) = happening(line.bytes, line.position) {
-                if it.measure == Measure::LoginFailures {
-                    it.tenants = self.tenants_of_failure(line.bytes);
+            for mut it in happenings_of(line.bytes, line.position) {
+                if let Some(user) = it.user {
+                    it.tenants = self.lookup(|all| all.tenants(user));
                 }
                 it.tenants.retain(|tenant| rules.contains_key(tenant));
                 if !it.tenants.is_empty() {
@@ -211,12 +190,6 @@ impl Platform {
             count < PAGE
         })?;
         Ok((found, read_to, count >= PAGE))
-    }
-
-    /// Returns the tenants of the user whose login has failed.
-    fn tenants_of_failure(&self, line: &[u8]) -> Vec<TenantId> {
-        let user = audit_entry(line).and_then(|it| it["resource_id"].as_str()?.parse().ok());
-        user.map_or_else(Vec::new, |it: UserId| self.lookup(|all| all.tenants(it)))
     }
 
     fn count(
@@ -402,42 +375,102 @@ impl Platform {
     }
 }
 
-/// Returns what rules count of a record; whose failed logins are is not known here.
-fn happening(line: &[u8], position: Position) -> Option<Happening> {
-    let peeked = peek_line(line).ok()?;
+/// Returns what rules count of a record.
+fn happenings_of(line: &[u8], position: Position) -> Vec<Happening> {
     // Most lines hold none of these words, and are not read any further.
-    let holds = |word: &[u8]| line.windows(word.len()).any(|it| it == word);
-    let of = |measure, at, count| {
-        let tenants = vec![peeked.tenant_id];
-        Some(Happening { tenants, measure, at, position, count })
-    };
-    if peeked.tenant_id == PLATFORM {
-        if !holds(b"login.failed") {
-            return None;
-        }
-        let entry = audit_entry(line).filter(|it| it["action"] == "login.failed")?;
-        let at = serde_json::from_value(entry["timestamp"].clone()).ok()?;
-        let count = entry["metadata"]["count"].as_u64().unwrap_or(1);
-        return of(Measure::LoginFailures, at, count);
+    let holds = |word: &[u8]| memmem::find(line, word).is_some();
+    if holds(LOGIN_FAILED.as_bytes()) {
+        return failed_logins(line, position);
     }
     if !holds(br#""kind":"finished""#) && !holds(br#""kind":"incident_opened""#) {
-        return None;
+        return Vec::new();
     }
-    let record = Record::read_line(line).ok()?;
-    let at = record.header.at;
-    match record.body {
-        Body::Finished { status: Status::Failed, .. } => of(Measure::FailedInstances, at, 1),
-        Body::IncidentOpened { .. } => of(Measure::IncidentsOpened, at, 1),
-        _ => None,
-    }
+    let Ok(Record { header, body }) = Record::read_line(line) else { return Vec::new() };
+    let measure = match body {
+        Body::Finished { status: Status::Failed, .. } => Measure::FailedInstances,
+        Body::IncidentOpened { .. } => Measure::IncidentsOpened,
+        _ => return Vec::new(),
+    };
+    let (tenants, at) = (vec![header.tenant_id], header.at);
+    vec![Happening { tenants, user: None, measure, at, position, count: 1 }]
 }
 
-/// Returns the audit entry that a record holds.
-fn audit_entry(line: &[u8]) -> Option<Json> {
-    match Record::read_line(line).ok()?.body {
-        Body::DocumentPut { document, body, .. } if &*document == AUDIT => {
-            Some(Json::from(&body)).filter(|_| body != Value::Null)
+/// Action of a login that has failed; entries of it stand in the trail of the platform.
+const LOGIN_FAILED: &str = "login.failed";
+
+/// Returns the logins that have failed, of the audit entries that a record holds.
+fn failed_logins(line: &[u8], position: Position) -> Vec<Happening> {
+    let Ok(Record { header, body }) = Record::read_line(line) else { return Vec::new() };
+    let Body::DocumentPut { document, body, .. } = body else { return Vec::new() };
+    if header.tenant_id != PLATFORM || &*document != AUDIT {
+        return Vec::new();
+    }
+    let entries = entries_of(Json::from(&body)).into_iter();
+    entries
+        .filter(|it| it["action"] == LOGIN_FAILED)
+        .filter_map(|it| {
+            let at = serde_json::from_value(it["timestamp"].clone()).ok()?;
+            let user = Some(it["resource_id"].as_str()?.parse().ok()?);
+            let count = it["metadata"]["count"].as_u64().unwrap_or(1);
+            let (tenants, measure) = (Vec::new(), Measure::LoginFailures);
+            Some(Happening { tenants, user, measure, at, position, count })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use traaviis_model::{DefinitionHash, Header, InstanceId, Value, record::RECORD_VERSION};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::platform::engine;
+
+    fn put(tenant: TenantId, kind: &str, body: &Json) -> Vec<u8> {
+        let header = Header {
+            tenant_id: tenant,
+            instance_id: InstanceId(Uuid::nil()),
+            seq: 1,
+            v: RECORD_VERSION,
+            at: Timestamp(9),
+            step: 1,
+            definition_hash: DefinitionHash([0; 32]),
+            actor: TenantCtx::platform().actor().clone(),
+            causation_id: None,
+            correlation_id: engine().request_id,
+            origin: None,
+        };
+        let (document, id) = (kind.into(), "1".into());
+        let body = Body::DocumentPut { document, id, body: Value::from(body) };
+        let mut line = Vec::new();
+        Record { header, body }.write_line(&mut line);
+        line
+    }
+
+    #[test]
+    fn failed_logins_are_found_alone_and_on_sheets() {
+        let entry = |action: &str, user: u128, count: Option<u64>| {
+            json!({
+                "action": action, "resource_id": UserId(Uuid::from_u128(user)).to_string(),
+                "timestamp": Timestamp(7), "metadata": { "count": count },
+            })
+        };
+        let failed = |user, count| entry(LOGIN_FAILED, user, count);
+        let sheet = json!([failed(1, None), entry("session.ended", 2, None), failed(3, Some(4))]);
+        let other = TenantId(Uuid::from_u128(5));
+        for (line, expected) in [
+            (put(PLATFORM, AUDIT, &failed(1, None)), vec![(1, 1)]),
+            (put(PLATFORM, AUDIT, &sheet), vec![(1, 1), (3, 4)]),
+            (put(other, AUDIT, &failed(1, None)), vec![]),
+            (put(PLATFORM, "note", &failed(1, None)), vec![]),
+            (put(PLATFORM, AUDIT, &Json::Null), vec![]),
+            (b"no record of login.failed".to_vec(), vec![]),
+        ] {
+            let found = happenings_of(&line, 3).into_iter();
+            let found: Vec<(u128, u64)> =
+                found.map(|it| (it.user.unwrap().0.as_u128(), it.count)).collect();
+            assert_eq!(found, expected, "{}", String::from_utf8_lossy(&line));
         }
-        _ => None,
     }
 }

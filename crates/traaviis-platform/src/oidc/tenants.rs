@@ -20,7 +20,7 @@ pub use traaviis_ports::Secret;
 use traaviis_ports::vault::{Place, Unsealed};
 use url::{Host, Url};
 
-use super::{FAILED, Issuer, failed, id_token::Claims};
+use super::{FAILED, Issuer, failed, id_token::Claims, is_in};
 use crate::{
     accounts::{LoggedIn, name_of},
     audit::{Act, Via},
@@ -397,15 +397,8 @@ impl Platform {
         let keeper = TenantCtx::keeper_of(tenant);
         let found = self.ledgers.read(&keeper, |it| it.get::<TenantIssuer>(&own))?;
         let found = found.filter(|it| it.url == issuer.url).ok_or_else(|| absent(&own))?;
-        let email = claims.email.as_deref().filter(|_| claims.email_verified);
-        let email = email.ok_or_else(|| {
-            let message = "the issuer does not say that your e-mail address is confirmed; confirm \
-                           it there, then log in again";
-            Error::new("email_not_verified", message)
-        })?;
-        let email = user::email(email)?;
-        let domain = email.rsplit('@').next().unwrap_or_default();
-        if !found.domains.iter().any(|it| it.eq_ignore_ascii_case(domain)) {
+        let email = claims.confirmed_email()?;
+        if !is_in(&email, &found.domains) {
             return Err(failed("this issuer brings no addresses of this domain"));
         }
         let role = found.role(claims).cloned();

@@ -20,6 +20,7 @@ use traaviis_platform::{
         Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
         Study,
     },
+    ledger::Document as _,
     mail::Outbox,
 };
 use traaviis_policy::{access::Action, plan::Plan, rule::Measure};
@@ -310,8 +311,13 @@ fn an_alert_is_heard_once_and_written_to_those_who_look_after_the_tenant() {
     let (tenant, entered) = settings(&world);
     let heard: Arc<Mutex<Vec<(TenantId, String)>>> = Arc::default();
     let hears = Arc::clone(&heard);
-    world.platform.listen_alerts(Box::new(move |tenant, alert| {
-        hears.lock().unwrap().push((tenant, alert.id.to_string()));
+    world.platform.listen(Box::new(move |tenant, puts, _| {
+        let raised = puts.iter().filter(|it| &*it.0 == Alert::KIND);
+        for (_, id, body) in raised {
+            if body.as_ref().is_some_and(|it| it["acknowledged_at"].is_null()) {
+                hears.lock().unwrap().push((tenant, id.to_string()));
+            }
+        }
     }));
     let loud = RuleChange { mail: Some(true), ..rule(Measure::FailedInstances, 0) };
     world.platform.make_alert_rule(&entered, loud).unwrap();
