@@ -4,7 +4,7 @@
 //! An address and `localhost` cannot be pointed anywhere, so they are always believed; of names
 //! only the one under which the operator says that people reach the server, once that is said.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -52,6 +52,9 @@ impl Known {
             return Err(unreadable());
         }
         let given = given.to_str().map_err(|_| unreadable())?;
+        if self.is_plain(given) {
+            return Ok(());
+        }
         if given.contains(['@', '/', '\\', '?', '#', ' ', '\t', '%']) {
             return Err(unreadable());
         }
@@ -70,6 +73,17 @@ impl Known {
                 Err(Error::new("wrong_host", message))
             }
         }
+    }
+}
+
+impl Known {
+    /// Says whether a host is believed at first sight, as nearly all are: an address of four
+    /// numbers or the name itself, with a port or without.
+    fn is_plain(&self, given: &str) -> bool {
+        let (name, port) = given.split_once(':').unwrap_or((given, "80"));
+        let is_port = port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        let is_own = matches!(self, Known::Only(own) if own == name);
+        is_port && (is_own || name.parse::<Ipv4Addr>().is_ok())
     }
 }
 

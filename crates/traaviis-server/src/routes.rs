@@ -251,6 +251,10 @@ async fn answer(
         query: query(head.uri.query().unwrap_or_default()),
         address: caller_of(&app, to, &head.headers),
         id: request_id(header("x-request-id")),
+        message: match row.op {
+            Op::ReceiveHook => message_of(&head.headers),
+            _ => MessageHeaders::default(),
+        },
         ..of_headers(&head.headers)
     };
     let caller = header("traceparent").and_then(TraceIds::read);
@@ -439,6 +443,17 @@ fn body_limit(op: Op) -> usize {
     }
 }
 
+/// Reads what a sender to a hook says of its message.
+fn message_of(headers: &HeaderMap) -> MessageHeaders {
+    let text = |name| headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    MessageHeaders {
+        id: text("webhook-id"),
+        timestamp: text("webhook-timestamp"),
+        signature: text("webhook-signature"),
+        token: text("webhook-token"),
+    }
+}
+
 fn of_headers(headers: &HeaderMap) -> Request {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
     Request {
@@ -446,12 +461,6 @@ fn of_headers(headers: &HeaderMap) -> Request {
         if_match: text(header::IF_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
         last_event_id: text(HeaderName::from_static("last-event-id")),
-        message: MessageHeaders {
-            id: text(HeaderName::from_static("webhook-id")),
-            timestamp: text(HeaderName::from_static("webhook-timestamp")),
-            signature: text(HeaderName::from_static("webhook-signature")),
-            token: text(HeaderName::from_static("webhook-token")),
-        },
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
         cookie: text(header::COOKIE),

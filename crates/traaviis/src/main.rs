@@ -33,6 +33,7 @@ mod memory;
 mod open_files;
 mod operations;
 mod output;
+mod platform;
 mod plugins;
 mod remote;
 mod scratch;

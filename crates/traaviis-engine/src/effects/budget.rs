@@ -3,8 +3,7 @@
 //! - Attempts of calls to the outside are charged to every budget around them: effects, active
 //!   states, the run. Whatever is asked of other instances and of gates costs nothing.
 //! - What a model is paid for is reserved and settled also where no budget is around it: the
-//!   records
-//!   are what the tenant's usage is counted from, and its own budgets.
+//!   records are what the tenant's usage is counted from, and its own budgets.
 //! - What does not fit is not begun: the node fails with `budget_exceeded`, and the innermost
 //!   budget that lacks says what else follows ([`OnExceeded`]).
 //! - What undoes is charged and never refused; nothing may stay half done for want of budget.

@@ -11,7 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_platform::{Entropy, Platform, Ways, budgets::Gate, engine::Engine, flags::Flags};
+use traaviis_platform::{Entropy, Platform, budgets::Gate, engine::Engine, flags::Flags};
 use traaviis_policy::{flag::HOT_STORE, plan::Plan};
 use traaviis_ports::{Connector, LogStore};
 use traaviis_runtime::HotShare;
@@ -27,7 +27,6 @@ use crate::{
     admin,
     auditing::{Auditor, ServedSecrets},
     backups::{Keeper, KeeperHandle, Schedule, State},
-    clock::SystemClock,
     config::{AdminListen, Config, Flag, Hidden, Profile, Settings, variables},
     connectors::ConnectorArgs,
     control::server::Server,
@@ -37,7 +36,7 @@ use crate::{
     identity::{Identity, IdentityArgs},
     open_files,
     output::Output,
-    secrets,
+    platform,
     served::{Served, TenantLibrary},
     storage::StorageMode,
     telemetry::{
@@ -461,13 +460,7 @@ fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platfor
             format!("{error}; move `{}/documents` away to have it made again", dir.display());
         Failure::new(Exit::Internal, "documents_failed", message)
     })?;
-    let ways = Ways {
-        log: Arc::clone(data.log()) as Arc<dyn LogStore>,
-        documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(dir)),
-        clock: Arc::new(SystemClock::start()),
-        entropy: Entropy::system(),
-    };
+    let log = Arc::clone(data.log()) as Arc<dyn LogStore>;
     let auth = &config.auth;
     let settings = traaviis_platform::Settings {
         issuer: auth.issuer.as_deref().unwrap_or(base_url).trim_end_matches('/').into(),
@@ -478,7 +471,7 @@ fn open_platform(config: &Config, data: &Data, base_url: &str) -> Result<Platfor
         default_plan: config.bootstrap.plan,
         ..traaviis_platform::Settings::default()
     };
-    Platform::open(ways, settings).map_err(refused)
+    Platform::open(platform::ways(dir, log, documents), settings).map_err(refused)
 }
 
 fn refused(error: traaviis_platform::Error) -> Failure {

@@ -3,19 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use serde_json::json;
-use traaviis_platform::{
-    Entropy, Platform, Settings, Ways, admin::Promoted, audit::Via, user::PlatformRole,
-};
-use traaviis_ports::LogStore;
-use traaviis_store::SqliteDocuments;
+use traaviis_platform::{Platform, admin::Promoted, audit::Via, user::PlatformRole};
 
 use super::secrets::Dir;
 use crate::{
-    clock::SystemClock,
     data::{needs_log, open_log, sealed},
     exit::{Exit, Failure},
     output::Output,
-    secrets,
+    platform,
 };
 
 /// Says who looks after the platform of a data directory.
@@ -75,17 +70,7 @@ fn with_platform<T>(
 ) -> Result<T, Failure> {
     needs_log(dir)?;
     let (log, _) = open_log(dir)?;
-    let documents = SqliteDocuments::open(dir)
-        .map_err(|error| Failure::new(Exit::Internal, "documents_failed", error.to_string()))?;
-    let ways = Ways {
-        log: sealed(dir, Arc::clone(&log)) as Arc<dyn LogStore>,
-        documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(dir)),
-        clock: Arc::new(SystemClock::start()),
-        entropy: Entropy::system(),
-    };
-    let done = Platform::open(ways, Settings::default())
-        .map_err(refused)
+    let done = platform::open(dir, sealed(dir, Arc::clone(&log)), dir, refused)
         .and_then(|platform| work(&platform));
     log.close();
     done

@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use serde_json::{Value as Json, json};
 use traaviis_model::{TenantId, UserId, permission::Role};
 use traaviis_platform::{
-    Entropy, Platform, Settings, Ways,
+    Platform,
     importing::{FormerMember, FormerTenant, FormerUser, Met},
     password::PasswordHash,
 };
-use traaviis_ports::LogStore;
-use traaviis_store::{LocalLog, ReadOnlyLog, SqliteDocuments};
+use traaviis_store::{LocalLog, ReadOnlyLog};
 
 use super::{
     Said,
@@ -18,10 +17,9 @@ use super::{
     files::{File, What},
 };
 use crate::{
-    clock::SystemClock,
     data::sealed,
     exit::{Exit, Failure},
-    secrets,
+    platform::open,
 };
 
 /// Everybody who comes.
@@ -236,7 +234,7 @@ impl People {
             return Ok(Peopled::default());
         }
         let log = sealed(data, Arc::new(ReadOnlyLog::open(data)?));
-        let platform = open(data, log as Arc<dyn LogStore>, &scratch.join("documents"));
+        let platform = open(data, log, &scratch.join("documents"), refused);
         match platform {
             Ok(platform) => self.meet(&platform).map(|it| it.0),
             // A directory in which nobody has registered has no keys, and reading makes none.
@@ -251,7 +249,7 @@ impl People {
             return Ok(Peopled::default());
         }
         let log = sealed(data, Arc::clone(log));
-        let platform = open(data, log as Arc<dyn LogStore>, data)?;
+        let platform = open(data, log, data, refused)?;
         let (found, new) = self.meet(&platform)?;
         for user in self.users.iter().filter(|it| new.contains(&it.id.to_string())) {
             platform.take_user(user).map_err(refused)?;
@@ -301,19 +299,6 @@ impl People {
         let failure = Failure::finding("import_collision", message);
         Err(failure.with_details(json!({ "collisions": taken })))
     }
-}
-
-fn open(data: &Path, log: Arc<dyn LogStore>, documents: &Path) -> Result<Platform, Failure> {
-    let documents = SqliteDocuments::open(documents)
-        .map_err(|error| Failure::new(Exit::Internal, "documents_failed", error.to_string()))?;
-    let ways = Ways {
-        log,
-        documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(data)),
-        clock: Arc::new(SystemClock::start()),
-        entropy: Entropy::system(),
-    };
-    Platform::open(ways, Settings::default()).map_err(refused)
 }
 
 fn refused(error: traaviis_platform::Error) -> Failure {

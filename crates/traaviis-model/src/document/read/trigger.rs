@@ -139,19 +139,24 @@ impl Reader {
         let event =
             self.required(&fields, "event", "the event trigger").and_then(|it| self.heard(&it));
         let condition = fields.get("match").and_then(|it| self.cel(&it));
-        let input = match fields.get("input") {
-            Some(it) if it.is_map() || it.text().is_some_and(|text| text.contains("${")) => {
-                it.value()
-            }
-            Some(it) => {
-                self.expected(&it, "E101", "a map or a template");
-                return None;
-            }
-            None => Value::empty_map(),
-        };
+        let input = self.told_input(&fields, Value::empty_map())?;
         let (subscription, pointer) = (subscription::written(&fields), at.pointer.clone());
         let event = event.filter(|_| is_fixed)?;
         Some(Listener { subscription, event, condition, input, pointer })
+    }
+
+    /// Reads the input of what something from outside starts; `absent` where there is none.
+    fn told_input(&mut self, fields: &Fields<'_>, absent: Value) -> Option<Value> {
+        match fields.get("input") {
+            Some(it) if it.is_map() || it.text().is_some_and(|text| text.contains("${")) => {
+                Some(it.value())
+            }
+            Some(it) => {
+                self.expected(&it, "E101", "a map or a template");
+                None
+            }
+            None => Some(absent),
+        }
     }
 
     fn hook(&mut self, at: &At<'_>) -> Option<Hook> {
@@ -176,16 +181,7 @@ impl Reader {
                            instance with which business key";
             self.report(at.error("E101", message));
         }
-        let input = match fields.get("input") {
-            Some(it) if it.is_map() || it.text().is_some_and(|text| text.contains("${")) => {
-                it.value()
-            }
-            Some(it) => {
-                self.expected(&it, "E101", "a map or a template");
-                return None;
-            }
-            None => Value::from("${event.data}"),
-        };
+        let input = self.told_input(&fields, Value::from("${event.data}"))?;
         let (correlation, pointer) = (correlation.map(Value::String), at.pointer.clone());
         Some(Hook { name: name?, verify: verify?, secret, event, correlation, input, pointer })
     }

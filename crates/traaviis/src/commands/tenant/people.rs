@@ -5,16 +5,16 @@ use std::{path::Path, sync::Arc};
 use serde_json::Value as Json;
 use traaviis_model::{TenantId, tenant::PLATFORM};
 use traaviis_platform::{
-    Entropy, Platform, Settings, Ways,
+    Platform,
     moving::{Met, Moved},
 };
 use traaviis_ports::LogStore;
-use traaviis_store::{ReadOnlyLog, SqliteDocuments, transfer::Import};
+use traaviis_store::{ReadOnlyLog, transfer::Import};
 
 use crate::{
-    clock::SystemClock,
     data::sealed,
     exit::{Exit, Failure},
+    platform::open,
     secrets,
 };
 
@@ -52,7 +52,7 @@ fn read_platform(data: &Path, scratch: &Path) -> Result<Option<Platform>, Failur
         return Ok(None);
     }
     let log = Arc::new(ReadOnlyLog::open(data)?);
-    open(data, &log, &scratch.join("documents")).map(Some)
+    open(data, sealed(data, log), &scratch.join("documents"), refused).map(Some)
 }
 
 /// Takes in the keys that have signed its trail.
@@ -61,7 +61,9 @@ pub fn take_keys<L: LogStore + 'static>(
     log: &Arc<L>,
     moved: &Moved,
 ) -> Result<(), Failure> {
-    open(data, log, data)?.take_moved_keys(moved).map_err(refused)
+    open(data, sealed(data, Arc::clone(log)), data, refused)?
+        .take_moved_keys(moved)
+        .map_err(refused)
 }
 
 /// Takes in everybody, once the ledger is there.
@@ -71,28 +73,11 @@ pub fn take_in<L: LogStore + 'static>(
     moved: &Moved,
     import: &Import<'_>,
 ) -> Result<Met, Failure> {
-    let platform = open(data, log, data)?;
+    let platform = open(data, sealed(data, Arc::clone(log)), data, refused)?;
     let tenant = import.tenant();
     let positions = platform.positions_of(tenant).map_err(refused)?;
     let places = import.places(&positions)?;
     platform.take_moved(tenant, moved, &places).map_err(refused)
-}
-
-fn open<L: LogStore + 'static>(
-    data: &Path,
-    log: &Arc<L>,
-    documents: &Path,
-) -> Result<Platform, Failure> {
-    let documents = SqliteDocuments::open(documents)
-        .map_err(|error| Failure::new(Exit::Internal, "documents_failed", error.to_string()))?;
-    let ways = Ways {
-        log: sealed(data, Arc::clone(log)),
-        documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(data)),
-        clock: Arc::new(SystemClock::start()),
-        entropy: Entropy::system(),
-    };
-    Platform::open(ways, Settings::default()).map_err(refused)
 }
 
 fn refused(error: traaviis_platform::Error) -> Failure {
