@@ -32,8 +32,8 @@ pub use catchup::{Rebuilt, rebuild};
 use crate::{
     error::Error,
     limits::{
-        INDEX_LAG_AGE_MAX, INDEX_LAG_BYTES_MAX, INDEX_LAG_RECORDS_MAX, INDEX_WINDOW_MAX,
-        INDEX_WINDOW_MIN,
+        INDEX_FEW_ROWS, INDEX_LAG_AGE_MAX, INDEX_LAG_BYTES_MAX, INDEX_LAG_RECORDS_MAX,
+        INDEX_WINDOW_FEW_MAX, INDEX_WINDOW_MAX, INDEX_WINDOW_MIN,
     },
     owner::{Committed, Key},
 };
@@ -42,6 +42,8 @@ use overlay::{Load, Overlay};
 /// Times the duration of a drain that the next one waits, so that draining takes a fifth of the
 /// time at most.
 const WINDOW_PER_DRAIN: u32 = 4;
+/// The same while few changes wait, so that one durable write in a hundred meets a drain.
+const WINDOW_PER_DRAIN_OF_FEW: u32 = 100;
 
 /// Told when the index is given up.
 pub type OnGivenUp = Arc<dyn Fn(&IndexError) + Send + Sync>;
@@ -85,7 +87,11 @@ struct Waiting {
 impl Waiting {
     fn is_behind(&self) -> bool {
         let age = self.draining_since.or(self.since).map(|it| it.elapsed());
-        is_too_much(self.overlay.load()) || age.is_some_and(|it| it > INDEX_LAG_AGE_MAX)
+        self.amount() == Amount::TooMuch || age.is_some_and(|it| it > INDEX_LAG_AGE_MAX)
+    }
+
+    fn amount(&self) -> Amount {
+        Amount::of(self.overlay.load())
     }
 }
 
@@ -122,11 +128,12 @@ impl Feeder {
             return;
         }
         let mut waiting = self.lock();
-        let was_empty = waiting.overlay.is_empty();
+        let (was_empty, before) = (waiting.overlay.is_empty(), waiting.amount());
         waiting.overlay.note(committed);
         waiting.since.get_or_insert_with(Instant::now);
+        let is_more = waiting.amount() > before;
         drop(waiting);
-        if was_empty {
+        if was_empty || is_more {
             self.filled.notify_all();
         }
     }
@@ -166,7 +173,7 @@ impl Feeder {
                 waiting.is_failing = false;
                 *last = Some(position);
             }
-            Err(IndexError::Full) if !is_too_much(waiting.overlay.load()) => {
+            Err(IndexError::Full) if waiting.amount() < Amount::TooMuch => {
                 waiting.overlay.undo_drain();
                 waiting.since = since.or(waiting.since);
                 waiting.is_failing = true;
@@ -268,6 +275,17 @@ impl Feeder {
         behind.min().map_or(tail, |it| it.min(tail))
     }
 
+    /// Lets changes gather for some time, or until they should not wait any longer.
+    fn gather<'a>(
+        &self,
+        waiting: MutexGuard<'a, Waiting>,
+        time: Duration,
+        waits: impl FnMut(&mut Waiting) -> bool,
+    ) -> MutexGuard<'a, Waiting> {
+        let gathered = self.filled.wait_timeout_while(waiting, time, waits);
+        gathered.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,8 +297,31 @@ impl fmt::Debug for Feeder {
     }
 }
 
-fn is_too_much(load: Load) -> bool {
-    load.records > INDEX_LAG_RECORDS_MAX || load.bytes > INDEX_LAG_BYTES_MAX
+/// How much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Amount {
+    /// A drain may come later: states are few, and a start would read little again.
+    Little,
+    /// A drain should come, so that nobody has to wait for room before it is over.
+    Much,
+    /// Shards wait.
+    TooMuch,
+}
+
+impl Amount {
+    fn of(load: Load) -> Amount {
+        let (records, bytes) = (INDEX_LAG_RECORDS_MAX, INDEX_LAG_BYTES_MAX);
+        if load.records > records || load.bytes > bytes {
+            Amount::TooMuch
+        } else if load.rows >= INDEX_FEW_ROWS
+            || load.records > records / 2
+            || load.bytes > bytes / 2
+        {
+            Amount::Much
+        } else {
+            Amount::Little
+        }
+    }
 }
 
 fn given_up() -> IndexError {
@@ -289,7 +330,7 @@ fn given_up() -> IndexError {
 
 /// Drains in windows until the feeder is gone or ended.
 fn run(feeder: &Weak<Feeder>) {
-    let mut window = INDEX_WINDOW_MIN;
+    let mut windows = windows_after(Duration::ZERO);
     loop {
         let Some(feeder) = feeder.upgrade() else { return };
         let waiting = feeder.lock();
@@ -301,10 +342,10 @@ fn run(feeder: &Weak<Feeder>) {
             drop(feeder.filled.wait_timeout(waiting, INDEX_WINDOW_MAX));
             continue;
         }
-        let (waiting, _) = feeder
-            .filled
-            .wait_timeout_while(waiting, window, |it| !it.is_ended && !it.is_behind())
-            .unwrap_or_else(PoisonError::into_inner);
+        let waits = |it: &mut Waiting| !it.is_ended && !it.is_behind();
+        let waiting = feeder.gather(waiting, windows.0, waits);
+        let waiting =
+            feeder.gather(waiting, windows.1, |it| waits(it) && it.amount() == Amount::Little);
         if waiting.is_ended {
             return;
         }
@@ -312,13 +353,16 @@ fn run(feeder: &Weak<Feeder>) {
         let begun = Instant::now();
         // What failed is tried again in the next window, or was given up and told.
         let _ = feeder.drain();
-        window = window_after(begun.elapsed());
+        windows = windows_after(begun.elapsed());
     }
 }
 
-/// Returns how long changes gather after a drain of some length.
-fn window_after(drain: Duration) -> Duration {
-    (drain * WINDOW_PER_DRAIN).clamp(INDEX_WINDOW_MIN, INDEX_WINDOW_MAX)
+/// Returns how long changes gather after a drain of some length, and how much longer while they
+/// are few.
+fn windows_after(drain: Duration) -> (Duration, Duration) {
+    let least = (drain * WINDOW_PER_DRAIN).clamp(INDEX_WINDOW_MIN, INDEX_WINDOW_MAX);
+    let of_few = (drain * WINDOW_PER_DRAIN_OF_FEW).clamp(least, INDEX_WINDOW_FEW_MAX);
+    (least, of_few - least)
 }
 
 #[cfg(test)]

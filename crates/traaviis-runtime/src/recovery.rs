@@ -673,7 +673,7 @@ impl Recovery {
             return Ok(());
         }
         self.activate(key, states)?;
-        match Record::read_body(line) {
+        match Record::read_body(&header, line) {
             Ok(body) => {
                 let ended = self.record(key, Record { header, body })?;
                 if let (Some(snapshot), Some(it)) = (ended, catchup) {

@@ -71,11 +71,25 @@ impl Record {
         if header.v > RECORD_VERSION {
             return Err(LineError::Newer { found: header.v });
         }
-        Ok(Record { header, body: Record::read_body(line)? })
+        let body = Record::read_body(&header, line)?;
+        Ok(Record { header, body })
     }
 
-    /// Reads what a line has after its header, whose version is known.
-    pub fn read_body(line: &[u8]) -> Result<Body, LineError> {
+    /// Reads what a line has beside its header, whose version is known.
+    ///
+    /// All keys of an object are kept until its `kind` is known, and most of a line is its header,
+    /// so that is left out where it stands as [`write_line`] writes it.
+    pub fn read_body(header: &Header, line: &[u8]) -> Result<Body, LineError> {
+        let mut text = Vec::with_capacity(line.len());
+        write_header(header, &mut text);
+        if let Some(rest) = line.strip_prefix(&*text).and_then(|it| it.strip_prefix(b",")) {
+            text.clear();
+            text.push(b'{');
+            text.extend_from_slice(rest);
+            if let Ok(body) = serde_json::from_slice(&text) {
+                return Ok(body);
+            }
+        }
         match serde_json::from_slice::<Body>(line) {
             Ok(body) => Ok(body),
             Err(error) => Err(unreadable(line).unwrap_or(LineError::Json(error))),
@@ -270,6 +284,22 @@ mod tests {
         for (line, record) in together.split_inclusive(|it| *it == b'\n').zip(&records) {
             assert_eq!(&Record::read_line(line).unwrap(), record);
             assert_eq!(peek_line(line).unwrap().seq, record.header.seq);
+        }
+    }
+
+    #[test]
+    fn the_order_of_keys_means_nothing() {
+        let reason = Some("a \",\"kind\":\"x".into());
+        let expected = record(9, 4, Body::CancelRequested { terminate: false, reason });
+        let mut line = Vec::new();
+        expected.write_line(&mut line);
+        let map: serde_json::Map<_, _> = serde_json::from_slice(&line).unwrap();
+        let keys: Vec<&String> = map.keys().collect();
+        for first in 0..keys.len() {
+            let order = keys[first..].iter().chain(&keys[..first]);
+            let pairs = order.map(|key| format!("{}:{}", serde_json::json!(key), map[*key]));
+            let text = format!("{{{}}}", pairs.collect::<Vec<_>>().join(","));
+            assert_eq!(Record::read_line(text.as_bytes()).unwrap(), expected, "{text}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! time it is found here or in the index.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -38,6 +38,8 @@ struct Change {
 /// How much waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
+    /// Instances.
+    pub rows: usize,
     /// Records.
     pub records: u64,
     /// Bytes, estimated.
@@ -47,32 +49,50 @@ pub struct Load {
 /// Changes of one window.
 #[derive(Debug, Default)]
 pub struct Changes {
-    last: HashMap<Key, Change, SeededHasher>,
+    /// By tenant, so that a list costs nothing of what others do.
+    tenants: HashMap<TenantId, OfTenant, SeededHasher>,
     load: Load,
 }
+
+/// Changes of one tenant.
+type OfTenant = BTreeMap<InstanceId, Change>;
 
 impl Changes {
     /// Says whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.last.is_empty()
+        self.load.rows == 0
     }
 
     /// Returns the rows to put.
     pub fn rows(&self) -> impl Iterator<Item = Row> {
-        let mut changes: Vec<&Change> = self.last.values().collect();
         // In the order of the table, so that neighbours are written together.
-        changes.sort_unstable_by_key(|it| Key::of(&it.snapshot));
-        changes.into_iter().map(|it| row_of(&it.snapshot, it.first, it.last))
+        let mut tenants: Vec<_> = self.tenants.iter().collect();
+        tenants.sort_unstable_by_key(|it| *it.0);
+        let changes = tenants.into_iter().flat_map(|it| it.1.values());
+        changes.map(|it| row_of(&it.snapshot, it.first, it.last))
+    }
+
+    fn of(&self, tenant: TenantId) -> impl Iterator<Item = (InstanceId, &Change)> {
+        self.tenants.get(&tenant).into_iter().flatten().map(|(id, change)| (*id, change))
+    }
+
+    fn get(&self, key: Key) -> Option<&Change> {
+        self.tenants.get(&key.tenant)?.get(&key.id)
     }
 
     fn note(&mut self, key: Key, change: Change, records: u64) {
         self.load.records += records;
         self.load.bytes += change.bytes;
-        if let Some(older) = self.last.get_mut(&key) {
-            self.load.bytes -= older.bytes;
-            *older = Change { first: change.first.or(older.first), ..change };
-        } else {
-            self.last.insert(key, change);
+        match self.tenants.entry(key.tenant).or_default().entry(key.id) {
+            Entry::Occupied(mut older) => {
+                self.load.bytes -= older.get().bytes;
+                let first = change.first.or(older.get().first);
+                older.insert(Change { first, ..change });
+            }
+            Entry::Vacant(place) => {
+                self.load.rows += 1;
+                place.insert(change);
+            }
         }
     }
 }
@@ -101,9 +121,9 @@ impl Overlay {
             bytes: CHANGE_BYTES + values.iter().sum::<usize>(),
         };
         self.waiting.note(Key::of(snapshot), change, count);
-        if planted::is(Bug::DirtyEvicted) && self.waiting.last.len() > 4 {
-            let first = self.waiting.last.keys().min().copied();
-            first.and_then(|it| self.waiting.last.remove(&it));
+        if planted::is(Bug::DirtyEvicted) && self.waiting.load.rows > 4 {
+            let some = self.waiting.tenants.values_mut().find(|it| !it.is_empty());
+            some.and_then(BTreeMap::pop_first);
         }
     }
 
@@ -115,7 +135,11 @@ impl Overlay {
     /// Returns how much waits or is being drained.
     pub fn load(&self) -> Load {
         let (waiting, draining) = (self.waiting.load, self.draining.load);
-        Load { records: waiting.records + draining.records, bytes: waiting.bytes + draining.bytes }
+        Load {
+            rows: waiting.rows + draining.rows,
+            records: waiting.records + draining.records,
+            bytes: waiting.bytes + draining.bytes,
+        }
     }
 
     /// Takes out what waits; it stays visible until [`Overlay::end_drain`].
@@ -135,8 +159,8 @@ impl Overlay {
         let since = std::mem::take(&mut self.waiting);
         let draining = std::mem::take(&mut self.draining);
         for changes in [&*draining, &since] {
-            for (key, change) in &changes.last {
-                self.waiting.note(*key, change.clone(), 0);
+            for change in changes.tenants.values().flat_map(BTreeMap::values) {
+                self.waiting.note(Key::of(&change.snapshot), change.clone(), 0);
             }
             self.waiting.load.records += changes.load.records;
         }
@@ -145,7 +169,7 @@ impl Overlay {
     /// Returns the row of one instance, if its last state waits.
     pub fn get(&self, tenant: TenantId, id: InstanceId) -> Option<Row> {
         let key = Key { tenant, id };
-        let (waiting, draining) = (self.waiting.last.get(&key), self.draining.last.get(&key));
+        let (waiting, draining) = (self.waiting.get(key), self.draining.get(key));
         let change = waiting.or(draining)?;
         let first = change.first.or_else(|| draining.and_then(|it| it.first));
         Some(row_of(&change.snapshot, first, change.last))
@@ -154,9 +178,9 @@ impl Overlay {
     /// Returns the ids that begin or end with some digits.
     pub fn ids(&self, tenant: TenantId, digits: &str) -> Vec<InstanceId> {
         let digits = digits.to_ascii_lowercase();
-        let keys = self.waiting.last.keys().chain(self.draining.last.keys());
-        keys.filter(|it| it.tenant == tenant)
-            .map(|it| it.id)
+        let changes = self.waiting.of(tenant).chain(self.draining.of(tenant));
+        changes
+            .map(|it| it.0)
             .filter(|it| {
                 let text = it.0.simple().to_string();
                 text.starts_with(&digits) || text.ends_with(&digits)
@@ -166,9 +190,11 @@ impl Overlay {
 
     /// Returns what waits of one tenant, to be looked at without holding this.
     pub fn recent(&self, tenant: TenantId) -> Recent {
-        let is_own = |key: &Key| key.tenant == tenant || planted::is(Bug::TenantDropped);
-        let own = self.waiting.last.iter().filter(|(key, _)| is_own(key));
-        let waiting = own.map(|(key, change)| (key.id, change.clone())).collect();
+        let mut waiting = self.waiting.tenants.get(&tenant).cloned().unwrap_or_default();
+        if planted::is(Bug::TenantDropped) {
+            waiting
+                .extend(self.waiting.tenants.values().flatten().map(|(id, it)| (*id, it.clone())));
+        }
         Recent { tenant, waiting, draining: Arc::clone(&self.draining) }
     }
 }
@@ -177,7 +203,7 @@ impl Overlay {
 #[derive(Debug)]
 pub struct Recent {
     tenant: TenantId,
-    waiting: BTreeMap<InstanceId, Change>,
+    waiting: OfTenant,
     draining: Arc<Changes>,
 }
 
@@ -210,17 +236,15 @@ impl Recent {
     }
 
     fn rows(&self) -> impl Iterator<Item = Row> {
-        let draining =
-            self.draining.last.iter().filter(|(key, _)| {
-                key.tenant == self.tenant && !self.waiting.contains_key(&key.id)
-            });
+        let draining = self.draining.of(self.tenant);
+        let draining = draining.filter(|(id, _)| !self.waiting.contains_key(id));
         let changes = self.waiting.values().chain(draining.map(|(_, change)| change));
         changes.map(|it| Row { snapshot: None, ..summary_row(&it.snapshot, it.first, it.last) })
     }
 
     fn has(&self, id: InstanceId) -> bool {
         let key = Key { tenant: self.tenant, id };
-        self.waiting.contains_key(&id) || self.draining.last.contains_key(&key)
+        self.waiting.contains_key(&id) || self.draining.get(key).is_some()
     }
 }
 
