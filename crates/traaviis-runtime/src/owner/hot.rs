@@ -20,9 +20,10 @@ use traaviis_model::{EventIds, Seq, Snapshot, Span, TenantCtx, TenantId, Timesta
 use traaviis_ports::{LogError, SnapshotHead, SnapshotStore};
 
 use super::{
-    Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher, Waits,
+    Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher,
     cold::Cold,
     pressure::{Level, Pressure, PressureStats, Relief},
+    rests::{Resting, Rests},
 };
 use crate::{
     limits::{HOT_KEPT_PERCENT, HOT_TTL},
@@ -63,17 +64,6 @@ impl Kept {
     }
 }
 
-/// An open instance that is not in memory.
-struct Resting {
-    seq: Seq,
-    machine: Option<Arc<Machine>>,
-    armed: Option<Timestamp>,
-    waits: Option<Box<Waits>>,
-    /// It has timers, also ones that do not fire as it stands.
-    timed: bool,
-    bytes: u32,
-}
-
 /// How much is in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HotStats {
@@ -109,7 +99,7 @@ impl HotStats {
 pub(super) struct Hot {
     store: Option<Arc<dyn SnapshotStore>>,
     limit: usize,
-    resting: HashMap<Key, Resting, SeededHasher>,
+    rests: Rests,
     /// Instances whose state is dirty; those that have ended since are passed over.
     dirty: Vec<Key>,
     /// Instances whose states are on their way to the store.
@@ -133,7 +123,7 @@ impl Hot {
         Hot {
             store,
             limit,
-            resting: HashMap::default(),
+            rests: Rests::default(),
             dirty: Vec::new(),
             saving: Vec::new(),
             gone: Vec::new(),
@@ -154,6 +144,12 @@ impl Hot {
         self.store.is_some()
     }
 
+    /// Returns the bytes that states in memory may take: what instances that rest are found by takes
+    /// its part of the share, and leaves a quarter.
+    fn limit(&self) -> usize {
+        self.limit.saturating_sub(self.rests.bytes()).max(self.limit / 4)
+    }
+
     /// Returns when memory is to be looked after, for those who wait for it or because something
     /// should not be there.
     pub(super) fn wake(&self) -> Option<Timestamp> {
@@ -163,7 +159,7 @@ impl Hot {
 
     /// Says whether an open instance is not in memory.
     pub(super) fn rests(&self, key: &Key) -> bool {
-        self.resting.contains_key(key)
+        self.rests.contains(key)
     }
 
     /// Notes a state as dirty.
@@ -209,12 +205,12 @@ impl Owner {
         armed.map(|due| self.timers.insert((due, key)));
         let SnapshotHead { seq, bytes, rests, timed, .. } = head;
         let resting = Resting { seq, machine, armed, waits: None, timed, bytes };
-        self.hot.resting.insert(key, resting);
+        self.hot.rests.insert(key, resting);
         if !rests && self.activate(key) {
             let snapshot = &self.instances[&key].snapshot;
             self.settings.gates.restore(snapshot);
             self.unrested.push(key);
-            if self.hot.bytes > self.hot.limit {
+            if self.hot.bytes > self.hot.limit() {
                 self.passivate(key);
             }
         }
@@ -224,10 +220,10 @@ impl Owner {
     /// now.
     pub(super) fn activate(&mut self, key: Key) -> bool {
         // Most processes have room for all; they look for nothing.
-        if self.hot.resting.is_empty() {
+        if self.hot.rests.is_empty() {
             return false;
         }
-        let Some(resting) = self.hot.resting.remove(&key) else { return false };
+        let Some(resting) = self.hot.rests.remove(&key) else { return false };
         let State { mut snapshot, event_ids } = match self.load(key, resting.seq) {
             Ok(state) => state,
             Err(why) => {
@@ -265,7 +261,7 @@ impl Owner {
         let Instance { snapshot, machine, armed, waits, bytes, .. } = *instance;
         let timed = !snapshot.timers.is_empty();
         let resting = Resting { seq: snapshot.seq, machine, armed, waits, timed, bytes };
-        self.hot.resting.insert(key, resting);
+        self.hot.rests.insert(key, resting);
     }
 
     /// Reads the state of an instance that rests: from the store, or else from its history.
@@ -318,17 +314,17 @@ impl Owner {
         &self,
         takes: impl Fn(&Key, Option<&Machine>) -> bool,
     ) -> impl Iterator<Item = Arc<Snapshot>> {
-        let resting = self.hot.resting.iter();
+        let resting = self.hot.rests.iter();
         let taken = resting.filter(move |(key, it)| takes(key, it.machine.as_deref()));
-        let states = taken.filter_map(|(key, it)| self.load(*key, it.seq).ok());
+        let states = taken.filter_map(|(key, it)| self.load(key, it.seq).ok());
         states.map(|it| Arc::new(it.snapshot))
     }
 
     /// Does something to every open instance that may have timers, also those that rest.
     pub(super) fn each_timed(&mut self, mut work: impl FnMut(&mut Owner, Key)) {
         let active: Vec<Key> = self.instances.keys().copied().collect();
-        let resting = self.hot.resting.iter().filter(|(_, it)| it.timed);
-        let resting: Vec<Key> = resting.map(|(key, _)| *key).collect();
+        let resting = self.hot.rests.iter().filter(|(_, it)| it.timed);
+        let resting: Vec<Key> = resting.map(|(key, _)| key).collect();
         active.into_iter().for_each(|key| work(self, key));
         for key in resting {
             if self.activate(key) {
@@ -391,11 +387,11 @@ impl Owner {
     /// is not enough.
     pub(super) fn relieve(&mut self, now: Timestamp, outbox: &mut dyn Outbox) {
         self.cool(now, outbox);
-        let is_over = self.hot.store.is_some() && self.hot.bytes > self.hot.limit;
+        let is_over = self.hot.store.is_some() && self.hot.bytes > self.hot.limit();
         if !is_over || now < self.hot.next_look || self.dead.is_some() {
             return;
         }
-        let target = self.hot.limit / 100 * HOT_KEPT_PERCENT;
+        let target = self.hot.limit() / 100 * HOT_KEPT_PERCENT;
         let (unused, oldest) = self.choose(target, now);
         for (level, keys) in [(Level::Unused, unused), (Level::Oldest, oldest)] {
             let (before, evicted) = (self.hot.bytes, keys.len() as u64);
@@ -468,7 +464,7 @@ impl Owner {
     pub fn hot_stats(&self) -> HotStats {
         HotStats {
             active: self.instances.len(),
-            resting: self.hot.resting.len(),
+            resting: self.hot.rests.len(),
             bytes: self.hot.bytes,
             taken_out: self.hot.taken_out,
             brought_back: self.hot.brought_back,

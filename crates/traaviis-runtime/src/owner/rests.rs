@@ -1,0 +1,128 @@
+//! Open instances whose state is not in memory: what they are still found by.
+//!
+//! There may be a million of them, so an entry is as small as it can be: kept by tenant, without
+//! what only few have. Tables of many sizes also waste less than one that doubles as a whole.
+
+use std::{collections::HashMap, sync::Arc};
+
+use traaviis_engine::Machine;
+use traaviis_model::{InstanceId, Seq, TenantId, Timestamp};
+
+use super::{Key, SeededHasher, Waits};
+
+/// Memory of one entry, its part of the empty places of a table included.
+const ENTRY_BYTES: usize = 80;
+
+/// An open instance that is not in memory.
+pub(super) struct Resting {
+    pub(super) seq: Seq,
+    pub(super) machine: Option<Arc<Machine>>,
+    /// When its timer fires.
+    pub(super) armed: Option<Timestamp>,
+    pub(super) waits: Option<Box<Waits>>,
+    /// It has timers, also ones that do not fire as it stands.
+    pub(super) timed: bool,
+    /// Size of its state on disk.
+    pub(super) bytes: u32,
+}
+
+/// All of an owner.
+#[derive(Default)]
+pub(super) struct Rests {
+    tenants: HashMap<TenantId, HashMap<InstanceId, Entry, SeededHasher>, SeededHasher>,
+    waits: HashMap<Key, Box<Waits>, SeededHasher>,
+    count: usize,
+}
+
+pub(super) struct Entry {
+    pub(super) seq: Seq,
+    pub(super) machine: Option<Arc<Machine>>,
+    /// [`NEVER`] without a timer.
+    armed: Timestamp,
+    bytes: u32,
+    pub(super) timed: bool,
+}
+
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
+impl Rests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Returns the memory that they take, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.count * ENTRY_BYTES
+    }
+
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.tenants.get(&key.tenant).is_some_and(|it| it.contains_key(&key.id))
+    }
+
+    pub(super) fn insert(&mut self, key: Key, resting: Resting) {
+        let Resting { seq, machine, armed, waits, timed, bytes } = resting;
+        let entry = Entry { seq, machine, armed: armed.unwrap_or(NEVER), bytes, timed };
+        if let Some(waits) = waits {
+            self.waits.insert(key, waits);
+        }
+        let before = self.tenants.entry(key.tenant).or_default().insert(key.id, entry);
+        self.count += usize::from(before.is_none());
+    }
+
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Resting> {
+        let entry = self.tenants.get_mut(&key.tenant)?.remove(&key.id)?;
+        self.count -= 1;
+        let waits = self.waits.remove(key);
+        let Entry { seq, machine, armed, bytes, timed } = entry;
+        let armed = Some(armed).filter(|it| *it != NEVER);
+        Some(Resting { seq, machine, armed, waits, timed, bytes })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
+        self.tenants.iter().flat_map(|(tenant, all)| {
+            all.iter().map(|(id, entry)| (Key { tenant: *tenant, id: *id }, entry))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<(InstanceId, Entry)>() <= 48);
+    }
+
+    #[test]
+    fn what_is_put_comes_back() {
+        let key = |tenant, id| Key {
+            tenant: TenantId(Uuid::from_u128(tenant)),
+            id: InstanceId(Uuid::from_u128(id)),
+        };
+        let resting = |seq, armed: Option<i64>| {
+            let armed = armed.map(Timestamp);
+            Resting { seq, machine: None, armed, waits: None, timed: armed.is_some(), bytes: 7 }
+        };
+        let mut rests = Rests::default();
+        rests.insert(key(1, 1), resting(1, None));
+        rests.insert(key(2, 1), resting(2, Some(9)));
+        rests.insert(key(2, 1), resting(3, Some(8)));
+        assert_eq!((rests.len(), rests.is_empty()), (2, false));
+        assert!(rests.contains(&key(1, 1)) && !rests.contains(&key(1, 2)));
+        let mut all: Vec<_> = rests.iter().map(|(key, it)| (key, it.seq, it.timed)).collect();
+        all.sort_unstable();
+        assert_eq!(all, [(key(1, 1), 1, false), (key(2, 1), 3, true)]);
+        let found = rests.remove(&key(2, 1)).unwrap();
+        assert_eq!((found.seq, found.armed, found.bytes), (3, Some(Timestamp(8)), 7));
+        assert!(rests.remove(&key(2, 1)).is_none());
+        assert_eq!(rests.remove(&key(1, 1)).unwrap().armed, None);
+        assert!(rests.is_empty());
+    }
+}
