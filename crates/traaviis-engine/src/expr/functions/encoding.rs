@@ -1,9 +1,77 @@
-//! Base64 and two measures of text, without a dependency of their own.
+//! Texts written another way and read back, and two measures of text.
 
 use std::cmp::Ordering;
 
+use sha2::{Digest, Sha256};
+
+use traaviis_model::value::{Value, base64};
+
+use super::{Function, conversion::json, wrong};
+use crate::expr::eval::{Budget, Fault};
+
+pub(super) fn encode(
+    function: Function,
+    value: &Value,
+    budget: &mut Budget,
+) -> Result<Value, Fault> {
+    let name = function.name();
+    if function == Function::JsonEncode {
+        return json(value, budget).map(Value::from);
+    }
+    let octets: &[u8] = match value {
+        Value::String(text) => text.as_bytes(),
+        Value::Bytes(bytes) => bytes,
+        other => return Err(wrong(name, "a text or bytes", other)),
+    };
+    budget.charge(5 + octets.len() / 4)?;
+    match function {
+        Function::JsonDecode => {
+            budget.charge(octets.len() / 4)?;
+            let decoded: Value = serde_json::from_slice(octets)
+                .map_err(|error| Fault::other(format!("text is not JSON: {error}")))?;
+            if decoded.names_secret() {
+                return Err(Fault::other("decoded JSON names a secret, which text cannot do"));
+            }
+            Ok(decoded)
+        }
+        Function::Base64Encode => Ok(Value::from(base64(octets))),
+        Function::Base64Decode => {
+            let decoded =
+                base64_decode(octets).ok_or_else(|| Fault::other("text is not base64"))?;
+            Ok(match String::from_utf8(decoded) {
+                Ok(text) => Value::from(text),
+                Err(error) => Value::Bytes(error.into_bytes().into()),
+            })
+        }
+        Function::Sha256 => Ok(Value::from(
+            Sha256::digest(octets)
+                .iter()
+                .flat_map(|it| [it >> 4, it & 15])
+                .filter_map(|it| char::from_digit(u32::from(it), 16))
+                .collect::<String>(),
+        )),
+        _ => {
+            let mut encoded = String::with_capacity(octets.len());
+            for octet in octets {
+                match octet {
+                    b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                        encoded.push(char::from(*octet));
+                    }
+                    octet => {
+                        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+                        encoded.push('%');
+                        encoded.push(char::from(DIGITS[usize::from(octet >> 4)]));
+                        encoded.push(char::from(DIGITS[usize::from(octet & 15)]));
+                    }
+                }
+            }
+            Ok(Value::from(encoded))
+        }
+    }
+}
+
 /// Reads the standard and the URL-safe alphabet, with or without padding.
-pub(super) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
+fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii();
     let end = text.iter().rposition(|it| *it != b'=').map_or(0, |at| at + 1);
     if text.len() - end > 2 || end % 4 == 1 {
