@@ -1,0 +1,213 @@
+//! Effect trees that run, and their nodes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::is_zero_u64;
+use crate::{
+    budget::Reservation,
+    effect_error::EffectError,
+    ids::{Seq, Text},
+    value::Value,
+};
+
+/// An effect tree that still runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    /// `seq` of its `tree_started`.
+    pub id: Seq,
+    /// Invoke id; path of the root node.
+    pub invoke: Text,
+    /// State that owns it.
+    pub state: Text,
+    /// Pointer of the effect in the definition.
+    pub pointer: Text,
+    /// Request or root of the step that started it; absent when it is the instance's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Text>,
+    /// The owner was left (cleanup or detached): the outcome goes nowhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
+    /// Runs on when its state is left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
+    /// Nodes by path.
+    pub nodes: BTreeMap<Text, Node>,
+}
+
+impl Tree {
+    pub(super) fn open(&mut self, path: &Text, node: Node) -> Result<(), String> {
+        let is_new = !self.nodes.contains_key(path);
+        if let Some((parent, segment)) = self.parent_of(path) {
+            let parent = self.nodes.get_mut(&parent).ok_or_else(|| path.to_string())?;
+            // One that runs already is only scheduled anew.
+            if is_new || !parent.running.contains(&segment) {
+                parent.opened += 1;
+                parent.running.push(segment);
+            }
+        }
+        self.nodes.insert(path.clone(), node);
+        Ok(())
+    }
+
+    /// Splits a path into its parent and last segment; none for the root.
+    pub(super) fn parent_of(&self, path: &str) -> Option<(Text, Text)> {
+        if path.len() <= self.invoke.len() {
+            return None;
+        }
+        let (parent, segment) = path.rsplit_once('/')?;
+        Some((parent.into(), segment.into()))
+    }
+
+    /// Drops every node below `path`.
+    pub(super) fn drop_below(&mut self, path: &str) {
+        let prefix = format!("{path}/");
+        self.nodes.retain(|it, _| !it.starts_with(&prefix));
+    }
+}
+
+/// A node of a running tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// How it stands.
+    pub status: NodeStatus,
+    /// Kind of the effect.
+    pub kind: Text,
+    /// Evaluated parameters.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub input: Value,
+    /// Idempotency key of a call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text>,
+    /// `seq` of the record that scheduled it.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub scheduled: Seq,
+    /// Attempts begun.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub attempt: u32,
+    /// What its running attempt may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Box<Reservation>>,
+    /// Rounds of a loop begun.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub iteration: u32,
+    /// Children opened so far.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub opened: u32,
+    /// Children that failed.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub failed: u32,
+    /// Last segments of the children that are not over, in the order they were opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<Text>,
+    /// Value when it succeeded; former round's value of a loop.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+    /// Error when it failed, of the first child that failed, or the cause while it compensates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<EffectError>,
+    /// `seq` of the record that ended it; order of compensation.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub ended: Seq,
+}
+
+impl Node {
+    /// Says whether people answer it.
+    pub fn is_task(&self) -> bool {
+        matches!(&*self.kind, "human_task" | "approval")
+    }
+
+    /// Returns whom a task asks: its assignees, and those it was escalated to.
+    pub fn asked(&self) -> Value {
+        let assignees = self.input.get("assignees").cloned().unwrap_or_default();
+        match self.value.get("escalated").and_then(Value::as_list) {
+            None => assignees,
+            Some(more) => {
+                let first = assignees.as_list().unwrap_or_default();
+                let more = more.iter().filter(|it| !first.contains(it));
+                Value::list(first.iter().chain(more).cloned())
+            }
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn opened(kind: &Text, input: &Value, key: &Option<Text>) -> Node {
+        Node {
+            status: NodeStatus::Scheduled,
+            kind: kind.clone(),
+            input: input.clone(),
+            key: key.clone(),
+            scheduled: 0,
+            attempt: 0,
+            reserved: None,
+            iteration: 0,
+            opened: 0,
+            failed: 0,
+            running: Vec::new(),
+            value: Value::Null,
+            error: None,
+            ended: 0,
+        }
+    }
+}
+
+/// How a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// Open: a control node with running children, or a call that waits to start.
+    Scheduled,
+    /// An attempt runs.
+    Started,
+    /// Waits for the next attempt.
+    Waiting,
+    /// Nobody knows how the attempt ended; a person decides.
+    Unknown,
+    /// Undoes what its children did, after an error.
+    Compensating,
+    /// Undoes what its children did, because it was called off.
+    Cancelling,
+    /// Succeeded.
+    Completed,
+    /// Not run.
+    Skipped,
+    /// Failed.
+    Failed,
+    /// Called off.
+    Cancelled,
+}
+
+impl NodeStatus {
+    /// Says whether the node is over.
+    pub fn is_over(self) -> bool {
+        matches!(
+            self,
+            NodeStatus::Completed
+                | NodeStatus::Skipped
+                | NodeStatus::Failed
+                | NodeStatus::Cancelled
+        )
+    }
+
+    /// Returns the word on the wire, for `steps.ID.status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeStatus::Scheduled => "scheduled",
+            NodeStatus::Started => "started",
+            NodeStatus::Waiting => "waiting",
+            NodeStatus::Unknown => "unknown",
+            NodeStatus::Compensating => "compensating",
+            NodeStatus::Cancelling => "cancelling",
+            NodeStatus::Completed => "completed",
+            NodeStatus::Skipped => "skipped",
+            NodeStatus::Failed => "failed",
+            NodeStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+fn is_zero_u32(it: &u32) -> bool {
+    *it == 0
+}
