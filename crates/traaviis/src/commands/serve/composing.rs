@@ -1,0 +1,181 @@
+//! What a server is made of, put together: the engine, its connectors, and the platform over them.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use traaviis_platform::{Platform, budgets::Gate, flags::Flags};
+use traaviis_policy::flag::HOT_STORE;
+use traaviis_ports::{Connector, LogStore};
+use traaviis_runtime::HotShare;
+use traaviis_server::operate::{BackupAsk, Backups, MetricsToken, Operations};
+use traaviis_store::SqliteDocuments;
+
+use super::listening::serve;
+use crate::{
+    auditing::ServedSecrets,
+    backups::{KeeperHandle, Schedule, State},
+    config::{AdminListen, Config, Settings},
+    connectors::ConnectorArgs,
+    data::Data,
+    exit::{Exit, Failure},
+    open_files,
+    output::Output,
+    platform,
+    served::{Served, TenantLibrary},
+    storage::StorageMode,
+    telemetry::{
+        self,
+        numbers::{Numbers, Observed},
+        traces::{self, Traces},
+    },
+    tree::TreeMode,
+};
+
+/// What an empty directory gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seeds {
+    Nothing,
+    Demo,
+}
+
+pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<Exit> {
+    let config = &settings.config;
+    let internal = |error: std::io::Error| {
+        Failure::new(Exit::Internal, "internal", format!("cannot begin: {error}"))
+    };
+    open_files::raise();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
+    let traces = telemetry::server(config, runtime.handle())?;
+    let numbers: Arc<Numbers> = Arc::default();
+    let dir = &config.data.dir;
+    // Tenants have secrets of their own; the environment is the operator's.
+    let secrets = Arc::new(ServedSecrets::of(dir));
+    let (file, private) = (config.connectors.file.clone(), config.egress.allow_private.clone());
+    let connector =
+        ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
+    let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
+    let gate = Gate::before(connector as Arc<_>).map_err(internal)?;
+    let connector = Arc::clone(&gate) as Arc<dyn Connector>;
+    let outside = Arc::clone(&connector);
+    let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
+    let library = Arc::new(TenantLibrary::default());
+    let hot = config.hot.clone();
+    if !hot.keeps_all() && StorageMode::resolve(dir, config.storage.mode)? == StorageMode::JsonOnly
+    {
+        let message = "json-only storage keeps states in memory alone, so none can leave it; leave \
+                       `hot.share` and `hot.tenants` out, or keep the directory with \
+                       `--storage embedded`";
+        return Err(Failure::usage(message).into());
+    }
+    let flags: Arc<OnceLock<Flags>> = Arc::default();
+    let known = Arc::clone(&flags);
+    let share: HotShare = Arc::new(move |tenant| match known.get() {
+        Some(flags) if !flags.is_on(tenant, HOT_STORE) => 0,
+        _ => hot.share_of(tenant),
+    });
+    let kept = ((tree, config.storage.mode), (config.hot.limit_bytes, Some(share)));
+    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept.0, kept.1)?;
+    ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
+    let data = Arc::new(data);
+    let engine = Served::new(Arc::clone(&data), library.machines(), outside);
+    let engine = engine.weighing(dir);
+    let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
+    let parts = Parts { data, library, engine, secrets, numbers, traces, gate, flags };
+    let result = serve(settings, seeds, output, &parts, &runtime);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result?;
+    Ok(Exit::Ok)
+}
+
+/// What a server is made of.
+pub(super) struct Parts {
+    pub(super) data: Arc<Data>,
+    pub(super) library: Arc<TenantLibrary>,
+    pub(super) engine: Arc<Served>,
+    pub(super) secrets: Arc<ServedSecrets>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) traces: Option<Traces>,
+    pub(super) gate: Arc<Gate>,
+    /// Set once the platform knows how they stand.
+    pub(super) flags: Arc<OnceLock<Flags>>,
+}
+
+impl Parts {
+    /// Returns what operators add to a server.
+    pub(super) fn operations(&self, config: &Config, keeper: KeeperHandle) -> Operations {
+        let (data, numbers) = (Arc::clone(&self.data), Arc::clone(&self.numbers));
+        let traces = self.traces.clone();
+        let is_open = match config.http.admin_listen {
+            AdminListen::At(at) => !at.ip().is_loopback(),
+            AdminListen::Off => false,
+        };
+        Operations {
+            numbers: Box::new(move |out| numbers.tell(out, &data, traces.as_ref())),
+            on_request: match &self.traces {
+                Some(_) => traces::on_request,
+                None => |_, _| None,
+            },
+            metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
+            asks_operators: is_open,
+            backups: backups_of(config.data.dir.clone(), keeper),
+        }
+    }
+}
+
+/// Returns what says how the backups of a directory stand.
+fn backups_of(
+    dir: PathBuf,
+    keeper: KeeperHandle,
+) -> Box<dyn Fn(BackupAsk) -> Result<Backups, traaviis_platform::Error> + Send + Sync> {
+    Box::new(move |ask| {
+        let error = |it: Failure| traaviis_platform::Error::new(it.code, it.message);
+        let Some(schedule) = Schedule::read(&dir).map_err(error)? else {
+            let message = "nobody has said where backups are kept: `traaviis backup schedule`";
+            return Err(traaviis_platform::Error::new("invalid_state", message));
+        };
+        if ask == BackupAsk::Make {
+            keeper.make();
+        }
+        let state = State::read(&dir);
+        Ok(Backups {
+            target: schedule.target.display().to_string(),
+            is_running: keeper.is_running(),
+            made_at: state.made_at,
+            position: state.position,
+            failing: state.failing.map(|it| it.message),
+        })
+    })
+}
+
+pub(super) fn open_platform(
+    config: &Config,
+    data: &Data,
+    base_url: &str,
+) -> Result<Platform, Failure> {
+    let dir = &config.data.dir;
+    let documents = SqliteDocuments::open(dir).map_err(|error| {
+        let message =
+            format!("{error}; move `{}/documents` away to have it made again", dir.display());
+        Failure::new(Exit::Internal, "documents_failed", message)
+    })?;
+    let log = Arc::clone(data.log()) as Arc<dyn LogStore>;
+    let auth = &config.auth;
+    let settings = traaviis_platform::Settings {
+        issuer: auth.issuer.as_deref().unwrap_or(base_url).trim_end_matches('/').into(),
+        require_email_verification: auth.require_email_verification,
+        access_ttl: auth.access_ttl,
+        session_ttl: auth.refresh_ttl,
+        session_idle: auth.session_idle,
+        default_plan: config.bootstrap.plan,
+        ..traaviis_platform::Settings::default()
+    };
+    Platform::open(platform::ways(dir, log, documents), settings).map_err(refused)
+}
+
+pub(super) fn refused(error: traaviis_platform::Error) -> Failure {
+    Failure::new(Exit::Internal, &error.code, error.message)
+}

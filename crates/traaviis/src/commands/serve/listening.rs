@@ -1,0 +1,171 @@
+//! Serves what was put together, until somebody stops it or the log fails.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde_json::json;
+
+use traaviis_platform::{Entropy, engine::Engine};
+use traaviis_ports::LogStore;
+use traaviis_server::{App, Listening, Router, admin_router, listen, router};
+
+use super::{
+    beside::{Beside, warn},
+    composing::{Parts, Seeds, open_platform, refused},
+};
+use crate::{
+    admin,
+    auditing::Auditor,
+    backups::Keeper,
+    commands::run::notes::{Note, Notes},
+    config::{AdminListen, Settings},
+    connectors::ConnectorArgs,
+    control::server::Server,
+    demo::{self, Demo},
+    exit::{Exit, Failure},
+    identity::Identity,
+    output::Output,
+};
+
+/// Serves until it is stopped, then ends in order: no new requests, those that were begun are
+/// answered, running calls get a moment, the log is closed, the last traces are sent.
+pub(super) fn serve(
+    settings: &Settings,
+    seeds: Seeds,
+    output: &Output,
+    parts: &Parts,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(), Failure> {
+    let served = listen_until_stopped(settings, seeds, output, parts, runtime);
+    let closed = parts.data.close();
+    if served.is_ok() && closed.is_ok() {
+        tracing::info!("the server has ended");
+    }
+    if let Some(traces) = &parts.traces {
+        traces.close();
+    }
+    served.and(closed)
+}
+
+fn listen_until_stopped(
+    settings: &Settings,
+    seeds: Seeds,
+    output: &Output,
+    parts: &Parts,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<(), Failure> {
+    let (config, data) = (&settings.config, &parts.data);
+    let notes = Notes::listen(data)?;
+    let listen = config.http.listen;
+    let base_url = config.http.base_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let platform = open_platform(config, data, &base_url)?;
+    let egress = ConnectorArgs::of(None, config.egress.allow_private.clone()).egress()?;
+    let identity = Identity::of(config);
+    let platform = identity.join(platform, &config.data.dir, egress, runtime.handle())?;
+    let platform = Arc::new(platform);
+    // Called once.
+    let _ = parts.flags.set(platform.flags());
+    parts.library.serve(&platform);
+    parts.secrets.serve(&platform);
+    parts.gate.serve(&platform);
+    // As it rests: nothing of people is opened for the audit trail.
+    let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
+    let auditor = Auditor::begin(&platform, acts)?;
+    let engine = Arc::clone(&parts.engine) as Arc<dyn Engine>;
+    let demo = match seeds {
+        Seeds::Demo => demo::seed(&platform, &*engine, &Entropy::system()).map_err(refused)?,
+        Seeds::Nothing => None,
+    };
+    let admin = config.bootstrap.admin_email.as_deref();
+    let admin = admin::first(&platform, admin).map_err(refused)?;
+    let tell = |line: &str| tracing::error!("{line}");
+    let version = env!("CARGO_PKG_VERSION");
+    let app = App::new(Arc::clone(&platform), Arc::clone(&engine), version, tell);
+    let app = app.with_limits(config.profile.strictness()).behind(config.http.trust_proxy.clone());
+    let keeper = Keeper::start(&config.data.dir)?;
+    let app = app.called(config.http.base_url.as_deref());
+    let app = Arc::new(app.operated(parts.operations(config, keeper.handle())));
+    let control = Server::of_data(&config.data.dir, data);
+    if let Err(error) = &control {
+        tracing::warn!("no control socket: {error}");
+    }
+    let numbers = listen_for_operators(settings, &app, runtime)?;
+    let listening = begin(runtime, listen, router(Arc::clone(&app)))?;
+    let address = listening.address;
+    tracing::info!(listen = %address, version, pid = std::process::id(), "the server listens");
+    match output.is_json() {
+        true => {
+            let account = demo.map(|it| json!({ "email": it.email, "password": it.password }));
+            let (pid, operators) = (std::process::id(), numbers.as_ref().map(|it| it.address));
+            output.json(&json!({
+                "listening": address, "operators": operators, "pid": pid, "account": account,
+                "admin": admin.as_json(),
+            }));
+        }
+        false => {
+            output.line(&format!("listening on http://{address}; Ctrl-C stops it"));
+            if let Some(Demo { email, password }) = demo {
+                output.line(&format!("log in as {email} with the password {password}, told once"));
+            }
+            admin.tell(output);
+        }
+    }
+    let beside = Beside { platform: Arc::clone(&platform), engine, app }.begin()?;
+    let stopped = loop {
+        match notes.next(None) {
+            Note::Commit | Note::TimeIsUp => {}
+            Note::Stop => break Ok(()),
+            Note::Failed(failure) => break Err(failure),
+        }
+    };
+    tracing::info!("the server ends: requests that were begun are answered");
+    runtime.block_on(async {
+        listening.end().await;
+        if let Some(numbers) = numbers {
+            numbers.end().await;
+        }
+    });
+    // What is not put down now is counted again at the next start.
+    warn(platform.keep_usage().and_then(|()| platform.note_key_use()));
+    drop(beside);
+    drop(control);
+    drop(auditor);
+    drop(keeper);
+    stopped
+}
+
+/// Listens for operators. Only an address that somebody has chosen must be free: several servers
+/// of one machine have the same default.
+fn listen_for_operators(
+    settings: &Settings,
+    app: &Arc<App>,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Option<Listening>, Failure> {
+    let AdminListen::At(at) = settings.config.http.admin_listen else { return Ok(None) };
+    match begin(runtime, at, admin_router(Arc::clone(app))) {
+        Ok(listening) => {
+            tracing::info!(listen = %listening.address, "operators are listened to");
+            Ok(Some(listening))
+        }
+        Err(failure) if settings.is_chosen("http.admin_listen") => Err(failure),
+        Err(failure) => {
+            let Failure { code, .. } = failure;
+            tracing::warn!(
+                code,
+                listen = %at,
+                "nobody can listen there, so numbers are not told; choose `http.admin_listen`"
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn begin(
+    runtime: &tokio::runtime::Runtime,
+    at: SocketAddr,
+    routes: Router,
+) -> Result<Listening, Failure> {
+    runtime.block_on(listen(at, routes)).map_err(|error| {
+        let message = format!("cannot listen on `{at}`: {error}");
+        Failure::new(Exit::Unreachable, "listen_failed", message)
+    })
+}
