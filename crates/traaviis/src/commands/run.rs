@@ -6,11 +6,14 @@
 //!
 //! Invariant: a line is printed only after its record is durable, so what was seen is never lost.
 
+mod ending;
 mod events;
 mod identity;
 mod listener;
 pub mod notes;
+mod showing;
 pub mod triggers;
+mod waiting;
 
 use std::{
     path::PathBuf,
@@ -18,15 +21,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
 use traaviis_engine::{Machine, Marks};
-use traaviis_model::{
-    Body, InstanceId, Record, Seq, Snapshot, Span, Text, Value,
-    definition::Definition,
-    permission::Role,
-    record::{Held, Status},
-    snapshot::{Node, NodeStatus},
-};
+use traaviis_model::{InstanceId, Seq, Snapshot, Span, Text, Value, permission::Role};
 
 use crate::{
     backups::Keeper,
@@ -38,19 +34,18 @@ use crate::{
     exit::{Exit, Failure},
     histories::{Place, read_record},
     input,
-    operations::{accepted, answer_line},
-    output::{self, Output},
-    plugins,
+    output::Output,
     scratch::Scratch,
     secrets,
     storage::StorageMode,
-    terminal::{Ink, clip, quoted},
-    trace::{Trace, ink_of, relative},
+    trace::Trace,
     tree::TreeMode,
 };
 use events::{Event, declared, sent_before_text, take_away, unsent_text};
 use identity::Found;
 use notes::{Note, Notes};
+use showing::Show;
+use waiting::{Told, is_at_rest};
 
 /// Records read at once.
 const LINES_MAX: usize = 1_000;
@@ -433,258 +428,6 @@ impl Run<'_> {
     fn accepts(&self, snapshot: &Snapshot, event: &str) -> bool {
         self.machine.accepts_event(snapshot, event)
     }
-
-    /// Says what only a person can move: tells it once when this call waits for them, and fails
-    /// with it when it does not.
-    fn tell_wait(
-        &self,
-        snapshot: &Snapshot,
-        is_at_rest: bool,
-        told: &mut Told,
-    ) -> Result<(), Failure> {
-        let is_working = is_working(snapshot);
-        let (code, text) = if let Some(child) = self.resting_child(snapshot)? {
-            ("waiting_for_child", self.child_text(&child))
-        } else if !is_working && let Some(incident) = snapshot.incidents.last() {
-            let about = (snapshot.incidents.len(), incident.path.clone());
-            if self.waits() && told.incident.replace(about.clone()) == Some(about) {
-                return Ok(());
-            }
-            told.waiting_at = 0;
-            ("incident", self.incident_text(snapshot))
-        } else if snapshot.status == Status::Paused {
-            let (id, dir) = (snapshot.id, self.dir.display());
-            let text = format!("the instance is paused; traaviis resume {id} --data {dir}");
-            ("instance_paused", text)
-        } else if !is_working
-            && !snapshot.timers.iter().any(|it| it.kind.moves())
-            && let Some(text) = self.task_text(snapshot)
-        {
-            ("waiting_for_task", text)
-        } else if is_at_rest {
-            ("waiting_for_event", self.event_text(snapshot))
-        } else {
-            return Ok(());
-        };
-        if !self.waits() {
-            return Err(Failure::finding(code, text));
-        }
-        if told.waiting_at != snapshot.seq {
-            told.waiting_at = snapshot.seq;
-            self.output.note(&text);
-        }
-        Ok(())
-    }
-
-    /// Says whether this call stays while a person decides.
-    fn waits(&self) -> bool {
-        self.args.data.is_some() && (self.output.is_terminal() || self.args.wait)
-    }
-
-    /// Says which events the instance waits for, and how one is sent.
-    fn event_text(&self, snapshot: &Snapshot) -> String {
-        let names = accepted(&self.machine, snapshot);
-        let (id, dir) = (snapshot.id, self.dir.display());
-        if self.waits() {
-            return format!("waits for {names}: traaviis send {id} NAME JSON --data {dir}");
-        }
-        let next = match &self.args.data {
-            None => "send one with `--event NAME=JSON`, or keep the run with `--data DIR`".into(),
-            Some(_) => format!(
-                "`traaviis send {id} NAME JSON --data {dir}`, then run again; `--wait` stays"
-            ),
-        };
-        format!("the instance waits in state `{}` for {names}; {next}", snapshot.state())
-    }
-
-    /// Returns a child that this run waits for and that only a person or an event can move.
-    fn resting_child(&self, snapshot: &Snapshot) -> Result<Option<Snapshot>, Failure> {
-        let is_waited = |node: &Node| {
-            node.status == NodeStatus::Started
-                && &*node.kind == "spawn_fsm"
-                && node.input.get("wait") == Some(&Value::Bool(true))
-        };
-        for (id, known) in &snapshot.children {
-            if !snapshot.node(known.tree, &known.path).is_some_and(is_waited) {
-                continue;
-            }
-            let Some(child) = self.data.state(*id)? else { continue };
-            if let Some(deeper) = self.resting_child(&child)? {
-                return Ok(Some(deeper));
-            }
-            let is_stuck = !child.timers.iter().any(|it| it.kind.moves()) && !is_working(&child);
-            if !child.status.is_finished() && is_stuck {
-                return Ok(Some(child));
-            }
-        }
-        Ok(None)
-    }
-
-    fn child_text(&self, child: &Snapshot) -> String {
-        let Snapshot { id, workflow, .. } = child;
-        let next = match &self.args.data {
-            Some(dir) => format!("traaviis show {id} --data {}", dir.display()),
-            None => "keep the run with `--data DIR` to move it".to_string(),
-        };
-        let state = child.state();
-        format!("child `{workflow}` {id} waits in state `{state}` for somebody; {next}")
-    }
-
-    /// Says which task waits for people, and how it is answered.
-    fn task_text(&self, snapshot: &Snapshot) -> Option<String> {
-        let (_, path, node) = snapshot.open_tasks().next()?;
-        let title = node.input.get("title").and_then(Value::as_str).unwrap_or_default();
-        let title = clip(title, 80);
-        let next = match &self.args.data {
-            Some(dir) => {
-                format!("traaviis tasks decide {} OUTCOME --data {}", snapshot.id, dir.display())
-            }
-            None => "a run that can be answered needs `--data DIR`".to_string(),
-        };
-        Some(format!("task `{title}` at {path} waits for an answer; {next}"))
-    }
-
-    fn incident_text(&self, snapshot: &Snapshot) -> String {
-        let dir = match &self.args.data {
-            Some(dir) => format!(" --data {}", dir.display()),
-            None => String::new(),
-        };
-        let mut text = String::new();
-        for incident in &snapshot.incidents {
-            let message = clip(&incident.message, 400);
-            let place = match &*incident.path {
-                "" => String::new(),
-                path => format!(" at {path}"),
-            };
-            text += &format!("incident {}{place}: {message}\n", incident.kind);
-            text += &match &self.args.data {
-                Some(_) => format!("answer: {}{dir}\n", answer_line(snapshot, incident)),
-                None => "a run that can be answered needs `--data DIR`\n".to_string(),
-            };
-        }
-        text.truncate(text.trim_end().len());
-        text
-    }
-
-    fn interrupted(&self, snapshot: &Snapshot) -> Exit {
-        let next = match &self.args.data {
-            Some(_) => self.continue_text(),
-            None => "it was not kept; `--data DIR` keeps a run".to_string(),
-        };
-        let (state, seq) = (snapshot.state(), snapshot.seq);
-        self.output.note(&format!("stopped in state {state} at record {seq}; {next}"));
-        self.result(snapshot, &[]);
-        Exit::Interrupted
-    }
-
-    fn time_is_up(&self, snapshot: &Snapshot) -> Failure {
-        let limit = self.args.timeout.unwrap_or_default();
-        let next = match &self.args.data {
-            Some(_) => self.continue_text(),
-            None => "give more time, or keep the run with `--data DIR`".to_string(),
-        };
-        let message =
-            format!("not finished after {limit}, in state `{}`; {next}", snapshot.state());
-        Failure::finding("timeout", message)
-    }
-
-    fn continue_text(&self) -> String {
-        let arguments: Vec<String> = std::env::args().skip(1).map(|it| quoted(&it)).collect();
-        format!("go on with: traaviis {}", arguments.join(" "))
-    }
-
-    /// Prints the last line and says how the process ends. `unsent` are events that the run ended
-    /// without.
-    fn finish(&self, snapshot: &Snapshot, took: Duration, unsent: &[&str]) -> Exit {
-        self.result(snapshot, unsent);
-        if !self.output.is_json() {
-            let style = self.output.style();
-            let status = style.paint(ink_of(snapshot.status), snapshot.status.as_str());
-            let took = relative(Span(i64::try_from(took.as_micros()).unwrap_or(i64::MAX)));
-            let mut line = format!("{status} in state {} after {took}", snapshot.state());
-            if !snapshot.output.is_null() {
-                line += &format!("  output {}", clip(&snapshot.output.to_json(), 4_000));
-            }
-            if let Some(error) = &snapshot.error {
-                let text = format!("{}: {}", error.code, clip(&error.message, 400));
-                line += &format!("  error {}", style.paint(Ink::Bad, &text));
-            }
-            self.output.line(&line);
-        }
-        if !unsent.is_empty() {
-            self.output.note(&unsent_text(unsent));
-        }
-        match snapshot.status {
-            Status::Completed if unsent.is_empty() => Exit::Ok,
-            _ => Exit::Finding,
-        }
-    }
-
-    fn result(&self, snapshot: &Snapshot, unsent: &[&str]) {
-        if self.output.is_json() {
-            let mut result = json!({
-                "instance": snapshot.id,
-                "status": snapshot.status,
-                "state": snapshot.state(),
-                "output": snapshot.output,
-                "error": snapshot.error,
-            });
-            if !unsent.is_empty() {
-                result["unsent"] = json!(unsent);
-            }
-            self.output.json(&result);
-        }
-    }
-}
-
-/// What the person was told already.
-#[derive(Default)]
-struct Told {
-    /// How many incidents there were, and the place of the last.
-    incident: Option<(usize, Text)>,
-    waiting_at: Seq,
-}
-
-/// Prints records, each once, in order.
-struct Show<'a> {
-    output: &'a Output,
-    definition: &'a Definition,
-    /// Payload of the last event that was received.
-    event: Value,
-    trace: Trace,
-    /// Before the next record.
-    place: Place,
-}
-
-impl Show<'_> {
-    /// Lets the logger of the document speak, if it asks for one.
-    fn watch(&mut self, record: &Record) {
-        if let Body::EventReceived { data, .. } = &record.body {
-            self.event = data.clone();
-        }
-        if let Some(line) = plugins::log_line(self.definition, record, &self.event) {
-            output::warn(line);
-        }
-    }
-
-    fn record(&mut self, record: &Record, line: &[u8]) {
-        // What is shown once more, without its line, was told before.
-        if !line.is_empty() {
-            self.watch(record);
-        }
-        if self.output.is_json() {
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            self.output.bytes(&[line, b"\n"].concat());
-            return;
-        }
-        // The last line of the command tells the end, with everything a person wants to know.
-        let is_end = matches!(record.body, Body::Finished { .. });
-        if let Some(line) = self.trace.line(record)
-            && !is_end
-        {
-            self.output.line(&line);
-        }
-    }
 }
 
 fn broken(snapshot: &Snapshot, first: Seq) -> Failure {
@@ -694,30 +437,4 @@ fn broken(snapshot: &Snapshot, first: Seq) -> Failure {
          names the place"
     );
     Failure::finding("history_broken", message)
-}
-
-/// Says whether nothing but an event can move the instance.
-fn is_at_rest(snapshot: &Snapshot) -> bool {
-    snapshot.timers.is_empty() && snapshot.trees.is_empty() && snapshot.status == Status::Running
-}
-
-/// Says whether some effect is in flight, so that waiting may help without anybody's decision.
-fn is_working(snapshot: &Snapshot) -> bool {
-    let is_stuck = snapshot.incidents.iter().any(|it| it.held.as_deref() == Some(&Held::Continue));
-    let moves = |node: &Node| match node.status {
-        NodeStatus::Started | NodeStatus::Waiting => true,
-        // A node without running children is a leaf that waits for a slot or a timer.
-        NodeStatus::Scheduled => {
-            node.running.is_empty() && !is_stuck && !node.is_task() && &*node.kind != "wait_signal"
-        }
-        _ => false,
-    };
-    let waits_for_person = |tree: Seq, path: &str| {
-        let mut timers = snapshot.timers.iter().filter(|it| it.kind.is_of(tree, path));
-        snapshot.asks_about(tree, path) || timers.any(|it| snapshot.holds_timer(&it.id))
-    };
-    snapshot.trees.iter().any(|tree| {
-        let mut nodes = tree.nodes.iter();
-        nodes.any(|(path, node)| moves(node) && !waits_for_person(tree.id, path))
-    })
 }
