@@ -1,15 +1,12 @@
 //! Looking after a server, as people do it: the guide, tasks for those who are asked, sockets of
 //! who is suspended, and counts that survive a kill.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use crate::{
     cli::World,
     server::{self, PASSWORD, Server, commands},
+    websocket::Channel,
 };
 
 /// Every command of this page is run.
@@ -127,33 +124,9 @@ fn a_task_is_answered_by_those_whom_it_asks() {
     assert_eq!(lines, ["not_assigned", "role:Finance", "completed", "Pay?", "completed"]);
 }
 
-/// A socket, spoken by hand: all that is needed is how it begins and how it ends.
-fn open_socket(server: &Server, token: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(&server.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let address = &server.address;
-    write!(
-        stream,
-        "GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
-    )
-    .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-    stream
-}
-
-/// Returns how long it took until the server has closed a socket.
-fn closed(mut stream: TcpStream, since: Instant) -> Duration {
-    let mut rest = Vec::new();
-    let read = stream.read_to_end(&mut rest);
-    assert!(read.is_ok() && rest.windows(2).any(|it| it == 4001_u16.to_be_bytes()), "{rest:?}");
+/// Returns how long it took until the server has closed a socket because a right has ended.
+fn closed(mut socket: Channel, since: Instant) -> Duration {
+    assert_eq!(socket.closed(), 4001);
     since.elapsed()
 }
 
@@ -178,8 +151,8 @@ fn sockets_of_who_is_suspended_are_closed_within_two_seconds() {
         );
         assert_eq!(bash(&world, &server, &script), ["suspended"]);
     };
-    let by_key = open_socket(&server, key);
-    let by_session = open_socket(&server, token);
+    let by_key = Channel::open(&server, key);
+    let by_session = Channel::open(&server, token);
     suspend(&format!("tenants/{tenant}"));
     let since = Instant::now();
     for socket in [by_key, by_session] {
@@ -191,7 +164,7 @@ fn sockets_of_who_is_suspended_are_closed_within_two_seconds() {
          traaviis api PATCH /admin/tenants/{tenant} --body '{{\"status\": \"active\"}}' >/dev/null"
     );
     bash(&world, &server, &script);
-    let socket = open_socket(&server, token);
+    let socket = Channel::open(&server, token);
     suspend(&format!("users/{user}"));
     let took = closed(socket, Instant::now());
     assert!(took < Duration::from_secs(2), "{took:?}");

@@ -63,3 +63,4 @@ mod tree;
 mod upgrade;
 mod validate;
 mod vault;
+mod websocket;
