@@ -37,6 +37,20 @@ struct StartEnv<'a> {
     lineage: Option<&'a Lineage>,
 }
 
+impl<'a> StartEnv<'a> {
+    /// Reads nothing but the input: what it gives is the same for whoever starts, and whenever.
+    fn of_input(machine: &'a Machine, input: &'a Value) -> StartEnv<'a> {
+        StartEnv {
+            machine,
+            input,
+            id: InstanceId(uuid::Uuid::nil()),
+            now: Timestamp(0),
+            tenant: String::new(),
+            lineage: None,
+        }
+    }
+}
+
 impl Env for StartEnv<'_> {
     fn var(&self, var: Var) -> Option<Value> {
         match var {
@@ -111,15 +125,7 @@ pub(super) fn checked_input(
 
 pub(super) fn correlation_key(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejection> {
     let Some(expr) = &machine.correlation else { return Ok(None) };
-    let env = StartEnv {
-        machine,
-        input,
-        id: InstanceId(uuid::Uuid::nil()),
-        now: Timestamp(0),
-        tenant: String::new(),
-        lineage: None,
-    };
-    match expr.eval(&env) {
+    match expr.eval(&StartEnv::of_input(machine, input)) {
         Ok(value) if !value.is_null() => Ok(Some(super::actions::text_of(&value.into_json()))),
         Ok(_) => Err(Rejection::new("input_invalid", "the correlation key of this input is null")),
         Err(error) => Err(Rejection::new(
@@ -132,16 +138,8 @@ pub(super) fn correlation_key(machine: &Machine, input: &Value) -> Result<Option
 /// Returns the person whom an instance is about, when its workflow says that it is about one.
 fn subject_of(machine: &Machine, input: &Value) -> Result<Option<Text>, Rejection> {
     let Some(expr) = &machine.subject else { return Ok(None) };
-    let env = StartEnv {
-        machine,
-        input,
-        id: InstanceId(uuid::Uuid::nil()),
-        now: Timestamp(0),
-        tenant: String::new(),
-        lineage: None,
-    };
     let refuse = |why: String| Err(Rejection::new("subject_invalid", why));
-    let subject = match expr.eval(&env).map(|it| it.into_json()) {
+    let subject = match expr.eval(&StartEnv::of_input(machine, input)).map(|it| it.into_json()) {
         Ok(Value::String(text)) => text,
         Ok(Value::Int(number)) => number.to_string().into(),
         Ok(_) => return refuse("the subject of this input is neither a text nor a number".into()),

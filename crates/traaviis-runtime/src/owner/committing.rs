@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 
 use traaviis_engine::{Input, Request, priority_of};
 use traaviis_model::{
-    EventIds, Seq, Timestamp,
+    EventIds, Record, Seq, Snapshot, Timestamp,
     call::{GATE, is_between_instances},
 };
 use traaviis_ports::{
@@ -103,18 +103,24 @@ impl Owner {
         }
         self.catch_up_timers(key, &before.timers);
         self.tell_waiting(key, &records, &snapshot);
-        if snapshot.status.is_finished() {
-            self.finish(key, &snapshot);
-        } else {
-            self.ready.push_back(key);
-        }
-        self.settings.gates.hear(key.tenant, &records);
-        self.send_emitted(key, &snapshot.workflow, &records);
+        self.took_step(key, &snapshot, &records);
         let seq = snapshot.seq;
         let accepted = Accepted::with(&snapshot);
         outbox.publish(Committed { position, records, snapshot });
         origin.answer(Ok(accepted));
         self.request(key, seq, requests, now, outbox);
+    }
+
+    /// Goes on after a step that is true: the instance ends or takes the next input, and others hear
+    /// what it gave and emitted.
+    pub(super) fn took_step(&mut self, key: Key, snapshot: &Snapshot, records: &[Record]) {
+        if snapshot.status.is_finished() {
+            self.finish(key, snapshot);
+        } else {
+            self.ready.push_back(key);
+        }
+        self.settings.gates.hear(key.tenant, records);
+        self.send_emitted(key, &snapshot.workflow, records);
     }
 
     /// Does what the step that ended with record `seq` asked for.

@@ -7,9 +7,8 @@ use std::sync::Arc;
 
 use traaviis_engine::StepContext;
 use traaviis_model::{Snapshot, Timestamp, Value};
-use traaviis_ports::Append;
 
-use super::{Commitment, Found, Key, Outbox, Owner, Reopen, starting::Begun, to_append};
+use super::{Found, Key, Outbox, Owner, Reopen, starting::Begun};
 use crate::error::Error;
 
 impl Owner {
@@ -40,22 +39,11 @@ impl Owner {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
-        if let Err(error) = self.admit(key) {
-            return reply(Err(error));
-        }
-        if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
-            self.dismiss(key);
-            return reply(Err(Error::Rejected(rejection)));
-        }
         let (snapshot, requests) = (step.snapshot, step.requests);
         let records = Arc::new([copied, step.records].concat());
-        self.reserve(key.tenant, &requests);
-        self.starting.insert(key, Vec::new());
-        let append = Append { known_to: read_to, ..to_append(key, &records, &snapshot) };
-        let (reopened, ctx_of) = (true, ctx.clone());
-        let begun =
-            Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
-        self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
+        let reopened = true;
+        let begun = Begun { ctx, key, machine, snapshot, records, requests, reopened, reply };
+        self.offer_start(begun, read_to, outbox);
     }
 
     /// Says whether an instance still stands as its history was read.

@@ -17,7 +17,7 @@ use traaviis_model::{
     Body, DefinitionHash, EventIds, InstanceId, Record, Snapshot, Span, TenantCtx, TenantId, Text,
     Timestamp, Value, definition::Retention, record::WHOLE,
 };
-use traaviis_ports::{Commit, LogError, Position};
+use traaviis_ports::{Append, Commit, LogError, Position};
 
 use super::{
     Commitment, Found, Key, Outbox, Owner, Reply, SeededHasher, Start, StartOutcome, Upgrade,
@@ -325,28 +325,36 @@ impl Owner {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
-        if let Err(error) = self.admit(key) {
-            return reply(Err(error));
-        }
-        if let Err(rejection) = self.note_correlation(&machine, &step.snapshot) {
-            self.dismiss(key);
-            return reply(Err(Error::Rejected(rejection)));
-        }
         let (snapshot, records, requests) = (step.snapshot, Arc::new(step.records), step.requests);
-        self.reserve(key.tenant, &requests);
+        let reopened = false;
+        let begun = Begun { ctx, key, machine, snapshot, records, requests, reopened, reply };
+        self.offer_start(begun, 0, outbox);
+    }
+
+    /// Offers a first step to the log, unless the tenant has too many instances or another one has
+    /// the business key; `known_to` is how far its history was read.
+    pub(super) fn offer_start(
+        &mut self,
+        begun: Begun,
+        known_to: Position,
+        outbox: &mut dyn Outbox,
+    ) {
+        let key = begun.key;
+        if let Err(error) = self.admit(key) {
+            return (begun.reply)(Err(error));
+        }
+        if let Err(rejection) = self.note_correlation(&begun.machine, &begun.snapshot) {
+            self.dismiss(key);
+            return (begun.reply)(Err(Error::Rejected(rejection)));
+        }
+        self.reserve(key.tenant, &begun.requests);
         self.starting.insert(key, Vec::new());
-        let append = to_append(key, &records, &snapshot);
-        let (reopened, ctx_of) = (false, ctx.clone());
-        let begun =
-            Begun { ctx: ctx_of, key, machine, snapshot, records, requests, reopened, reply };
+        let append = Append { known_to, ..to_append(key, &begun.records, &begun.snapshot) };
+        let ctx = begun.ctx.clone();
         self.append(&ctx, append, Commitment::Start(Box::new(begun)), outbox);
     }
 
-    pub(super) fn note_correlation(
-        &self,
-        machine: &Machine,
-        snapshot: &Snapshot,
-    ) -> Result<(), Rejection> {
+    fn note_correlation(&self, machine: &Machine, snapshot: &Snapshot) -> Result<(), Rejection> {
         let Some(key) = &snapshot.correlation else { return Ok(()) };
         let unique = match &machine.definition().correlation {
             Some(it) if it.unique => Unique::Yes,
@@ -410,13 +418,7 @@ impl Owner {
             self.reopened(key, &snapshot);
         }
         self.open(Arc::clone(&snapshot), Some(machine), EventIds::of(&records), reopened);
-        if snapshot.status.is_finished() {
-            self.finish(key, &snapshot);
-        } else {
-            self.ready.push_back(key);
-        }
-        self.settings.gates.hear(key.tenant, &records);
-        self.send_emitted(key, &snapshot.workflow, &records);
+        self.took_step(key, &snapshot, &records);
         let found = Found::Open(Arc::clone(&snapshot));
         outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
         reply(Ok(StartOutcome { existing: false, found }));
