@@ -7,6 +7,7 @@
 //! instance stops the start.
 
 mod beginning;
+mod heads;
 mod parts;
 mod records;
 mod report;
@@ -23,9 +24,7 @@ use traaviis_model::{
     DefinitionHash, EventIds, InstanceId, Seq, Snapshot, TenantCtx, TenantId, Timestamp, Value,
     document,
 };
-use traaviis_ports::{
-    Archive, Index, Line, LogStore, Position, SnapshotError, SnapshotHead, SnapshotStore,
-};
+use traaviis_ports::{Archive, Index, Line, LogStore, Position, SnapshotError, SnapshotStore};
 
 use crate::{
     checkpoint,
@@ -36,6 +35,8 @@ use crate::{
     texts::Texts,
     unheard::Unheard,
 };
+pub use heads::Head;
+use heads::Heads;
 pub use parts::{Part, Recovered};
 pub use report::{Fault, RecoveryReport};
 pub(crate) use states::States;
@@ -73,7 +74,7 @@ enum Rows {
 /// Everything that the log says.
 pub struct Recovery {
     instances: HashMap<Key, Open, SeededHasher>,
-    resting: HashMap<Key, SnapshotHead, SeededHasher>,
+    resting: Heads,
     /// Ended instances that the snapshot store has as open.
     gone: Vec<Summary>,
     /// Bytes of records since states were last put into the snapshot store.
@@ -95,7 +96,7 @@ impl Recovery {
     pub(crate) fn new(finished_max: usize) -> Recovery {
         Recovery {
             instances: HashMap::default(),
-            resting: HashMap::default(),
+            resting: Heads::default(),
             gone: Vec::new(),
             grown: 0,
             finished: HashMap::default(),
@@ -208,8 +209,8 @@ impl Recovery {
         }
         if self.report.checkpoint.is_none() && self.forgets {
             // Without a checkpoint everything was read, remains of what had ended too.
-            let open = self.instances.keys().chain(self.resting.keys());
-            for key in open.copied().collect::<Vec<Key>>() {
+            let open = self.instances.keys().copied().chain(self.resting.keys());
+            for key in open.collect::<Vec<Key>>() {
                 if archive.holds(key.tenant, key.id)? {
                     self.instances.remove(&key);
                     self.resting.remove(&key);
@@ -227,9 +228,8 @@ impl Recovery {
     /// Returns the commit time of the last step, before which time may not go on.
     pub fn last_commit(&self) -> Timestamp {
         let open = self.snapshots().map(|it| it.updated_at);
-        let open = open.chain(self.resting.values().map(|it| it.updated_at));
         let ended = self.finished.values().map(|it| it.updated_at);
-        open.chain(ended).max().unwrap_or_default()
+        open.chain([self.resting.latest()]).chain(ended).max().unwrap_or_default()
     }
 
     /// Returns how many instances cannot be worked on.
@@ -243,7 +243,7 @@ impl Recovery {
     }
 
     /// Returns the open instances whose state rests.
-    pub(crate) fn resting(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn resting(&self) -> impl Iterator<Item = Key> {
         self.resting.keys()
     }
 
@@ -252,7 +252,7 @@ impl Recovery {
         let names: HashSet<(TenantId, DefinitionHash), SeededHasher> = self
             .snapshots()
             .map(|it| (it.tenant_id, it.definition_hash))
-            .chain(self.resting.values().map(|it| (it.tenant, it.definition)))
+            .chain(self.resting.iter().map(|it| (it.key.tenant, it.definition)))
             .collect();
         for name in names {
             if let Some(machine) = self.definitions.get(&name).and_then(compile) {
@@ -260,21 +260,22 @@ impl Recovery {
             }
         }
         let report = &mut self.report;
-        report.instances = self.instances.len() + self.resting.len();
+        report.instances = self.instances.len() + self.resting.count();
         report.finished = self.finished.len();
         report.definitions = self.definitions.len();
         report.faults = self.faults.values().cloned().collect();
         report.faults.sort_by_key(|it| (it.tenant, it.id));
-        let open = self.instances.values().map(|it| (it.snapshot.id, &it.snapshot.definition_hash));
-        let open = open.chain(self.resting.values().map(|it| (it.id, &it.definition)));
+        let open = self.instances.values().map(|it| (it.snapshot.id, it.snapshot.definition_hash));
+        let open = open.chain(self.resting.iter().map(|it| (it.key.id, it.definition)));
         report.definitions_missing =
-            open.filter(|it| !self.machines.contains_key(it.1)).map(|it| it.0).collect();
+            open.filter(|it| !self.machines.contains_key(&it.1)).map(|it| it.0).collect();
         report.definitions_missing.sort_unstable();
     }
 
     fn seed(&self, log: &dyn LogStore) {
         let instances = self.snapshots().map(|it| (it.tenant_id, it.id, it.seq));
-        let instances = instances.chain(self.resting.values().map(|it| (it.tenant, it.id, it.seq)));
+        let rest = self.resting.iter().map(|it| (it.key.tenant, it.key.id, it.seq));
+        let instances = instances.chain(rest);
         let definitions = self
             .definitions
             .keys()

@@ -145,7 +145,7 @@ impl<'a> Catchup<'a> {
         let touched = std::mem::take(&mut self.touched);
         let read: HashMap<Key, &Snapshot, SeededHasher> =
             recovery.snapshots().map(|it| (Key::of(it), it)).collect();
-        let mut open: Vec<Key> = read.keys().chain(recovery.resting()).copied().collect();
+        let mut open: Vec<Key> = read.keys().copied().chain(recovery.resting()).collect();
         open.retain(|key| touched.contains_key(key));
         // In the order of the table: rows put anywhere in it cost several times as much.
         open.sort_unstable();

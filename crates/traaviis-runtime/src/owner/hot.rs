@@ -17,7 +17,7 @@ use std::{
 
 use traaviis_engine::Machine;
 use traaviis_model::{EventIds, Seq, Snapshot, Span, TenantCtx, TenantId, Timestamp};
-use traaviis_ports::{LogError, SnapshotHead, SnapshotStore};
+use traaviis_ports::{LogError, SnapshotStore};
 
 use super::{
     Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher,
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     limits::{HOT_KEPT_PERCENT, HOT_TTL},
-    recovery::Fault,
+    recovery::{Fault, Head},
     snapshots::{self, State},
     summary::Summary,
     texts::Texts,
@@ -193,8 +193,8 @@ fn weight(bytes: u32) -> usize {
 
 impl Owner {
     /// Takes over an instance whose state is in the store.
-    pub(super) fn restore_resting(&mut self, ctx: &TenantCtx, head: SnapshotHead) {
-        let key = Key { tenant: head.tenant, id: head.id };
+    pub(super) fn restore_resting(&mut self, ctx: &TenantCtx, head: Head) {
+        let key = head.key;
         let machine = self.definitions.machines.get(&head.definition).cloned();
         self.tenant(ctx).quota.found();
         if let Some(correlation) = &head.correlation {
@@ -203,7 +203,7 @@ impl Owner {
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let armed = head.due.filter(|_| machine.is_some());
         armed.map(|due| self.timers.insert((due, key)));
-        let SnapshotHead { seq, bytes, rests, timed, .. } = head;
+        let Head { seq, bytes, rests, timed, .. } = head;
         let resting = Resting { seq, machine, armed, waits: None, timed, bytes };
         self.hot.rests.insert(key, resting);
         if !rests && self.activate(key) {

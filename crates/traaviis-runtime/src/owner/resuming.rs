@@ -33,8 +33,10 @@ impl Owner {
         for summary in part.gone {
             self.hot.note_ended(Kept::Dirty { has_row: true }, &summary);
         }
-        for (ctx, head) in part.resting {
-            self.restore_resting(&ctx, head);
+        for head in part.resting.into_ordered() {
+            if let Some(ctx) = part.contexts.get(&head.key.tenant) {
+                self.restore_resting(ctx, head);
+            }
         }
         for Recovered { ctx, snapshot, event_ids, has_row } in part.instances {
             let machine = self.definitions.machines.get(&snapshot.definition_hash).cloned();

@@ -103,7 +103,7 @@ impl Recovery {
             self.finished_order.retain(|it| *it != key);
         }
         head.workflow = self.texts.share(&head.workflow);
-        self.resting.insert(key, head);
+        self.resting.insert(head);
     }
 
     /// Takes an instance that ended after the checkpoint, or before.
@@ -170,7 +170,7 @@ impl Recovery {
             return Ok(());
         };
         let open = self.instances.iter().map(|(key, it)| (*key, it.snapshot.seq));
-        let open = open.chain(self.resting.iter().map(|(key, it)| (*key, it.seq)));
+        let open = open.chain(self.resting.iter().map(|it| (it.key, it.seq)));
         let ended = self.finished.iter().map(|(key, it)| (*key, it.seq));
         let known: Vec<(Key, Seq)> = open.chain(ended).collect();
         let mut held: HashMap<Key, Seq, SeededHasher> =

@@ -1,20 +1,20 @@
 //! What was read is divided among the owners.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use traaviis_engine::Machine;
 use traaviis_model::{
     Actor, DefinitionHash, EventIds, Header, Seq, Snapshot, TenantCtx, TenantId, Timestamp, Value,
     record::RECORD_VERSION,
 };
-use traaviis_ports::SnapshotHead;
 
 use super::{
     Open, Recovery,
+    heads::{Head, Heads},
     report::{Fault, RecoveryReport},
 };
 use crate::{
-    owner::{Key, Outgoing},
+    owner::{Key, Outgoing, SeededHasher},
     summary::Summary,
     unheard::Hearer,
 };
@@ -37,7 +37,9 @@ pub struct Part {
     /// Open instances whose state is read.
     pub instances: Vec<Recovered>,
     /// Open instances whose state is in the snapshot store.
-    pub resting: Vec<(TenantCtx, SnapshotHead)>,
+    pub resting: Heads,
+    /// The engine in the tenants of those.
+    pub contexts: HashMap<TenantId, TenantCtx, SeededHasher>,
     /// Ended instances, oldest first.
     pub finished: Vec<Arc<Summary>>,
     /// Ended instances that the snapshot store has as open.
@@ -76,11 +78,12 @@ impl Recovery {
             let key = Key { tenant: summary.tenant_id, id: summary.id };
             parts[shard(&key)].gone.push(Arc::new(summary));
         }
-        let mut resting: Vec<_> = self.resting.drain().collect();
-        resting.sort_unstable_by_key(|(key, _)| *key);
-        for (key, head) in resting {
-            let ctx = self.context(key, head.definition, head.seq);
-            parts[shard(&key)].resting.push((ctx, head));
+        let resting = std::mem::take(&mut self.resting).divide(count, shard);
+        for (part, heads) in parts.iter_mut().zip(resting) {
+            for Head { key, definition, seq, .. } in heads.one_of_each_tenant() {
+                part.contexts.insert(key.tenant, self.context(key, definition, seq));
+            }
+            part.resting = heads;
         }
         for key in self.finished_order {
             if let Some(summary) = self.finished.remove(&key) {
@@ -101,15 +104,16 @@ impl Recovery {
     /// Takes out what is to be sent again.
     fn unsent(&mut self) -> Vec<Outgoing> {
         let machines = &self.machines;
-        let hearer = |tenant, id, created_at, definition| {
-            let machine = machines.get(definition)?;
+        let hearer = |tenant, id, created_at, definition: DefinitionHash| {
+            let machine = machines.get(&definition)?;
             Some(Hearer { tenant, id, created_at, machine })
         };
         let read = self.instances.values().map(|it| &it.snapshot);
         let read =
-            read.filter_map(|it| hearer(it.tenant_id, it.id, it.created_at, &it.definition_hash));
-        let rest = self.resting.values();
-        let rest = rest.filter_map(|it| hearer(it.tenant, it.id, it.created_at, &it.definition));
+            read.filter_map(|it| hearer(it.tenant_id, it.id, it.created_at, it.definition_hash));
+        let rest = self.resting.iter();
+        let rest =
+            rest.filter_map(|it| hearer(it.key.tenant, it.key.id, it.created_at, it.definition));
         self.unheard.take(read.chain(rest))
     }
 

@@ -34,8 +34,9 @@ impl Recovery {
             self.unheard.cause(key, cause);
         }
         if self.is_known(&key, header.seq) {
+            let resting = self.resting.get(&key);
             let open = self.instances.get(&key).map(|it| &it.snapshot.workflow);
-            let open = open.or_else(|| self.resting.get(&key).map(|it| &it.workflow));
+            let open = open.or_else(|| resting.as_ref().map(|it| &it.workflow));
             let workflow = open.or_else(|| self.finished.get(&key).map(|it| &it.workflow));
             if let Some(workflow) = workflow {
                 self.unheard.known(key, &header, line, workflow);
@@ -117,9 +118,9 @@ impl Recovery {
                 Ok(())
             }
             Err(error) => {
-                let mut others =
-                    self.instances.keys().chain(self.resting.keys()).chain(self.finished.keys());
-                if let Some(other) = others.find(|it| it.id == key.id) {
+                let read = self.instances.keys().chain(self.finished.keys()).copied();
+                let other = read.chain(self.resting.keys()).find(|it| it.id == key.id);
+                if let Some(other) = other {
                     let (id, expected, found) = (key.id, other.tenant, key.tenant);
                     return Err(Error::TenantMismatch { id, expected, found });
                 }
