@@ -111,8 +111,8 @@ impl Owner {
         self.request(key, seq, requests, now, outbox);
     }
 
-    /// Goes on after a step that is true: the instance ends or takes the next input, and others hear
-    /// what it gave and emitted.
+    /// Goes on after a step that is true: the instance ends or takes the next input, and others
+    /// hear what it gave and emitted.
     pub(super) fn took_step(&mut self, key: Key, snapshot: &Snapshot, records: &[Record]) {
         if snapshot.status.is_finished() {
             self.finish(key, snapshot);
