@@ -64,12 +64,15 @@ impl Story {
     /// Returns what is known to be accepted, to be compared with later.
     pub fn so_far(&self) -> SoFar {
         let accepted = self.events.iter().filter(|it| it.1.1 == Answer::Ok);
-        SoFar { accepted: accepted.map(|it| it.0.clone()).collect(), started: self.started.len() }
+        let accepted = accepted.map(|it| it.0.clone()).collect();
+        SoFar { accepted, started: self.started.len(), calls: self.calls.len() }
     }
 
-    /// Leaves open whether what was accepted since then is there; returns the events of it.
+    /// Leaves open whether what was accepted since then is there, and what calls were made of;
+    /// returns the events of it.
     pub fn doubt_since(&mut self, then: &SoFar) -> Vec<Text> {
         self.started.truncate(then.started);
+        self.calls.truncate(then.calls);
         let mut doubted = Vec::new();
         for (event, (_, answer)) in &mut self.events {
             if *answer == Answer::Ok && !then.accepted.contains(event) {
@@ -126,6 +129,7 @@ fn call(told: &Json) -> Option<(CallId, Text)> {
 pub struct SoFar {
     accepted: BTreeSet<Text>,
     started: usize,
+    calls: usize,
 }
 
 /// A worker that runs.
@@ -229,5 +233,41 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_between_two_moments_is_left_open_and_nothing_else() {
+        let mut story = Story::default();
+        let call = |number: u128| {
+            let instance = InstanceId(Uuid::from_u128(number));
+            json!({ "call": {
+                "instance": instance, "tree": 1, "path": "p", "scheduled": 2, "attempt": 1,
+                "key": "k",
+            }})
+        };
+        let hear = |story: &mut Story, number: u128| {
+            let event = format!("e{number}");
+            story.hear(&json!({ "begin": event, "tenant": 1 }));
+            story.hear(&json!({ "ok": event, "started": Uuid::from_u128(number) }));
+            story.hear(&call(number));
+        };
+        hear(&mut story, 1);
+        let before = story.so_far();
+        hear(&mut story, 2);
+        assert_eq!(story.doubt_since(&before), ["e2".into()]);
+        hear(&mut story, 3);
+        let numbers =
+            |ids: Vec<InstanceId>| ids.iter().map(|it| it.0.as_u128()).collect::<Vec<_>>();
+        assert_eq!(numbers(story.started.clone()), [1, 3]);
+        assert_eq!(numbers(story.calls.iter().map(|it| it.0.instance).collect()), [1, 3]);
+        assert_eq!(story.accepted(), 2);
     }
 }
