@@ -25,7 +25,7 @@ mod upgraded;
 pub use actor::{Actor, ActorKind};
 pub use body::{Body, EventSource};
 pub use budget::{BudgetExceeded, BudgetReserved};
-pub use erased::{ERASED, SEALED, WHOLE};
+pub use erased::{ERASED, OPEN_DOCUMENTS, SEALED, WHOLE};
 pub use family::{Ending, Lineage, ParentClose};
 pub use forked::{Forked, Results, Told};
 pub use header::Header;

@@ -3,7 +3,7 @@
 //! Every call takes the [`TenantCtx`] of somebody who has entered the tenant; what they may do to a
 //! single instance (who decides a task, what a workflow allows) is decided behind it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -233,6 +233,15 @@ pub struct Knock<'a> {
     pub at: Timestamp,
 }
 
+/// A part of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPart {
+    /// Positions of its records.
+    pub within: Range<Position>,
+    /// What changes when some of them are dropped; none while more are written to it.
+    pub mark: Option<u64>,
+}
+
 /// What runs instances.
 pub trait Engine: Send + Sync {
     /// Says how its parts stand.
@@ -240,14 +249,24 @@ pub trait Engine: Send + Sync {
         Vec::new()
     }
 
-    /// Counts the lines of the log from a position on, with how many bytes each has in it; returns
-    /// up to where.
+    /// Returns the parts that the log consists of, the oldest first; the last is the one that is
+    /// written.
+    fn log_parts(&self) -> Result<Vec<LogPart>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// Counts the lines of a part of the log, with how many bytes each has in it.
     fn weigh_log(
         &self,
-        _from: Position,
+        _within: Range<Position>,
         _add: &mut dyn FnMut(TenantId, u64),
-    ) -> Result<Position, Error> {
-        Ok(0)
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Returns the tenants of whom files came or went since this was called last.
+    fn take_changed_files(&self) -> BTreeSet<TenantId> {
+        BTreeSet::new()
     }
 
     /// Returns how many bytes the files have that are a tenant's alone.

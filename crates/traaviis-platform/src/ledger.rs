@@ -49,8 +49,8 @@ pub use step::stream_of;
 
 /// Kinds that are not kept in memory: there is no bound to how many there are, or to their size.
 pub const HEAVY: &[&str] = &[
-    AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, PURSE, ALERT_FEED, JOB_PLAN, DELIVERY, USED_KEY,
-    ANSWER,
+    AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, PURSE, ALERT_FEED, WEIGHT, JOB_PLAN, DELIVERY,
+    USED_KEY, ANSWER,
 ];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
@@ -62,12 +62,17 @@ pub const COUNTS: &str = "usage_counts";
 pub const PURSE: &str = "usage_purse";
 /// Kind of the rows that say how far rules for alerts have looked; no documents either.
 pub const ALERT_FEED: &str = "alert_feed";
+/// Kind of the rows that say what parts of the log weigh; no documents either.
+pub const WEIGHT: &str = "storage_weight";
 /// Kind of the documents that hold what a job is to do.
 pub const JOB_PLAN: &str = "job_plan";
 /// Kind of the documents that say what became of something that was told to a webhook.
 pub const DELIVERY: &str = "webhook_delivery";
 /// Kind of the row that remembers where a ledger stands; no document.
 const HEAD: &str = "ledger";
+
+/// Kinds of the rows that are no documents: numbers, which are never sealed.
+pub const OPEN_ROWS: &[&str] = &[HEAD, COUNTS, PURSE, ALERT_FEED, WEIGHT];
 
 /// One ledger.
 #[derive(Debug)]

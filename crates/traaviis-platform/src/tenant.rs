@@ -27,7 +27,7 @@ pub const REQUIRE_MFA: &str = "require_mfa";
 
 /// Setting of a tenant: whether triggers of type `webhook` may ask for no proof.
 pub const OPEN_HOOKS: &str = "open_hooks";
-/// Setting of a tenant: `all` if instances rest sealed that are about nobody, too.
+/// Setting of a tenant: `all` if instances rest sealed that are about nobody, too, and documents.
 pub const ENCRYPTION: &str = "encryption";
 
 /// How a tenant stands.

@@ -17,7 +17,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -150,7 +153,33 @@ pub(crate) struct UsageCounts {
     state: Mutex<State>,
     reserved: Arc<Mutex<HashMap<TenantId, u64>>>,
     /// Requests that are not among the counts yet; nobody who makes one waits for a scan.
-    calls: Mutex<HashMap<TenantId, u64>>,
+    calls: Calls,
+}
+
+/// Requests of each tenant; whoever counts one shares the lock with all others who do.
+#[derive(Debug, Default)]
+struct Calls {
+    counts: RwLock<HashMap<TenantId, AtomicU64>>,
+}
+
+impl Calls {
+    fn count(&self, tenant: TenantId) {
+        let counts = self.counts.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get(&tenant) {
+            count.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        drop(counts);
+        let mut counts = self.counts.write().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(tenant).or_default().get_mut() += 1;
+    }
+
+    /// Returns what was counted since this was called last.
+    fn take(&self) -> Vec<(TenantId, u64)> {
+        let counts = self.counts.read().unwrap_or_else(PoisonError::into_inner);
+        let taken = counts.iter().map(|(tenant, it)| (*tenant, it.swap(0, Ordering::Relaxed)));
+        taken.filter(|it| it.1 > 0).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -377,7 +406,7 @@ impl Platform {
 
     /// Counts a request that was let in; it waits for nothing.
     pub fn count_call(&self, entered: &Entered) {
-        *lock(&self.usage.calls).entry(entered.ctx.tenant()).or_default() += 1;
+        self.usage.calls.count(entered.ctx.tenant());
     }
 
     /// Asks what tenants have spent on models, up to the end of the log.
@@ -500,8 +529,8 @@ fn due_month(documents: &Documents, open: Month) -> Result<Option<Month>, Error>
 
 impl State {
     /// Takes over the requests that were counted meanwhile.
-    fn count_calls(&mut self, calls: &Mutex<HashMap<TenantId, u64>>, now: Month) {
-        for (tenant, count) in std::mem::take(&mut *lock(calls)) {
+    fn count_calls(&mut self, calls: &Calls, now: Month) {
+        for (tenant, count) in calls.take() {
             self.months.entry((tenant, now)).or_default().api_calls += count;
             self.changed.insert((tenant, now));
         }
@@ -558,7 +587,7 @@ mod tests {
 
     /// Counts a line, wherever it stands.
     fn count(state: &mut State, bytes: &[u8]) {
-        state.count(Line { position: 0, bytes });
+        state.count(Line { position: 0, bytes, is_sealed: false });
     }
 
     fn line(kind: &str, at: &str, more: &str) -> Vec<u8> {

@@ -218,6 +218,8 @@ pub struct Line<'a> {
     pub position: Position,
     /// The JSON line without its newline.
     pub bytes: &'a [u8],
+    /// It rests sealed, so nothing of it may stand anywhere in the open.
+    pub is_sealed: bool,
 }
 
 /// Some records of one stream.
@@ -239,7 +241,7 @@ pub const NO_KEYS: &str = "it has no keys to seal the values of a person with";
 /// Promises: an append is durable before its outcome is told; all of it or nothing; numbers of a
 /// stream are dense; after a failed write or sync every later append answers [`LogError::Failed`].
 pub trait LogStore: Send + Sync {
-    /// Takes an append. Its outcome goes to `sink` with `token`, in order per sink.
+    /// Takes an append. Its outcome goes to `sink` with `token`, in order per stream.
     fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64);
 
     /// Takes several appends as [`LogStore::append`] would one by one, and empties the list. A log
@@ -321,6 +323,12 @@ pub trait LogStore: Send + Sync {
         _line: &[u8],
     ) -> Result<Vec<u8>, LogError> {
         Err(LogError::Refused(NO_KEYS.into()))
+    }
+
+    /// Returns for whom what is kept of a tenant's documents beside the log is to be sealed; nobody
+    /// where none of them ever was in it.
+    fn documents_sealed_for(&self, _tenant: TenantId) -> Result<Option<Text>, LogError> {
+        Ok(None)
     }
 
     /// Opens a line that [`LogStore::seal`] gave, or what may be read of it when its key is

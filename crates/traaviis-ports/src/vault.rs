@@ -49,7 +49,7 @@ pub trait Vault: Send + Sync {
         sealed: &str,
     ) -> Result<Unsealed, SecretError>;
 
-    /// Has all instances of a tenant sealed that begin from now on, or no longer.
+    /// Has all instances of a tenant sealed that begin from now on, and documents, or no longer.
     fn seal_all(&self, ctx: &TenantCtx, is_all: bool, now: Timestamp) -> Result<(), SecretError>;
 
     /// Destroys the key of a subject, durably; one that never was is no error.

@@ -10,12 +10,15 @@ use std::{
     sync::Arc,
 };
 
-use traaviis_model::{DefinitionHash, Emission, InstanceId, TenantId, Value};
+use traaviis_model::{
+    DefinitionHash, Emission, InstanceId, TenantId, Text, Value,
+    record::{ERASED, WHOLE},
+};
 use traaviis_ports::{LogError, LogStore};
 
 use crate::{
     error::Error,
-    owner::{Collected, Outgoing},
+    owner::{Collected, Outgoing, definition_stream},
     recovery::{Fault, Recovery},
     snapshots::{self, State},
     summary::Summary,
@@ -31,10 +34,20 @@ pub(crate) const VERSION_BESIDE_SNAPSHOTS: u32 = 2;
 #[serde(rename_all = "snake_case")]
 enum Out<'a> {
     Checkpoint(Head),
-    Definition { tenant: TenantId, hash: DefinitionHash, body: &'a Value },
+    Definition {
+        tenant: TenantId,
+        hash: DefinitionHash,
+        body: &'a Value,
+    },
     Finished(&'a Summary),
     Fault(&'a Fault),
-    Emission { tenant: TenantId, emission: &'a Emission, left: &'a BTreeSet<InstanceId> },
+    Emission {
+        tenant: TenantId,
+        emission: &'a Emission,
+        left: &'a BTreeSet<InstanceId>,
+        #[serde(skip_serializing_if = "is_false")]
+        is_sealed: bool,
+    },
 }
 
 /// A line as read.
@@ -42,10 +55,20 @@ enum Out<'a> {
 #[serde(rename_all = "snake_case")]
 enum In {
     Checkpoint(Head),
-    Definition { tenant: TenantId, hash: DefinitionHash, body: Value },
+    Definition {
+        tenant: TenantId,
+        hash: DefinitionHash,
+        body: Value,
+    },
     Finished(Box<Summary>),
     Fault(Fault),
-    Emission { tenant: TenantId, emission: Arc<Emission>, left: BTreeSet<InstanceId> },
+    Emission {
+        tenant: TenantId,
+        emission: Arc<Emission>,
+        left: BTreeSet<InstanceId>,
+        #[serde(default)]
+        is_sealed: bool,
+    },
     Instance(Box<State>),
 }
 
@@ -84,7 +107,17 @@ pub fn write(
     let definitions: BTreeMap<_, _> =
         definitions.map(|(tenant, hash, document)| ((*tenant, *hash), document)).collect();
     for ((tenant, hash), body_of) in definitions {
-        put(&mut body, &Out::Definition { tenant, hash, body: body_of });
+        let line = Out::Definition { tenant, hash, body: body_of };
+        match log.documents_sealed_for(tenant)? {
+            None => put(&mut body, &line),
+            Some(subject) => {
+                let shown = Out::Definition { tenant, hash, body: &Value::Null };
+                let name = (tenant, definition_stream(&hash));
+                put_sealed(&mut body, (&shown, &line), |shown, line| {
+                    log.seal(name, &subject, shown, line)
+                })?;
+            }
+        }
     }
     let mut finished: Vec<&Arc<Summary>> = collected.iter().flat_map(|it| &it.finished).collect();
     finished.sort_by_key(|it| it.finished_at);
@@ -97,8 +130,8 @@ pub fn write(
         for fault in faults {
             put(&mut body, &Out::Fault(fault));
         }
-        for Outgoing { tenant, emission, left } in &part.emissions {
-            put(&mut body, &Out::Emission { tenant: *tenant, emission, left });
+        for outgoing in &part.emissions {
+            put_emission(&mut body, outgoing, log)?;
         }
         if instances == Instances::Beside {
             continue;
@@ -118,6 +151,49 @@ fn put(body: &mut Vec<u8>, line: &Out<'_>) {
     let written = serde_json::to_writer(&mut *body, line);
     debug_assert!(written.is_ok());
     body.push(b'\n');
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+/// Puts an emission, sealed where its record is: with the key of the tenant, since that of a person
+/// may be destroyed by now and must not be made again for it.
+fn put_emission(
+    body: &mut Vec<u8>,
+    outgoing: &Outgoing,
+    log: &dyn LogStore,
+) -> Result<(), LogError> {
+    let Outgoing { tenant, emission, left, is_sealed } = outgoing;
+    let (tenant, is_sealed) = (*tenant, *is_sealed);
+    let line = Out::Emission { tenant, emission, left, is_sealed };
+    if !is_sealed {
+        put(body, &line);
+        return Ok(());
+    }
+    let mark = Text::from(ERASED);
+    let left_of_it = Emission {
+        data: Value::String(mark.clone()),
+        subject: emission.subject.as_ref().map(|_| mark),
+        ..(**emission).clone()
+    };
+    let shown = Out::Emission { tenant, emission: &left_of_it, left, is_sealed: false };
+    let (name, subject) = ((tenant, emission.publisher), WHOLE.into());
+    put_sealed(body, (&shown, &line), |shown, line| log.seal(name, &subject, shown, line))
+}
+
+/// Puts a line of which only what is `shown` may be read by anyone.
+fn put_sealed(
+    body: &mut Vec<u8>,
+    (shown, line): (&Out<'_>, &Out<'_>),
+    seal: impl FnOnce(&[u8], &[u8]) -> Result<Vec<u8>, LogError>,
+) -> Result<(), LogError> {
+    let (mut open, mut whole) = (Vec::new(), Vec::new());
+    put(&mut open, shown);
+    put(&mut whole, line);
+    body.extend(seal(&open, &whole)?);
+    body.push(b'\n');
+    Ok(())
 }
 
 /// Says whether a checkpoint names instances that cannot be worked on, without reading it whole.
@@ -156,11 +232,13 @@ pub(crate) fn read(
                     recovery.set_forgets();
                 }
             }
+            // Its key is destroyed, and with it everything that it could be for.
+            In::Definition { body: Value::Null, .. } => {}
             In::Definition { tenant, hash, body } => recovery.put_definition(tenant, hash, body),
             In::Finished(summary) => recovery.put_finished(*summary),
             In::Fault(fault) => recovery.put_fault(fault),
-            In::Emission { tenant, emission, left } => {
-                recovery.put_emission(Outgoing { tenant, emission, left });
+            In::Emission { tenant, emission, left, is_sealed } => {
+                recovery.put_emission(Outgoing { tenant, emission, left, is_sealed });
             }
             In::Instance(state) => recovery.put_instance(state.snapshot, state.event_ids),
         }

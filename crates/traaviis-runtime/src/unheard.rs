@@ -40,6 +40,7 @@ struct Unsent {
     left: Option<BTreeSet<InstanceId>>,
     /// Who has recorded since then what came of it.
     heard: BTreeSet<InstanceId>,
+    is_sealed: bool,
 }
 
 impl Unheard {
@@ -55,9 +56,10 @@ impl Unheard {
     }
 
     /// Takes an emission that the checkpoint lists.
-    pub(crate) fn put(&mut self, Outgoing { tenant, emission, left }: Outgoing) {
+    pub(crate) fn put(&mut self, outgoing: Outgoing) {
+        let Outgoing { tenant, emission, left, is_sealed } = outgoing;
         let name = (Key { tenant, id: emission.publisher }, emission.seq);
-        let unsent = Unsent { emission, left: Some(left), heard: BTreeSet::new() };
+        let unsent = Unsent { emission, left: Some(left), heard: BTreeSet::new(), is_sealed };
         self.emissions.insert(name, unsent);
     }
 
@@ -76,8 +78,13 @@ impl Unheard {
         }
     }
 
-    /// Follows a record of an instance of `workflow`.
-    pub(crate) fn record(&mut self, key: Key, record: &Record, workflow: &Text) {
+    /// Follows a record of an instance of `workflow`, whose records may be sealed.
+    pub(crate) fn record(
+        &mut self,
+        key: Key,
+        record: &Record,
+        (workflow, is_sealed): (&Text, bool),
+    ) {
         match &record.body {
             Body::Emitted { event, .. } if self.names.contains(&(key.tenant, event.clone())) => {
                 let Some(emission) = Emission::of(record, workflow) else { return };
@@ -85,6 +92,7 @@ impl Unheard {
                     emission: emission.into(),
                     left: None,
                     heard: BTreeSet::new(),
+                    is_sealed,
                 });
             }
             // What it has in common with its original was sent when that emitted it.
@@ -98,13 +106,13 @@ impl Unheard {
     }
 
     /// Follows a line whose record is in the checkpoint already.
-    pub(crate) fn known(&mut self, key: Key, header: &Header, line: &[u8], workflow: &Text) {
+    pub(crate) fn known(&mut self, key: Key, header: &Header, line: &[u8], of: (&Text, bool)) {
         let names = |kind: &[u8]| line.windows(kind.len()).any(|it| it == kind);
         if self.names.is_empty() || !(names(b"\"emitted\"") || names(b"\"forked\"")) {
             return;
         }
         if let Ok(body) = serde_json::from_slice::<Body>(line) {
-            self.record(key, &Record { header: header.clone(), body }, workflow);
+            self.record(key, &Record { header: header.clone(), body }, of);
         }
     }
 
@@ -130,7 +138,7 @@ impl Unheard {
             heard_to.extend(unsent.heard.iter().map(|by| ((*publisher, *by), *seq)));
         }
         let mut again = Vec::new();
-        for ((publisher, seq), Unsent { emission, left, .. }) in emissions {
+        for ((publisher, seq), Unsent { emission, left, is_sealed, .. }) in emissions {
             let tenant = publisher.tenant;
             let of = || subscribers.get(&(tenant, &emission.event)).into_iter().flatten();
             let mut left = left.unwrap_or_else(|| {
@@ -139,7 +147,7 @@ impl Unheard {
             });
             left.retain(|it| heard_to.get(&(publisher, *it)).is_none_or(|to| *to < seq));
             if !left.is_empty() {
-                again.push(Outgoing { tenant, emission, left });
+                again.push(Outgoing { tenant, emission, left, is_sealed });
             }
         }
         again
@@ -171,7 +179,8 @@ mod tests {
                 correlation_id: None,
             };
             let left = BTreeSet::from([id(1), id(2)]);
-            unheard.put(Outgoing { tenant, emission: emission.into(), left });
+            let emission = emission.into();
+            unheard.put(Outgoing { tenant, emission, left, is_sealed: false });
         }
         unheard.cause(Key { tenant, id: id(1) }, &format!("{publisher}:11"));
         let again = unheard.take(std::iter::empty());

@@ -246,7 +246,7 @@ impl Inner {
         pace: &Pace,
     ) -> Result<(Vec<Due>, Position), Error> {
         let (mut due, mut to, mut bytes) = (Vec::new(), from, 0);
-        self.shared.ports.log.scan_while(from, &mut |Line { position, bytes: line }| {
+        self.shared.ports.log.scan_while(from, &mut |Line { position, bytes: line, .. }| {
             bytes += line.len() as u64;
             if bytes >= PIECE_BYTES {
                 pace.passed(std::mem::take(&mut bytes));

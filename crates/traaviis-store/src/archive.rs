@@ -324,6 +324,7 @@ impl<D: Disk> Archive for FileArchive<D> {
         if let Some(count) = self.known().counts.get_mut(&dir) {
             *count += 1;
         }
+        self.blobs.note_change(tenant);
         Ok(())
     }
 
@@ -404,6 +405,7 @@ impl<D: Disk> Archive for FileArchive<D> {
         let Some((path, _)) = self.find(tenant, id)? else { return Ok(()) };
         let gone = |error| io_error("remove", &path, error);
         self.disk.remove(&path).map_err(gone)?;
+        self.blobs.note_change(tenant);
         let Some(dir) = path.parent() else { return Ok(()) };
         self.disk.sync_dir(dir).map_err(gone)?;
         if let Some(count) = self.known().counts.get_mut(dir) {

@@ -21,7 +21,7 @@ mod sweep;
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -77,6 +77,8 @@ struct State {
     kept: HashMap<Name, u32>,
     /// While a sweep is under way: what lines refer to that it may not have seen.
     late: Option<HashSet<Name>>,
+    /// Tenants of whom files came or went, of the archive as well, since somebody asked.
+    changed: BTreeSet<TenantId>,
 }
 
 /// Why the bytes of a blob are not to be had.
@@ -99,6 +101,16 @@ impl<D: Disk> Blobs<D> {
 
     fn dir(&self, tenant: TenantId, hash: &str) -> PathBuf {
         self.data.join(TENANTS).join(tenant.to_string()).join(BLOBS).join(&hash[..DIGITS])
+    }
+
+    /// Notes that a file of a tenant came or went; called once it has.
+    pub(crate) fn note_change(&self, tenant: TenantId) {
+        self.state().changed.insert(tenant);
+    }
+
+    /// Returns the tenants of whom files came or went since this was called last.
+    pub(crate) fn take_changed(&self) -> BTreeSet<TenantId> {
+        std::mem::take(&mut self.state().changed)
     }
 
     // --- Writing ----------------------------------------------------------------------------
@@ -190,7 +202,9 @@ impl<D: Disk> Blobs<D> {
                 error if is_full(&error) => LogError::Full,
                 error => io_error("write", &path, error),
             },
-        })
+        })?;
+        state.changed.insert(tenant);
+        Ok(())
     }
 
     fn make_names_durable(&self, dir: &Path) -> Result<(), LogError> {
@@ -267,7 +281,7 @@ impl<D: Disk> Blobs<D> {
         visit: &mut dyn FnMut(Line<'_>) -> bool,
     ) -> bool {
         match self.whole(it.bytes) {
-            Ok(bytes) => visit(Line { position: it.position, bytes: &bytes }),
+            Ok(bytes) => visit(Line { bytes: &bytes, ..it }),
             Err(error) => {
                 *failed = Some(error);
                 false

@@ -8,6 +8,8 @@
 //! a file that cannot be used is removed, since it holds nothing that the log does not. Each row
 //! has a checksum, so a flipped bit is found when it is read.
 
+mod sealed;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -21,12 +23,16 @@ use uuid::Uuid;
 
 use crate::sqlite::{self, Cause, Readers, lock};
 
+pub use sealed::SealedDocuments;
+
 /// Directory of the documents in a data directory.
 pub const DOCUMENTS_DIR: &str = "documents";
 /// Name of the database.
 pub const DOCUMENTS_FILE: &str = "documents.sqlite";
 /// Version of the tables; another one is made again.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
+/// The same tables, in which no body was sealed: whoever knows only these makes them again.
+const SCHEMA_OPEN: i32 = 1;
 /// KiB of pages that a connection keeps; documents that are asked for often are in memory.
 const CACHE_KIB: i32 = 2 << 10;
 
@@ -225,6 +231,9 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // What is removed leaves no trace in free pages.
     connection.pragma_update(None, "secure_delete", true)?;
+    if sqlite::schema_of(connection)? == SCHEMA_OPEN {
+        connection.pragma_update(None, "user_version", SCHEMA)?;
+    }
     if sqlite::schema_of(connection)? == SCHEMA {
         return connection.query_row("SELECT position FROM progress", [], |_| Ok(()));
     }

@@ -145,6 +145,9 @@ struct Body {
     /// Instances that are about nobody are sealed, too.
     #[serde(default, skip_serializing_if = "is_false")]
     seals_all: bool,
+    /// At some time they were, and documents as well.
+    #[serde(default, skip_serializing_if = "is_false")]
+    has_sealed_all: bool,
 }
 
 fn is_false(it: &bool) -> bool {
@@ -161,6 +164,7 @@ struct Ring {
     /// The oldest first; versions are 1, 2, 3.
     keys: Vec<Wrapped>,
     seals_all: bool,
+    has_sealed_all: bool,
 }
 
 /// One version of a tenant's key, for people.
@@ -337,7 +341,14 @@ impl Keys {
         Ok(self.ring(ctx.tenant())?.is_some_and(|it| it.seals_all))
     }
 
-    /// Has all instances of a tenant sealed that begin from now on, or no longer.
+    /// Says whether documents of a tenant may rest sealed: what is kept of them elsewhere must not
+    /// stand in the open. Asks for no root key.
+    pub(crate) fn has_sealed_all(&self, tenant: TenantId) -> Result<bool, Error> {
+        Ok(self.ring(tenant)?.is_some_and(|it| it.has_sealed_all || it.seals_all))
+    }
+
+    /// Has all instances of a tenant sealed that begin from now on, and its documents, or no
+    /// longer.
     pub fn set_seals_all(
         &self,
         ctx: &TenantCtx,
@@ -350,6 +361,7 @@ impl Keys {
         }
         match self.ring(ctx.tenant())? {
             Some(mut ring) if ring.seals_all != is_all => {
+                ring.has_sealed_all |= ring.seals_all | is_all;
                 ring.seals_all = is_all;
                 ring.write(now)
             }
@@ -452,8 +464,8 @@ impl Keys {
         let body: Body = serde_json::from_slice(&envelope.body)
             .map_err(|error| damaged(&path, &error.to_string()))?;
         let Envelope { version, unknown, .. } = envelope;
-        let Body { keys, seals_all } = body;
-        let ring = Ring { path, tenant, version, unknown, keys, seals_all };
+        let Body { keys, seals_all, has_sealed_all } = body;
+        let ring = Ring { path, tenant, version, unknown, keys, seals_all, has_sealed_all };
         let is_dense = (1..).zip(&ring.keys).all(|(number, it)| it.version == number);
         match is_dense && !ring.keys.is_empty() {
             true => Ok(Some(ring)),
@@ -478,8 +490,9 @@ impl Keys {
 
 impl Ring {
     fn new(path: PathBuf, tenant: TenantId) -> Ring {
-        let (unknown, keys, seals_all) = (Vec::new(), Vec::new(), false);
-        Ring { path, tenant, version: 0, unknown, keys, seals_all }
+        let (unknown, keys) = (Vec::new(), Vec::new());
+        let (seals_all, has_sealed_all) = (false, false);
+        Ring { path, tenant, version: 0, unknown, keys, seals_all, has_sealed_all }
     }
 
     fn damaged(&self, why: &str) -> Error {
@@ -539,7 +552,8 @@ impl Ring {
 
     fn write(&mut self, now: Timestamp) -> Result<(), Error> {
         self.version += 1;
-        let body = serde_json::to_vec(&Body { keys: self.keys.clone(), seals_all: self.seals_all })
+        let Ring { seals_all, has_sealed_all, .. } = *self;
+        let body = serde_json::to_vec(&Body { keys: self.keys.clone(), seals_all, has_sealed_all })
             .map_err(|error| self.damaged(&error.to_string()))?;
         let envelope = Envelope {
             kind: KIND.into(),

@@ -58,13 +58,14 @@ mod weigh;
 mod error;
 
 pub use archive::FileArchive;
-pub use documents::SqliteDocuments;
+pub use documents::{SealedDocuments, SqliteDocuments};
 pub use frame::{Codec, fuzz_decode};
 pub use index::{SetAside, SqliteIndex};
 pub use keys::{Keys, root::RootSource, subject::Subjects};
 pub use local::LocalLog;
 pub use log::{Durability, Entry, LogCore, Options, Recovery};
 pub use read_only::{FrameInfo, ReadOnlyLog, visit_frames};
+pub use reader::SegmentInfo;
 pub use sealed::SealedLog;
 pub use secrets::{LocalSecrets, SecretInfo};
 pub use snapshots::SqliteSnapshots;

@@ -2,11 +2,16 @@
 //!
 //! One thread writes. It takes everything that waits, commits it in groups, tells the sinks, and
 //! only then moves the tail. Nothing is delayed to make groups larger: while one group is synced
-//! the next one gathers. Reading happens on the callers' threads, beside the writer.
+//! the next one gathers. Large values are made durable by a second thread before the writer sees
+//! their records ([`large`]). Reading happens on the callers' threads, beside the writer.
 //!
-//! Invariant: outcomes of one sink are told in the order of its appends, each exactly once.
+//! Invariant: outcomes are told in the order of the log, which is that of the appends of one
+//! stream, and of all appends of a sink but those behind large values; each exactly once.
+
+mod large;
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     path::Path,
     sync::{
@@ -27,15 +32,16 @@ use traaviis_ports::{
     Position, archive::Mode,
 };
 
+use large::{Large, Waiting as WaitingForValues, Worker};
+
 use crate::{
     archive::{self, FileArchive},
-    blobs::{self, Keeping},
-    compact,
+    blobs, compact,
     disk::OsDisk,
     error::io_error,
     lock::DirLock,
     log::{Durability, Entry, LogCore, Options, Recovery, Written},
-    reader::{EVERYWHERE, Reader},
+    reader::{EVERYWHERE, Reader, SegmentInfo},
     walk::Damage,
 };
 
@@ -53,6 +59,9 @@ pub struct LocalLog {
     reader: Arc<Reader<OsDisk>>,
     archive: FileArchive<OsDisk>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    writer_id: ThreadId,
+    large: Arc<Large>,
+    blob_writer: Mutex<Option<JoinHandle<()>>>,
     durability: Durability,
     written: Arc<Written>,
 }
@@ -101,6 +110,15 @@ impl LocalLog {
             emptied: Condvar::new(),
             tail: AtomicU64::new(core.tail()),
         });
+        let (archive, large) = (FileArchive::new(OsDisk, data), Arc::<Large>::default());
+        let blob_writer = Worker {
+            large: large.clone(),
+            shared: shared.clone(),
+            blobs: archive.blobs().clone(),
+            reader: reader.clone(),
+        };
+        let not_begun = |error| io_error("start the writer of", data, error);
+        let blob_writer = blob_writer.spawn().map_err(not_begun)?;
         let core = Arc::new(Mutex::new(core));
         let writer = Writer {
             shared: shared.clone(),
@@ -110,11 +128,23 @@ impl LocalLog {
             _dir_lock: dir_lock,
         };
         let spawned = thread::Builder::new().name("log-writer".into()).spawn(|| writer.run());
-        let thread = spawned.map_err(|error| io_error("start the writer of", data, error))?;
+        let thread = spawned.map_err(not_begun).inspect_err(|_| large.close())?;
         lock(&shared.queue).writer = Some(thread.thread().id());
         let durability = options.durability;
-        let (archive, writer) = (FileArchive::new(OsDisk, data), Mutex::new(Some(thread)));
-        let log = LocalLog { shared, core, reader, archive, writer, durability, written };
+        let writer_id = thread.thread().id();
+        let (writer, blob_writer) = (Mutex::new(Some(thread)), Mutex::new(Some(blob_writer)));
+        let log = LocalLog {
+            shared,
+            core,
+            reader,
+            archive,
+            writer,
+            writer_id,
+            large,
+            blob_writer,
+            durability,
+            written,
+        };
         Ok((Arc::new(log), recovery))
     }
 
@@ -123,34 +153,42 @@ impl LocalLog {
         &self.written
     }
 
-    /// Counts the lines from a position on, with how many bytes each has in the log before it is
-    /// packed; returns up to where.
+    /// Returns the segments, the oldest first; the last is the one that is written.
+    pub fn segments(&self) -> Result<Vec<SegmentInfo>, LogError> {
+        self.reader.segment_infos()
+    }
+
+    /// Counts the lines of a part of the log, with how many bytes each has before it is packed.
     pub fn weigh(
         &self,
-        from: Position,
+        within: Range<Position>,
         add: &mut dyn FnMut(TenantId, u64),
-    ) -> Result<Position, LogError> {
-        self.reader.scan(from, &mut |line| {
-            if let Ok(key) = peek_line(line.bytes) {
+    ) -> Result<(), LogError> {
+        self.reader.scan_while(within.start, &mut |line| {
+            let is_in = line.position < within.end;
+            if let (true, Ok(key)) = (is_in, peek_line(line.bytes)) {
                 // Each ends with a newline.
                 add(key.tenant_id, line.bytes.len() as u64 + 1);
             }
+            is_in
         })
+    }
+
+    /// Returns the tenants of whom large values or archive files came or went since this was
+    /// called last.
+    pub fn take_changed_files(&self) -> BTreeSet<TenantId> {
+        self.archive.blobs().take_changed()
     }
 
     /// Commits what waits, ends the writer and lets go of the directory. Later appends are refused.
     pub fn close(&self) {
+        // First what waits for its values, which still has to reach the log.
+        self.large.close();
+        end(lock(&self.blob_writer).take());
         lock(&self.shared.queue).is_closed = true;
         self.shared.filled.notify_all();
         self.shared.emptied.notify_all();
-        let writer = lock(&self.writer).take();
-        // The last handle may be dropped by a sink, on the writer's own thread.
-        if let Some(writer) = writer
-            && writer.thread().id() != thread::current().id()
-        {
-            // A writer that panicked has closed the queue; there is nobody left to tell.
-            let _ = writer.join();
-        }
+        end(lock(&self.writer).take());
     }
 
     /// Returns why the log stopped, if it did; the process must then end.
@@ -168,6 +206,20 @@ impl LocalLog {
         self.reader.damaged_streams()
     }
 
+    /// Puts appends into the queue of the writer; a closed log refuses them.
+    fn enqueue(&self, appends: impl IntoIterator<Item = (Entry, u64)>, sink: &Arc<dyn CommitSink>) {
+        let refused = self.shared.enqueue(appends.into_iter(), sink);
+        refuse(&self.reader, refused, sink);
+    }
+}
+
+impl Drop for LocalLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
     /// Puts appends into the queue, waiting for room; gives back what a closed log does not take.
     fn enqueue(
         &self,
@@ -175,17 +227,17 @@ impl LocalLog {
         sink: &Arc<dyn CommitSink>,
     ) -> Vec<u64> {
         let mut refused = Vec::new();
-        let mut queue = lock(&self.shared.queue);
+        let mut queue = lock(&self.queue);
         for (entry, token) in appends {
             while queue.is_full()
                 && !queue.is_closed
                 && queue.writer != Some(thread::current().id())
             {
                 if queue.take_wake() {
-                    self.shared.filled.notify_one();
+                    self.filled.notify_one();
                 }
                 queue.callers_blocked += 1;
-                let waited = self.shared.emptied.wait(queue);
+                let waited = self.emptied.wait(queue);
                 queue = waited.unwrap_or_else(PoisonError::into_inner);
                 queue.callers_blocked -= 1;
             }
@@ -200,24 +252,29 @@ impl LocalLog {
         let wakes = queue.take_wake();
         drop(queue);
         if wakes {
-            self.shared.filled.notify_one();
+            self.filled.notify_one();
         }
         refused
     }
-
-    fn refuse(&self, tokens: Vec<u64>, sink: &Arc<dyn CommitSink>) {
-        if tokens.is_empty() {
-            return;
-        }
-        let why = self.failed().unwrap_or_else(|| "it is closed".into());
-        let refused = |token| (token, Err(LogError::Failed(why.clone())));
-        sink.committed(&mut tokens.into_iter().map(refused));
-    }
 }
 
-impl Drop for LocalLog {
-    fn drop(&mut self) {
-        self.close();
+/// Tells that appends are refused by a log that is closed or has failed.
+fn refuse(reader: &Reader<OsDisk>, tokens: Vec<u64>, sink: &Arc<dyn CommitSink>) {
+    if tokens.is_empty() {
+        return;
+    }
+    let why = reader.failed().unwrap_or_else(|| "it is closed".into());
+    let refused = |token| (token, Err(LogError::Failed(why.clone())));
+    sink.committed(&mut tokens.into_iter().map(refused));
+}
+
+/// Waits for a thread to end. The last handle may be dropped by a sink, on that very thread.
+fn end(thread: Option<JoinHandle<()>>) {
+    if let Some(thread) = thread
+        && thread.thread().id() != thread::current().id()
+    {
+        // One that panicked has closed its queue; there is nobody left to tell.
+        let _ = thread.join();
     }
 }
 
@@ -234,37 +291,34 @@ impl Queue {
 }
 
 impl LogStore for LocalLog {
-    fn append(&self, ctx: &TenantCtx, mut append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
+    fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
         let tenant = ctx.tenant();
-        let kept = match self.archive.blobs().take_from(tenant, &mut append) {
-            Ok(kept) => kept,
-            Err(error) => {
-                if let LogError::Failed(why) = &error {
-                    self.reader.fail(why.to_string());
-                }
-                return sink.committed(&mut std::iter::once((token, Err(error))));
-            }
-        };
-        let entry = Entry { tenant, append };
-        // Told by a sink of its own, which lets go of the blobs then.
-        let keeping = kept.map(|it| Keeping::sink(sink, it));
-        let sink = keeping.as_ref().unwrap_or(sink);
-        let refused = self.enqueue(std::iter::once((entry, token)), sink);
-        self.refuse(refused, sink);
+        if self.large.takes(tenant, &append) {
+            let it = WaitingForValues { tenant, append, sink: Arc::clone(sink), token };
+            return self.large.put(it, &self.reader, self.writer_id);
+        }
+        self.enqueue(std::iter::once((Entry { tenant, append }, token)), sink);
     }
 
     fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
-        if appends.iter().any(|it| blobs::may_be_large(&it.1.lines)) {
-            // One by one in their order, which counts for each stream.
-            return appends.drain(..).for_each(|(ctx, append, token)| {
-                self.append(&ctx, append, sink, token);
-            });
+        type Offered = (TenantCtx, Append, u64);
+        let plain = |(ctx, append, token): Offered| (Entry { tenant: ctx.tenant(), append }, token);
+        if self.large.is_empty() && !appends.iter().any(|it| blobs::may_be_large(&it.1.lines)) {
+            return self.enqueue(appends.drain(..).map(plain), sink);
         }
-        let entries = appends
-            .drain(..)
-            .map(|(ctx, append, token)| (Entry { tenant: ctx.tenant(), append }, token));
-        let refused = self.enqueue(entries, sink);
-        self.refuse(refused, sink);
+        let mut before = Vec::new();
+        for (ctx, append, token) in appends.drain(..) {
+            let tenant = ctx.tenant();
+            if !self.large.takes(tenant, &append) {
+                before.push((Entry { tenant, append }, token));
+                continue;
+            }
+            // It must not overtake what comes before it in its stream.
+            self.enqueue(std::mem::take(&mut before), sink);
+            let it = WaitingForValues { tenant, append, sink: Arc::clone(sink), token };
+            self.large.put(it, &self.reader, self.writer_id);
+        }
+        self.enqueue(before, sink);
     }
 
     fn read(

@@ -14,7 +14,10 @@ use std::{
 };
 
 use traaviis_model::Seq;
-use traaviis_ports::{Line, LogError, Part, Position, disk::Disk};
+use traaviis_ports::{
+    Line, LogError, Part, Position,
+    disk::{Access, Disk, DiskFile as _},
+};
 
 use crate::{
     blobs,
@@ -25,6 +28,17 @@ use crate::{
     segment,
     walk::{Damage, Mark, Step, Walk},
 };
+
+/// A file of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Position of its first record.
+    pub first: Position,
+    /// Position behind its last, as far as it is durable.
+    pub end: Position,
+    /// Its length, which compaction changes; none of the one that is written.
+    pub bytes: Option<u64>,
+}
 
 /// What reading threads and the writer share.
 pub struct Reader<D: Disk> {
@@ -118,6 +132,27 @@ impl<D: Disk> Reader<D> {
         damaged
     }
 
+    /// Returns the segments, the oldest first.
+    pub(crate) fn segment_infos(&self) -> Result<Vec<SegmentInfo>, LogError> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Asked for behind them: what begins behind it is not there yet.
+        let durable = self.durable();
+        let ends = segments.iter().skip(1).map(Some).chain([None]);
+        let infos = segments.iter().zip(ends).map(|(first, next)| {
+            let path = self.dir.join(segment::name(*first));
+            let bytes = match next {
+                None => None,
+                Some(_) => {
+                    let file = self.disk.open(&path, Access::Read);
+                    let bytes = file.and_then(|it| it.len());
+                    Some(bytes.map_err(|error| io_error("measure", &path, error))?)
+                }
+            };
+            Ok(SegmentInfo { first: *first, end: next.copied().unwrap_or(durable), bytes })
+        });
+        infos.collect()
+    }
+
     /// Visits the lines of every frame that ends behind `from`; stops when told to.
     fn visit(
         &self,
@@ -185,7 +220,7 @@ impl<D: Disk> Reader<D> {
         self.visit(from, &mut |first, lines| {
             for (position, bytes) in (first..).zip(line::each(lines)) {
                 if position >= from && !bytes.is_empty() {
-                    visit(Line { position, bytes });
+                    visit(Line { position, bytes, is_sealed: false });
                 }
             }
             Visit::On
@@ -200,7 +235,10 @@ impl<D: Disk> Reader<D> {
     ) -> Result<(), LogError> {
         let visited = self.visit(from, &mut |first, lines| {
             for (position, bytes) in (first..).zip(line::each(lines)) {
-                if position >= from && !bytes.is_empty() && !visit(Line { position, bytes }) {
+                if position >= from
+                    && !bytes.is_empty()
+                    && !visit(Line { position, bytes, is_sealed: false })
+                {
                     return Visit::Enough;
                 }
             }

@@ -9,6 +9,10 @@
 //! {"tenant_id":..,"instance_id":..,"seq":7,"v":2,..,"sealed":"1.NAME.VERSION.BASE64"}
 //! ```
 //!
+//! Documents are about nobody. Those of a tenant that has everything sealed are sealed as what is
+//! about the tenant, but for the few that must be read without its key ([`OPEN_DOCUMENTS`]). What
+//! is ready as lines, as in an import, rests as it comes.
+//!
 //! Nobody behind it sees a sealed line, and nobody before it a value: what a log, its archive, its
 //! checkpoints and its backups hold of a person is gone with one key.
 //!
@@ -20,9 +24,9 @@
 use std::{borrow::Cow, collections::BTreeSet, fmt, io::Read as _, ops::Range, sync::Arc};
 
 use traaviis_model::{
-    InstanceId, Record, Seq, TenantCtx, TenantId, Text, Timestamp,
+    DefinitionHash, InstanceId, Record, Seq, TenantCtx, TenantId, Text, Timestamp,
     limits::BLOB_BYTES_MAX,
-    record::{Body, ERASED, RECORD_VERSION, SEALED_VERSION},
+    record::{Body, ERASED, OPEN_DOCUMENTS, RECORD_VERSION, SEALED_VERSION, WHOLE},
     value::base64,
 };
 use traaviis_ports::{
@@ -95,9 +99,18 @@ impl<L: LogStore> SealedLog<L> {
         Ok(found)
     }
 
-    /// Seals the lines of an append, if they are about a person.
-    fn sealed(&self, tenant: TenantId, mut append: Append) -> Result<Append, LogError> {
-        let Some(subject) = append.subject.take() else { return Ok(append) };
+    /// Seals the lines of an append, if they are about a person or are documents to be sealed.
+    fn sealed(&self, ctx: &TenantCtx, mut append: Append) -> Result<Append, LogError> {
+        let tenant = ctx.tenant();
+        let subject = match append.subject.take() {
+            Some(subject) => subject,
+            None if is_closed(&append.lines)
+                && self.subjects.keys().seals_all(ctx).map_err(refused)? =>
+            {
+                WHOLE.into()
+            }
+            None => return Ok(append),
+        };
         let records = match &append.lines {
             Lines::Of(records) => Cow::Borrowed(records.as_slice()),
             Lines::Ready(lines) => Cow::Owned(read(lines)?),
@@ -152,7 +165,8 @@ impl<L: LogStore> SealedLog<L> {
         visit: &mut dyn FnMut(Line<'_>) -> bool,
     ) -> bool {
         match open_line(&self.subjects, it.bytes) {
-            Ok(bytes) => visit(Line { position: it.position, bytes: &bytes }),
+            Ok(Cow::Borrowed(_)) => visit(it),
+            Ok(bytes) => visit(Line { bytes: &bytes, is_sealed: true, ..it }),
             Err(error) => {
                 *failed = Some(error);
                 false
@@ -193,6 +207,15 @@ impl Sealer {
         out.extend_from_slice(b"\"}");
         Ok(())
     }
+}
+
+/// Says whether lines hold a document that may be sealed.
+fn is_closed(lines: &Lines) -> bool {
+    let Lines::Of(records) = lines else { return false };
+    records.iter().any(|it| match &it.body {
+        Body::DocumentPut { document, .. } => !OPEN_DOCUMENTS.contains(&&**document),
+        _ => false,
+    })
 }
 
 /// Says whether a line is sealed.
@@ -248,26 +271,35 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((rest[..start].strip_suffix(MARK)?, &rest[start..]))
 }
 
-/// Returns the instance that a line is about: a record, or a state in a checkpoint.
+/// Returns the stream that a line is about: a record, or a state, a definition or an emission in a
+/// checkpoint.
 fn whose(head: &[u8]) -> Option<(TenantId, InstanceId)> {
-    if let Some((name, _)) = line::key(&[head, b"}"].concat()) {
-        return Some(name);
-    }
     #[derive(serde::Deserialize)]
-    struct State {
-        instance: About,
-    }
-    #[derive(serde::Deserialize)]
-    struct About {
-        snapshot: Name,
+    #[serde(rename_all = "snake_case")]
+    enum Kept {
+        Instance { snapshot: Name },
+        Definition { tenant: TenantId, hash: DefinitionHash },
+        Emission { tenant: TenantId, emission: Publisher },
     }
     #[derive(serde::Deserialize)]
     struct Name {
         id: InstanceId,
         tenant_id: TenantId,
     }
-    let state: State = serde_json::from_slice(&[head, b"}"].concat()).ok()?;
-    Some((state.instance.snapshot.tenant_id, state.instance.snapshot.id))
+    #[derive(serde::Deserialize)]
+    struct Publisher {
+        publisher: InstanceId,
+    }
+    let line = [head, b"}"].concat();
+    if let Some((name, _)) = line::key(&line) {
+        return Some(name);
+    }
+    Some(match serde_json::from_slice(&line).ok()? {
+        Kept::Instance { snapshot: Name { id, tenant_id } } => (tenant_id, id),
+        // Its stream in the log.
+        Kept::Definition { tenant, hash } => (tenant, InstanceId::of_hash(&hash.0)),
+        Kept::Emission { tenant, emission } => (tenant, emission.publisher),
+    })
 }
 
 /// Returns what is sealed as text: by whose key, and the nonce with the bytes.
@@ -382,14 +414,14 @@ fn failed(error: &keys::Error) -> LogError {
 
 impl<L: LogStore> LogStore for SealedLog<L> {
     fn append(&self, ctx: &TenantCtx, append: Append, sink: &Arc<dyn CommitSink>, token: u64) {
-        match self.sealed(ctx.tenant(), append) {
+        match self.sealed(ctx, append) {
             Ok(append) => self.inner.append(ctx, append, sink, token),
             Err(error) => sink.committed(&mut std::iter::once((token, Err(error)))),
         }
     }
 
     fn append_all(&self, appends: &mut Vec<(TenantCtx, Append, u64)>, sink: &Arc<dyn CommitSink>) {
-        if appends.iter().any(|it| it.1.subject.is_some()) {
+        if appends.iter().any(|it| it.1.subject.is_some() || is_closed(&it.1.lines)) {
             // One by one in their order, which counts for each stream.
             return appends.drain(..).for_each(|(ctx, append, token)| {
                 self.append(&ctx, append, sink, token);
@@ -481,6 +513,11 @@ impl<L: LogStore> LogStore for SealedLog<L> {
         let sealer = self.sealer(name, subject, Timestamp::default())?;
         sealer.seal(shown.trim_ascii_end(), line.trim_ascii_end(), &mut out)?;
         Ok(out)
+    }
+
+    fn documents_sealed_for(&self, tenant: TenantId) -> Result<Option<Text>, LogError> {
+        let is_any = self.subjects.keys().has_sealed_all(tenant).map_err(|it| failed(&it))?;
+        Ok(is_any.then(|| WHOLE.into()))
     }
 
     fn unseal<'a>(&self, line: &'a [u8]) -> Result<Cow<'a, [u8]>, LogError> {

@@ -196,7 +196,7 @@ impl LogStore for MemoryLog {
         let records = self.state().records.clone();
         for (position, record) in (0..).zip(&records) {
             if position >= from {
-                visit(Line { position, bytes: &record.line });
+                visit(Line { position, bytes: &record.line, is_sealed: false });
             }
         }
         Ok(records.len() as Position)

@@ -12,6 +12,7 @@ mod crowd;
 mod drive;
 pub mod facts;
 pub mod floor;
+mod large;
 mod limits;
 mod load;
 mod memory;

@@ -2,9 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use traaviis_platform::{Entropy, Error, Platform, Settings, Ways};
+use traaviis_platform::{Entropy, Error, Platform, Settings, Ways, ledger::OPEN_ROWS};
 use traaviis_ports::LogStore;
-use traaviis_store::SqliteDocuments;
+use traaviis_store::{SealedDocuments, SqliteDocuments};
 
 use crate::{
     clock::SystemClock,
@@ -14,10 +14,12 @@ use crate::{
 
 /// Returns what a platform is opened with.
 pub fn ways(data: &Path, log: Arc<dyn LogStore>, documents: SqliteDocuments) -> Ways {
+    let subjects = Arc::new(secrets::subjects(data));
+    let documents = SealedDocuments::new(documents, Arc::clone(&subjects), OPEN_ROWS);
     Ways {
         log,
         documents: Arc::new(documents),
-        vault: Arc::new(secrets::subjects(data)),
+        vault: subjects,
         clock: Arc::new(SystemClock::start()),
         entropy: Entropy::system(),
     }

@@ -2,7 +2,8 @@
 //! and the definitions that children may run.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -19,8 +20,8 @@ use traaviis_platform::{
     Error, Platform,
     ask::Ask,
     engine::{
-        Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, OnStep, Picture, PostAsk,
-        Reply, StartAsk, Started, Study,
+        Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, LogPart, OnStep, Picture,
+        PostAsk, Reply, StartAsk, Started, Study,
     },
     storage::Stored,
 };
@@ -28,7 +29,7 @@ use traaviis_ports::{Connector, Position};
 use traaviis_runtime::Command;
 
 use traaviis_runtime::Filter;
-use traaviis_store::{LocalSecrets, keys, weigh_files};
+use traaviis_store::{LocalSecrets, SegmentInfo, keys, weigh_files};
 
 use crate::{
     children::compile_entry,
@@ -116,6 +117,10 @@ impl Served {
     }
 }
 
+fn unweighed(error: impl std::fmt::Display) -> Error {
+    Error::new("storage_failed", error.to_string())
+}
+
 impl Engine for Served {
     fn check(&self, _: &TenantCtx, text: &str) -> Checked {
         let (format, library) = (studies::format_of(text), Library::built_in());
@@ -192,20 +197,29 @@ impl Engine for Served {
         }))
     }
 
+    fn log_parts(&self) -> Result<Vec<LogPart>, Error> {
+        let segments = self.data.log().inner().segments().map_err(unweighed)?;
+        let part = |it: SegmentInfo| LogPart { within: it.first..it.end, mark: it.bytes };
+        Ok(segments.into_iter().map(part).collect())
+    }
+
     fn weigh_log(
         &self,
-        from: Position,
+        within: Range<Position>,
         add: &mut dyn FnMut(TenantId, u64),
-    ) -> Result<Position, Error> {
-        let log = self.data.log().inner();
-        log.weigh(from, add).map_err(|error| Error::new("storage_failed", error.to_string()))
+    ) -> Result<(), Error> {
+        self.data.log().inner().weigh(within, add).map_err(unweighed)
+    }
+
+    fn take_changed_files(&self) -> BTreeSet<TenantId> {
+        self.data.log().inner().take_changed_files()
     }
 
     fn weigh_files(&self, ctx: &TenantCtx) -> Result<Stored, Error> {
         let Some(dir) = &self.dir else { return Ok(Stored::default()) };
         weigh_files(dir, ctx)
             .map(|(blobs, archive)| Stored { log: 0, blobs, archive })
-            .map_err(|error| Error::new("storage_failed", error.to_string()))
+            .map_err(unweighed)
     }
 
     fn components(&self) -> Vec<Component> {

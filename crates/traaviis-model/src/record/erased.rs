@@ -15,8 +15,15 @@ pub const ERASED: &str = "[ERASED]";
 /// Stands in the place of a value that is sealed, where the log is not read.
 pub const SEALED: &str = "[SEALED]";
 
-/// Whom an instance is about that is about nobody, in a tenant that has everything sealed.
+/// Whom an instance is about that is about nobody, in a tenant that has everything sealed; its
+/// documents are about the same.
 pub const WHOLE: &str = "[TENANT]";
+
+/// Kinds of documents that are never sealed: the tenant itself, which is asked for before its key
+/// is and stays when that is destroyed; what proves the audit trail, which must do so without any
+/// key; jumps of the clock, which are no tenant's secret.
+pub const OPEN_DOCUMENTS: &[&str] =
+    &["tenant", "audit", "audit_checkpoint", "audit_key", "audit_place", "clock_jump", "erasure"];
 
 impl Record {
     /// Returns what may be read of it without the key of its person; `mark` stands in the place of
@@ -194,9 +201,12 @@ impl Body {
             | Body::TaskExpired { .. }
             | Body::IncidentAssigned { .. }
             | Body::InputReleased
-            | Body::Tagged { .. }
-            // Documents are about no person.
-            | Body::DocumentPut { .. } => {}
+            | Body::Tagged { .. } => {}
+            Body::DocumentPut { document, body, .. } => {
+                if !OPEN_DOCUMENTS.contains(&&**document) {
+                    value(body, mark);
+                }
+            }
         }
     }
 }

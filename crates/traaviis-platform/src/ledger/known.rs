@@ -65,7 +65,9 @@ impl Known {
         let record = Record::read_line(line).map_err(|error| unreadable(error.to_string()))?;
         let Body::DocumentPut { document, id, body } = record.body else { return Ok(()) };
         let (tenant, seq) = (key.tenant_id, key.seq);
-        let body = Some(Json::from(&body)).filter(|it| !it.is_null());
+        // Of what was sealed nothing is there once the key is destroyed.
+        let is_there = !body.is_null() && body.as_str() != Some(ERASED);
+        let body = is_there.then(|| Json::from(&body));
         let (head, documents) = self.ledgers.entry(tenant).or_default();
         if seq <= head.seq {
             return Ok(());

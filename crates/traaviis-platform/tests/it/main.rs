@@ -11,6 +11,7 @@ mod identity;
 mod issuers;
 mod passkeys;
 mod restart;
+mod storage;
 mod tenants;
 mod usage;
 mod world;

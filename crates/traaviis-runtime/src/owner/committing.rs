@@ -120,7 +120,7 @@ impl Owner {
             self.ready.push_back(key);
         }
         self.settings.gates.hear(key.tenant, records);
-        self.send_emitted(key, &snapshot.workflow, records);
+        self.send_emitted(key, snapshot, records);
     }
 
     /// Does what the step that ended with record `seq` asked for.

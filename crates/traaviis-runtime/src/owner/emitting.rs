@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use traaviis_engine::{Input, Machine};
 use traaviis_model::{
-    Body, EffectError, Emission, InstanceId, Record, Seq, Snapshot, TenantId, Text, Value,
+    Body, EffectError, Emission, InstanceId, Record, Seq, Snapshot, TenantId, Value,
     limits::MAILBOX_MAX,
 };
 
@@ -30,6 +30,8 @@ pub struct Outgoing {
     pub emission: Arc<Emission>,
     /// Who is not done with it.
     pub left: BTreeSet<InstanceId>,
+    /// Its record is sealed, so what is kept of it is as well.
+    pub is_sealed: bool,
 }
 
 impl Outgoing {
@@ -42,7 +44,7 @@ impl Outgoing {
 impl Owner {
     /// Sends what a committed step emitted. What a fork has in common with its original was sent
     /// when that emitted it.
-    pub(super) fn send_emitted(&mut self, key: Key, workflow: &Text, records: &[Record]) {
+    pub(super) fn send_emitted(&mut self, key: Key, snapshot: &Snapshot, records: &[Record]) {
         let shared = records.iter().rposition(|it| matches!(it.body, Body::Forked(_)));
         for record in &records[shared.unwrap_or(0)..] {
             let Body::Emitted { event, .. } = &record.body else { continue };
@@ -51,11 +53,12 @@ impl Owner {
             if left.is_empty() {
                 continue;
             }
-            if let Some(emission) = Emission::of(record, workflow) {
+            if let Some(emission) = Emission::of(record, &snapshot.workflow) {
                 self.send_emission(Outgoing {
                     tenant: key.tenant,
                     emission: emission.into(),
                     left,
+                    is_sealed: snapshot.sealed_for().is_some(),
                 });
             }
         }

@@ -78,6 +78,8 @@ impl Owner {
                 .definitions
                 .stored
                 .iter()
+                // Of a tenant that is gone nothing runs that could need one.
+                .filter(|((tenant, _), _)| !self.settings.definitions.has_gone(*tenant))
                 .map(|((tenant, hash), body)| (*tenant, *hash, body.clone()))
                 .collect(),
             faults: self.faults.values().cloned().collect(),

@@ -159,6 +159,11 @@ impl Stored {
         self.gone_lock().values().cloned().collect()
     }
 
+    /// Says whether nothing is kept of a tenant.
+    pub(crate) fn has_gone(&self, tenant: TenantId) -> bool {
+        self.gone_lock().contains_key(&tenant)
+    }
+
     /// Keeps nothing of an instance from now on, once it has ended.
     pub(crate) fn discard(&self, ctx: &TenantCtx, id: InstanceId) {
         if self.discarded_lock().insert((ctx.tenant(), id)) {

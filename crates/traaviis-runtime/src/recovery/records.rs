@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use traaviis_model::{
     Body, EventIds, Header, Record, Seq, Snapshot, TenantCtx,
-    record::{LineError, RECORD_VERSION},
+    record::{ERASED, LineError, RECORD_VERSION},
 };
 use traaviis_ports::Line;
 
@@ -15,7 +15,7 @@ impl Recovery {
     /// Reads a record; `catchup` learns what the index must know of it.
     pub(crate) fn line(
         &mut self,
-        Line { position, bytes: line }: Line<'_>,
+        Line { position, bytes: line, is_sealed }: Line<'_>,
         catchup: Option<&mut Catchup<'_>>,
         states: Option<States<'_>>,
     ) -> Result<(), Error> {
@@ -39,7 +39,7 @@ impl Recovery {
             let open = open.or_else(|| resting.as_ref().map(|it| &it.workflow));
             let workflow = open.or_else(|| self.finished.get(&key).map(|it| &it.workflow));
             if let Some(workflow) = workflow {
-                self.unheard.known(key, &header, line, workflow);
+                self.unheard.known(key, &header, line, (workflow, is_sealed));
             }
             return Ok(());
         }
@@ -70,7 +70,8 @@ impl Recovery {
     /// Applies a record; returns the instance that ended with it.
     fn record(&mut self, key: Key, record: Record) -> Result<Option<Snapshot>, Error> {
         if let Body::DocumentPut { document, body, .. } = record.body {
-            if &*document == "definition" {
+            // Of one whose key is destroyed nothing is left that could be compiled.
+            if &*document == "definition" && body.as_str() != Some(ERASED) {
                 self.put_definition(key.tenant, record.header.definition_hash, body);
             }
             return Ok(None);
@@ -84,7 +85,7 @@ impl Recovery {
             return Ok(None);
         }
         EventIds::note(event_ids, &record);
-        self.unheard.record(key, &record, &snapshot.workflow);
+        self.unheard.record(key, &record, (&snapshot.workflow, snapshot.sealed_for().is_some()));
         if !snapshot.status.is_finished() {
             return Ok(None);
         }

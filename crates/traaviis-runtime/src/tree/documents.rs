@@ -151,8 +151,9 @@ struct Named {
     version: Text,
 }
 
-/// Returns the document of a definition; none of a record about something else.
-pub(super) fn definition(record: &Record) -> Option<Document> {
+/// Returns the document of a definition; none of a record about something else. Of one that is
+/// sealed in the log it shows no more than what is done is called.
+pub(super) fn definition(record: &Record, is_sealed: bool) -> Option<Document> {
     let Body::DocumentPut { document, body, .. } = &record.body else { return None };
     // Recorded as the text it is, or by older releases as a value.
     let text = match body.as_str() {
@@ -160,6 +161,7 @@ pub(super) fn definition(record: &Record) -> Option<Document> {
         None => String::from_utf8(json(body)).ok()?,
     };
     let Named { name, version } = serde_json::from_str(&text).ok()?;
+    let text = if is_sealed { format!("\"{SEALED}\"") } else { text };
     let hash = record.header.definition_hash;
     (**document == *"definition").then(|| Document {
         tenant: Some(record.header.tenant_id),

@@ -198,7 +198,8 @@ impl Projector {
 
     // --- Reading ----------------------------------------------------------------------------
 
-    fn note(&mut self, Line { position, bytes: line }: Line<'_>, world: &mut World<'_>) {
+    fn note(&mut self, it: Line<'_>, world: &mut World<'_>) {
+        let Line { position, bytes: line, is_sealed } = it;
         self.read_to = position + 1;
         // What cannot be read is told by recovery; its instance is left out.
         let Ok(peek) = serde_json::from_slice::<documents::Peek<'_>>(line) else { return };
@@ -209,7 +210,8 @@ impl Projector {
         }
         if peek.kind == "document_put" {
             let record = Record::read_line(line).ok();
-            self.definitions.extend(record.as_ref().and_then(documents::definition));
+            let shown = record.as_ref().and_then(|it| documents::definition(it, is_sealed));
+            self.definitions.extend(shown);
             return;
         }
         if world.states.notes() {

@@ -157,13 +157,14 @@ impl<D: Disk> Sweep<'_, D> {
         self.blobs.remove_halves()?;
         for name in self.blobs.all()? {
             // Held while it goes: nobody finds it there meanwhile.
-            let state = self.blobs.state();
+            let mut state = self.blobs.state();
             let is_late = state.late.as_ref().is_none_or(|it| it.contains(&name));
             if self.named.contains(&name) || is_late {
                 continue;
             }
             let (_, path) = self.blobs.path_of(name);
             self.blobs.disk.remove(&path).map_err(|it| io_error("remove", &path, it))?;
+            state.changed.insert(name.0);
         }
         Ok(())
     }

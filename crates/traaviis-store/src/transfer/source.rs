@@ -168,6 +168,7 @@ impl Source {
         let mut outcome = Ok(());
         let mut seen: BTreeSet<InstanceId> = BTreeSet::new();
         let mut ledgers: BTreeSet<InstanceId> = BTreeSet::new();
+        let mut has_sealed = false;
         let mut sealed = SealedFiles { folder, gathered: BTreeMap::new(), bytes: 0 };
         self.scan(0, &mut |it| {
             let mut take = || -> std::io::Result<()> {
@@ -181,6 +182,7 @@ impl Source {
                     if head.seq > 1 {
                         written.ledger += 1 + u64::from(ledgers.insert(id));
                     }
+                    has_sealed |= sealed::is_sealed(it.bytes);
                     documents_to.write_all(it.bytes)?;
                     return documents_to.write_all(b"\n");
                 }
@@ -214,7 +216,8 @@ impl Source {
             outcome = put(&mut order_to, &done);
         }
         outcome.and_then(|()| sealed.write()).map_err(failed("write", &order))?;
-        written.needs = Needs { sealed: !sealed.gathered.is_empty(), ledger: written.ledger > 0 };
+        has_sealed |= !sealed.gathered.is_empty();
+        written.needs = Needs { sealed: has_sealed, ledger: written.ledger > 0 };
         for (to, path) in [(documents_to, documents), (order_to, order)] {
             to.into_inner().map_err(|it| failed("write", &path)(it.into_error()))?;
         }

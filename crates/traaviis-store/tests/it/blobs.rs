@@ -318,3 +318,70 @@ fn a_backup_has_the_blobs() {
     backup::restore(&target, &taken.manifest, &none, Until::End, &restored, progress).unwrap();
     assert_eq!(read(&ReadOnlyLog::open(&restored).unwrap(), stream(1)), lines);
 }
+
+/// Told outcomes, in the order in which they come.
+#[derive(Default)]
+struct Outcomes(std::sync::Mutex<Vec<(u64, bool)>>);
+
+impl traaviis_ports::CommitSink for Outcomes {
+    fn committed(&self, outcomes: &mut dyn Iterator<Item = (u64, Commit)>) {
+        let mut told = self.0.lock().unwrap();
+        told.extend(outcomes.map(|(token, commit)| (token, commit.is_ok())));
+    }
+}
+
+#[test]
+fn records_of_a_stream_keep_their_order_around_large_values() {
+    const STREAMS: u128 = 5;
+    const RECORDS: u64 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let outcomes = Arc::new(Outcomes::default());
+    let sink = Arc::clone(&outcomes) as Arc<dyn traaviis_ports::CommitSink>;
+    let value = |stream: u128, seq: u64| match (stream + u128::from(seq)) % 3 {
+        0 => text(&format!("{stream} {seq} ")),
+        _ => Value::from("small"),
+    };
+    let mut expected = vec![Vec::new(); STREAMS as usize];
+    for seq in 1..=RECORDS {
+        let mut appends = Vec::new();
+        for number in 0..STREAMS {
+            let id = stream(number + 1);
+            let mut record = records(&ctx(), id, &[value(number, seq)]).remove(0);
+            record.header.seq = seq;
+            let mut line = Vec::new();
+            record.write_line(&mut line);
+            expected[number as usize].push(line.trim_ascii_end().to_vec());
+            let lines = Lines::Of(Arc::new(vec![record]));
+            let (ends_stream, known_to, subject) = (false, 0, None);
+            let (stream, first_seq, count) = (id, seq, 1);
+            let append = Append { stream, first_seq, count, lines, ends_stream, known_to, subject };
+            appends.push((ctx(), append, seq * 100 + number as u64));
+        }
+        // One by one and together.
+        match seq % 2 {
+            0 => log.append_all(&mut appends, &sink),
+            _ => appends.drain(..).for_each(|(ctx, it, token)| log.append(&ctx, it, &sink, token)),
+        }
+    }
+    // Whatever is on its way is committed when the log is closed.
+    log.close();
+    let told = outcomes.0.lock().unwrap().clone();
+    assert_eq!(told.len() as u64, RECORDS * STREAMS as u64);
+    for number in 0..STREAMS as u64 {
+        let of_stream = told.iter().filter(|it| it.0 % 100 == number);
+        let expected: Vec<_> = (1..=RECORDS).map(|seq| (seq * 100 + number, true)).collect();
+        assert_eq!(of_stream.copied().collect::<Vec<_>>(), expected, "{number}");
+    }
+    drop(log);
+    let log = open(dir.path());
+    for (number, lines) in (1..).zip(&expected) {
+        assert_eq!(read(&*log, stream(number)), *lines);
+    }
+    // Large and small alike are refused once it is closed.
+    log.close();
+    for data in [text("x"), Value::Null] {
+        let refused = offer(&*log, &ctx(), records(&ctx(), stream(99), &[data]), None).0;
+        assert!(matches!(refused, Err(traaviis_ports::LogError::Failed(_))), "{refused:?}");
+    }
+}

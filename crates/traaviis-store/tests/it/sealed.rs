@@ -241,3 +241,56 @@ impl LogStoreUnderTest for Test {
 fn a_sealed_log_keeps_the_contract() {
     log_contract::run(&mut || Box::new(Test::new()));
 }
+
+/// Documents, as a ledger and a definition put them.
+fn documents(id: InstanceId, kinds: &[&str]) -> Vec<Record> {
+    let template = records(id, None).remove(0).header;
+    let record = |(seq, kind): (Seq, &&str)| {
+        let header = Header { seq, ..template.clone() };
+        let body = Value::map([("text", Value::from(CANARY))]);
+        let body = Body::DocumentPut { document: (**kind).into(), id: "7".into(), body };
+        Record { header, body }
+    };
+    (1..).zip(kinds).map(record).collect()
+}
+
+#[test]
+fn documents_rest_sealed_where_everything_does_but_for_some() {
+    let test = Test::new();
+    let kinds = ["definition", "schedule", "tenant", "audit"];
+    let put = |test: &Test, number: u128| {
+        let records = documents(stream(number), &kinds);
+        let lines = written(&records);
+        commit(&test.log, append(stream(number), records, None)).unwrap();
+        lines
+    };
+    let before = put(&test, 1);
+    test.log.subjects().keys().set_seals_all(&ctx(), true, Timestamp(1)).unwrap();
+    let sealed = put(&test, 2);
+    // Lines that are ready rest as they come, as those of an import do.
+    let ready = written(&documents(stream(3), &kinds)).join(&b'\n');
+    let it = append(stream(3), documents(stream(3), &kinds), None);
+    commit(&test.log, Append { lines: [ready, b"\n".to_vec()].concat().into(), ..it }).unwrap();
+    test.log.subjects().keys().set_seals_all(&ctx(), false, Timestamp(2)).unwrap();
+    let after = put(&test, 4);
+    let is_open = test.resting().iter().map(|it| holds(it, CANARY)).collect::<Vec<_>>();
+    assert_eq!(is_open[..4], [true; 4]);
+    assert_eq!(is_open[4..8], [false, false, true, true]);
+    assert_eq!(is_open[8..], [true; 8]);
+    let test = test.reopened(root());
+    for (number, lines) in [(1, &before), (2, &sealed), (4, &after)] {
+        assert_eq!(test.read(stream(number)).unwrap(), *lines, "{number}");
+    }
+    let mut told = Vec::new();
+    test.log.scan(0, &mut |it| told.push(it.is_sealed)).unwrap();
+    assert_eq!(told, is_open.iter().map(|it| !it).collect::<Vec<_>>());
+    assert_eq!(test.log.documents_sealed_for(ctx().tenant()).unwrap(), Some("[TENANT]".into()));
+    let other = TenantCtx::for_test(9).tenant();
+    assert_eq!(test.log.documents_sealed_for(other).unwrap(), None);
+    // With its keys the tenant's documents are gone, and what says that it was there stays.
+    test.log.subjects().erase_all(ctx().tenant(), Timestamp(9)).unwrap();
+    let left = test.read(stream(2)).unwrap();
+    let is_left = left.iter().map(|it| holds(it, CANARY)).collect::<Vec<_>>();
+    assert_eq!(is_left, [false, false, true, true]);
+    assert!(holds(&left[0], ERASED));
+}

@@ -21,7 +21,7 @@ use traaviis_ports::index::Query;
 
 use super::{
     alone::{Part, megabytes},
-    child, drive, facts, limits, machine,
+    child, drive, facts, large, limits, machine,
     report::{Goal, Report, Unit},
     workflows,
 };
@@ -36,6 +36,8 @@ use crate::{
 const DATA_BYTES: usize = 2_000;
 /// Turns in which two ways of storage are measured.
 const TURNS: usize = 3;
+/// Times of one rate for which small events are timed: a hundredth of them is looked at.
+const LARGE_TIMES: u32 = 4;
 /// Rows of a list.
 const LIST: usize = 50;
 /// Goal of the averages of single reads and writes, in milliseconds.
@@ -108,6 +110,8 @@ pub fn run(plan: &Plan, dir: &Path, output: &Output) -> anyhow::Result<crate::ex
     let few = plan.counts.iter().copied().min().unwrap_or(0);
     bench::output_progress(output, &format!("{few} waiting instances, embedded and json-only"));
     beside_json(few, &dir.join("modes"), &mut report)?;
+    bench::output_progress(output, "small events beside large values");
+    large::run(plan.time * LARGE_TIMES, &dir.join("large"), &mut report)?;
     for count in &plan.counts {
         bench::output_progress(output, &format!("{count} waiting instances"));
         let dir = dir.join(format!("waiting-{count}"));

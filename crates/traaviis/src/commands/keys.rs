@@ -47,8 +47,8 @@ enum Command {
     /// Says what instances rest sealed, or changes it for those that begin from now on.
     ///
     /// `people`: those that are about a person, which is how it is at first. `all`: the others,
-    /// too, with one key for all of them. Also beside a running process, which heeds it within a
-    /// second.
+    /// too, with one key for all of them, and documents such as definitions. Also beside a running
+    /// process, which heeds it within a second.
     Encryption {
         /// What is sealed from now on.
         seals: Option<Seals>,

@@ -47,6 +47,7 @@ mod retention;
 mod run;
 mod s3;
 mod schedules;
+mod sealed_all;
 mod secrets;
 mod serve;
 mod server;
