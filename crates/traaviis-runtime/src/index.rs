@@ -179,20 +179,32 @@ impl Feeder {
                 waiting.is_failing = true;
             }
             Err(error) => {
-                self.is_given_up.store(true, Ordering::SeqCst);
                 waiting.overlay = Overlay::default();
                 drop(waiting);
-                (self.on_given_up)(error);
+                self.give_up(error);
             }
         }
         self.room.notify_all();
         put
     }
 
-    /// Takes out the rows of instances that are archived; their last states were handed over.
+    fn give_up(&self, error: &IndexError) {
+        if !self.is_given_up.swap(true, Ordering::SeqCst) {
+            (self.on_given_up)(error);
+        }
+    }
+
+    /// Takes out the rows of instances that are archived; their last states were handed over. An
+    /// index that keeps them for another reason than a full disk would show them for ever, so it is
+    /// given up.
     pub(crate) fn remove(&self, keys: &[Key]) -> Result<(), IndexError> {
         self.drain()?;
-        self.index.remove(&mut keys.iter().map(|it| (it.tenant, it.id)))
+        let removed = self.index.remove(&mut keys.iter().map(|it| (it.tenant, it.id)));
+        match &removed {
+            Ok(()) | Err(IndexError::Full) => {}
+            Err(error) => self.give_up(error),
+        }
+        removed
     }
 
     /// Makes what every shard has handed over durable in the index.

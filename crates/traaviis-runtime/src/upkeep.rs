@@ -27,8 +27,8 @@ use traaviis_model::{
     record::peek_line,
 };
 use traaviis_ports::{
-    Archive, Archived, ArchivedHistory, Compacted, Compaction, Line, LogError, LogStore, Position,
-    archive::Mode,
+    Archive, Archived, ArchivedHistory, Compacted, Compaction, IndexError, Line, LogError,
+    LogStore, Position, archive::Mode,
 };
 
 use crate::{
@@ -66,8 +66,8 @@ pub(crate) struct Upkeep {
     seen_to: BTreeMap<Span, Position>,
     /// Instances that are due and could not leave yet.
     postponed: Vec<Due>,
-    /// Archived instances that the document tree may still show; of one batch.
-    in_tree: Vec<Key>,
+    /// Archived instances that the index and the document tree may still show; of one batch.
+    leaving: Vec<Key>,
     /// Something was archived since the log was last compacted.
     has_more: bool,
     compacted_at: Option<Timestamp>,
@@ -131,8 +131,8 @@ impl Inner {
             state.seen_to.remove(&NO_TIME.completed);
             state.has_more = true;
         }
-        self.leave_tree(&state.in_tree)?;
-        state.in_tree.clear();
+        self.leave(&state.leaving)?;
+        state.leaving.clear();
         let postponed = std::mem::take(&mut state.postponed);
         self.archive_all(&mut state, postponed, archive, pace, &mut upkept)?;
         for length in self.definitions.lengths() {
@@ -307,15 +307,24 @@ impl Inner {
             }
         }
         self.tell_owners(&archived, &kept)?;
-        if let Some(feeder) = self.feeder() {
-            // An index that is given up is made again without them.
-            let _ = feeder.remove(&archived);
-        }
-        // Nothing is compacted before the tree has let go, or another process would not know.
-        state.in_tree = archived;
-        self.leave_tree(&state.in_tree)?;
-        state.in_tree.clear();
+        // Nothing is compacted before both have let go, or another process would not know.
+        state.leaving = archived;
+        self.leave(&state.leaving)?;
+        state.leaving.clear();
         failed.map_or(Ok(waiting), |error| Err(Error::Log(error)))
+    }
+
+    /// Takes archived instances out of what shows those that are not.
+    fn leave(&self, archived: &[Key]) -> Result<(), Error> {
+        if let Some(feeder) = self.feeder().filter(|_| !archived.is_empty()) {
+            match feeder.remove(archived) {
+                // It is tried again, before anything else is archived.
+                Err(error @ IndexError::Full) => return Err(Error::Index(error)),
+                // An index that is given up is made again without them.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.leave_tree(archived)
     }
 
     /// Keeps one history; says whether the instance may leave.

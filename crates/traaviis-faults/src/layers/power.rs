@@ -6,8 +6,8 @@
 //!
 //! A sync that meets the shutdown can be told success and be forgotten all the same. Where the
 //! power goes for a whole machine nobody is left to hear of it, so what is told between the command
-//! and its end is left open, and so are calls that are made on the strength of it. What is told before must be there, and so must what is told behind it,
-//! over a disk that refuses everything.
+//! and its end is left open, and so are calls that are made in that time. What is told before must
+//! be there, and so must what is told behind it, over a disk that refuses everything.
 
 use std::{fs, path::Path, time::Duration};
 

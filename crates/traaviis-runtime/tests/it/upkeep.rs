@@ -12,7 +12,7 @@ use traaviis_model::{
     InstanceId, Record, Snapshot, Span, TenantCtx, Timestamp, Value,
     record::{Status, peek_line},
 };
-use traaviis_ports::{Index, LogStore, index::Query};
+use traaviis_ports::{Index, IndexError, LogStore, index::Query};
 use traaviis_runtime::{
     Effort, Error, Handle, Options, Ports, Runtime, Upkept,
     tree::{Answers, Policy, TreeOptions, show_all},
@@ -24,6 +24,7 @@ use traaviis_store::{
 use traaviis_testkit::{
     clock::{SimClock, SimIds},
     connector::{Reaction, ScriptedConnector},
+    memory_index::MemoryIndex,
 };
 
 use crate::support::{COUNTER, ctx, id, machine};
@@ -54,13 +55,18 @@ impl World {
 
     /// The same with a document tree, which is fed if there is a policy.
     fn open_shown(&self, tree: Option<Option<Policy>>) -> Life {
+        let index = self.is_indexed.then(|| SqliteIndex::open(self.dir.path()).unwrap().0);
+        self.open_with(tree, index.map(|it| Arc::new(it) as Arc<dyn Index>))
+    }
+
+    /// The same with this index.
+    fn open_with(&self, tree: Option<Option<Policy>>, index: Option<Arc<dyn Index>>) -> Life {
         let options = traaviis_store::Options { segment_bytes: 8 << 10, ..Default::default() };
         let (log, found) = LocalLog::open(self.dir.path(), options).unwrap();
         assert_eq!(found.damage, []);
-        let index = self.is_indexed.then(|| SqliteIndex::open(self.dir.path()).unwrap().0);
         let options = Options {
             shards: 2,
-            index: index.map(|it| Arc::new(it) as Arc<dyn Index>),
+            index,
             tree: tree.map(|policy| TreeOptions {
                 tree: Arc::new(LocalTree::open(self.dir.path())),
                 policy,
@@ -174,6 +180,36 @@ impl Life {
         };
         ids.iter().map(look).collect()
     }
+}
+
+/// A log without their records and an index with their rows would show them for ever.
+#[test]
+fn nothing_is_dropped_before_the_index_has_let_go_of_what_is_archived() {
+    let world = World::new(true);
+    let index = Arc::new(MemoryIndex::default());
+    let life = world.open_with(None, Some(Arc::clone(&index) as Arc<dyn Index>));
+    let (ended, open) = life.work(&brief(), 40);
+    world.pass(11);
+    index.fail(Some(IndexError::Full));
+    for _ in 0..2 {
+        let refused = life.handle.upkeep(Effort::Full, &mut |_| ());
+        assert!(matches!(refused, Err(Error::Index(IndexError::Full))), "{refused:?}");
+    }
+    assert!(ended.iter().all(|id| world.file_of(*id).is_file()));
+    index.fail(None);
+    life.upkeep();
+    let mut left: Vec<InstanceId> = index.rows().iter().map(|it| it.id).collect();
+    left.sort_unstable();
+    assert_eq!(left, open);
+    // What fails in another way is given up, to be made again.
+    let (more, _) = life.work(&brief(), 4);
+    world.pass(11);
+    index.fail(Some(IndexError::Failed("broken".into())));
+    assert_eq!(life.upkeep().archived, 2);
+    assert!(more.iter().all(|id| world.file_of(*id).is_file()));
+    index.fail(None);
+    assert!(life.handle.page(&ctx(), &Query { limit: 9, ..Query::default() }).is_err());
+    life.close();
 }
 
 fn brief() -> String {
