@@ -32,7 +32,7 @@ use crate::{
 pub use positions::Positions;
 use tree::Node;
 
-pub use canonical::{canonical, definition_hash};
+pub use canonical::{canonical, canonical_without, definition_hash};
 pub use read::Form as ChildForm;
 pub use read::{
     KindFacts, ParamUse, child_form, effect_kinds, is_event_name, is_name, nearest, param_use,

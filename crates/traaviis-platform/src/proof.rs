@@ -5,10 +5,11 @@
 //! only with a key of their own, so somebody who keeps a checkpoint elsewhere hands it in, and it
 //! tells which key is to be trusted and what must stand in the trail.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
+use serde::Deserialize;
 use serde_json::Value as Json;
-use traaviis_model::{Body, Record, TenantId, tenant::PLATFORM};
+use traaviis_model::{Body, Record, TenantId, Text, record::RECORD_VERSION, tenant::PLATFORM};
 use traaviis_ports::LogStore;
 
 use crate::{
@@ -80,8 +81,9 @@ impl Proof {
         if self.end.is_some() {
             return Err(self.broken("it stands behind the end"));
         }
-        if let Some(tenant) = self.tenant
-            && entry["tenant_id"] != serde_json::json!(tenant)
+        let mut digits = [0; 36];
+        if let Some(TenantId(id)) = self.tenant
+            && entry["tenant_id"].as_str() != Some(&*id.hyphenated().encode_lower(&mut digits))
         {
             return Err(self.broken("it is of another tenant"));
         }
@@ -299,10 +301,33 @@ pub fn visit_trails(
     Ok(())
 }
 
-fn parts_of(line: &[u8]) -> Result<Vec<Part>, String> {
+/// What a line tells of a document, read in one go: a record would be made of all of it first.
+#[derive(Deserialize)]
+struct PutLine<'a> {
+    v: u32,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    document: Cow<'a, str>,
+    #[serde(default)]
+    body: Json,
+}
+
+/// Returns the document that a line puts, with its kind.
+fn put_of(line: &[u8]) -> Result<Option<(Text, Json)>, String> {
+    if let Ok(PutLine { v: RECORD_VERSION, kind, document, body }) = serde_json::from_slice(line)
+        && kind == "document_put"
+    {
+        return Ok(Some(((&*document).into(), body)));
+    }
+    // Whatever else it is, and whatever is wrong with it.
     let record = Record::read_line(line).map_err(|error| error.to_string())?;
-    let Body::DocumentPut { document, body, .. } = record.body else { return Ok(Vec::new()) };
-    let body = Json::from(&body);
+    let Body::DocumentPut { document, body, .. } = record.body else { return Ok(None) };
+    Ok(Some((document, Json::from(&body))))
+}
+
+fn parts_of(line: &[u8]) -> Result<Vec<Part>, String> {
+    let Some((document, body)) = put_of(line)? else { return Ok(Vec::new()) };
     if body.is_null() {
         return match &*document {
             AUDIT | CHECKPOINT | AuditKey::KIND => Err("a part of the trail was removed".into()),
@@ -329,11 +354,12 @@ pub struct Found {
     pub keys: Vec<PublicKey>,
 }
 
-/// Checks the trails in a log, of all tenants or of one.
+/// Checks the trails in a log, of all tenants or of one; `each` is told of every entry.
 pub fn prove_log(
     log: &dyn LogStore,
     only: Option<TenantId>,
     kept: Option<&Kept>,
+    each: &mut dyn FnMut(),
 ) -> Result<Found, Error> {
     let mut proofs: BTreeMap<TenantId, Result<Proof, Broken>> = BTreeMap::new();
     let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
@@ -354,7 +380,10 @@ pub fn prove_log(
         });
         let Ok(proof) = found else { return true };
         let taken = match part {
-            Ok(Part::Entry(entry)) => proof.entry(&entry),
+            Ok(Part::Entry(entry)) => {
+                each();
+                proof.entry(&entry)
+            }
             Ok(Part::Checkpoint(it)) => proof.checkpoint(&it, &keys),
             Ok(Part::Key(_)) => Ok(()),
             Err(why) => Err(proof.broken(why)),

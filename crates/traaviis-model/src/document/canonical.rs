@@ -4,6 +4,7 @@
 //! layout. Numbers are written as JavaScript writes them, so whole numbers above 2^53 are rounded
 //! to the nearest double, as the RFC demands.
 
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -19,6 +20,44 @@ pub fn canonical(value: &Value) -> String {
     write(value, &mut out);
     // Everything that is written is text.
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends the canonical JSON text of a JSON object without one of its keys; of anything else all
+/// of it. The same as [`canonical`] writes, without making a value first.
+pub fn canonical_without(json: &Json, key: &str, out: &mut Vec<u8>) {
+    match json {
+        Json::Object(map) => write_object(map, Some(key), out),
+        other => write_json(other, out),
+    }
+}
+
+fn write_json(json: &Json, out: &mut Vec<u8>) {
+    match json {
+        Json::String(it) => json::text(it, out),
+        Json::Array(items) => json::list(items, out, write_json),
+        Json::Object(map) => write_object(map, None, out),
+        Json::Null | Json::Bool(_) | Json::Number(_) => write(&Value::from(json), out),
+    }
+}
+
+fn write_object(map: &serde_json::Map<String, Json>, but: Option<&str>, out: &mut Vec<u8>) {
+    let mut entries: Vec<(&String, &Json)> = map.iter().collect();
+    entries.retain(|it| Some(&**it.0) != but);
+    // As a rule they stand in this order already.
+    entries.sort_by(|(a, _), (b, _)| match a.is_ascii() && b.is_ascii() {
+        true => a.cmp(b),
+        false => a.encode_utf16().cmp(b.encode_utf16()),
+    });
+    out.push(b'{');
+    for (at, (key, item)) in entries.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        json::text(key, out);
+        out.push(b':');
+        write_json(item, out);
+    }
+    out.push(b'}');
 }
 
 /// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and
@@ -90,6 +129,22 @@ mod tests {
         // Not through serde_json, which reads some numbers one digit off.
         let node = crate::document::json::parse(text).node.unwrap();
         assert_eq!(canonical(&node.to_value()), expected);
+    }
+
+    #[test]
+    fn json_is_written_as_the_value_that_it_stands_for() {
+        for text in [
+            "null",
+            "[1,-7,0.5,1e21,18446744073709551615,9007199254740993]",
+            r#"{"b":{"z":[],"a":{}},"a":"é\u0001\"\\/","hash":7,"€":1,"\r":2,"😀":3,"ö":4,"דּ":5}"#,
+            r#"{"a":{"hash":1}}"#,
+        ] {
+            let mut json: Json = serde_json::from_str(text).unwrap();
+            let mut out = Vec::new();
+            canonical_without(&json, "hash", &mut out);
+            json.as_object_mut().map(|it| it.remove("hash"));
+            assert_eq!(String::from_utf8(out).unwrap(), canonical(&Value::from(&json)), "{text}");
+        }
     }
 
     #[test]

@@ -206,6 +206,37 @@ fn alerts_of_fresh_entries_are_those_of_entries_read_back() {
 }
 
 #[test]
+fn acts_of_many_tenants_are_entered_together_and_each_in_its_trail() {
+    let mut world = World::new();
+    let tenant = |number: u64| TenantId(uuid::Uuid::from_u128(0x7000 + u128::from(number)));
+    // More tenants than are changed at once, and one with more acts than are entered at once.
+    let acts = |number: u64| if number == 70 { 600 } else { 1 + number % 3 };
+    let tenants = 0..150;
+    let total: u64 = tenants.clone().map(acts).sum();
+    for round in 0..2 {
+        follow(&world);
+        for number in tenants.clone() {
+            for at in 1..=acts(number) {
+                let seq = round * acts(number) + at;
+                append(&world.log, tenant(number), u128::from(number) + 1, seq, Some("r"));
+            }
+        }
+        assert_eq!(world.platform.enter_acts().unwrap() as u64, total);
+        assert_eq!(world.platform.enter_acts().unwrap(), 0);
+        world = if round == 0 { world.restarted() } else { world.rebuilt() };
+    }
+    let mut entries = 0;
+    let found = prove_log(&*world.log, None, None, &mut || entries += 1).unwrap();
+    assert!(found.broken.is_empty(), "{:?}", found.broken);
+    assert_eq!(entries, 2 * total);
+    for number in tenants {
+        let mut proven = found.proven.iter();
+        let trail = proven.find(|it| it.tenant == Some(tenant(number))).unwrap();
+        assert_eq!(trail.count, 2 * acts(number));
+    }
+}
+
+#[test]
 fn a_start_reads_little_again() {
     let world = World::new();
     let entered = reader(&world);
@@ -553,7 +584,7 @@ fn every_tampering_with_the_log_is_found() {
             let id = audit::id_of(item["seq"].as_u64().unwrap_or_default());
             documents.push(Put { tenant, kind: kind.into(), id, body: item.clone() });
         }
-        prove_log(&log_of(&documents), None, Some(&kept)).unwrap()
+        prove_log(&log_of(&documents), None, Some(&kept), &mut || ()).unwrap()
     };
     let items: Vec<Json> = trail.iter().map(|it| it.body.clone()).collect();
     let found = prove(&items);

@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, IsTerminal as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value as Json, json};
@@ -50,7 +51,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         (Some(file), _) => of_export(file, kept)?,
         (None, Some(dir)) => {
             let log = ReadOnlyLog::open(dir).map_err(Failure::from)?;
-            let found = prove_log(&log, args.tenant, kept.as_ref()).map_err(super::refused)?;
+            let mut progress = Progress::begin();
+            let found = prove_log(&log, args.tenant, kept.as_ref(), &mut || progress.entry());
+            let found = found.map_err(super::refused)?;
             let damage = log.damage();
             if !damage.is_empty() {
                 let message = format!(
@@ -70,15 +73,17 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
 }
 
 fn of_export(file: &Path, kept: Option<Kept>) -> Result<Found, Failure> {
-    let unread = |error: std::io::Error| {
+    let unread = |error: io::Error| {
         let message = format!("cannot read `{}`: {error}", file.display());
         Failure::finding("file_unreadable", message)
     };
     let mut proof = ExportProof::new(kept);
     let mut found = Found::default();
     let lines = BufReader::new(File::open(file).map_err(unread)?).lines();
+    let mut progress = Progress::begin();
     let mut checked = Ok(());
     for line in lines {
+        progress.entry();
         checked = proof.line(&line.map_err(unread)?);
         if checked.is_err() {
             break;
@@ -90,6 +95,31 @@ fn of_export(file: &Path, kept: Option<Kept>) -> Result<Found, Failure> {
     }
     found.keys = proof.keys().cloned().collect();
     Ok(found)
+}
+
+/// Tells people who wait how far it is.
+struct Progress {
+    entries: u64,
+    told: Instant,
+}
+
+impl Progress {
+    fn begin() -> Progress {
+        Progress { entries: 0, told: Instant::now() }
+    }
+
+    /// Counts an entry that is about to be checked.
+    fn entry(&mut self) {
+        self.entries += 1;
+        // The time is asked for rarely: an entry takes less than some clocks do.
+        if self.entries.is_multiple_of(LOOK)
+            && self.told.elapsed() > PROGRESS
+            && io::stderr().is_terminal()
+        {
+            output::warn(format_args!("{} entries", self.entries));
+            self.told = Instant::now();
+        }
+    }
 }
 
 fn tell(found: &Found, output: &Output) -> Exit {
@@ -129,6 +159,11 @@ fn tell(found: &Found, output: &Output) -> Exit {
     }
     exit
 }
+
+/// Entries from one look at the clock to the next.
+const LOOK: u64 = 1_024;
+/// Between two lines about the progress.
+const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Code of a trail that is not what it was.
 const BROKEN: &str = "audit_broken";
