@@ -31,14 +31,17 @@ use traaviis_ports::{Line, LogStore, Position};
 use crate::{
     audit::{Act, By, PLACE, Via},
     error::Error,
-    ledger::{Changes, Document, Ledgers},
+    ledger::{Changes, Document, Documents, Ledgers},
     platform::{Platform, engine},
     repeated::{RequestKey, UsedKey},
 };
 
-/// Acts that are entered by one change of a ledger: about 250 KB, which the log takes in one frame
-/// while others wait for it.
+/// Acts that are entered at once: about 250 KB, which the log takes in one frame while others wait
+/// for it.
 const ENTERED_MAX: usize = 256;
+/// Tenants whose acts are entered at once: they share a sync and a transaction, and whoever changes
+/// something in one of them waits for all.
+const TENANTS_MAX: usize = 64;
 /// Acts that are read before they are entered.
 const READ_MAX: usize = 4_096;
 /// The place of the platform is kept after so many records, which a start reads again at most.
@@ -275,9 +278,7 @@ impl Platform {
                 is_full = line.position < end && !batch.take(line);
                 line.position < end && !is_full
             })?;
-            for (tenant, acts) in std::mem::take(&mut batch.acts) {
-                count += self.enter_of(tenant, acts)?;
-            }
+            count += self.enter_all(std::mem::take(&mut batch.acts))?;
             // Behind what was read there may be records that are no more.
             at.next = if is_full { batch.next } else { batch.next.max(end) };
             *reached = Some(at);
@@ -303,18 +304,35 @@ impl Platform {
         Ok(Reached { next, kept: next })
     }
 
-    fn enter_of(&self, tenant: TenantId, acts: Vec<(Position, Told)>) -> Result<usize, Error> {
-        let ctx = TenantCtx::keeper_of(tenant);
-        let done = self.ledgers.get::<Place>(&ctx, ID)?.map_or(0, |it| it.it.position);
-        let mut acts = acts.into_iter().filter(|it| it.0 >= done).peekable();
-        let mut count = 0;
-        while acts.peek().is_some() {
-            let some: Vec<_> = acts.by_ref().take(ENTERED_MAX).collect();
-            count += some.len();
-            let position = some.last().map_or(done, |it| it.0 + 1);
-            self.ledgers.change(&ctx, &engine(), |_, changes| {
+    /// Enters acts, some of several tenants at a time.
+    fn enter_all(&self, acts: BTreeMap<TenantId, Vec<(Position, Told)>>) -> Result<usize, Error> {
+        let (mut count, mut size, mut round) = (0, 0, Round::new());
+        for (tenant, acts) in acts {
+            let ctx = TenantCtx::keeper_of(tenant);
+            let done = self.ledgers.get::<Place>(&ctx, ID)?.map_or(0, |it| it.it.position);
+            let mut acts = acts.into_iter().filter(|it| it.0 >= done).peekable();
+            while acts.peek().is_some() {
+                let some: Vec<_> = acts.by_ref().take(ENTERED_MAX - size).collect();
+                size += some.len();
+                round.insert(tenant, (ctx.clone(), some));
+                // Where a tenant has more, this is full.
+                if size == ENTERED_MAX || round.len() == TENANTS_MAX {
+                    count += size;
+                    size = 0;
+                    self.enter_round(std::mem::take(&mut round))?;
+                }
+            }
+        }
+        self.enter_round(round)?;
+        Ok(count + size)
+    }
+
+    fn enter_round(&self, round: Round) -> Result<(), Error> {
+        let of = |(tenant, (ctx, acts)): (TenantId, (TenantCtx, Vec<(Position, Told)>))| {
+            let position = acts.last().map_or(0, |it| it.0 + 1);
+            let decide = move |_: &Documents, changes: &mut Changes| {
                 changes.put(&Place { position });
-                for (_, told) in some {
+                for (_, told) in acts {
                     let act = told.act();
                     if let Some(used) = told.used_key(act.action) {
                         changes.put(&used);
@@ -322,11 +340,15 @@ impl Platform {
                     changes.act_by(act, told.by());
                 }
                 Ok(())
-            })?;
-        }
-        Ok(count)
+            };
+            (tenant, (ctx, decide))
+        };
+        self.ledgers.change_each(&engine(), round.into_iter().map(of).collect())
     }
 }
+
+/// Acts of several tenants that are entered at once; those of one are not none.
+type Round = BTreeMap<TenantId, (TenantCtx, Vec<(Position, Told)>)>;
 
 #[cfg(test)]
 mod tests {

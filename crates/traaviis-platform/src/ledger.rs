@@ -23,15 +23,15 @@ mod known;
 mod step;
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc::Receiver},
 };
 
 use serde_json::Value as Json;
 
 use traaviis_model::{Seq, TenantCtx, TenantId};
 use traaviis_ports::{
-    Append, Clock, DocumentRow, DocumentStore, Lines, LogStore, Position, append_alone,
+    Clock, Commit, DocumentRow, DocumentStore, LogStore, Position, append_alone,
 };
 
 use crate::{
@@ -166,7 +166,53 @@ impl Ledgers {
         decide: impl FnOnce(&Documents, &mut Changes) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let ledger = self.find_or_make(ctx.tenant());
-        let mut head = ledger.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, begun) = self.begin_change(&ledger, ctx, via, decide)?;
+        self.end_changes(begun.into_iter().collect())?;
+        Ok(value)
+    }
+
+    /// Changes several ledgers at once, each for itself: they share a sync of the log and a
+    /// transaction of the projection. Of those before an error everything is done.
+    ///
+    /// Ledgers are held in the order of their tenants, so two who change several never wait for
+    /// each other.
+    pub(crate) fn change_each<F>(
+        &self,
+        via: &Via,
+        decisions: BTreeMap<TenantId, (TenantCtx, F)>,
+    ) -> Result<(), Error>
+    where
+        F: FnOnce(&Documents, &mut Changes) -> Result<(), Error>,
+    {
+        let of = |(tenant, (ctx, decide))| (self.find_or_make(tenant), ctx, decide);
+        let (mut ledgers, mut asked) = (Vec::new(), Vec::new());
+        for (ledger, ctx, decide) in decisions.into_iter().map(of) {
+            ledgers.push(ledger);
+            asked.push((ctx, decide));
+        }
+        let (mut begun, mut refused) = (Vec::new(), Ok(()));
+        for (ledger, (ctx, decide)) in ledgers.iter().zip(asked) {
+            match self.begin_change(ledger, &ctx, via, decide) {
+                Ok(((), more)) => begun.extend(more),
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            }
+        }
+        self.end_changes(begun)?;
+        refused
+    }
+
+    /// Decides, and begins to make durable what follows, if anything does.
+    fn begin_change<'a, T>(
+        &self,
+        ledger: &'a Ledger,
+        ctx: &TenantCtx,
+        via: &Via,
+        decide: impl FnOnce(&Documents, &mut Changes) -> Result<T, Error>,
+    ) -> Result<(T, Option<Begun<'a>>), Error> {
+        let head = ledger.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes = Changes { before: head.audit.clone(), ..Changes::default() };
         let documents = ledger.documents.read().unwrap_or_else(PoisonError::into_inner);
         let value = decide(&documents, &mut changes)?;
@@ -176,7 +222,7 @@ impl Ledgers {
             self.sightings.count(ctx.tenant(), Sink::Audit, &found);
         }
         if changes.puts.is_empty() && changes.acts.is_empty() {
-            return Ok(value);
+            return Ok((value, None));
         }
         let now = self.clock.now();
         if let Some(used) = changes.used_key(via, now) {
@@ -185,46 +231,41 @@ impl Ledgers {
         let step = Step::of(ctx, via, &head, changes, &documents, now);
         drop(documents);
         let token = self.begin();
-        match self.commit(ctx, &head, &step) {
-            Ok(position) => {
-                self.keep(&ledger, ctx.tenant(), &mut head, step, position, token);
-                Ok(value)
-            }
-            Err(error) => {
-                self.under_way().begun.remove(&token);
-                Err(error)
-            }
-        }
+        let commit = append_alone(&*self.log, ctx, step.append(ctx.tenant(), &head));
+        Ok((value, Some(Begun { tenant: ctx.tenant(), ledger, head, step, token, commit })))
     }
 
-    fn commit(&self, ctx: &TenantCtx, head: &Head, step: &Step) -> Result<Position, Error> {
-        let append = Append {
-            stream: stream_of(ctx.tenant()),
-            first_seq: head.seq + 1,
-            count: u32::try_from(step.records.len()).unwrap_or(u32::MAX),
-            lines: Lines::Of(Arc::clone(&step.records)),
-            ends_stream: false,
-            known_to: head.known_to,
-            subject: None,
-        };
-        // However long it takes: whoever went on without the answer would not know where the
-        // ledger stands.
-        match append_alone(&*self.log, ctx, append).recv() {
-            Ok(commit) => Ok(commit?),
-            Err(_) => Err(Error::new("stopping", "the process is stopping; try again")),
+    /// Waits until changes are durable, shows them to others, and puts them into the projection.
+    fn end_changes(&self, mut begun: Vec<Begun<'_>>) -> Result<(), Error> {
+        let (mut rows, mut tokens, mut reached, mut ended) = (Vec::new(), Vec::new(), 0, Ok(()));
+        for it in &mut begun {
+            // However long it takes: whoever went on without the answer would not know where the
+            // ledger stands.
+            let committed = match it.commit.recv() {
+                Ok(commit) => commit.map_err(Error::from),
+                Err(_) => Err(Error::new("stopping", "the process is stopping; try again")),
+            };
+            match committed {
+                Ok(position) => {
+                    rows.extend(self.show(it, position));
+                    tokens.push(it.token);
+                    reached = position.max(reached);
+                }
+                Err(error) => {
+                    self.under_way().begun.remove(&it.token);
+                    ended = Err(error);
+                }
+            }
         }
+        if !rows.is_empty() {
+            self.project(rows, &tokens, reached);
+        }
+        ended
     }
 
-    /// Shows what is durable to others, and puts it into the projection.
-    fn keep(
-        &self,
-        ledger: &Ledger,
-        tenant: TenantId,
-        head: &mut Head,
-        mut step: Step,
-        position: Position,
-        token: (Position, u64),
-    ) {
+    /// Shows what is durable to others; returns what the projection has to take.
+    fn show(&self, begun: &mut Begun<'_>, position: Position) -> Vec<DocumentRow> {
+        let Begun { tenant, ledger, head, step, .. } = begun;
         let mut documents = ledger.documents.write().unwrap_or_else(PoisonError::into_inner);
         for (at, (kind, id, body)) in step.puts.iter().enumerate() {
             documents.put(kind, id, head.seq + 1 + at as u64, body.clone());
@@ -232,21 +273,28 @@ impl Ledgers {
         drop(documents);
         let mut rows = step.rows();
         ledger.fresh().add(std::mem::take(&mut step.noted), &step.audit);
-        *head = Head {
+        **head = Head {
             seq: head.seq + step.records.len() as u64,
             audit: step.audit.clone(),
             known_to: position,
         };
-        rows.push(head.row(tenant));
-        (self.on_change)(tenant, &step.puts, &mut step.entries());
+        rows.push(head.row(*tenant));
+        (self.on_change)(*tenant, &step.puts, &mut step.entries());
+        rows
+    }
+
+    /// Puts rows into the projection, with all that it could not take before.
+    fn project(&self, rows: Vec<DocumentRow>, tokens: &[(Position, u64)], reached: Position) {
         let mut under_way = self.under_way();
-        under_way.begun.remove(&token);
-        let floor = under_way.begun.first().map_or(position, |it| it.0.min(position));
+        for token in tokens {
+            under_way.begun.remove(token);
+        }
+        let floor = under_way.begun.first().map_or(reached, |it| it.0.min(reached));
         let mut all = std::mem::take(&mut under_way.left);
         all.extend(rows);
         // Held so that no other put tells a position that this one does not reach.
         if self.store.put(&all, floor).is_err() {
-            under_way.begun.insert(token);
+            under_way.begun.extend(tokens);
             under_way.left = all;
         }
     }
@@ -308,4 +356,14 @@ impl Head {
         let audit = serde_json::from_value(body["audit"].clone()).ok()?;
         Some(Head { seq: body["seq"].as_u64()?, audit, known_to: 0 })
     }
+}
+
+/// A change of one ledger that is being made durable; the ledger is held meanwhile.
+struct Begun<'a> {
+    tenant: TenantId,
+    ledger: &'a Ledger,
+    head: MutexGuard<'a, Head>,
+    step: Step,
+    token: (Position, u64),
+    commit: Receiver<Commit>,
 }

@@ -94,6 +94,19 @@ impl Step {
         Step { records: Arc::new(records), puts, audit, noted }
     }
 
+    /// Returns it as it goes into the log.
+    pub(super) fn append(&self, tenant: TenantId, head: &Head) -> Append {
+        Append {
+            stream: stream_of(tenant),
+            first_seq: head.seq + 1,
+            count: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+            lines: Lines::Of(Arc::clone(&self.records)),
+            ends_stream: false,
+            known_to: head.known_to,
+            subject: None,
+        }
+    }
+
     /// Returns its audit entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = Json> {
         let sheets = self.records.iter().filter_map(|it| match &it.body {
