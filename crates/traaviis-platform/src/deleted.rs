@@ -67,6 +67,20 @@ impl Platform {
         self.lookup(|it| it.is_deleted(tenant, id))
     }
 
+    /// Takes out of a list what was deleted.
+    pub fn leave_out_deleted<T>(
+        &self,
+        tenant: TenantId,
+        listed: &mut Vec<T>,
+        id_of: impl Fn(&T) -> String,
+    ) {
+        self.lookup(|it| {
+            if !it.deleted().is_empty() {
+                listed.retain(|one| !it.is_deleted(tenant, &id_of(one)));
+            }
+        });
+    }
+
     /// Has the engine let go of what was deleted, and forgets what is gone; called from time to
     /// time, and once when a process begins.
     pub fn finish_deletions(&self, runs: &dyn Engine) -> Result<(), Error> {

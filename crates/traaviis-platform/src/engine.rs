@@ -12,9 +12,14 @@ use traaviis_model::{
     InstanceId, Seq, Snapshot, Span, TenantCtx, TenantId, Text, Timestamp, Value,
 };
 use traaviis_ports::Position;
+pub use traaviis_ports::index::Row;
 pub use traaviis_runtime::{Accepted, Committed, Started, watch::OnStep};
 
-use crate::{ask::Ask, error::Error, storage::Stored};
+use crate::{
+    ask::{Ask, ListFilter},
+    error::Error,
+    storage::Stored,
+};
 
 /// What became of a document that was looked at.
 #[derive(Clone, Debug)]
@@ -62,6 +67,17 @@ pub struct EventAsk {
     pub event_id: Option<Text>,
     /// Only while the instance stands at this record.
     pub if_seq: Option<Seq>,
+}
+
+/// A page of a list of instances.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Instances, the newest first.
+    pub rows: Vec<Row>,
+    /// Those of which something is lost, as far as it is known what they are.
+    pub damaged: Vec<Json>,
+    /// Where the next page begins, unless this is the last.
+    pub next: Option<InstanceId>,
 }
 
 /// A request that goes out under the egress policy of the installation.
@@ -343,6 +359,12 @@ pub trait Engine: Send + Sync {
     fn discard(&self, ctx: &TenantCtx, id: InstanceId) -> Result<bool, Error> {
         let _ = (ctx, id);
         Ok(false)
+    }
+
+    /// Lists instances, ended ones too with `all`; nothing that was deleted is left out.
+    fn list(&self, ctx: &TenantCtx, all: bool, filter: &ListFilter) -> Result<Listing, Error> {
+        let _ = (ctx, all, filter);
+        Err(Error::new("feature_unavailable", "this server lists no instances"))
     }
 
     /// Answers a question; a change is durable when this returns.

@@ -21,9 +21,9 @@ use traaviis_model::{
     record::{Held, Operation, Status},
     snapshot::Incident,
 };
+use traaviis_platform::engine::Listing;
 use traaviis_ports::index::{Query, Row};
 use traaviis_runtime::index::overlay::{row_of, row_of_ended};
-
 use traaviis_runtime::{Accepted, Command, Filter, Summary, Until};
 
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     data::{Data, Resting},
     erasure::{self, Open},
     exit::{Exit, Failure},
-    histories::{Damaged, Histories, Place, absent, compile_document},
+    histories::{Damaged, Histories, Page, Place, absent, compile_document},
     memory,
     output::{self, Output},
     terminal::{clip, quoted},
@@ -422,31 +422,43 @@ fn incidents_of(open: &[Snapshot]) -> Json {
 
 /// Returns a page of instances, shown oldest first.
 fn list(histories: &Histories, all: bool, filter: ListFilter) -> Result<Json, Failure> {
-    let query = query_of(all, &filter);
-    let all_of_them = query_of(all, &ListFilter::default());
-    let cursor = query.after;
-    let is_narrowed =
-        Query { after: None, limit: all_of_them.limit, ..query.clone() } != all_of_them;
+    let (query, now) = (query_of(all, &filter), clock::now());
     let page = histories.page(&query)?;
+    let mut items: Vec<Json> = page.rows.iter().map(|it| listed(it, now)).collect();
+    items.extend(damaged_of(&page, &query, all));
+    items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
+    Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
+}
+
+/// Returns a page of instances, the newest first.
+pub fn listing(histories: &Histories, all: bool, filter: &ListFilter) -> Result<Listing, Failure> {
+    let query = query_of(all, filter);
+    let page = histories.page(&query)?;
+    let damaged = damaged_of(&page, &query, all);
+    Ok(Listing { rows: page.rows, damaged, next: page.next })
+}
+
+/// Shows the damaged instances of a page. What one would be is not known, so every list that asks
+/// for no more than some instances begins with all of them.
+fn damaged_of(page: &Page, query: &Query, all: bool) -> Vec<Json> {
+    let all_of_them = query_of(all, &ListFilter::default());
+    let is_narrowed = Query { limit: all_of_them.limit, ..query.clone() } != all_of_them;
+    if page.damaged.is_empty() || is_narrowed {
+        return Vec::new();
+    }
     let now = clock::now();
-    let item = |it: &Row| listed(it, now);
-    let mut items: Vec<Json> = page.rows.iter().map(item).collect();
-    // What a damaged one would be is not known, so every list that asks for no more than some
-    // instances begins with all of them.
-    let damaged = page.damaged.iter().filter(|_| cursor.is_none() && !is_narrowed);
-    items.extend(damaged.map(|it| {
+    let shown = page.damaged.iter().map(|it| {
         let snapshot = it.snapshot.as_ref();
         let mut shown =
-            snapshot.map_or_else(|| json!({}), |snapshot| item(&row_of(snapshot, None, 0)));
+            snapshot.map_or_else(|| json!({}), |snapshot| listed(&row_of(snapshot, None, 0), now));
         shown["id"] = json!(it.id);
         shown["status"] = json!("damaged");
         shown["seq"] = json!(it.seq);
         let failure = it.failure();
         shown["error"] = json!({ "code": failure.code, "message": failure.message });
         shown
-    }));
-    items.sort_by(|a, b| a["id"].as_str().cmp(&b["id"].as_str()));
-    Ok(json!({ "instances": items, "unreadable": page.unreadable, "next": page.next }))
+    });
+    shown.collect()
 }
 
 /// Returns what a list asks the index for.

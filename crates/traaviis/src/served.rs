@@ -18,10 +18,10 @@ use traaviis_model::{
 };
 use traaviis_platform::{
     Error, Platform,
-    ask::Ask,
+    ask::{Ask, ListFilter},
     engine::{
-        Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, LogPart, OnStep, Picture,
-        PostAsk, Reply, StartAsk, Started, Study,
+        Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, Listing, LogPart, OnStep,
+        Picture, PostAsk, Reply, StartAsk, Started, Study,
     },
     storage::Stored,
 };
@@ -387,6 +387,13 @@ impl Engine for Served {
             Err(failure) if matches!(&*failure.code, "history_absent" | "not_found") => Ok(false),
             Err(failure) => Err(refused(failure)),
         }
+    }
+
+    fn list(&self, ctx: &TenantCtx, all: bool, filter: &ListFilter) -> Result<Listing, Error> {
+        let data = self.data.acting_in(ctx.clone());
+        let span = tracing::info_span!("instance.ask");
+        let _entered = span.enter();
+        operations::listing(&data.histories, all, filter).map_err(refused)
     }
 
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {

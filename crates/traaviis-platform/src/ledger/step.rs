@@ -9,7 +9,7 @@ use traaviis_model::{
     Body, DefinitionHash, Header, InstanceId, Record, TenantCtx, TenantId, Text, Timestamp, Value,
     record::RECORD_VERSION,
 };
-use traaviis_ports::DocumentRow;
+use traaviis_ports::{Append, DocumentRow, Lines};
 
 use super::{
     Head,

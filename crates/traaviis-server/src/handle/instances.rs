@@ -21,7 +21,7 @@ use traaviis_platform::{
 };
 use traaviis_policy::assignee::is_asked;
 
-use super::{Answer, Call};
+use super::{Answer, Call, views};
 
 /// Longest wait for what follows an event, in seconds.
 const WAIT_SECS_MAX: i64 = 60;
@@ -99,15 +99,14 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
         cursor: request.query("cursor", "the `next_cursor` of the page before")?,
     };
     let all = request.query::<bool>("all", "`true` or `false`")?.unwrap_or(false);
-    let mut listed = ask(call, Ask::Ps { all, archived: false, filter })?;
-    let mut items: Vec<Json> =
-        listed["instances"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    // The command line shows the newest last, where people look first.
-    items.reverse();
-    let tenant = call.entered()?.ctx.tenant();
-    items.retain(|it| !call.platform().is_deleted(tenant, it["id"].as_str().unwrap_or_default()));
-    let next_cursor = listed["next"].as_str().map(str::to_owned);
-    page(call, items, next_cursor)
+    let ctx = &call.entered()?.ctx;
+    let mut listing = call.engine().list(ctx, all, &filter)?;
+    let (platform, tenant) = (call.platform(), ctx.tenant());
+    platform.leave_out_deleted(tenant, &mut listing.rows, |it| it.id.to_string());
+    platform.leave_out_deleted(tenant, &mut listing.damaged, |it| {
+        it["id"].as_str().unwrap_or_default().to_owned()
+    });
+    views::listed(call, listing)
 }
 
 pub(super) fn delete(call: &Call<'_>) -> Result<Answer, Error> {

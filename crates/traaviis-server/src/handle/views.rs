@@ -1,14 +1,15 @@
 //! What is told of instances, written without a detour.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use traaviis_api::types::Page;
 use traaviis_model::{InstanceId, Seq, Snapshot, Text, Value, record::Status};
 use traaviis_platform::{
     Error,
     ask::Until,
-    engine::{Accepted, Started},
+    engine::{Accepted, Listing, Started},
     tenant::{DataAccess, Payloads},
 };
 
@@ -53,6 +54,40 @@ struct Taken<'a> {
     replayed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     waited: Option<Waited<'a>>,
+}
+
+/// An instance on a list.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    id: InstanceId,
+    workflow: &'a Text,
+    version: &'a Text,
+    status: Status,
+    waiting: bool,
+    state: &'a Text,
+    age_ms: i64,
+    seq: Seq,
+    correlation: &'a Option<Text>,
+    correlation_id: Belongs<'a>,
+    tags: &'a BTreeSet<Text>,
+    parent_id: Option<InstanceId>,
+    created_by: &'a Option<Text>,
+}
+
+/// To what an instance belongs: a request or root, or itself.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Belongs<'a> {
+    To(&'a Text),
+    Itself(InstanceId),
+}
+
+/// What stands on a list.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Item<'a> {
+    Whole(Listed<'a>),
+    Damaged(Json),
 }
 
 /// What was waited for.
@@ -110,6 +145,43 @@ pub(super) fn taken(
         waited: waited.map(|(until, is_met)| Waited { until, is_met }),
     };
     seen(call, &taken)
+}
+
+/// Answers with a page of instances. Nothing that callers gave stands in a row, so everybody sees
+/// the same; what is damaged tells of an error.
+pub(super) fn listed(call: &Call<'_>, listing: Listing) -> Result<Answer, Error> {
+    let (entered, now) = (call.entered()?, call.platform().now());
+    let Listing { rows, damaged, next } = &listing;
+    let whole = rows.iter().map(|it| {
+        let listed = Listed {
+            id: it.id,
+            workflow: &it.workflow,
+            version: &it.version,
+            status: it.status,
+            waiting: it.waits,
+            state: &it.state,
+            age_ms: now.since(it.created_at).as_millis(),
+            seq: it.seq,
+            correlation: &it.correlation,
+            correlation_id: it.correlation_id.as_ref().map_or(Belongs::Itself(it.id), Belongs::To),
+            tags: &it.tags,
+            parent_id: it.parent,
+            created_by: &it.created_by,
+        };
+        (it.id.to_string(), Item::Whole(listed))
+    });
+    let mut items: Vec<(String, Item<'_>)> = whole.collect();
+    for it in damaged {
+        let (shown, found) = payloads::shown(it.clone(), entered.data_access);
+        call.platform().note_masked(&entered.ctx, &found);
+        let id = shown["id"].as_str().unwrap_or_default().to_owned();
+        items.push((id, Item::Damaged(shown)));
+    }
+    if !damaged.is_empty() {
+        items.sort_by(|a, b| b.0.cmp(&a.0));
+    }
+    let items = items.into_iter().map(|it| it.1).collect();
+    call.tell(&Page { items, next_cursor: next.map(|it| it.to_string()) })
 }
 
 /// Writes an answer with what the caller may see of it.

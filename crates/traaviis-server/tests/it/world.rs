@@ -14,14 +14,14 @@ use axum::{
 };
 use serde_json::{Value as Json, json};
 use tower::ServiceExt as _;
-use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId, Timestamp, Value};
+use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId, Timestamp, Value, record::Status};
 use traaviis_platform::{
     Entropy, Error, Platform, Settings, Ways,
-    ask::Ask,
+    ask::{Ask, ListFilter},
     audit::Via,
     engine::{
-        Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
-        Study,
+        Accepted, Checked, Engine, EventAsk, Listing, OnStep, Picture, PostAsk, Reply, Row,
+        StartAsk, Started, Study,
     },
     user::PlatformRole,
 };
@@ -47,6 +47,33 @@ impl Plain {
             Some(tenant) if *tenant == ctx.tenant() => Ok(()),
             _ => Err(Error::not_found("instance", id)),
         }
+    }
+}
+
+/// Returns what an index would have of an instance.
+fn row(ctx: &TenantCtx, id: InstanceId) -> Row {
+    Row {
+        tenant: ctx.tenant(),
+        id,
+        workflow: "Plain".into(),
+        version: "1.0.0".into(),
+        status: Status::Running,
+        state: "open".into(),
+        correlation: None,
+        correlation_id: None,
+        tags: Default::default(),
+        parent: None,
+        created_by: None,
+        asks: false,
+        waits: true,
+        seq: 1,
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        finished_at: None,
+        due: None,
+        first: None,
+        last: 0,
+        snapshot: None,
     }
 }
 
@@ -127,14 +154,14 @@ impl Engine for Plain {
         Ok(())
     }
 
+    fn list(&self, ctx: &TenantCtx, _: bool, _: &ListFilter) -> Result<Listing, Error> {
+        let instances = self.instances.lock().unwrap();
+        let own = instances.iter().filter(|it| *it.1 == ctx.tenant());
+        Ok(Listing { rows: own.rev().map(|it| row(ctx, *it.0)).collect(), ..Listing::default() })
+    }
+
     fn ask(&self, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         match ask {
-            Ask::Ps { .. } => {
-                let instances = self.instances.lock().unwrap();
-                let own = instances.iter().filter(|it| *it.1 == ctx.tenant());
-                let own: Vec<Json> = own.map(|it| json!({ "id": it.0 })).collect();
-                Ok(json!({ "instances": own, "next": null }))
-            }
             Ask::List { .. } | Ask::Classify { .. } => Ok(json!({ "instances": [] })),
             Ask::Tasks => Ok(json!({ "tasks": [] })),
             Ask::Incidents => Ok(json!({ "incidents": [] })),
