@@ -240,6 +240,11 @@ pub enum Ask {
         /// Instance.
         id: String,
     },
+    /// Counts what an instance has done and what is open in it.
+    Measures {
+        /// Instance.
+        id: String,
+    },
     /// Lists the events that are accepted now, with where each may lead.
     Transitions {
         /// Instance.

@@ -344,6 +344,8 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::InstanceTree => looks::tree(call),
         Op::InstanceEffects => looks::effects(call),
         Op::InstanceState => looks::state(call),
+        Op::InstanceMetrics => looks::measures(call),
+        Op::TenantStats => looks::stats(call),
         Op::InstanceTransitions => looks::transitions(call),
         Op::ValidateEvent => looks::probe(call),
         Op::ForkInstance => looks::fork(call),

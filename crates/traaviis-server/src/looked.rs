@@ -176,7 +176,7 @@ mod tests {
         let key = (first.tenant_id, first.id);
         let step = |of: &Arc<Snapshot>| {
             let (records, snapshot) = (Arc::default(), Arc::clone(of));
-            looked.step(&Committed { position: 0, records, snapshot });
+            looked.step(&Committed { position: 0, records, snapshot, before: None });
         };
         step(&first);
         assert_eq!(seen(&looked, key), None, "nobody has asked");

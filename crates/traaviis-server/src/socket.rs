@@ -13,13 +13,16 @@
 //! Nobody waits for a client: what is told to one waits in its outbox, and a client that does not
 //! keep up is closed.
 //!
-//! Reading order: [`limits`], [`frame`], [`outbox`], [`hub`], `news`, `topic`, `asked`.
+//! Reading order: [`limits`], [`frame`], [`outbox`], `changes`, [`only`], [`hub`], `news`, `topic`,
+//! `asked`.
 
 mod asked;
+mod changes;
 pub mod frame;
 pub mod hub;
 pub mod limits;
 mod news;
+pub mod only;
 pub mod outbox;
 mod topic;
 

@@ -373,6 +373,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::Effects { id } => looks::effects(histories, &id),
         Ask::Trees { id } => Ok(looks::trees(&snapshot_of(histories, data, &id)?)),
         Ask::State { id } => Ok(looks::state(&snapshot_of(histories, data, &id)?)),
+        Ask::Measures { id } => Ok(looks::measures(&snapshot_of(histories, data, &id)?)),
         Ask::Transitions { id } => {
             looks::transitions(histories, &snapshot_of(histories, data, &id)?)
         }

@@ -470,6 +470,12 @@ operations! {
     InstanceState = Get "/tenants/{t}/instances/{id}/state", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 Anything,
         "Says where an instance is.";
+    InstanceMetrics = Get "/tenants/{t}/instances/{id}/metrics", Needs(WorkflowMonitor), Nothing,
+        NONE, none => 200 Anything,
+        "Counts what an instance has done, and what is open in it.";
+    TenantStats = Get "/tenants/{t}/stats", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Counts the instances of a tenant by status and workflow.";
     InstanceTransitions = Get "/tenants/{t}/instances/{id}/transitions", Needs(WorkflowMonitor),
         Nothing, NONE, none => 200 Anything,
         "Lists the events that an instance accepts now, with where each may lead.";

@@ -107,7 +107,7 @@ pub struct Overlay {
 impl Overlay {
     /// Takes a committed state.
     pub fn note(&mut self, committed: &Committed) {
-        let Committed { records, snapshot, position } = committed;
+        let Committed { records, snapshot, position, .. } = committed;
         let count = records.len() as u64;
         let is_first = records.first().is_some_and(|it| it.header.seq == 1);
         let values = match snapshot.status.is_finished() {

@@ -106,7 +106,7 @@ impl Owner {
         self.took_step(key, &snapshot, &records);
         let seq = snapshot.seq;
         let accepted = Accepted::with(&snapshot);
-        outbox.publish(Committed { position, records, snapshot });
+        outbox.publish(Committed { position, records, snapshot, before: Some(before) });
         origin.answer(Ok(accepted));
         self.request(key, seq, requests, now, outbox);
     }

@@ -309,6 +309,8 @@ pub struct Committed {
     pub records: Arc<Vec<Record>>,
     /// State after them.
     pub snapshot: Arc<Snapshot>,
+    /// State before them; none when they begin the instance, or go on with one that had ended.
+    pub before: Option<Arc<Snapshot>>,
 }
 
 /// Everything committed that one owner holds.

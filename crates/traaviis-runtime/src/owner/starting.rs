@@ -425,7 +425,9 @@ impl Owner {
         self.open(Arc::clone(&snapshot), Some(machine), EventIds::of(&records), reopened);
         self.took_step(key, &snapshot, &records);
         let found = Found::Open(Arc::clone(&snapshot));
-        outbox.publish(Committed { position, records, snapshot: Arc::clone(&snapshot) });
+        let committed =
+            Committed { position, records, snapshot: Arc::clone(&snapshot), before: None };
+        outbox.publish(committed);
         reply(Ok(StartOutcome { existing: false, found }));
         match reopened {
             true => self.meet_family(&ctx, &snapshot),

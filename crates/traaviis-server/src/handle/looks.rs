@@ -1,15 +1,16 @@
 //! Handlers of looks at one instance, and of events to many.
 
-use std::sync::mpsc;
+use std::{collections::BTreeMap, sync::mpsc};
 
+use serde::Deserialize as _;
 use serde_json::{Value as Json, json};
 use traaviis_api::types::views::{
     BatchRequest, BroadcastRequest, ForkRequest, InstanceFilter, ProbeRequest,
 };
-use traaviis_model::{InstanceId, Span, Text, Timestamp, Value};
+use traaviis_model::{InstanceId, Span, Text, Timestamp, Value, record::Status};
 use traaviis_platform::{
     Error,
-    ask::{Ask, Filter, ForkAsk},
+    ask::{Ask, Filter, ForkAsk, ListFilter},
     engine::EventAsk,
 };
 
@@ -47,6 +48,50 @@ pub(super) fn effects(call: &Call<'_>) -> Result<Answer, Error> {
 pub(super) fn state(call: &Call<'_>) -> Result<Answer, Error> {
     let shown = ask(call, Ask::State { id: id(call)? })?;
     call.shown(shown)
+}
+
+pub(super) fn measures(call: &Call<'_>) -> Result<Answer, Error> {
+    let shown = ask(call, Ask::Measures { id: id(call)? })?;
+    call.shown(shown)
+}
+
+/// Counts the instances of a tenant, ended ones too.
+pub(super) fn stats(call: &Call<'_>) -> Result<Answer, Error> {
+    let counted = ask(call, Ask::Count { all: true, filter: ListFilter::default() })?;
+    let counts = counted["counts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (mut by_status, mut by_workflow) = (BTreeMap::new(), BTreeMap::new());
+    let (mut total, mut open) = (0, 0);
+    for row in counts {
+        let (word, count) = (|key: &str| row[key].as_str().unwrap_or_default(), &row["count"]);
+        let count = count.as_u64().unwrap_or_default();
+        let is_open =
+            !Status::ALL.iter().any(|it| it.as_str() == word("status") && it.is_finished());
+        total += count;
+        *by_status.entry(word("status")).or_insert(0) += count;
+        let of_workflow: &mut (u64, u64) = by_workflow.entry(word("workflow")).or_default();
+        match is_open {
+            true => (open, of_workflow.0) = (open + count, of_workflow.0 + count),
+            false => of_workflow.1 += count,
+        }
+    }
+    let by_workflow = by_workflow.into_iter().map(
+        |(workflow, (open, ended))| json!({ "workflow": workflow, "open": open, "ended": ended }),
+    );
+    let entered = call.entered()?;
+    let times = counts.iter().map(|it| Timestamp::deserialize(&it["last_activity"]));
+    let last = times.filter_map(Result::ok).max();
+    call.tell(&json!({
+        "tenant_id": entered.ctx.tenant(),
+        "instances": {
+            "total": total,
+            "open": open,
+            "by_status": by_status,
+            "by_workflow": by_workflow.collect::<Vec<_>>(),
+            "last_activity": last,
+        },
+        "workflows": call.platform().workflows(entered)?.len(),
+        "timestamp": call.platform().now(),
+    }))
 }
 
 pub(super) fn transitions(call: &Call<'_>) -> Result<Answer, Error> {

@@ -2,11 +2,17 @@
 
 use serde_json::{Value as Json, json};
 use traaviis_api::Op;
-use traaviis_model::{TenantId, permission::Permission};
+use traaviis_model::{InstanceId, TenantId, permission::Permission};
 use traaviis_platform::{Caller, Error};
 use traaviis_policy::access::{Action, Freshness};
 
-use super::{frame::Frame, hub::Topic, topic::meta};
+use super::{
+    frame::Frame,
+    hub::Topic,
+    limits::{CHOSEN_MAX, FOLLOWED_MAX},
+    only::Only,
+    topic::meta,
+};
 use crate::{
     App,
     handle::{self, pace},
@@ -30,9 +36,7 @@ pub(super) fn answer(
     let event = |data: &str| json!({ "event": text("event"), "data": payload[data] });
     match (topic, &*frame.event) {
         (Topic::Tenant(_), "workflow:create") => ask(Op::CreateWorkflow, payload.clone(), ""),
-        (Topic::Tenant(_), "workflow:execute") => {
-            ask(Op::SendEvent, event("event_data"), &text("workflow_id"))
-        }
+        (Topic::Tenant(_), "workflow:execute") => execute(app, caller, topic, payload),
         (Topic::Tenant(_), "tenant:update_config") => update_config(app, caller, topic, payload),
         (Topic::Tenant(_), "presence:update") => {
             let mut meta = meta(app, socket);
@@ -70,6 +74,14 @@ pub(super) fn answer(
             let listed = ask(Op::Modules, Json::Null, "")?;
             Ok(json!({ "available_modules": listed["items"] }))
         }
+        (Topic::Machines(_), "get_fsm_metrics") => {
+            ask(Op::InstanceMetrics, Json::Null, &text("fsm_id"))
+        }
+        (Topic::Machines(_), "get_tenant_stats") => ask(Op::TenantStats, Json::Null, ""),
+        (Topic::Machines(_), "subscribe_to_fsm") => {
+            subscribe(app, caller, topic, (payload, socket))
+        }
+        (Topic::Machines(_), "unsubscribe_from_fsm") => unsubscribe(app, topic, payload, socket),
         (Topic::Machines(_), "ping") => {
             Ok(json!({ "pong": true, "timestamp": app.platform.now() }))
         }
@@ -79,6 +91,99 @@ pub(super) fn answer(
         (_, other) => {
             let message = format!("`{other}` cannot be asked for on this topic");
             Err(Error::new("unknown_event", message))
+        }
+    }
+}
+
+/// Sends an event, and tells those who may see instances who did so.
+fn execute(app: &App, caller: &Caller, topic: Topic, payload: &Json) -> Result<Json, Error> {
+    let id = payload["workflow_id"].as_str().unwrap_or_default();
+    let event = json!({ "event": payload["event"], "data": payload["event_data"] });
+    let taken = carry_out(app, caller, topic, Op::SendEvent, event, id)?;
+    let told = json!({
+        "workflow_id": id, "event": payload["event"], "status": taken["status"],
+        "state": taken["state"], "seq": taken["seq"], "user_id": caller.user,
+        "timestamp": app.platform.now(),
+    });
+    app.hub.tell_those(topic, "workflow:executed", &told, |it| it.sees.is_monitor);
+    Ok(taken)
+}
+
+/// Returns the machines that a message names: `fsm_id`, or many as `fsm_ids`.
+pub(super) fn machines(payload: &Json) -> Result<Vec<InstanceId>, Error> {
+    let one = |it: &Json| -> Option<InstanceId> {
+        it.as_str().filter(|it| it.len() == 36).and_then(|it| it.parse().ok())
+    };
+    let many = match (&payload["fsm_id"], &payload["fsm_ids"]) {
+        (id, Json::Null) => one(id).map(|it| vec![it]),
+        (Json::Null, Json::Array(ids)) if ids.len() <= CHOSEN_MAX => ids.iter().map(one).collect(),
+        _ => None,
+    };
+    many.ok_or_else(|| {
+        let rule = format!("`fsm_id` is the id of a machine, `fsm_ids` are up to {CHOSEN_MAX}");
+        Error::invalid("/fsm_id", rule)
+    })
+}
+
+/// Chooses machines, all of them or none.
+pub(super) fn choose(only: &mut Only, machines: &[InstanceId]) -> Result<usize, Error> {
+    match only.add(machines) {
+        true => Ok(only.count()),
+        false => {
+            let message = format!(
+                "a socket chooses at most {FOLLOWED_MAX} machines, and all sockets together are \
+                 near what this server keeps of them; choose fewer, or hear of all"
+            );
+            Err(Error::new("quota_exceeded", message))
+        }
+    }
+}
+
+/// Lets the socket hear of machines that it chooses, and of no others from the first choice on.
+fn subscribe(
+    app: &App,
+    caller: &Caller,
+    topic: Topic,
+    (payload, socket): (&Json, u64),
+) -> Result<Json, Error> {
+    let machines = machines(payload)?;
+    let chosen = app.hub.choose(&topic, socket, |only| match only {
+        Some(only) => choose(only, &machines),
+        None => {
+            let mut first = app.hub.only();
+            let count = choose(&mut first, &machines)?;
+            *only = Some(first);
+            Ok(count)
+        }
+    });
+    let count = chosen.unwrap_or_else(|| Err(Error::new("not_found", "join the topic first")))?;
+    let id = &payload["fsm_id"];
+    if id.is_null() {
+        return Ok(json!({ "subscribed": count }));
+    }
+    // Looked at after it is heard, so that nothing falls between the two.
+    let text = id.as_str().unwrap_or_default();
+    let shown = carry_out(app, caller, topic, Op::ShowInstance, Json::Null, text);
+    let shown = shown.inspect_err(|_| {
+        app.hub.choose(&topic, socket, |only| only.as_mut().map(|it| it.remove(&machines)));
+    })?;
+    Ok(json!({ "fsm_id": id, "subscribed": count, "details": shown }))
+}
+
+/// Lets the socket hear of machines no more that it has chosen.
+fn unsubscribe(app: &App, topic: Topic, payload: &Json, socket: u64) -> Result<Json, Error> {
+    let machines = machines(payload)?;
+    let left = app.hub.choose(&topic, socket, |only| {
+        only.as_mut().map(|it| {
+            it.remove(&machines);
+            it.count()
+        })
+    });
+    match left.flatten() {
+        Some(count) => Ok(json!({ "subscribed": count })),
+        None => {
+            let why = "this socket has chosen no machines, so it hears of all of them";
+            Err(Error::invalid("/fsm_id", why))
         }
     }
 }
@@ -100,7 +205,8 @@ fn batch(app: &App, caller: &Caller, topic: Topic, payload: &Json) -> Result<Jso
     let summary = json!({
         "total_events": told["total"], "taken": told["taken"], "refused": told["refused"],
     });
-    app.hub.tell(topic, "batch_events_processed", &summary, None);
+    // Of which machines is not told, so it is for those who hear of all.
+    app.hub.tell_those(topic, "batch_events_processed", &summary, |it| it.only.is_none());
     let mut answer = summary;
     answer["results"] = results.into();
     Ok(answer)

@@ -15,13 +15,20 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value as Json, json};
-use traaviis_model::{Body, InstanceId, Record, Snapshot, TenantId, UserId, record::Status};
+use traaviis_model::{Body, InstanceId, TenantId, UserId};
 use traaviis_platform::{
     engine::Committed,
     tenant::{DataAccess, Payloads},
 };
 
-use super::{frame::broadcast, limits::BROADCAST_BYTES_MAX, news::News, outbox::Outbox};
+use super::{
+    changes::{self, Counts, Progress},
+    frame::broadcast,
+    limits::BROADCAST_BYTES_MAX,
+    news::News,
+    only::Only,
+    outbox::Outbox,
+};
 use crate::payloads;
 
 /// Maps of topics, each with a lock: more than threads that tell something at once.
@@ -42,6 +49,8 @@ pub enum Topic {
     Tasks(TenantId),
     /// Changes of workflows.
     Workflows(TenantId),
+    /// What becomes of calls.
+    Effects(TenantId),
     /// How a tenant fares.
     Monitoring(TenantId, Watched),
     /// What concerns one user.
@@ -76,6 +85,7 @@ impl Topic {
             | Topic::Instance(it, _)
             | Topic::Tasks(it)
             | Topic::Workflows(it)
+            | Topic::Effects(it)
             | Topic::Monitoring(it, _) => Some(*it),
             Topic::Activity(_) => None,
         }
@@ -100,6 +110,7 @@ impl fmt::Display for Topic {
             Topic::Instance(_, id) => write!(f, "instance:{id}"),
             Topic::Tasks(tenant) => write!(f, "tasks:{tenant}"),
             Topic::Workflows(tenant) => write!(f, "tenant:{tenant}:workflows"),
+            Topic::Effects(tenant) => write!(f, "tenant:{tenant}:effects"),
             Topic::Monitoring(tenant, what) => write!(f, "monitoring:{tenant}:{}", what.as_str()),
             Topic::Activity(user) => write!(f, "user_activity:{user}"),
         }
@@ -116,7 +127,7 @@ pub struct Sees {
 }
 
 /// One socket on one topic.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Subscriber {
     /// The socket.
     pub socket: u64,
@@ -124,17 +135,15 @@ pub struct Subscriber {
     pub outbox: Arc<Outbox>,
     /// What it may see.
     pub sees: Sees,
+    /// Machines that it has chosen; it hears of all when it has not.
+    pub only: Option<Only>,
 }
 
-/// What happened to the instances of a tenant since the last sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    started: u64,
-    finished: u64,
-    failed: u64,
-    transitions: u64,
-    tasks: u64,
-    incidents: u64,
+impl Subscriber {
+    /// Says whether it hears of a machine.
+    fn hears(&self, machine: InstanceId) -> bool {
+        self.only.as_ref().is_none_or(|it| it.has(machine))
+    }
 }
 
 /// Who listens to one topic.
@@ -160,6 +169,8 @@ pub struct Hub {
     last: AtomicU64,
     /// Bytes that wait for all sockets.
     queued: Arc<AtomicUsize>,
+    /// Machines that all sockets have chosen.
+    followed: Arc<AtomicUsize>,
     /// What changes in documents.
     pub news: News,
     pub(super) is_begun: AtomicBool,
@@ -212,6 +223,24 @@ impl Hub {
         self.heard.fetch_add(topics.len() - before, Ordering::SeqCst);
     }
 
+    /// Returns no machines, for a socket that chooses.
+    pub fn only(&self) -> Only {
+        Only::of(&self.followed)
+    }
+
+    /// Lets a socket choose machines that it hears of on a topic, or choose others; nothing when it
+    /// is not on the topic.
+    pub fn choose<T>(
+        &self,
+        topic: &Topic,
+        socket: u64,
+        change: impl FnOnce(&mut Option<Only>) -> T,
+    ) -> Option<T> {
+        let mut topics = self.topics(topic);
+        let by = &mut topics.get_mut(topic)?.by;
+        by.iter_mut().find(|it| it.socket == socket).map(|it| change(&mut it.only))
+    }
+
     /// Says what a socket may see of a topic from now on.
     pub fn shows(&self, topic: &Topic, socket: u64, sees: Sees) {
         if let Some(heard) = self.topics(topic).get_mut(topic)
@@ -235,8 +264,19 @@ impl Hub {
 
     /// Tells everybody on a topic but one socket.
     pub fn tell(&self, topic: Topic, event: &str, payload: &Json, but: Option<u64>) {
+        self.tell_those(topic, event, payload, |it| Some(it.socket) != but);
+    }
+
+    /// Tells those on a topic who are meant.
+    pub fn tell_those(
+        &self,
+        topic: Topic,
+        event: &str,
+        payload: &Json,
+        is_meant: impl Fn(&Subscriber) -> bool,
+    ) {
         if let Some(heard) = self.topics(&topic).get(&topic) {
-            Telling::of(topic, event, payload).to(&heard.by, but);
+            Telling::of(topic, event, payload).to(heard.by.iter().filter(|it| is_meant(it)));
         }
     }
 
@@ -254,28 +294,35 @@ impl Hub {
             return;
         }
         if let Some(heard) = topics.get(&machines) {
-            for (event, payload) in changes(snapshot, records) {
-                Telling::of(machines, event, &payload).to(&heard.by, None);
+            let by = || heard.by.iter().filter(|it| it.hears(id));
+            // Of most machines nobody hears who has chosen others.
+            if by().next().is_some() {
+                for (event, payload) in changes::changes(snapshot, records) {
+                    Telling::of(machines, event, &payload).to(by());
+                }
             }
         }
         let one = Topic::Instance(tenant, id);
         if let Some(heard) = topics.get(&one) {
             for record in records.iter() {
-                Telling::of(one, "record", &shown(record)).to(&heard.by, None);
+                Telling::of(one, "record", &changes::shown(record)).to(&heard.by);
             }
-            if snapshot.status.is_finished() {
-                let payload = json!({ "status": snapshot.status, "output": snapshot.output });
-                Telling::of(one, "finished", &payload).to(&heard.by, None);
-            }
+        }
+        tell_progress(&topics, committed);
+        if let Some(heard) = topics.get(&one)
+            && snapshot.status.is_finished()
+        {
+            let payload = json!({ "status": snapshot.status, "output": snapshot.output });
+            Telling::of(one, "finished", &payload).to(&heard.by);
         }
         let people = Topic::Tasks(tenant);
         if let Some(heard) = topics.get(&people) {
-            for (event, payload, hint) in waits(snapshot, records) {
-                let (monitors, others): (Vec<_>, Vec<_>) =
-                    heard.by.iter().cloned().partition(|it| it.sees.is_monitor);
-                Telling::of(people, event, &payload).to(&monitors, None);
+            for (event, payload, hint) in changes::waits(snapshot, records) {
+                let of =
+                    |is_monitor| heard.by.iter().filter(move |it| it.sees.is_monitor == is_monitor);
+                Telling::of(people, event, &payload).to(of(true));
                 if let Some(hint) = hint {
-                    Telling::of(people, event, &hint).to(&others, None);
+                    Telling::of(people, event, &hint).to(of(false));
                 }
             }
         }
@@ -289,7 +336,7 @@ impl Hub {
                         "workflow": snapshot.workflow, "seq": record.header.seq,
                         "timestamp": record.header.at,
                     });
-                    Telling::of(watched, "alert", &payload).to(&heard.by, None);
+                    Telling::of(watched, "alert", &payload).to(&heard.by);
                 }
             }
         }
@@ -300,14 +347,8 @@ impl Hub {
         for shard in &self.shards {
             for (topic, heard) in lock(shard).iter_mut() {
                 let Topic::Monitoring(_, Watched::Instances) = topic else { continue };
-                let Counts { started, finished, failed, transitions, tasks, incidents } =
-                    std::mem::take(&mut heard.counts);
-                let payload = json!({
-                    "interval_ms": interval_ms, "started": started, "finished": finished,
-                    "failed": failed, "transitions": transitions, "tasks": tasks,
-                    "incidents": incidents, "timestamp": now,
-                });
-                Telling::of(*topic, "sample", &payload).to(&heard.by, None);
+                let payload = std::mem::take(&mut heard.counts).sample(interval_ms, now);
+                Telling::of(*topic, "sample", &payload).to(&heard.by);
             }
         }
     }
@@ -352,6 +393,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Tells what became of calls to whoever listens.
+fn tell_progress(topics: &Topics, committed: &Committed) {
+    let (tenant, id) = (committed.snapshot.tenant_id, committed.snapshot.id);
+    let all = [Topic::Machines(tenant), Topic::Instance(tenant, id), Topic::Effects(tenant)];
+    let heard = all.map(|topic| topics.get(&topic).map(|it| (topic, it)));
+    if heard.iter().all(Option::is_none) {
+        return;
+    }
+    for Progress { status, payload } in changes::progress(committed) {
+        for (topic, heard) in heard.iter().flatten() {
+            let event = match topic {
+                Topic::Effects(_) => &format!("effect:{status}"),
+                _ => "effect_progress",
+            };
+            let by = heard.by.iter().filter(|it| it.hears(id));
+            Telling::of(*topic, event, &payload).to(by);
+        }
+    }
+}
+
 /// One message to many: written once for all who may see the same of it.
 struct Telling<'a> {
     topic: Topic,
@@ -366,8 +427,8 @@ impl Telling<'_> {
         Telling { topic, event, payload, texts: [const { None }; 3] }
     }
 
-    fn to(mut self, subscribers: &[Subscriber], but: Option<u64>) {
-        for subscriber in subscribers.iter().filter(|it| Some(it.socket) != but) {
+    fn to<'s>(mut self, subscribers: impl IntoIterator<Item = &'s Subscriber>) {
+        for subscriber in subscribers {
             let access = subscriber.sees.access;
             let kind = match access.payloads {
                 Payloads::Full => 0,
@@ -414,86 +475,6 @@ fn state_of(there: &Present) -> Json {
         .into()
 }
 
-/// Returns a record as the log has it.
-fn shown(record: &Record) -> Json {
-    let mut line = Vec::new();
-    record.write_line(&mut line);
-    let mut shown: Json = serde_json::from_slice(&line).unwrap_or_default();
-    // Where an act came from is for those who read the audit trail.
-    shown.as_object_mut().map(|it| it.remove("origin"));
-    shown
-}
-
-/// Returns what the records of a step say about the machine: that it is there, and its transitions.
-fn changes(snapshot: &Snapshot, records: &[Record]) -> Vec<(&'static str, Json)> {
-    let mut told = Vec::new();
-    for record in records {
-        let (seq, at) = (record.header.seq, record.header.at);
-        match &record.body {
-            Body::Created { workflow, version, .. } => {
-                let payload = json!({
-                    "fsm_id": snapshot.id, "module": workflow, "version": version,
-                    "timestamp": at, "seq": seq,
-                });
-                told.push(("fsm_created", payload));
-            }
-            Body::Transition { from, to, event, .. } => {
-                let payload = json!({
-                    "fsm_id": snapshot.id, "event": event, "from": from, "to": to,
-                    "data": snapshot.data, "timestamp": at, "seq": seq,
-                });
-                told.push(("fsm_state_changed", payload));
-            }
-            Body::Finished { status, .. } => {
-                let payload = json!({
-                    "fsm_id": snapshot.id, "status": status, "timestamp": at, "seq": seq,
-                });
-                told.push(("fsm_destroyed", payload));
-            }
-            _ => {}
-        }
-    }
-    told
-}
-
-/// Returns what the records of a step say about what waits for people: to those who may see every
-/// instance, and to those who must look whether it concerns them.
-fn waits(snapshot: &Snapshot, records: &[Record]) -> Vec<(&'static str, Json, Option<Json>)> {
-    let of = |record: &Record| {
-        let (event, path, is_for_all) = match &record.body {
-            Body::TaskCreated { path, .. } => ("task_created", path, true),
-            Body::TaskDecided { path, .. } => ("task_decided", path, true),
-            Body::IncidentOpened { path, .. } => ("incident_opened", path, false),
-            _ => return None,
-        };
-        let at = record.header.at;
-        let payload = json!({
-            "fsm_id": snapshot.id, "workflow": snapshot.workflow, "path": path,
-            "seq": record.header.seq, "timestamp": at,
-        });
-        Some((event, payload, is_for_all.then(|| json!({ "timestamp": at }))))
-    };
-    records.iter().filter_map(of).collect()
-}
-
-impl Counts {
-    fn add(&mut self, snapshot: &Snapshot, records: &[Record]) {
-        for record in records {
-            match &record.body {
-                Body::Created { .. } => self.started += 1,
-                Body::Transition { .. } => self.transitions += 1,
-                Body::TaskCreated { .. } => self.tasks += 1,
-                Body::IncidentOpened { .. } => self.incidents += 1,
-                Body::Finished { .. } => {
-                    self.finished += 1;
-                    self.failed += u64::from(snapshot.status == Status::Failed);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -502,11 +483,12 @@ mod tests {
 
     fn subscriber(hub: &Hub, socket: u64, payloads: Payloads) -> Subscriber {
         let access = DataAccess { payloads, pii_unmask: false };
-        Subscriber { socket, outbox: hub.outbox(), sees: Sees { access, is_monitor: true } }
+        let sees = Sees { access, is_monitor: true };
+        Subscriber { socket, outbox: hub.outbox(), sees, only: None }
     }
 
-    async fn next(of: &Subscriber) -> String {
-        of.outbox.next().await.unwrap().as_str().to_owned()
+    async fn next(of: &Outbox) -> String {
+        of.next().await.unwrap().as_str().to_owned()
     }
 
     fn tenant(number: u128) -> TenantId {
@@ -519,16 +501,18 @@ mod tests {
         let (here, there) = (Topic::Machines(tenant(1)), Topic::Machines(tenant(2)));
         let full = subscriber(&hub, 1, Payloads::Full);
         let masked = subscriber(&hub, 2, Payloads::Masked);
-        hub.join(here, full.clone());
-        hub.join(here, masked.clone());
+        let less = masked.sees;
+        let (of_full, of_masked) = (Arc::clone(&full.outbox), Arc::clone(&masked.outbox));
+        hub.join(here, full);
+        hub.join(here, masked);
         let payload = |mail: &str| json!({ "data": { "mail": mail } });
         hub.tell(there, "changed", &payload("eve@example.org"), None);
         hub.tell(here, "changed", &payload("ada@example.org"), None);
-        assert!(next(&full).await.contains("ada@example.org"));
-        assert!(next(&masked).await.contains("[EMAIL]"));
-        hub.shows(&here, 1, masked.sees);
+        assert!(next(&of_full).await.contains("ada@example.org"));
+        assert!(next(&of_masked).await.contains("[EMAIL]"));
+        hub.shows(&here, 1, less);
         hub.tell(here, "changed", &payload("ada@example.org"), Some(2));
-        assert!(next(&full).await.contains("[EMAIL]"), "what may be seen has changed");
+        assert!(next(&of_full).await.contains("[EMAIL]"), "what may be seen has changed");
         hub.leave(&here, 1);
         hub.leave(&here, 2);
         assert_eq!(hub.heard.load(Ordering::SeqCst), 0);
@@ -538,13 +522,18 @@ mod tests {
     async fn one_text_is_shared_and_a_large_one_says_what_it_is_about() {
         let hub = Hub::default();
         let topic = Topic::Machines(tenant(1));
-        let all: Vec<_> = (0..3).map(|it| subscriber(&hub, it, Payloads::Full)).collect();
-        all.iter().for_each(|it| hub.join(topic, it.clone()));
+        let join = |socket| {
+            let subscriber = subscriber(&hub, socket, Payloads::Full);
+            let outbox = Arc::clone(&subscriber.outbox);
+            hub.join(topic, subscriber);
+            outbox
+        };
+        let all: Vec<_> = (0..3).map(join).collect();
         let large = "x".repeat(BROADCAST_BYTES_MAX);
         hub.tell(topic, "changed", &json!({ "fsm_id": "7", "data": { "text": large } }), None);
         let mut texts = Vec::new();
         for it in &all {
-            let text = it.outbox.next().await.unwrap();
+            let text = it.next().await.unwrap();
             let told: Json = serde_json::from_str(&text).unwrap();
             assert_eq!(told[4], json!({ "fsm_id": "7", "omitted": true }));
             texts.push(text);

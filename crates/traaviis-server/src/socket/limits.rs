@@ -14,6 +14,12 @@ pub const MESSAGES_MAX: u32 = 50;
 pub const FLOOD_MESSAGES: u32 = 4 * MESSAGES_MAX;
 /// Topics of one socket: a screen shows a dozen things.
 pub const TOPICS_MAX: usize = 64;
+/// Machines that one socket has chosen to hear of: as many as a client has of a whole site.
+pub const FOLLOWED_MAX: usize = 10_000;
+/// Machines that all sockets together have chosen to hear of, 40 bytes each: 10 MB.
+pub const FOLLOWED_ALL_MAX: usize = 250_000;
+/// Machines of one message that chooses: more do not fit a frame.
+pub const CHOSEN_MAX: usize = 1_500;
 /// Messages that wait for one socket; beyond it the socket is closed and its client reads anew.
 pub const QUEUE_MAX: usize = 1_000;
 /// Bytes that wait for one socket: a thousand messages of usual size, or fewer that are large.

@@ -13,7 +13,7 @@ use traaviis_platform::{
 use traaviis_policy::access::{Action, Freshness};
 
 use super::{
-    asked::carry_out,
+    asked::{self, carry_out},
     frame::Frame,
     hub::{Hub, Sees, Subscriber, Topic, Watched, written},
     outbox::Outbox,
@@ -75,7 +75,7 @@ const SEES_OWN: Sees =
 fn right(topic: &Topic) -> Option<(TenantId, Action)> {
     let action = match topic {
         Topic::Tenant(_) | Topic::Tasks(_) => Action::TenantAccess,
-        Topic::Machines(_) | Topic::Instance(..) | Topic::Workflows(_) => {
+        Topic::Machines(_) | Topic::Instance(..) | Topic::Workflows(_) | Topic::Effects(_) => {
             Action::Needs(Permission::WorkflowMonitor)
         }
         Topic::Monitoring(..) => Action::Needs(Permission::SystemMetricsView),
@@ -97,6 +97,7 @@ fn find(app: &App, caller: &Caller, name: &str) -> Result<Topic, Error> {
     Ok(match (word, more) {
         ("tenant", None) => Topic::Tenant(tenant()?),
         ("tenant", Some("workflows")) => Topic::Workflows(tenant()?),
+        ("tenant", Some("effects")) => Topic::Effects(tenant()?),
         ("fsm", None) => Topic::Machines(tenant()?),
         ("tasks", None) => Topic::Tasks(tenant()?),
         ("monitoring", Some("instances")) => Topic::Monitoring(tenant()?, Watched::Instances),
@@ -147,8 +148,16 @@ pub(super) fn join(
         // It must be there, and in this tenant, before anything of it is told.
         carry_out(app, caller, topic, Op::ShowInstance, Json::Null, &id.to_string())?;
     }
+    let only = match (topic, &frame.payload["fsm_ids"]) {
+        (Topic::Machines(_), chosen) if !chosen.is_null() => {
+            let mut only = app.hub.only();
+            asked::choose(&mut only, &asked::machines(&frame.payload)?)?;
+            Some(only)
+        }
+        _ => None,
+    };
     let joined = Joined { topic, join_ref: frame.join_ref.as_deref().map(Into::into) };
-    app.hub.join(topic, Subscriber { socket, outbox, sees });
+    app.hub.join(topic, Subscriber { socket, outbox, sees, only });
     welcome(app, caller, frame, &joined, socket)
         .map(|(reply, after, replay)| Welcome { joined: joined.clone(), reply, after, replay })
         .inspect_err(|_| joined.leave(&app.hub, caller, socket))

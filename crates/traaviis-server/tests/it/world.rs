@@ -178,6 +178,7 @@ impl Engine for Plain {
             | Ask::Effects { id }
             | Ask::Trees { id }
             | Ask::State { id }
+            | Ask::Measures { id }
             | Ask::Transitions { id }
             | Ask::Probe { id, .. }
             | Ask::NeedsState { id, .. }

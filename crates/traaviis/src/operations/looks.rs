@@ -194,6 +194,37 @@ pub fn state(snapshot: &Snapshot) -> Json {
     })
 }
 
+/// Counts what an instance has done and what is open in it.
+pub fn measures(snapshot: &Snapshot) -> Json {
+    let until = snapshot.finished_at.unwrap_or_else(clock::now);
+    let calls = snapshot.trees.iter().flat_map(|it| it.nodes.values());
+    let calls = calls.filter(|it| it.key.is_some() && !it.status.is_over());
+    json!({
+        "instance": snapshot.id,
+        "workflow": snapshot.workflow,
+        "version": snapshot.version,
+        "status": snapshot.status,
+        "state": snapshot.state(),
+        "waiting": snapshot.is_waiting(),
+        "records": snapshot.seq,
+        "steps": snapshot.step,
+        "performance": snapshot.performance(),
+        "created_at": snapshot.created_at,
+        "updated_at": snapshot.updated_at,
+        "finished_at": snapshot.finished_at,
+        "age_ms": until.since(snapshot.created_at).as_millis(),
+        "next_due": snapshot.next_due(),
+        "open": {
+            "effects": calls.count(),
+            "timers": snapshot.timers.len(),
+            "children": snapshot.children.len(),
+            "incidents": snapshot.incidents.len(),
+            "deferred_events": snapshot.deferred.len(),
+        },
+        "data_bytes": snapshot.data.json_len(),
+    })
+}
+
 fn machine_of(histories: &Histories, snapshot: &Snapshot) -> Result<Machine, Failure> {
     compile_document(&histories.definition(snapshot.definition_hash)?)
 }

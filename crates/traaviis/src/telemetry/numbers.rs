@@ -298,7 +298,7 @@ mod tests {
         };
         let record = Record { header, body };
         let snapshot = Arc::new(Snapshot::create(&record).unwrap());
-        Committed { position: 1, records: Arc::new(vec![record]), snapshot }
+        Committed { position: 1, records: Arc::new(vec![record]), snapshot, before: None }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Channels of a served directory, over real sockets: topics, limits, clients that do not keep up,
 //! and rights that end.
 
+mod chosen;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
