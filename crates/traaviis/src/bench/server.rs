@@ -1,8 +1,9 @@
 //! The server's benchmark: `serve` in a process of its own, loaded over loopback by this one,
 //! beside a server that does as little as can be ([`floor`]).
 //!
-//! One round loads both in turn with each number of connections, for the same short time; medians
-//! over rounds are reported. Only ratios inside one run mean anything.
+//! One round loads all in turn with each number of connections, for the same short time; medians
+//! over rounds are reported. Only ratios inside one run mean anything. [`Peer`]s, servers of others
+//! with the same jobs, take their turns, too.
 //!
 //! [`floor`]: super::floor
 
@@ -12,6 +13,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
+    str::FromStr,
     time::{Duration, Instant},
 };
 
@@ -80,14 +82,28 @@ impl Plan {
     }
 }
 
-/// Runs the benchmark in `dir`, which must not hold anything else; `restate` is the address of a
-/// server of Restate with the jobs of `benches/peers`.
-pub fn run(
-    plan: &Plan,
-    dir: &Path,
-    restate: Option<SocketAddr>,
-    output: &Output,
-) -> anyhow::Result<Exit> {
+/// A server of others that answers the jobs of `benches/peers`, written `NAME=ADDRESS:PORT`.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    name: String,
+    address: SocketAddr,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Peer, String> {
+        let (name, address) = text.split_once('=').ok_or("it must be NAME=ADDRESS:PORT")?;
+        if name.is_empty() {
+            return Err("its name is empty".into());
+        }
+        let address = address.parse().map_err(|_| format!("`{address}` is no ADDRESS:PORT"))?;
+        Ok(Peer { name: name.into(), address })
+    }
+}
+
+/// Runs the benchmark in `dir`, which must not hold anything else, with `peers` beside it.
+pub fn run(plan: &Plan, dir: &Path, peers: &[Peer], output: &Output) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     fs::create_dir_all(dir)?;
     // One thread loads, as a caller elsewhere would take nothing from the server's cores.
@@ -108,12 +124,12 @@ pub fn run(
         bench::output_progress(output, &format!("round {round} of {}", plan.rounds));
         for connections in &plan.connections {
             bench.round(*connections, &weights, &mut report)?;
-            if let Some(address) = restate {
-                bench.restate(*connections, address, &mut report)?;
+            for peer in peers {
+                bench.peer(*connections, peer, &mut report)?;
             }
         }
     }
-    add_ratios(plan, &mut report);
+    add_ratios(plan, peers, &mut report);
     let resident = bench.server.resident()? as f64 / 1e6;
     let memory = Some(MEMORY_GOAL);
     report.add("resident server after it all", report::Unit::Megabytes, memory, resident);
@@ -306,29 +322,35 @@ impl Bench<'_> {
         let floor = self.floor.address;
         let hello = request("GET", "/hello", "", "");
         let same = |request: Vec<u8>| move |_: usize| vec![vec![request.clone()]];
-        let caller = |at: usize| &self.callers[at % self.callers.len()];
+        // One connection alone asks as all callers in turn: it is faster than the limit of one.
+        let count = self.callers.len();
+        let callers =
+            |at: usize| self.callers.iter().skip(at % count).step_by(connections.min(count));
         let post = |path: &'static str, body: &'static str| {
-            move |at: usize| vec![vec![request("POST", path, &caller(at).key, body)]]
+            move |at: usize| -> Vec<Unit> {
+                callers(at).map(|it| vec![request("POST", path, &it.key, body)]).collect()
+            }
         };
         let waiting = |at: usize| {
-            let (count, caller) = (self.callers.len(), caller(at));
-            let first = at / count * INSTANCES_EACH;
-            caller.waiting.iter().skip(first).take(INSTANCES_EACH)
+            callers(at).flat_map(move |caller| {
+                let own = caller.waiting.iter().skip(at / count * INSTANCES_EACH);
+                own.take(INSTANCES_EACH).map(move |id| (caller, id))
+            })
         };
         let events = |at: usize| -> Vec<Unit> {
-            let key = &caller(at).key;
             let path = |id: &String| format!("/api/v1/tenants/current/instances/{id}/events");
-            waiting(at).map(|id| vec![request("POST", &path(id), key, GO)]).collect()
+            waiting(at).map(|(it, id)| vec![request("POST", &path(id), &it.key, GO)]).collect()
         };
         let reads = |token: fn(&Caller) -> &str| {
             move |at: usize| -> Vec<Unit> {
-                let token = token(caller(at));
                 let path = |id: &String| format!("/api/v1/tenants/current/instances/{id}");
-                waiting(at).map(|id| vec![request("GET", &path(id), token, "")]).collect()
+                waiting(at).map(|(it, id)| vec![request("GET", &path(id), token(it), "")]).collect()
             }
         };
         let list = format!("/api/v1/tenants/current/instances?limit={LIST}");
-        let lists = |at: usize| vec![vec![request("GET", &list, &caller(at).key, "")]];
+        let lists = |at: usize| -> Vec<Unit> {
+            callers(at).map(|it| vec![request("GET", &list, &it.key, "")]).collect()
+        };
         let starts = "/api/v1/tenants/current/instances";
         let to_end = "/api/v1/tenants/current/instances?wait=final";
 
@@ -381,13 +403,8 @@ impl Bench<'_> {
         Ok(speed)
     }
 
-    /// The same jobs for Restate.
-    fn restate(
-        &self,
-        connections: usize,
-        address: SocketAddr,
-        report: &mut Report,
-    ) -> anyhow::Result<()> {
+    /// The same jobs for a peer.
+    fn peer(&self, connections: usize, peer: &Peer, report: &mut Report) -> anyhow::Result<()> {
         // A run has a key of its own; there are more than one connection gets done.
         let each = (PEER_RUNS / connections).max(PEER_RUNS_EACH_MIN);
         let runs = |service: &'static str| {
@@ -404,9 +421,12 @@ impl Bench<'_> {
             let events = (0..INSTANCES_EACH).map(|it| request("POST", &path(it), "", GO));
             events.map(|it| vec![it]).collect()
         };
-        self.drive(PEER_PURE, address, connections, &runs("pure"), report)?;
-        self.drive(PEER_STEPS, address, connections, &runs("steps"), report)?;
-        self.drive(PEER_EVENTS, address, connections, &things, report)?;
+        let mut drive = |job: &str, work: &dyn Fn(usize) -> Vec<Unit>| {
+            self.drive(&peer_job(peer, job), peer.address, connections, work, report)
+        };
+        drive(PEER_PURE, &runs("pure"))?;
+        drive(PEER_STEPS, &runs("steps"))?;
+        drive(PEER_EVENTS, &things)?;
         Ok(())
     }
 }
@@ -415,12 +435,17 @@ impl Bench<'_> {
 const PEER_RUNS: usize = 32_000;
 /// Runs that each of them has at least.
 const PEER_RUNS_EACH_MIN: usize = 200;
-/// Times what Restate reaches that are aimed for.
+/// Times what a peer reaches that are aimed for.
 const PEER_GOAL: Goal = Goal::Least(5.0);
 
-const PEER_PURE: &str = "Restate, three pure transitions";
-const PEER_STEPS: &str = "Restate, three durable steps";
-const PEER_EVENTS: &str = "Restate, events to waiting things";
+/// Returns what a job of a peer is called in the table.
+fn peer_job(peer: &Peer, job: &str) -> String {
+    format!("{}, {job}", peer.name)
+}
+
+const PEER_PURE: &str = "three pure transitions";
+const PEER_STEPS: &str = "three durable steps";
+const PEER_EVENTS: &str = "events to waiting things";
 const HELLO: &str = "empty handler";
 const READ: &str = "read an instance";
 const READ_BY_TOKEN: &str = "read an instance, by access token";
@@ -433,23 +458,25 @@ const FLOOR_EVENT: &str = "bare log, one event";
 const EVENTS: &str = "events to waiting instances";
 const RAW: &str = "raw durable write of an event, p50";
 
-fn add_ratios(plan: &Plan, report: &mut Report) {
+fn add_ratios(plan: &Plan, peers: &[Peer], report: &mut Report) {
+    let floors = [
+        (START_PURE, FLOOR_PURE, DURABLE_GOAL),
+        (START_STEPS, FLOOR_STEPS, DURABLE_GOAL),
+        (EVENTS, FLOOR_EVENT, DURABLE_GOAL),
+        (READ, HELLO, READ_GOAL),
+        (READ_BY_TOKEN, HELLO, READ_GOAL),
+    ];
+    let mut pairs = floors.map(|(ours, floor, goal)| (ours, floor.to_string(), goal)).to_vec();
+    for peer in peers {
+        let jobs = [(START_PURE, PEER_PURE), (START_STEPS, PEER_STEPS), (EVENTS, PEER_EVENTS)];
+        pairs.extend(jobs.map(|(ours, job)| (ours, peer_job(peer, job), PEER_GOAL)));
+    }
     for connections in &plan.connections {
-        let pairs = [
-            (START_PURE, FLOOR_PURE, DURABLE_GOAL),
-            (START_STEPS, FLOOR_STEPS, DURABLE_GOAL),
-            (EVENTS, FLOOR_EVENT, DURABLE_GOAL),
-            (READ, HELLO, READ_GOAL),
-            (READ_BY_TOKEN, HELLO, READ_GOAL),
-            (START_PURE, PEER_PURE, PEER_GOAL),
-            (START_STEPS, PEER_STEPS, PEER_GOAL),
-            (EVENTS, PEER_EVENTS, PEER_GOAL),
-        ];
-        for (ours, floor, goal) in pairs {
+        for (ours, beside, goal) in &pairs {
             let of = |it: &str| report.median(&format!("{connections} connections: {it}"));
-            if let (Some(reached), Some(limit)) = (of(ours), of(floor)) {
-                let name = format!("{connections} connections: {ours} / {floor}");
-                let goal = (*connections == GOAL_CONNECTIONS).then_some(goal);
+            if let (Some(reached), Some(limit)) = (of(ours), of(beside)) {
+                let name = format!("{connections} connections: {ours} / {beside}");
+                let goal = (*connections == GOAL_CONNECTIONS).then_some(*goal);
                 report.add(&name, report::Unit::Ratio, goal, reached / limit);
             }
         }

@@ -1,9 +1,6 @@
 //! `traaviis bench`: measures what this machine allows and what the engine reaches.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     bench::{self, Part, Plan, floor, parked, server, sockets, storage, tenants},
@@ -42,9 +39,12 @@ enum Suite {
 struct ServerArgs {
     #[command(flatten)]
     size: Size,
-    /// Measure a server of Restate beside it, which has the jobs of `benches/peers`.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    restate: Option<SocketAddr>,
+    /// Take medians over so many rounds. Default: 3, or 1 with `--quick`.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=99))]
+    rounds: Option<u8>,
+    /// Measure a server of others beside it, which answers the jobs of `benches/peers`.
+    #[arg(long = "peer", value_name = "NAME=ADDRESS:PORT")]
+    peers: Vec<server::Peer>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,9 +130,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
                 size.choose([storage::Plan::full, storage::Plan::quick, storage::Plan::tiny]);
             storage::run(&plan, size.scratch()?.dir(), output)
         }
-        Suite::Server(ServerArgs { size, restate }) => {
-            let plan = size.choose([server::Plan::full, server::Plan::quick, server::Plan::tiny]);
-            server::run(&plan, size.scratch()?.dir(), *restate, output)
+        Suite::Server(ServerArgs { size, rounds, peers }) => {
+            let plans = [server::Plan::full, server::Plan::quick, server::Plan::tiny];
+            let mut plan = size.choose(plans);
+            plan.rounds = rounds.map_or(plan.rounds, usize::from);
+            server::run(&plan, size.scratch()?.dir(), peers, output)
         }
         Suite::Tenants(args) => {
             if let (Some(part), Some(dir)) = (args.child, &args.size.dir) {
