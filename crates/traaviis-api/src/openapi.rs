@@ -62,7 +62,8 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
     if let Some(answer) = row.answer {
         good["content"] = match row.op {
             Op::StreamInstance => {
-                json!({ "text/event-stream": { "schema": { "type": "string" } } })
+                // A schema would be one of each event or of the whole, as readers see it.
+                json!({ "text/event-stream": {} })
             }
             // Which of them, the query says.
             Op::ExportAudit => json!({
@@ -129,7 +130,8 @@ fn parameters(row: &Operation) -> Vec<Json> {
             "schema": { "type": "string" },
         }));
     }
-    if row.method == Method::Post {
+    // A key is known together with who asks; what anybody may ask knows nobody.
+    if row.method == Method::Post && row.access != Access::Public {
         all.push(json!({
             "name": "Idempotency-Key", "in": "header",
             "description": "the same key with the same body again gets the first answer again",

@@ -184,8 +184,10 @@ impl Stream {
         let told = self.ask(Ask::Show { id: self.id.to_string() }).await?;
         let snapshot = &told["snapshot"];
         let is_over = !snapshot["finished_at"].is_null();
-        match is_over && snapshot["seq"].as_u64() <= Some(self.seq) {
-            true => Err(ended(&snapshot["status"], self.seq)),
+        // Whoever asks for what is behind the end is told where that is.
+        let last = snapshot["seq"].as_u64().unwrap_or(self.seq);
+        match is_over && last <= self.seq {
+            true => Err(ended(&snapshot["status"], last)),
             false => Ok(()),
         }
     }

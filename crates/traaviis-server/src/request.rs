@@ -5,8 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use serde::de::DeserializeOwned;
-use traaviis_api::openapi::MERGE_PATCH;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use traaviis_api::{
+    Operation,
+    openapi::MERGE_PATCH,
+    operation::{Form, Param},
+};
 use traaviis_model::Text;
 use traaviis_platform::{Error, audit::Via};
 
@@ -132,7 +136,7 @@ impl Request {
         })
     }
 
-    /// Reads the body.
+    /// Reads the body, an object.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.json_as("application/json")
     }
@@ -143,6 +147,16 @@ impl Request {
     }
 
     fn json_as<T: DeserializeOwned>(&self, media_type: &str) -> Result<T, Error> {
+        // A list would be taken for the fields of an object, in the order in which we write them.
+        if self.body.trim_ascii_start().starts_with(b"[") {
+            self.any_json_as::<IgnoredAny>(media_type)?;
+            let message = "the body is a list in the place of an object";
+            return Err(Error::new("validation_failed", message));
+        }
+        self.any_json_as(media_type)
+    }
+
+    fn any_json_as<T: DeserializeOwned>(&self, media_type: &str) -> Result<T, Error> {
         if !self.content_type.as_deref().is_some_and(|it| is_json(it, media_type)) {
             let message = format!("send the body as JSON, with `Content-Type: {media_type}`");
             return Err(Error::new("unsupported_media_type", message));
@@ -154,6 +168,34 @@ impl Request {
     /// Reads a body that may be left out.
     pub fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Error> {
         if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
+    /// Reads a body that may be left out, and is whatever its sender likes.
+    pub fn any_json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Error> {
+        match self.body.is_empty() {
+            true => Ok(T::default()),
+            false => self.any_json_as("application/json"),
+        }
+    }
+
+    /// Holds the query to what the row of the operation says of it.
+    ///
+    /// Words and ids are looked at where they are read; what nobody reads is not looked at.
+    pub fn check_query(&self, row: &Operation) -> Result<(), Error> {
+        for Param { name, form, .. } in row.query {
+            let Some(given) = self.query.get(*name) else { continue };
+            match form {
+                Form::Text if given.is_empty() => {
+                    return Err(Error::invalid(*name, "leave it out, or say something"));
+                }
+                // What is no number, or has more digits than any, is refused where it is read.
+                Form::Whole(_, to) if given.parse::<u64>().is_ok_and(|it| it > *to) => {
+                    return Err(Error::invalid(*name, format!("this is at most {to}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Returns how many items a page shall have.
@@ -237,7 +279,7 @@ fn unreadable(error: &serde_json::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use traaviis_api::types::identity::LoginRequest;
+    use traaviis_api::{Op, types::identity::LoginRequest};
 
     use super::*;
 
@@ -252,6 +294,8 @@ mod tests {
         for (body, code, part) in [
             (r#"{"email":"a@b.co","password":"s3cret""#, "bad_request", "column"),
             ("", "bad_request", "line"),
+            (r#"["a@b.co", "s3cret"]"#, "validation_failed", "list"),
+            (r#"["a@b.co", "s3cret""#, "bad_request", "column"),
             (r#"{"email":"a","password":"s3cret","admin":true}"#, "unknown_field", "/admin"),
             (r#"{"email":"a"}"#, "validation_failed", "/password"),
             (r#"{"email":"a","password":"s3cret","password":"x"}"#, "validation_failed", "twice"),
@@ -275,5 +319,20 @@ mod tests {
             check_depth(br#"{"a":"[[[[\"{{{{"}"#).is_ok(),
             "what stands in texts is no nesting"
         );
+    }
+
+    #[test]
+    fn a_query_is_held_to_its_row() {
+        let check = |query: &str| {
+            let query = query.split('&').filter_map(|it| it.split_once('='));
+            let query = query.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            Request { query, ..Request::default() }.check_query(Op::Instances.row())
+        };
+        for good in ["", "limit=200&workflow=Door&all=true", "limit=x", "nobody=", "cursor="] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["limit=201", "limit=18446744073709551615", "workflow=", "state=&limit=1"] {
+            assert_eq!(check(bad).unwrap_err().code, "validation_failed", "{bad}");
+        }
     }
 }

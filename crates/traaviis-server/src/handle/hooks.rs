@@ -44,7 +44,7 @@ pub(super) fn receive(call: &Call<'_>) -> Result<Answer, Error> {
     };
     let plan = call.platform().plan_of(Some(entered.ctx.tenant()));
     call.app.limits.of_caller(bucket(&entered, name), plan)?;
-    let data: Json = request.json_or_default()?;
+    let data: Json = request.any_json_or_default()?;
     let Some(key) = &entered.via.request_key else {
         return carry_out(call, &entered, &hook, None, &data);
     };

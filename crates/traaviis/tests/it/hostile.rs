@@ -158,6 +158,7 @@ fn bodies_that_are_none_are_refused_with_a_code() {
         (JSON, b"null".to_vec(), 422, "validation_failed"),
         (JSON, b"7".to_vec(), 422, "validation_failed"),
         (JSON, b"[]".to_vec(), 422, "validation_failed"),
+        (JSON, b"[\"Door\"]".to_vec(), 422, "validation_failed"),
         (JSON, b"\"Door\"".to_vec(), 422, "validation_failed"),
         (JSON, b"{}".to_vec(), 422, "validation_failed"),
         (JSON, b"{\"workflow\":null}".to_vec(), 422, "validation_failed"),

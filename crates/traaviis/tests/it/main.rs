@@ -48,6 +48,7 @@ mod run;
 mod s3;
 mod schedules;
 mod sealed_all;
+mod schemathesis;
 mod secrets;
 mod serve;
 mod server;
