@@ -41,14 +41,15 @@ use traaviis_model::{
 use crate::{
     expr::EvalError,
     gates::Left,
-    machine::{EffectDef, EffectKind, Machine},
+    machine::{EffectDef, EffectKind, EffectPlace, Machine},
     step::{InternalEvent, Origin, Run},
 };
 
 /// Returns who goes first of the calls that wait for a slot: the highest, and 0 for what is gone.
 pub fn priority_of(machine: &Machine, snapshot: &Snapshot, tree: Seq, path: &str) -> i8 {
+    let machine = machine.of_instance(snapshot);
     let def = snapshot.tree(tree).and_then(|found| {
-        let (_, root) = machine.effect_at(&found.pointer)?;
+        let (_, root) = machine.effect_of(found)?;
         scope::descend(root, path.strip_prefix(&*found.invoke)?)
     });
     match def.map(|it| &it.kind) {
@@ -61,8 +62,9 @@ impl Machine {
     /// Says whether a timer is for a date, rather than for time to pass.
     pub fn is_date(&self, snapshot: &Snapshot, timer: &TimerKind) -> bool {
         let TimerKind::Delay { tree, path } = timer else { return false };
+        let machine = self.of_instance(snapshot);
         let def = snapshot.tree(*tree).and_then(|found| {
-            let (_, root) = self.effect_at(&found.pointer)?;
+            let (_, root) = machine.effect_of(found)?;
             scope::descend(root, path.strip_prefix(&*found.invoke)?)
         });
         def.is_some_and(|it| matches!(it.kind, EffectKind::Delay { until: Some(_), .. }))
@@ -120,24 +122,15 @@ impl<'m> Run<'m> {
 
     /// Polls every tree from its root.
     pub(crate) fn advance_trees(&mut self) {
-        let trees: Vec<(Seq, Text, Text)> = self
-            .snapshot
-            .trees
-            .iter()
-            .map(|tree| (tree.id, tree.invoke.clone(), tree.pointer.clone()))
-            .collect();
-        for (tree, root, pointer) in trees {
-            if let Some((_, def)) = self.machine.effect_at(&pointer) {
-                self.poll(tree, &root, def);
-            }
-        }
+        let trees: Vec<Seq> = self.snapshot.trees.iter().map(|tree| tree.id).collect();
+        trees.into_iter().for_each(|tree| self.advance_tree(tree));
     }
 
     /// Polls one tree from its root.
     pub(crate) fn advance_tree(&mut self, tree: Seq) {
         let Some(found) = self.snapshot.tree(tree) else { return };
         let root = found.invoke.clone();
-        if let Some((_, def)) = self.machine.effect_at(&found.pointer.clone()) {
+        if let Some((_, def)) = self.machine.effect_of(found) {
             self.poll(tree, &root, def);
         }
     }
@@ -149,7 +142,7 @@ impl<'m> Run<'m> {
 
     /// As [`Run::def_of`], for a tree that may not be there now.
     pub(crate) fn def_in(&self, tree: &Tree, path: &str) -> Option<&'m EffectDef> {
-        let (_, root) = self.machine.effect_at(&tree.pointer)?;
+        let (_, root) = self.machine.effect_of(tree)?;
         let rest = path.strip_prefix(&*tree.invoke)?;
         scope::descend(root, rest)
     }
@@ -211,7 +204,7 @@ impl<'m> Run<'m> {
     fn root_of(&self, tree: Seq, path: &Text) -> Option<Owner> {
         let found = self.snapshot.tree(tree)?;
         (found.invoke == *path).then(|| Owner {
-            pointer: found.pointer.clone(),
+            place: self.machine.effect_of(found).and_then(|it| it.0),
             invoke: found.invoke.clone(),
             orphaned: found.orphaned,
         })
@@ -288,7 +281,8 @@ impl<'m> Run<'m> {
         if owner.orphaned || self.is_ended() {
             return;
         }
-        let Some((place, _)) = self.machine.effect_at(&owner.pointer) else { return };
+        // Nobody waits inside for what was asked for from outside.
+        let Some(place) = owner.place else { return };
         let event = match outcome {
             Ok(value) => InternalEvent::internal(
                 format!("done.invoke.{}", owner.invoke),
@@ -316,7 +310,7 @@ impl<'m> Run<'m> {
 
 /// Who waits for a tree.
 struct Owner {
-    pointer: Text,
+    place: Option<EffectPlace>,
     invoke: Text,
     orphaned: bool,
 }

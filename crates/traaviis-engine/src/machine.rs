@@ -4,6 +4,7 @@
 //! ancestry is two comparisons. Compiling collects every finding instead of stopping at the first.
 
 mod always;
+mod asked;
 mod budget;
 mod compile;
 mod effect;
@@ -18,18 +19,20 @@ mod subscription;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Deref,
     sync::Arc,
 };
 
 use smallvec::SmallVec;
 use traaviis_model::{
-    Diagnostic, Span, Text, Value,
+    Diagnostic, Seq, Span, Text, Value,
     definition::{Budgets, Definition, FinalStatus, Unhandled},
     document::is_event_name,
     grant::{Grant, GrantKind},
     limits::EVENT_ID_WINDOW,
     permission::Permission,
     privacy::PiiType,
+    snapshot::Tree,
 };
 
 use crate::expr::{Expr, Template};
@@ -58,9 +61,18 @@ pub(crate) type StateIds = SmallVec<[StateId; 4]>;
 /// One flag a state, by its position; needs no allocation for a machine of usual size.
 pub(crate) type StateFlags = SmallVec<[bool; 32]>;
 
-/// A compiled definition.
-#[derive(Debug)]
+/// A compiled definition. That [of an instance](Machine::of_instance) has what the instance runs
+/// outside of its states, too.
+#[derive(Clone, Debug)]
 pub struct Machine {
+    compiled: Arc<Compiled>,
+    /// By the record that asked for it.
+    asked: BTreeMap<Seq, Arc<EffectDef>>,
+}
+
+/// What a definition compiles to.
+#[derive(Debug)]
+pub struct Compiled {
     definition: Arc<Definition>,
     pub(crate) states: Vec<StateDef>,
     pub(crate) by_path: BTreeMap<Text, StateId>,
@@ -78,6 +90,14 @@ pub struct Machine {
     pub(crate) subscriptions: Vec<SubscriptionDef>,
     pub(crate) hooks: Vec<HookDef>,
     needs_key: bool,
+}
+
+impl Deref for Machine {
+    type Target = Compiled;
+
+    fn deref(&self) -> &Compiled {
+        &self.compiled
+    }
 }
 
 /// Where an effect tree stands: state, and position among its invokes.
@@ -370,6 +390,15 @@ impl Machine {
     pub(crate) fn effect_at(&self, pointer: &str) -> Option<(EffectPlace, &EffectDef)> {
         let place = *self.effects.get(pointer)?;
         Some((place, &self.states[place.state].invoke[place.invoke].effect))
+    }
+
+    /// Returns the effect that a tree runs, and where it stands unless that is outside of the
+    /// states.
+    pub(crate) fn effect_of(&self, tree: &Tree) -> Option<(Option<EffectPlace>, &EffectDef)> {
+        match tree.asked {
+            None => self.effect_at(&tree.pointer).map(|(place, def)| (Some(place), def)),
+            Some(_) => self.asked.get(&tree.id).map(|def| (None, &**def)),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use traaviis_policy::pii::{self, Blocked, Policy, Target};
 use crate::{
     expr::EvalError,
     machine::{EventDef, Machine, fitted},
-    step::{Input, Rejection, Resolution, Run, too_large},
+    step::{Input, Rejection, Resolution, Run, StepContext, too_large},
 };
 
 /// Code of what is refused because of the personal data in it.
@@ -91,6 +91,20 @@ pub(crate) fn redacted_start(
     match policy_of(machine, None, key) {
         Some(policy) => redacted("the start input", &input, &policy),
         None => Ok(input),
+    }
+}
+
+/// Returns what somebody gives to an effect, as it may be kept.
+pub(crate) fn redacted_with(
+    machine: &Machine,
+    with: Value,
+    context: &StepContext,
+) -> Result<Value, Rejection> {
+    let policy = policy_of(machine, None, context.key.as_ref()).filter(|_| !context.is_recorded);
+    match policy {
+        // Named places are places of payloads.
+        Some(policy) => redacted("`with`", &with, &Policy { targets: Vec::new(), ..policy }),
+        None => Ok(with),
     }
 }
 

@@ -357,6 +357,12 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         Body::Tagged { add, remove } => {
             Input::Operate(Operation::Tag { add: add.clone(), remove: remove.clone() })
         }
+        Body::EffectRequested(asked) => {
+            Input::Operate(Operation::RunEffect { asked: asked.clone() })
+        }
+        Body::EffectCancelRequested { tree, reason } => {
+            Input::Operate(Operation::CancelEffect { tree: *tree, reason: reason.clone() })
+        }
         Body::IncidentAssigned { incident, to } => {
             Input::Operate(Operation::Assign { incident: *incident, to: to.clone() })
         }

@@ -219,6 +219,7 @@ pub struct Rejection {
 }
 
 mod actions;
+mod asked;
 mod env;
 mod fork;
 mod incident;

@@ -6,11 +6,13 @@
 //! `give-up PATH` (answers), `again [new|paused]`, `leave-out PATH JSON` (an instance that failed
 //! goes on), `fork|fork-live|fork-paused [SEQ]` (the script goes on with the fork),
 //! `pause`, `resume`, `edit PATCH`, `move PATH...`, `claim PATH`, `release PATH`,
-//! `decide PATH OUTCOME [FORM]`, `assign SEQ NAME`, `by NAME` (who acts from here on; as the
+//! `decide PATH OUTCOME [FORM]`, `assign SEQ NAME`, `run NAME [WITH]`, `do EFFECT` (outside of
+//! the states), `call-off PATH`, `by NAME` (who acts from here on; as the
 //! first line also who starts it), `ended PATH STATUS [JSON]` (the child of a node).
 //! Every script is replayed at its end and must give the same bytes.
 
 mod actions;
+mod asked;
 mod budget;
 mod budget_random;
 pub(crate) mod chart;
@@ -40,7 +42,7 @@ use traaviis_model::{
     Timestamp, Value,
     document::{self, Format},
     privacy::RedactionKey,
-    record::{ActorKind, ERASED, Ending, Operation, Results, Status, TaskAct},
+    record::{ActorKind, Asked, ERASED, Ending, Operation, Results, Status, TaskAct},
 };
 
 use crate::{
@@ -225,6 +227,15 @@ impl<'m> World<'m> {
                 let (incident, to) = (path.parse().expect(path), Some(tail.into()));
                 Input::Operate(Operation::Assign { incident, to })
             }
+            "run" => {
+                let asked = Asked { effect: Some(path.into()), tree: None, with: json(tail) };
+                Input::Operate(Operation::RunEffect { asked: Box::new(asked) })
+            }
+            "do" => {
+                let asked = Asked { tree: Some(rest.into()), ..Asked::default() };
+                Input::Operate(Operation::RunEffect { asked: Box::new(asked) })
+            }
+            "call-off" => Input::Operate(Operation::CancelEffect { tree, reason: None }),
             "by" => return self.by = person(rest),
             "cancel" => Input::Cancel { terminate: false, reason: None },
             "terminate" => Input::Cancel { terminate: true, reason: None },
@@ -416,6 +427,8 @@ fn show(body: &Body) -> Option<String> {
             format!("edited {}", serde_json::to_string(patch).unwrap())
         }
         Body::Moved { to, .. } => format!("moved to {}", to.join(" ")),
+        Body::EffectRequested(it) => format!("asked {}", it.root()),
+        Body::EffectCancelRequested { .. } => "called off".into(),
         Body::Tagged { add, remove } => format!("tagged {add:?}, no longer {remove:?}"),
         Body::Completing { status, .. } => format!("completing {}", status.as_str()),
         Body::Finished { status, output, .. } => format!("finished {} {output}", status.as_str()),

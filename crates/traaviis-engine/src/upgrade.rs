@@ -145,6 +145,10 @@ pub fn roll_back(
     if snapshot.status.is_finished() || snapshot.status == Status::Completing {
         return refuse("the instance is ending; it stays with its version");
     }
+    if let Some(tree) = snapshot.trees.iter().find(|it| it.asked.is_some()) {
+        let root = &tree.invoke;
+        return refuse(&format!("effect `{root}` runs outside of the states; {}", fit::FIRST));
+    }
     let mut undo = undo.clone();
     // Effects may have ended since, and their timers with them.
     undo.timers.retain(|(id, _)| snapshot.timers.iter().any(|it| it.id == *id));

@@ -24,7 +24,7 @@ mod tests;
 use std::path::Path;
 
 use crate::{
-    definition::Definition,
+    definition::{Definition, Effect},
     diagnostic::{Diagnostic, Severity},
     limits::{DOCUMENT_BYTES_MAX, DOCUMENT_NODES_MAX},
     value::Value,
@@ -121,6 +121,16 @@ pub fn read_tree(text: &str, format: Format) -> Result<Node, Vec<Diagnostic>> {
     match parsed.node {
         Some(node) if parsed.diagnostics.is_empty() => Ok(node),
         _ => Err(parsed.diagnostics),
+    }
+}
+
+/// Reads an effect tree that stands in no document; pointers of findings begin at its root.
+pub fn read_effect(root: &Node) -> Result<Effect, Vec<Diagnostic>> {
+    let (effect, mut diagnostics) = read::effect(root);
+    diagnostics.retain(|it| it.severity == Severity::Error);
+    match effect {
+        Some(effect) if diagnostics.is_empty() => Ok(effect),
+        _ => Err(diagnostics),
     }
 }
 

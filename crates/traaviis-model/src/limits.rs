@@ -45,6 +45,11 @@ pub const FOR_EACH_ACTIONS_PER_STEP_MAX: usize = 10_000;
 pub const MICROSTEPS_MAX: usize = 1_000;
 /// Nodes of one effect tree as written.
 pub const EFFECT_NODES_MAX: usize = 500;
+/// Bytes of an effect tree that is given to an instance: one of 500 nodes has about 50 KB, and it
+/// is compiled in each step for as long as it runs.
+pub const ASKED_TREE_BYTES_MAX: usize = 64 << 10;
+/// Effects that run outside of the states of one instance, for the same reason.
+pub const ASKED_TREES_MAX: usize = 16;
 /// Nesting of one effect tree.
 pub const EFFECT_DEPTH_MAX: usize = 32;
 /// Effect nodes advanced in one step before the work goes on in the next; bounds one commit.

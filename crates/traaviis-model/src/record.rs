@@ -5,6 +5,7 @@
 //! reading bodies. Invariant: state changes only by applying records ([`crate::snapshot`]).
 
 mod actor;
+mod asked;
 mod body;
 mod budget;
 pub(crate) mod erased;
@@ -23,6 +24,7 @@ mod timer;
 mod upgraded;
 
 pub use actor::{Actor, ActorKind};
+pub use asked::Asked;
 pub use body::{Body, EventSource};
 pub use budget::{BudgetExceeded, BudgetReserved};
 pub use erased::{ERASED, OPEN_DOCUMENTS, SEALED, WHOLE};

@@ -95,6 +95,8 @@ impl Trace {
             | Body::ChildClosing { .. }
             | Body::ChildFinished { .. }
             | Body::CancelRequested { .. }
+            | Body::EffectRequested(_)
+            | Body::EffectCancelRequested { .. }
             | Body::BudgetGranted { .. }
             | Body::Paused { .. }
             | Body::Resumed { .. }
@@ -184,6 +186,17 @@ impl Trace {
             Body::CancelRequested { terminate, reason } => {
                 let how = if *terminate { "termination" } else { "cancellation" };
                 format!("⊘ {how} asked for{}", because(reason.as_ref()))
+            }
+            Body::EffectRequested(asked) => {
+                let name = style.paint(Ink::Name, &clip(&asked.root(), 60));
+                format!("✎ runs {name} outside of the states{}", suffix(&asked.with))
+            }
+            Body::EffectCancelRequested { tree, reason } => {
+                format!(
+                    "⊘ cancellation of effect {} asked for{}",
+                    tree + 1,
+                    because(reason.as_ref())
+                )
             }
             Body::BudgetGranted { of } => format!("✎ budget of {} granted once more", of.words()),
             Body::Paused { reason } => format!("‖ paused{}", because(reason.as_ref())),

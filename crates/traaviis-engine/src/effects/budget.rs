@@ -182,10 +182,11 @@ impl<'m> Run<'m> {
     fn budgets_around(&self, tree: Seq, path: &Text) -> Vec<Around> {
         let mut around = Vec::new();
         let Some(found) = self.snapshot.tree(tree) else { return around };
-        if let Some((place, root)) = self.machine.effect_at(&found.pointer) {
+        if let Some((place, root)) = self.machine.effect_of(found) {
             self.effects_around(tree, &found.invoke, root, path, &mut around);
             // A tree whose state was left is no longer that state's.
-            let states = self.machine.ancestors(place.state).filter(|_| !found.orphaned);
+            let place = place.map_or(0, |it| it.state);
+            let states = self.machine.ancestors(place).filter(|_| !found.orphaned);
             for state in states.filter(|it| self.active[*it]) {
                 let def = &self.machine.states[state];
                 around.extend(def.budgets.map(|it| Around {

@@ -16,11 +16,13 @@ use crate::step::{Resolution, Run};
 /// Kind of the incident about a tree that cleans up for too long.
 pub(crate) const CLEANUP_TIMEOUT: &str = "cleanup_timeout";
 
+/// Why an effect ends that somebody calls off, or whose instance ends.
+const CANCELLED: &str = "cancelled";
+
 /// A tree that is left, without its nodes, of which there can be many.
 struct Left {
     id: Seq,
     invoke: Text,
-    pointer: Text,
     detached: bool,
 }
 
@@ -29,7 +31,9 @@ impl Run<'_> {
     pub(crate) fn leave_trees(&mut self, state: &Text) {
         for tree in self.trees_that(|it| it.state == *state && !it.orphaned) {
             if !tree.detached {
-                self.cancel_tree(&tree, "state_left");
+                // What runs outside of the states ends with the instance.
+                let why = if state.is_empty() { CANCELLED } else { "state_left" };
+                self.cancel_tree(&tree, why);
             }
             if self.snapshot.tree(tree.id).is_some() {
                 self.emit(Body::TreeOrphaned { tree: tree.id });
@@ -40,22 +44,29 @@ impl Run<'_> {
     /// The instance is called off: so is what was detached.
     pub(crate) fn cancel_detached(&mut self) {
         for tree in self.trees_that(|it| it.detached) {
-            self.cancel_tree(&tree, "cancelled");
+            self.cancel_tree(&tree, CANCELLED);
+        }
+    }
+
+    /// Somebody calls a tree off: it undoes what it did, and then it is over.
+    pub(crate) fn call_off(&mut self, tree: Seq) {
+        let found = self.trees_that(|it| it.id == tree);
+        for tree in found {
+            match self.def_of(tree.id, &tree.invoke) {
+                Some(_) => self.cancel_tree(&tree, CANCELLED),
+                // A release that reads it no more never ran it on.
+                None => self.give_up(tree.id, CANCELLED),
+            }
         }
     }
 
     fn trees_that(&self, which: impl Fn(&Tree) -> bool) -> Vec<Left> {
-        let left = |it: &Tree| Left {
-            id: it.id,
-            invoke: it.invoke.clone(),
-            pointer: it.pointer.clone(),
-            detached: it.detached,
-        };
+        let left = |it: &Tree| Left { id: it.id, invoke: it.invoke.clone(), detached: it.detached };
         self.snapshot.trees.iter().filter(|it| which(it)).map(left).collect()
     }
 
     fn cancel_tree(&mut self, tree: &Left, why: &'static str) {
-        let Some((_, def)) = self.machine.effect_at(&tree.pointer) else { return };
+        let Some(def) = self.def_of(tree.id, &tree.invoke) else { return };
         self.cancel_node(tree.id, &tree.invoke, def, why);
         let is_timed = |kind: &TimerKind| *kind == TimerKind::Cleanup { tree: tree.id };
         if self.snapshot.tree(tree.id).is_some()

@@ -62,8 +62,8 @@ impl<'m> Run<'m> {
 
     fn states_around(&self, tree: Seq) -> impl Iterator<Item = &'m StateDef> + use<'m> {
         let machine = self.machine;
-        let pointer = self.snapshot.tree(tree).map(|it| it.pointer.clone());
-        let place = pointer.and_then(|it| machine.effect_at(&it)).map_or(0, |it| it.0.state);
+        let found = self.snapshot.tree(tree).and_then(|it| machine.effect_of(it)?.0);
+        let place = found.map_or(0, |it| it.state);
         machine.ancestors(place).map(|it| &machine.states[it])
     }
 }

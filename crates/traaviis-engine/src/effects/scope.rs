@@ -56,7 +56,7 @@ fn undone<'s>(scope: &EffectDef, segment: &'s str) -> Option<&'s str> {
 /// the nodes from the scope to that node count as well.
 fn ancestry<'e>(env: &StepEnv<'e>, tree: Seq, path: &str) -> Vec<(&'e EffectDef, Text, Text)> {
     let Some(found) = env.snapshot.tree(tree) else { return Vec::new() };
-    let Some((_, root)) = env.machine.effect_at(&found.pointer) else { return Vec::new() };
+    let Some((_, root)) = env.machine.effect_of(found) else { return Vec::new() };
     let Some(rest) = path.strip_prefix(&*found.invoke) else { return Vec::new() };
     let (mut at, mut at_path) = (root, found.invoke.clone());
     let mut above = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> O
     let mut above = ancestry(env, tree, path);
     // The condition of a loop belongs to the loop itself.
     if let Some(def) =
-        env.snapshot.tree(tree).and_then(|found| env.machine.effect_at(&found.pointer)).and_then(
+        env.snapshot.tree(tree).and_then(|found| env.machine.effect_of(found)).and_then(
             |(_, root)| descend(root, path.strip_prefix(&*env.snapshot.tree(tree)?.invoke)?),
         )
     {
@@ -129,7 +129,7 @@ pub(crate) fn enclosing(env: &StepEnv<'_>, var: Var, tree: Seq, path: &str) -> O
 /// the path. Inside a batch the steps of the own item come before those of other items.
 pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, path: &str, name: &str) -> Option<Value> {
     let found = env.snapshot.tree(tree)?;
-    let (_, root) = env.machine.effect_at(&found.pointer)?;
+    let (_, root) = env.machine.effect_of(found)?;
     let is_named = |path: &str| {
         let last = path.rsplit('/').next().unwrap_or(path);
         if last == name {
@@ -150,7 +150,7 @@ pub(crate) fn step_named(env: &StepEnv<'_>, tree: Seq, path: &str, name: &str) -
 /// Returns `steps`, as the node at `path` reads it: every step of the tree by its name.
 pub(crate) fn steps(env: &StepEnv<'_>, tree: Seq, path: &str) -> Value {
     let Some(found) = env.snapshot.tree(tree) else { return Value::empty_map() };
-    let root = env.machine.effect_at(&found.pointer).map(|(_, root)| root);
+    let root = env.machine.effect_of(found).map(|(_, root)| root);
     let mut map = Map::new();
     let mut add = |path: &Text, node: &Node| {
         let last = path.rsplit('/').next().unwrap_or(path);

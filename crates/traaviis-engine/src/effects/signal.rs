@@ -32,6 +32,7 @@ fn waiting_nodes(snapshot: &Snapshot) -> impl Iterator<Item = (Seq, &Text)> {
 
 /// Returns the names that some effect waits for.
 pub(crate) fn awaited(machine: &Machine, snapshot: &Snapshot) -> Vec<Text> {
+    let machine = &*machine.of_instance(snapshot);
     let mut names = Vec::new();
     for (tree, path) in waiting_nodes(snapshot) {
         let Some(signal) = signal_at(machine, snapshot, tree, path) else { continue };
@@ -45,6 +46,7 @@ pub(crate) fn awaited(machine: &Machine, snapshot: &Snapshot) -> Vec<Text> {
 
 /// Says whether some effect waits for an event.
 pub(crate) fn awaits(machine: &Machine, snapshot: &Snapshot, name: &str) -> bool {
+    let machine = &*machine.of_instance(snapshot);
     waiting_nodes(snapshot).any(|(tree, path)| {
         let signal = signal_at(machine, snapshot, tree, path);
         signal.is_some_and(|it| it.events.iter().any(|it| it.matches(name)))
@@ -58,7 +60,7 @@ fn signal_at<'m>(
     path: &str,
 ) -> Option<&'m SignalDef> {
     let found = snapshot.tree(tree)?;
-    let (_, root) = machine.effect_at(&found.pointer)?;
+    let (_, root) = machine.effect_of(found)?;
     let def = super::scope::descend(root, path.strip_prefix(&*found.invoke)?)?;
     match &def.kind {
         EffectKind::WaitSignal(signal) => Some(signal),

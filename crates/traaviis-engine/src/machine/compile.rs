@@ -7,14 +7,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use traaviis_model::{
     Diagnostic, Text, Value,
-    definition::{self, Definition, State, StateKind},
+    definition::{self, Definition, Effect, State, StateKind},
     grant::Grant,
+    record::Asked,
 };
 
 use super::{
-    ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Descriptor, EffectPlace, EventDef,
-    EventName, Granted, InvokeDef, Kind, Machine, Places, Schema, StateDef, StateId, ValidationDef,
-    always, budget, effect, grant, hook, is_reserved, migration, raise, span_of, subscription,
+    ActionDef, ActionKind, AfterDef, BranchDef, Candidate, Compiled, Descriptor, EffectDef,
+    EffectPlace, EventDef, EventName, Granted, InvokeDef, Kind, Machine, Places, Schema, StateDef,
+    StateId, ValidationDef, always, budget, effect, grant, hook, is_reserved, migration, raise,
+    span_of, subscription,
 };
 use crate::expr::{Expr, ParseErrorKind, Scope, SecretUse, Template};
 
@@ -86,7 +88,7 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         });
         return Err(compiler.found);
     }
-    Ok(Machine {
+    let compiled = Compiled {
         by_path: states.iter().enumerate().map(|(at, it)| (it.path.clone(), at)).collect(),
         states,
         events,
@@ -104,7 +106,31 @@ pub(super) fn compile(definition: Arc<Definition>) -> Result<Machine, Vec<Diagno
         hooks,
         needs_key: compiler.needs_key || crate::privacy::needs_key(&definition),
         definition,
-    })
+    };
+    Ok(Machine { compiled: Arc::new(compiled), asked: BTreeMap::new() })
+}
+
+/// Compiles an effect that somebody asks for outside of the states; `given` is its tree, unless the
+/// document has it.
+pub(super) fn compile_asked(
+    machine: &Machine,
+    asked: &Asked,
+    given: Option<&Effect>,
+) -> Result<EffectDef, Vec<Diagnostic>> {
+    let definition = machine.definition();
+    let (found, places) = (Vec::new(), Places::of(definition));
+    let declared = machine.events.keys().cloned().collect();
+    let mut compiler = Compiler { found, places, declared, needs_key: false };
+    let effect = effect::compile_asked(&mut compiler, definition, asked, given);
+    if compiler.needs_key && !machine.needs_key() {
+        let message = "`redact` asks for digests or tokens, which the workflow itself does not use";
+        let hint = "`mask` and `block` need no key";
+        compiler.error_with_hint("E140", "", message.into(), hint);
+    }
+    match compiler.found.is_empty() {
+        true => Ok(effect),
+        false => Err(compiler.found),
+    }
 }
 
 /// Findings so far, and what targets and events are resolved against.

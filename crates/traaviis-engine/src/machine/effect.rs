@@ -13,7 +13,7 @@ use traaviis_model::{
 
 use super::Descriptor;
 use crate::expr::{Expr, Template};
-pub(super) use build::{check_named, compile_tree};
+pub(super) use build::{check_named, compile_asked, compile_tree};
 
 /// A compiled node.
 #[derive(Debug)]

@@ -185,6 +185,31 @@ pub(super) fn check(definition: &Definition, found: &mut Vec<Diagnostic>) -> Gra
     granted
 }
 
+/// Tells what a tree that stands in no document spells out and the workflow may not reach, which
+/// would be refused when it begins.
+pub(super) fn check_given(granted: &Granted, effect: &Effect) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    reaches_more(granted, effect, &mut found, 0);
+    found
+}
+
+fn reaches_more(granted: &Granted, effect: &Effect, found: &mut Vec<Diagnostic>, depth: usize) {
+    for Reach { kind, name, param } in written(effect) {
+        let Some(name) = name.filter(|it| !granted.allows(kind, it)) else { continue };
+        let message = format!(
+            "this `{}` reaches the {} `{name}`, which the workflow may not reach",
+            effect.kind,
+            kind.one()
+        );
+        let hint = format!("the workflow lists it in `permissions.{}`", kind.as_str());
+        let pointer = format!("{}/{param}", effect.pointer);
+        found.push(Diagnostic::error("E150", pointer, message).hint(hint));
+    }
+    if depth < EFFECT_DEPTH_MAX {
+        effect.parts().into_iter().for_each(|it| reaches_more(granted, it, found, depth + 1));
+    }
+}
+
 fn invokes(states: &[State], tell: &mut impl FnMut(&Effect)) {
     for state in states {
         state.invoke.iter().for_each(|it| tell(&it.effect));

@@ -138,6 +138,10 @@ fn readdressed(
             return Some(0);
         }
         let was = recorded.tree(tree)?;
+        if was.asked.is_some() {
+            let mut same = mine.trees.iter().filter(|it| it.asked == was.asked);
+            return same.next().map(|it| it.id);
+        }
         let state = mapping.path(mapping.state(&was.state)?);
         let mut same = mine.trees.iter().filter(|it| it.invoke == was.invoke && it.state == state);
         same.next().map(|it| it.id)
@@ -193,6 +197,10 @@ fn readdressed(
         Input::Operate(Operation::Task { tree, path, act }) => {
             let tree = tree_of(tree)?;
             Input::Operate(Operation::Task { tree, path, act })
+        }
+        Input::Operate(Operation::CancelEffect { tree, reason }) => {
+            let tree = tree_of(tree)?;
+            Input::Operate(Operation::CancelEffect { tree, reason })
         }
         Input::Event { .. }
         | Input::Delivered { .. }

@@ -21,6 +21,7 @@ use crate::{
 };
 
 use super::{
+    asked,
     env::parent_value,
     incident::{held_of, input_of, paused},
     run::other_than,
@@ -250,6 +251,8 @@ pub(super) fn step(
             _ => Run::new(machine, snapshot, context).finish(),
         };
     }
+    let (machine, input) = asked::prepared(machine, snapshot, input, context)?;
+    let machine = &*machine;
     let mut run = Run::new(machine, snapshot, context);
     run.watch = watch;
     run.about_tree(tree_of(snapshot, &input), context);
@@ -291,7 +294,7 @@ pub(super) fn redacted(
     input: Input,
     context: &StepContext,
 ) -> Input {
-    Run::new(machine, snapshot, context).redacted_input(input)
+    Run::new(&machine.of_instance(snapshot), snapshot, context).redacted_input(input)
 }
 
 /// Opens an incident for an input of the instance's own that cannot be taken, and keeps the input.
@@ -302,7 +305,8 @@ pub(super) fn hold(
     why: Rejection,
     context: &StepContext,
 ) -> Result<Step, Rejection> {
-    let mut run = Run::new(machine, snapshot, context);
+    let machine = machine.of_instance(snapshot);
+    let mut run = Run::new(&machine, snapshot, context);
     run.hold(held, why);
     run.finish()
 }

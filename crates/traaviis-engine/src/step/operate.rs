@@ -26,6 +26,7 @@ impl Run<'_> {
                 Operation::EditData { .. }
                     | Operation::Task { .. }
                     | Operation::Assign { .. }
+                    | Operation::CancelEffect { .. }
                     | Operation::Tag { .. }
             )
         {
@@ -56,6 +57,8 @@ impl Run<'_> {
             Operation::EditData { patch, reason } => self.edit_data(patch, reason),
             Operation::Move { to, reason } => self.move_to(to, reason),
             Operation::Tag { add, remove } => self.tag(add, remove),
+            Operation::RunEffect { asked } => self.run_effect(asked),
+            Operation::CancelEffect { tree, reason } => self.cancel_effect(tree, reason),
             // Whoever has both versions calls `upgrade` or `roll_back` instead.
             Operation::Upgrade { .. } | Operation::Rollback => Err(Rejection::new(
                 "engine_fault",

@@ -18,6 +18,9 @@ use crate::{
     step::text_of,
 };
 
+/// What to do about what cannot go on with another version.
+pub(super) const FIRST: &str = "let it end first, or cancel it";
+
 pub(super) fn classify(old: &Machine, new: &Machine, snapshot: &Snapshot) -> Class {
     let (before, after) = (old.definition(), new.definition());
     if snapshot.definition_hash == after.hash {
@@ -385,6 +388,11 @@ impl<'m> Fit<'m> {
         let policy = self.mapping.migration.map(|it| it.effects).unwrap_or_default();
         self.plan.restart_effects = policy == EffectsPolicy::Restart;
         for tree in &self.snapshot.trees {
+            if tree.asked.is_some() {
+                let root = &tree.invoke;
+                self.block(format!("effect `{root}` runs outside of the states; {FIRST}"));
+                continue;
+            }
             let is_leaving = tree.orphaned;
             match policy {
                 EffectsPolicy::Keep => self.keep_tree(tree),

@@ -44,7 +44,7 @@ pub use kinds::{Form, KindFacts, ParamUse, child_form, effect_kinds, param_use};
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Definition, Pointer, Waivers},
+    definition::{Definition, Effect, Pointer, Waivers},
     diagnostic::Diagnostic,
     document::{
         canonical::hash_of,
@@ -74,6 +74,15 @@ pub(super) fn uses(root: &Node) -> Vec<Diagnostic> {
     let mut reader = Reader { written: true, ..Reader::default() };
     reader.reuse(&Fields { at: At::root(root) });
     reader.diagnostics
+}
+
+/// Reads an effect tree that stands in no document.
+pub(super) fn effect(root: &Node) -> (Option<Effect>, Vec<Diagnostic>) {
+    let mut reader = Reader::default();
+    let at = At::root(root);
+    reader.refuse_secrets(root, &at);
+    let effect = reader.effect(&at, &mut effect::Tree::default(), 1);
+    (effect, reader.diagnostics)
 }
 
 /// Returns the identity of a document.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BudgetExceeded, BudgetReserved, Forked, Held, Retried, Upgraded,
+    Asked, BudgetExceeded, BudgetReserved, Forked, Held, Retried, Upgraded,
     family::{Lineage, ParentClose},
     patch::PatchOp,
     status::Status,
@@ -192,9 +192,19 @@ pub enum Body {
         /// Tree.
         tree: Seq,
     },
+    /// Somebody has the instance run an effect outside of its states: its tree starts here.
+    EffectRequested(Box<Asked>),
+    /// Somebody calls off an effect that was asked for.
+    EffectCancelRequested {
+        /// Tree: `seq` of its `effect_requested`.
+        tree: Seq,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
+    },
     /// A node is open. For calls: input evaluated, ready to start.
     EffectScheduled {
-        /// Tree: `seq` of its `tree_started`.
+        /// Tree: `seq` of its `tree_started` or `effect_requested`.
         tree: Seq,
         /// Node.
         path: Text,
@@ -657,6 +667,8 @@ impl Body {
             Body::TimerCancelled { .. } => "timer_cancelled",
             Body::TreeStarted { .. } => "tree_started",
             Body::TreeOrphaned { .. } => "tree_orphaned",
+            Body::EffectRequested(_) => "effect_requested",
+            Body::EffectCancelRequested { .. } => "effect_cancel_requested",
             Body::EffectScheduled { .. } => "effect_scheduled",
             Body::EffectStarted { .. } => "effect_started",
             Body::EffectAttemptFailed { .. } => "effect_attempt_failed",

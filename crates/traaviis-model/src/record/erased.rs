@@ -6,7 +6,7 @@
 //! lists and histories go on to work; a kind of record that is new must be decided here, there is
 //! no default.
 
-use super::{Again, Body, Ending, Forked, Held, Record, Retried, Told};
+use super::{Again, Asked, Body, Ending, Forked, Held, Record, Retried, Told};
 use crate::{effect_error::EffectError, ids::Text, value::Value};
 
 /// Stands in the place of a value that is erased.
@@ -93,6 +93,12 @@ pub(crate) fn told(it: &mut Told, mark: &Text) {
     errors(&mut it.error, mark);
 }
 
+/// Withholds what somebody has an instance run; what they call it stays.
+pub(crate) fn asked(it: &mut Asked, mark: &Text) {
+    some(&mut it.tree, mark);
+    value(&mut it.with, mark);
+}
+
 fn retried(it: &mut Retried, mark: &Text) {
     some(&mut it.reason, mark);
     if let Again::Skip { value: it, .. } = &mut it.again {
@@ -162,7 +168,9 @@ impl Body {
                 errors(error, mark);
                 kept.iter_mut().for_each(|it| held(it, mark));
             }
-            Body::IncidentResolved { reason, .. }
+            Body::EffectRequested(it) => asked(it, mark),
+            Body::EffectCancelRequested { reason, .. }
+            | Body::IncidentResolved { reason, .. }
             | Body::Paused { reason }
             | Body::Resumed { reason }
             | Body::CancelRequested { reason, .. } => some(reason, mark),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::PatchOp;
+use super::{Asked, PatchOp};
 use crate::{
     ids::{DefinitionHash, Seq, Text},
     value::Value,
@@ -72,6 +72,19 @@ pub enum Operation {
         /// Tags that it shall not have.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         remove: BTreeSet<Text>,
+    },
+    /// Runs an effect outside of the states.
+    RunEffect {
+        /// Which one.
+        asked: Box<Asked>,
+    },
+    /// Calls off an effect that runs outside of the states.
+    CancelEffect {
+        /// Tree: number of the record that asked for it.
+        tree: Seq,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Text>,
     },
 }
 

@@ -91,6 +91,7 @@ impl Snapshot {
             | Body::TaskCreated { .. }
             | Body::TaskReminded { .. }
             | Body::TaskExpired { .. }
+            | Body::EffectCancelRequested { .. }
             | Body::DocumentPut { .. } => {}
             Body::CancelRequested { terminate, .. } => self.terminated |= terminate,
             Body::ChildStarted { tree, path, child, workflow, parent_close } => {
@@ -183,20 +184,15 @@ impl Snapshot {
                 let found = self.timers.iter().position(|it| it.id == *timer);
                 self.timers.remove(found.ok_or_else(|| timer.to_string())?);
             }
-            Body::TreeStarted { invoke, state, pointer, detached } => self.trees.push(Tree {
-                id: seq,
-                invoke: invoke.clone(),
-                state: state.clone(),
-                pointer: pointer.clone(),
-                // What is as the instance is needs no place.
-                correlation_id: header
-                    .correlation_id
-                    .clone()
-                    .filter(|it| self.correlation_id.as_ref() != Some(it)),
-                orphaned: false,
-                detached: *detached,
-                nodes: BTreeMap::new(),
-            }),
+            Body::TreeStarted { invoke, state, pointer, detached } => {
+                let (invoke, state) = (invoke.clone(), state.clone());
+                let (pointer, detached) = (pointer.clone(), *detached);
+                self.plant(header, Tree { id: seq, state, pointer, detached, ..Tree::of(invoke) });
+            }
+            Body::EffectRequested(asked) => {
+                let tree = Tree { id: seq, asked: Some(asked.clone()), ..Tree::of(asked.root()) };
+                self.plant(header, tree);
+            }
             Body::TreeOrphaned { tree } => self.tree_mut(*tree)?.orphaned = true,
             Body::IncidentOpened { incident, tree, path, message, error, held } => {
                 self.incidents.push(Incident {
@@ -252,6 +248,14 @@ impl Snapshot {
             effect => self.change_effect(seq, effect)?,
         }
         Ok(())
+    }
+
+    /// Adds a tree, which belongs to what its step belongs to.
+    fn plant(&mut self, header: &Header, mut tree: Tree) {
+        // What is as the instance is needs no place.
+        let of = header.correlation_id.as_ref();
+        tree.correlation_id = of.filter(|it| self.correlation_id.as_ref() != Some(it)).cloned();
+        self.trees.push(tree);
     }
 
     fn status_when_open(&self) -> Status {

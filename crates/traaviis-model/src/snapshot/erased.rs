@@ -5,7 +5,7 @@ use crate::{
     ids::Text,
     record::{
         ERASED, SEALED,
-        erased::{error, held, told, value},
+        erased::{asked, error, held, told, value},
     },
     value::Value,
 };
@@ -45,6 +45,7 @@ impl Snapshot {
         self.subject.iter_mut().for_each(|it| it.clone_from(mark));
         self.timers.iter_mut().for_each(|it| value(&mut it.data, mark));
         self.deferred.iter_mut().for_each(|it| value(&mut it.1, mark));
+        self.trees.iter_mut().filter_map(|it| it.asked.as_mut()).for_each(|it| asked(it, mark));
         let nodes = self.trees.iter_mut().flat_map(|it| it.nodes.values_mut());
         nodes.for_each(|it| node(it, mark));
         for incident in &mut self.incidents {

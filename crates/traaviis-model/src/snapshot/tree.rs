@@ -9,20 +9,24 @@ use crate::{
     budget::Reservation,
     effect_error::EffectError,
     ids::{Seq, Text},
+    record::Asked,
     value::Value,
 };
 
 /// An effect tree that still runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tree {
-    /// `seq` of its `tree_started`.
+    /// `seq` of its `tree_started` or `effect_requested`.
     pub id: Seq,
     /// Invoke id; path of the root node.
     pub invoke: Text,
-    /// State that owns it.
+    /// State that owns it; empty outside of the states.
     pub state: Text,
-    /// Pointer of the effect in the definition.
+    /// Pointer of the effect in the definition; empty outside of the states.
     pub pointer: Text,
+    /// What somebody asked for, outside of the states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<Asked>>,
     /// Request or root of the step that started it; absent when it is the instance's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<Text>,
@@ -37,6 +41,20 @@ pub struct Tree {
 }
 
 impl Tree {
+    pub(super) fn of(invoke: Text) -> Tree {
+        Tree {
+            id: 0,
+            invoke,
+            state: "".into(),
+            pointer: "".into(),
+            asked: None,
+            correlation_id: None,
+            orphaned: false,
+            detached: false,
+            nodes: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn open(&mut self, path: &Text, node: Node) -> Result<(), String> {
         let is_new = !self.nodes.contains_key(path);
         if let Some((parent, segment)) = self.parent_of(path) {

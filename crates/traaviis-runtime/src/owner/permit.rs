@@ -11,7 +11,7 @@ use crate::error::Error;
 
 /// Returns why somebody may not give a command.
 pub(super) fn refusal(ctx: &TenantCtx, command: &Command, machine: &Machine) -> Option<Error> {
-    use Permission::{WorkflowDeploy, WorkflowEdit, WorkflowExecute};
+    use Permission::{EffectsExecute, WorkflowDeploy, WorkflowEdit, WorkflowExecute};
     let (what, needed): (&str, &[Permission]) = match command {
         Command::Event { event, .. } => {
             let missing = lacks(ctx, machine.requires(event));
@@ -29,6 +29,8 @@ pub(super) fn refusal(ctx: &TenantCtx, command: &Command, machine: &Machine) -> 
             Operation::Upgrade { .. } | Operation::Rollback => {
                 ("change the version", &[WorkflowDeploy])
             }
+            Operation::RunEffect { .. } => ("run effects", &[EffectsExecute]),
+            Operation::CancelEffect { .. } => ("cancel effects", &[EffectsExecute]),
             _ => ("operate", &[WorkflowExecute]),
         },
     };

@@ -13,6 +13,7 @@ use traaviis_model::{
     call::{CALL_KINDS, is_between_instances},
     definition::{Children, Definition, Effect, RetryPolicy},
     limits,
+    record::Asked,
 };
 
 use super::{EffectDef, EffectKind, RetryDef};
@@ -29,15 +30,40 @@ pub(in crate::machine) fn compile_tree(
     segment: &Text,
 ) -> EffectDef {
     let priority = definition.defaults.priority.unwrap_or(0);
-    let mut build = Build { compiler, definition, nodes: 0, inside: Vec::new(), priority };
+    let (inside, secrets) = (Vec::new(), SecretUse::Allowed);
+    let mut build = Build { compiler, definition, nodes: 0, inside, priority, secrets };
     build.node(effect, segment, TREE, 1)
+}
+
+/// Compiles an effect that somebody asks for outside of the states, as one that is used with what
+/// they give. Only what stands in the document names secrets.
+pub(in crate::machine) fn compile_asked(
+    compiler: &mut Compiler,
+    definition: &Definition,
+    asked: &Asked,
+    given: Option<&Effect>,
+) -> EffectDef {
+    let priority = definition.defaults.priority.unwrap_or(0);
+    let (inside, secrets) = (Vec::new(), SecretUse::Refused);
+    let mut build = Build { compiler, definition, nodes: 1, inside, priority, secrets };
+    let with = match &asked.with {
+        Value::Null => Value::empty_map(),
+        given => given.clone(),
+    };
+    let body = match given {
+        Some(given) => build.node(given, &"body".into(), TREE.union(Scope::PARAM), 2),
+        None => build.named(asked.effect.as_deref().unwrap_or_default(), "/effect", 1),
+    };
+    let undoes = body.undoes;
+    let kind = EffectKind::Use { body: Box::new(body), with: Template::constant(with) };
+    EffectDef { name: "use".into(), undoes, ..build.leaf(&asked.root(), kind) }
 }
 
 /// Compiles the named effects for what is wrong with them, also with those that nothing uses.
 pub(in crate::machine) fn check_named(compiler: &mut Compiler, definition: &Definition) {
     for named in &definition.effects {
-        let inside = vec![&*named.name];
-        let mut build = Build { compiler, definition, nodes: 0, inside, priority: 0 };
+        let (inside, secrets) = (vec![&*named.name], SecretUse::Allowed);
+        let mut build = Build { compiler, definition, nodes: 0, inside, priority: 0, secrets };
         build.node(&named.effect, &named.name, TREE.union(Scope::PARAM), 1);
     }
 }
@@ -53,6 +79,8 @@ struct Build<'c> {
     inside: Vec<&'c str>,
     /// What the effects around this place, or the defaults, give to what is below them.
     priority: i8,
+    /// Whether what stands in no named effect may name secrets.
+    secrets: SecretUse,
 }
 
 impl Build<'_> {

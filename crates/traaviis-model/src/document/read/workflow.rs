@@ -139,7 +139,7 @@ impl Reader {
 
     /// Refuses the key under which values keep references to secrets, so that no document can forge
     /// one; only `secret()` makes them.
-    fn refuse_secrets(&mut self, node: &Node, at: &At<'_>) {
+    pub(super) fn refuse_secrets(&mut self, node: &Node, at: &At<'_>) {
         match &node.kind {
             NodeKind::List(items) => {
                 for (index, item) in items.iter().enumerate() {

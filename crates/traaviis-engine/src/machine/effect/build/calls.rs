@@ -23,6 +23,7 @@ impl Build<'_> {
             .iter()
             .map(|(name, value)| {
                 let secrets = match &**name {
+                    "headers" | "auth" if self.inside.is_empty() => self.secrets,
                     "headers" | "auth" => SecretUse::Allowed,
                     _ => SecretUse::Refused,
                 };

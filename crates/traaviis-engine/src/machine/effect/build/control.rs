@@ -9,7 +9,7 @@ use traaviis_model::{
 use super::{Build, TREE};
 use crate::{
     expr::{Expr, Scope, Template},
-    machine::effect::{CaseTest, EffectKind},
+    machine::effect::{CaseTest, EffectDef, EffectKind},
 };
 
 impl Build<'_> {
@@ -20,13 +20,19 @@ impl Build<'_> {
         let with = params.template("with");
         let with = with.unwrap_or_else(|| Template::constant(Value::empty_map()));
         let pointer = format!("{}/effect", effect.pointer);
+        let body = self.named(&name, &pointer, depth);
+        EffectKind::Use { body: Box::new(body), with }
+    }
+
+    /// Compiles a named effect as the body of what uses it, which says so at `pointer`.
+    pub(super) fn named(&mut self, name: &str, pointer: &str, depth: usize) -> EffectDef {
         let segment = "body".into();
         let definition = self.definition;
-        let body = match definition.effects.iter().find(|it| it.name == name) {
-            _ if self.inside.contains(&&*name) => {
-                let way = [&self.inside[..], &[&*name]].concat().join("` -> `");
+        match definition.effects.iter().find(|it| *it.name == *name) {
+            _ if self.inside.contains(&name) => {
+                let way = [&self.inside[..], &[name]].concat().join("` -> `");
                 let message = format!("the named effect `{name}` uses itself: `{way}`");
-                self.compiler.error("E141", &pointer, message);
+                self.compiler.error("E141", pointer, message);
                 self.leaf(&segment, EffectKind::Value(Template::null()))
             }
             Some(named) => {
@@ -38,17 +44,16 @@ impl Build<'_> {
             None => {
                 let message = format!("`effects` has no effect `{name}`");
                 let names = definition.effects.iter().map(|it| &*it.name);
-                match crate::machine::nearest(&name, names) {
+                match crate::machine::nearest(name, names) {
                     Some(near) => {
                         let hint = format!("did you mean `{near}`?");
-                        self.compiler.error_with_hint("E140", &pointer, message, &hint);
+                        self.compiler.error_with_hint("E140", pointer, message, &hint);
                     }
-                    None => self.compiler.error("E140", &pointer, message),
+                    None => self.compiler.error("E140", pointer, message),
                 }
                 self.leaf(&segment, EffectKind::Value(Template::null()))
             }
-        };
-        EffectKind::Use { body: Box::new(body), with }
+        }
     }
 
     pub(super) fn saga(&mut self, effect: &Effect, scope: Scope, depth: usize) -> EffectKind {
