@@ -116,6 +116,8 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "event_payload_invalid",
             "definition_invalid",
             "definition_missing",
+            "effect_invalid",
+            "unknown_effect",
             "expression_error",
             "expression_limit",
             "idempotency_key_reused",
@@ -139,6 +141,7 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "quota_exceeded",
             "instance_backlog_full",
             "deferred_queue_full",
+            "effect_limit",
         ],
     ),
     (

@@ -1,6 +1,7 @@
 //! Types on the wire. Requests refuse fields that they do not know; answers may grow.
 
 pub mod admin;
+pub mod effects;
 pub mod factors;
 pub mod governance;
 pub mod hooks;

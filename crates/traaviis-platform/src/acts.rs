@@ -125,6 +125,8 @@ struct Told {
     #[serde(default)]
     event: Option<Json>,
     #[serde(default)]
+    effect: Option<Json>,
+    #[serde(default)]
     path: Option<Json>,
     #[serde(default)]
     reason: Option<Json>,
@@ -175,6 +177,8 @@ impl Told {
             "task_decided" => ("task.decided", "task"),
             "incident_resolved" => ("incident.resolved", "incident"),
             "incident_assigned" => ("incident.assigned", "incident"),
+            "effect_requested" => ("effect.asked", "instance"),
+            "effect_cancel_requested" => ("effect.cancelled", "instance"),
             "budget_granted" => ("budget.granted", "instance"),
             _ => ("instance.changed", "instance"),
         };
@@ -188,6 +192,7 @@ impl Told {
             ("workflow", &self.workflow),
             ("version", &self.version),
             ("event", &self.event),
+            ("effect", &self.effect),
             ("path", &self.path),
             ("reason", &self.reason),
             ("resolution", &self.resolution),

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Deserialize, Serialize};
 use traaviis_model::{
     DefinitionHash, InstanceId, Seq, Span, Text, Value,
-    record::{Operation, PatchOp, Results, Status, TaskAct},
+    record::{Asked, Operation, PatchOp, Results, Status, TaskAct},
 };
 use traaviis_ports::Position;
 pub use traaviis_runtime::{Filter, Until};
@@ -230,6 +230,43 @@ pub enum Ask {
         /// Instance.
         id: String,
     },
+    /// Shows one effect, from the history of its instance.
+    Effect {
+        /// Which one: `INSTANCE:SEQ`.
+        id: String,
+    },
+    /// Lists effects of open instances that run, wait or failed.
+    OpenEffects {
+        /// Which ones.
+        filter: EffectFilter,
+    },
+    /// Shows the effect that was asked for last, up to a record.
+    EffectBegun {
+        /// Instance.
+        id: String,
+        /// The record.
+        seq: Seq,
+    },
+    /// Has an instance run an effect outside of its states.
+    RunEffect {
+        /// Instance.
+        id: String,
+        /// What to run.
+        asked: Box<Asked>,
+        /// The tree that the name stands for, unless the document of the instance has it.
+        #[serde(default)]
+        shared: Option<Text>,
+    },
+    /// Calls off an effect that somebody asked for.
+    CancelEffect {
+        /// Instance.
+        id: String,
+        /// Number of the effect in its instance.
+        seq: Seq,
+        /// Why.
+        #[serde(default)]
+        reason: Option<Text>,
+    },
     /// Shows the effects that are open, and the children, as trees.
     Trees {
         /// Instance.
@@ -315,6 +352,22 @@ pub struct ListFilter {
     pub cursor: Option<InstanceId>,
 }
 
+/// Which effects a list shows; everything given must hold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EffectFilter {
+    /// Instance.
+    pub instance: Option<String>,
+    /// Kind.
+    pub kind: Option<Text>,
+    /// How it stands.
+    pub status: Option<Text>,
+    /// How many at most; 0 means `LIST_DEFAULT`.
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
 impl Ask {
     /// Says whether answering may change the instance.
     pub fn is_change(&self) -> bool {
@@ -331,6 +384,8 @@ impl Ask {
                 | Ask::Retry { .. }
                 | Ask::Skip { .. }
                 | Ask::Task { .. }
+                | Ask::RunEffect { .. }
+                | Ask::CancelEffect { .. }
                 | Ask::EraseSubject { .. }
                 | Ask::FinishErasures
         )

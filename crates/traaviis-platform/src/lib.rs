@@ -51,6 +51,7 @@ pub mod mail;
 pub mod members;
 pub mod mfa;
 pub mod moving;
+pub mod named_effects;
 pub mod oidc;
 pub mod one_time;
 pub mod operating;

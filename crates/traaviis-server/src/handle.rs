@@ -7,6 +7,7 @@ mod accounts;
 mod admin;
 mod alert_rules;
 mod budgets;
+mod effects;
 mod elsewhere;
 mod factors;
 mod governance;
@@ -376,6 +377,15 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::ReceiveHook => hooks::receive(call),
         Op::Modules => studies::modules(call),
         Op::EffectKinds => studies::kinds(call),
+        Op::Effects => effects::list(call),
+        Op::ShowEffect => effects::show(call),
+        Op::RunEffect => effects::run(call),
+        Op::CancelEffect => effects::cancel(call),
+        Op::NamedEffects => effects::named(call),
+        Op::CreateNamedEffect => effects::create_named(call),
+        Op::ShowNamedEffect => effects::show_named(call),
+        Op::ReplaceNamedEffect => effects::replace_named(call),
+        Op::DeleteNamedEffect => effects::delete_named(call),
         Op::DiffWorkflow => studies::diff(call),
         Op::SimulateWorkflow => studies::simulate(call),
         Op::TestWorkflow => studies::test(call),

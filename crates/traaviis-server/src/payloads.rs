@@ -29,6 +29,8 @@ const HOLD: &[&str] = &[
     "description",
     "attachments",
     "deferred",
+    "with",
+    "do",
 ];
 
 /// Leaves in an answer what somebody may see; returns what was masked, too.

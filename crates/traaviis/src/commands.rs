@@ -14,6 +14,7 @@ pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod edit;
+pub mod effects;
 pub mod export;
 pub mod fmt;
 pub mod fork;

@@ -53,9 +53,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         admin as admin_command, api, audit, backup, bench as bench_command, broadcast, bulk,
-        cancel, compact, compare, completions, diff, doctor, edit, export, fmt, fork, graph,
-        import, incidents, keys, log, login, logs, metrics, move_to, new, pause, privacy, ps,
-        query, rebuild, replay, resolve, restore, retry, run, schedules, schema,
+        cancel, compact, compare, completions, diff, doctor, edit, effects, export, fmt, fork,
+        graph, import, incidents, keys, log, login, logs, metrics, move_to, new, pause, privacy,
+        ps, query, rebuild, replay, resolve, restore, retry, run, schedules, schema,
         secrets as secrets_command, send, serve, show, simulate, skip, tag, tasks, tenant, test,
         upgrade, user, validate, version, view,
     },
@@ -102,6 +102,7 @@ enum Command {
     Retry(retry::Args),
     Skip(skip::Args),
     Fork(fork::Args),
+    Effects(effects::Args),
     Tasks(tasks::Args),
     Incidents(incidents::Args),
     /// Stops an instance between two steps.
@@ -169,6 +170,7 @@ fn main() -> ExitCode {
         Command::Query(args) => query::run(args, &output),
         Command::Tag(args) => tag::run(args, &output),
         Command::Resolve(args) => resolve::run(args, &output),
+        Command::Effects(args) => effects::run(args, &output),
         Command::Tasks(args) => tasks::run(args, &output),
         Command::Retry(args) => retry::run(args, &output),
         Command::Skip(args) => skip::run(args, &output),

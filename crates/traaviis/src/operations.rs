@@ -3,6 +3,7 @@
 
 mod again;
 mod classify;
+mod effects;
 mod fork;
 mod looks;
 mod registry;
@@ -370,7 +371,16 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(json!({ "text": text }))
         }
         Ask::ReplayTo { id, until } => looks::replay(histories, &id, until),
-        Ask::Effects { id } => looks::effects(histories, &id),
+        Ask::Effects { id } => effects::of_instance(histories, &id),
+        Ask::Effect { id } => effects::one(histories, &id),
+        Ask::OpenEffects { filter } => effects::open(histories, data, &filter),
+        Ask::EffectBegun { id, seq } => effects::begun(histories, histories.find(&id)?, seq),
+        Ask::RunEffect { id, asked, shared } => {
+            effects::run(histories, data, &id, (*asked, shared))
+        }
+        Ask::CancelEffect { id, seq, reason } => {
+            effects::cancel(histories, data, &id, (seq, reason))
+        }
         Ask::Trees { id } => Ok(looks::trees(&snapshot_of(histories, data, &id)?)),
         Ask::State { id } => Ok(looks::state(&snapshot_of(histories, data, &id)?)),
         Ask::Measures { id } => Ok(looks::measures(&snapshot_of(histories, data, &id)?)),

@@ -8,8 +8,8 @@ use super::{
     Asks, Form, Method, Operation, Param, SchemaOf,
 };
 use crate::types::{
-    Anything, Page, admin::*, factors::*, governance::*, hooks::*, identity::*, instances::*,
-    issuers::*, jobs::*, tenants::*, usage::*, views::*, workflows::*,
+    Anything, Page, admin::*, effects::*, factors::*, governance::*, hooks::*, identity::*,
+    instances::*, issuers::*, jobs::*, tenants::*, usage::*, views::*, workflows::*,
 };
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -137,6 +137,25 @@ const WAIT: &[Param] = &[
     param("wait", Form::Text, "answer only after `step`, `final`, or `state:PATH`"),
     param("timeout", Form::Whole(1, 60), "seconds to wait; 10 when it is absent"),
 ];
+const EFFECTS: &[Param] = &[
+    LIMIT,
+    param("cursor", Form::Text, "`next_cursor` of the page before"),
+    param("instance", Form::Id, "only effects of this instance"),
+    param("kind", Form::Text, "kind, such as `call_api`"),
+    param(
+        "status",
+        Form::OneOf(&[
+            "scheduled",
+            "started",
+            "waiting",
+            "unknown",
+            "compensating",
+            "cancelling",
+            "failed",
+        ]),
+        "how they stand",
+    ),
+];
 const FORMAT: &[Param] = &[param(
     "format",
     Form::OneOf(&["mermaid", "dot", "svg"]),
@@ -180,9 +199,9 @@ const CALLBACK: &[Param] = &[
 ];
 
 use Permission::{
-    AnalyticsView, AuditLogsView, SystemMetricsView, TenantBilling, TenantSettings,
-    TenantUserManagement, WorkflowCreate, WorkflowDelete, WorkflowDeploy, WorkflowEdit,
-    WorkflowExecute, WorkflowMonitor,
+    AnalyticsView, AuditLogsView, EffectsCreate, EffectsDelete, EffectsEdit, EffectsExecute,
+    SystemMetricsView, TenantBilling, TenantSettings, TenantUserManagement, WorkflowCreate,
+    WorkflowDelete, WorkflowDeploy, WorkflowEdit, WorkflowExecute, WorkflowMonitor,
 };
 
 operations! {
@@ -553,6 +572,34 @@ operations! {
     EffectKinds = Get "/tenants/{t}/effects/kinds", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 (Page<Anything>),
         "Lists the kinds of effects that a document may have.";
+
+    Effects = Get "/tenants/{t}/effects", Needs(WorkflowMonitor), Nothing, EFFECTS,
+        none => 200 (Page<Anything>),
+        "Lists effects of open instances that run, wait or failed.";
+    ShowEffect = Get "/tenants/{t}/effects/{id}", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Shows an effect and what became of it; `{id}` is `INSTANCE:SEQ`.";
+    RunEffect = Post "/tenants/{t}/instances/{id}/effects", Needs(EffectsExecute), Nothing, NONE,
+        EffectRequest => 202 Anything,
+        "Has an instance run an effect outside of its states.";
+    CancelEffect = Delete "/tenants/{t}/instances/{id}/effects/{eid}", Needs(EffectsExecute),
+        Nothing, NONE, none => 200 Anything,
+        "Calls off an effect that was asked for; it undoes what it did.";
+    NamedEffects = Get "/tenants/{t}/effects/named", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 (Page<NamedEffectAnswer>),
+        "Lists the effects that the tenant keeps under a name.";
+    CreateNamedEffect = Post "/tenants/{t}/effects/named", Needs(EffectsCreate), Nothing, NONE,
+        NamedEffectRequest => 201 NamedEffectAnswer,
+        "Keeps an effect under a name, for every instance of the tenant.";
+    ShowNamedEffect = Get "/tenants/{t}/effects/named/{name}", Needs(WorkflowMonitor), Nothing,
+        NONE, none => 200 NamedEffectAnswer,
+        "Shows an effect that the tenant keeps under a name.";
+    ReplaceNamedEffect = Put "/tenants/{t}/effects/named/{name}", Needs(EffectsEdit), Match, NONE,
+        NamedEffectReplacement => 200 NamedEffectAnswer,
+        "Replaces an effect that the tenant keeps under a name; what runs already is not changed.";
+    DeleteNamedEffect = Delete "/tenants/{t}/effects/named/{name}", Needs(EffectsDelete), Nothing,
+        NONE, none => 204 none,
+        "Deletes an effect that the tenant keeps under a name; what runs already goes on.";
 
     Tasks = Get "/tenants/{t}/tasks", Member, Nothing, NONE, none => 200 (Page<Anything>),
         "Lists tasks that wait for people; all of them for who may see instances.";

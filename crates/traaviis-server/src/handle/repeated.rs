@@ -13,11 +13,14 @@ use traaviis_platform::{
     repeated::UsedKey,
 };
 
-use super::{Answer, Call, instances, views};
+use super::{Answer, Call, effects, instances, views};
 
 /// Tells what was done: of an instance how it is now, of anything else what it was.
 pub(super) fn again(call: &Call<'_>, used: &UsedKey) -> Result<Answer, Error> {
     let Some((id, seq)) = used.instance() else { return Err(lost(used)) };
+    if call.row.op == Op::RunEffect {
+        return effects::begun(call, id, seq);
+    }
     let mut found = instances::ask(call, Ask::Show { id: id.to_string() })?;
     let snapshot: Snapshot = serde_json::from_value(found["snapshot"].take())
         .map_err(|error| Error::new("internal", error.to_string()))?;

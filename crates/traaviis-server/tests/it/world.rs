@@ -166,6 +166,7 @@ impl Engine for Plain {
             Ask::Tasks => Ok(json!({ "tasks": [] })),
             Ask::Incidents => Ok(json!({ "incidents": [] })),
             Ask::Count { .. } => Ok(json!({ "counts": [] })),
+            Ask::OpenEffects { .. } => Ok(json!({ "effects": [], "next": null })),
             Ask::Show { id }
             | Ask::History { id, .. }
             | Ask::Send { id, .. }
@@ -176,6 +177,8 @@ impl Engine for Plain {
             | Ask::Skip { id, .. }
             | Ask::ReplayTo { id, .. }
             | Ask::Effects { id }
+            | Ask::RunEffect { id, .. }
+            | Ask::CancelEffect { id, .. }
             | Ask::Trees { id }
             | Ask::State { id }
             | Ask::Measures { id }
@@ -187,7 +190,7 @@ impl Engine for Plain {
                 self.own(ctx, &id)?;
                 Ok(json!({ "instance": id, "lines": [] }))
             }
-            Ask::Resolve { id, .. } | Ask::Assign { id, .. } => {
+            Ask::Effect { id } | Ask::Resolve { id, .. } | Ask::Assign { id, .. } => {
                 self.own(ctx, id.split(':').next().unwrap_or_default())?;
                 Ok(json!({ "instance": id }))
             }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use traaviis_model::{TenantCtx, limits::STEP_BYTES_MAX, permission::Role};
 pub use traaviis_platform::ask::{
-    Ask, Decision, ForkAsk, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait,
+    Ask, Decision, EffectFilter, ForkAsk, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait,
 };
 
 use crate::exit::{Exit, Failure};

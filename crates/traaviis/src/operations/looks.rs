@@ -1,7 +1,5 @@
 //! Looks at one instance: how it was, what it waits for, what an event would do.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Input, Machine, StepContext, step};
 use traaviis_model::{Body, Seq, Snapshot, TenantCtx, Text, Value};
@@ -40,80 +38,6 @@ pub fn replay(histories: &Histories, id: &str, until: Option<Seq>) -> Result<Jso
         "output": snapshot.output,
         "error": snapshot.error,
     }))
-}
-
-/// Lists every effect of an instance, in the order in which they were scheduled.
-pub fn effects(histories: &Histories, id: &str) -> Result<Json, Failure> {
-    let id = histories.find(id)?;
-    let records = histories.records(id)?;
-    if records.is_empty() {
-        return Err(absent(&id.to_string()));
-    }
-    let mut found: BTreeMap<Seq, Json> = BTreeMap::new();
-    // A node that stands in a loop is scheduled again and again; the last one is open.
-    let mut open: BTreeMap<(Seq, Text), Seq> = BTreeMap::new();
-    for record in &records {
-        let (seq, at) = (record.header.seq, record.header.at);
-        if let Body::EffectScheduled { tree, path, effect, input, key } = &record.body {
-            open.insert((*tree, path.clone()), seq);
-            found.insert(
-                seq,
-                json!({
-                    "id": format!("{id}:{seq}"),
-                    "instance": id,
-                    "tree": tree,
-                    "path": path,
-                    "kind": effect,
-                    "input": input,
-                    "key": key,
-                    "status": "scheduled",
-                    "attempts": 0,
-                    "scheduled_at": at,
-                }),
-            );
-            continue;
-        }
-        let Some((tree, path)) = record.body.node() else { continue };
-        let Some(effect) =
-            open.get(&(tree, path.clone())).and_then(|scheduled| found.get_mut(scheduled))
-        else {
-            continue;
-        };
-        let over = match &record.body {
-            Body::EffectStarted { attempt, .. } => {
-                (effect["status"], effect["attempts"]) = (json!("started"), json!(attempt));
-                continue;
-            }
-            Body::EffectAttemptFailed { error, next_due, .. } => {
-                effect["status"] = json!("waiting");
-                effect["error"] = json!(error);
-                effect["next_due"] = json!(next_due);
-                continue;
-            }
-            Body::EffectUnknown { .. } => {
-                effect["status"] = json!("unknown");
-                continue;
-            }
-            Body::EffectCompleted { value, .. } => {
-                effect["value"] = json!(value);
-                effect["error"] = Json::Null;
-                "completed"
-            }
-            Body::EffectFailed { error, .. } => {
-                effect["error"] = json!(error);
-                "failed"
-            }
-            Body::EffectCancelled { reason, .. } => {
-                effect["reason"] = json!(reason);
-                "cancelled"
-            }
-            Body::EffectSkipped { .. } => "skipped",
-            _ => continue,
-        };
-        effect["status"] = json!(over);
-        effect["ended_at"] = json!(at);
-    }
-    Ok(json!({ "effects": found.into_values().collect::<Vec<_>>() }))
 }
 
 /// Shows the effects that are open, and the children, as trees.

@@ -1,0 +1,62 @@
+//! Effects that instances are asked for, and those that a tenant keeps under a name, on the wire.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// `POST /tenants/{t}/instances/{id}/effects`: either a name or a tree.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EffectRequest {
+    /// Name of an effect of the workflow, or of the tenant.
+    #[serde(default)]
+    pub effect: Option<String>,
+    /// An effect as workflows have them: an object, or its YAML as text.
+    #[serde(default, rename = "do")]
+    pub tree: Json,
+    /// What it reads as `param`.
+    #[serde(default)]
+    pub with: Json,
+}
+
+/// `POST /tenants/{t}/effects/named`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedEffectRequest {
+    /// Name.
+    pub name: String,
+    /// What it does, in a sentence.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// An effect as workflows have them: an object, or its YAML as text.
+    #[serde(rename = "do")]
+    pub tree: Json,
+}
+
+/// `PUT /tenants/{t}/effects/named/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedEffectReplacement {
+    /// What it does, in a sentence.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// An effect as workflows have them: an object, or its YAML as text.
+    #[serde(rename = "do")]
+    pub tree: Json,
+}
+
+/// An effect that a tenant keeps under a name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct NamedEffectAnswer {
+    /// Name.
+    pub name: String,
+    /// What it does, in a sentence.
+    pub description: Option<String>,
+    /// The effect as JSON text, whose keys have their order.
+    #[serde(rename = "do")]
+    pub tree: String,
+    /// When it was made.
+    pub made_at: String,
+    /// When it was changed last.
+    pub changed_at: String,
+}
