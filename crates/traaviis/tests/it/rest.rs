@@ -1,6 +1,7 @@
 //! The REST interface as programs use it: over TCP, against the built server.
 
 mod deleted;
+mod effects;
 mod hooks;
 mod jobs;
 mod looks;
