@@ -18,7 +18,7 @@ use traaviis_model::{
 
 use super::{EffectDef, EffectKind, RetryDef};
 use crate::{
-    expr::{Scope, Template},
+    expr::{Scope, SecretUse, Template},
     machine::compile::Compiler,
 };
 
