@@ -334,6 +334,14 @@ pub(crate) fn input_of(state: &Snapshot, taken: &[Record]) -> Input {
         }
         Body::TaskClaimed { tree, path, .. } => task(*tree, path, TaskAct::Claim),
         Body::TaskReleased { tree, path } => task(*tree, path, TaskAct::Release),
+        Body::TaskDelegated { tree, path, to, comment, .. } => {
+            let act = TaskAct::Delegate { to: to.clone(), comment: comment.clone() };
+            task(*tree, path, act)
+        }
+        Body::TaskCommented { tree, path, comment } => {
+            let text = comment.get("text").and_then(Value::as_str).map(Text::from);
+            task(*tree, path, TaskAct::Comment { text: text.unwrap_or_default() })
+        }
         Body::TaskDecided { tree, path, decision } => {
             let text = |key: &str| decision.get(key).and_then(Value::as_str).map(Text::from);
             let act = TaskAct::Decide {

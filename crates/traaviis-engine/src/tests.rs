@@ -209,6 +209,12 @@ impl<'m> World<'m> {
             }),
             "claim" => task(TaskAct::Claim),
             "release" => task(TaskAct::Release),
+            "delegate" => {
+                let (to, comment) = tail.split_once(' ').unwrap_or((tail, ""));
+                let comment = (!comment.is_empty()).then(|| comment.into());
+                task(TaskAct::Delegate { to: to.into(), comment })
+            }
+            "comment" => task(TaskAct::Comment { text: tail.into() }),
             "decide" => {
                 let (outcome, form) = tail.split_once(' ').unwrap_or((tail, "null"));
                 let (outcome, form) = (outcome.into(), json(form));
@@ -412,6 +418,11 @@ fn show(body: &Body) -> Option<String> {
         Body::TaskCreated { path, .. } => format!("task {path}"),
         Body::TaskClaimed { path, by, .. } => format!("claimed {path} {by}"),
         Body::TaskReleased { path, .. } => format!("released {path}"),
+        Body::TaskDelegated { path, to, by, comment, .. } => {
+            let comment = comment.as_deref().unwrap_or("-");
+            format!("delegated {path} {by} to {to}: {comment}")
+        }
+        Body::TaskCommented { path, comment, .. } => format!("commented {path} {comment}"),
         Body::TaskDecided { path, .. } => format!("decided {path}"),
         Body::TaskReminded { path, number, .. } => format!("reminded {path} {number}"),
         Body::TaskEscalated { path, to, .. } => format!("escalated {path} {to}"),

@@ -67,6 +67,15 @@ pub const TASK_ATTACHMENTS_MAX: usize = 20;
 /// Bytes of everything attached to one task: people look at it, and it stays in the state of the
 /// instance for as long as nobody answers.
 pub const TASK_ATTACHMENTS_BYTES_MAX: usize = 256 << 10;
+/// Comments to one task: they stay in the state of the instance for as long as nobody answers, and
+/// whoever has more to say to each other has better places for it.
+pub const TASK_COMMENTS_MAX: usize = 100;
+/// Characters of one comment to a task: a page, so that all of them take about as much as what is
+/// attached may take.
+pub const TASK_COMMENT_CHARS_MAX: usize = 2_000;
+/// Times that one task is handed on: a task that nobody keeps for so long is asked of the wrong
+/// people.
+pub const TASK_DELEGATIONS_MAX: usize = 20;
 /// Characters of the name of whoever looks after an incident.
 pub const ASSIGNEE_CHARS_MAX: usize = 128;
 /// Calls or tokens of one budget: whoever needs more needs no budget.

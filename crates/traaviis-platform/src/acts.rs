@@ -174,6 +174,8 @@ impl Told {
             "retried" => ("instance.retried", "instance"),
             "task_claimed" => ("task.claimed", "task"),
             "task_released" => ("task.released", "task"),
+            "task_delegated" => ("task.delegated", "task"),
+            "task_commented" => ("task.commented", "task"),
             "task_decided" => ("task.decided", "task"),
             "incident_resolved" => ("incident.resolved", "incident"),
             "incident_assigned" => ("incident.assigned", "incident"),

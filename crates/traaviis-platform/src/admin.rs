@@ -378,20 +378,29 @@ impl Platform {
     /// Returns the names by which the caller is known where tasks are answered: who they are, their
     /// role, and the keys that act for them.
     pub fn names_of(&self, caller: &Caller, entered: &crate::Entered) -> Result<Vec<Text>, Error> {
-        let mut names: Vec<Text> = vec![format!("user:{}", caller.user).into()];
-        if let Some(user) = self.user(caller.user)?
+        self.names_of_member(caller.user, entered)
+    }
+
+    /// The same of any member.
+    pub(crate) fn names_of_member(
+        &self,
+        id: UserId,
+        entered: &crate::Entered,
+    ) -> Result<Vec<Text>, Error> {
+        let mut names: Vec<Text> = vec![format!("user:{id}").into()];
+        if let Some(user) = self.user(id)?
             && let Some(personal) = user.personal(&*self.vault)?
         {
             names.push(format!("user:{}", personal.email).into());
         }
         self.ledgers.read(&entered.ctx, |documents| {
-            let role = found(documents, caller.user)?.it.role;
+            let role = found(documents, id)?.it.role;
             if let Some(custom) = documents.get::<crate::tenant::CustomRole>(&role)? {
                 names.push(format!("role:{}", custom.name).into());
             }
             names.push(format!("role:{role}").into());
             let keys = documents.list::<crate::tenant::ApiKey>("")?;
-            let own = keys.iter().filter(|it| it.it.acts_for() == caller.user);
+            let own = keys.iter().filter(|it| it.it.acts_for() == id);
             names.extend(own.map(|it| Text::from(format!("key:{}", it.it.id))));
             Ok::<_, Error>(())
         })?;

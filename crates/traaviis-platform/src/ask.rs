@@ -195,6 +195,16 @@ pub enum Ask {
         /// trust, as on a command line.
         #[serde(default)]
         names: Option<Vec<Text>>,
+        /// Whom it is handed to, where that was looked up.
+        #[serde(default)]
+        taker: Option<Taker>,
+    },
+    /// Shows an open task.
+    ShowTask {
+        /// Instance.
+        id: String,
+        /// Which one; needed when the instance has several.
+        path: Option<String>,
     },
     /// Lists open tasks.
     Tasks,
@@ -390,6 +400,15 @@ impl Ask {
                 | Ask::FinishErasures
         )
     }
+}
+
+/// Somebody to whom a task is handed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Taker {
+    /// Names by which they are known where tasks are answered.
+    pub names: Vec<Text>,
+    /// Whether they may operate instances, which a task that names nobody asks.
+    pub may_operate: bool,
 }
 
 /// A fork on the wire.

@@ -68,6 +68,7 @@ pub mod secrets;
 pub mod service_accounts;
 pub mod session;
 pub mod storage;
+mod takers;
 pub mod tenant;
 pub mod tenants;
 pub mod token;

@@ -47,6 +47,7 @@ pub const KINDS: &[&str] = &[
     "incident_opened",
     "incident_resolved",
     "task_created",
+    "task_delegated",
     "task_decided",
     "task_expired",
     "paused",

@@ -348,11 +348,17 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             Ok(changed(&again::skip(histories, data, &id, (path, value), reason)?))
         }
         Ask::Fork { id, fork } => fork::answer(histories, data, &id, fork),
-        Ask::Task { id, path, act, names } => {
+        Ask::ShowTask { id, path } => {
+            tasks::show(&snapshot_of(histories, data, &id)?, path.as_deref())
+        }
+        Ask::Task { id, path, act, names, taker } => {
             let (data, snapshot) = open_one(histories, data, &id)?;
             let (tree, path) = tasks::pick(&snapshot, path.as_deref())?;
             if let Some(names) = names {
                 tasks::asked(&snapshot, (tree, &path), &act, &names, data.ctx())?;
+            }
+            if let Some(taker) = taker {
+                tasks::may_take(&snapshot, (tree, &path), &taker)?;
             }
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }

@@ -335,6 +335,11 @@ impl Trace {
             }
             Body::TaskClaimed { by, .. } => format!("☐ {name}  claimed by {by}"),
             Body::TaskReleased { .. } => format!("☐ {name}  released"),
+            Body::TaskDelegated { to, by, .. } => format!("☐ {name}  handed to {to} by {by}"),
+            Body::TaskCommented { comment, .. } => {
+                let text = |key: &str| comment.get(key).and_then(Value::as_str).unwrap_or_default();
+                format!("☐ {name}  {}: {}", text("by"), clip(text("text"), VALUE_CHARS_MAX))
+            }
             Body::TaskDecided { decision, .. } => {
                 let text =
                     |key: &str| decision.get(key).and_then(Value::as_str).unwrap_or_default();

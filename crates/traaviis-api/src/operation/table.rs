@@ -612,6 +612,14 @@ operations! {
     DecideTask = Post "/tenants/{t}/tasks/{id}/decide", Member, Nothing, AT,
         DecideRequest => 200 Anything,
         "Answers a task.";
+    ShowTask = Get "/tenants/{t}/tasks/{id}", Member, Nothing, AT, none => 200 Anything,
+        "Shows a task with what was said to it; `{id}` is the instance that asks.";
+    DelegateTask = Post "/tenants/{t}/tasks/{id}/delegate", Member, Nothing, AT,
+        DelegateRequest => 200 Anything,
+        "Hands a task to another member, who has claimed it from then on.";
+    CommentTask = Post "/tenants/{t}/tasks/{id}/comment", Member, Nothing, AT,
+        CommentRequest => 200 Anything,
+        "Says something to a task, and answers nothing.";
     Incidents = Get "/tenants/{t}/incidents", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 (Page<Anything>),
         "Lists what waits for a person to decide.";

@@ -106,6 +106,25 @@ pub struct DecideRequest {
     pub comment: Option<String>,
 }
 
+/// `POST /tenants/{t}/tasks/{id}/delegate`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegateRequest {
+    /// A member with a login: `user:ID` or `user:ADDRESS`, also without `user:`.
+    pub to: String,
+    /// Why.
+    #[serde(default)]
+    pub comment: Option<String>,
+}
+
+/// `POST /tenants/{t}/tasks/{id}/comment`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommentRequest {
+    /// What is said.
+    pub text: String,
+}
+
 /// `POST /tenants/{t}/incidents/{id}/resolve`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -184,16 +184,15 @@ impl<'m> Run<'m> {
             return Err(Rejection::new("not_found", message));
         };
         let by = self.actor_text();
-        if let Some(other) = claimed_by(&node.value).filter(|it| *it != by) {
+        // Who has claimed a task keeps others from answering, not from saying something to it.
+        let answers = !matches!(act, TaskAct::Comment { .. });
+        if let Some(other) = claimed_by(&node.value).filter(|it| answers && *it != by) {
             let message = format!("`{other}` has claimed task `{path}`");
             return Err(Rejection::new("task_claimed", message));
         }
-        // Whoever may not answer would only keep it from the others.
-        if task.separation && act != TaskAct::Release {
-            let origin = self.snapshot.forked_from.as_ref();
-            let first = origin.and_then(|it| it.started_by.as_ref());
-            check_separation(first, &by, path)?;
-            check_separation(self.snapshot.created_by.as_ref(), &by, path)?;
+        // Whoever may not answer would only keep it from the others, or choose who answers.
+        if task.separation && answers && act != TaskAct::Release {
+            self.check_apart(&by, path)?;
         }
         let path = path.clone();
         match act {
@@ -202,6 +201,26 @@ impl<'m> Run<'m> {
             }
             TaskAct::Release => {
                 self.emit(Body::TaskReleased { tree, path });
+            }
+            TaskAct::Delegate { to, comment } => {
+                check_delegated(&node.value, &by, &to)?;
+                self.check_comment(comment.as_ref())?;
+                if task.separation {
+                    self.check_apart(&to, &path)?;
+                }
+                let comment = self.redacted_comment(comment)?;
+                self.emit(Body::TaskDelegated { tree, path, to, by, comment });
+            }
+            TaskAct::Comment { text } => {
+                self.check_comment(Some(&text))?;
+                check_commented(&node.value)?;
+                let text = self.redacted_comment(Some(text))?.unwrap_or_default();
+                let comment = Value::map([
+                    ("text", Value::String(text)),
+                    ("by", Value::String(by)),
+                    ("at", Value::from(self.now.to_string())),
+                ]);
+                self.emit(Body::TaskCommented { tree, path, comment });
             }
             TaskAct::Decide { outcome, form, comment } => {
                 check_answered(task, &node.value, &by, &outcome)?;
@@ -225,6 +244,30 @@ impl<'m> Run<'m> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses whoever started the instance, or what it is a fork of.
+    fn check_apart(&self, who: &Text, path: &Text) -> Result<(), Rejection> {
+        let origin = self.snapshot.forked_from.as_ref();
+        let first = origin.and_then(|it| it.started_by.as_ref());
+        check_separation(first, who, path)?;
+        check_separation(self.snapshot.created_by.as_ref(), who, path)
+    }
+
+    /// Refuses a comment that says nothing, or more than a page. That of a decision is older, and as
+    /// long as its form may be.
+    fn check_comment(&self, comment: Option<&Text>) -> Result<(), Rejection> {
+        let max = limits::TASK_COMMENT_CHARS_MAX;
+        match comment {
+            // Read off records it was checked before it was redacted, which may have made it longer.
+            Some(text)
+                if !self.is_recorded && (text.trim().is_empty() || text.chars().count() > max) =>
+            {
+                let message = format!("a comment has 1 to {max} characters");
+                Err(Rejection::new("validation_failed", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends the task once enough answers agree.
@@ -316,6 +359,43 @@ fn task_of(def: &EffectDef) -> Option<(&EffectDef, &TaskDef)> {
     match &def.kind {
         EffectKind::Task(task) => Some((def, task)),
         _ => None,
+    }
+}
+
+/// Refuses to hand a task to whom it makes no sense.
+fn check_delegated(so_far: &Value, by: &Text, to: &Text) -> Result<(), Rejection> {
+    let wrong = |message: String| Err(Rejection::new("validation_failed", message));
+    let is_person = to.strip_prefix("user:").is_some_and(|it| !it.trim().is_empty());
+    if !is_person || to.chars().count() > limits::ASSIGNEE_CHARS_MAX {
+        let count = limits::ASSIGNEE_CHARS_MAX;
+        let message = format!(
+            "a task is handed to one person, named as `user:ID` with at most {count} characters"
+        );
+        return wrong(message);
+    }
+    if to == by {
+        return wrong(format!("`{to}` hands the task to themselves; claim it"));
+    }
+    let list = |key: &str| so_far.get(key).and_then(Value::as_list).unwrap_or_default();
+    if list("decisions").iter().any(|it| it.get("by").and_then(Value::as_str) == Some(to)) {
+        return wrong(format!("`{to}` has answered this task already"));
+    }
+    match list("delegated").len() >= limits::TASK_DELEGATIONS_MAX {
+        true => {
+            wrong(format!("a task is handed on {} times at most", limits::TASK_DELEGATIONS_MAX))
+        }
+        false => Ok(()),
+    }
+}
+
+fn check_commented(so_far: &Value) -> Result<(), Rejection> {
+    let comments = so_far.get("comments").and_then(Value::as_list).unwrap_or_default();
+    match comments.len() >= limits::TASK_COMMENTS_MAX {
+        true => {
+            let message = format!("a task has at most {} comments", limits::TASK_COMMENTS_MAX);
+            Err(Rejection::new("validation_failed", message))
+        }
+        false => Ok(()),
     }
 }
 

@@ -672,3 +672,108 @@ states:
         E141 the named effect `pong` uses itself: `pong` -> `ping` -> `pong` (at /effects/ping/effect)
     "#]].assert_eq(&findings(&compiled));
 }
+
+#[test]
+fn a_task_that_is_handed_on_is_answered_by_whom_it_was_handed_to() {
+    check(
+        REVIEW,
+        r#"by mari
+        by jaan
+        delegate ask user:jaan
+        delegate ask role:finance
+        delegate ask user:mari
+        delegate ask user:kati on leave
+        decide ask good {"score": 5}
+        comment ask see page 3
+        by mari
+        delegate ask user:liis
+        by kati
+        release ask
+        by jaan
+        claim ask
+        by kati
+        delegate ask user:liis
+        by jaan
+        delegate ask user:kati
+        by kati
+        decide ask good {"score": 5}
+        comment ask too late"#,
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > delegate ask user:jaan
+              refused validation_failed: `user:jaan` hands the task to themselves; claim it
+            > delegate ask role:finance
+              refused validation_failed: a task is handed to one person, named as `user:ID` with at most 128 characters
+            > delegate ask user:mari
+              refused separation_of_duties: `user:mari` started the instance and may not answer task `ask`; somebody else must
+            > delegate ask user:kati on leave
+              delegated ask user:jaan to user:kati: on leave
+            > decide ask good {"score": 5}
+              refused task_claimed: `user:kati` has claimed task `ask`
+            > comment ask see page 3
+              commented ask {"at":"1970-01-01T00:00:00.000000Z","by":"user:jaan","text":"see page 3"}
+            > delegate ask user:liis
+              refused task_claimed: `user:kati` has claimed task `ask`
+            > release ask
+              released ask
+            > claim ask
+              claimed ask user:jaan
+            > delegate ask user:liis
+              refused task_claimed: `user:jaan` has claimed task `ask`
+            > delegate ask user:kati
+              delegated ask user:jaan to user:kati: -
+            > decide ask good {"score": 5}
+              decided ask
+              done ask = {"at":"1970-01-01T00:00:00.000000Z","by":"user:kati","comment":"because","form":{"score":5},"outcome":"good"}
+              done.invoke.ask -> done
+              finished completed "good 5 user:kati"
+            > comment ask too late
+              refused instance_finished: the instance has ended with status `completed`
+        "#]],
+    );
+}
+
+#[test]
+fn comments_and_handing_on_have_an_end() {
+    let machine = machine(&with_head(REVIEW));
+    let mut world = World::new(&machine, Value::empty_map());
+    let long = "x".repeat(limits::TASK_COMMENT_CHARS_MAX);
+    world.line(&format!("comment ask {long}x"));
+    for at in 0..=limits::TASK_COMMENTS_MAX {
+        world.line(&format!("comment ask number {at}"));
+    }
+    for at in 0..=limits::TASK_DELEGATIONS_MAX {
+        world.line(&format!("delegate ask user:n{at} {long}"));
+        world.line(&format!("by n{at}"));
+    }
+    let refused: Vec<&str> = world.out.lines().filter(|it| it.contains("refused")).collect();
+    assert_eq!(
+        refused,
+        [
+            "  refused validation_failed: a comment has 1 to 2000 characters",
+            "  refused validation_failed: a task has at most 100 comments",
+            "  refused validation_failed: a task is handed on 20 times at most",
+        ]
+    );
+}
+
+#[test]
+fn what_is_said_to_a_task_is_redacted_as_answers_are_and_is_the_same_in_a_replay() {
+    let review = format!("plugins: [{{use: redaction}}]\n{REVIEW}");
+    check(
+        &review,
+        "by mari\nby jaan\ncomment ask write to ada@example.org\n\
+         delegate ask user:kati ask ada@example.org",
+        expect![[r#"
+            > start
+              - -> review
+              task ask
+            > comment ask write to ada@example.org
+              commented ask {"at":"1970-01-01T00:00:00.000000Z","by":"user:jaan","text":"write to [EMAIL]"}
+            > delegate ask user:kati ask ada@example.org
+              delegated ask user:jaan to user:kati: ask [EMAIL]
+        "#]],
+    );
+}

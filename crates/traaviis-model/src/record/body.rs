@@ -413,6 +413,29 @@ pub enum Body {
         /// Node.
         path: Text,
     },
+    /// A task was handed to somebody, who has claimed it from then on.
+    TaskDelegated {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// To whom, as `user:ID`.
+        to: Text,
+        /// Who, as `kind:id`.
+        by: Text,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<Text>,
+    },
+    /// Somebody said something to a task.
+    TaskCommented {
+        /// Tree.
+        tree: Seq,
+        /// Node.
+        path: Text,
+        /// What was said, by whom and when: `{text, by, at}`.
+        comment: Value,
+    },
     /// Somebody answered a task.
     TaskDecided {
         /// Tree.
@@ -639,6 +662,8 @@ impl Body {
             | Body::TaskCreated { tree, path }
             | Body::TaskClaimed { tree, path, .. }
             | Body::TaskReleased { tree, path }
+            | Body::TaskDelegated { tree, path, .. }
+            | Body::TaskCommented { tree, path, .. }
             | Body::TaskDecided { tree, path, .. }
             | Body::TaskReminded { tree, path, .. }
             | Body::TaskEscalated { tree, path, .. }
@@ -694,6 +719,8 @@ impl Body {
             Body::TaskCreated { .. } => "task_created",
             Body::TaskClaimed { .. } => "task_claimed",
             Body::TaskReleased { .. } => "task_released",
+            Body::TaskDelegated { .. } => "task_delegated",
+            Body::TaskCommented { .. } => "task_commented",
             Body::TaskDecided { .. } => "task_decided",
             Body::TaskReminded { .. } => "task_reminded",
             Body::TaskEscalated { .. } => "task_escalated",

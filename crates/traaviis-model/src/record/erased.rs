@@ -158,6 +158,8 @@ impl Body {
                 errors(error, mark);
             }
             Body::TaskDecided { decision, .. } => value(decision, mark),
+            Body::TaskCommented { comment, .. } => value(comment, mark),
+            Body::TaskDelegated { comment, .. } => some(comment, mark),
             Body::TaskEscalated { to, .. } => value(to, mark),
             Body::Emitted { data, subject, .. } => {
                 value(data, mark);

@@ -96,6 +96,19 @@ pub enum TaskAct {
     Claim,
     /// Gives it back.
     Release,
+    /// Hands it to somebody else, who has claimed it from then on.
+    Delegate {
+        /// To whom, as `user:ID`.
+        to: Text,
+        /// Why, for others to read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<Text>,
+    },
+    /// Says something to it, and answers nothing.
+    Comment {
+        /// What is said.
+        text: Text,
+    },
     /// Answers it.
     Decide {
         /// One of the outcomes of the task.

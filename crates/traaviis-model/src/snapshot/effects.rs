@@ -107,6 +107,20 @@ impl Snapshot {
                 node.value = with(&node.value, "claimed_by", Value::Null);
                 Ok(())
             }
+            Body::TaskDelegated { tree, path, to, .. } => {
+                let node = self.node_mut(*tree, path)?;
+                let to = Value::String(to.clone());
+                let before = node.value.get("delegated").cloned().unwrap_or_default();
+                node.value = with(&node.value, "delegated", pushed(&before, &to));
+                node.value = with(&node.value, "claimed_by", to);
+                Ok(())
+            }
+            Body::TaskCommented { tree, path, comment } => {
+                let node = self.node_mut(*tree, path)?;
+                let before = node.value.get("comments").cloned().unwrap_or_default();
+                node.value = with(&node.value, "comments", pushed(&before, comment));
+                Ok(())
+            }
             Body::TaskDecided { tree, path, decision } => {
                 let node = self.node_mut(*tree, path)?;
                 let before = node.value.get("decisions").cloned().unwrap_or_default();

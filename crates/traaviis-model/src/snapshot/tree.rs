@@ -136,17 +136,24 @@ impl Node {
         matches!(&*self.kind, "human_task" | "approval")
     }
 
-    /// Returns whom a task asks: its assignees, and those it was escalated to.
+    /// Returns whom a task asks: its assignees, those it was escalated to, and those it was handed
+    /// to. One that names nobody goes on to name nobody when it is handed to somebody.
     pub fn asked(&self) -> Value {
         let assignees = self.input.get("assignees").cloned().unwrap_or_default();
-        match self.value.get("escalated").and_then(Value::as_list) {
-            None => assignees,
-            Some(more) => {
-                let first = assignees.as_list().unwrap_or_default();
-                let more = more.iter().filter(|it| !first.contains(it));
-                Value::list(first.iter().chain(more).cloned())
+        let escalated = self.value.get("escalated").and_then(Value::as_list);
+        let first = assignees.as_list().unwrap_or_default();
+        let delegated = self.value.get("delegated").and_then(Value::as_list);
+        let delegated = delegated.filter(|_| !first.is_empty() || escalated.is_some());
+        if escalated.is_none() && delegated.is_none() {
+            return assignees;
+        }
+        let mut asked = first.to_vec();
+        for more in escalated.into_iter().chain(delegated).flatten() {
+            if !asked.contains(more) {
+                asked.push(more.clone());
             }
         }
+        Value::list(asked)
     }
 }
 

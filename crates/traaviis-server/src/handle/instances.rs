@@ -4,8 +4,8 @@ use serde_json::{Value as Json, json};
 use traaviis_api::types::{
     Page,
     instances::{
-        AssignRequest, DecideRequest, EditRequest, EventRequest, MoveRequest, QueryRequest,
-        ReasonRequest, ResolveRequest, SkipRequest, StartRequest,
+        AssignRequest, CommentRequest, DecideRequest, DelegateRequest, EditRequest, EventRequest,
+        MoveRequest, QueryRequest, ReasonRequest, ResolveRequest, SkipRequest, StartRequest,
     },
 };
 use traaviis_model::{
@@ -261,18 +261,45 @@ pub(super) fn tasks(call: &Call<'_>) -> Result<Answer, Error> {
     let entered = call.entered()?;
     if !entered.standing.permissions.has(Permission::WorkflowMonitor) {
         let names = call.platform().names_of(call.caller()?, entered)?;
-        items.retain(|it| {
-            let asks = it["assignees"].as_array().into_iter().flatten().filter_map(Json::as_str);
-            is_asked(asks, &names, false)
-        });
+        items.retain(|it| concerns(it, &names));
     }
     page(call, items, None)
 }
 
+pub(super) fn task(call: &Call<'_>) -> Result<Answer, Error> {
+    let path = call.request.query.get("path").cloned();
+    let found = ask(call, Ask::ShowTask { id: id(call)?, path });
+    let entered = call.entered()?;
+    if entered.standing.permissions.has(Permission::WorkflowMonitor) {
+        return call.shown(found?);
+    }
+    // Whoever may not see instances learns only of those that ask them.
+    let names = call.platform().names_of(call.caller()?, entered)?;
+    match found {
+        Ok(task) if concerns(&task, &names) => call.shown(task),
+        _ => Err(Error::not_found("instance", call.request.part("id"))),
+    }
+}
+
+/// Says whether a task asks somebody, or was handed to them.
+fn concerns(task: &Json, names: &[Text]) -> bool {
+    let asks = task["assignees"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    let claimed = task["claimed_by"].as_str();
+    is_asked(asks, names, false) || claimed.is_some_and(|it| names.iter().any(|of| **of == *it))
+}
+
 fn act(call: &Call<'_>, act: TaskAct) -> Result<Answer, Error> {
     let path = call.request.query.get("path").cloned();
-    let names = Some(call.platform().names_of(call.caller()?, call.entered()?)?);
-    change(call, Ask::Task { id: id(call)?, path, act, names })
+    let (platform, entered) = (call.platform(), call.entered()?);
+    let names = Some(platform.names_of(call.caller()?, entered)?);
+    let (act, taker) = match act {
+        TaskAct::Delegate { to, comment } => {
+            let (to, taker) = platform.taker_of(entered, &to)?;
+            (TaskAct::Delegate { to, comment }, Some(taker))
+        }
+        act => (act, None),
+    };
+    change(call, Ask::Task { id: id(call)?, path, act, names, taker })
 }
 
 pub(super) fn claim(call: &Call<'_>) -> Result<Answer, Error> {
@@ -281,6 +308,16 @@ pub(super) fn claim(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn release(call: &Call<'_>) -> Result<Answer, Error> {
     act(call, TaskAct::Release)
+}
+
+pub(super) fn delegate(call: &Call<'_>) -> Result<Answer, Error> {
+    let DelegateRequest { to, comment } = call.request.json()?;
+    act(call, TaskAct::Delegate { to: to.into(), comment: comment.map(Text::from) })
+}
+
+pub(super) fn comment(call: &Call<'_>) -> Result<Answer, Error> {
+    let CommentRequest { text } = call.request.json()?;
+    act(call, TaskAct::Comment { text: text.into() })
 }
 
 pub(super) fn decide(call: &Call<'_>) -> Result<Answer, Error> {

@@ -60,6 +60,8 @@ pub(super) fn waits(
     let of = |record: &Record| {
         let (event, path, is_for_all) = match &record.body {
             Body::TaskCreated { path, .. } => ("task_created", path, true),
+            Body::TaskDelegated { path, .. } => ("task_delegated", path, true),
+            Body::TaskCommented { path, .. } => ("task_commented", path, true),
             Body::TaskDecided { path, .. } => ("task_decided", path, true),
             Body::IncidentOpened { path, .. } => ("incident_opened", path, false),
             _ => return None,

@@ -186,6 +186,7 @@ impl Engine for Plain {
             | Ask::Probe { id, .. }
             | Ask::NeedsState { id, .. }
             | Ask::Fork { id, .. }
+            | Ask::ShowTask { id, .. }
             | Ask::Task { id, .. } => {
                 self.own(ctx, &id)?;
                 Ok(json!({ "instance": id, "lines": [] }))

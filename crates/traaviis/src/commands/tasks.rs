@@ -47,6 +47,28 @@ enum Command {
         #[command(flatten)]
         task: TaskArgs,
     },
+    /// Hands a task to somebody else, who has claimed it from then on.
+    Delegate {
+        #[command(flatten)]
+        task: TaskArgs,
+        /// To whom, as `--as` names them.
+        to: String,
+        /// Why, for others to read.
+        #[arg(long)]
+        comment: Option<String>,
+    },
+    /// Says something to a task, and answers nothing.
+    Comment {
+        #[command(flatten)]
+        task: TaskArgs,
+        /// What is said.
+        text: String,
+    },
+    /// Shows a task with what was said to it.
+    Show {
+        #[command(flatten)]
+        task: TaskArgs,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,6 +88,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         None => return list(&args.data, output),
         Some(Command::Claim { task }) => (task, TaskAct::Claim, "claimed".to_string()),
         Some(Command::Release { task }) => (task, TaskAct::Release, "released".to_string()),
+        Some(Command::Show { task }) => return show(task, output),
+        Some(Command::Delegate { task, to, comment }) => {
+            let to = to.strip_prefix("user:").unwrap_or(to);
+            let comment = comment.as_deref().map(Into::into);
+            let act = TaskAct::Delegate { to: format!("user:{to}").into(), comment };
+            (task, act, format!("handed to `{}`", clip(to, 120)))
+        }
+        Some(Command::Comment { task, text }) => {
+            (task, TaskAct::Comment { text: text.as_str().into() }, "said".to_string())
+        }
         Some(Command::Decide { task, outcome, form, comment }) => {
             let form = match form {
                 Some(text) => input::json(text, "the form")?,
@@ -76,7 +108,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             (task, act, format!("answered `{outcome}`"))
         }
     };
-    let ask = Ask::Task { id: task.id.clone(), path: task.at.clone(), act, names: None };
+    let ask =
+        Ask::Task { id: task.id.clone(), path: task.at.clone(), act, names: None, taker: None };
     operations::change(&task.data, ask, &what, output)
 }
 
@@ -101,6 +134,39 @@ fn list(data: &DataArgs, output: &Output) -> anyhow::Result<Exit> {
     }
     output.text(&table(&headings, &rows));
     output.line("answer one: traaviis tasks decide INSTANCE OUTCOME");
+    Ok(Exit::Ok)
+}
+
+/// Tells what a task asks, of whom, and what was said to it.
+fn show(task: &TaskArgs, output: &Output) -> anyhow::Result<Exit> {
+    let ask = Ask::ShowTask { id: task.id.clone(), path: task.at.clone() };
+    let answer = operations::ask(&task.data, ask)?;
+    if output.is_json() {
+        output.json(&answer);
+        return Ok(Exit::Ok);
+    }
+    let text = |it: &Json| it.as_str().map(|it| clip(it, 400)).unwrap_or_default();
+    let words = |key: &str| {
+        let words = answer[key].as_array().into_iter().flatten().filter_map(Json::as_str);
+        clip(&words.collect::<Vec<_>>().join(", "), 400)
+    };
+    for (name, value) in [
+        ("title", text(&answer["title"])),
+        ("about", text(&answer["description"])),
+        ("instance", text(&answer["instance"])),
+        ("at", text(&answer["path"])),
+        ("for", words("assignees")),
+        ("outcomes", words("outcomes")),
+        ("claimed", text(&answer["claimed_by"])),
+        ("due", text(&answer["due"])),
+    ] {
+        if !value.is_empty() {
+            output.line(&format!("{name:<10}{value}"));
+        }
+    }
+    for said in answer["comments"].as_array().into_iter().flatten() {
+        output.line(&format!("{}  {}", text(&said["by"]), text(&said["text"])));
+    }
     Ok(Exit::Ok)
 }
 

@@ -5,6 +5,7 @@ use traaviis_model::{
     Seq, Snapshot, TenantCtx, Text, Timestamp, Value, permission::Permission, record::TaskAct,
     snapshot::Node,
 };
+use traaviis_platform::ask::Taker;
 use traaviis_policy::assignee;
 
 use crate::{
@@ -44,9 +45,8 @@ pub fn asked(
     ctx: &TenantCtx,
 ) -> Result<(), Failure> {
     let node = snapshot.node(tree, path);
-    let is_apart = node.is_some_and(|it| it.input.get("separation") != Some(&Value::Bool(false)));
-    let is_starter = snapshot.created_by.as_ref().is_some_and(|it| names.contains(it));
-    if is_apart && is_starter && !matches!(act, TaskAct::Release) {
+    let is_starter = is_kept_apart(snapshot, node, names);
+    if is_starter && !matches!(act, TaskAct::Release | TaskAct::Comment { .. }) {
         // The engine knows one name of who acts; here are all, the keys that act for them as well.
         let message = "whoever started the instance may not answer this task; ask somebody else";
         return Err(Failure::new(Exit::Denied, "separation_of_duties", message));
@@ -63,6 +63,46 @@ pub fn asked(
     }
     let message = "the task asks others; `GET /tenants/{t}/tasks` shows whom";
     Err(Failure::new(Exit::Denied, "not_assigned", message))
+}
+
+/// Refuses to hand a task to whom it could not ask: one that names nobody asks whoever may operate
+/// instances, and whoever started the instance does not answer.
+pub fn may_take(
+    snapshot: &Snapshot,
+    (tree, path): (Seq, &str),
+    taker: &Taker,
+) -> Result<(), Failure> {
+    let node = snapshot.node(tree, path);
+    if is_kept_apart(snapshot, node, &taker.names) {
+        let message = "whoever started the instance may not answer this task; hand it to another";
+        return Err(Failure::new(Exit::Denied, "separation_of_duties", message));
+    }
+    let asks = node.map(Node::asked).unwrap_or_default();
+    if asks.as_list().is_none_or(<[Value]>::is_empty) && !taker.may_operate {
+        let message = "the task asks whoever may operate instances, and they may not";
+        return Err(Failure::new(Exit::Denied, "not_assigned", message));
+    }
+    Ok(())
+}
+
+/// Says whether one of the names is of whoever started the instance, or what it is a fork of, and
+/// the task keeps them away.
+fn is_kept_apart(snapshot: &Snapshot, node: Option<&Node>, names: &[Text]) -> bool {
+    let is_apart = node.is_some_and(|it| it.input.get("separation") != Some(&Value::Bool(false)));
+    let first = snapshot.forked_from.as_ref().and_then(|it| it.started_by.as_ref());
+    let mut starters = snapshot.created_by.iter().chain(first);
+    is_apart && starters.any(|it| names.contains(it))
+}
+
+/// Shows the only open task, or the one at `path`.
+pub fn show(snapshot: &Snapshot, path: Option<&str>) -> Result<Json, Failure> {
+    let absent = |what: String| Failure::finding("not_found", what);
+    if snapshot.open_tasks().next().is_none() {
+        return Err(absent(format!("instance `{}` has no open task", snapshot.id)));
+    }
+    let (tree, path) = pick(snapshot, path)?;
+    let node = snapshot.node(tree, &path).ok_or_else(|| absent(format!("no task `{path}`")))?;
+    Ok(item(snapshot, &path, node, clock::now()))
 }
 
 /// Returns the open tasks of instances, the oldest instance first.
@@ -99,6 +139,8 @@ fn item(snapshot: &Snapshot, path: &Text, node: &Node, now: Timestamp) -> Json {
         "due": due,
         "due_ms": due.map(|it| it.since(now).as_millis()),
         "claimed_by": node.value.get("claimed_by").cloned().unwrap_or_default(),
+        "delegated": node.value.get("delegated").cloned().unwrap_or_else(|| Value::list([])),
+        "comments": node.value.get("comments").cloned().unwrap_or_else(|| Value::list([])),
         "decisions": node.value.get("decisions").cloned().unwrap_or_else(|| Value::list([])),
     })
 }

@@ -21,6 +21,7 @@ mod family;
 mod fmt;
 mod formats;
 mod graph;
+mod handed_on;
 mod hostile;
 mod hot_share;
 mod identity;
