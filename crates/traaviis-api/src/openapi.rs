@@ -73,6 +73,10 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
             _ => json!({ "application/json": { "schema": answer(generator) } }),
         };
     }
+    if row.op == Op::ReceiveHook {
+        // What it has led to, where the trigger says `reply: result`.
+        responses.insert("200".into(), good.clone());
+    }
     responses.insert(row.status.to_string(), good);
     for status in refusals(row) {
         let response = json!({ "$ref": "#/components/responses/Problem" });

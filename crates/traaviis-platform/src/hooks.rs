@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use traaviis_model::{Span, TenantCtx, TenantId, Text, Value};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, Value, limits};
 
 use crate::{
     audit::Via,
@@ -68,6 +68,10 @@ pub struct Hook {
     /// Name of the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Text>,
+    /// How long a sender waits for the end of the instance; none where it is only told that its
+    /// message has arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Span>,
 }
 
 impl Document for Hook {
@@ -89,6 +93,20 @@ struct Trigger {
     verify: Verify,
     #[serde(default)]
     secret: Option<Text>,
+    #[serde(default)]
+    reply: Option<String>,
+    #[serde(default)]
+    timeout: Option<String>,
+}
+
+impl Trigger {
+    /// How long a sender waits; the document was checked, so what cannot be read is what is usual.
+    fn wait(&self) -> Option<Span> {
+        let is_result = self.reply.as_deref() == Some("result");
+        let given = self.timeout.as_deref().and_then(|it| it.parse().ok());
+        let wait = given.unwrap_or(limits::HOOK_REPLY_WAIT).min(limits::HOOK_REPLY_WAIT_MAX);
+        is_result.then_some(wait)
+    }
 }
 
 /// What a sender has sent besides the body.
@@ -117,10 +135,12 @@ impl Hook {
         let triggers = document["triggers"].as_array().map(Vec::as_slice).unwrap_or_default();
         let read = triggers.iter().filter_map(|it| Trigger::deserialize(it).ok());
         read.filter(|it| it.kind == "webhook")
-            .filter_map(|Trigger { name, verify, secret, .. }| {
+            .filter_map(|it| {
+                let wait = it.wait();
+                let Trigger { name, verify, secret, .. } = it;
                 let (workflow, version) = (workflow.clone(), published.version.clone());
                 let hash = published.hash.clone();
-                Some(Hook { name: name?, workflow, version, hash, verify, secret })
+                Some(Hook { name: name?, workflow, version, hash, verify, secret, wait })
             })
             .collect()
     }
@@ -333,7 +353,9 @@ mod tests {
         let document = serde_json::json!({ "triggers": [
             { "type": "schedule", "cron": "@daily" },
             { "type": "webhook", "name": "a", "secret": "s" },
-            { "type": "webhook", "name": "b", "verify": "none" },
+            { "type": "webhook", "name": "b", "verify": "none", "reply": "ack" },
+            { "type": "webhook", "name": "c", "reply": "result" },
+            { "type": "webhook", "name": "d", "reply": "result", "timeout": "5s" },
         ]});
         let published = Published {
             version: "1.0.0".into(),
@@ -344,8 +366,14 @@ mod tests {
         };
         for document in [Value::from(&document), Value::from(document.to_string())] {
             let found = Hook::all_of(&"W".into(), &published, &document);
-            let found: Vec<_> = found.iter().map(|it| (&*it.name, it.verify)).collect();
-            assert_eq!(found, [("a", Verify::Hmac), ("b", Verify::None)]);
+            let found: Vec<_> = found.iter().map(|it| (&*it.name, it.verify, it.wait)).collect();
+            let all = [
+                ("a", Verify::Hmac, None),
+                ("b", Verify::None, None),
+                ("c", Verify::Hmac, Some(limits::HOOK_REPLY_WAIT)),
+                ("d", Verify::Hmac, Some(Span::secs(5))),
+            ];
+            assert_eq!(found, all);
         }
         let none = serde_json::json!({});
         assert!(Hook::all_of(&"W".into(), &published, &Value::from(&none)).is_empty());

@@ -67,6 +67,17 @@ pub struct Answer {
     pub location: Option<String>,
 }
 
+impl Answer {
+    /// Answers with the status of a row.
+    fn of(row: &Operation, body: &impl Serialize) -> Result<Answer, Error> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            Error::new("internal", format!("an answer cannot be written: {error}"))
+        })?;
+        let (status, headers) = (row.status, Vec::new());
+        Ok(Answer { status, body, version: None, parts: None, headers, location: None })
+    }
+}
+
 /// A request whose right was checked.
 struct Call<'a> {
     app: &'a App,
@@ -113,11 +124,7 @@ impl Call<'_> {
     }
 
     fn told(&self, body: &impl Serialize, version: Option<u64>) -> Result<Answer, Error> {
-        let body = serde_json::to_vec(body).map_err(|error| {
-            Error::new("internal", format!("an answer cannot be written: {error}"))
-        })?;
-        let headers = Vec::new();
-        Ok(Answer { status: self.row.status, body, version, parts: None, headers, location: None })
+        Ok(Answer { version, ..Answer::of(self.row, body)? })
     }
 
     /// Answers with what was written before.
@@ -188,6 +195,18 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
             answer
         }
     }
+}
+
+/// Takes a message that has arrived at a hook, and says what its sender waits for besides.
+fn knock(
+    app: &App,
+    row: &'static Operation,
+    request: &Request,
+) -> Result<(Answer, Option<hooks::Awaited>), Error> {
+    pace::attempt(app, row, request)?;
+    operating::admit(app, row)?;
+    let call = Call { app, row, request, via: request.via(), caller: None, entered: None };
+    hooks::receive(&call)
 }
 
 /// Carries a request out as somebody who was recognised before.
@@ -374,7 +393,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::RemoveWebhook => webhooks::remove(call),
         Op::Deliveries => webhooks::deliveries(call),
         Op::Redeliver => webhooks::redeliver(call),
-        Op::ReceiveHook => hooks::receive(call),
+        Op::ReceiveHook => hooks::receive(call).map(|it| it.0),
         Op::Modules => studies::modules(call),
         Op::EffectKinds => studies::kinds(call),
         Op::Effects => effects::list(call),

@@ -142,4 +142,13 @@ pub struct RedeliverRequest {
 pub struct HookAnswer {
     /// Instance that was started, or at which the event has arrived.
     pub instance: Uuid,
+    /// How it has ended, where the hook answers with the result and it has ended in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// What it gave then.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    pub output: Json,
+    /// Code of the error that it ended with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }

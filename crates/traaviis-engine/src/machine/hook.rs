@@ -2,7 +2,7 @@
 
 use traaviis_model::{
     Diagnostic, Text, Timestamp, Value,
-    definition::{Definition, Hook},
+    definition::{Definition, Hook, State, StateKind},
 };
 
 use super::{EventDef, Machine, compile::Compiler, nearest};
@@ -119,10 +119,25 @@ pub(super) fn compile(
         if let Some(event) = &hook.event {
             known(compiler, event, hook, definition, events);
         }
+        if hook.wait.is_some() {
+            ends(compiler, hook, definition);
+        }
         let event = hook.event.clone().zip(correlation);
         HookDef { name: hook.name.clone(), event, input }
     };
     definition.hooks.iter().map(one).collect()
+}
+
+/// Reports a sender who would wait for an end that never comes.
+fn ends(compiler: &mut Compiler, hook: &Hook, definition: &Definition) {
+    let is_final = |it: &State| matches!(it.kind, StateKind::Final { .. });
+    if definition.states.iter().any(is_final) {
+        return;
+    }
+    let message = "`reply: result` waits for the end, and no state of this workflow is `final`";
+    let hint = "write `reply: ack`, or a state with `type: final`";
+    let place = format!("{}/reply", hook.pointer);
+    compiler.found(Diagnostic::error("E101", place, message).hint(hint));
 }
 
 /// Reports an event that cannot arrive from outside, and instances that have no key to be found by.

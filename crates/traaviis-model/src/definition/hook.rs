@@ -1,7 +1,7 @@
 //! Triggers of type `webhook`: what others send over HTTP starts an instance, or arrives at one.
 
 use super::Pointer;
-use crate::{ids::Text, value::Value};
+use crate::{ids::Text, time::Span, value::Value};
 
 /// A trigger of type `webhook`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,9 @@ pub struct Hook {
     pub correlation: Option<Value>,
     /// Template over `event` that gives the start input, or the payload.
     pub input: Value,
+    /// How long a sender waits for the end of the instance; with none it is only told that its
+    /// message has arrived.
+    pub wait: Option<Span>,
     /// Place.
     pub pointer: Pointer,
 }

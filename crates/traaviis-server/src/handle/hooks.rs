@@ -6,11 +6,11 @@ use std::net::IpAddr;
 
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
-use traaviis_api::types::hooks::HookAnswer;
-use traaviis_model::{InstanceId, Text, Value};
+use traaviis_api::{Operation, types::hooks::HookAnswer};
+use traaviis_model::{InstanceId, Snapshot, TenantCtx, Text, Value};
 use traaviis_platform::{
     Entered, Error,
-    ask::{Ask, ListFilter},
+    ask::{Ask, ListFilter, Until, Wait},
     engine::{HookDeed, Knock, StartAsk},
     hooks::{Hook, Message},
 };
@@ -19,7 +19,46 @@ use uuid::Uuid;
 use super::{Answer, Call};
 use crate::idempotency::{self, Turn};
 
-pub(super) fn receive(call: &Call<'_>) -> Result<Answer, Error> {
+/// An end that a sender waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited {
+    pub(super) ctx: TenantCtx,
+    pub(super) instance: InstanceId,
+    pub(super) wait: Wait,
+}
+
+/// Takes a message, and says what its sender waits for besides.
+///
+/// What is kept for repetitions says that it has arrived, so one that comes while or after the
+/// first waits is answered by the end as well.
+pub(super) fn receive(call: &Call<'_>) -> Result<(Answer, Option<Awaited>), Error> {
+    let (answer, entered, hook) = arrive(call)?;
+    let Some(timeout) = hook.wait else { return Ok((answer, None)) };
+    let told: HookAnswer = serde_json::from_slice(&answer.body)
+        .map_err(|error| Error::new("internal", error.to_string()))?;
+    let wait = Wait { until: Until::Final, timeout };
+    let instance = InstanceId(told.instance);
+    if call.platform().is_deleted(entered.ctx.tenant(), &instance.to_string()) {
+        return Ok((answer, None));
+    }
+    Ok((answer, Some(Awaited { ctx: entered.ctx, instance, wait })))
+}
+
+/// Answers with how an instance has ended. Of an error it is the code: what the document does not
+/// put into the output is no matter of whoever sends messages.
+pub(super) fn ended(row: &'static Operation, snapshot: &Snapshot) -> Result<Answer, Error> {
+    let status = serde_json::to_value(snapshot.status).unwrap_or_default();
+    let answer = HookAnswer {
+        status: status.as_str().map(str::to_owned),
+        output: Json::from(&snapshot.output),
+        error: snapshot.error.as_ref().map(|it| it.code.to_string()),
+        ..arrived(snapshot.id)
+    };
+    let answer = Answer::of(row, &answer)?;
+    Ok(Answer { status: 200, ..answer })
+}
+
+fn arrive(call: &Call<'_>) -> Result<(Answer, Entered, Hook), Error> {
     let request = call.request;
     let (tenant, name) = (request.part("t"), request.part("name"));
     let headers = &request.message;
@@ -46,21 +85,23 @@ pub(super) fn receive(call: &Call<'_>) -> Result<Answer, Error> {
     call.app.limits.of_caller(bucket(&entered, name), plan)?;
     let data: Json = request.any_json_or_default()?;
     let Some(key) = &entered.via.request_key else {
-        return carry_out(call, &entered, &hook, None, &data);
+        let answer = carry_out(call, &entered, &hook, None, &data)?;
+        return Ok((answer, entered, hook));
     };
-    match idempotency::begin(call.app, call.row, Some(&entered), key)? {
-        Turn::Again(answer) => Ok(answer),
+    let answer = match idempotency::begin(call.app, call.row, Some(&entered), key)? {
+        Turn::Again(answer) => answer,
         Turn::Done(used) => match used.instance() {
-            Some((id, _)) => told(call, id),
-            None => Err(Error::not_found("instance", &used.resource_id)),
+            Some((id, _)) => told(call, id)?,
+            None => return Err(Error::not_found("instance", &used.resource_id)),
         },
         Turn::First => {
             let id = headers.id.as_deref().map(Text::from);
             let answer = carry_out(call, &entered, &hook, id, &data);
             idempotency::end(call.app, Some(&entered), key, answer.as_ref().ok());
-            answer
+            answer?
         }
-    }
+    };
+    Ok((answer, entered, hook))
 }
 
 /// Returns what the pace of a hook is counted by.
@@ -135,5 +176,9 @@ fn id_of(text: &Json) -> Result<InstanceId, Error> {
 }
 
 fn told(call: &Call<'_>, instance: InstanceId) -> Result<Answer, Error> {
-    call.tell(&HookAnswer { instance: instance.0 })
+    call.tell(&arrived(instance))
+}
+
+fn arrived(instance: InstanceId) -> HookAnswer {
+    HookAnswer { instance: instance.0, status: None, output: Json::Null, error: None }
 }

@@ -26,7 +26,7 @@ use traaviis_platform::{
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use super::{Answer, Call, instances, operating, pace, views};
+use super::{Answer, Call, hooks, hooks::Awaited, instances, operating, pace, views};
 use crate::{
     App,
     followers::Following,
@@ -41,12 +41,34 @@ pub(crate) async fn request(
     request: Request,
 ) -> Result<Answer, Error> {
     let request = Arc::new(request);
+    if row.op == Op::ReceiveHook {
+        return knock(app, row, request).await;
+    }
     let answered = carried_out(&app, row, &request).await?;
     match row.op {
         Op::Start if request.query.contains_key("wait") => {
             start_and_wait(&app, row, &request, answered).await
         }
         _ => Ok(answered),
+    }
+}
+
+/// Takes a message, and waits for the end of its instance where the hook answers with that.
+async fn knock(
+    app: Arc<App>,
+    row: &'static Operation,
+    request: Arc<Request>,
+) -> Result<Answer, Error> {
+    let (span, asked) = (tracing::Span::current(), Arc::clone(&app));
+    let work = move || span.in_scope(|| super::knock(&asked, row, &request));
+    let taken = tokio::task::spawn_blocking(work).await;
+    let (answer, awaited) = taken.unwrap_or_else(|error| Err(defect(&error)))?;
+    let Some(Awaited { ctx, instance, wait }) = awaited else { return Ok(answer) };
+    // It is done whoever waits, so a sender for whose wait there is no room is told that much.
+    let Ok(_turn) = app.wait() else { return Ok(answer) };
+    match followed(&app, &ctx, instance, &wait).await {
+        Ok((snapshot, true)) => hooks::ended(row, &snapshot),
+        _ => Ok(answer),
     }
 }
 
@@ -296,7 +318,7 @@ async fn send_and_wait(call: &Call<'_>, event: EventAsk, wait: &Wait) -> Result<
     let reply = asked(|reply| call.engine().send_then(ctx, event, reply));
     let accepted: Accepted = heard(reply).await?;
     let snapshot = Arc::clone(&accepted.snapshot);
-    let (snapshot, is_met) = until(call, wait, end, (id, following), snapshot).await?;
+    let (snapshot, is_met) = until((app, ctx), wait, end, (id, following), snapshot).await?;
     views::taken(call, &accepted, &snapshot, Some((&wait.until, is_met)))
 }
 
@@ -317,17 +339,27 @@ async fn start_and_wait(
     if let Until::State(path) = &wait.until {
         needs_state(&call, id, path).await?;
     }
-    let end = Instant::now() + wait.timeout();
-    let following = app.followers.follow(ctx.tenant(), id);
-    let open = heard(asked(|reply| call.engine().find_then(ctx, id, reply))).await?;
-    let snapshot = match open {
-        Some(snapshot) => snapshot,
-        // It has ended already.
-        None => looked_at(app, ctx, id).await?,
-    };
-    let (snapshot, is_met) = until(&call, &wait, end, (id, following), snapshot).await?;
+    let (snapshot, is_met) = followed(app, ctx, id, &wait).await?;
     let existing = told["existing"] == true;
     views::born(&call, &Started { id, existing, snapshot }, Some((&wait.until, is_met)))
+}
+
+/// Waits for what an instance comes to, whether it is open still or has ended already.
+async fn followed(
+    app: &App,
+    ctx: &TenantCtx,
+    id: InstanceId,
+    wait: &Wait,
+) -> Result<(Arc<Snapshot>, bool), Error> {
+    let end = Instant::now() + wait.timeout();
+    // Followed first, so that no step falls between the look and the wait.
+    let following = app.followers.follow(ctx.tenant(), id);
+    let open = heard(asked(|reply| app.engine.find_then(ctx, id, reply))).await?;
+    let snapshot = match open {
+        Some(snapshot) => snapshot,
+        None => looked_at(app, ctx, id).await?,
+    };
+    until((app, ctx), wait, end, (id, following), snapshot).await
 }
 
 /// Returns an instance as it is.
@@ -340,13 +372,12 @@ async fn looked_at(app: &App, ctx: &TenantCtx, id: InstanceId) -> Result<Arc<Sna
 /// Waits until an instance is as its caller wants it, or has ended, or the time is over; says how
 /// it is then, and whether it is as was wanted.
 async fn until(
-    call: &Call<'_>,
+    (app, ctx): (&App, &TenantCtx),
     wait: &Wait,
     end: Instant,
     (id, mut following): (InstanceId, Following),
     mut snapshot: Arc<Snapshot>,
 ) -> Result<(Arc<Snapshot>, bool), Error> {
-    let (app, ctx) = (call.app, &call.entered()?.ctx);
     loop {
         let is_met = wait.until.is_met(&snapshot);
         if is_met || snapshot.status.is_finished() {

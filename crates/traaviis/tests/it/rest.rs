@@ -2,6 +2,7 @@
 
 mod deleted;
 mod effects;
+mod hook_results;
 mod hooks;
 mod jobs;
 mod looks;

@@ -8,7 +8,7 @@ use crate::{
         tree::NodeKind,
     },
     ids::Text,
-    limits::TRIGGERS_MAX,
+    limits::{HOOK_REPLY_WAIT, HOOK_REPLY_WAIT_MAX, TRIGGERS_MAX},
     secret::is_name,
     time::Span,
     value::{Map, Value},
@@ -28,8 +28,18 @@ pub(super) const KNOWN: &[&str] = &[
 ];
 pub(super) const EVENT_KNOWN: &[&str] = &["type", "from", "event", "match", "input", "description"];
 pub(super) const MANUAL_KNOWN: &[&str] = &["type", "input", "description"];
-pub(super) const HOOK_KNOWN: &[&str] =
-    &["type", "name", "verify", "secret", "event", "correlation", "input", "reply", "description"];
+pub(super) const HOOK_KNOWN: &[&str] = &[
+    "type",
+    "name",
+    "verify",
+    "secret",
+    "event",
+    "correlation",
+    "input",
+    "reply",
+    "timeout",
+    "description",
+];
 const KEYS: Keys<'_> = Keys::new("a schedule", KNOWN);
 const HOOK_KEYS: Keys<'_> = Keys::new("a webhook trigger", HOOK_KNOWN);
 const EVENT_KEYS: Keys<'_> = Keys::new("an event trigger", EVENT_KNOWN);
@@ -66,7 +76,7 @@ const OVERLAP: &[(&str, &str)] = &[
     ("allow", "allow"),
     ("cancel_running", "cancel_running"),
 ];
-/// What a sender is told: `result` would keep it waiting for the end of the instance.
+/// What a sender is told: that its message has arrived, or how the instance has ended.
 const REPLY: &[(&str, bool)] = &[("ack", true), ("result", false)];
 const CATCH_UP: &[(&str, &str)] = &[("latest", "latest"), ("all", "all"), ("none", "none")];
 
@@ -169,11 +179,7 @@ impl Reader {
         let verify = fields.get("verify").map(|it| self.choice(&it, "E101", Verify::WORDS));
         let verify = verify.unwrap_or(Some(Verify::Hmac));
         let secret = self.hook_secret(at, &fields, verify);
-        if let Some(it) = fields.get("reply")
-            && self.choice(&it, "E101", REPLY) == Some(false)
-        {
-            self.unavailable(&it, "result");
-        }
+        let wait = self.hook_wait(&fields);
         let event = fields.get("event").and_then(|it| self.event_name(&it));
         let correlation = fields.get("correlation").and_then(|it| self.words(&it));
         if fields.get("event").is_some() != fields.get("correlation").is_some() {
@@ -183,7 +189,29 @@ impl Reader {
         }
         let input = self.told_input(&fields, Value::from("${event.data}"))?;
         let (correlation, pointer) = (correlation.map(Value::String), at.pointer.clone());
-        Some(Hook { name: name?, verify: verify?, secret, event, correlation, input, pointer })
+        let (name, verify) = (name?, verify?);
+        Some(Hook { name, verify, secret, event, correlation, input, wait, pointer })
+    }
+
+    /// Reads how long a sender waits for the end of the instance.
+    fn hook_wait(&mut self, fields: &Fields<'_>) -> Option<Span> {
+        let reply = fields.get("reply").map(|it| self.choice(&it, "E101", REPLY));
+        let is_ack = reply.unwrap_or(Some(true))?;
+        let Some(it) = fields.get("timeout") else {
+            return (!is_ack).then_some(HOOK_REPLY_WAIT);
+        };
+        if is_ack {
+            let message = "`timeout` is how long `reply: result` waits, and nothing waits here";
+            self.report(it.error("E101", message).hint("write `reply: result` beside it"));
+            return None;
+        }
+        let wait = self.fixed_span(&it)?;
+        if wait < Span::secs(1) || wait > HOOK_REPLY_WAIT_MAX {
+            let message = format!("a sender waits 1s to {HOOK_REPLY_WAIT_MAX}, not {wait}");
+            self.report(it.error("E101", message));
+            return None;
+        }
+        Some(wait)
     }
 
     /// Reads a name that is a part of an address.
@@ -347,7 +375,9 @@ mod tests {
                    {type: webhook, name: paid-by_card, secret: shop_key}, \
                    {type: webhook, name: b, verify: token, secret: t, reply: ack, event: paid, \
                    correlation: '${event.data.order}', input: {n: '${event.data.n}'}}, \
-                   {type: webhook, name: c, verify: none}, {type: manual, input: {a: 1}}]";
+                   {type: webhook, name: c, verify: none}, \
+                   {type: webhook, name: d, verify: none, reply: result}, \
+                   {type: webhook, name: e, verify: none, reply: result, timeout: 1m}, {type: manual, input: {a: 1}}]";
         assert_eq!(found(all), "");
     }
 
@@ -359,7 +389,12 @@ mod tests {
             "[{type: email, name: x}]",
             "[{type: webhook, name: x}]",
             "[{type: webhook, name: X/y, verify: some, secret: A, input: 1}]",
-            "[{type: webhook, name: a, verify: none, secret: a, reply: result, event: e}]",
+            "[{type: webhook, name: a, verify: none, secret: a, reply: later, event: e}]",
+            "[{type: webhook, name: a, verify: none, timeout: 5s}]",
+            "[{type: webhook, name: a, verify: none, reply: ack, timeout: 5s}]",
+            "[{type: webhook, name: a, verify: none, reply: result, timeout: 61s}]",
+            "[{type: webhook, name: a, verify: none, reply: result, timeout: 999ms}]",
+            "[{type: webhook, name: a, verify: none, reply: result, timeout: '${data.t}'}]",
             "[{type: webhook, name: a, secret: B}, {type: webhook, name: a, verify: none}]",
             "[{type: schedule}]",
             "[{type: schedule, cron: '0 0 30 2 *'}]",
