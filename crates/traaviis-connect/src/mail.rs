@@ -159,7 +159,8 @@ fn sender(from: &str) -> Result<Mailbox, MailSetupError> {
 
 fn message(from: &Mailbox, mail: &Mail) -> Result<Message, MailError> {
     let to = mail.to.parse().map_err(|_| MailError::Refused("this is no address".into()))?;
-    let id = format!("<{}@{}>", Uuid::now_v7(), from.email.domain());
+    let id = mail.id.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
+    let id = format!("<{id}@{}>", from.email.domain());
     Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))

@@ -4,7 +4,7 @@
 //! looked at), [`tell`] (how an alert gets to people).
 
 pub mod follow;
-mod tell;
+pub(crate) mod tell;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;

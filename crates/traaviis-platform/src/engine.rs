@@ -290,6 +290,13 @@ pub trait Engine: Send + Sync {
         Ok(Stored::default())
     }
 
+    /// Says since when the oldest work of a tenant waits that could be done now: a timer that is
+    /// due, or a call for which no slot is free.
+    fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Error> {
+        let _ = ctx;
+        Ok(None)
+    }
+
     /// Looks at a document, YAML or JSON.
     fn check(&self, ctx: &TenantCtx, text: &str) -> Checked;
 

@@ -4,8 +4,9 @@
 //! use case -> Outbox::post (never waits) -> queue -> one thread -> Mailer
 //! ```
 //!
-//! The queue is in memory: a mail that a crash takes along is asked for again. A mail that cannot
-//! be sent is told to the operator and counted; no use case fails for it.
+//! The queue is in memory: a mail that a crash takes along is asked for again, or whoever posted it
+//! hears what became of it and keeps it until then. A mail that cannot be sent is told to the
+//! operator and counted; no use case fails for it.
 
 use std::{
     fmt,
@@ -47,10 +48,16 @@ struct Counters {
 
 /// Takes mail and sends it in the background.
 pub struct Outbox {
-    queue: Option<SyncSender<Mail>>,
+    queue: Option<SyncSender<Posted>>,
     counters: Arc<Counters>,
     tell: Arc<Tell>,
 }
+
+/// Told what became of a mail, on the thread that carries mail, so it must be short.
+pub(crate) type Told = Box<dyn FnOnce(Result<(), MailError>) + Send>;
+
+/// A mail, and who is told what becomes of it.
+type Posted = (Mail, Option<Told>);
 
 /// Tells an operator something.
 type Tell = dyn Fn(&str) + Send + Sync;
@@ -86,10 +93,15 @@ impl Outbox {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        if queue.try_send(mail).is_err() {
+        if queue.try_send((mail, None)).is_err() {
             self.counters.dropped.fetch_add(1, Ordering::Relaxed);
             (self.tell)(&format!("a mail was dropped: {MAILS_WAITING_MAX} wait already"));
         }
+    }
+
+    /// Takes a mail of which somebody is told what becomes of it; says whether there was room.
+    pub(crate) fn post_then(&self, mail: Mail, told: Told) -> bool {
+        self.queue.as_ref().is_some_and(|it| it.try_send((mail, Some(told))).is_ok())
     }
 
     /// Returns how mail went.
@@ -109,14 +121,18 @@ impl fmt::Debug for Outbox {
 }
 
 /// Sends what waits until nobody can post any more.
-fn carry(mailer: &dyn Mailer, waiting: &Receiver<Mail>, counts: &Counters, tell: &dyn Fn(&str)) {
-    while let Ok(mail) = waiting.recv() {
-        match persist(mailer, &mail) {
+fn carry(mailer: &dyn Mailer, waiting: &Receiver<Posted>, counts: &Counters, tell: &dyn Fn(&str)) {
+    while let Ok((mail, told)) = waiting.recv() {
+        let sent = persist(mailer, &mail);
+        match &sent {
             Ok(()) => drop(counts.sent.fetch_add(1, Ordering::Relaxed)),
             Err(error) => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
                 tell(&format!("a mail was not sent: {error}"));
             }
+        }
+        if let Some(told) = told {
+            told(sent);
         }
     }
 }
@@ -278,7 +294,7 @@ impl Letter<'_> {
                 ),
             ),
         };
-        Mail { to: to.to_owned(), subject: subject.to_owned(), text }
+        Mail { to: to.to_owned(), subject: subject.to_owned(), text, id: None }
     }
 }
 

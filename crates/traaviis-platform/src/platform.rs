@@ -25,7 +25,7 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 use crate::{
-    alert_rules::{ALERT_MAIL, AlertRule, follow::Feed},
+    alert_rules::{ALERT_MAIL, AlertRule, follow::Feed, tell::Writing},
     attempts::Attempts,
     audit::{Act, SILENT, Via},
     auditing::Auditing,
@@ -144,6 +144,7 @@ pub struct Platform {
     pub(crate) usage: UsageCounts,
     pub(crate) scales: Scales,
     pub(crate) feed: Mutex<Feed>,
+    pub(crate) writing: Mutex<Writing>,
     pub(crate) flags: Flags,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
@@ -203,6 +204,7 @@ impl Platform {
             usage: UsageCounts::default(),
             scales: Scales::default(),
             feed: Mutex::default(),
+            writing: Mutex::default(),
             flags,
             lookups,
             changes,

@@ -23,6 +23,8 @@ pub enum Measure {
     UsagePercent,
     /// The highest of the shares of budgets that are spent, in hundredths.
     BudgetPercent,
+    /// Seconds for which the oldest work waits that could be done now.
+    QueueAge,
 }
 
 /// Happenings that a rule may let pass: their times are remembered, 8 bytes each.
@@ -38,13 +40,14 @@ pub const COOL_DOWN_MAX: Span = Span::secs(7 * 24 * 3_600);
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Measure; 6] = [
+    pub const ALL: [Measure; 7] = [
         Measure::FailedInstances,
         Measure::IncidentsOpened,
         Measure::LoginFailures,
         Measure::IncidentsOpen,
         Measure::UsagePercent,
         Measure::BudgetPercent,
+        Measure::QueueAge,
     ];
 
     /// Returns the word on the wire.
@@ -56,6 +59,7 @@ impl Measure {
             Measure::IncidentsOpen => "incidents_open",
             Measure::UsagePercent => "usage_percent",
             Measure::BudgetPercent => "budget_percent",
+            Measure::QueueAge => "queue_age",
         }
     }
 
@@ -63,7 +67,10 @@ impl Measure {
     pub fn is_counted(self) -> bool {
         match self {
             Measure::FailedInstances | Measure::IncidentsOpened | Measure::LoginFailures => true,
-            Measure::IncidentsOpen | Measure::UsagePercent | Measure::BudgetPercent => false,
+            Measure::IncidentsOpen
+            | Measure::UsagePercent
+            | Measure::BudgetPercent
+            | Measure::QueueAge => false,
         }
     }
 
@@ -82,6 +89,7 @@ impl Measure {
             Measure::IncidentsOpen => format!("more than {above} incidents wait for somebody"),
             Measure::UsagePercent => format!("more than {above} % of what the plan holds is used"),
             Measure::BudgetPercent => format!("more than {above} % of a budget is spent"),
+            Measure::QueueAge => format!("work has waited for more than {above} s"),
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct Mail {
     pub subject: String,
     /// Text.
     pub text: String,
+    /// Part of its `Message-ID` before the `@`, for one that may be sent more than once, so that
+    /// whoever receives it can drop what came before; of any other the mailer makes one up.
+    pub id: Option<String>,
 }
 
 /// Tells nothing of a mail: it may hold a token, and always an address.

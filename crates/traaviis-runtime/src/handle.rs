@@ -187,6 +187,7 @@ fn refuse(message: Message, error: Error) {
         | Message::Collect(_)
         | Message::Saved(_)
         | Message::Memory(_)
+        | Message::OldestWork { .. }
         | Message::Drain(_) => {}
     }
 }

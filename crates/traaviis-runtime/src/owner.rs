@@ -325,6 +325,10 @@ impl Owner {
                 // As above.
                 let _ = to.send(self.hot_stats());
             }
+            Message::OldestWork { tenant, reply } => {
+                // As above.
+                let _ = reply.send(self.oldest_work(tenant, now));
+            }
             Message::Find { ctx, id, reply } => reply(self.find(ctx.tenant(), id)),
             Message::List { ctx, filter, reply } => reply(self.list(ctx.tenant(), &filter)),
             Message::Collect(to) => {

@@ -14,7 +14,7 @@ use traaviis_design::graph;
 use traaviis_engine::{Machine, Marks, machine::Arrived};
 use traaviis_model::{
     Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, TenantId,
-    Value,
+    Timestamp, Value,
 };
 use traaviis_platform::{
     Error, Platform,
@@ -220,6 +220,10 @@ impl Engine for Served {
         weigh_files(dir, ctx)
             .map(|(blobs, archive)| Stored { log: 0, blobs, archive })
             .map_err(unweighed)
+    }
+
+    fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Error> {
+        self.data.oldest_work(ctx).map_err(refused)
     }
 
     fn components(&self) -> Vec<Component> {

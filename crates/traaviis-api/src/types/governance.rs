@@ -169,8 +169,8 @@ pub struct EraseRequest {
 pub struct AlertRuleRequest {
     /// Name.
     pub name: String,
-    /// `failed_instances`, `incidents_opened`, `login_failures`, `incidents_open`, `usage_percent`
-    /// or `budget_percent`.
+    /// `failed_instances`, `incidents_opened`, `login_failures`, `incidents_open`, `usage_percent`,
+    /// `budget_percent` or `queue_age`.
     pub measure: String,
     /// It is broken by more than this.
     pub above: u64,

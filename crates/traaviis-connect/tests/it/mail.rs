@@ -80,7 +80,7 @@ fn converse(stream: &TcpStream, does: Does, heard: &Mutex<Vec<String>>) -> std::
 
 fn mail(to: &str) -> Mail {
     let text = "Ein Code fuer Ada:\n\ntrv_rst_x\n.\nEnd.\n".into();
-    Mail { to: to.into(), subject: "Reset your password".into(), text }
+    Mail { to: to.into(), subject: "Reset your password".into(), text, id: None }
 }
 
 #[test]

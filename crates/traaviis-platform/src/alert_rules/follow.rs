@@ -274,7 +274,7 @@ impl Platform {
             });
             changes.put(&RuleState { id: rule.id.clone(), last: at });
             if rule.mail {
-                changes.put(&AlertMail { alert: id, message: message.clone() });
+                changes.put(&AlertMail::new(id, message.clone(), self.now()));
             }
             Ok(())
         })
@@ -302,6 +302,12 @@ impl Platform {
                         let used = self.usage_in(&keeper, None)?;
                         let share = |it: &(_, u64)| used.plan.quota(it.0).percent(it.1);
                         used.used.iter().filter_map(share).max().unwrap_or(0)
+                    }
+                    Measure::QueueAge => {
+                        let waits = engine.oldest_work(&keeper)?;
+                        // Whatever waits now has waited until after the look was begun.
+                        let age = waits.map_or(0, |it| self.now().since(it).as_millis() / 1_000);
+                        u64::try_from(age).unwrap_or(0)
                     }
                     _ => self
                         .budgets_of(*tenant)?
@@ -362,7 +368,7 @@ impl Platform {
                             value: Some(stands.spent),
                             ..Alert::by_itself(id.as_str().into(), "budget", severity, now)
                         });
-                        changes.put(&AlertMail { alert: id.into(), message });
+                        changes.put(&AlertMail::new(id.into(), message, now));
                     }
                     if notices != before {
                         changes.put(&notices);

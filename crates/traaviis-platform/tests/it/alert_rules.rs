@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value as Json, json};
 use traaviis_model::{
     Actor, Body, DefinitionHash, EffectError, Header, InstanceId, Record, Snapshot, Span,
-    TenantCtx, TenantId, Value,
+    TenantCtx, TenantId, Timestamp, Value,
     budget::Limits,
     permission::Permission,
     record::{RECORD_VERSION, Status},
@@ -28,10 +28,14 @@ use traaviis_ports::{Append, Lines, LogStore as _, Mail, MailError, Mailer, appe
 
 use crate::world::{World, code, via};
 
-/// An engine with so many incidents, and nothing else.
-struct Incidents(usize);
+/// An engine with so many incidents, and with work that waits since a time, and nothing else.
+struct Incidents(usize, Option<Timestamp>);
 
 impl Engine for Incidents {
+    fn oldest_work(&self, _: &TenantCtx) -> Result<Option<Timestamp>, Error> {
+        Ok(self.1)
+    }
+
     fn ask(&self, _: &TenantCtx, ask: Ask) -> Result<Json, Error> {
         assert!(matches!(ask, Ask::Incidents), "{ask:?}");
         Ok(json!({ "incidents": vec![json!({}); self.0] }))
@@ -135,7 +139,7 @@ fn rule(measure: Measure, above: u64) -> RuleChange {
 }
 
 fn keep(world: &World) {
-    while world.platform.keep_alerts(&Incidents(0)).unwrap() {}
+    while world.platform.keep_alerts(&Incidents(0, None)).unwrap() {}
 }
 
 fn alerts(world: &World, entered: &Entered) -> Vec<Alert> {
@@ -265,7 +269,7 @@ fn numbers_are_looked_at_as_they_stand() {
     ] {
         world.platform.make_alert_rule(&entered, rule(measure, above)).unwrap();
     }
-    let look = |incidents| world.platform.keep_alerts(&Incidents(incidents)).unwrap();
+    let look = |incidents| world.platform.keep_alerts(&Incidents(incidents, None)).unwrap();
     look(2);
     let rules = |it: &[Alert]| it.iter().map(|it| it.rule.to_string()).collect::<Vec<_>>();
     assert_eq!(rules(&alerts(&world, &entered)), ["usage_percent"]);
@@ -289,6 +293,30 @@ fn numbers_are_looked_at_as_they_stand() {
     look(0);
     let notices = rules(&alerts(&world, &entered)).iter().filter(|it| *it == "budget").count();
     assert_eq!(notices, 2, "another day, another notice");
+}
+
+#[test]
+fn work_that_waits_for_too_long_is_told_by_its_age_in_seconds() {
+    let world = World::new();
+    world.register("ada@example.org");
+    let (_, entered) = settings(&world);
+    world.platform.make_alert_rule(&entered, rule(Measure::QueueAge, 30)).unwrap();
+    for (age_ms, expected) in [
+        (None, None),
+        // The clock of the runtime may be ahead by a moment.
+        (Some(-5_000), None),
+        (Some(30_999), None),
+        (Some(31_000), Some(31)),
+        // It rests.
+        (Some(90_000), Some(31)),
+    ] {
+        let waits = age_ms.map(|it: i64| world.platform.now().plus(Span::millis(-it)));
+        world.platform.keep_alerts(&Incidents(0, waits)).unwrap();
+        let told = alerts(&world, &entered);
+        assert_eq!(told.first().map(|it| it.value), expected.map(Some), "{age_ms:?} {told:?}");
+        assert!(told.iter().all(|it| it.message == "watch: work has waited for more than 30 s"));
+        world.clock.advance(Span::secs(11));
+    }
 }
 
 #[derive(Default)]

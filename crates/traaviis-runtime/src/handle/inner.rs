@@ -16,6 +16,9 @@ use crate::{
     tree::{Follower, TreeOptions},
 };
 
+/// A shard that takes so long to answer a question has work that waits for it.
+const BEHIND: Span = Span::secs(1);
+
 impl Inner {
     pub(crate) fn new(
         shards: Vec<Shard>,
@@ -116,6 +119,26 @@ impl Inner {
             all = all.and(receiver.recv_timeout(ANSWER_MAX).map_err(waited)?);
         }
         Ok(all)
+    }
+
+    /// Says since when the oldest work of a tenant waits.
+    pub(crate) fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Error> {
+        let asked_at = self.shared.ports.clock.now();
+        let (sender, receiver) = channel();
+        for shard in &self.shards {
+            let (tenant, reply) = (ctx.tenant(), sender.clone());
+            let message = Message::OldestWork { tenant, reply };
+            let sent = shard.signals.send(Signal::Message(message, None));
+            sent.map_err(|_| Error::Stopping)?;
+        }
+        let mut oldest: Option<Timestamp> = None;
+        for _ in &self.shards {
+            let found = receiver.recv_timeout(ANSWER_MAX).map_err(waited)?;
+            oldest = oldest.into_iter().chain(found).min();
+        }
+        // What a shard has not come to yet, it cannot tell of; the question has waited as long.
+        let is_behind = self.shared.ports.clock.now().since(asked_at) >= BEHIND;
+        Ok(oldest.into_iter().chain(is_behind.then_some(asked_at)).min())
     }
 
     pub(crate) fn feeder(&self) -> Option<&Feeder> {

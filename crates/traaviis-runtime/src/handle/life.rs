@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use traaviis_model::{InstanceId, TenantCtx};
+use traaviis_model::{InstanceId, TenantCtx, Timestamp};
 use traaviis_ports::{Compacted, Position};
 
 use super::Handle;
@@ -37,6 +37,12 @@ impl Handle {
     /// Says how many states of open instances are in memory, and how large they are.
     pub fn memory(&self) -> Result<HotStats, Error> {
         self.inner.memory()
+    }
+
+    /// Says since when the oldest work of a tenant waits that could be done now: a timer that is due,
+    /// or a call for which no slot is free. None when nothing waits.
+    pub fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Error> {
+        self.inner.oldest_work(ctx)
     }
 
     /// Archives what is due, compacts the log, and deletes archive files that are due for that, as

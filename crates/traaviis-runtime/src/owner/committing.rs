@@ -166,7 +166,7 @@ impl Owner {
                     let priority = found
                         .and_then(|it| Some((it.machine.as_ref()?, &it.snapshot)))
                         .map_or(0, |(it, snapshot)| priority_of(it, snapshot, tree, &path));
-                    tenant.slots.wait(Waiting { key, tree, path, priority });
+                    tenant.slots.wait(Waiting { key, tree, path, priority, since: now });
                     self.freed.push_back(key.tenant);
                 }
                 Request::Continue => {

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc::Sender};
 use traaviis_engine::{Birth, Input, Machine, Resolution};
 use traaviis_model::{
     Call, CallId, DefinitionHash, Emission, EventIds, InstanceId, Record, Seq, Snapshot, TenantCtx,
-    TenantId, Text, Value,
+    TenantId, Text, Timestamp, Value,
     record::{Ending, Operation},
 };
 use traaviis_ports::{Append, Commit, LogError, Outcome, Position};
@@ -177,6 +177,13 @@ pub enum Message {
     Saved(Option<Vec<(Key, u32)>>),
     /// How much is in memory.
     Memory(Sender<HotStats>),
+    /// Since when the oldest work of a tenant waits.
+    OldestWork {
+        /// Tenant.
+        tenant: TenantId,
+        /// Told at once.
+        reply: Sender<Option<Timestamp>>,
+    },
     /// Take nothing new, finish what runs, then answer.
     Drain(Box<dyn FnOnce() + Send>),
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use traaviis_model::{InstanceId, Snapshot, TenantId, Timestamp};
+use traaviis_model::{InstanceId, Snapshot, TenantId, Timestamp, record::Status};
 use traaviis_ports::planted::{self, Bug};
 
-use super::{Collected, Commitment, Found, Key, Owner};
+use super::{Collected, Commitment, Found, Key, Owner, slots::Waiting};
 use crate::{
     error::Error,
     summary::{Filter, Summary, newest},
@@ -23,6 +23,29 @@ impl Owner {
         }
         let ended = self.finished.get(&key).cloned();
         ended.map(Found::Ended).ok_or(Error::NotFound { id })
+    }
+
+    /// Returns since when the oldest work of a tenant waits that nobody but this process holds up:
+    /// timers that are due, and calls that could start if a slot were free.
+    pub(super) fn oldest_work(&self, tenant: TenantId, now: Timestamp) -> Option<Timestamp> {
+        let overdue = self.timers.iter().take_while(|it| it.0 <= now);
+        let armed = overdue.filter(|it| it.1.tenant == tenant).map(|it| it.0).next();
+        let held = self.full.iter().chain(&self.paced).map(|it| &it.1).chain(&self.ready);
+        let held = held.filter(|it| it.tenant == tenant).filter_map(|it| self.instances.get(it));
+        let held = held.filter_map(|it| it.next_timer()).map(|it| it.0).filter(|it| *it <= now);
+        let calls = self.tenants.get(&tenant).into_iter().flat_map(|it| it.slots.waiting());
+        let calls = calls.filter(|it| self.could_start(it)).map(|it| it.since);
+        armed.into_iter().chain(held).chain(calls).min()
+    }
+
+    /// Says whether a call waits for a slot and for nothing else. Of an instance that rests it does:
+    /// whatever happens to one brings it back.
+    fn could_start(&self, Waiting { key, tree, path, .. }: &Waiting) -> bool {
+        let Some(instance) = self.instances.get(key) else {
+            return !self.finished.contains_key(key);
+        };
+        let snapshot = &instance.snapshot;
+        snapshot.status != Status::Paused && snapshot.waits_for_slot(*tree, path)
     }
 
     pub(super) fn list(&self, tenant: TenantId, filter: &Filter) -> Vec<Summary> {

@@ -102,7 +102,8 @@ impl Owner {
         asked.iter().for_each(|call| tenant.slots.take(&call.id));
         for (tree, path) in queued {
             let priority = priority_of(&machine, &snapshot, tree, &path);
-            tenant.slots.wait(Waiting { key, tree, path, priority });
+            let since = snapshot.updated_at;
+            tenant.slots.wait(Waiting { key, tree, path, priority, since });
         }
         asked.into_iter().for_each(|call| self.ask_instance(&ctx, call));
         gates.into_iter().for_each(|call| self.ask_gate(key.tenant, call, now));

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use traaviis_model::{CallId, Seq, Text};
+use traaviis_model::{CallId, Seq, Text, Timestamp};
 
 use crate::owner::{Key, SeededHasher};
 
@@ -18,6 +18,9 @@ pub(crate) struct Waiting {
     pub tree: Seq,
     pub path: Text,
     pub priority: i8,
+    /// Since when it could have started; in a process that begins anew, since the last step of its
+    /// instance.
+    pub since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,11 @@ impl Slots {
 
     pub(crate) fn wait(&mut self, waiting: Waiting) {
         self.waiting.entry(waiting.priority).or_default().push_back(waiting);
+    }
+
+    /// Returns who waits, of the same priority the longest first.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.values().flatten()
     }
 
     pub(crate) fn promise(&mut self) {
@@ -92,7 +100,8 @@ mod tests {
         let key = Key { tenant: TenantId(id), id: InstanceId(id) };
         let mut slots = Slots::new(10);
         for (path, priority) in [("a", 0), ("b", -10), ("c", 10), ("d", 0), ("e", 10)] {
-            slots.wait(Waiting { key, tree: 1, path: path.into(), priority });
+            let since = Timestamp(0);
+            slots.wait(Waiting { key, tree: 1, path: path.into(), priority, since });
         }
         let order: Vec<Text> =
             std::iter::from_fn(|| slots.promise_next()).map(|it| it.path).collect();

@@ -1,7 +1,9 @@
 //! The owner: order of inputs, timers, slots, full disks, limits, tenants, business keys.
 
 use traaviis_engine::Resolution;
-use traaviis_model::{Body, EffectError, Span, TenantCtx, Value, limits::MAILBOX_MAX};
+use traaviis_model::{
+    Body, EffectError, Span, TenantCtx, Value, limits::MAILBOX_MAX, record::Operation,
+};
 use traaviis_ports::LogError;
 use traaviis_runtime::{
     Command, Error,
@@ -452,4 +454,65 @@ fn draining_refuses_new_work_and_ends_when_nothing_runs() {
     assert!(!is_drained());
     world.commit_all();
     assert!(is_drained());
+}
+
+#[test]
+fn the_oldest_work_of_a_tenant_is_what_could_be_done_now_and_is_not() {
+    let mut world = World::with(Settings { slots: 1, ..Settings::default() });
+    let oldest = |world: &mut World, ctx: &TenantCtx| {
+        let (reply, told) = std::sync::mpsc::channel();
+        world.handle(Message::OldestWork { tenant: ctx.tenant(), reply });
+        let since = told.recv().unwrap();
+        since.map(|it| world.now.since(it).as_millis() / 1_000)
+    };
+    let (here, there) = (ctx(), TenantCtx::for_test(2));
+    let payment = machine(PAYMENT);
+    for number in 1..=3 {
+        world.start(&payment, id(number));
+        world.commit_all();
+        assert_eq!(
+            oldest(&mut world, &here),
+            (number > 1).then_some(if number == 2 { 0 } else { 3 })
+        );
+        // A call that runs is no work that waits.
+        world.pass(Span::secs(3));
+    }
+    assert_eq!(oldest(&mut world, &here), Some(6), "the second one waits since it was started");
+    assert_eq!(oldest(&mut world, &there), None, "another tenant has slots of its own");
+    // Called off, it waits no longer; what waits then is younger.
+    world.command(id(2), event("stop"));
+    world.commit_all();
+    assert_eq!(oldest(&mut world, &here), Some(3));
+    // Whoever paused an instance holds it up themselves.
+    world.command(id(3), Command::Operate(Operation::Pause { reason: None }));
+    world.commit_all();
+    assert_eq!(oldest(&mut world, &here), None);
+    world.command(id(3), Command::Operate(Operation::Resume { reason: None }));
+    world.commit_all();
+    assert_eq!(oldest(&mut world, &here), Some(3));
+    world.outcome(Ok(Value::Null));
+    world.commit_all();
+    assert_eq!(oldest(&mut world, &here), None);
+}
+
+#[test]
+fn a_timer_that_is_due_and_cannot_fire_is_work_that_waits() {
+    let mut world = open_counter();
+    let oldest = |world: &mut World| {
+        let (reply, told) = std::sync::mpsc::channel();
+        world.handle(Message::OldestWork { tenant: ctx().tenant(), reply });
+        told.recv().unwrap().map(|it| world.now.since(it).as_millis() / 1_000)
+    };
+    world.command(id(1), event("wait"));
+    world.commit();
+    world.pass(Span::secs(9));
+    assert_eq!(oldest(&mut world), None, "it is not due");
+    world.pass(Span::secs(1));
+    for seconds in 0..3 {
+        world.refuse(LogError::Full);
+        assert_eq!(oldest(&mut world), Some(seconds));
+        world.pass(Span::secs(1));
+    }
+    world.commit_all();
+    assert_eq!(oldest(&mut world), None);
 }

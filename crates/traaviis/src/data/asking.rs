@@ -90,6 +90,11 @@ impl Data {
         self.handle.memory().map_err(refused)
     }
 
+    /// Says since when the oldest work of a tenant waits.
+    pub fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Failure> {
+        self.handle.oldest_work(ctx).map_err(refused)
+    }
+
     /// Returns how the document tree stands, if one is kept.
     pub fn tree(&self) -> Option<TreeStatus> {
         self.handle.tree()

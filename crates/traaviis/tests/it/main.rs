@@ -2,6 +2,7 @@
 
 mod administration;
 mod again;
+mod alert_mail;
 mod auditing;
 mod backup;
 mod bench;
@@ -42,6 +43,7 @@ mod operate;
 mod output;
 mod policy;
 mod privacy;
+mod queue_age;
 mod registry;
 mod rest;
 mod retention;
