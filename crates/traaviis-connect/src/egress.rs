@@ -80,6 +80,17 @@ pub enum Denied {
     Resolves(String),
 }
 
+impl Denied {
+    /// Returns what was to be reached: the host, or the scheme where that is what is wrong.
+    pub fn target(&self) -> &str {
+        match self {
+            Denied::NoUrl(it) | Denied::Scheme(it) | Denied::Credentials(it) => it,
+            Denied::Port { host, .. } | Denied::Address { host, .. } => host,
+            Denied::Name(it) | Denied::Resolves(it) => it,
+        }
+    }
+}
+
 /// Addresses that are global by table and yet belong to a cloud's metadata service, or that stay
 /// refused even where private targets are listed.
 const METADATA: [IpAddr; 4] = [

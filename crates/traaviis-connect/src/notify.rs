@@ -190,11 +190,13 @@ pub(crate) async fn notify(
                 channel.deliver(client, message, call, deliveries.len(), vault).await
             {
                 let text = format!("telling `{to}` by {}: {}", channel.name(), error.message);
-                let details = Value::map([
+                let target = error.details.get("target").map(|it| ("target", it.clone()));
+                let of = [
                     ("to", Value::from(to)),
                     ("channel", Value::from(channel.name())),
                     ("deliveries", Value::list(deliveries)),
-                ]);
+                ];
+                let details = Value::map(of.into_iter().chain(target));
                 return Err(EffectError { message: text.into(), ..error }.with_details(details));
             }
             let done = [("to", Value::from(to)), ("channel", Value::from(channel.name()))];

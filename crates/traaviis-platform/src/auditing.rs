@@ -4,15 +4,15 @@
 //! [`Platform::end_audit`] at its end. Everything can be broken off at any point and begun again.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicI64},
 };
 
 use traaviis_model::TenantCtx;
 
 use crate::{
-    acts::Follower, alerts::Watching, checkpoints::Signing, error::Error, platform::Platform,
-    refusals::Refusals, secrets::SecretUses,
+    acts::Follower, alerts::Watching, checkpoints::Signing, egress::Egress, error::Error,
+    platform::Platform, refusals::Refusals, secrets::SecretUses,
 };
 
 /// What the audit trails are kept up with.
@@ -20,6 +20,7 @@ use crate::{
 pub(crate) struct Auditing {
     pub follower: OnceLock<Follower>,
     pub refusals: Refusals,
+    pub egress: Arc<Egress>,
     pub secrets: SecretUses,
     pub signing: Signing,
     pub watching: Watching,
@@ -43,6 +44,7 @@ impl Platform {
 
     fn keep(&self, is_end: bool) -> Result<(), Error> {
         self.enter_refusals(is_end);
+        self.enter_refused_targets(is_end);
         self.enter_acts()?;
         self.enter_uses()?;
         self.keep_sightings(is_end)?;

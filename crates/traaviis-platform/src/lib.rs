@@ -35,6 +35,7 @@ pub mod checkpoints;
 pub mod confirm;
 pub mod deleted;
 pub mod departures;
+pub mod egress;
 pub mod engine;
 pub mod entropy;
 pub mod error;

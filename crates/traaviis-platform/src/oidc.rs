@@ -40,6 +40,7 @@ use crate::{
     accounts::{LoggedIn, from, name_of},
     audit::{Act, Via},
     caller::as_user,
+    egress::{Egress, RefusedTarget},
     error::{Error, clip},
     factor::{IDENTITIES_MAX, Identity, MFA},
     ledger::Document,
@@ -87,6 +88,8 @@ pub struct Issuer {
 pub struct Elsewhere {
     issuers: Vec<Issuer>,
     http: Option<Arc<dyn Http>>,
+    /// Where it is noted what may not be reached.
+    egress: Arc<Egress>,
     known: Mutex<HashMap<String, Known>>,
     begun: Pending<Begun>,
     tickets: Pending<Arrived>,
@@ -182,6 +185,7 @@ impl Elsewhere {
         Elsewhere {
             issuers: Vec::new(),
             http: None,
+            egress: Arc::default(),
             known: Mutex::default(),
             begun: Pending::new(STATE_LIFE),
             tickets: Pending::new(TICKET_LIFE),
@@ -193,10 +197,29 @@ impl Elsewhere {
         Elsewhere { issuers, http: Some(http), ..Elsewhere::nowhere() }
     }
 
-    fn ask<T: DeserializeOwned>(&self, ask: &HttpAsk, what: &str) -> Result<T, Error> {
+    /// Returns these issuers, with what may not be reached noted there.
+    pub(crate) fn noting(self, egress: Arc<Egress>) -> Elsewhere {
+        Elsewhere { egress, ..self }
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        (issuer, now): (&Issuer, Timestamp),
+        ask: &HttpAsk,
+        what: &str,
+    ) -> Result<T, Error> {
         let http = self.http.as_ref().ok_or_else(|| failed("there is no way out"))?;
         let reply = http.ask(ask).map_err(|error| match error {
-            HttpError::Denied(why) => Error::new("egress_denied", why.to_string()),
+            HttpError::Denied(why) => {
+                let url = Url::parse(&ask.url).ok();
+                self.egress.note(RefusedTarget {
+                    tenant: issuer.tenant.unwrap_or(PLATFORM),
+                    target: url.as_ref().and_then(Url::host_str).unwrap_or_default(),
+                    by: json!({ "by": "issuer", "issuer": issuer.name, "asked": what }),
+                    at: now,
+                });
+                Error::new("egress_denied", why.to_string())
+            }
             HttpError::Failed(why) => failed(&format!("the issuer did not answer: {why}")),
         })?;
         if reply.status != 200 {
@@ -231,7 +254,7 @@ impl Elsewhere {
     fn describe_anew(&self, issuer: &Issuer, now: Timestamp) -> Result<Known, Error> {
         let base = issuer.url.trim_end_matches('/');
         let url = format!("{base}/.well-known/openid-configuration");
-        let description: Description = self.ask(&get(url), "description")?;
+        let description: Description = self.ask((issuer, now), &get(url), "description")?;
         if description.issuer != issuer.url {
             return Err(failed("the issuer calls itself otherwise than it is configured"));
         }
@@ -245,7 +268,7 @@ impl Elsewhere {
         if issuer.url.starts_with("https://") && !ends.iter().all(is_safe) {
             return Err(failed("an address of the issuer is not encrypted"));
         }
-        let keys = self.keys_at(&description.jwks_uri)?;
+        let keys = self.keys_at((issuer, now), &description.jwks_uri)?;
         let known = Known { description, keys, described_at: now, keys_at: now };
         let mut all = self.known();
         if all.len() >= KNOWN_MAX {
@@ -261,18 +284,18 @@ impl Elsewhere {
         if !id_token::names_unknown(token, &known.keys) || now.since(known.keys_at) < KEYS_AGAIN {
             return Ok(known.keys);
         }
-        known.keys = self.keys_at(&known.description.jwks_uri)?;
+        known.keys = self.keys_at((issuer, now), &known.description.jwks_uri)?;
         known.keys_at = now;
         self.known().insert(issuer.name.clone(), known.clone());
         Ok(known.keys)
     }
 
-    fn keys_at(&self, url: &str) -> Result<Vec<Jwk>, Error> {
+    fn keys_at(&self, of: (&Issuer, Timestamp), url: &str) -> Result<Vec<Jwk>, Error> {
         #[derive(Deserialize)]
         struct KeySet {
             keys: Vec<serde_json::Value>,
         }
-        let set: KeySet = self.ask(&get(url.to_owned()), "keys")?;
+        let set: KeySet = self.ask(of, &get(url.to_owned()), "keys")?;
         // A set may hold keys of kinds that nobody here knows; they are passed over.
         let read = |it| Jwk::deserialize(&it).ok();
         Ok(set.keys.into_iter().filter_map(read).collect())
@@ -415,7 +438,8 @@ impl Platform {
         let form = form.into_iter().map(|(name, it)| (name.to_owned(), it.to_owned())).collect();
         let url = description.token_endpoint.clone();
         let ask = HttpAsk { url, authorization, form: Some(form) };
-        Ok(self.elsewhere.ask::<Tokens>(&ask, "token")?.id_token)
+        let of = (issuer, self.now());
+        Ok(self.elsewhere.ask::<Tokens>(of, &ask, "token")?.id_token)
     }
 
     /// Finds the user whom an issuer names, or makes one.

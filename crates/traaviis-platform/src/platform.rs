@@ -224,7 +224,8 @@ impl Platform {
     /// Returns it with issuers elsewhere that people may log in at.
     #[must_use]
     pub fn with_issuers(self, elsewhere: Elsewhere) -> Platform {
-        Platform { elsewhere, ..self }
+        let egress = Arc::clone(&self.auditing.egress);
+        Platform { elsewhere: elsewhere.noting(egress), ..self }
     }
 
     /// Returns how mail went.

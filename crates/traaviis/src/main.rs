@@ -35,6 +35,7 @@ mod operations;
 mod output;
 mod platform;
 mod plugins;
+mod refused_targets;
 mod remote;
 mod scratch;
 mod secrets;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{self, HeaderMap};
 
-use traaviis_model::EffectError;
+use traaviis_model::{EffectError, Value};
 
 use super::{CONNECT_TIMEOUT, Request};
 use crate::egress::Denied;
@@ -60,7 +60,9 @@ pub(super) fn place(request: &Request) -> String {
 }
 
 pub(crate) fn egress_denied(denied: &Denied) -> EffectError {
+    // The host alone: the rest of an address may be secret.
     EffectError::new("egress_denied", denied.to_string())
+        .with_details(Value::map([("target", Value::from(denied.target()))]))
 }
 
 pub(crate) fn invalid(message: impl Into<String>) -> EffectError {

@@ -44,6 +44,7 @@ mod output;
 mod policy;
 mod privacy;
 mod queue_age;
+mod refused_targets;
 mod registry;
 mod rest;
 mod retention;

@@ -24,6 +24,7 @@ use crate::{
     open_files,
     output::Output,
     platform,
+    refused_targets::RefusedTargets,
     served::{Served, TenantLibrary},
     storage::StorageMode,
     telemetry::{
@@ -58,7 +59,8 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     let connector =
         ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
     let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
-    let gate = Gate::before(connector as Arc<_>).map_err(internal)?;
+    let refused_targets = RefusedTargets::noted(connector as Arc<_>);
+    let gate = Gate::before(Arc::clone(&refused_targets) as Arc<_>).map_err(internal)?;
     let connector = Arc::clone(&gate) as Arc<dyn Connector>;
     let outside = Arc::clone(&connector);
     let tree = config.tree.instances.unwrap_or_else(|| TreeMode::remembered(dir));
@@ -84,7 +86,8 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
     let engine = engine.weighing(dir);
     let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
-    let parts = Parts { data, library, engine, secrets, numbers, traces, gate, flags };
+    let parts =
+        Parts { data, library, engine, secrets, numbers, traces, gate, refused_targets, flags };
     let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
@@ -100,6 +103,7 @@ pub(super) struct Parts {
     pub(super) numbers: Arc<Numbers>,
     pub(super) traces: Option<Traces>,
     pub(super) gate: Arc<Gate>,
+    pub(super) refused_targets: Arc<RefusedTargets>,
     /// Set once the platform knows how they stand.
     pub(super) flags: Arc<OnceLock<Flags>>,
 }
