@@ -6,6 +6,8 @@ use std::sync::{
     mpsc::{Receiver, Sender, channel},
 };
 
+use traaviis_model::{Span, TenantCtx, Timestamp};
+
 use super::{ANSWER_MAX, Inner, waited};
 use crate::{
     correlation::Correlations,

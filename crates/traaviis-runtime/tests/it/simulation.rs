@@ -30,7 +30,7 @@ use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
     Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
     TenantCtx, TenantId, Text, Timestamp, Value,
-    record::{Asked, Held, Operation, PatchOp, Status, peek_line},
+    record::{Held, Operation, PatchOp, Status, peek_line},
     snapshot::NodeStatus,
 };
 use traaviis_ports::{
@@ -70,9 +70,6 @@ use crate::{
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
 const CALL_TIMEOUT: Span = Span::secs(5);
-/// What an operator has an instance run.
-const ASKED: &str = r#"{"type": "sequence", "effects": [{"type": "delay", "duration": "2s"},
-    {"type": "put_data", "key": "asked", "value": true}]}"#;
 /// Room for a handful of states in the memory of an owner.
 const HOT_BYTES: usize = 12_000;
 /// Room beyond which new instances wait for memory, and are refused now and then.
@@ -804,14 +801,12 @@ impl<'m> Sim<'m> {
         }
     }
 
-    /// An operator pauses an instance, edits its data, or has it run an effect.
+    /// An operator pauses an instance, or edits its data.
     fn operate(&mut self) {
         let path = "/edited".into();
         let patch = vec![PatchOp::Add { path, value: Value::from(true) }];
-        let asked = Asked { tree: Some(ASKED.into()), ..Asked::default() };
-        let operation = match self.rng.below(4) {
+        let operation = match self.rng.below(3) {
             0 => Operation::EditData { patch, reason: "because".into() },
-            1 => Operation::RunEffect { asked: Box::new(asked) },
             _ => Operation::Pause { reason: None },
         };
         self.new_op(What::Operate(operation));

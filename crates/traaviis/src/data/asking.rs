@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use traaviis_engine::Machine;
-use traaviis_model::{InstanceId, Snapshot, TenantCtx, privacy::RedactionKey};
+use traaviis_model::{InstanceId, Snapshot, TenantCtx, Timestamp, privacy::RedactionKey};
 use traaviis_ports::{
     RedactionKeys as _,
     index::{Query, Row},

@@ -14,7 +14,7 @@ use crate::{
 const CANARY: &str = "canary_blueprint_93Kd";
 const LOCK: &str = "--passphrase-file pass.txt";
 
-/// Says what it must not in a description, in a literal of an effect and in a guard.
+/// Says what it must not in a description and in a literal of an effect.
 const SECRETIVE: &str = r#"
 traaviis: "1"
 name: Secretive
@@ -26,7 +26,7 @@ events: {go: {}, close: {}}
 states:
   open:
     on:
-      go: {target: working, guard: "data.n < 5 && data.n != size('canary_blueprint_93Kd')"}
+      go: {target: working, guard: data.n < 5}
       close: done
   working:
     invoke:
@@ -174,7 +174,7 @@ fn documents_of_a_server_rest_sealed_where_everything_is() {
         assert_eq!(made.status, 201, "{path}: {made:?}");
     }
     let before = told(&server, &ada);
-    assert!(before.iter().take(4).all(|it| it.to_string().contains(CANARY)), "{before:?}");
+    assert!(before.iter().skip(1).take(3).all(|it| it.to_string().contains(CANARY)), "{before:?}");
     let audited = |server: &Server, who: &str| {
         let checked = server.post(who, "/audit/verify", Json::Null);
         assert_eq!(checked.body["whole"], true, "{checked:?}");
