@@ -30,9 +30,7 @@ use std::{
 use serde_json::Value as Json;
 
 use traaviis_model::{Seq, TenantCtx, TenantId};
-use traaviis_ports::{
-    Clock, Commit, DocumentRow, DocumentStore, LogStore, Position, append_alone,
-};
+use traaviis_ports::{Clock, Commit, DocumentRow, DocumentStore, LogStore, Position, append_alone};
 
 use crate::{
     audit::{self, AUDIT, CHECKPOINT, Via},

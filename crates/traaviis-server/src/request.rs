@@ -186,11 +186,11 @@ impl Request {
             let Some(given) = self.query.get(*name) else { continue };
             match form {
                 Form::Text if given.is_empty() => {
-                    return Err(Error::invalid(*name, "leave it out, or say something"));
+                    return Err(Error::invalid(name, "leave it out, or say something"));
                 }
                 // What is no number, or has more digits than any, is refused where it is read.
                 Form::Whole(_, to) if given.parse::<u64>().is_ok_and(|it| it > *to) => {
-                    return Err(Error::invalid(*name, format!("this is at most {to}")));
+                    return Err(Error::invalid(name, format!("this is at most {to}")));
                 }
                 _ => {}
             }

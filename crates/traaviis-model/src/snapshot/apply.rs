@@ -2,8 +2,6 @@
 //!
 //! What is about nodes of effect trees is in `effects`.
 
-use std::collections::BTreeMap;
-
 use super::{
     NoSuchPlace, Snapshot, apply_patch,
     tree::Tree,

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
-use traaviis_model::{Body, InstanceId, Record, TenantId, record::{ERASED, peek_line}};
+use traaviis_model::{
+    Body, InstanceId, Record, TenantId,
+    record::{ERASED, peek_line},
+};
 use traaviis_ports::{DocumentRow, DocumentStore, LogStore, Position};
 
 use super::{HEAD, HEAVY, Head, documents::Documents, step::stream_of};

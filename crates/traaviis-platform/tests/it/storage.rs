@@ -21,10 +21,13 @@ use traaviis_policy::access::{Action, Freshness};
 
 use crate::world::World;
 
+/// Whose line stands at a position, and its bytes.
+type Weights = BTreeMap<u64, (TenantId, u64)>;
+
 /// A log of parts with so many bytes of tenants at each position, which counts what is read of it.
 #[derive(Default)]
 struct Weighs {
-    parts: Mutex<Vec<(LogPart, BTreeMap<u64, (TenantId, u64)>)>>,
+    parts: Mutex<Vec<(LogPart, Weights)>>,
     read: Mutex<u64>,
     changed: Mutex<BTreeSet<TenantId>>,
     looked_at: Mutex<Vec<TenantId>>,

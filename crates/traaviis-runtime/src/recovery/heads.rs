@@ -185,7 +185,7 @@ mod tests {
             correlation: correlation.map(Into::into),
             created_at: Timestamp(4),
             updated_at: Timestamp(id as i64),
-            due: (id % 2 == 0).then_some(Timestamp(5)),
+            due: id.is_multiple_of(2).then_some(Timestamp(5)),
             timed: true,
             rests: false,
             bytes: 6,

@@ -27,7 +27,7 @@ pub struct Channel {
 
 /// What a server sends.
 #[derive(Debug)]
-enum Told {
+pub enum Told {
     Frame(Json),
     Closed(u16),
     Gone,
@@ -124,7 +124,8 @@ impl Channel {
         }
     }
 
-    fn read(&mut self) -> Told {
+    /// Reads what comes next.
+    pub fn read(&mut self) -> Told {
         loop {
             if let Some((kind, payload, rest)) = frame(&self.bytes) {
                 let told = match kind {

@@ -2,8 +2,12 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Channel, DOOR, Told, owner, start_with};
-use crate::{cli::World, server::Server};
+use super::{DOOR, owner, start_with};
+use crate::{
+    cli::World,
+    server::Server,
+    websocket::{Channel, Told},
+};
 
 /// Pays somewhere where nobody listens, twice.
 const PAY: &str = r#"
