@@ -67,8 +67,8 @@ pub const TASK_ATTACHMENTS_MAX: usize = 20;
 /// Bytes of everything attached to one task: people look at it, and it stays in the state of the
 /// instance for as long as nobody answers.
 pub const TASK_ATTACHMENTS_BYTES_MAX: usize = 256 << 10;
-/// How long the sender of a message waits for the end of what it starts, unless the trigger says so:
-/// less than most senders wait for an answer.
+/// How long the sender of a message waits for the end of what it starts, unless the trigger says
+/// so: less than most senders wait for an answer.
 pub const HOOK_REPLY_WAIT: Span = Span::secs(20);
 /// How long it may wait at most: proxies in between hang up after about a minute.
 pub const HOOK_REPLY_WAIT_MAX: Span = Span::secs(60);

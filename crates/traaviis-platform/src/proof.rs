@@ -9,7 +9,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use traaviis_model::{Body, Record, TenantId, Text, record::RECORD_VERSION, tenant::PLATFORM};
+use traaviis_model::{
+    Body, Record, TenantId, Text,
+    record::{RECORD_VERSION, SEALED_VERSION},
+    tenant::PLATFORM,
+};
 use traaviis_ports::LogStore;
 
 use crate::{
@@ -315,7 +319,9 @@ struct PutLine<'a> {
 
 /// Returns the document that a line puts, with its kind.
 fn put_of(line: &[u8]) -> Result<Option<(Text, Json)>, String> {
-    if let Ok(PutLine { v: RECORD_VERSION, kind, document, body }) = serde_json::from_slice(line)
+    // Of a sealed line the kind is there, and the trail is never sealed.
+    let put = serde_json::from_slice(line);
+    if let Ok(PutLine { v: RECORD_VERSION | SEALED_VERSION, kind, document, body }) = put
         && kind == "document_put"
     {
         return Ok(Some(((&*document).into(), body)));

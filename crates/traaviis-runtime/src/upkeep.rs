@@ -317,8 +317,8 @@ impl Inner {
     /// Takes archived instances out of what shows those that are not.
     fn leave(&self, archived: &[Key]) -> Result<(), Error> {
         if let Some(feeder) = self.feeder().filter(|_| !archived.is_empty()) {
-            // It is tried again, before anything else is archived; an index that is given up is made
-            // again without them.
+            // It is tried again, before anything else is archived; an index that is given up is
+            // made again without them.
             if let Err(error @ IndexError::Full) = feeder.remove(archived) {
                 return Err(Error::Index(error));
             }

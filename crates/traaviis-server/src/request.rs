@@ -180,13 +180,17 @@ impl Request {
 
     /// Holds the query to what the row of the operation says of it.
     ///
-    /// Words and ids are looked at where they are read; what nobody reads is not looked at.
+    /// Ids are looked at where they are read; what nobody reads is not looked at.
     pub fn check_query(&self, row: &Operation) -> Result<(), Error> {
         for Param { name, form, .. } in row.query {
             let Some(given) = self.query.get(*name) else { continue };
             match form {
                 Form::Text if given.is_empty() => {
                     return Err(Error::invalid(name, "leave it out, or say something"));
+                }
+                Form::OneOf(words) if !words.contains(&given.as_str()) => {
+                    let words = words.join("`, `");
+                    return Err(Error::invalid(name, format!("this is one of `{words}`")));
                 }
                 // What is no number, or has more digits than any, is refused where it is read.
                 Form::Whole(_, to) if given.parse::<u64>().is_ok_and(|it| it > *to) => {

@@ -254,12 +254,12 @@ impl<'m> Run<'m> {
         check_separation(self.snapshot.created_by.as_ref(), who, path)
     }
 
-    /// Refuses a comment that says nothing, or more than a page. That of a decision is older, and as
-    /// long as its form may be.
+    /// Refuses a comment that says nothing, or more than a page. That of a decision is older, and
+    /// as long as its form may be.
     fn check_comment(&self, comment: Option<&Text>) -> Result<(), Rejection> {
         let max = limits::TASK_COMMENT_CHARS_MAX;
         match comment {
-            // Read off records it was checked before it was redacted, which may have made it longer.
+            // Off records it was checked before it was redacted, which may have made it longer.
             Some(text)
                 if !self.is_recorded && (text.trim().is_empty() || text.chars().count() > max) =>
             {

@@ -39,8 +39,8 @@ impl Handle {
         self.inner.memory()
     }
 
-    /// Says since when the oldest work of a tenant waits that could be done now: a timer that is due,
-    /// or a call for which no slot is free. None when nothing waits.
+    /// Says since when the oldest work of a tenant waits that could be done now: a timer that is
+    /// due, or a call for which no slot is free. None when nothing waits.
     pub fn oldest_work(&self, ctx: &TenantCtx) -> Result<Option<Timestamp>, Error> {
         self.inner.oldest_work(ctx)
     }

@@ -144,8 +144,8 @@ impl Hot {
         self.store.is_some()
     }
 
-    /// Returns the bytes that states in memory may take: what instances that rest are found by takes
-    /// its part of the share, and leaves a quarter.
+    /// Returns the bytes that states in memory may take: what instances that rest are found by
+    /// takes its part of the share, and leaves a quarter.
     fn limit(&self) -> usize {
         self.limit.saturating_sub(self.rests.bytes()).max(self.limit / 4)
     }

@@ -38,8 +38,8 @@ impl Owner {
         armed.into_iter().chain(held).chain(calls).min()
     }
 
-    /// Says whether a call waits for a slot and for nothing else. Of an instance that rests it does:
-    /// whatever happens to one brings it back.
+    /// Says whether a call waits for a slot and for nothing else. Of an instance that rests it
+    /// does: whatever happens to one brings it back.
     fn could_start(&self, Waiting { key, tree, path, .. }: &Waiting) -> bool {
         let Some(instance) = self.instances.get(key) else {
             return !self.finished.contains_key(key);

@@ -422,7 +422,12 @@ mod tests {
             E101 /triggers/0/input: `input` must be a map or a template, found a number
             E101 /triggers/0: `event` and `correlation` stand together: which event, at the open instance with which business key
             E101 /triggers/0/secret: `verify: none` checks no secret
-            E190 /triggers/0/reply: feature_unavailable: `result` is part of the language but not available in this release
+            E101 /triggers/0/reply: `reply` must be one of `ack`, `result`, not `later`
+            E101 /triggers/0/timeout: `timeout` is how long `reply: result` waits, and nothing waits here
+            E101 /triggers/0/timeout: `timeout` is how long `reply: result` waits, and nothing waits here
+            E101 /triggers/0/timeout: a sender waits 1s to 1m, not 1m1s
+            E101 /triggers/0/timeout: a sender waits 1s to 1m, not 999ms
+            E101 /triggers/0/timeout: `${data.t}` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S
             E101 /triggers/0/secret: `B` is no name of a secret
             E107 /triggers/1: two triggers have the name `a`
             E101 /triggers/0: `cron` is missing in the schedule
