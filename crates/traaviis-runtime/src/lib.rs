@@ -12,6 +12,7 @@
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
 pub mod broadcast;
+mod by_tenant;
 pub mod checkpoint;
 pub mod clock;
 pub mod correlation;

@@ -1,14 +1,14 @@
 //! Open instances whose state is not in memory: what they are still found by.
 //!
-//! There may be a million of them, so an entry is as small as it can be: kept by tenant, without
-//! what only few have. Tables of many sizes also waste less than one that doubles as a whole.
+//! There may be a million of them, so an entry is as small as it can be, without what only few have.
 
 use std::{collections::HashMap, sync::Arc};
 
 use traaviis_engine::Machine;
-use traaviis_model::{InstanceId, Seq, TenantId, Timestamp};
+use traaviis_model::{Seq, Timestamp};
 
 use super::{Key, SeededHasher, Waits};
+use crate::by_tenant::{ByTenant, never};
 
 /// Memory of one entry, its part of the empty places of a table included.
 const ENTRY_BYTES: usize = 80;
@@ -29,7 +29,7 @@ pub(super) struct Resting {
 /// All of an owner.
 #[derive(Default)]
 pub(super) struct Rests {
-    tenants: HashMap<TenantId, HashMap<InstanceId, Entry, SeededHasher>, SeededHasher>,
+    entries: ByTenant<Entry>,
     waits: HashMap<Key, Box<Waits>, SeededHasher>,
     count: usize,
 }
@@ -37,13 +37,11 @@ pub(super) struct Rests {
 pub(super) struct Entry {
     pub(super) seq: Seq,
     pub(super) machine: Option<Arc<Machine>>,
-    /// [`NEVER`] without a timer.
+    /// Packed by [`never`].
     armed: Timestamp,
     bytes: u32,
     pub(super) timed: bool,
 }
-
-const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl Rests {
     pub(super) fn is_empty(&self) -> bool {
@@ -60,37 +58,34 @@ impl Rests {
     }
 
     pub(super) fn contains(&self, key: &Key) -> bool {
-        self.tenants.get(&key.tenant).is_some_and(|it| it.contains_key(&key.id))
+        self.entries.get(key).is_some()
     }
 
     pub(super) fn insert(&mut self, key: Key, resting: Resting) {
         let Resting { seq, machine, armed, waits, timed, bytes } = resting;
-        let entry = Entry { seq, machine, armed: armed.unwrap_or(NEVER), bytes, timed };
+        let entry = Entry { seq, machine, armed: never::pack(armed), bytes, timed };
         if let Some(waits) = waits {
             self.waits.insert(key, waits);
         }
-        let before = self.tenants.entry(key.tenant).or_default().insert(key.id, entry);
-        self.count += usize::from(before.is_none());
+        self.count += usize::from(self.entries.insert(key, entry).is_none());
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Option<Resting> {
-        let entry = self.tenants.get_mut(&key.tenant)?.remove(&key.id)?;
+        let entry = self.entries.remove(key)?;
         self.count -= 1;
         let waits = self.waits.remove(key);
         let Entry { seq, machine, armed, bytes, timed } = entry;
-        let armed = Some(armed).filter(|it| *it != NEVER);
-        Some(Resting { seq, machine, armed, waits, timed, bytes })
+        Some(Resting { seq, machine, armed: never::unpack(armed), waits, timed, bytes })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
-        self.tenants.iter().flat_map(|(tenant, all)| {
-            all.iter().map(|(id, entry)| (Key { tenant: *tenant, id: *id }, entry))
-        })
+        self.entries.iter()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use traaviis_model::{InstanceId, TenantId};
     use uuid::Uuid;
 
     use super::*;

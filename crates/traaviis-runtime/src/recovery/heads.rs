@@ -1,12 +1,14 @@
-//! What the snapshot store says of open instances, as long as a start holds all of it: packed, by
-//! tenant, because there may be a million of them.
+//! What the snapshot store says of open instances, packed, as long as a start holds all of it.
 
 use std::collections::HashMap;
 
-use traaviis_model::{DefinitionHash, InstanceId, Seq, TenantId, Text, Timestamp};
+use traaviis_model::{DefinitionHash, Seq, TenantId, Text, Timestamp};
 use traaviis_ports::SnapshotHead;
 
-use crate::owner::{Key, SeededHasher};
+use crate::{
+    by_tenant::{ByTenant, never},
+    owner::{Key, SeededHasher},
+};
 
 /// What a start knows of an open instance whose state rests.
 pub struct Head {
@@ -35,7 +37,7 @@ pub struct Head {
 /// All of them.
 #[derive(Default)]
 pub struct Heads {
-    tenants: HashMap<TenantId, HashMap<InstanceId, Packed, SeededHasher>, SeededHasher>,
+    packed: ByTenant<Packed>,
     /// What many have in common, and where it stands.
     kinds: Vec<Kind>,
     kind_at: HashMap<Kind, u32, SeededHasher>,
@@ -52,15 +54,13 @@ struct Kind {
 struct Packed {
     seq: Seq,
     created_at: Timestamp,
-    /// [`NEVER`] without a timer.
+    /// Packed by [`never`].
     due: Timestamp,
     bytes: u32,
     kind: u32,
     timed: bool,
     rests: bool,
 }
-
-const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl Heads {
     pub(super) fn insert(&mut self, head: SnapshotHead) {
@@ -76,23 +76,22 @@ impl Heads {
             self.correlations.insert(Key { tenant, id }, correlation);
         }
         self.latest = self.latest.max(updated_at);
-        let due = due.unwrap_or(NEVER);
+        let due = never::pack(due);
         let packed = Packed { seq, created_at, due, bytes, kind, timed, rests };
-        self.tenants.entry(tenant).or_default().insert(id, packed);
+        self.packed.insert(Key { tenant, id }, packed);
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Head> {
-        let packed = self.tenants.get(&key.tenant)?.get(&key.id)?;
-        Some(self.unpack(*key, packed))
+        Some(self.unpack(*key, self.packed.get(key)?))
     }
 
     pub(super) fn remove(&mut self, key: &Key) {
-        self.tenants.get_mut(&key.tenant).and_then(|it| it.remove(&key.id));
+        self.packed.remove(key);
         self.correlations.remove(key);
     }
 
     pub(super) fn count(&self) -> usize {
-        self.tenants.values().map(HashMap::len).sum()
+        self.packed.len()
     }
 
     /// Returns the commit time of the last step of any that was put.
@@ -101,37 +100,26 @@ impl Heads {
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.tenants
-            .iter()
-            .flat_map(|(tenant, all)| all.keys().map(|id| Key { tenant: *tenant, id: *id }))
+        self.packed.iter().map(|it| it.0)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Head> {
-        self.tenants.iter().flat_map(|(tenant, all)| {
-            all.iter().map(|(id, it)| self.unpack(Key { tenant: *tenant, id: *id }, it))
-        })
+        self.packed.iter().map(|(key, it)| self.unpack(key, it))
     }
 
     /// Returns any one of each tenant.
     pub(super) fn one_of_each_tenant(&self) -> impl Iterator<Item = Head> {
-        self.tenants.iter().filter_map(|(tenant, all)| {
-            let (id, it) = all.iter().next()?;
-            Some(self.unpack(Key { tenant: *tenant, id: *id }, it))
-        })
+        self.packed.one_of_each().map(|(key, it)| self.unpack(key, it))
     }
 
     /// Divides them into `count`; `part` says where one goes.
     pub(super) fn divide(self, count: usize, part: &dyn Fn(&Key) -> usize) -> Vec<Heads> {
-        let Heads { tenants, kinds, kind_at, correlations, latest } = self;
+        let Heads { packed, kinds, kind_at, correlations, latest } = self;
         let new =
             || Heads { kinds: kinds.clone(), kind_at: kind_at.clone(), latest, ..Heads::default() };
         let mut parts: Vec<Heads> = (0..count).map(|_| new()).collect();
-        // Tenant by tenant, so that what is divided is let go of meanwhile.
-        for (tenant, all) in tenants {
-            for (id, packed) in all {
-                let of = &mut parts[part(&Key { tenant, id })];
-                of.tenants.entry(tenant).or_default().insert(id, packed);
-            }
+        for (key, packed) in packed.into_entries() {
+            parts[part(&key)].packed.insert(key, packed);
         }
         for (key, correlation) in correlations {
             parts[part(&key)].correlations.insert(key, correlation);
@@ -141,10 +129,10 @@ impl Heads {
 
     /// Returns them in the order of their keys, and lets go of each tenant's on the way.
     pub(crate) fn into_ordered(mut self) -> impl Iterator<Item = Head> {
-        let mut tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        let mut tenants: Vec<TenantId> = self.packed.tenants().collect();
         tenants.sort_unstable();
         tenants.into_iter().flat_map(move |tenant| {
-            let all = self.tenants.remove(&tenant).unwrap_or_default();
+            let all = self.packed.take(tenant);
             let mut heads: Vec<Head> =
                 all.iter().map(|(id, it)| self.unpack(Key { tenant, id: *id }, it)).collect();
             heads.sort_unstable_by_key(|it| it.key);
@@ -161,7 +149,7 @@ impl Heads {
             workflow: workflow.clone(),
             correlation: self.correlations.get(&key).cloned(),
             created_at: packed.created_at,
-            due: Some(packed.due).filter(|it| *it != NEVER),
+            due: never::unpack(packed.due),
             timed: packed.timed,
             rests: packed.rests,
             bytes: packed.bytes,
@@ -171,6 +159,7 @@ impl Heads {
 
 #[cfg(test)]
 mod tests {
+    use traaviis_model::InstanceId;
     use uuid::Uuid;
 
     use super::*;
