@@ -5,11 +5,7 @@
 
 use uuid::Uuid;
 
-use crate::{
-    ids::Text,
-    time::Timestamp,
-    value::{Map, Value},
-};
+use crate::{ids::Text, time::Timestamp, value::Value};
 
 /// Appends text with its quotes.
 pub(crate) fn text(text: &str, out: &mut Vec<u8>) {
@@ -36,6 +32,24 @@ pub(crate) fn list<T>(items: &[T], out: &mut Vec<u8>, mut write: impl FnMut(&T, 
         write(item, out);
     }
     out.push(b']');
+}
+
+/// Appends an object with these keys, in this order.
+pub(crate) fn object<'a, T: 'a>(
+    entries: impl Iterator<Item = (&'a str, &'a T)>,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&T, &mut Vec<u8>),
+) {
+    out.push(b'{');
+    for (at, (key, item)) in entries.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        text(key, out);
+        out.push(b':');
+        write(item, out);
+    }
+    out.push(b'}');
 }
 
 /// Appends a whole number.
@@ -67,7 +81,7 @@ pub(crate) fn value(value: &Value, out: &mut Vec<u8>) {
         Value::Uint(it) => number(*it, out),
         Value::String(it) => text(it, out),
         Value::List(items) => list(items.as_slice(), out, self::value),
-        Value::Map(it) => map(it, out),
+        Value::Map(it) => object(it.iter().map(|(key, it)| (&**key, it)), out, self::value),
         Value::Float(_)
         | Value::Bytes(_)
         | Value::Time(_)
@@ -75,19 +89,6 @@ pub(crate) fn value(value: &Value, out: &mut Vec<u8>) {
         | Value::Optional(_)
         | Value::Secret(_) => rare(value, out),
     }
-}
-
-fn map(map: &Map, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, (key, held)) in map.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        text(key, out);
-        out.push(b':');
-        value(held, out);
-    }
-    out.push(b'}');
 }
 
 /// Appends what is not worth a way of its own.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     document::{read, tree::Node},
-    ids::{DefinitionHash, Text},
+    ids::DefinitionHash,
     json,
     value::Value,
 };
@@ -48,16 +48,7 @@ fn write_object(map: &serde_json::Map<String, Json>, but: Option<&str>, out: &mu
         true => a.cmp(b),
         false => a.encode_utf16().cmp(b.encode_utf16()),
     });
-    out.push(b'{');
-    for (at, (key, item)) in entries.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        json::text(key, out);
-        out.push(b':');
-        write_json(item, out);
-    }
-    out.push(b'}');
+    json::object(entries.into_iter().map(|(key, it)| (&**key, it)), out, write_json);
 }
 
 /// Returns the identity of a document: SHA-256 of its canonical JSON without `x-` keys and
@@ -91,28 +82,15 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::List(items) => json::list(items.as_slice(), out, write),
         Value::Map(map) if map.iter().all(|(key, _)| key.is_ascii()) => {
             // They stand in the order of their octets, which is that of their code units.
-            write_map(map.iter(), out);
+            json::object(map.iter().map(|(key, it)| (&**key, it)), out, write);
         }
         Value::Map(map) => {
             let mut entries: Vec<_> = map.iter().collect();
             entries.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            write_map(entries.into_iter(), out);
+            json::object(entries.into_iter().map(|(key, it)| (&**key, it)), out, write);
         }
         _ => json::value(value, out),
     }
-}
-
-fn write_map<'a>(entries: impl Iterator<Item = (&'a Text, &'a Value)>, out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, (key, item)) in entries.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        json::text(key, out);
-        out.push(b':');
-        write(item, out);
-    }
-    out.push(b'}');
 }
 
 fn write_float(it: f64, out: &mut Vec<u8>) {

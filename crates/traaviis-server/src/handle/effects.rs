@@ -154,8 +154,7 @@ pub(super) fn create_named(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn show_named(call: &Call<'_>) -> Result<Answer, Error> {
-    let found = call.platform().find_named_effect(call.entered()?, name(call))?;
-    versioned(call, &found.ok_or_else(|| Error::not_found("named effect", name(call)))?)
+    versioned(call, &call.platform().named_effect(call.entered()?, name(call))?)
 }
 
 pub(super) fn replace_named(call: &Call<'_>) -> Result<Answer, Error> {
