@@ -11,22 +11,16 @@ use traaviis_model::{
     record::{RECORD_VERSION, Status},
 };
 use traaviis_platform::{
-    Entered, Error,
-    alert_rules::RuleChange,
-    alerts::Alert,
-    ask::Ask,
-    budgets::Budgets,
-    engine::{
-        Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
-        Study,
-    },
-    ledger::Document as _,
-    mail::Outbox,
+    Entered, Error, alert_rules::RuleChange, alerts::Alert, ask::Ask, budgets::Budgets,
+    engine::Engine, ledger::Document as _, mail::Outbox,
 };
 use traaviis_policy::{access::Action, plan::Plan, rule::Measure};
 use traaviis_ports::{Append, Lines, LogStore as _, Mail, MailError, Mailer, append_alone};
 
-use crate::world::{World, code, via};
+use crate::{
+    never_asked::{never_asked, types::*},
+    world::{World, code, via},
+};
 
 /// An engine with so many incidents, and with work that waits since a time, and nothing else.
 struct Incidents(usize, Option<Timestamp>);
@@ -41,49 +35,7 @@ impl Engine for Incidents {
         Ok(json!({ "incidents": vec![json!({}); self.0] }))
     }
 
-    fn check(&self, _: &TenantCtx, _: &str) -> Checked {
-        unreachable!()
-    }
-
-    fn study(&self, _: &TenantCtx, _: Study<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn draw(&self, _: &TenantCtx, _: &Value, _: Picture) -> Result<String, Error> {
-        unreachable!()
-    }
-
-    fn start(&self, _: &TenantCtx, _: StartAsk<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn start_built_in(
-        &self,
-        _: &TenantCtx,
-        _: &str,
-        _: InstanceId,
-        _: Value,
-    ) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn post(&self, _: &TenantCtx, _: PostAsk, _: Reply<u16>) {}
-
-    fn knows(&self, _: &str) -> bool {
-        false
-    }
-
-    fn has_state(&self, _: &str, _: &str) -> Option<bool> {
-        None
-    }
-
-    fn start_then(&self, _: &TenantCtx, _: StartAsk<'_>, _: Reply<Started>) {}
-
-    fn send_then(&self, _: &TenantCtx, _: EventAsk, _: Reply<Accepted>) {}
-
-    fn find_then(&self, _: &TenantCtx, _: InstanceId, _: Reply<Option<Arc<Snapshot>>>) {}
-
-    fn listen(&self, _: OnStep) {}
+    never_asked! {}
 
     fn destroy(&self, _: &TenantCtx) -> Result<(), Error> {
         Ok(())

@@ -6,17 +6,13 @@ use serde_json::{Value as Json, json};
 use traaviis_model::{
     InstanceId, Snapshot, Span, TenantCtx, TenantId, Value, permission::Permission,
 };
-use traaviis_platform::{
-    Error,
-    ask::Ask,
-    engine::{
-        Accepted, Checked, Engine, EventAsk, OnStep, Picture, PostAsk, Reply, StartAsk, Started,
-        Study,
-    },
-};
+use traaviis_platform::{Error, ask::Ask, engine::Engine};
 use traaviis_policy::access::Action;
 
-use crate::world::{World, code};
+use crate::{
+    never_asked::{never_asked, types::*},
+    world::{World, code},
+};
 
 /// An engine that remembers which tenants it was to destroy, and fails as often as it is told.
 #[derive(Default)]
@@ -26,57 +22,7 @@ struct Destroys {
 }
 
 impl Engine for Destroys {
-    fn check(&self, _: &TenantCtx, _: &str) -> Checked {
-        unreachable!()
-    }
-
-    fn draw(&self, _: &TenantCtx, _: &Value, _: Picture) -> Result<String, Error> {
-        unreachable!()
-    }
-
-    fn start(&self, _: &TenantCtx, _: StartAsk<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn study(&self, _: &TenantCtx, _: Study<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn start_built_in(
-        &self,
-        _: &TenantCtx,
-        _: &str,
-        _: InstanceId,
-        _: Value,
-    ) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn post(&self, _: &TenantCtx, _: PostAsk, _: Reply<u16>) {
-        unreachable!()
-    }
-
-    fn knows(&self, _: &str) -> bool {
-        unreachable!()
-    }
-
-    fn has_state(&self, _: &str, _: &str) -> Option<bool> {
-        unreachable!()
-    }
-
-    fn start_then(&self, _: &TenantCtx, _: StartAsk<'_>, _: Reply<Started>) {
-        unreachable!()
-    }
-
-    fn send_then(&self, _: &TenantCtx, _: EventAsk, _: Reply<Accepted>) {
-        unreachable!()
-    }
-
-    fn find_then(&self, _: &TenantCtx, _: InstanceId, _: Reply<Option<Arc<Snapshot>>>) {
-        unreachable!()
-    }
-
-    fn listen(&self, _: OnStep) {}
+    never_asked! {}
 
     fn destroy(&self, ctx: &TenantCtx) -> Result<(), Error> {
         let mut failures = self.failures.lock().unwrap();

@@ -9,6 +9,7 @@ mod departures;
 mod elsewhere;
 mod identity;
 mod issuers;
+mod never_asked;
 mod passkeys;
 mod restart;
 mod storage;

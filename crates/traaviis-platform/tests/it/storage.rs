@@ -11,15 +11,15 @@ use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId, Value, permissio
 use traaviis_platform::{
     Error,
     ask::Ask,
-    engine::{
-        Accepted, Checked, Engine, EventAsk, LogPart, OnStep, Picture, PostAsk, Reply, StartAsk,
-        Started, Study,
-    },
+    engine::{Engine, LogPart},
     storage::Stored,
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use crate::world::World;
+use crate::{
+    never_asked::{never_asked, types::*},
+    world::World,
+};
 
 /// Whose line stands at a position, and its bytes.
 type Weights = BTreeMap<u64, (TenantId, u64)>;
@@ -76,57 +76,7 @@ impl Engine for Weighs {
         Ok(Stored { blobs: 1_000_000, ..Stored::default() })
     }
 
-    fn check(&self, _: &TenantCtx, _: &str) -> Checked {
-        unreachable!()
-    }
-
-    fn draw(&self, _: &TenantCtx, _: &Value, _: Picture) -> Result<String, Error> {
-        unreachable!()
-    }
-
-    fn start(&self, _: &TenantCtx, _: StartAsk<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn study(&self, _: &TenantCtx, _: Study<'_>) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn start_built_in(
-        &self,
-        _: &TenantCtx,
-        _: &str,
-        _: InstanceId,
-        _: Value,
-    ) -> Result<Json, Error> {
-        unreachable!()
-    }
-
-    fn post(&self, _: &TenantCtx, _: PostAsk, _: Reply<u16>) {
-        unreachable!()
-    }
-
-    fn knows(&self, _: &str) -> bool {
-        unreachable!()
-    }
-
-    fn has_state(&self, _: &str, _: &str) -> Option<bool> {
-        unreachable!()
-    }
-
-    fn start_then(&self, _: &TenantCtx, _: StartAsk<'_>, _: Reply<Started>) {
-        unreachable!()
-    }
-
-    fn send_then(&self, _: &TenantCtx, _: EventAsk, _: Reply<Accepted>) {
-        unreachable!()
-    }
-
-    fn find_then(&self, _: &TenantCtx, _: InstanceId, _: Reply<Option<Arc<Snapshot>>>) {
-        unreachable!()
-    }
-
-    fn listen(&self, _: OnStep) {}
+    never_asked! {}
 
     fn destroy(&self, _: &TenantCtx) -> Result<(), Error> {
         unreachable!()

@@ -12,14 +12,16 @@
 //! it and still is, once, and those of one publisher in their order.
 
 mod archiving;
+mod checking;
+mod crashing;
 mod families;
 mod histories;
+mod log;
 mod moving;
 mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -28,26 +30,17 @@ use std::{
 
 use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
-    Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span,
-    TenantCtx, TenantId, Text, Timestamp, Value,
-    record::{Held, Operation, PatchOp, Status, peek_line},
-    snapshot::NodeStatus,
+    Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, Text,
+    Timestamp, Value,
+    record::{Held, Operation, PatchOp, Status},
 };
-use traaviis_ports::{
-    Append, Archive, Commit, CommitSink, Compacted, Compaction, Line, LogError, LogStore, Outcome,
-    Position, SnapshotStore,
-};
+use traaviis_ports::{Commit, LogError, LogStore, Outcome, Position};
 use traaviis_runtime::{
     Command, Error,
     clock::{CLOCK_JUMP, Jump},
-    owner::{
-        Collected, Found, Key, Message, Owner, Reopen, Settings, Start, StartOutcome, Upgrade,
-    },
-    past::Past,
-    recovery::{Recovery, Sources},
-    summary::Summary,
+    owner::{Collected, Found, Message, Owner, Reopen, Start, StartOutcome, Upgrade},
 };
-use traaviis_store::{Codec, Entry, FileArchive, LogCore, Options};
+use traaviis_store::{Codec, Entry};
 use traaviis_testkit::{
     connector::{Ledger, name},
     disk::{Fault, SimDisk},
@@ -56,14 +49,16 @@ use traaviis_testkit::{
     sim::{Network, Plan, SeedGuard, Trace, Weather},
 };
 
+use log::CoreLog;
+
 use crate::{
     simulated_clock::SimulatedClock,
     simulated_facts::Facts,
     simulated_hearing::{Hearing, is_emission},
     simulated_index::SimulatedIndex,
     support::{
-        CALLER, CHILD, COUNTER, FAN, GATED, GATED_LIMIT, Known, Letters, NEWS, Outside, PARENT,
-        PAYMENT, PICKY, READER, TALKER, TRIP, ctx, id, lines, machine,
+        CALLER, CHILD, COUNTER, FAN, GATED, Letters, NEWS, Outside, PARENT, PAYMENT, PICKY, READER,
+        TALKER, TRIP, ctx, id, lines, machine,
     },
 };
 
@@ -165,48 +160,6 @@ enum Delivery {
     Answer { life: u64, call: CallId, outcome: Outcome },
 }
 
-/// The log as recovery reads it, and its archive.
-struct CoreLog(Mutex<LogCore<SimDisk>>, FileArchive<SimDisk>);
-
-impl LogStore for CoreLog {
-    fn append(&self, _: &TenantCtx, _: Append, _: &Arc<dyn CommitSink>, _: u64) {
-        unreachable!("the simulation commits by itself");
-    }
-    fn read(
-        &self,
-        ctx: &TenantCtx,
-        stream: InstanceId,
-        from: Seq,
-        limit: usize,
-    ) -> Result<Vec<Vec<u8>>, LogError> {
-        if let Some(history) = self.1.get(ctx, stream)? {
-            return Ok(history.lines.into_iter().skip(from as usize - 1).take(limit).collect());
-        }
-        self.0.lock().unwrap().read((ctx.tenant(), stream), from, limit)
-    }
-    fn archive(&self) -> Option<&dyn Archive> {
-        Some(&self.1)
-    }
-    fn compact(&self, compaction: &mut Compaction<'_>) -> Result<Compacted, LogError> {
-        self.0.lock().unwrap().compact(&self.1, compaction)
-    }
-    fn scan(&self, from: Position, visit: &mut dyn FnMut(Line<'_>)) -> Result<Position, LogError> {
-        self.0.lock().unwrap().scan(from, visit)
-    }
-    fn tail(&self) -> Position {
-        self.0.lock().unwrap().tail()
-    }
-    fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {
-        self.0.lock().unwrap().seed(streams);
-    }
-    fn put_checkpoint(&self, position: Position, body: &[u8]) -> Result<(), LogError> {
-        self.0.lock().unwrap().put_checkpoint(position, body)
-    }
-    fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
-        self.0.lock().unwrap().checkpoint()
-    }
-}
-
 type Answers = Arc<Mutex<Vec<(usize, Result<bool, Error>)>>>;
 
 struct Sim<'m> {
@@ -268,8 +221,8 @@ impl<'m> Sim<'m> {
     fn run(seed: u64, ops: u64, machines: &'m [Arc<Machine>]) -> Facts {
         let mut rng = Rng::new(seed);
         let disk = SimDisk::new(rng.next_u64());
-        let codecs = codecs(seed);
-        let log = open(&disk, codecs[0]).expect("a fresh disk opens");
+        let codecs = log::codecs(seed);
+        let log = log::open(&disk, codecs[0]).expect("a fresh disk opens");
         let network = Network::new(rng.fork(), STORM);
         let mut sim = Sim {
             rng,
@@ -855,203 +808,6 @@ impl<'m> Sim<'m> {
         }
     }
 
-    // --- Crashes ------------------------------------------------------------------------------
-
-    /// The process ends, with the machine's power or without, and starts again.
-    fn crash(&mut self, power: bool) {
-        self.facts.crashes += 1;
-        self.life += 1;
-        self.trace.add(b"crash");
-        // Answers told before the end have been heard.
-        self.take_answers();
-        self.shards.clear();
-        self.answers = Arc::default();
-        self.letters = Letters::default();
-        self.checkpoint_from = None;
-        self.collected = None;
-        self.checkpoints = [0; 2];
-        for op in &mut self.ops {
-            if op.state == OpState::Sent {
-                op.state = OpState::Ready;
-            }
-        }
-        let power = power || self.disk.is_crashed();
-        if let Some(index) = &mut self.index {
-            index.crash(power, &mut self.rng);
-        }
-        if power {
-            self.disk.restart();
-        } else {
-            self.disk.kill_process();
-        }
-        self.squeezed = false;
-        self.disk.set_space(None);
-        if !self.calm && self.rng.chance(1, 4) {
-            self.disk.fail_at(self.disk.calls() + 1 + self.rng.below(5), Fault::Crash);
-        }
-        loop {
-            match open(&self.disk, self.codecs[self.life as usize % 2]) {
-                Ok(log) => break self.log = log,
-                Err(error) if self.disk.is_crashed() => {
-                    self.trace.add(error.code());
-                    self.disk.restart();
-                }
-                Err(error) => panic!("the log does not open: {error}"),
-            }
-        }
-        self.recover();
-    }
-
-    fn recover(&mut self) {
-        // The end each time, everything now and then, and at last: what is gone stays gone.
-        const END: usize = 300;
-        self.look_for_half_archived();
-        let held = self.acknowledged.len();
-        let whole = self.calm || self.rng.chance(1, 24);
-        let from = if whole { 0 } else { held.saturating_sub(END) };
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        self.log
-            .scan(from as Position, &mut |line| {
-                // A dropped record leaves its position, and is not visited.
-                found.resize(line.position as usize - from, Vec::new());
-                found.push(line.bytes.to_vec());
-            })
-            .expect("the log is readable");
-        assert!(from + found.len() >= held, "acknowledged records are gone");
-        for (at, line) in self.acknowledged[from..].iter().enumerate() {
-            let at = from + at;
-            // What was dropped is in the archive.
-            let is_dropped = found[at - from].is_empty()
-                && peek_line(line).is_ok_and(|it| self.archived.contains(&it.instance_id));
-            assert!(
-                is_dropped || *line == found[at - from],
-                "record {at} is another one than was acknowledged"
-            );
-        }
-        // What was written and not acknowledged is true from now on.
-        self.hearing.round += 1;
-        for line in found.split_off(held - from) {
-            self.note(Record::read_line(&line).unwrap());
-            self.trace.add(&line);
-            self.acknowledged.push(line);
-        }
-        self.clock.begun.push(self.now);
-        self.lose_states();
-        let index = self.index.as_ref().map(SimulatedIndex::port);
-        let snapshots = self.snapshots.clone();
-        let sources = Sources {
-            log: &*self.log,
-            damaged: &[],
-            lost: &[],
-            index,
-            snapshots: snapshots.as_ref().map(|it| &**it as &dyn SnapshotStore),
-        };
-        let recovery = Recovery::read_all(sources, 1_000).expect("recovery works");
-        let post = Arc::new(self.letters.clone());
-        let past = Some(Past::of(Arc::clone(&self.log) as _));
-        let library = Arc::new(Known(self.machines.to_vec()));
-        self.forgets = Arc::new(AtomicBool::new(recovery.forgets()));
-        let forgets = Arc::clone(&self.forgets);
-        let snapshots = snapshots.map(|it| it as Arc<dyn SnapshotStore>);
-        let settings = Settings {
-            slots: 4,
-            post,
-            library,
-            past,
-            forgets,
-            snapshots,
-            hot_bytes: HOT_BYTES,
-            full_bytes: FULL_BYTES,
-            ..Settings::default()
-        };
-        let count = 1 + (self.life as usize) % 2;
-        self.letters.1.store(count, Ordering::SeqCst);
-        let (parts, report) = recovery.divide(count, &|key: &Key| shard(key.id, count));
-        assert!(report.faults.is_empty(), "{report:?}");
-        assert!(report.definitions_missing.is_empty(), "{report:?}");
-        assert_eq!(report.index_failed, None);
-        assert!(self.states_lost || report.snapshots_rebuilt.is_none(), "{report:?}");
-        if (self.calm || self.rng.chance(1, 32))
-            && let Some(index) = &self.index
-        {
-            index.check_rebuild(&*self.log);
-        }
-        self.shards = parts
-            .into_iter()
-            .map(|part| (Owner::new(settings.clone(), part), Outside::default()))
-            .collect();
-        self.check_state();
-        let class = |_: &TenantCtx, kind: &str, input: &Value| class(kind, input);
-        for (owner, outside) in &mut self.shards {
-            owner.resume(&class, self.now, outside);
-        }
-        self.settle();
-    }
-
-    // --- Checks -------------------------------------------------------------------------------
-
-    /// The owners' state is the fold of what is durable.
-    fn check_state(&mut self) {
-        let folds = std::mem::take(&mut self.folds);
-        let mut open = 0;
-        for (id, folded) in &folds {
-            match self.find(*id) {
-                Ok(Found::Open(snapshot)) => {
-                    assert!(*snapshot == *folded, "state of `{id}`: {snapshot:#?}, {folded:#?}");
-                    open += 1;
-                }
-                Ok(Found::Ended(summary)) => assert_eq!(*summary, Summary::of(folded)),
-                Err(_) if self.archived.contains(id) => {}
-                Err(error) => panic!("instance `{id}` is lost: {error}"),
-            }
-        }
-        self.folds = folds;
-        // Unpacking takes long: the last ones each time, everything at last.
-        let checked = if self.calm { self.archived.len() } else { 2 };
-        self.archived.iter().rev().take(checked).for_each(|id| self.check_archived(*id));
-        let held: usize = self.shards.iter().map(|(owner, _)| owner.open_instances().count()).sum();
-        assert_eq!(held, open, "an instance without history");
-        if let Some(index) = &self.index {
-            index.check_list(&self.folds);
-        }
-        self.check_ops();
-    }
-
-    /// No more effects than the limit says are behind the gate of a key.
-    fn check_gates(&self) {
-        let mut inside = 0;
-        for tree in self.folds.values().flat_map(|it| &it.trees) {
-            for (path, node) in tree.nodes.iter().filter(|(_, it)| &*it.kind == "concurrency") {
-                let ask = tree.nodes.get(&*format!("{path}/ask"));
-                let was_let_in = ask.is_some_and(|it| it.status == NodeStatus::Completed);
-                inside += usize::from(was_let_in && !node.status.is_over());
-            }
-        }
-        assert!(inside <= GATED_LIMIT, "{inside} effects are behind the gate");
-    }
-
-    fn check_ops(&self) {
-        for (at, op) in self.ops.iter().enumerate() {
-            let acknowledged = op.state == OpState::Acknowledged;
-            match op.what {
-                What::Event(_) => {
-                    let count = self.taken.get(&*event_id(at)).copied().unwrap_or(0);
-                    assert!(count <= 1, "event {at} was taken {count} times");
-                    assert!(!acknowledged || count == 1, "event {at} is lost");
-                }
-                What::Start(..) => {
-                    let exists = self.histories.contains_key(&op.id);
-                    assert!(!acknowledged || exists, "start {at} is lost");
-                }
-                What::Cancel
-                | What::Operate(_)
-                | What::Resolve(..)
-                | What::Upgrade(_)
-                | What::Retry => {}
-            }
-        }
-    }
-
     fn find(&mut self, id: InstanceId) -> Result<Found, Error> {
         let slot = Arc::new(Mutex::new(None));
         let to = Arc::clone(&slot);
@@ -1129,23 +885,6 @@ fn class(_: &str, input: &Value) -> DeliveryClass {
         Some("charge") => DeliveryClass::OtherWrite,
         _ => DeliveryClass::KeyedWrite,
     }
-}
-
-/// Of five seeds three write packed frames, one writes text, and one changes with every restart.
-fn codecs(seed: u64) -> [Codec; 2] {
-    match seed % 5 {
-        3 => [Codec::Text, Codec::Text],
-        4 => [Codec::Packed, Codec::Text],
-        _ => [Codec::Packed, Codec::Packed],
-    }
-}
-
-fn open(disk: &SimDisk, codec: Codec) -> Result<Arc<CoreLog>, LogError> {
-    let options = Options { segment_bytes: 64 << 10, codec, ..Options::default() };
-    let (core, recovery) = LogCore::open(disk.clone(), Path::new("/data"), options)?;
-    assert!(recovery.damage.is_empty(), "{:?}", recovery.damage);
-    let archive = FileArchive::new(disk.clone(), Path::new("/data"));
-    Ok(Arc::new(CoreLog(Mutex::new(core), archive)))
 }
 
 fn shard(id: InstanceId, count: usize) -> usize {

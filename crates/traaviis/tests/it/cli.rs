@@ -63,17 +63,21 @@ impl World {
 
     /// Runs a command line split at spaces, and reads what it answers as JSON.
     pub fn json(&self, line: &str) -> serde_json::Value {
-        let mut arguments: Vec<&str> = line.split(' ').collect();
-        arguments.push("--json");
-        let output = self.run(&arguments);
+        let output = self.run(&[&words(line)[..], &["--json"]].concat());
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{line}: {}", self.shown(&output)))
     }
 
+    /// The same of a command that must succeed.
+    pub fn good(&self, line: &str) -> serde_json::Value {
+        let output = self.run(&[&words(line)[..], &["--json"]].concat());
+        assert!(output.status.success(), "{line}: {}", self.shown(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Runs a command line split at spaces, and compares everything it did.
     pub fn check(&self, line: &str, expected: Expect) {
-        let arguments: Vec<&str> = line.split(' ').collect();
-        expected.assert_eq(&self.shown(&self.run(&arguments)));
+        expected.assert_eq(&self.shown(&self.run(&words(line))));
     }
 
     /// Exit code, then both streams.
@@ -112,6 +116,11 @@ impl World {
         }
         text
     }
+}
+
+/// Returns the arguments of a command line that has no quotes.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split(' ').collect()
 }
 
 /// Ends its process when dropped.

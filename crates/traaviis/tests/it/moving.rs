@@ -6,7 +6,7 @@ use std::{fs, io::Read as _, process::Stdio};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    cli::{DOOR, World},
+    cli::{DOOR, World, words},
     erasure::holding,
     server::{PASSWORD, Server},
 };
@@ -33,16 +33,6 @@ states:
 x-waive: {W209: it may wait for ever}
 "#;
 
-fn words(line: &str) -> Vec<&str> {
-    line.split(' ').collect()
-}
-
-fn good(world: &World, line: &str) -> Json {
-    let output = world.run(&[&words(line)[..], &["--json"]].concat());
-    assert!(output.status.success(), "{line}: {}", world.shown(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn refusal(world: &World, line: &str) -> String {
     let output = world.run(&words(line));
     assert!(!output.status.success(), "{line}: {}", world.shown(&output));
@@ -61,7 +51,7 @@ fn about(world: &World, who: &str) -> String {
     let input = format!(r#"{{"who":"{who}","mail":"{CANARY}_{who}@example.org"}}"#);
     let output = world.run(&["run", "about.yaml", "--data", "d", "--input", &input, "--json"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    let rows = good(world, "ps --all --data d");
+    let rows = world.good("ps --all --data d");
     let rows = rows["instances"].as_array().unwrap();
     let newest = rows.iter().map(|it| it["id"].as_str().unwrap()).max();
     newest.unwrap_or_else(|| panic!("{text}")).to_owned()
@@ -77,11 +67,11 @@ fn world() -> (World, [String; 3]) {
         .file("secret.txt", SECRET);
     let ids = ["anna", "berta", "carla"].map(|it| about(&world, it));
     for id in &ids {
-        good(&world, &format!("send {id} note --data d"));
+        world.good(&format!("send {id} note --data d"));
     }
-    good(&world, &format!("send {} close --data d", ids[1]));
-    good(&world, &format!("send {} close --data d", ids[2]));
-    good(&world, "privacy erase --subject carla --data d");
+    world.good(&format!("send {} close --data d", ids[1]));
+    world.good(&format!("send {} close --data d", ids[2]));
+    world.good("privacy erase --subject carla --data d");
     let mut set = world.command(&["secrets", "set", "stripe", "--data", "d"]);
     set.stdin(fs::File::open(world.path("secret.txt")).unwrap());
     assert!(set.output().unwrap().status.success());
@@ -91,8 +81,8 @@ fn world() -> (World, [String; 3]) {
 /// Returns everything that a directory says of its instances, with hashes of their states.
 fn said(world: &World, dir: &str, ids: &[String]) -> Vec<(Json, Json, Vec<u8>)> {
     let one = |id: &String| {
-        let shown = good(world, &format!("show {id} --data {dir}"));
-        let mut replayed = good(world, &format!("replay {id} --data {dir}"));
+        let shown = world.good(&format!("show {id} --data {dir}"));
+        let mut replayed = world.good(&format!("replay {id} --data {dir}"));
         replayed.as_object_mut().unwrap().remove("elapsed_ms");
         let lines = world.run(&["export", id, "--data", dir]);
         assert!(lines.status.success());
@@ -110,7 +100,7 @@ fn people_move_with_their_keys_and_who_is_erased_stays_so() {
     let refused = refusal(&world, &format!("{export} --passphrase-file short.txt"));
     assert!(refused.contains("fewer than 12 characters"), "{refused}");
     assert!(!world.path("x.tar.gz").exists());
-    let told = good(&world, &format!("{export} {LOCK}"));
+    let told = world.good(&format!("{export} {LOCK}"));
     assert_eq!(told["locked_for"], json!(["passphrase"]));
     assert_eq!((&told["instances"], &told["secrets_left_out"]), (&json!(3), &json!([])));
     // Nobody who finds the file reads a person, a secret or a key.
@@ -129,36 +119,36 @@ fn people_move_with_their_keys_and_who_is_erased_stays_so() {
     }
     assert!(!to.path("e").exists());
     let import = format!("tenant import x.tar.gz --data e {LOCK}");
-    let dry = good(&to, &format!("{import} --dry-run"));
+    let dry = to.good(&format!("{import} --dry-run"));
     assert!(!to.path("e").exists());
-    let came = good(&to, &import);
+    let came = to.good(&import);
     assert_eq!((&came["came"], &came["present"]), (&dry["came"], &json!(0)));
     assert_eq!(said(&to, "e", &ids), said(&world, "d", &ids));
     assert_eq!(holding(&to.path("e"), CANARY), Vec::<std::path::PathBuf>::new());
-    let erased = good(&to, &format!("show {} --data e", ids[2]));
+    let erased = to.good(&format!("show {} --data e", ids[2]));
     assert_eq!(erased["snapshot"]["data"], "[ERASED]");
-    let secrets = good(&to, "secrets list --data e");
+    let secrets = to.good("secrets list --data e");
     assert!(secrets.to_string().contains("stripe"), "{secrets}");
-    good(&to, "doctor --data e");
-    good(&to, "rebuild --tree --data e");
-    assert_eq!(good(&to, "view verify e")["differences"], 0);
+    to.good("doctor --data e");
+    to.good("rebuild --tree --data e");
+    assert_eq!(to.good("view verify e")["differences"], 0);
 
     // The same again changes nothing, and what goes on there stays.
     let log = to.run(&["log", "cat", "e"]).stdout;
-    let again = good(&to, &import);
+    let again = to.good(&import);
     assert_eq!((&again["present"], &again["came"]["records"]), (&json!(3), &json!(0)));
     assert_eq!(to.run(&["log", "cat", "e"]).stdout, log);
-    good(&to, &format!("send {} close --data e", ids[0]));
-    good(&to, "privacy erase --subject anna --data e");
-    assert_eq!(good(&to, &import)["present"], 3);
-    let erased = good(&to, &format!("show {} --data e", ids[0]));
+    to.good(&format!("send {} close --data e", ids[0]));
+    to.good("privacy erase --subject anna --data e");
+    assert_eq!(to.good(&import)["present"], 3);
+    let erased = to.good(&format!("show {} --data e", ids[0]));
     assert_eq!(erased["snapshot"]["data"], "[ERASED]", "an import brings nobody back");
 }
 
 #[test]
 fn keys_of_its_own_there_refuse_a_tenant() {
     let (world, _) = world();
-    good(&world, &format!("tenant export {TENANT} x.tar.gz --data d {LOCK}"));
+    world.good(&format!("tenant export {TENANT} x.tar.gz --data d {LOCK}"));
     let to = elsewhere(&world).file("secret.txt", SECRET);
     let mut set = to.command(&["secrets", "set", "other", "--data", "e"]);
     set.stdin(fs::File::open(to.path("secret.txt")).unwrap()).stdout(Stdio::null());
@@ -214,17 +204,17 @@ fn a_tenant_of_a_server_moves_with_members_trail_and_work() {
     let export = format!("tenant export {tenant} x.tar.gz --data data");
     let refused = refusal(&world, &export);
     assert!(refused.contains("members and documents of a server"), "{refused}");
-    let told = good(&world, &format!("{export} {LOCK}"));
+    let told = world.good(&format!("{export} {LOCK}"));
     assert!(told["ledger"].as_u64().unwrap() > 5, "{told}");
 
     let to = elsewhere(&world);
     let import = format!("tenant import x.tar.gz --data data {LOCK}");
-    let dry = good(&to, &format!("{import} --dry-run"));
-    let came = good(&to, &import);
+    let dry = to.good(&format!("{import} --dry-run"));
+    let came = to.good(&import);
     assert_eq!((&came["came"]["users"], &dry["came"]["users"]), (&json!(2), &json!(2)));
     let audited = to.run(&["audit", "verify", "--data", "data"]);
     assert!(audited.status.success(), "{}", to.shown(&audited));
-    let again = good(&to, &import);
+    let again = to.good(&import);
     assert_eq!((&again["came"]["users"], &again["users_present"]), (&json!(0), &json!(2)));
 
     let server = Server::serve(&to);

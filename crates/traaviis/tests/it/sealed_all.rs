@@ -51,22 +51,12 @@ states:
 x-waive: {W209: it may wait for ever}
 "#;
 
-fn words(line: &str) -> Vec<&str> {
-    line.split(' ').collect()
-}
-
-fn good(world: &World, line: &str) -> Json {
-    let output = world.run(&[&words(line)[..], &["--json"]].concat());
-    assert!(output.status.success(), "{line}: {}", world.shown(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn nothing(world: &World, dir: &str) {
     assert_eq!(holding(&world.path(dir), CANARY), Vec::<PathBuf>::new(), "in {dir}");
 }
 
 fn newest(world: &World) -> String {
-    let rows = good(world, "ps --all --data d");
+    let rows = world.good("ps --all --data d");
     let rows = rows["instances"].as_array().unwrap();
     rows.iter().map(|it| it["id"].as_str().unwrap()).max().unwrap().to_owned()
 }
@@ -85,47 +75,47 @@ fn definitions_and_what_is_emitted_rest_sealed_where_everything_is() {
         .file("door.yaml", DOOR);
     // One of before rests as it was, and opens.
     let door = run(&world, "door.yaml");
-    good(&world, "keys encryption all --data d");
+    world.good("keys encryption all --data d");
     let listener = run(&world, "listener.yaml");
-    good(&world, &format!("pause {listener} --data d"));
+    world.good(&format!("pause {listener} --data d"));
     let id = run(&world, "secretive.yaml");
-    good(&world, &format!("send {id} go --data d"));
+    world.good(&format!("send {id} go --data d"));
     nothing(&world, "d");
     let file = world.path("secretive.yaml");
     assert!(fs::read_to_string(&file).unwrap().contains(CANARY), "it can be found");
     // Whoever goes on with it, beside no file, has it from the log.
     fs::remove_file(&file).unwrap();
     let works = |world: &World, dir: &str| {
-        assert_eq!(good(world, &format!("replay {id} --data {dir}"))["identical"], true);
+        assert_eq!(world.good(&format!("replay {id} --data {dir}"))["identical"], true);
         let shown = world.run(&["export", &id, "--data", dir]);
         assert!(String::from_utf8_lossy(&shown.stdout).contains(CANARY), "{dir}");
     };
     works(&world, "d");
-    good(&world, &format!("send {id} go --data d"));
-    good(&world, &format!("send {door} open --data d"));
-    good(&world, "compact d");
-    good(&world, "rebuild --tree --data d");
-    assert_eq!(good(&world, "view verify d")["differences"], 0);
-    good(&world, "doctor --data d");
+    world.good(&format!("send {id} go --data d"));
+    world.good(&format!("send {door} open --data d"));
+    world.good("compact d");
+    world.good("rebuild --tree --data d");
+    assert_eq!(world.good("view verify d")["differences"], 0);
+    world.good("doctor --data d");
     nothing(&world, "d");
     // With keys that are new, in a copy, and elsewhere.
-    good(&world, "keys rotate --data d");
-    good(&world, "keys rotate --root --data d");
-    good(&world, "backup b --data d");
-    assert_eq!(good(&world, "backup verify b --against d")["problems"], json!([]));
-    good(&world, "restore b --data r");
+    world.good("keys rotate --data d");
+    world.good("keys rotate --root --data d");
+    world.good("backup b --data d");
+    assert_eq!(world.good("backup verify b --against d")["problems"], json!([]));
+    world.good("restore b --data r");
     nothing(&world, "r");
     works(&world, "r");
-    good(&world, &format!("send {id} go --data r"));
+    world.good(&format!("send {id} go --data r"));
 
     // What was sealed stays so once it is not asked for any more, wherever it is kept.
-    good(&world, "keys encryption people --data d");
-    good(&world, &format!("send {id} go --data d"));
-    good(&world, "rebuild --tree --data d");
-    assert_eq!(good(&world, "view verify d")["differences"], 0);
+    world.good("keys encryption people --data d");
+    world.good(&format!("send {id} go --data d"));
+    world.good("rebuild --tree --data d");
+    assert_eq!(world.good("view verify d")["differences"], 0);
     nothing(&world, "d");
     works(&world, "d");
-    good(&world, &format!("resume {listener} --data d"));
+    world.good(&format!("resume {listener} --data d"));
     nothing(&world, "d");
 }
 
@@ -202,14 +192,14 @@ fn documents_of_a_server_rest_sealed_where_everything_is() {
     assert!(audit.status.success(), "{}", world.shown(&audit));
 
     // It moves with its keys.
-    good(&world, &format!("tenant export {tenant} x.tar.gz --data data {LOCK}"));
+    world.good(&format!("tenant export {tenant} x.tar.gz --data data {LOCK}"));
     let file = fs::File::open(world.path("x.tar.gz")).unwrap();
     let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(file).read_to_end(&mut unpacked).unwrap();
     assert!(!unpacked.windows(CANARY.len()).any(|it| it == CANARY.as_bytes()));
     let to = World::new().file("pass.txt", "correct horse battery staple\n");
     fs::copy(world.path("x.tar.gz"), to.path("x.tar.gz")).unwrap();
-    good(&to, &format!("tenant import x.tar.gz --data data {LOCK}"));
+    to.good(&format!("tenant import x.tar.gz --data data {LOCK}"));
     nothing(&to, "data");
     let server = Server::serve(&to);
     let ada = login(&server);
