@@ -133,7 +133,12 @@ impl Platform {
         })
     }
 
-    fn named_effect(&self, entered: &Entered, name: &str) -> Result<Versioned<NamedEffect>, Error> {
+    /// Returns a named effect.
+    pub fn named_effect(
+        &self,
+        entered: &Entered,
+        name: &str,
+    ) -> Result<Versioned<NamedEffect>, Error> {
         self.find_named_effect(entered, name)?.ok_or_else(|| absent(name))
     }
 }

@@ -27,8 +27,8 @@ use traaviis_model::{
     record::peek_line,
 };
 use traaviis_ports::{
-    Archive, Archived, ArchivedHistory, Compacted, Compaction, IndexError, Line, LogError,
-    LogStore, Position, archive::Mode,
+    Archive, Archived, ArchivedHistory, Compacted, Compaction, Line, LogError, LogStore, Position,
+    archive::Mode,
 };
 
 use crate::{
@@ -317,11 +317,10 @@ impl Inner {
     /// Takes archived instances out of what shows those that are not.
     fn leave(&self, archived: &[Key]) -> Result<(), Error> {
         if let Some(feeder) = self.feeder().filter(|_| !archived.is_empty()) {
-            // It is tried again, before anything else is archived; an index that is given up is
-            // made again without them.
-            if let Err(error @ IndexError::Full) = feeder.remove(archived) {
-                return Err(Error::Index(error));
-            }
+            // It is tried again, before anything else is archived. Behind an index that is given
+            // up nothing is compacted: what it failed to commit may stand in its file all the
+            // same, and then the next start takes it as it is.
+            feeder.remove(archived).map_err(Error::Index)?;
         }
         self.leave_tree(archived)
     }

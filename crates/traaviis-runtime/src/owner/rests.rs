@@ -1,6 +1,6 @@
 //! Open instances whose state is not in memory: what they are still found by.
 //!
-//! There may be a million of them, so an entry is as small as it can be, without what only few have.
+//! There may be a million of them, so an entry is as small as it can be, without what few have.
 
 use std::{collections::HashMap, sync::Arc};
 
