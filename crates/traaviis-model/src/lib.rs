@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod builtin;
+mod by_tenant;
 pub mod call;
 pub mod cron;
 pub mod definition;
@@ -29,6 +30,7 @@ pub mod time;
 pub mod times;
 pub mod value;
 
+pub use by_tenant::ByTenant;
 pub use call::{Call, CallId, DeliveryClass};
 pub use diagnostic::{Diagnostic, Severity};
 pub use effect_error::EffectError;

@@ -117,6 +117,9 @@ impl FromIterator<(Text, Value)> for Map {
     /// Collects pairs; the last of equal keys wins.
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(pairs: I) -> Self {
         let mut map = Map(pairs.into_iter().collect());
+        if map.0.is_sorted_by(|a, b| a.0 < b.0) {
+            return map;
+        }
         map.0.sort_by(|a, b| a.0.cmp(&b.0));
         map.0.reverse();
         map.0.dedup_by(|later, earlier| later.0 == earlier.0);

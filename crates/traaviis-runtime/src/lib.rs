@@ -12,7 +12,6 @@
 //! tenant's instance looks absent; every queue has a named limit ([`limits`]).
 
 pub mod broadcast;
-mod by_tenant;
 pub mod checkpoint;
 pub mod clock;
 pub mod correlation;

@@ -63,8 +63,12 @@ fn row_of(
     log: &dyn LogStore,
 ) -> Result<SnapshotRow, LogError> {
     let body = line_of(snapshot, event_ids, log)?;
-    let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    Ok(SnapshotRow::Open(head_of(snapshot, bytes), body))
+    Ok(SnapshotRow::Open(head_of(snapshot, size(&body)), body))
+}
+
+/// Returns how many bytes a state takes in the store.
+pub(crate) fn size(body: &[u8]) -> u32 {
+    u32::try_from(body.len()).unwrap_or(u32::MAX)
 }
 
 /// Returns what is known of an instance whose state takes so many bytes.

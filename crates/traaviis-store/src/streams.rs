@@ -1,25 +1,24 @@
 //! What the log remembers of open streams: the number of the last record.
 //!
-//! Changes of a group that is not durable yet can be taken back. Streams are kept by tenant: an
-//! entry is then an id and a number, and a million of them take 50 MB rather than 90.
+//! Changes of a group that is not durable yet can be taken back.
 
-use std::collections::HashMap;
+use std::hash::RandomState;
 
-use traaviis_model::{InstanceId, Seq, TenantId};
+use traaviis_model::{ByTenant, Seq};
 
 use crate::line::StreamKey;
 
 /// Last record of every open stream.
 #[derive(Debug, Default)]
 pub struct Streams {
-    tenants: HashMap<TenantId, HashMap<InstanceId, Seq>>,
+    open: ByTenant<Seq, RandomState>,
     undo: Vec<(StreamKey, Option<Seq>)>,
 }
 
 impl Streams {
     /// Returns the last record of a stream.
     pub fn last(&self, (tenant, id): StreamKey) -> Option<Seq> {
-        self.tenants.get(&tenant)?.get(&id).copied()
+        self.open.get(tenant, id).copied()
     }
 
     /// Stages a stream's new last record.
@@ -45,8 +44,8 @@ impl Streams {
 
     /// Takes what somebody else knows, unless more is known here.
     pub fn seed(&mut self, (tenant, id): StreamKey, last: Seq) {
-        let known = self.tenants.entry(tenant).or_default().entry(id).or_insert(last);
-        *known = last.max(*known);
+        let known = self.last((tenant, id));
+        self.open.insert(tenant, id, known.map_or(last, |it| it.max(last)));
     }
 
     /// Takes a record read back; says whether it follows. A stream may begin anew with record 1,
@@ -60,14 +59,14 @@ impl Streams {
 
     /// Returns the number of open streams.
     pub fn count(&self) -> usize {
-        self.tenants.values().map(HashMap::len).sum()
+        self.open.len()
     }
 
     fn insert(&mut self, (tenant, id): StreamKey, last: Seq) -> Option<Seq> {
-        self.tenants.entry(tenant).or_default().insert(id, last)
+        self.open.insert(tenant, id, last)
     }
 
     fn remove(&mut self, (tenant, id): StreamKey) -> Option<Seq> {
-        self.tenants.get_mut(&tenant)?.remove(&id)
+        self.open.remove(tenant, id)
     }
 }

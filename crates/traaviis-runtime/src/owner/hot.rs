@@ -23,7 +23,7 @@ use super::{
     Hold, Instance, Key, Outbox, Owner, Pace, SeededHasher,
     cold::Cold,
     pressure::{Level, Pressure, PressureStats, Relief},
-    rests::{Resting, Rests},
+    rests::{Resting, Rests, Timers},
 };
 use crate::{
     limits::{HOT_KEPT_PERCENT, HOT_TTL},
@@ -203,8 +203,9 @@ impl Owner {
         machine.iter().for_each(|it| self.settings.subscribers.add(key, it));
         let armed = head.due.filter(|_| machine.is_some());
         armed.map(|due| self.timers.insert((due, key)));
-        let Head { seq, bytes, rests, timed, .. } = head;
-        let resting = Resting { seq, machine, armed, waits: None, timed, bytes };
+        let Head { seq, rests, timed, .. } = head;
+        let timers = Timers::new(armed, timed);
+        let resting = Resting { seq, machine, timers, waits: None };
         self.hot.rests.insert(key, resting);
         if !rests && self.activate(key) {
             let snapshot = &self.instances[&key].snapshot;
@@ -224,8 +225,8 @@ impl Owner {
             return false;
         }
         let Some(resting) = self.hot.rests.remove(&key) else { return false };
-        let State { mut snapshot, event_ids } = match self.load(key, resting.seq) {
-            Ok(state) => state,
+        let (State { mut snapshot, event_ids }, bytes) = match self.load(key, resting.seq) {
+            Ok(loaded) => loaded,
             Err(why) => {
                 self.lose(key, resting, why);
                 return false;
@@ -233,18 +234,18 @@ impl Owner {
         };
         self.hot.texts.share_in(&mut snapshot);
         self.hot.brought_back += 1;
-        self.hot.note_added(resting.bytes);
+        self.hot.note_added(bytes);
         let instance = Instance {
             snapshot: Arc::new(snapshot),
             machine: resting.machine,
             mailbox: None,
             event_ids,
-            armed: resting.armed,
+            armed: resting.timers.armed(),
             waits: resting.waits,
             hold: Hold::Idle,
             pace: Pace::rested(),
             kept: Kept::Clean,
-            bytes: resting.bytes,
+            bytes,
             used: Timestamp(i64::MAX),
         };
         self.instances.insert(key, Box::new(instance));
@@ -258,14 +259,15 @@ impl Owner {
         debug_assert_eq!(instance.kept, Kept::Clean, "the store has this state");
         self.hot.note_removed(&instance);
         self.hot.taken_out += 1;
-        let Instance { snapshot, machine, armed, waits, bytes, .. } = *instance;
-        let timed = !snapshot.timers.is_empty();
-        let resting = Resting { seq: snapshot.seq, machine, armed, waits, timed, bytes };
+        let Instance { snapshot, machine, armed, waits, .. } = *instance;
+        let timers = Timers::new(armed, !snapshot.timers.is_empty());
+        let resting = Resting { seq: snapshot.seq, machine, timers, waits };
         self.hot.rests.insert(key, resting);
     }
 
-    /// Reads the state of an instance that rests: from the store, or else from its history.
-    fn load(&self, key: Key, seq: Seq) -> Result<State, Arc<str>> {
+    /// Reads the state of an instance that rests, from the store or else from its history, and how
+    /// many bytes it is on disk.
+    fn load(&self, key: Key, seq: Seq) -> Result<(State, u32), Arc<str>> {
         let Some(tenant) = self.tenants.get(&key.tenant) else {
             return Err("its tenant is not known".into());
         };
@@ -273,7 +275,7 @@ impl Owner {
         let is_it = |it: &State| Key::of(&it.snapshot) == key && it.snapshot.seq == seq;
         let why = match stored {
             Some(Ok(Some(body))) => match self.read_state(&body) {
-                Ok(Some(state)) if is_it(&state) => return Ok(state),
+                Ok(Some(state)) if is_it(&state) => return Ok((state, snapshots::size(&body))),
                 Ok(_) => "it is another one".to_owned(),
                 Err(error) => error.to_string(),
             },
@@ -289,7 +291,8 @@ impl Owner {
         let snapshot = snapshot.ok_or_else(|| failed("it is empty".into()))?;
         let state = State { snapshot, event_ids: EventIds::of(&records) };
         let ends = || failed(format!("it ends at record {}, not {seq}", state.snapshot.seq));
-        if is_it(&state) { Ok(state) } else { Err(ends()) }
+        // It stands nowhere as a state: what it weighs is known when it is put there.
+        if is_it(&state) { Ok((state, 0)) } else { Err(ends()) }
     }
 
     fn read_state(&self, body: &[u8]) -> Result<Option<State>, LogError> {
@@ -303,7 +306,7 @@ impl Owner {
     fn lose(&mut self, key: Key, resting: Resting, message: Arc<str>) {
         self.dismiss(key);
         resting.machine.iter().for_each(|it| self.settings.subscribers.remove(key, it));
-        resting.armed.map(|due| self.timers.remove(&(due, key)));
+        resting.timers.armed().map(|due| self.timers.remove(&(due, key)));
         let seq = resting.seq;
         let (tenant, id) = (key.tenant, key.id);
         self.faults.insert(key, Fault { tenant, id, seq, message, is_mendable: false });
@@ -315,16 +318,15 @@ impl Owner {
         takes: impl Fn(&Key, Option<&Machine>) -> bool,
     ) -> impl Iterator<Item = Arc<Snapshot>> {
         let resting = self.hot.rests.iter();
-        let taken = resting.filter(move |(key, it)| takes(key, it.machine.as_deref()));
-        let states = taken.filter_map(|(key, it)| self.load(key, it.seq).ok());
-        states.map(|it| Arc::new(it.snapshot))
+        let taken = resting.filter(move |(key, _, machine)| takes(key, *machine));
+        let states = taken.filter_map(|(key, seq, _)| self.load(key, seq).ok());
+        states.map(|(it, _)| Arc::new(it.snapshot))
     }
 
     /// Does something to every open instance that may have timers, also those that rest.
     pub(super) fn each_timed(&mut self, mut work: impl FnMut(&mut Owner, Key)) {
         let active: Vec<Key> = self.instances.keys().copied().collect();
-        let resting = self.hot.rests.iter().filter(|(_, it)| it.timed);
-        let resting: Vec<Key> = resting.map(|(key, _)| key).collect();
+        let resting: Vec<Key> = self.hot.rests.timed().collect();
         active.into_iter().for_each(|key| work(self, key));
         for key in resting {
             if self.activate(key) {

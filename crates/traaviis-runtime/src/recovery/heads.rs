@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use traaviis_model::{DefinitionHash, Seq, TenantId, Text, Timestamp};
+use traaviis_model::{ByTenant, DefinitionHash, InstanceId, Seq, TenantId, Text, Timestamp};
 use traaviis_ports::SnapshotHead;
 
-use crate::{
-    by_tenant::{ByTenant, never},
-    owner::{Key, SeededHasher},
-};
+use crate::owner::{Key, SeededHasher};
 
 /// What a start knows of an open instance whose state rests.
 pub struct Head {
@@ -30,14 +27,12 @@ pub struct Head {
     pub timed: bool,
     /// Nothing is to be done for it before an input comes or its timer fires.
     pub rests: bool,
-    /// Bytes of its state on disk.
-    pub bytes: u32,
 }
 
 /// All of them.
 #[derive(Default)]
 pub struct Heads {
-    packed: ByTenant<Packed>,
+    packed: ByTenant<Packed, SeededHasher>,
     /// What many have in common, and where it stands.
     kinds: Vec<Kind>,
     kind_at: HashMap<Kind, u32, SeededHasher>,
@@ -54,18 +49,19 @@ struct Kind {
 struct Packed {
     seq: Seq,
     created_at: Timestamp,
-    /// Packed by [`never`].
+    /// [`NEVER`] without a timer: an `Option` would take eight bytes more.
     due: Timestamp,
-    bytes: u32,
     kind: u32,
     timed: bool,
     rests: bool,
 }
 
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
 impl Heads {
     pub(super) fn insert(&mut self, head: SnapshotHead) {
         let SnapshotHead { tenant, id, seq, definition, workflow, correlation, .. } = head;
-        let SnapshotHead { created_at, updated_at, due, timed, rests, bytes, .. } = head;
+        let SnapshotHead { created_at, updated_at, due, timed, rests, .. } = head;
         let kind = Kind { definition, workflow };
         let next = self.kinds.len();
         let kind = *self.kind_at.entry(kind).or_insert_with_key(|kind| {
@@ -76,17 +72,18 @@ impl Heads {
             self.correlations.insert(Key { tenant, id }, correlation);
         }
         self.latest = self.latest.max(updated_at);
-        let due = never::pack(due);
-        let packed = Packed { seq, created_at, due, bytes, kind, timed, rests };
-        self.packed.insert(Key { tenant, id }, packed);
+        let due = due.unwrap_or(NEVER);
+        let packed = Packed { seq, created_at, due, kind, timed, rests };
+        self.packed.insert(tenant, id, packed);
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Head> {
-        Some(self.unpack(*key, self.packed.get(key)?))
+        let Key { tenant, id } = *key;
+        Some(self.unpack((tenant, id, self.packed.get(tenant, id)?)))
     }
 
     pub(super) fn remove(&mut self, key: &Key) {
-        self.packed.remove(key);
+        self.packed.remove(key.tenant, key.id);
         self.correlations.remove(key);
     }
 
@@ -100,16 +97,16 @@ impl Heads {
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.packed.iter().map(|it| it.0)
+        self.packed.iter().map(|(tenant, id, _)| Key { tenant, id })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Head> {
-        self.packed.iter().map(|(key, it)| self.unpack(key, it))
+        self.packed.iter().map(|it| self.unpack(it))
     }
 
     /// Returns any one of each tenant.
     pub(super) fn one_of_each_tenant(&self) -> impl Iterator<Item = Head> {
-        self.packed.one_of_each().map(|(key, it)| self.unpack(key, it))
+        self.packed.one_of_each().map(|it| self.unpack(it))
     }
 
     /// Divides them into `count`; `part` says where one goes.
@@ -118,8 +115,8 @@ impl Heads {
         let new =
             || Heads { kinds: kinds.clone(), kind_at: kind_at.clone(), latest, ..Heads::default() };
         let mut parts: Vec<Heads> = (0..count).map(|_| new()).collect();
-        for (key, packed) in packed.into_entries() {
-            parts[part(&key)].packed.insert(key, packed);
+        for (tenant, id, packed) in packed.into_entries() {
+            parts[part(&Key { tenant, id })].packed.insert(tenant, id, packed);
         }
         for (key, correlation) in correlations {
             parts[part(&key)].correlations.insert(key, correlation);
@@ -133,14 +130,15 @@ impl Heads {
         tenants.sort_unstable();
         tenants.into_iter().flat_map(move |tenant| {
             let all = self.packed.take(tenant);
-            let mut heads: Vec<Head> =
-                all.iter().map(|(id, it)| self.unpack(Key { tenant, id: *id }, it)).collect();
+            let heads = all.iter().map(|(id, it)| self.unpack((tenant, *id, it)));
+            let mut heads: Vec<Head> = heads.collect();
             heads.sort_unstable_by_key(|it| it.key);
             heads
         })
     }
 
-    fn unpack(&self, key: Key, packed: &Packed) -> Head {
+    fn unpack(&self, (tenant, id, packed): (TenantId, InstanceId, &Packed)) -> Head {
+        let key = Key { tenant, id };
         let Kind { definition, workflow } = &self.kinds[packed.kind as usize];
         Head {
             key,
@@ -149,17 +147,15 @@ impl Heads {
             workflow: workflow.clone(),
             correlation: self.correlations.get(&key).cloned(),
             created_at: packed.created_at,
-            due: never::unpack(packed.due),
+            due: Some(packed.due).filter(|it| *it != NEVER),
             timed: packed.timed,
             rests: packed.rests,
-            bytes: packed.bytes,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use traaviis_model::InstanceId;
     use uuid::Uuid;
 
     use super::*;
@@ -183,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_head_is_small() {
-        assert!(size_of::<(InstanceId, Packed)>() <= 56);
+        assert!(size_of::<(InstanceId, Packed)>() <= 48);
     }
 
     #[test]
