@@ -4,19 +4,11 @@
 //! An address and `localhost` cannot be pointed anywhere, so they are always believed; of names
 //! only the one under which the operator says that people reach the server, once that is said.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::net::Ipv4Addr;
 
-use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, header},
-    middleware::Next,
-    response::Response,
-};
+use axum::http::{HeaderMap, header};
 use traaviis_platform::Error;
 use url::{Host, Url};
-use uuid::Uuid;
-
-use crate::{App, routes::refuse};
 
 /// Which names are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,25 +76,6 @@ impl Known {
         let is_port = port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_ok();
         let is_own = matches!(self, Known::Only(own) if own == name);
         is_port && (is_own || name.parse::<Ipv4Addr>().is_ok())
-    }
-}
-
-/// Looks at the name of each request.
-pub(crate) async fn own(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    looked(&app.own_host, request, next).await
-}
-
-/// The same where operators are listened to: what only this machine reaches, and shows no token,
-/// is reached by no name.
-pub(crate) async fn local(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let known = if app.operations.asks_operators { Known::Any } else { Known::Nothing };
-    looked(&known, request, next).await
-}
-
-async fn looked(known: &Known, request: Request, next: Next) -> Response {
-    match known.check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => refuse(&error, request.uri().path(), &Uuid::now_v7().to_string()),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The way in over HTTP: every row of the table of operations as a route.
 //!
 //! ```text
-//! connection -> router (from the table) -> request -> caller -> right -> handler -> answer
+//! connection -> front -> router (of the table) -> request -> caller -> right -> handler -> answer
 //! ```
 //!
 //! Reading order: [`app`] (what is shared), [`routes`] (the table becomes a router), [`request`]
 //! (what a caller sent, checked), [`limits`] (how often), [`handle`] (who may, then what is done),
-//! `live` (histories that go on), [`socket`] (channels), [`mod@listen`] (connections and their
-//! limits).
+//! `live` (histories that go on), [`socket`] (channels), `front` (what stands before the router),
+//! [`mod@listen`] (connections and their limits).
 //!
 //! Invariants: a handler runs only after the right of its row was checked; a thing of another
 //! tenant is answered like one that is not there; what a caller sent is never told to a log.
@@ -16,6 +16,7 @@ mod address;
 pub mod app;
 pub mod convert;
 mod followers;
+mod front;
 pub mod handle;
 mod host;
 mod idempotency;
@@ -35,5 +36,6 @@ mod tickets;
 
 pub use app::App;
 pub use axum::Router;
+pub use front::Front;
 pub use listen::{Listening, listen};
 pub use routes::{admin_router, router};

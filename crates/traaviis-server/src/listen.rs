@@ -1,8 +1,13 @@
 //! Sockets and their limits: how long a caller may take, and how many there may be.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -11,7 +16,8 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
-use tower::ServiceExt as _;
+
+use crate::front::Front;
 
 /// Longest wait for the headers of a request; slower ones are attacks or broken.
 const HEADERS_WAIT: Duration = Duration::from_secs(10);
@@ -47,17 +53,16 @@ impl Listening {
 }
 
 /// Listens on an address; port 0 takes any free one.
-pub async fn listen(address: SocketAddr, router: Router) -> io::Result<Listening> {
+pub async fn listen(address: SocketAddr, front: Front) -> io::Result<Listening> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let (end, ends) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, router, ends));
+    let task = tokio::spawn(accept(listener, front, ends));
     Ok(Listening { address, end, task })
 }
 
-async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, front: Front, mut ends: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let router = router.layer(axum::middleware::from_fn(bounded));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -71,9 +76,9 @@ async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver
         };
         // Small answers must not wait for more to come.
         let _ = stream.set_nodelay(true);
-        let (router, ends) = (router.clone(), ends.clone());
+        let (front, ends) = (front.clone(), ends.clone());
         tokio::spawn(async move {
-            converse(TokioIo::new(stream), from, router, ends).await;
+            converse(TokioIo::new(stream), from, front, ends).await;
             drop(place);
         });
     }
@@ -84,14 +89,15 @@ async fn accept(listener: TcpListener, router: Router, mut ends: watch::Receiver
 async fn converse(
     stream: TokioIo<tokio::net::TcpStream>,
     from: SocketAddr,
-    router: Router,
+    front: Front,
     mut ends: watch::Receiver<bool>,
 ) {
     let told = Ends(ends.clone());
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(from));
         request.extensions_mut().insert(told.clone());
-        router.clone().oneshot(request)
+        answered(front.clone(), request)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -109,26 +115,21 @@ async fn converse(
     let _ = timeout(DRAIN, connection).await;
 }
 
-/// Refuses a request whose headers are too large, and ends one that takes too long.
-async fn bounded(
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> axum::response::Response {
+/// Answers a request, unless its headers are too large or it takes too long.
+async fn answered(front: Front, request: Request) -> Result<Response, Infallible> {
     // The connection reads a little more than it says, if that comes at once.
-    if head_bytes(&request) > HEADER_BYTES_MAX {
-        let status = axum::http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return axum::response::IntoResponse::into_response(status);
-    }
-    match timeout(REQUEST_WAIT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            axum::response::IntoResponse::into_response(axum::http::StatusCode::SERVICE_UNAVAILABLE)
-        }
-    }
+    let refused = match head_bytes(&request) > HEADER_BYTES_MAX {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => match timeout(REQUEST_WAIT, front.answer(request)).await {
+            Ok(response) => return Ok(response),
+            Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+        },
+    };
+    Ok(front.dressed(refused.into_response()))
 }
 
 /// Returns the bytes of the line and the headers of a request, as they came.
-fn head_bytes(request: &axum::extract::Request) -> usize {
+fn head_bytes(request: &Request) -> usize {
     // A space, a colon, and the end of the line.
     const AROUND: usize = 4;
     let address = request.uri().path_and_query().map_or(0, |it| it.as_str().len());

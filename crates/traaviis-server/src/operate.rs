@@ -19,13 +19,16 @@ pub struct TraceIds {
     pub span: String,
 }
 
+/// Puts the span of a request into the trace that its caller named, and returns its ids; none when
+/// no trace takes it.
+pub type OnRequest = fn(&Span, Option<&TraceIds>) -> Option<TraceIds>;
+
 /// What operators add to a server.
 pub struct Operations {
     /// Adds numbers of what runs behind the server.
     pub numbers: Box<dyn Fn(&mut Exposition) + Send + Sync>,
-    /// Puts the span of a request into the trace that its caller named, and returns its ids; none
-    /// when no traces are kept.
-    pub on_request: fn(&Span, Option<&TraceIds>) -> Option<TraceIds>,
+    /// What traces learn of requests; nothing when none are kept.
+    pub on_request: Option<OnRequest>,
     /// Who shows it may read numbers where everybody comes in; none: nobody may.
     pub metrics_token: Option<MetricsToken>,
     /// Operators must show it, too: others than this machine reach their address.
@@ -62,7 +65,7 @@ impl Default for Operations {
     fn default() -> Operations {
         Operations {
             numbers: Box::new(|_| ()),
-            on_request: |_, _| None,
+            on_request: None,
             metrics_token: None,
             asks_operators: false,
             backups: Box::new(|_| Err(Error::new("invalid_state", "this server keeps no backups"))),

@@ -34,8 +34,9 @@ use uuid::Uuid;
 
 use crate::{
     App, address,
+    front::Front,
     handle::{self, Answer},
-    host,
+    host::Known,
     limits::Pace,
     listen::Ends,
     live,
@@ -43,25 +44,14 @@ use crate::{
     request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, MessageHeaders, Request, bearer},
 };
 
-/// Every header of every answer: nothing that a browser shows may run, be framed or be kept.
-static HEADERS: [(HeaderName, &str); 7] = [
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    (header::X_FRAME_OPTIONS, "DENY"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    (header::CACHE_CONTROL, "no-store"),
-];
-
 /// Paths of hooks, which stand beside those of the interface, too.
 const HOOKS: &str = "/hooks/";
 
 static DESCRIPTION: LazyLock<Json_> =
     LazyLock::new(|| openapi::document(env!("CARGO_PKG_VERSION")));
 
-/// Returns the router of everything that can be reached.
-pub fn router(app: Arc<App>) -> Router {
+/// Returns everything that can be reached.
+pub fn router(app: Arc<App>) -> Front {
     let mut by_path: BTreeMap<&str, Vec<&'static Operation>> = BTreeMap::new();
     for row in OPERATIONS {
         by_path.entry(row.path).or_default().push(row);
@@ -84,7 +74,8 @@ pub fn router(app: Arc<App>) -> Router {
         router = router.route(&format!("{BASE}{path}"), methods);
     }
     crate::socket::feed(&app);
-    router
+    let known = app.own_host.clone();
+    let router = router
         .route("/socket", get(crate::socket::open))
         .route("/socket/websocket", get(crate::socket::open))
         .route("/health", get(health))
@@ -95,21 +86,21 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/schemas/{name}", get(schema))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
         .fallback(nothing)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), host::own))
-        .layer(axum::middleware::map_response(with_headers))
-        .with_state(app)
+        .with_state(app);
+    Front::new(router, known)
 }
 
-/// Returns the router of what only operators reach: numbers, and whether it is well.
-pub fn admin_router(app: Arc<App>) -> Router {
-    Router::new()
+/// Returns what only operators reach: numbers, and whether it is well.
+pub fn admin_router(app: Arc<App>) -> Front {
+    // What only this machine reaches, and shows no token, is reached by no name.
+    let known = if app.operations.asks_operators { Known::Any } else { Known::Nothing };
+    let router = Router::new()
         .route("/health", get(health))
         .route("/ready", get(admin_ready))
         .route("/metrics", get(metrics))
         .fallback(nothing)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&app), host::local))
-        .layer(axum::middleware::map_response(with_headers))
-        .with_state(app)
+        .with_state(app);
+    Front::new(router, known)
 }
 
 async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -154,13 +145,6 @@ fn filter(method: Method) -> MethodFilter {
         Method::Patch => MethodFilter::PATCH,
         Method::Delete => MethodFilter::DELETE,
     }
-}
-
-async fn with_headers(mut response: Response) -> Response {
-    for (name, value) in &HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
 }
 
 async fn health(State(app): State<Arc<App>>) -> Json<Json_> {
@@ -297,7 +281,9 @@ async fn answer(
         Err(error) => status_of(&error.code),
     };
     app.metrics.answered(row.op, status, begun.elapsed());
-    span.record("http.response.status_code", status);
+    if app.operations.on_request.is_some() {
+        span.record("http.response.status_code", status);
+    }
     let error = match done {
         Ok(response) => {
             span.in_scope(|| accessed(row, status, begun));
@@ -358,7 +344,14 @@ fn span_of(
     request: &Request,
     caller: Option<TraceIds>,
 ) -> (Span, TraceIds) {
-    let name = format!("{} {BASE}{}", row.method.as_str(), row.path);
+    let on_request = app.operations.on_request;
+    // Only who keeps traces asks for these.
+    let route = on_request.map(|_| format!("{BASE}{}", row.path));
+    let name = route.as_ref().map(|it| format!("{} {it}", row.method.as_str()));
+    let fresh = on_request.is_none().then(|| TraceIds::fresh(caller.clone()));
+    let is_instance = row.path.contains("/instances/{id}");
+    let id = request.part("id");
+    let instance = (is_instance && id.parse::<Uuid>().is_ok()).then_some(id);
     // An error by its level alone: it is there whatever the level of the lines in it.
     let span = tracing::error_span!(
         "request",
@@ -366,21 +359,20 @@ fn span_of(
         "otel.kind" = "server",
         "otel.status_code" = Empty,
         "http.request.method" = row.method.as_str(),
-        "http.route" = format!("{BASE}{}", row.path),
+        "http.route" = route,
         "http.response.status_code" = Empty,
         request_id = request.id,
         operation = row.name,
-        trace_id = Empty,
+        trace_id = fresh.as_ref().map(|it| &*it.trace),
         tenant_id = Empty,
-        instance_id = Empty,
+        instance_id = instance,
     );
-    let ids = (app.operations.on_request)(&span, caller.as_ref());
-    let ids = ids.unwrap_or_else(|| TraceIds::fresh(caller));
-    span.record("trace_id", &*ids.trace);
-    let is_instance = row.path.contains("/instances/{id}");
-    if is_instance && let Ok(id) = request.part("id").parse::<Uuid>() {
-        span.record("instance_id", tracing::field::display(id));
-    }
+    let ids = fresh.unwrap_or_else(|| {
+        let ids = on_request.and_then(|it| it(&span, caller.as_ref()));
+        let ids = ids.unwrap_or_else(|| TraceIds::fresh(caller));
+        span.record("trace_id", &*ids.trace);
+        ids
+    });
     (span, ids)
 }
 

@@ -7,13 +7,11 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, to_bytes},
     extract::ConnectInfo,
     http::{Request, header},
 };
 use serde_json::{Value as Json, json};
-use tower::ServiceExt as _;
 use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId, Timestamp, Value, record::Status};
 use traaviis_platform::{
     Entropy, Error, Platform, Settings, Ways,
@@ -25,7 +23,7 @@ use traaviis_platform::{
     },
     user::PlatformRole,
 };
-use traaviis_server::{App, admin_router, limits::Strictness, router};
+use traaviis_server::{App, Front, admin_router, limits::Strictness, router};
 use traaviis_testkit::{
     clock::SimClock, memory_documents::MemoryDocuments, memory_log::MemoryLog,
     memory_vault::MemoryVault,
@@ -224,8 +222,8 @@ impl Told {
 
 /// The server.
 pub struct World {
-    router: Router,
-    admin: Router,
+    router: Front,
+    admin: Front,
     runtime: tokio::runtime::Runtime,
     pub platform: Arc<Platform>,
     pub clock: Arc<SimClock>,
@@ -260,7 +258,7 @@ impl World {
     }
 
     /// Returns what answers requests.
-    pub fn router(&self) -> Router {
+    pub fn router(&self) -> Front {
         self.router.clone()
     }
 
@@ -320,7 +318,7 @@ impl World {
             request.extensions_mut().insert(ConnectInfo(from));
         }
         self.runtime.block_on(async {
-            let response = self.router.clone().oneshot(request).await.unwrap();
+            let response = self.router.answer(request).await;
             let (head, body) = response.into_parts();
             let bytes = to_bytes(body, usize::MAX).await.unwrap();
             let text = |it: &axum::http::HeaderValue| it.to_str().unwrap_or_default().to_owned();
@@ -336,7 +334,7 @@ impl World {
     pub fn metrics(&self) -> String {
         let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
         self.runtime.block_on(async {
-            let response = self.admin.clone().oneshot(request).await.unwrap();
+            let response = self.admin.answer(request).await;
             let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
             String::from_utf8(bytes.to_vec()).unwrap()
         })

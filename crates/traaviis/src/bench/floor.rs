@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use traaviis_model::{InstanceId, TenantCtx};
 use traaviis_ports::{Append, Commit, CommitSink, LogStore};
+use traaviis_server::Front;
 use uuid::Uuid;
 
 use crate::{data::open_log, exit::Exit, output::Output};
@@ -78,7 +79,7 @@ pub fn serve(dir: &Path, output: &Output) -> anyhow::Result<Exit> {
         .with_state(Arc::new(floor));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listening = runtime.block_on(traaviis_server::listen(address, routes))?;
+    let listening = runtime.block_on(traaviis_server::listen(address, Front::bare(routes)))?;
     output.json(&json!({ "listening": listening.address, "pid": std::process::id() }));
     io::copy(&mut io::stdin(), &mut io::sink())?;
     runtime.block_on(listening.end());

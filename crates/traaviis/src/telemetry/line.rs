@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use traaviis_model::privacy::PiiMode;
 use traaviis_policy::pii::{Policy, WITH_FORM, redact_text};
 use traaviis_server::routes::ACCESS;
@@ -123,7 +123,7 @@ impl Lines {
     fn clean_fields(&self, fields: &mut Fields) {
         for (name, value) in &mut fields.0 {
             if let Json::String(text) = value
-                && !PLAIN.contains(&name.as_str())
+                && !PLAIN.contains(name)
             {
                 *text = self.clean(text);
             }
@@ -142,8 +142,8 @@ impl Lines {
         let (verdict, told) = self.counts().take(place, same, now);
         for Dropped { message, count } in told {
             let mut fields = Fields::default();
-            fields.0.insert("like".into(), self.clean(&message).into());
-            fields.0.insert("left_out".into(), count.into());
+            fields.put("like", self.clean(&message).into());
+            fields.put("left_out", count.into());
             self.put(Level::WARN, SUMMARY, "lines like this one were left out", &fields);
         }
         match verdict {
@@ -206,7 +206,7 @@ fn note(level: Level, message: &str, fields: &Fields) -> String {
         Level::WARN => "warning",
         _ => "note",
     };
-    match fields.0.get("code").and_then(Json::as_str) {
+    match fields.get("code").and_then(Json::as_str) {
         Some(code) => format!("{word}: {message} ({code})\n"),
         None => format!("{word}: {message}\n"),
     }
@@ -234,14 +234,16 @@ where
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let message = match fields.0.remove("message") {
+        let message = match fields.take("message") {
             Some(Json::String(text)) => text,
             _ => String::new(),
         };
         for span in ctx.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 for (name, value) in &outer.0 {
-                    fields.0.entry(name.clone()).or_insert_with(|| value.clone());
+                    if fields.get(name).is_none() {
+                        fields.put(name, value.clone());
+                    }
                 }
             }
         }
@@ -249,42 +251,58 @@ where
     }
 }
 
-/// Fields of an event or a span.
+/// Fields of an event or a span, each once: a few, so they are looked through.
 #[derive(Clone, Debug, Default)]
-struct Fields(Map<String, Json>);
+struct Fields(Vec<(&'static str, Json)>);
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Json) {
+    fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().find(|it| it.0 == name).map(|it| &it.1)
+    }
+
+    fn put(&mut self, name: &'static str, value: Json) {
+        match self.0.iter_mut().find(|it| it.0 == name) {
+            Some(found) => found.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Json> {
+        let at = self.0.iter().position(|it| it.0 == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn note(&mut self, field: &Field, value: Json) {
         // Names with a dot are those of conventions for traces.
         if !field.name().contains('.') {
-            self.0.insert(field.name().into(), value);
+            self.put(field.name(), value);
         }
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.note(field, value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.note(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.note(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.note(field, value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.note(field, value.into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        self.note(field, format!("{value:?}").into());
     }
 }
 

@@ -119,10 +119,7 @@ impl Parts {
         };
         Operations {
             numbers: Box::new(move |out| numbers.tell(out, &data, traces.as_ref())),
-            on_request: match &self.traces {
-                Some(_) => traces::on_request,
-                None => |_, _| None,
-            },
+            on_request: self.traces.as_ref().map(|_| traces::on_request as _),
             metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
             asks_operators: is_open,
             backups: backups_of(config.data.dir.clone(), keeper),

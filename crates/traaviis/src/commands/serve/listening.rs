@@ -6,7 +6,7 @@ use serde_json::json;
 
 use traaviis_platform::{Entropy, engine::Engine};
 use traaviis_ports::LogStore;
-use traaviis_server::{App, Listening, Router, admin_router, listen, router};
+use traaviis_server::{App, Front, Listening, admin_router, listen, router};
 
 use super::{
     beside::{Beside, warn},
@@ -163,9 +163,9 @@ fn listen_for_operators(
 fn begin(
     runtime: &tokio::runtime::Runtime,
     at: SocketAddr,
-    routes: Router,
+    front: Front,
 ) -> Result<Listening, Failure> {
-    runtime.block_on(listen(at, routes)).map_err(|error| {
+    runtime.block_on(listen(at, front)).map_err(|error| {
         let message = format!("cannot listen on `{at}`: {error}");
         Failure::new(Exit::Unreachable, "listen_failed", message)
     })

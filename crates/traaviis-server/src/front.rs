@@ -1,0 +1,66 @@
+//! What stands before a router: by which names it is reached, and what every answer says.
+//!
+//! These are no layers of the router, where each would cost every request a copy of it and an
+//! allocation.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    response::Response,
+};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::{host::Known, routes::refuse};
+
+/// Every header of every answer: nothing that a browser shows may run, be framed or be kept.
+static HEADERS: [(HeaderName, &str); 7] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// A router and what stands before it.
+#[derive(Clone, Debug)]
+pub struct Front {
+    router: Router,
+    known: Known,
+    headers: &'static [(HeaderName, &'static str)],
+}
+
+impl Front {
+    /// Returns a router that is reached by any name and whose answers say what they say.
+    pub fn bare(router: Router) -> Front {
+        Front { router, known: Known::Any, headers: &[] }
+    }
+
+    /// Returns one that is reached by these names.
+    pub(crate) fn new(router: Router, known: Known) -> Front {
+        Front { router, known, headers: &HEADERS }
+    }
+
+    /// Answers a request, unless it was sent by another name.
+    pub async fn answer(&self, request: Request) -> Response {
+        let response = match self.known.check(request.headers()) {
+            Ok(()) => match self.router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(error) => refuse(&error, request.uri().path(), &Uuid::now_v7().to_string()),
+        };
+        self.dressed(response)
+    }
+
+    /// Adds what every answer says, where it does not say something else.
+    pub(crate) fn dressed(&self, mut response: Response) -> Response {
+        for (name, value) in self.headers {
+            response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        response
+    }
+}
