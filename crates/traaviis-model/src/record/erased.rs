@@ -1,7 +1,8 @@
 //! What stays readable of a record once the values of a person are erased.
 //!
 //! Stays: ids, times, states, names of events and effects, statuses, codes, amounts, who acted, the
-//! business key and the tags. Everything that a caller, a call or an expression gave does not.
+//! business key and the tags. Everything that a caller, a call or an expression gave does not, nor
+//! does the text of an expression, in which a literal may say as much.
 //! Invariant: what is left folds to the state that is left ([`crate::Snapshot::withheld`]), so
 //! lists and histories go on to work; a kind of record that is new must be decided here, there is
 //! no default.
@@ -161,6 +162,8 @@ impl Body {
             Body::TaskCommented { comment, .. } => value(comment, mark),
             Body::TaskDelegated { comment, .. } => some(comment, mark),
             Body::TaskEscalated { to, .. } => value(to, mark),
+            // Which guards they were stays: `candidates` names their places in the definition.
+            Body::Transition { guards, .. } => guards.iter_mut().for_each(|it| text(it, mark)),
             Body::Emitted { data, subject, .. } => {
                 value(data, mark);
                 some(subject, mark);
@@ -186,7 +189,6 @@ impl Body {
                 errors(error, mark);
             }
             Body::EventRecalled { .. }
-            | Body::Transition { .. }
             | Body::TimerFired { .. }
             | Body::TimerCancelled { .. }
             | Body::TreeStarted { .. }

@@ -165,6 +165,47 @@ fn with_the_key_the_values_are_gone_and_the_records_stay() {
     assert_eq!(test.read(stream(2)).unwrap(), other);
 }
 
+/// A step that a guard let through.
+fn transition(id: InstanceId, seq: Seq) -> Record {
+    let mut record = records(id, None).remove(0);
+    record.header.seq = seq;
+    let texts = |it: &str| [Text::from(it)].into();
+    record.body = Body::Transition {
+        from: texts("open"),
+        to: texts("done"),
+        event: Some("go".into()),
+        candidates: texts("/states/open/on/go/0"),
+        guards: texts(&format!("event.data.email == '{CANARY}'")),
+        exited: texts("open"),
+        entered: texts("done"),
+        remembered: Vec::new(),
+        microstep: 1,
+    };
+    record
+}
+
+#[test]
+fn text_of_guards_is_sealed_and_that_of_before_still_opens() {
+    let test = Test::new();
+    let id = stream(1);
+    let mut lines = test.live(id, Some("anna"));
+    // As it was written before guards were sealed.
+    let [before, after] = [4, 5].map(|seq| transition(id, seq));
+    commit(&**test.log.inner(), append(id, vec![before.clone()], None)).unwrap();
+    commit(&test.log, append(id, vec![after.clone()], Some("anna"))).unwrap();
+    lines.extend(written(&[before.clone(), after.clone()]));
+    let resting = test.resting();
+    assert!(holds(&resting[3], CANARY), "it stands in the open");
+    assert!(!holds(&resting[4], CANARY), "{}", String::from_utf8_lossy(&resting[4]));
+    assert!(holds(&resting[4], "/states/open/on/go/0"), "which guard it was stays");
+    let test = test.reopened(root());
+    assert_eq!(test.read(id).unwrap(), lines);
+    test.log.subjects().erase(ctx().tenant(), "anna", Timestamp(9)).unwrap().unwrap();
+    let left = test.read(id).unwrap();
+    assert_eq!(left[3..], written(&[before, after.withheld(&ERASED.into())]));
+    assert!(!holds(&left[4], CANARY));
+}
+
 #[test]
 fn without_the_root_key_nothing_is_read_and_nothing_looks_erased() {
     let test = Test::new();

@@ -14,7 +14,7 @@ use crate::{
 const CANARY: &str = "canary_blueprint_93Kd";
 const LOCK: &str = "--passphrase-file pass.txt";
 
-/// Says what it must not in a description and in a literal of an effect.
+/// Says what it must not in a description, in a guard and in literals of an effect and an event.
 const SECRETIVE: &str = r#"
 traaviis: "1"
 name: Secretive
@@ -26,7 +26,7 @@ events: {go: {}, close: {}}
 states:
   open:
     on:
-      go: {target: working, guard: data.n < 5}
+      go: {target: working, guard: "data.n < 5 && string(data.n) != 'canary_blueprint_93Kd'"}
       close: done
   working:
     invoke:
@@ -89,6 +89,10 @@ fn definitions_and_what_is_emitted_rest_sealed_where_everything_is() {
         assert_eq!(world.good(&format!("replay {id} --data {dir}"))["identical"], true);
         let shown = world.run(&["export", &id, "--data", dir]);
         assert!(String::from_utf8_lossy(&shown.stdout).contains(CANARY), "{dir}");
+        let told = world.run(&["logs", &id, "--data", dir]);
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        let guard = format!("[data.n < 5 && string(data.n) != '{CANARY}']");
+        assert!(told.contains(&guard), "why it went on is told: {told}");
     };
     works(&world, "d");
     world.good(&format!("send {id} go --data d"));
