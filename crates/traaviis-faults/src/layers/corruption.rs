@@ -108,6 +108,7 @@ impl Whole {
             clients: 4,
             tenants: TENANTS,
             upkeep: true,
+            large: 0,
             how: HOW,
         };
         let mut story = Story::default();
@@ -395,8 +396,6 @@ fn check_tree(whole: &Whole, dir: &Path, file: &Path) -> Checked {
     let intact = fs::read(whole.dir.join(file))?;
     let found = match compare(dir, &log, false) {
         Ok(found) => found,
-        // What says how far the tree has come is about all of it.
-        Err(_) if file.ends_with("progress.json") => return Ok(Ok(Seen::Told)),
         Err(error) => return Ok(Err(format!("the tree cannot be compared: {error:#}"))),
     };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -3,6 +3,10 @@
 //! Every field stands on a line of its own and the body is compact on the last one, so that the
 //! checksum is over bytes that other programs can take out again: `jq -cj .body FILE | sha256sum`.
 //! Fields that this release does not know stand before the body and survive a rewrite.
+//!
+//! Invariants: a newer format says its number twice, as `format` and before its checksum
+//! (`"checksum": "2:..."`), so that no flipped bit makes one of this format; every field is read
+//! only as this release writes it, so none can change without being another.
 
 use serde::{Deserialize as _, de::IgnoredAny};
 use sha2::{Digest as _, Sha256};
@@ -32,7 +36,7 @@ pub(crate) struct Envelope {
 /// What is wrong with the bytes of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// A newer release wrote it.
+    /// A newer release wrote it, and says so twice.
     Newer(u64),
     /// It is not as it was written.
     Damaged(String),
@@ -98,11 +102,14 @@ impl Envelope {
         let number = |name: &str| find(name).and_then(|it| serde_json::from_slice(it).ok());
         let text = |name: &str| find(name).and_then(|it| serde_json::from_slice(it).ok());
         let format: u64 = number("format").ok_or_else(|| damaged("it has no `format`"))?;
-        if format > FORMAT {
-            return Err(Wrong::Newer(format));
+        let checked: String = text("checksum").ok_or_else(|| damaged("it has no `checksum`"))?;
+        if format != FORMAT {
+            return Err(match checked.starts_with(&format!("{format}:")) && format > FORMAT {
+                true => Wrong::Newer(format),
+                false => Wrong::Damaged(format!("its checksum is not one of format `{format}`")),
+            });
         }
         let body = find("body").ok_or_else(|| damaged("it has no `body`"))?;
-        let checked: String = text("checksum").ok_or_else(|| damaged("it has no `checksum`"))?;
         if checked != checksum(body) {
             return Err(damaged("its body does not fit its checksum"));
         }
@@ -110,10 +117,8 @@ impl Envelope {
         let field = |name: &'static str| text(name).ok_or_else(|| missing(name));
         // The two that may be null.
         let maybe = |name: &'static str| find(name).ok_or_else(|| missing(name));
-        let is_wrong = |name: &'static str| move |_| Wrong::Damaged(format!("wrong `{name}`"));
-        let tenant = serde_json::from_slice(maybe("tenant_id")?).map_err(is_wrong("tenant_id"))?;
-        let updated = maybe("updated_at")?;
-        let updated_at = serde_json::from_slice(updated).map_err(is_wrong("updated_at"))?;
+        let tenant = exact("tenant_id", maybe("tenant_id")?)?;
+        let updated_at = exact("updated_at", maybe("updated_at")?)?;
         let unknown = fields
             .iter()
             .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
@@ -130,6 +135,17 @@ impl Envelope {
             body: body.to_vec(),
         })
     }
+}
+
+/// Reads a value that may stand there in one way only, although more are understood: a capital
+/// digit in an id is a flipped bit.
+fn exact<T>(name: &str, raw: &[u8]) -> Result<T, Wrong>
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let read: Option<T> = serde_json::from_slice(raw).ok();
+    let is_exact = |it: &T| serde_json::to_vec(it).is_ok_and(|it| it == raw);
+    read.filter(is_exact).ok_or_else(|| Wrong::Damaged(format!("wrong `{name}`")))
 }
 
 /// Returns the SHA-256 of a body in hexadecimal digits.
@@ -231,8 +247,29 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_apart_from_damage() {
         let text = String::from_utf8(Envelope::of(&document(), Vec::new()).write()).unwrap();
-        let newer = text.replace("\"format\": 1", "\"format\": 2").replace("checksum", "sum");
+        let number = text.replace("\"format\": 1", "\"format\": 2");
+        let newer = number.replace("checksum\": \"", "checksum\": \"2:").replace("seq", "at");
         assert_eq!(Envelope::read(newer.as_bytes()), Err(Wrong::Newer(2)));
-        assert!(matches!(Envelope::read(b"[1]"), Err(Wrong::Damaged(_))));
+        let older = newer.replace("\"format\": 2", "\"format\": 0").replace("2:", "0:");
+        for damaged in [&*number, &*older, &text.replace("\"format\": 1", "\"format\": 9"), "[1]"] {
+            let read = Envelope::read(damaged.as_bytes());
+            assert!(matches!(read, Err(Wrong::Damaged(_))), "{damaged}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen_and_none_makes_a_newer_format() {
+        let documents = [document(), Document { tenant: None, updated_at: None, ..document() }];
+        for document in documents {
+            let written = Envelope::of(&document, Vec::new()).write();
+            for (at, bit) in (0..written.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut flipped = written.clone();
+                flipped[at] ^= 1 << bit;
+                let read = Envelope::read(&flipped);
+                let is_newer = matches!(read, Err(Wrong::Newer(_)));
+                let is_same = read.is_ok_and(|it| it.says(&document));
+                assert!(!is_newer && !is_same, "bit {bit} of byte {at}: {flipped:?}");
+            }
+        }
     }
 }

@@ -293,7 +293,9 @@ fn a_changed_file_of_keys_is_damage() {
         fs::write(world.key_file(1), forged).unwrap();
         assert!(told(&secrets, "stripe").contains("damaged"), "{}", told(&secrets, "stripe"));
     }
-    fs::write(world.key_file(1), text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    let newer = text.replace("\"format\": 1", "\"format\": 2");
+    let newer = newer.replace("\"checksum\": \"", "\"checksum\": \"2:");
+    fs::write(world.key_file(1), newer).unwrap();
     assert!(told(&secrets, "stripe").contains("format `2`"), "{}", told(&secrets, "stripe"));
 }
 

@@ -350,6 +350,12 @@ fn replace(path: PathBuf, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
+/// Makes a document one of a newer format, which it says twice.
+pub fn make_newer(path: PathBuf, format: u32) {
+    replace(path.clone(), "\"format\": 1", &format!("\"format\": {format}"));
+    replace(path, "\"checksum\": \"", &format!("\"checksum\": \"{format}:"));
+}
+
 /// Writes another number over the format of the first frame, with the checksum that fits.
 fn renumber(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
@@ -428,7 +434,7 @@ fn a_newer_archive_file_concerns_one_instance() {
 #[test]
 fn newer_keys_and_secrets_are_refused() {
     let keys = |world: &World| {
-        replace(last(&world.path("d/system/keys"), ".json"), "\"format\": 1", "\"format\": 3");
+        make_newer(last(&world.path("d/system/keys"), ".json"), 3);
     };
     expect![[r#"
         $ keys list --data d
@@ -440,7 +446,7 @@ fn newer_keys_and_secrets_are_refused() {
     "#]].assert_eq(&newer(keys, &["keys list --data d", "keys rotate --data d"]));
     let secret = |world: &World| {
         let dir = world.path("d").join(TENANT).join("secrets");
-        replace(last(&dir, ".json"), "\"format\": 1", "\"format\": 3");
+        make_newer(last(&dir, ".json"), 3);
     };
     expect![[r#"
         $ secrets list --data d
@@ -533,12 +539,15 @@ fn a_newer_index_stands_aside_and_is_made_again() {
     "#]].assert_eq(&newer(change, &["compact d", "compact d"]));
 }
 
+/// A document of the tree about an instance.
+fn door(world: &World) -> PathBuf {
+    let dir = world.path("d/tree").join(TENANT.trim_start_matches("tenants/"));
+    last(&dir.join("workflows/Door"), ".json")
+}
+
 #[test]
 fn a_newer_document_of_the_tree_is_left_as_it_is() {
-    let one = |world: &World| {
-        let dir = world.path("d/tree").join(TENANT.trim_start_matches("tenants/"));
-        replace(last(&dir.join("workflows/Door"), ".json"), "\"format\": 1", "\"format\": 2");
-    };
+    let one = |world: &World| make_newer(door(world), 2);
     expect![[r#"
         $ view verify d
         exit 1
@@ -551,9 +560,7 @@ fn a_newer_document_of_the_tree_is_left_as_it_is() {
         newer  tree/ID/workflows/Door/ID.json  format `2`, this release reads up to `1`
         1 of 7 documents and 2 files of lines in `d` differed
     "#]].assert_eq(&newer(one, &["view verify d", "view verify d --repair"]));
-    let whole = |world: &World| {
-        replace(world.path("d/tree/progress.json"), "\"format\": 1", "\"format\": 2");
-    };
+    let whole = |world: &World| make_newer(world.path("d/tree/progress.json"), 2);
     expect![[r#"
         $ view verify d --repair
         exit 1
@@ -562,4 +569,43 @@ fn a_newer_document_of_the_tree_is_left_as_it_is() {
         exit 1
         error: the document tree `d/tree/progress.json` is in format `2`, this release writes `1`; use the release that wrote it, or move the directory away to have it made again (data_format_newer)
     "#]].assert_eq(&newer(whole, &["view verify d --repair", "rebuild --data d"]));
+}
+
+#[test]
+fn a_flipped_number_of_a_format_is_damage() {
+    // One bit makes it a larger number.
+    let flip = |path: PathBuf| replace(path, "\"format\": 1", "\"format\": 3");
+    let one = |world: &World| flip(door(world));
+    expect![[r#"
+        $ view verify d
+        exit 1
+        WHAT     FILE                                                                                                DETAIL
+        changed  tree/ID/workflows/Door/ID.json  its checksum is not one of format `3`
+        1 of 7 documents and 2 files of lines in `d` differ; `traaviis view verify d --repair` makes them again
+        $ view verify d --repair
+        exit 0
+        WHAT     FILE                                                                                                DETAIL
+        changed  tree/ID/workflows/Door/ID.json  its checksum is not one of format `3`  made again
+        1 of 7 documents and 2 files of lines in `d` differed
+        1 files stand aside as `*.damaged-N`; look at them, then delete them
+        $ view verify d
+        exit 0
+        7 documents and 2 files of lines in `d` say what the log says
+        1 files stand aside as `*.damaged-N`; look at them, then delete them
+    "#]]
+        .assert_eq(&newer(one, &["view verify d", "view verify d --repair", "view verify d"]));
+    let whole = |world: &World| flip(world.path("d/tree/progress.json"));
+    expect![[r#"
+        $ view verify d --repair
+        exit 0
+        WHAT     FILE                DETAIL
+        changed  tree/progress.json  its checksum is not one of format `3`  made again
+        1 of 7 documents and 2 files of lines in `d` differed
+        1 files stand aside as `*.damaged-N`; look at them, then delete them
+        $ view verify d
+        exit 0
+        7 documents and 2 files of lines in `d` say what the log says
+        1 files stand aside as `*.damaged-N`; look at them, then delete them
+    "#]]
+    .assert_eq(&newer(whole, &["view verify d --repair", "view verify d"]));
 }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::cli::{DOOR, PURE, World};
+use crate::{
+    cli::{DOOR, PURE, World},
+    formats::make_newer,
+};
 
 /// An instance that ended and one that waits, with their documents.
 fn world() -> World {
@@ -132,9 +135,7 @@ fn there_is_no_tree_unless_one_is_asked_for() {
 #[test]
 fn a_tree_of_a_newer_release_is_left_alone() {
     let world = world();
-    let path = world.path("d/tree/progress.json");
-    let newer = fs::read_to_string(&path).unwrap().replacen("\"format\": 1", "\"format\": 2", 1);
-    fs::write(&path, newer).unwrap();
+    make_newer(world.path("d/tree/progress.json"), 2);
     let before = files(&world.path("d/tree"));
     let run = world.run(&["run", "pure.yaml", "--new", "--data", "d"]);
     assert!(run.status.success(), "{}", world.shown(&run));
