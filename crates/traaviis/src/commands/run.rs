@@ -29,7 +29,7 @@ use crate::{
     clock,
     connectors::ConnectorArgs,
     control::{protocol::By, server::Server},
-    data::Data,
+    data::{Data, Life},
     document,
     exit::{Exit, Failure},
     histories::{Place, read_record},
@@ -142,8 +142,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let connector = args.connectors.connector(args.file.parent(), secrets::sources(dir))?;
     let storage = StorageMode::resolve(dir, args.storage)?;
     let tree = args.tree_in(storage)?.unwrap_or_else(|| ConnectorArgs::remembered(dir).tree());
-    let open = if args.data.is_some() { Data::open } else { Data::open_passing };
-    let data = Arc::new(open(dir, connector, Some(&args.file), tree, storage)?);
+    let life = if args.data.is_some() { Life::Kept } else { Life::Passing };
+    let data = Data::open(dir, connector, Some(&args.file), (tree, storage), life)?;
+    let data = Arc::new(data);
     if args.data.is_some() {
         args.connectors.remember(dir, &args.file, tree, storage)?;
     }

@@ -38,8 +38,7 @@ struct How {
     tree: TreeMode,
     /// How the directory is kept; as it was when not said.
     storage: Option<StorageMode>,
-    /// Its keys end with this process.
-    is_passing: bool,
+    life: Life,
     /// Bytes of states in memory, when not as many as usual.
     hot_bytes: Option<usize>,
     /// How many of a tenant's instances may stay in memory.
@@ -55,7 +54,7 @@ impl Default for How {
             work: Work::All,
             tree: TreeMode::Off,
             storage: None,
-            is_passing: false,
+            life: Life::Kept,
             hot_bytes: None,
             hot_share: None,
         }
@@ -93,6 +92,15 @@ impl Quotas {
     }
 }
 
+/// Whether a directory outlives the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It stays.
+    Kept,
+    /// It is removed in the end, and its keys are made for this process alone.
+    Passing,
+}
+
 /// Opens the index of a data directory, if it has one.
 type OpenIndex = fn(&Path) -> Option<Arc<SqliteIndex>>;
 
@@ -102,22 +110,10 @@ impl Data {
         dir: &Path,
         connector: Arc<dyn Connector>,
         file: Option<&Path>,
-        tree: TreeMode,
-        storage: StorageMode,
+        (tree, storage): (TreeMode, StorageMode),
+        life: Life,
     ) -> Result<Data, Failure> {
-        let how = How { tree, storage: Some(storage), ..How::default() };
-        Data::open_with(dir, connector, file, how)
-    }
-
-    /// As [`Data::open`], for a directory that is removed in the end.
-    pub fn open_passing(
-        dir: &Path,
-        connector: Arc<dyn Connector>,
-        file: Option<&Path>,
-        tree: TreeMode,
-        storage: StorageMode,
-    ) -> Result<Data, Failure> {
-        let how = How { tree, storage: Some(storage), is_passing: true, ..How::default() };
+        let how = How { tree, storage: Some(storage), life, ..How::default() };
         Data::open_with(dir, connector, file, how)
     }
 
@@ -178,12 +174,12 @@ impl Data {
         file: Option<&Path>,
         how: How,
     ) -> Result<Data, Failure> {
-        let How { library, open_index, quotas, work, tree, storage, is_passing, .. } = how;
+        let How { library, open_index, quotas, work, tree, storage, life, .. } = how;
         let How { hot_bytes, hot_share, .. } = how;
         let storage = StorageMode::resolve(dir, storage)?;
-        let keys = match is_passing {
-            true => secrets::passing_redaction(dir)?,
-            false => secrets::redaction(dir),
+        let keys = match life {
+            Life::Kept => secrets::redaction(dir),
+            Life::Passing => secrets::passing_redaction(dir)?,
         };
         let (log, found) = open_log_in(dir, storage)?;
         let log = sealed(dir, log);
@@ -254,7 +250,7 @@ impl Data {
         let args = ConnectorArgs::remembered(dir);
         let connector = args.connector(None, secrets::sources(dir))?;
         let storage = StorageMode::resolve(dir, None)?;
-        Data::open(dir, connector, args.workflow(), args.tree(), storage)
+        Data::open(dir, connector, args.workflow(), (args.tree(), storage), Life::Kept)
     }
 }
 
