@@ -22,6 +22,9 @@ use traaviis_testkit::rng::Rng;
 
 use crate::world::{How, World, tenant};
 
+/// Bytes of large values: from those that stay in the log to those that are four times as large as
+/// they must be for a file of their own.
+const LARGE_BYTES: std::ops::Range<u64> = 100 << 10..1 << 20;
 /// Exit code of a process whose log has failed, as of the binary.
 const FAILED: i32 = 70;
 
@@ -40,6 +43,9 @@ pub struct Work {
     pub tenants: u64,
     /// Looks after the log all the time: archives and compacts.
     pub upkeep: bool,
+    /// One in so many events has a large value with it; 0 means none. No start has: a state keeps
+    /// its input, and the database of states would write most of what is written.
+    pub large: u64,
     /// How the directory is opened.
     pub how: How,
 }
@@ -53,6 +59,7 @@ impl Work {
             self.clients,
             self.tenants,
             u64::from(self.upkeep),
+            self.large,
             self.how.segment_bytes,
         ];
         let mut arguments = vec!["worker".into(), self.dir.display().to_string()];
@@ -63,8 +70,9 @@ impl Work {
 
     /// Reads them.
     pub fn parse(arguments: &[String]) -> anyhow::Result<Work> {
-        let [dir, seed, ops, clients, tenants, upkeep, segment_bytes, ahead] = arguments else {
-            anyhow::bail!("a worker takes 8 arguments");
+        let [dir, seed, ops, clients, tenants, upkeep, large, segment_bytes, ahead] = arguments
+        else {
+            anyhow::bail!("a worker takes 9 arguments");
         };
         let ahead = Span(ahead.parse()?);
         Ok(Work {
@@ -74,6 +82,7 @@ impl Work {
             clients: clients.parse()?,
             tenants: tenants.parse()?,
             upkeep: upkeep == "1",
+            large: large.parse()?,
             how: How { segment_bytes: segment_bytes.parse()?, ahead },
         })
     }
@@ -200,7 +209,8 @@ impl<'a> Client<'a> {
             self.open.swap_remove(at);
         }
         tell(&json!({ "begin": event, "tenant": whose }));
-        let data = Value::map([("mark", Value::from(&*mark))]);
+        let mark = [("mark", Value::from(&*mark))];
+        let data = Value::map(mark.into_iter().chain(self.large()));
         let begun = Instant::now();
         match self.world.handle.send(&ctx, id, name, data, Some(event.as_str().into())) {
             Ok(_) => {
@@ -214,6 +224,18 @@ impl<'a> Client<'a> {
             }
             Err(error) => tell(&json!({ "refused": event, "code": error.code() })),
         }
+    }
+
+    /// Returns a large value that no other has, from time to time.
+    fn large(&mut self) -> Option<(&'static str, Value)> {
+        let Work { seed, large, .. } = *self.work;
+        if large == 0 || !self.dice.chance(1, large) {
+            return None;
+        }
+        let count = LARGE_BYTES.start + self.dice.below(LARGE_BYTES.end - LARGE_BYTES.start);
+        let filling = "x".repeat(count as usize);
+        let text = format!("{seed}-{}-{}-{filling}", self.number, self.dice.below(u64::MAX));
+        Some(("paper", Value::from(text.as_str())))
     }
 
     fn wait_after(&self, error: &Error) {

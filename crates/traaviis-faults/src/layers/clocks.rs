@@ -48,6 +48,7 @@ fn jump(row: &mut Row, jumps: u64, seed: u64) -> anyhow::Result<()> {
                 clients: 4,
                 tenants: TENANTS,
                 upkeep: false,
+                large: 0,
                 how,
             };
             let mut worker = Running::start(&work, &[])?;

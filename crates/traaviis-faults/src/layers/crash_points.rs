@@ -4,6 +4,9 @@
 //! to the most that one thread makes: the n-th call of every thread is then hit by the n-th point.
 //! A short write needs something else to make it, because `strace` can only lie about one: a shim
 //! in front of the C library, which counts over all threads.
+//!
+//! There are two scripts: one of small things only, and a shorter one in which every other event
+//! has a large value with it, which another thread makes durable before its record is written.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -45,8 +48,6 @@ const CALLS: &[&str] = &[
     "mkdirat",
 ];
 
-/// Fewer calls in the script would prove little.
-const CALLS_MIN: u64 = 100;
 /// Tenants of the script.
 const TENANTS: u64 = 3;
 
@@ -87,20 +88,44 @@ enum Fault {
     Short(u64),
 }
 
+/// What is run again and again.
+#[derive(Clone, Copy, Debug)]
+struct Script {
+    name: &'static str,
+    /// Things that its client does.
+    ops: u64,
+    /// One in so many events has a large value with it; 0 means none.
+    large: u64,
+    /// Fewer calls would prove little.
+    calls_min: u64,
+}
+
+impl Script {
+    fn all(size: Size) -> [Script; 2] {
+        let plain = Script { name: "crash points", ops: size.of(10, 60), large: 0, calls_min: 100 };
+        let large = "crash points of large values";
+        [plain, Script { name: large, ops: size.of(5, 20), large: 2, calls_min: 80 }]
+    }
+}
+
 /// Runs the layer.
 pub fn layer(size: Size) -> Vec<Row> {
-    const NAME: &str = "crash points";
+    Script::all(size).into_iter().flat_map(rows_of).collect()
+}
+
+fn rows_of(script: Script) -> Vec<Row> {
+    let name = script.name;
     if let Some(why) = missing("strace", "-V") {
-        return vec![Row::skipped(NAME, why)];
+        return vec![Row::skipped(name, why)];
     }
     let mut rows = Vec::new();
     let scratch = match tempfile::tempdir() {
         Ok(scratch) => scratch,
-        Err(error) => return vec![Row::skipped(NAME, error.to_string())],
+        Err(error) => return vec![Row::skipped(name, error.to_string())],
     };
-    let counts = match script(scratch.path(), size) {
+    let counts = match count(scratch.path(), script) {
         Ok(counts) => counts,
-        Err(error) => return vec![Row::skipped(NAME, format!("{error:#}"))],
+        Err(error) => return vec![Row::skipped(name, format!("{error:#}"))],
     };
     let ways = [("kill", "signal=KILL"), ("EIO", "error=EIO"), ("ENOSPC", "error=ENOSPC")];
     for (way, what) in ways {
@@ -109,11 +134,11 @@ pub fn layer(size: Size) -> Vec<Row> {
             name: format!("{way} at {call} {number}"),
         });
         let points: Vec<Point> = points.collect();
-        rows.push(run(&format!("{NAME}: {way}"), |row| {
-            at_each(row, &points, None, (&counts, size))
+        rows.push(run(&format!("{name}: {way}"), |row| {
+            at_each(row, &points, None, (&counts, script))
         }));
     }
-    let name = format!("{NAME}: short write");
+    let name = format!("{name}: short write");
     let Some(shim) = shim(scratch.path()) else {
         rows.push(Row::skipped(&name, "no C compiler for the shim that makes them"));
         return rows;
@@ -121,7 +146,7 @@ pub fn layer(size: Size) -> Vec<Row> {
     let points = (1..=counts.all("pwrite64"))
         .map(|number| Point { fault: Fault::Short(number), name: format!("short write {number}") });
     let points: Vec<Point> = points.collect();
-    rows.push(run(&name, |row| at_each(row, &points, Some(&shim), (&counts, size))));
+    rows.push(run(&name, |row| at_each(row, &points, Some(&shim), (&counts, script))));
     rows
 }
 
@@ -145,10 +170,10 @@ impl Counts {
     }
 }
 
-fn work(dir: &Path, size: Size) -> Work {
+fn work(dir: &Path, Script { ops, large, .. }: Script) -> Work {
     let how = How { segment_bytes: 8 << 10, ..How::default() };
     let dir = dir.to_path_buf();
-    Work { dir, seed: 1, ops: size.of(10, 60), clients: 1, tenants: TENANTS, upkeep: false, how }
+    Work { dir, seed: 1, ops, clients: 1, tenants: TENANTS, upkeep: false, large, how }
 }
 
 fn traced() -> String {
@@ -158,12 +183,13 @@ fn traced() -> String {
 }
 
 /// Runs the script once without a fault and counts its calls.
-fn script(scratch: &Path, size: Size) -> anyhow::Result<Counts> {
+fn count(scratch: &Path, script: Script) -> anyhow::Result<Counts> {
     let out = scratch.join("trace");
     let before = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", &traced(), "-o"].map(String::from);
     let before: Vec<String> = before.into_iter().chain([out.display().to_string()]).collect();
     let mut story = Story::default();
-    let status = Running::start(&work(&scratch.join("script"), size), &before)?.wait(&mut story)?;
+    let work = work(&scratch.join("script"), script);
+    let status = Running::start(&work, &before)?.wait(&mut story)?;
     anyhow::ensure!(status.is_some_and(|it| it.success()), "the script fails without a fault");
     let mut counts: BTreeMap<String, HashMap<String, u64>> = BTreeMap::new();
     for line in fs::read_to_string(&out)?.lines() {
@@ -176,7 +202,7 @@ fn script(scratch: &Path, size: Size) -> anyhow::Result<Counts> {
     }
     let counts = Counts(counts);
     let total = counts.total();
-    anyhow::ensure!(total >= CALLS_MIN, "the script makes only {total} persistence calls");
+    anyhow::ensure!(total >= script.calls_min, "the script makes only {total} persistence calls");
     Ok(counts)
 }
 
@@ -193,7 +219,7 @@ fn at_each(
     row: &mut Row,
     points: &[Point],
     shim: Option<&Path>,
-    (counts, size): (&Counts, Size),
+    (counts, script): (&Counts, Script),
 ) -> anyhow::Result<()> {
     let (next, findings) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let hits = AtomicUsize::new(0);
@@ -203,7 +229,7 @@ fn at_each(
         for _ in 0..cores {
             scope.spawn(|| {
                 while let Some(point) = points.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    match one(point, shim, size) {
+                    match one(point, shim, script) {
                         Ok((found, is_hit)) => {
                             hits.fetch_add(usize::from(is_hit), Ordering::SeqCst);
                             findings.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
@@ -228,9 +254,9 @@ fn at_each(
 }
 
 /// Runs the script with one fault; says what was found, and whether the run felt it.
-fn one(point: &Point, shim: Option<&Path>, size: Size) -> anyhow::Result<(Vec<String>, bool)> {
+fn one(point: &Point, shim: Option<&Path>, script: Script) -> anyhow::Result<(Vec<String>, bool)> {
     let scratch = tempfile::tempdir()?;
-    let (work, mut story) = (work(&scratch.path().join("d"), size), Story::default());
+    let (work, mut story) = (work(&scratch.path().join("d"), script), Story::default());
     let mark = scratch.path().join("short");
     let status = match &point.fault {
         Fault::Inject(what) => {

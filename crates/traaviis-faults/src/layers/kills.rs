@@ -1,4 +1,5 @@
-//! `kill -9` under load, also in the middle of compaction, archiving and a backup.
+//! `kill -9` under load, also in the middle of compaction, archiving and a backup, and while large
+//! values are written.
 //!
 //! The same directory is killed several times in a row, so that recovery of a recovery is tried
 //! too; after each kill it is opened, brought to rest and checked.
@@ -11,7 +12,10 @@ use std::{
 };
 
 use traaviis_model::Timestamp;
-use traaviis_store::backup::{self, Folder, Identities, Options, Until};
+use traaviis_store::{
+    backup::{self, Folder, Identities, Options, Until},
+    blobs,
+};
 use traaviis_testkit::rng::Rng;
 
 use super::{Size, run};
@@ -34,6 +38,8 @@ enum Beside {
     Load,
     Upkeep,
     Backup,
+    /// One event in three has a large value with it.
+    Large,
 }
 
 /// Runs the layer.
@@ -41,17 +47,18 @@ pub fn layer(size: Size, rounds: Option<u64>, seed: u64) -> Vec<Row> {
     let kills = rounds.unwrap_or(size.of(50, 1_000));
     let of =
         |name: &str, beside, kills, seed| run(name, |row| kill_often(row, beside, kills, seed));
-    let (some, rest) = (kills / 5, kills - 2 * (kills / 5));
+    let (some, rest) = (kills / 5, kills - 3 * (kills / 5));
     vec![
         of("kill -9 under load", Beside::Load, rest, seed),
         of("kill -9 while archiving and compacting", Beside::Upkeep, some, seed + 1),
         of("kill -9 while a backup is made", Beside::Backup, some, seed + 2),
+        of("kill -9 while large values are written", Beside::Large, some, seed + 3),
     ]
 }
 
 fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::Result<()> {
     let mut dice = Rng::new(seed);
-    let (mut accepted, mut restored, mut instances) = (0, 0, 0);
+    let (mut accepted, mut restored, mut instances, mut values) = (0, 0, 0, 0);
     while row.runs < kills {
         let scratch = tempfile::tempdir()?;
         let dir = scratch.path().join("d");
@@ -65,6 +72,7 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
                 clients: 8,
                 tenants: TENANTS,
                 upkeep: beside == Beside::Upkeep,
+                large: if beside == Beside::Large { 3 } else { 0 },
                 how: How::default(),
             };
             let mut worker = Running::start(&work, &[])?;
@@ -89,6 +97,9 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
             }
         }
         accepted += story.accepted();
+        let checked = blobs::check(&dir)?;
+        row.findings.extend(checked.damaged.iter().map(|it| format!("half a value: {it:?}")));
+        values += checked.files;
         instances += story.started.len();
     }
     anyhow::ensure!(accepted > 0, "nothing was accepted before any of the kills");
@@ -96,6 +107,10 @@ fn kill_often(row: &mut Row, beside: Beside, kills: u64, seed: u64) -> anyhow::R
         format!("{accepted} accepted events, {instances} instances, none lost, twice or stuck");
     if beside == Beside::Backup {
         row.figures += &format!("; {restored} backups restored");
+    }
+    if beside == Beside::Large {
+        anyhow::ensure!(values > 0, "no large value was written before any of the kills");
+        row.figures += &format!("; {values} values beside the log, all whole");
     }
     Ok(())
 }

@@ -85,6 +85,7 @@ fn cut_often(row: &mut Row, scratch: &Path, cuts: u64, seed: u64) -> anyhow::Res
                 clients: 8,
                 tenants: TENANTS,
                 upkeep: row.runs.is_multiple_of(2),
+                large: 12 * u64::from(row.runs.is_multiple_of(3)),
                 how: How::default(),
             };
             let mut worker = Running::start(&work, &[])?;

@@ -35,7 +35,7 @@ pub fn layer(size: Size, seed: u64) -> Vec<Row> {
 
 fn worker(dir: &Path, seed: u64, clients: u64) -> Work {
     let (dir, how) = (dir.to_path_buf(), How { segment_bytes: 512 << 10, ..How::default() });
-    Work { dir, seed, ops: 0, clients, tenants: TENANTS, upkeep: false, how }
+    Work { dir, seed, ops: 0, clients, tenants: TENANTS, upkeep: false, large: 0, how }
 }
 
 fn space(seed: u64) -> Row {

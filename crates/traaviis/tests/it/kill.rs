@@ -126,7 +126,8 @@ impl Shop {
     }
 }
 
-fn number(name: &str, default: u64) -> u64 {
+/// Returns the number in a variable.
+pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
 }
 

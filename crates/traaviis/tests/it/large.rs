@@ -63,7 +63,7 @@ fn fed(world: &World, arguments: &[&str], text: &str) -> String {
 }
 
 /// Returns the blobs of a directory.
-fn blobs(dir: &Path) -> Vec<PathBuf> {
+pub fn blobs(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![dir.join("tenants")]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten() {

@@ -32,6 +32,7 @@ mod index;
 mod isolation;
 mod json_only;
 mod kill;
+mod kill_large;
 mod large;
 mod life;
 mod log;
