@@ -99,6 +99,9 @@ impl World {
                 (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
                 (r"\b\d+\.\d{3}s", "T"),
                 (r"(?m)^ +T  ", "T  "),
+                // A slow machine has wider ages.
+                (r"\bT   +", "T  "),
+                (r"\bAGE +", "AGE  "),
                 (r"offset \d+", "offset N"),
                 // A checkpoint stands where the log was when it was begun.
                 (r"positions \d+ to \d+", "positions N to M"),

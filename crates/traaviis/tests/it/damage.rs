@@ -66,7 +66,7 @@ fn one_damaged_instance_hides_no_other() {
     spoil(&world, r#""kind":"event_received","event":"open""#);
     world.check("ps --all --data d", expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS     STATE   AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS     STATE   AGE  SEQ
         ID  Door      1.0.0    damaged    closed  T  2
         ID  Pure      1.0.0    completed  done    T  10
         warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
@@ -98,7 +98,7 @@ fn a_history_with_a_hole_is_listed_without_a_checkpoint_too() {
     }
     world.check("ps --all --data d", expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS     STATE   AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS     STATE   AGE  SEQ
         ID  Door      1.0.0    damaged    closed  T  2
         ID  Pure      1.0.0    completed  done    T  10
         warning: instance `ID` is damaged after record 2: record `6` follows `2` in instance `ID`; the history is not dense; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
@@ -164,7 +164,7 @@ fn every_command_says_the_same_of_a_log_that_ends_before_its_checkpoint() {
     expect![[r#"
         # ps
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE  SEQ
         ID  Door      1.0.0    damaged  closed  T  2
         warning: instance `ID` is damaged after record 2: records 3 to 7 of its history are missing: the log has lost positions N to M, its checkpoint at position N counts on them; `traaviis doctor` names the place; keep a copy of the data directory, then restore it whole from a backup (history_broken)
         # show

@@ -53,7 +53,7 @@ fn a_finished_run_is_reported_and_not_run_again() {
         "ps --data d --all",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE  SEQ
         ID  Pure      1.0.0    completed  done   T  10
     "#]],
     );
@@ -96,7 +96,7 @@ fn an_open_run_goes_on_where_it_was() {
         "ps --data d",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE  SEQ
         ID  Door      1.0.0    running  opened  T  5
     "#]],
     );

@@ -72,7 +72,7 @@ fn lists_are_narrowed_and_paged() {
         "ps --all --limit 1 --data d",
         expect![[r#"
             exit 0
-            ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+            ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE  SEQ
             ID  Door      1.0.0    running  closed  T  2
             older ones: add --cursor ID
         "#]],

@@ -174,7 +174,7 @@ fn a_corrupted_frame_is_reported_for_ever() {
         "ps --all --data d",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE  SEQ
         ID  Pure      1.0.0    completed  done   T  10
     "#]],
     );

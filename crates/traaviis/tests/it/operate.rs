@@ -181,7 +181,7 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     assert_eq!(world.run(&["run", "picky.yaml", "--data", "d"]).status.code(), Some(1));
     world.check("incidents --data d", expect![[r#"
         exit 0
-        ID                                      WORKFLOW  AGE     INCIDENT       AT  WHAT
+        ID                                      WORKFLOW  AGE  INCIDENT       AT  WHAT
         ID:4  Picky     T  step_rejected  t3  after the step the data would not fit their schema: /n: "text" is not of type "integer"
         answer one: traaviis resolve ID --retry|--fail|--happened JSON
     "#]]);
@@ -209,7 +209,7 @@ fn incidents_are_listed_and_tried_again_after_an_edit() {
     );
     world.check("incidents --data d", expect![[r#"
         exit 0
-        ID                                      WORKFLOW  AGE     INCIDENT       AT  WHAT                                                                                     ASSIGNEE
+        ID                                      WORKFLOW  AGE  INCIDENT       AT  WHAT                                                                                     ASSIGNEE
         ID:4  Picky     T  step_rejected  t3  after the step the data would not fit their schema: /n: "text" is not of type "integer"  mari
         answer one: traaviis resolve ID --retry|--fail|--happened JSON
     "#]]);

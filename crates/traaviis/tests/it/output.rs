@@ -55,7 +55,7 @@ fn a_run_goes_on_without_its_output_and_closes_its_data() {
         "ps --all --data e",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS     STATE  AGE  SEQ
         ID  Pure      1.0.0    completed  done   T  10
     "#]],
     );

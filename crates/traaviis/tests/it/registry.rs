@@ -55,7 +55,7 @@ fn instances_are_found_by_tags_that_change() {
         "ps --tag shop --tag w2 --data d",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS   STATE  AGE     SEQ  TAGS
+        ID                                    WORKFLOW  VERSION  STATUS   STATE  AGE  SEQ  TAGS
         ID  Parcel    1.0.0    running  open   T  2    shop,w2
     "#]],
     );

@@ -26,7 +26,7 @@ fn commands_talk_to_the_running_process() {
         "ps --data d",
         expect![[r#"
         exit 0
-        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE     SEQ
+        ID                                    WORKFLOW  VERSION  STATUS   STATE   AGE  SEQ
         ID  Door      1.0.0    running  closed  T  2
     "#]],
     );
