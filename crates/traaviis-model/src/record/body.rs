@@ -18,6 +18,7 @@ use crate::{
     budget::{Amounts, BudgetScope},
     effect_error::EffectError,
     ids::{InstanceId, Seq, Text, Texts},
+    snapshot::NodeStatus,
     time::Timestamp,
     value::Value,
 };
@@ -673,6 +674,27 @@ impl Body {
             Body::BudgetExceeded(it) => Some((it.tree, &it.path)),
             _ => None,
         }
+    }
+
+    /// Returns how the node that it is about stands after it; none when it stands as before.
+    ///
+    /// What changes a state, lists of effects and channels all take the word from here.
+    pub fn becomes(&self) -> Option<NodeStatus> {
+        Some(match self {
+            Body::EffectScheduled { .. } | Body::LoopAdvanced { .. } => NodeStatus::Scheduled,
+            Body::EffectStarted { .. } | Body::EffectRecalled { .. } => NodeStatus::Started,
+            Body::EffectAttemptFailed { .. } => NodeStatus::Waiting,
+            Body::EffectUnknown { policy, .. } if &**policy == "ask" => NodeStatus::Unknown,
+            // It is made again, or fails by the next record.
+            Body::EffectUnknown { .. } => NodeStatus::Scheduled,
+            Body::EffectCompleted { .. } => NodeStatus::Completed,
+            Body::EffectSkipped { .. } => NodeStatus::Skipped,
+            Body::EffectFailed { .. } => NodeStatus::Failed,
+            Body::EffectCancelled { .. } => NodeStatus::Cancelled,
+            Body::CompensationStarted { error: Some(_), .. } => NodeStatus::Compensating,
+            Body::CompensationStarted { .. } => NodeStatus::Cancelling,
+            _ => return None,
+        })
     }
 
     /// Returns the word under the JSON key `kind`.

@@ -13,85 +13,10 @@ use crate::{
 
 impl Snapshot {
     pub(super) fn change_effect(&mut self, seq: Seq, body: &Body) -> Result<(), String> {
+        if let Some(status) = body.becomes() {
+            return self.change_status(seq, body, status);
+        }
         match body {
-            Body::EffectScheduled { tree, path, effect, input, key } => {
-                let tree = self.tree_mut(*tree)?;
-                // A compensation that is run again begins with nothing below it.
-                if tree.nodes.contains_key(path) {
-                    tree.drop_below(path);
-                }
-                tree.open(path, Node { scheduled: seq, ..Node::opened(effect, input, key) })
-            }
-            Body::EffectStarted { tree, path, attempt } => {
-                let node = self.node_mut(*tree, path)?;
-                node.status = NodeStatus::Started;
-                node.attempt = *attempt;
-                Ok(())
-            }
-            Body::EffectRecalled { tree, path, attempt, from } => {
-                self.recall(*from)?;
-                let node = self.node_mut(*tree, path)?;
-                node.status = NodeStatus::Started;
-                node.attempt = *attempt;
-                Ok(())
-            }
-            Body::EffectAttemptFailed { tree, path, error, .. } => {
-                let node = self.node_mut(*tree, path)?;
-                node.status = NodeStatus::Waiting;
-                node.error = Some(error.clone());
-                Ok(())
-            }
-            Body::EffectUnknown { tree, path, policy, .. } => {
-                let node = self.node_mut(*tree, path)?;
-                node.status =
-                    if &**policy == "ask" { NodeStatus::Unknown } else { NodeStatus::Scheduled };
-                Ok(())
-            }
-            Body::EffectCompleted { tree, path, value } => {
-                self.end(seq, *tree, path, NodeStatus::Completed, |node| {
-                    node.value = value.clone();
-                    node.error = None;
-                })
-            }
-            Body::EffectSkipped { tree, path } => {
-                self.end(seq, *tree, path, NodeStatus::Skipped, |_| ())
-            }
-            Body::EffectFailed { tree, path, error } => {
-                self.end(seq, *tree, path, NodeStatus::Failed, |node| {
-                    node.value = Value::Null;
-                    node.error = Some(error.clone());
-                })
-            }
-            Body::EffectCancelled { tree, path, .. } => {
-                self.end(seq, *tree, path, NodeStatus::Cancelled, |_| ())
-            }
-            Body::LoopAdvanced { tree, path, iteration, value } => {
-                let (of, below) = (*tree, format!("{path}/"));
-                self.budgets.drop_those(|it| {
-                    matches!(it, BudgetScope::Effect { tree, path }
-                        if *tree == of && path.starts_with(&below))
-                });
-                let tree = self.tree_mut(*tree)?;
-                tree.drop_below(path);
-                let node = tree.nodes.get_mut(path).ok_or_else(|| path.to_string())?;
-                node.iteration = *iteration;
-                node.value = value.clone();
-                node.opened = 0;
-                node.failed = 0;
-                node.error = None;
-                node.status = NodeStatus::Scheduled;
-                node.running.clear();
-                Ok(())
-            }
-            Body::CompensationStarted { tree, path, error } => {
-                let node = self.node_mut(*tree, path)?;
-                node.status = match error {
-                    Some(_) => NodeStatus::Compensating,
-                    None => NodeStatus::Cancelling,
-                };
-                node.error.clone_from(error);
-                Ok(())
-            }
             Body::SignalReceived { tree, path, data } => {
                 let node = self.node_mut(*tree, path)?;
                 node.value = pushed(&node.value, data);
@@ -134,6 +59,82 @@ impl Snapshot {
             }
             // The failed compensation itself is a node; this only tells the reader.
             Body::CompensationFailed { .. } => Ok(()),
+            other => Err(other.kind().to_string()),
+        }
+    }
+
+    /// Changes how a node stands, and what goes with that.
+    fn change_status(&mut self, seq: Seq, body: &Body, status: NodeStatus) -> Result<(), String> {
+        match body {
+            Body::EffectScheduled { tree, path, effect, input, key } => {
+                let tree = self.tree_mut(*tree)?;
+                // A compensation that is run again begins with nothing below it.
+                if tree.nodes.contains_key(path) {
+                    tree.drop_below(path);
+                }
+                tree.open(path, Node { scheduled: seq, ..Node::opened(effect, input, key) })
+            }
+            Body::EffectStarted { tree, path, attempt } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = status;
+                node.attempt = *attempt;
+                Ok(())
+            }
+            Body::EffectRecalled { tree, path, attempt, from } => {
+                self.recall(*from)?;
+                let node = self.node_mut(*tree, path)?;
+                node.status = status;
+                node.attempt = *attempt;
+                Ok(())
+            }
+            Body::EffectAttemptFailed { tree, path, error, .. } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = status;
+                node.error = Some(error.clone());
+                Ok(())
+            }
+            Body::EffectUnknown { tree, path, .. } => {
+                self.node_mut(*tree, path)?.status = status;
+                Ok(())
+            }
+            Body::EffectCompleted { tree, path, value } => {
+                self.end(seq, *tree, path, status, |node| {
+                    node.value = value.clone();
+                    node.error = None;
+                })
+            }
+            Body::EffectSkipped { tree, path } => self.end(seq, *tree, path, status, |_| ()),
+            Body::EffectFailed { tree, path, error } => {
+                self.end(seq, *tree, path, status, |node| {
+                    node.value = Value::Null;
+                    node.error = Some(error.clone());
+                })
+            }
+            Body::EffectCancelled { tree, path, .. } => self.end(seq, *tree, path, status, |_| ()),
+            Body::LoopAdvanced { tree, path, iteration, value } => {
+                let (of, below) = (*tree, format!("{path}/"));
+                self.budgets.drop_those(|it| {
+                    matches!(it, BudgetScope::Effect { tree, path }
+                        if *tree == of && path.starts_with(&below))
+                });
+                let tree = self.tree_mut(*tree)?;
+                tree.drop_below(path);
+                let node = tree.nodes.get_mut(path).ok_or_else(|| path.to_string())?;
+                node.iteration = *iteration;
+                node.value = value.clone();
+                node.opened = 0;
+                node.failed = 0;
+                node.error = None;
+                node.status = status;
+                node.running.clear();
+                Ok(())
+            }
+            Body::CompensationStarted { tree, path, error } => {
+                let node = self.node_mut(*tree, path)?;
+                node.status = status;
+                node.error.clone_from(error);
+                Ok(())
+            }
             other => Err(other.kind().to_string()),
         }
     }

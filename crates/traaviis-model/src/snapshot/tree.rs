@@ -205,6 +205,23 @@ pub enum NodeStatus {
 }
 
 impl NodeStatus {
+    /// Words of the nodes that lists of open effects show: those that are not over, and those that
+    /// failed in a tree that goes on.
+    pub const OPEN_WORDS: &'static [&'static str] = &[
+        NodeStatus::Scheduled.as_str(),
+        NodeStatus::Started.as_str(),
+        NodeStatus::Waiting.as_str(),
+        NodeStatus::Unknown.as_str(),
+        NodeStatus::Compensating.as_str(),
+        NodeStatus::Cancelling.as_str(),
+        NodeStatus::Failed.as_str(),
+    ];
+
+    /// Says whether the node is shown among open effects.
+    pub fn is_open(self) -> bool {
+        self == NodeStatus::Failed || !self.is_over()
+    }
+
     /// Says whether the node is over.
     pub fn is_over(self) -> bool {
         matches!(
@@ -217,7 +234,7 @@ impl NodeStatus {
     }
 
     /// Returns the word on the wire, for `steps.ID.status`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             NodeStatus::Scheduled => "scheduled",
             NodeStatus::Started => "started",
@@ -235,4 +252,31 @@ impl NodeStatus {
 
 fn is_zero_u32(it: &u32) -> bool {
     *it == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NodeStatus;
+
+    #[test]
+    fn the_words_of_lists_are_those_of_what_is_shown() {
+        use NodeStatus::{
+            Cancelled, Cancelling, Compensating, Completed, Failed, Scheduled, Skipped, Started,
+            Unknown, Waiting,
+        };
+        let all = [
+            Scheduled,
+            Started,
+            Waiting,
+            Unknown,
+            Compensating,
+            Cancelling,
+            Completed,
+            Skipped,
+            Failed,
+            Cancelled,
+        ];
+        let shown: Vec<&str> = all.iter().filter(|it| it.is_open()).map(|it| it.as_str()).collect();
+        assert_eq!(shown, NodeStatus::OPEN_WORDS);
+    }
 }

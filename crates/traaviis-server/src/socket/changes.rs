@@ -131,17 +131,19 @@ fn call_in<'a>(state: &'a Snapshot, tree: Seq, path: &str) -> Option<Scheduled<'
 
 /// Returns how a call stands after a record, and what else there is to say.
 fn became(body: &Body) -> Option<(&'static str, Json)> {
-    Some(match body {
-        Body::EffectStarted { attempt, .. } => ("started", json!({ "attempt": attempt })),
+    let status = body.becomes()?;
+    let more = match body {
+        Body::EffectStarted { attempt, .. }
+        | Body::EffectRecalled { attempt, .. }
+        | Body::EffectUnknown { attempt, .. } => json!({ "attempt": attempt }),
         Body::EffectAttemptFailed { attempt, error, next_due, .. } => {
-            ("waiting", json!({ "attempt": attempt, "error": error, "next_due": next_due }))
+            json!({ "attempt": attempt, "error": error, "next_due": next_due })
         }
-        Body::EffectUnknown { attempt, .. } => ("unknown", json!({ "attempt": attempt })),
-        Body::EffectCompleted { .. } => ("completed", json!({})),
-        Body::EffectFailed { error, .. } => ("failed", json!({ "error": error })),
-        Body::EffectCancelled { reason, .. } => ("cancelled", json!({ "reason": reason })),
-        _ => return None,
-    })
+        Body::EffectFailed { error, .. } => json!({ "error": error }),
+        Body::EffectCancelled { reason, .. } => json!({ "reason": reason }),
+        _ => json!({}),
+    };
+    Some((status.as_str(), more))
 }
 
 /// What happened to the instances of a tenant since the last sample.

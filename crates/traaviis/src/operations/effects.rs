@@ -87,7 +87,7 @@ fn told(id: InstanceId, records: &[Record]) -> BTreeMap<Seq, Json> {
                     "kind": effect,
                     "input": input,
                     "key": key,
-                    "status": "scheduled",
+                    "status": NodeStatus::Scheduled.as_str(),
                     "attempts": 0,
                     "scheduled_at": at,
                 }),
@@ -107,39 +107,30 @@ fn told(id: InstanceId, records: &[Record]) -> BTreeMap<Seq, Json> {
 
 /// Tells what a record says of an effect.
 fn tell(effect: &mut Json, record: &Record, at: traaviis_model::Timestamp) {
-    let over = match &record.body {
-        Body::EffectStarted { attempt, .. } => {
-            (effect["status"], effect["attempts"]) = (json!("started"), json!(attempt));
-            return;
+    let Some(status) = record.body.becomes() else { return };
+    effect["status"] = json!(status.as_str());
+    if status.is_over() {
+        effect["ended_at"] = json!(at);
+    } else if let Some(known) = effect.as_object_mut() {
+        // One that had ended goes on when its instance is taken up again.
+        known.retain(|key, _| !["ended_at", "reason", "next_due"].contains(&&**key));
+    }
+    match &record.body {
+        Body::EffectStarted { attempt, .. } | Body::EffectRecalled { attempt, .. } => {
+            effect["attempts"] = json!(attempt);
         }
         Body::EffectAttemptFailed { error, next_due, .. } => {
-            effect["status"] = json!("waiting");
             effect["error"] = json!(error);
             effect["next_due"] = json!(next_due);
-            return;
-        }
-        Body::EffectUnknown { .. } => {
-            effect["status"] = json!("unknown");
-            return;
         }
         Body::EffectCompleted { value, .. } => {
             effect["value"] = json!(value);
             effect["error"] = Json::Null;
-            "completed"
         }
-        Body::EffectFailed { error, .. } => {
-            effect["error"] = json!(error);
-            "failed"
-        }
-        Body::EffectCancelled { reason, .. } => {
-            effect["reason"] = json!(reason);
-            "cancelled"
-        }
-        Body::EffectSkipped { .. } => "skipped",
-        _ => return,
-    };
-    effect["status"] = json!(over);
-    effect["ended_at"] = json!(at);
+        Body::EffectFailed { error, .. } => effect["error"] = json!(error),
+        Body::EffectCancelled { reason, .. } => effect["reason"] = json!(reason),
+        _ => {}
+    }
 }
 
 /// Lists effects of open instances that have not ended well, the newest instance first.
@@ -244,9 +235,8 @@ impl Page<'_> {
 
 /// Says whether an effect goes on, waits, or failed and its tree goes on.
 fn is_open(node: &Node) -> bool {
-    let is_failed = node.status == NodeStatus::Failed;
     // Instant kinds are never scheduled, so they have no id.
-    node.scheduled > 0 && (is_failed || !node.status.is_over())
+    node.scheduled > 0 && node.status.is_open()
 }
 
 fn item(snapshot: &Snapshot, tree: &Tree, path: &Text, node: &Node) -> Json {

@@ -102,20 +102,31 @@ fn is_below(path: &str, parent: &str) -> bool {
     rest.is_some_and(|it| it.starts_with(|it: char| !it.is_alphanumeric() && it != '_'))
 }
 
-/// Says where an instance is.
-pub fn state(snapshot: &Snapshot) -> Json {
-    json!({
+/// Says which instance it is and how it stands, and more of it.
+fn stands(snapshot: &Snapshot, more: Json) -> Json {
+    let mut told = json!({
         "instance": snapshot.id,
         "workflow": snapshot.workflow,
         "version": snapshot.version,
         "status": snapshot.status,
         "state": snapshot.state(),
-        "configuration": snapshot.configuration,
         "waiting": snapshot.is_waiting(),
-        "seq": snapshot.seq,
         "next_due": snapshot.next_due(),
+    });
+    if let (Json::Object(all), Json::Object(more)) = (&mut told, more) {
+        all.extend(more);
+    }
+    told
+}
+
+/// Says where an instance is.
+pub fn state(snapshot: &Snapshot) -> Json {
+    let more = json!({
+        "configuration": snapshot.configuration,
+        "seq": snapshot.seq,
         "data": snapshot.data,
-    })
+    });
+    stands(snapshot, more)
 }
 
 /// Counts what an instance has done and what is open in it.
@@ -123,13 +134,7 @@ pub fn measures(snapshot: &Snapshot) -> Json {
     let until = snapshot.finished_at.unwrap_or_else(clock::now);
     let calls = snapshot.trees.iter().flat_map(|it| it.nodes.values());
     let calls = calls.filter(|it| it.key.is_some() && !it.status.is_over());
-    json!({
-        "instance": snapshot.id,
-        "workflow": snapshot.workflow,
-        "version": snapshot.version,
-        "status": snapshot.status,
-        "state": snapshot.state(),
-        "waiting": snapshot.is_waiting(),
+    let more = json!({
         "records": snapshot.seq,
         "steps": snapshot.step,
         "performance": snapshot.performance(),
@@ -137,7 +142,6 @@ pub fn measures(snapshot: &Snapshot) -> Json {
         "updated_at": snapshot.updated_at,
         "finished_at": snapshot.finished_at,
         "age_ms": until.since(snapshot.created_at).as_millis(),
-        "next_due": snapshot.next_due(),
         "open": {
             "effects": calls.count(),
             "timers": snapshot.timers.len(),
@@ -146,7 +150,8 @@ pub fn measures(snapshot: &Snapshot) -> Json {
             "deferred_events": snapshot.deferred.len(),
         },
         "data_bytes": snapshot.data.json_len(),
-    })
+    });
+    stands(snapshot, more)
 }
 
 fn machine_of(histories: &Histories, snapshot: &Snapshot) -> Result<Machine, Failure> {
