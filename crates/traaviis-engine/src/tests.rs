@@ -25,6 +25,7 @@ mod incident;
 mod interpreter;
 mod limits;
 mod operate;
+mod outside;
 mod people;
 mod privacy;
 pub(crate) mod reference;

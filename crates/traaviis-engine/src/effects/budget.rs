@@ -63,7 +63,7 @@ pub(crate) enum Ended<'v> {
 struct Around {
     scope: BudgetScope,
     limits: Limits,
-    /// Nothing for a budget of an effect.
+    /// Nothing for a budget of an effect, and for what would move the states.
     on_exceeded: Option<OnExceeded>,
 }
 
@@ -196,10 +196,13 @@ impl<'m> Run<'m> {
                 }));
             }
         }
+        // What runs outside of the states ends when it costs too much, and moves no state by that;
+        // a pause asks a person, whoever wanted more.
+        let moves = |it: &OnExceeded| found.asked.is_none() || *it == OnExceeded::Pause;
         around.extend(self.machine.definition().budgets.map(|it| Around {
             scope: BudgetScope::Run,
             limits: it.limits,
-            on_exceeded: Some(it.on_exceeded),
+            on_exceeded: Some(it.on_exceeded).filter(moves),
         }));
         around
     }

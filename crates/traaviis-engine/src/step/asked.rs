@@ -23,7 +23,12 @@ pub(super) fn prepared<'m>(
     input: Input,
     context: &StepContext,
 ) -> Result<(Cow<'m, Machine>, Input), Rejection> {
-    let known = machine.of_instance(snapshot);
+    // An instance that has ended runs nothing; what goes on when it is taken up again stands in the
+    // state that comes back.
+    let known = match &input {
+        Input::Reopen(retried) => machine.of_instance(&retried.state),
+        _ => machine.of_instance(snapshot),
+    };
     let Input::Operate(Operation::RunEffect { mut asked }) = input else {
         return Ok((known, input));
     };

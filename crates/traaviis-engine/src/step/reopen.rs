@@ -129,9 +129,10 @@ fn undone_tree(
     later: &[Record],
 ) -> Result<Option<(Seq, Text)>, Rejection> {
     let failed = taken.iter().find_map(|it| match &it.body {
-        Body::EffectFailed { tree, path, .. } => {
-            state.tree(*tree).filter(|it| it.invoke == *path && is_undoing(it, path))
-        }
+        // What runs outside of the states fails no instance, and is begun again by nobody.
+        Body::EffectFailed { tree, path, .. } => state
+            .tree(*tree)
+            .filter(|it| it.asked.is_none() && it.invoke == *path && is_undoing(it, path)),
         _ => None,
     });
     let was_undone = |path: &Text| path.split('/').any(|it| it.starts_with("undo:"));

@@ -22,6 +22,10 @@ pub struct Facts {
     pub upgraded: u64,
     /// Instances that had failed and went on.
     pub retried: u64,
+    /// Effects outside of states that came to their end.
+    pub asked: u64,
+    /// Those of them that undid what they did.
+    pub undone: u64,
     /// Instances that left for the archive.
     pub archived: u64,
     /// Records that the log dropped because the archive has them.
@@ -49,6 +53,8 @@ impl Facts {
         self.heard += one.heard;
         self.upgraded += one.upgraded;
         self.retried += one.retried;
+        self.asked += one.asked;
+        self.undone += one.undone;
         self.archived += one.archived;
         self.dropped += one.dropped;
         self.jumped += one.jumped;

@@ -12,6 +12,7 @@
 //! it and still is, once, and those of one publisher in their order.
 
 mod archiving;
+mod asking;
 mod checking;
 mod crashing;
 mod families;
@@ -115,6 +116,8 @@ fn whatever_breaks_nothing_acknowledged_is_lost() {
                 && total.archived > 0
                 && (total.dropped > 0 || plan.ops < 1_000)
                 && total.retried > 0
+                && total.asked > 0
+                && total.undone > 0
                 && total.jumped > 0
                 && total.rested > 0
                 && total.delayed > 0),
@@ -278,7 +281,8 @@ impl<'m> Sim<'m> {
     fn act(&mut self) {
         match self.rng.below(100) {
             0..8 => self.new_start(),
-            8..40 => self.new_event(),
+            8..38 => self.new_event(),
+            38..40 => self.ask_effect(),
             40 => self.new_op(What::Cancel),
             41 => self.operate(),
             42..50 => self.resend(),
@@ -342,20 +346,19 @@ impl<'m> Sim<'m> {
     }
 
     fn new_op(&mut self, what: What) {
-        let starts: Vec<InstanceId> = self
-            .ops
-            .iter()
-            .filter(|op| matches!(op.what, What::Start(..)))
-            .map(|op| op.id)
-            .collect();
-        if starts.is_empty() {
-            return;
-        }
-        // Mostly the younger ones.
-        let back = self.rng.index(starts.len().min(12));
-        let id = starts[starts.len() - 1 - back];
+        let Some((id, _)) = self.some_instance() else { return };
         self.ops.push(Op { id, what, state: OpState::Ready });
         self.send(self.ops.len() - 1);
+    }
+
+    /// Returns an instance that was started, and its machine; mostly one of the younger.
+    fn some_instance(&mut self) -> Option<(InstanceId, usize)> {
+        let start = |op: &Op| match op.what {
+            What::Start(machine, _) => Some((op.id, machine)),
+            _ => None,
+        };
+        let young: Vec<_> = self.ops.iter().rev().filter_map(start).take(12).collect();
+        (!young.is_empty()).then(|| young[self.rng.index(young.len())])
     }
 
     /// A caller that got no answer asks again, in the same words.
@@ -854,6 +857,7 @@ impl<'m> Sim<'m> {
             self.histories.iter().map(|(id, records)| self.clock.check(*id, records)).sum();
         self.check_messages();
         self.check_families();
+        self.check_asked();
         for entry in self.ledger.entries().values() {
             assert!(entry.executions <= 1, "a receiver that honours keys worked twice");
         }

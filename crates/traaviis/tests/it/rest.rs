@@ -6,6 +6,7 @@ mod hook_results;
 mod hooks;
 mod jobs;
 mod looks;
+mod outside;
 mod rename;
 mod repeated;
 mod schedules;

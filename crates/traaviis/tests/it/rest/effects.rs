@@ -169,7 +169,7 @@ fn an_effect_is_run_outside_of_the_states_and_its_value_is_found() {
     let location = told.header("location");
     assert!(location.ends_with(&format!("/effects/{}", told.text("/id"))), "{location}");
 
-    let told = shop.run(json!({ "effect": "later", "with": { "after": "200ms", "more": 4 } }));
+    let told = shop.run(json!({ "effect": "later", "with": { "after": "1s", "more": 4 } }));
     assert_eq!((told.status, told.text("/status")), (202, "scheduled".into()), "{told:?}");
     let id = told.text("/id");
     assert!(shop.list("").iter().any(|it| it["id"] == json!(id) && it["outside"] == json!(true)));
