@@ -145,6 +145,16 @@ impl PermissionSet {
         Permission::ALL.iter().copied().filter(|it| role.may(*it)).collect()
     }
 
+    /// Returns them as bits, for tokens, which are short: bit n is the n-th of [`Permission::ALL`].
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Reads bits; those that stand for no permission are left out.
+    pub fn of_bits(bits: u32) -> PermissionSet {
+        Permission::ALL.iter().copied().filter(|it| bits & (1 << *it as u32) != 0).collect()
+    }
+
     /// Says whether a permission is among them.
     pub fn has(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u32) != 0
@@ -199,6 +209,23 @@ mod tests {
         assert_eq!(serde_json::from_str::<PermissionSet>(&viewer).unwrap(), sets[0]);
         assert_eq!(sets[3].iter().count(), Permission::ALL.len());
         assert_eq!(sets[3].and(sets[0]), sets[0]);
+    }
+
+    /// Tokens hold the bits: a permission that is new is added at the end, so that a token of the
+    /// release before means what it meant.
+    #[test]
+    fn bits_read_back_and_their_places_stay() {
+        for role in Role::ALL {
+            let set = PermissionSet::of(*role);
+            assert_eq!(PermissionSet::of_bits(set.bits()), set);
+        }
+        assert_eq!(PermissionSet::of_bits(u32::MAX), PermissionSet::of(Role::Owner));
+        let places = ["workflow_create", "tenant_settings", "system_metrics_view"];
+        let bit = |name: &str| {
+            let set: PermissionSet = [name.parse::<Permission>().unwrap()].into_iter().collect();
+            set.bits().trailing_zeros()
+        };
+        assert_eq!(places.map(bit), [0, 11, 22]);
     }
 
     #[test]

@@ -351,6 +351,7 @@ impl Platform {
             sid: session.id,
             tid: tenant.as_ref().map(|it| it.tenant.id),
             only,
+            may: None,
             platform_role: match only {
                 None => account.user.platform_role,
                 Some(_) => PlatformRole::User,

@@ -4,7 +4,7 @@
 //! whatever was taken from somebody is gone with their next request.
 
 use traaviis_model::{
-    ApiKeyId, SessionId, TenantCtx, TenantId, UserId,
+    ApiKeyId, SessionId, TenantCtx, TenantId, Timestamp, UserId,
     permission::{Permission, PermissionSet, Role},
     record::{Actor, ActorKind},
 };
@@ -20,7 +20,7 @@ use crate::{
         ApiKey, BreakGlass, CustomRole, DataAccess, Member, MemberStatus, Payloads, REQUIRE_MFA,
         ServiceAccount, Tenant, TenantStatus,
     },
-    token::{Opaque, invalid, is_of},
+    token::{Claims, Opaque, invalid, is_of},
     user::{PlatformRole, User, UserStatus},
 };
 
@@ -36,6 +36,21 @@ pub enum Proof {
         /// It was with two factors.
         is_mfa: bool,
         /// It was begun at an issuer of this tenant, and counts nowhere else.
+        confined: Option<TenantId>,
+    },
+    /// By a token that a session was exchanged for a part of.
+    Exchanged {
+        /// Session that it ends with.
+        id: SessionId,
+        /// Tenant that it counts in alone.
+        tenant: TenantId,
+        /// What it is limited to.
+        scopes: PermissionSet,
+        /// When it ends.
+        until: Timestamp,
+        /// Its session is one of two factors.
+        is_mfa: bool,
+        /// Its session was begun at an issuer of this tenant.
         confined: Option<TenantId>,
     },
     /// By a key of a tenant.
@@ -68,7 +83,7 @@ impl Caller {
     /// Returns who acts, as records name it.
     pub fn actor(&self) -> Actor {
         match self.proof {
-            Proof::Session { .. } => {
+            Proof::Session { .. } | Proof::Exchanged { .. } => {
                 Actor { kind: ActorKind::User, id: self.user.to_string().into() }
             }
             Proof::Key { id, .. } => Actor { kind: ActorKind::Key, id: id.to_string().into() },
@@ -102,6 +117,11 @@ impl Caller {
     pub fn any_session(&self) -> Result<SessionId, Error> {
         match self.proof {
             Proof::Session { id, .. } => Ok(id),
+            Proof::Exchanged { .. } => {
+                let message = "this token was exchanged for a part of what its session may do; ask \
+                               with a token of the session itself";
+                Err(Error::new("forbidden", message))
+            }
             Proof::Key { .. } => {
                 Err(Error::new("forbidden", "this is for people who have logged in, not for keys"))
             }
@@ -111,8 +131,34 @@ impl Caller {
     /// Returns the tenant that this counts in alone because an issuer of it vouches.
     pub fn confined(&self) -> Option<TenantId> {
         match self.proof {
-            Proof::Session { confined, .. } => confined,
+            Proof::Session { confined, .. } | Proof::Exchanged { confined, .. } => confined,
             Proof::Key { .. } => None,
+        }
+    }
+
+    /// Returns the one tenant that this counts in, for whatever reason.
+    pub fn only(&self) -> Option<TenantId> {
+        match self.proof {
+            Proof::Key { tenant, .. } | Proof::Exchanged { tenant, .. } => Some(tenant),
+            Proof::Session { confined, .. } => confined,
+        }
+    }
+
+    /// Returns in a word what this is less than a session of the same user: what one was answered
+    /// is not repeated to the other.
+    pub fn limits(&self) -> String {
+        match self.proof {
+            Proof::Exchanged { scopes, .. } => format!(" within {:x}", scopes.bits()),
+            Proof::Session { confined: Some(_), .. } => " confined".into(),
+            Proof::Session { .. } | Proof::Key { .. } => String::new(),
+        }
+    }
+
+    /// Returns when this ends whatever happens, where that is known beforehand.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self.proof {
+            Proof::Exchanged { until, .. } => Some(until),
+            Proof::Session { .. } | Proof::Key { .. } => None,
         }
     }
 
@@ -123,12 +169,15 @@ impl Caller {
     /// Says whether two factors stand behind this. A key was made by somebody who had proved them,
     /// or before the tenant asked.
     fn has_two_factors(&self) -> bool {
-        !matches!(self.proof, Proof::Session { is_mfa: false, .. })
+        !matches!(
+            self.proof,
+            Proof::Session { is_mfa: false, .. } | Proof::Exchanged { is_mfa: false, .. }
+        )
     }
 
     fn scopes(&self) -> Option<PermissionSet> {
         match self.proof {
-            Proof::Key { scopes, .. } => Some(scopes),
+            Proof::Key { scopes, .. } | Proof::Exchanged { scopes, .. } => Some(scopes),
             Proof::Session { .. } => None,
         }
     }
@@ -184,8 +233,12 @@ impl Platform {
     }
 
     fn by_session(&self, token: &str, via: Via) -> Result<Caller, Error> {
+        self.by_claims(&self.signer.verify(token, self.now())?, via)
+    }
+
+    /// Finds out who shows a token that says this.
+    pub(crate) fn by_claims(&self, claims: &Claims, via: Via) -> Result<Caller, Error> {
         let now = self.now();
-        let claims = self.signer.verify(token, now)?;
         let platform = TenantCtx::platform();
         let (session, user) = self.ledgers.read(&platform, |documents| {
             let session = documents.shared::<Session>(&session::id_of(claims.sub, claims.sid))?;
@@ -207,14 +260,24 @@ impl Platform {
         if confined != claims.only {
             return Err(invalid());
         }
-        let proof = Proof::Session { id: session.id, is_fresh, is_mfa, confined };
-        let scoped_to = claims.tid;
-        // What an issuer of a tenant says makes nobody look after the platform.
-        let platform_role = match confined {
-            None => user.platform_role,
-            Some(_) => PlatformRole::User,
+        let id = session.id;
+        let (proof, way) = match (claims.may, claims.tid) {
+            (None, _) => (Proof::Session { id, is_fresh, is_mfa, confined }, "session"),
+            (Some(_), None) => return Err(invalid()),
+            (Some(may), Some(tenant)) => {
+                let (scopes, until) = (PermissionSet::of_bits(may), claims.until());
+                let proof = Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined };
+                (proof, "exchanged_token")
+            }
         };
-        let via = Via { way: "session", ..via };
+        let scoped_to = claims.tid;
+        // What an issuer of a tenant says makes nobody look after the platform, and a part of what
+        // somebody may do is never that.
+        let platform_role = match (confined, claims.may) {
+            (None, None) => user.platform_role,
+            _ => PlatformRole::User,
+        };
+        let via = Via { way, ..via };
         Ok(Caller { user: user.id, platform_role, proof, scoped_to, via })
     }
 
@@ -262,8 +325,11 @@ impl Platform {
         {
             return Err(no_tenant());
         }
+        if caller.until().is_some_and(|it| it <= self.now()) {
+            return Err(Error::new("token_expired", "the token has expired; exchange another one"));
+        }
         match caller.proof {
-            Proof::Session { id, .. } => {
+            Proof::Session { id, .. } | Proof::Exchanged { id, .. } => {
                 active(&self.user(caller.user)?.ok_or_else(invalid)?)?;
                 let place = session::id_of(caller.user, id);
                 let platform = TenantCtx::platform();
@@ -315,11 +381,9 @@ impl Platform {
                 _ => self.lookup(|it| it.slug(named)),
             },
         };
-        // A key is of one tenant only, whoever made it; so is what an issuer of one vouches for.
-        found.filter(|it| match caller.proof {
-            Proof::Key { tenant, .. } => *it == tenant,
-            Proof::Session { confined, .. } => confined.is_none_or(|only| *it == only),
-        })
+        // A key is of one tenant only, whoever made it; so is what an issuer of one vouches for,
+        // and what a token was exchanged for.
+        found.filter(|it| caller.only().is_none_or(|only| *it == only))
     }
 
     /// Lets a caller act in a tenant, or says why not. A denial of something in a tenant of one's
@@ -356,7 +420,7 @@ impl Platform {
         action: Action,
         freshness: Freshness,
     ) -> Result<Result<Entered, Denial>, Error> {
-        if caller.confined().is_some_and(|only| only != tenant) {
+        if caller.only().is_some_and(|only| only != tenant) {
             return Ok(Err(Denial::Elsewhere));
         }
         let keeper = TenantCtx::keeper_of(tenant);

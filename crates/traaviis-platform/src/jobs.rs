@@ -18,7 +18,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use traaviis_model::{ApiKeyId, InstanceId, Span, Text, Timestamp, UserId, permission::Permission};
+use traaviis_model::{
+    ApiKeyId, InstanceId, Span, Text, Timestamp, UserId,
+    permission::{Permission, PermissionSet},
+};
 
 pub use action::Action;
 
@@ -88,16 +91,20 @@ pub struct MadeBy {
     /// The key that they used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ApiKeyId>,
+    /// What the token that they used was limited to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<PermissionSet>,
 }
 
 impl MadeBy {
     /// Returns who calls.
     pub fn of(caller: &Caller) -> MadeBy {
-        let key = match caller.proof {
-            Proof::Key { id, .. } => Some(id),
-            Proof::Session { .. } => None,
+        let (key, within) = match caller.proof {
+            Proof::Key { id, .. } => (Some(id), None),
+            Proof::Exchanged { scopes, .. } => (None, Some(scopes)),
+            Proof::Session { .. } => (None, None),
         };
-        MadeBy { user: caller.user, key }
+        MadeBy { user: caller.user, key, within }
     }
 }
 

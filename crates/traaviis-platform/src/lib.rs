@@ -39,6 +39,7 @@ pub mod egress;
 pub mod engine;
 pub mod entropy;
 pub mod error;
+pub mod exchange;
 pub mod factor;
 pub mod flags;
 pub mod hooks;

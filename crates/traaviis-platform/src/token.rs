@@ -60,6 +60,10 @@ pub struct Claims {
     /// release refuses a token with a claim that it does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<TenantId>,
+    /// Permissions that it is limited to, as bits, when it was exchanged for another; names would
+    /// not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may: Option<u32>,
     /// `platform_admin` or `user`.
     pub platform_role: String,
     /// Version of the rights when it was issued.
@@ -72,6 +76,13 @@ pub struct Claims {
     pub exp: i64,
     /// Its own id.
     pub jti: Uuid,
+}
+
+impl Claims {
+    /// Returns when it ends.
+    pub fn until(&self) -> Timestamp {
+        Timestamp(self.exp.saturating_mul(1_000_000))
+    }
 }
 
 /// The header of an access token; any other field is refused.
@@ -383,6 +394,7 @@ mod tests {
             sid: SessionId(Uuid::from_u128(8)),
             tid: None,
             only: None,
+            may: None,
             platform_role: "user".into(),
             rv: 1,
             iat: 1_800_000_000,
@@ -397,6 +409,11 @@ mod tests {
         let signer = signer();
         let token = signer.sign(&claims()).unwrap();
         assert!(token.len() <= TOKEN_BYTES_MAX, "{}", token.len());
+        // With everything that a token can hold, and an issuer of usual length.
+        let tenant = Some(TenantId(Uuid::from_u128(1)));
+        let full = Claims { tid: tenant, only: tenant, may: Some(u32::MAX), ..claims() };
+        let bytes = signer.sign(&full).unwrap().len();
+        assert!(bytes + 128 <= TOKEN_BYTES_MAX, "{bytes}");
         let told = |at: i64| signer.verify(&token, NOW.plus(Span::secs(at)));
         let code = |at: i64| told(at).unwrap_err().code;
         assert_eq!(told(0), Ok(claims()));

@@ -284,6 +284,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::Switch => accounts::switch(call),
         Op::Reauthenticate => accounts::reauthenticate(call),
         Op::SocketTicket => accounts::ticket(call),
+        Op::ExchangeToken => accounts::exchange(call),
         Op::VerifyEmail => factors::verify(call),
         Op::ResendVerification => factors::ask_by_mail(call, Purpose::Verification),
         Op::RequestReset => factors::ask_by_mail(call, Purpose::Reset),

@@ -255,10 +255,11 @@ impl Stream {
         payloads::shown(record, access).0.to_string()
     }
 
-    /// Looks whether the reader may still see it, when any rights have changed.
+    /// Looks whether the reader may still see it, when any rights have changed or their token ends.
     fn check(&mut self) -> Result<(), End> {
         let changes = self.app.platform.changes();
-        if changes == self.seen {
+        let has_ended = self.caller.until().is_some_and(|it| it <= self.app.platform.now());
+        if changes == self.seen && !has_ended {
             return Ok(());
         }
         self.seen = changes;

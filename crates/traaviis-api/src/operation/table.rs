@@ -1,7 +1,7 @@
 //! The rows of the table.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use traaviis_model::permission::Permission;
+use traaviis_model::{permission::Permission, snapshot::NodeStatus};
 
 use super::{
     Access::{Either, Member, Needs, OwnerOnly, Platform, Public, SelfOnly},
@@ -142,19 +142,7 @@ const EFFECTS: &[Param] = &[
     param("cursor", Form::Text, "`next_cursor` of the page before"),
     param("instance", Form::Id, "only effects of this instance"),
     param("kind", Form::Text, "kind, such as `call_api`"),
-    param(
-        "status",
-        Form::OneOf(&[
-            "scheduled",
-            "started",
-            "waiting",
-            "unknown",
-            "compensating",
-            "cancelling",
-            "failed",
-        ]),
-        "how they stand",
-    ),
+    param("status", Form::OneOf(NodeStatus::OPEN_WORDS), "how they stand"),
 ];
 const FORMAT: &[Param] = &[param(
     "format",
@@ -221,6 +209,9 @@ operations! {
 
     SocketTicket = Post "/auth/socket-ticket", SelfOnly, Nothing, NONE, none => 201 TicketAnswer,
         "Makes a ticket that opens one socket within 30 seconds.";
+    ExchangeToken = Post "/auth/token-exchange", SelfOnly, Nothing, NONE,
+        ExchangeRequest => 200 ExchangeAnswer,
+        "Exchanges an access token of one's own for one that may do less (RFC 8693).";
 
     VerifyEmail = Post "/auth/verify", Public, Nothing, NONE, VerifyRequest => 204 none,
         "Confirms an e-mail address with the token from the message.";

@@ -122,6 +122,64 @@ pub struct TicketAnswer {
     pub expires_in: i64,
 }
 
+/// The one grant of `POST /auth/token-exchange`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExchangeGrant {
+    /// Token exchange (RFC 8693).
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
+    TokenExchange,
+}
+
+/// The one type of token that is exchanged, and given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ExchangedType {
+    /// An access token of this server.
+    #[serde(rename = "urn:ietf:params:oauth:token-type:access_token")]
+    AccessToken,
+}
+
+/// `POST /auth/token-exchange`: the names of RFC 8693, as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExchangeRequest {
+    /// What is asked for.
+    pub grant_type: ExchangeGrant,
+    /// Access token of the caller's that is exchanged.
+    pub subject_token: String,
+    /// Its type.
+    pub subject_token_type: ExchangedType,
+    /// Type of the token that is wanted.
+    #[serde(default)]
+    pub requested_token_type: Option<ExchangedType>,
+    /// Id or short name of the tenant that it is for; that of the first when it is absent.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// Names of permissions between spaces; all that the first has when it is absent.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// How many seconds it lives at most: an hour, and never longer than the first.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub expires_in: Option<u32>,
+}
+
+/// A token that another was exchanged for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExchangeAnswer {
+    /// The token.
+    pub access_token: String,
+    /// Its type.
+    pub issued_token_type: ExchangedType,
+    /// How it is sent: `Bearer`.
+    pub token_type: String,
+    /// How many seconds it lives.
+    pub expires_in: i64,
+    /// Permissions that it is limited to, between spaces.
+    pub scope: String,
+    /// Tenant that it counts in alone.
+    pub tenant: String,
+}
+
 /// A user as they see themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UserAnswer {

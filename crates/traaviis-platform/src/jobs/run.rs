@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 use traaviis_model::{
-    InstanceId, SessionId, Snapshot, TenantCtx, TenantId, Text, permission::Permission,
+    InstanceId, SessionId, Snapshot, TenantCtx, TenantId, Text, Timestamp, permission::Permission,
     record::Status,
 };
 use traaviis_policy::{
@@ -264,16 +264,17 @@ impl Platform {
         let gone = || Error::new("user_inactive", "whoever has made this may not act any more");
         let user = self.user(by.user)?.ok_or_else(gone)?;
         crate::caller::active(&user)?;
-        let proof = match by.key {
-            // Their sessions come and go; what they may do is looked up either way.
-            // Whoever made it was let in, by two factors where the tenant asks for them.
-            None => Proof::Session {
-                id: SessionId(uuid::Uuid::nil()),
-                is_fresh: false,
-                is_mfa: true,
-                confined: None,
-            },
-            Some(id) => {
+        // Their sessions come and go; what they may do is looked up either way.
+        // Whoever made it was let in, by two factors where the tenant asks for them.
+        let (session, is_mfa, confined) = (SessionId(uuid::Uuid::nil()), true, None);
+        let proof = match (by.key, by.within) {
+            (None, None) => Proof::Session { id: session, is_fresh: false, is_mfa, confined },
+            // What it was limited to stays; the token was for letting it in.
+            (None, Some(scopes)) => {
+                let (id, until) = (session, Timestamp(i64::MAX));
+                Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined }
+            }
+            (Some(id), _) => {
                 let keeper = TenantCtx::keeper_of(tenant);
                 let key = self.ledgers.read(&keeper, |it| it.get::<ApiKey>(&id.to_string()))?;
                 let key = key.filter(|it| it.expires_at > self.now()).ok_or_else(gone)?;

@@ -7,6 +7,7 @@ mod billing;
 mod budgets;
 mod departures;
 mod elsewhere;
+mod exchange;
 mod identity;
 mod issuers;
 mod never_asked;

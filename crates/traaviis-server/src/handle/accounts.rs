@@ -3,14 +3,17 @@
 use traaviis_api::types::{
     Page,
     identity::{
-        LoginRequest, PasswordRequest, ProfileRequest, ReauthenticateRequest, RefreshRequest,
-        RegisterRequest, SwitchRequest, TicketAnswer,
+        ExchangeAnswer, ExchangeRequest, ExchangedType, LoginRequest, PasswordRequest,
+        ProfileRequest, ReauthenticateRequest, RefreshRequest, RegisterRequest, SwitchRequest,
+        TicketAnswer,
     },
     tenants::AcceptRequest,
 };
+use traaviis_model::{Span, permission::Permission};
 use traaviis_platform::{
     Error,
     accounts::{Credentials, ProfileChange, Registration},
+    exchange::Wanted,
     invitations::NewUser,
 };
 
@@ -57,6 +60,23 @@ pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {
     call.tell(&TicketAnswer { ticket, expires_in: TICKET_LIFE.as_millis() / 1_000 })
 }
 
+pub(super) fn exchange(call: &Call<'_>) -> Result<Answer, Error> {
+    let ExchangeRequest { subject_token, audience, scope, expires_in, .. } = call.request.json()?;
+    let life = expires_in.map(|it| Span::secs(i64::from(it)));
+    let (subject, audience) = (&*subject_token, audience.as_deref());
+    let wanted = Wanted { subject, audience, scope: scope.as_deref(), life };
+    let given = call.platform().exchange_token(call.caller()?, &wanted)?;
+    let names: Vec<&str> = given.scopes.iter().map(Permission::as_str).collect();
+    call.tell(&ExchangeAnswer {
+        access_token: given.access_token,
+        issued_token_type: ExchangedType::AccessToken,
+        token_type: "Bearer".into(),
+        expires_in: given.expires_in.as_millis() / 1_000,
+        scope: names.join(" "),
+        tenant: given.tenant.to_string(),
+    })
+}
+
 pub(super) fn me(call: &Call<'_>) -> Result<Answer, Error> {
     let caller = call.caller()?;
     caller.any_session()?;
@@ -92,7 +112,7 @@ pub(super) fn end_session(call: &Call<'_>) -> Result<Answer, Error> {
 pub(super) fn tenants(call: &Call<'_>) -> Result<Answer, Error> {
     let caller = call.caller()?;
     let mut tenants = call.platform().tenants_of(caller.user)?;
-    tenants.retain(|it| caller.confined().is_none_or(|only| it.tenant.id == only));
+    tenants.retain(|it| caller.only().is_none_or(|only| it.tenant.id == only));
     call.tell(&Page::whole(tenants.iter().map(convert::tenant_brief).collect()))
 }
 

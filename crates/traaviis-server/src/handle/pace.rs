@@ -49,7 +49,7 @@ pub(crate) fn caller(
     let plan: Plan = app.platform.plan_of(tenant);
     let who = match caller.proof {
         Proof::Key { id, .. } => id.0,
-        Proof::Session { .. } => caller.user.0,
+        Proof::Session { .. } | Proof::Exchanged { .. } => caller.user.0,
     };
     note(request, app.limits.of_caller(who, plan))
 }
