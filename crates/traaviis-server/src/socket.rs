@@ -163,6 +163,8 @@ struct Conversation {
     /// How often rights had changed when they were last looked at; never before that.
     seen: Option<u64>,
     looked_at: Instant,
+    /// When the token ends that it was opened with, if that is before its session.
+    until: Option<Instant>,
     /// Told when the server ends.
     ends: Option<watch::Receiver<bool>>,
 }
@@ -194,6 +196,9 @@ impl Conversation {
         // Looked at once at the beginning: what has changed since the token was looked at, and
         // before this listened, is not known.
         rights.mark_changed();
+        let left = caller.until().map(|it| it.since(app.platform.now()).as_millis().max(0));
+        // A moment later, so that it has ended when it is looked at.
+        let until = left.map(|it| now + Duration::from_millis(it.unsigned_abs() + 1));
         Conversation {
             app,
             caller: Arc::new(caller),
@@ -205,6 +210,7 @@ impl Conversation {
             rights,
             seen: None,
             looked_at: now,
+            until,
             ends,
         }
     }
@@ -265,6 +271,7 @@ impl Conversation {
     async fn next(&mut self, socket: &mut WebSocket) -> Next {
         let (outbox, ends) = (&self.outbox, &mut self.ends);
         let due = self.heard_at.min(self.looked_at) + self.app.sockets.silence;
+        let due = self.until.map_or(due, |it| it.min(due));
         tokio::select! {
             message = socket.recv() => Next::Heard(message),
             text = outbox.next() => Next::Told(text),
@@ -325,6 +332,8 @@ impl Conversation {
     /// Looks whether the caller is still one, and may still hear what they hear.
     async fn look_at_all(&mut self, socket: &mut WebSocket) -> Result<(), End> {
         self.looked_at = Instant::now();
+        // Looked at once for that; a clock that was set back must not be waited for by looking.
+        self.until = self.until.filter(|it| *it > self.looked_at);
         if let Err(code) = self.stands() {
             let topic = format!("user_activity:{}", self.caller.user);
             let told = json!({ "reason": code });
@@ -341,10 +350,23 @@ impl Conversation {
             }
             sees.is_some()
         });
+        let told = json!({ "reason": "unauthorized" });
         for joined in gone {
             joined.leave(&app.hub, &caller, self.place.socket);
-            let told = json!({ "reason": "unauthorized" });
             self.say(socket, joined.frame().push("phx_close", &told).into()).await?;
+        }
+        let blind = self.joined.iter().filter(|it| !topic::may_watch(&app, &caller, &it.1.topic));
+        let ended: Vec<Joined> = blind
+            .filter(|it| {
+                it.1.topic
+                    .tenant()
+                    .is_some_and(|tenant| app.hub.watch_no_more(tenant, self.place.socket))
+            })
+            .map(|it| it.1.clone())
+            .collect();
+        for joined in ended {
+            let text = joined.frame().push("monitoring:closed", &told);
+            self.say(socket, text.into()).await?;
         }
         Ok(())
     }

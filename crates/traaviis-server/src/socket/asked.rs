@@ -2,20 +2,24 @@
 
 use serde_json::{Value as Json, json};
 use traaviis_api::Op;
-use traaviis_model::{InstanceId, TenantId, permission::Permission};
+use traaviis_model::{
+    InstanceId, TenantId,
+    document::{Format, read_tree, tree::NodeKind},
+    permission::Permission,
+};
 use traaviis_platform::{Caller, Error};
 use traaviis_policy::access::{Action, Freshness};
 
 use super::{
-    frame::Frame,
-    hub::Topic,
+    frame::{Frame, ORDERED},
+    hub::{Topic, Watched},
     limits::{CHOSEN_MAX, FOLLOWED_MAX},
     only::Only,
     topic::meta,
 };
 use crate::{
     App,
-    handle::{self, pace},
+    handle::{self, Answer, pace},
     request::Request,
 };
 
@@ -37,6 +41,10 @@ pub(super) fn answer(
     match (topic, &*frame.event) {
         (Topic::Tenant(_), "workflow:create") => ask(Op::CreateWorkflow, payload.clone(), ""),
         (Topic::Tenant(_), "workflow:execute") => execute(app, caller, topic, payload),
+        (Topic::Tenant(_), ORDERED) => execute_effect(app, caller, topic, frame),
+        (Topic::Tenant(tenant), "monitoring:subscribe") => {
+            watch(app, caller, tenant, payload, socket)
+        }
         (Topic::Tenant(_), "tenant:update_config") => update_config(app, caller, topic, payload),
         (Topic::Tenant(_), "presence:update") => {
             let mut meta = meta(app, socket);
@@ -107,6 +115,44 @@ fn execute(app: &App, caller: &Caller, topic: Topic, payload: &Json) -> Result<J
     });
     app.hub.tell_those(topic, "workflow:executed", &told, |it| it.sees.is_monitor);
     Ok(taken)
+}
+
+/// Has an instance run an effect: `{workflow_id}` and the body of the operation.
+fn execute_effect(app: &App, caller: &Caller, topic: Topic, frame: &Frame) -> Result<Json, Error> {
+    let id = frame.payload["workflow_id"].as_str().unwrap_or_default();
+    let mut request = asking(caller, topic, Op::RunEffect, id);
+    // What was sent, so that keys keep their order.
+    let text = frame.text.as_deref().unwrap_or_default();
+    let sent = read_tree(text, Format::Json).ok();
+    let mut body = sent.and_then(|it| it.items().get(4).cloned());
+    if let Some(NodeKind::Map(entries)) = body.as_mut().map(|it| &mut it.kind) {
+        entries.retain(|(key, _)| &*key.text != "workflow_id");
+    }
+    let body = body.ok_or_else(|| Error::new("effect_invalid", "the effect cannot be read"))?;
+    request.body = body.to_json().into_bytes();
+    carried(app, caller, Op::RunEffect, &request).map(|it| told(&it))
+}
+
+/// Lets the socket watch what it names, in the place of what it watched before.
+fn watch(
+    app: &App,
+    caller: &Caller,
+    tenant: TenantId,
+    payload: &Json,
+    socket: u64,
+) -> Result<Json, Error> {
+    let action = Action::Needs(Permission::SystemMetricsView);
+    app.platform.enter(caller, tenant, action, Freshness::Any)?;
+    let read = |it: &Json| Watched::ALL.into_iter().find(|all| *it == *all.as_str());
+    let named = payload["resource_types"].as_array();
+    let what: Option<Vec<Watched>> = named.and_then(|it| it.iter().map(read).collect());
+    let what = what.ok_or_else(|| {
+        let words = Watched::ALL.map(Watched::as_str).join("`, `");
+        Error::invalid("/resource_types", format!("this is a list of `{words}`"))
+    })?;
+    let watched = app.hub.watch(tenant, socket, &what);
+    watched.ok_or_else(|| Error::new("not_found", "join the topic first"))?;
+    Ok(json!({ "resource_types": what.iter().map(|it| it.as_str()).collect::<Vec<_>>() }))
 }
 
 /// Returns the machines that a message names: `fsm_id`, or many as `fsm_ids`.
@@ -214,14 +260,11 @@ fn batch(app: &App, caller: &Caller, topic: Topic, payload: &Json) -> Result<Jso
 
 /// Changes settings of a tenant: `{config, version}`, with the version that was read.
 fn update_config(app: &App, caller: &Caller, topic: Topic, asked: &Json) -> Result<Json, Error> {
-    let row = Op::ChangeConfig.row();
     let mut request = asking(caller, topic, Op::ChangeConfig, "");
     request.body = asked["config"].to_string().into_bytes();
     request.if_match = asked["version"].as_u64().map(|it| it.to_string());
-    pace::caller(app, row, &request, caller)?;
-    let answer = handle::as_caller(app, row, &request, caller.clone())?;
-    let config: Json = serde_json::from_slice(&answer.body).unwrap_or_default();
-    Ok(json!({ "config": config, "version": answer.version }))
+    let answer = carried(app, caller, Op::ChangeConfig, &request)?;
+    Ok(json!({ "config": told(&answer), "version": answer.version }))
 }
 
 /// Carries out an operation of the table as the caller, with the rights that its row asks for.
@@ -244,11 +287,18 @@ pub(super) fn carry_out(
             }
         }
     }
+    carried(app, caller, op, &request).map(|it| told(&it))
+}
+
+fn carried(app: &App, caller: &Caller, op: Op, request: &Request) -> Result<Answer, Error> {
     // A message counts as the request that it stands for.
-    pace::caller(app, row, &request, caller)?;
-    let answer = handle::as_caller(app, row, &request, caller.clone())?;
-    // What has no body answers with nothing.
-    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+    pace::caller(app, op.row(), request, caller)?;
+    handle::as_caller(app, op.row(), request, caller.clone())
+}
+
+/// Returns the body of an answer; what has no body answers with nothing.
+fn told(answer: &Answer) -> Json {
+    serde_json::from_slice(&answer.body).unwrap_or_default()
 }
 
 /// Returns a request for an operation in the tenant of a topic.

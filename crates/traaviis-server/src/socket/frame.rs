@@ -15,7 +15,12 @@ pub struct Frame {
     pub event: String,
     /// Payload.
     pub payload: Json,
+    /// The frame as it was sent, of events in whose payload the order of keys counts.
+    pub text: Option<Box<str>>,
 }
+
+/// The event in whose payload the order of keys counts: a map of steps is run in it.
+pub const ORDERED: &str = "effects:execute";
 
 /// Characters of a topic or an event.
 const NAME_CHARS_MAX: usize = 256;
@@ -37,7 +42,8 @@ impl Frame {
         };
         let (join_ref, reference) = (maybe(join_ref)?, maybe(reference)?);
         let (topic, event) = (name(topic)?, name(event)?);
-        payload.is_object().then_some(Frame { join_ref, reference, topic, event, payload })
+        let text = (event == ORDERED).then(|| text.into());
+        payload.is_object().then_some(Frame { join_ref, reference, topic, event, payload, text })
     }
 
     /// Returns the reply to it.

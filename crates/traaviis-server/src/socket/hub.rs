@@ -4,6 +4,8 @@
 //! in another. A message is written once for all who may see the same of it, and waits in the
 //! [`Outbox`] of each.
 
+mod watching;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -67,6 +69,9 @@ pub enum Watched {
 }
 
 impl Watched {
+    /// All of it.
+    pub const ALL: [Watched; 2] = [Watched::Instances, Watched::Security];
+
     /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -150,6 +155,8 @@ impl Subscriber {
 #[derive(Debug, Default)]
 struct Heard {
     by: Vec<Subscriber>,
+    /// Sockets that watch it on the topic of its tenant.
+    through: Vec<Subscriber>,
     counts: Counts,
 }
 
@@ -214,13 +221,39 @@ impl Hub {
     /// Lets a socket hear a topic, in the place of what it heard there before.
     pub fn join(&self, topic: Topic, subscriber: Subscriber) {
         let mut topics = self.topics(&topic);
-        let before = topics.len();
-        let heard = topics.entry(topic).or_default();
+        let heard = self.heard_of(&mut topics, topic);
         match heard.by.iter_mut().find(|it| it.socket == subscriber.socket) {
             Some(same) => *same = subscriber,
             None => heard.by.push(subscriber),
         }
-        self.heard.fetch_add(topics.len() - before, Ordering::SeqCst);
+    }
+
+    fn heard_of<'t>(&self, topics: &'t mut Topics, topic: Topic) -> &'t mut Heard {
+        topics.entry(topic).or_insert_with(|| {
+            self.heard.fetch_add(1, Ordering::SeqCst);
+            Heard::default()
+        })
+    }
+
+    /// Takes a socket off a list of a topic; says whether it was there.
+    fn take_off(
+        &self,
+        topics: &mut Topics,
+        topic: &Topic,
+        list: impl Fn(&mut Heard) -> &mut Vec<Subscriber>,
+        socket: u64,
+    ) -> bool {
+        let Some(heard) = topics.get_mut(topic) else { return false };
+        let (list, mut was_there) = (list(heard), false);
+        list.retain(|it| {
+            was_there |= it.socket == socket;
+            it.socket != socket
+        });
+        if heard.by.is_empty() && heard.through.is_empty() {
+            topics.remove(topic);
+            self.heard.fetch_sub(1, Ordering::SeqCst);
+        }
+        was_there
     }
 
     /// Returns no machines, for a socket that chooses.
@@ -243,23 +276,22 @@ impl Hub {
 
     /// Says what a socket may see of a topic from now on.
     pub fn shows(&self, topic: &Topic, socket: u64, sees: Sees) {
-        if let Some(heard) = self.topics(topic).get_mut(topic)
-            && let Some(it) = heard.by.iter_mut().find(|it| it.socket == socket)
-        {
-            it.sees = sees;
+        let mut topics = self.topics(topic);
+        let mut show = |topic: &Topic, list: fn(&mut Heard) -> &mut Vec<Subscriber>| {
+            let list = topics.get_mut(topic).map(list).into_iter().flatten();
+            list.filter(|it| it.socket == socket).for_each(|it| it.sees = sees);
+        };
+        show(topic, |it| &mut it.by);
+        if let Topic::Tenant(tenant) = topic {
+            for what in Watched::ALL {
+                show(&Topic::Monitoring(*tenant, what), |it| &mut it.through);
+            }
         }
     }
 
     /// Lets a socket hear a topic no more.
     pub fn leave(&self, topic: &Topic, socket: u64) {
-        let mut topics = self.topics(topic);
-        if let Some(heard) = topics.get_mut(topic) {
-            heard.by.retain(|it| it.socket != socket);
-            if heard.by.is_empty() {
-                topics.remove(topic);
-                self.heard.fetch_sub(1, Ordering::SeqCst);
-            }
-        }
+        self.take_off(&mut self.topics(topic), topic, |it| &mut it.by, socket);
     }
 
     /// Tells everybody on a topic but one socket.
@@ -336,7 +368,7 @@ impl Hub {
                         "workflow": snapshot.workflow, "seq": record.header.seq,
                         "timestamp": record.header.at,
                     });
-                    Telling::of(watched, "alert", &payload).to(&heard.by);
+                    heard.tell_watched((tenant, Watched::Instances), "alert", &payload);
                 }
             }
         }
@@ -346,9 +378,9 @@ impl Hub {
     pub fn sample(&self, interval_ms: u64, now: &Json) {
         for shard in &self.shards {
             for (topic, heard) in lock(shard).iter_mut() {
-                let Topic::Monitoring(_, Watched::Instances) = topic else { continue };
+                let Topic::Monitoring(tenant, what @ Watched::Instances) = topic else { continue };
                 let payload = std::mem::take(&mut heard.counts).sample(interval_ms, now);
-                Telling::of(*topic, "sample", &payload).to(&heard.by);
+                heard.tell_watched((*tenant, *what), "sample", &payload);
             }
         }
     }
@@ -540,6 +572,35 @@ mod tests {
         }
         let place = |it: &Utf8Bytes| it.as_str().as_ptr();
         assert!(texts.iter().all(|it| place(it) == place(&texts[0])), "written once");
+    }
+
+    #[tokio::test]
+    async fn what_is_watched_on_the_topic_of_a_tenant_ends_with_it() {
+        let hub = Hub::default();
+        let (own, sample) = (Topic::Tenant(tenant(1)), json!({ "started": 1 }));
+        assert_eq!(hub.watch(tenant(1), 1, &Watched::ALL), None, "it has not joined");
+        let ada = subscriber(&hub, 1, Payloads::Full);
+        let of_ada = Arc::clone(&ada.outbox);
+        hub.join(own, ada);
+        hub.watch(tenant(1), 1, &[Watched::Security]).unwrap();
+        hub.watch(tenant(1), 1, &[Watched::Instances]).unwrap();
+        hub.tell_watched(tenant(1), Watched::Security, "alert", &json!({}));
+        hub.tell_watched(tenant(1), Watched::Instances, "sample", &sample);
+        let told: Json = serde_json::from_str(&next(&of_ada).await).unwrap();
+        assert_eq!((&told[2], &told[3]), (&json!(own.to_string()), &json!("monitoring:sample")));
+        assert_eq!(told[4], json!({ "started": 1, "resource_type": "instances" }));
+        // Who has joined the topic itself hears of it there, too.
+        hub.join(Topic::Monitoring(tenant(1), Watched::Instances), {
+            let joined = subscriber(&hub, 1, Payloads::Full);
+            Subscriber { outbox: Arc::clone(&of_ada), ..joined }
+        });
+        hub.tell_watched(tenant(1), Watched::Instances, "sample", &sample);
+        let (first, second) = (next(&of_ada).await, next(&of_ada).await);
+        assert!(first.contains(r#""sample""#) && second.contains(r#""monitoring:sample""#));
+        assert!(hub.watch_no_more(tenant(1), 1) && !hub.watch_no_more(tenant(1), 1));
+        hub.leave(&own, 1);
+        hub.leave(&Topic::Monitoring(tenant(1), Watched::Instances), 1);
+        assert_eq!(hub.heard.load(Ordering::SeqCst), 0);
     }
 
     #[test]

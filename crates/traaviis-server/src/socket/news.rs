@@ -227,7 +227,7 @@ fn tell(app: &App, change: &Change) {
         for key in ["id", "rule", "severity", "message", "at", "acknowledged_at"] {
             payload[key] = alert[key].clone();
         }
-        hub.tell(Topic::Monitoring(tenant, Watched::Security), "alert", &payload, None);
+        hub.tell_watched(tenant, Watched::Security, "alert", &payload);
     }
 }
 

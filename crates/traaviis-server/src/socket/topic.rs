@@ -41,13 +41,15 @@ impl Joined {
             topic: self.topic.to_string(),
             event: String::new(),
             payload: Json::Null,
+            text: None,
         }
     }
 
     /// Takes the socket off the topic.
     pub fn leave(&self, hub: &Hub, caller: &Caller, socket: u64) {
         hub.leave(&self.topic, socket);
-        if matches!(self.topic, Topic::Tenant(_)) {
+        if let Topic::Tenant(tenant) = self.topic {
+            hub.watch_no_more(tenant, socket);
             hub.depart(self.topic, &caller.user.to_string(), socket);
         }
     }
@@ -59,6 +61,12 @@ pub(super) fn sees(app: &App, caller: &Caller, topic: &Topic) -> Option<Sees> {
     let entered = app.platform.enter_at_once(caller, tenant, action, Freshness::Any)?;
     let is_monitor = may(app, caller, tenant, Permission::WorkflowMonitor);
     Some(Sees { access: entered.data_access, is_monitor })
+}
+
+/// Says whether a caller may go on watching what they watch on a topic.
+pub(super) fn may_watch(app: &App, caller: &Caller, topic: &Topic) -> bool {
+    let Topic::Tenant(tenant) = topic else { return true };
+    may(app, caller, *tenant, Permission::SystemMetricsView)
 }
 
 /// Says whether a caller has a permission, which a key may have less of than who made it.

@@ -1,6 +1,7 @@
 //! Channels of a served directory, over real sockets: topics, limits, clients that do not keep up,
 //! and rights that end.
 
+mod asked;
 mod chosen;
 
 use std::{
