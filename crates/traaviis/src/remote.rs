@@ -3,6 +3,9 @@
 //!
 //! The tokens of a login rest in `traaviis/login.json` below the settings of the person, readable
 //! by them alone.
+//!
+//! Every command finds its server in the same order: what `--server` says, `TRAAVIIS_SERVER`, that
+//! of the last login. A token is sent to the server that gave it out, and to no other.
 
 use std::{
     env, fs,
@@ -27,6 +30,8 @@ const LOGIN: &str = "traaviis/login.json";
 const TOKEN: &str = "TRAAVIIS_TOKEN";
 /// Names the server that the token is for.
 const SERVER: &str = "TRAAVIIS_SERVER";
+/// Where a server is that nobody names: what `traaviis serve` listens on.
+const USUAL: &str = "http://127.0.0.1:4000";
 /// Longest wait for an answer: waits on the server end before.
 const ANSWER_WAIT: Duration = Duration::from_secs(100);
 /// Path before every operation.
@@ -42,6 +47,31 @@ pub struct Login {
     /// Refresh token; a key has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
+}
+
+/// Which server a command asks.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ServerArgs {
+    /// Address of the server; otherwise that in `TRAAVIIS_SERVER`, or that of the last login.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+impl ServerArgs {
+    /// Returns the server to log in to.
+    pub fn address(&self) -> String {
+        self.named().or_else(|| Some(Login::kept()?.server)).unwrap_or_else(|| USUAL.into())
+    }
+
+    /// Returns the server that is named for this command.
+    fn named(&self) -> Option<String> {
+        let named = self.server.clone().or_else(|| variable(SERVER));
+        named.map(|it| it.trim_end_matches('/').to_owned())
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|it| !it.is_empty())
 }
 
 /// An answer of a server.
@@ -138,8 +168,8 @@ fn reason(error: &reqwest::Error) -> String {
 }
 
 /// Sends a request as who has logged in; a token that has expired is renewed once.
-pub fn ask_as_login(asked: &Asked<'_>) -> Result<Answered, Failure> {
-    let login = Login::find()?;
+pub fn ask_as_login(server: &ServerArgs, asked: &Asked<'_>) -> Result<Answered, Failure> {
+    let login = Login::find(server)?;
     let remote = Remote::new(&login.server)?;
     let answered = remote.ask(Some(&login.access_token), asked)?;
     let has_expired = answered.status == StatusCode::UNAUTHORIZED.as_u16()
@@ -171,20 +201,37 @@ impl Login {
     }
 
     /// Finds who has logged in: what the environment says, or the last login.
-    pub fn find() -> Result<Login, Failure> {
-        let text = |name: &str| env::var(name).ok().filter(|it| !it.is_empty());
-        if let Some(access_token) = text(TOKEN) {
-            let server = text(SERVER).ok_or_else(|| {
-                Failure::usage(format!("`{TOKEN}` is set; name its server in `{SERVER}`"))
+    fn find(server: &ServerArgs) -> Result<Login, Failure> {
+        let named = server.named();
+        if let Some(access_token) = variable(TOKEN) {
+            let server = named.ok_or_else(|| {
+                Failure::usage(format!(
+                    "`{TOKEN}` is set; name its server in `{SERVER}`, or with `--server`"
+                ))
             })?;
             return Ok(Login { server, access_token, refresh_token: None });
         }
-        let path = path()?;
-        let kept = fs::read(&path).ok().and_then(|it| serde_json::from_slice(&it).ok());
-        kept.ok_or_else(|| {
-            let message = "nobody has logged in here; begin with `traaviis login EMAIL`";
-            Failure::new(Exit::Denied, "not_authenticated", message)
-        })
+        let denied = |message| Failure::new(Exit::Denied, "not_authenticated", message);
+        let kept = Login::kept().ok_or_else(|| {
+            denied("nobody has logged in here; begin with `traaviis login EMAIL`".into())
+        })?;
+        match named {
+            Some(named) if named != kept.server => {
+                let message = format!(
+                    "the last login was at `{}`; log in with `traaviis login EMAIL --server \
+                     {named}`",
+                    kept.server
+                );
+                Err(denied(message))
+            }
+            _ => Ok(kept),
+        }
+    }
+
+    /// Returns the last login.
+    fn kept() -> Option<Login> {
+        let bytes = fs::read(path().ok()?).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// Keeps it for later commands.

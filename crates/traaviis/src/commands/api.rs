@@ -9,7 +9,7 @@ use crate::{
     exit::{Exit, Failure},
     input,
     output::Output,
-    remote::{self, Asked},
+    remote::{self, Asked, ServerArgs},
 };
 
 /// Sends one request to the server that `traaviis login` was for, and prints the answer.
@@ -36,6 +36,8 @@ pub struct Args {
     /// Print only this part of the answer, by its JSON pointer; a text without quotes.
     #[arg(long, value_name = "POINTER")]
     select: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// Runs the command.
@@ -51,7 +53,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let etag = match args.if_match.as_deref() {
         Some("current") => {
             let read = Asked { method: "GET", path: &args.path, body: None, if_match: None };
-            remote::ask_as_login(&read)?.etag
+            remote::ask_as_login(&args.server, &read)?.etag
         }
         other => other.map(str::to_owned),
     };
@@ -61,7 +63,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         body: body.as_ref(),
         if_match: etag.as_deref(),
     };
-    let answered = remote::ask_as_login(&asked)?;
+    let answered = remote::ask_as_login(&args.server, &asked)?;
     if answered.status >= 400 {
         return Err(remote::refused(&answered).into());
     }

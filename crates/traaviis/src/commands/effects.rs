@@ -1,9 +1,11 @@
 //! `traaviis effects`: effects of all open instances, and those that somebody has one run.
 
+use clap::builder::PossibleValuesParser;
 use serde_json::Value as Json;
 use traaviis_model::{
     document::{Format, read_tree},
     record::Asked,
+    snapshot::NodeStatus,
 };
 
 use crate::{
@@ -27,9 +29,8 @@ pub struct Args {
     /// Only those of this kind.
     #[arg(long)]
     kind: Option<String>,
-    /// Only those that stand so: scheduled, started, waiting, unknown, compensating, cancelling,
-    /// failed.
-    #[arg(long)]
+    /// Only those that stand so.
+    #[arg(long, value_parser = PossibleValuesParser::new(NodeStatus::OPEN_WORDS))]
     status: Option<String>,
     /// How many at most.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     exit::{Exit, Failure},
     output::Output,
-    remote::{Asked, Login, Remote},
+    remote::{Asked, Login, Remote, ServerArgs},
 };
 
 /// Holds the password, for programs.
@@ -17,15 +17,15 @@ const PASSWORD_BYTES_MAX: u64 = 1_024;
 
 /// Logs in to a server; the tokens are kept for `traaviis api`.
 ///
-/// The password is read from the variable `TRAAVIIS_PASSWORD`, or from standard input.
+/// The password is read from the variable `TRAAVIIS_PASSWORD`, or from standard input. Without
+/// another server, one at http://127.0.0.1:4000 is meant.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: traaviis login ada@example.org --register")]
 pub struct Args {
     /// E-mail address.
     email: String,
-    /// Address of the server.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4000")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Make an account, and a tenant for it.
     #[arg(long)]
     register: bool,
@@ -64,7 +64,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             ("/auth/login", body)
         }
     };
-    let remote = Remote::new(&args.server)?;
+    let remote = Remote::new(&args.server.address())?;
     let asked = Asked { method: "POST", path, body: Some(&body), if_match: None };
     let answered = remote.ask(None, &asked)?;
     Login::of(remote.server(), &answered)?.keep()?;

@@ -188,10 +188,8 @@ pub fn read(mut stream: TcpStream) -> Told {
 pub fn bash(world: &World, server: &Server, script: &str) -> (i32, Vec<String>) {
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_traaviis"));
     let path = format!("{}:{}", binary.parent().unwrap().display(), env!("PATH"));
-    let login = format!("traaviis login --server http://{} ", server.address);
-    let script = script.replace("traaviis login ", &login);
     let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &script])
+        .args(["-euo", "pipefail", "-c", script])
         .current_dir(world.path(""))
         .env("PATH", path)
         .env("NO_COLOR", "1")
