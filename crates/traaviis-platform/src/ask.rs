@@ -11,12 +11,19 @@ use traaviis_model::{
 use traaviis_ports::Position;
 pub use traaviis_runtime::{Filter, Until};
 
+use crate::tenant::Payloads;
+
 /// Records of one `history` answer, so that a line stays small.
 pub const HISTORY_LIMIT: usize = 500;
 /// Instances of one list unless a caller asks for another number: more than a person reads.
 pub const LIST_DEFAULT: usize = 1_000;
 /// Instances of one list at most, so that an answer fits a line.
 pub const LIST_MAX: usize = 10_000;
+
+/// Who asks through the control socket and does not say otherwise may read the files.
+fn everything() -> Payloads {
+    Payloads::Full
+}
 
 /// What can be asked. An id may be any unique prefix or suffix.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +100,9 @@ pub enum Ask {
         id: String,
         /// The expression.
         select: String,
+        /// What the asker sees of the data; the expression reads no more of it.
+        #[serde(default = "everything")]
+        sees: Payloads,
     },
     /// Counts instances by workflow, status and state.
     Count {

@@ -33,39 +33,47 @@ const HOLD: &[&str] = &[
     "do",
 ];
 
+/// Keys under which texts of callers stand by which instances and tasks are found and told apart:
+/// personal data in them is masked for whoever does not see it, and the rest stays.
+const NAME: &[&str] =
+    &["correlation", "correlation_id", "tags", "title", "comments", "comment", "reason"];
+
 /// Leaves in an answer what somebody may see; returns what was masked, too.
 pub(crate) fn shown(mut answer: Json, access: DataAccess) -> (Json, BTreeMap<PiiType, usize>) {
     let mut found = BTreeMap::new();
-    match access.payloads {
-        Payloads::Full => {}
-        Payloads::Masked => each(&mut answer, &mut |it| {
-            let value = Value::from(&*it);
-            *it = match redact(&value, &Policy::all(PiiMode::Mask)) {
-                Ok(redacted) => {
-                    for (kind, count) in redacted.counts {
-                        *found.entry(kind).or_default() += count;
-                    }
-                    Json::from(&redacted.value)
-                }
-                Err(_) => Json::from(WITHHELD),
-            };
-        }),
-        Payloads::None => each(&mut answer, &mut |it| {
+    if access.payloads == Payloads::Full {
+        return (answer, found);
+    }
+    each(&mut answer, &mut |key, it| match access.payloads {
+        Payloads::None if HOLD.contains(&key) => {
             if !it.is_null() {
                 *it = Json::from(WITHHELD);
             }
-        }),
-    }
+        }
+        _ => mask(it, &mut found),
+    });
     (answer, found)
 }
 
+fn mask(it: &mut Json, found: &mut BTreeMap<PiiType, usize>) {
+    *it = match redact(&Value::from(&*it), &Policy::all(PiiMode::Mask)) {
+        Ok(redacted) => {
+            for (kind, count) in redacted.counts {
+                *found.entry(kind).or_default() += count;
+            }
+            Json::from(&redacted.value)
+        }
+        Err(_) => Json::from(WITHHELD),
+    };
+}
+
 /// Visits everything that stands under one of the keys.
-fn each(value: &mut Json, visit: &mut dyn FnMut(&mut Json)) {
+fn each(value: &mut Json, visit: &mut dyn FnMut(&str, &mut Json)) {
     match value {
         Json::Object(map) => {
             for (key, value) in map {
-                match HOLD.contains(&&**key) {
-                    true => visit(value),
+                match [HOLD, NAME].iter().any(|it| it.contains(&&**key)) {
+                    true => visit(key, value),
                     false => each(value, visit),
                 }
             }
@@ -86,14 +94,19 @@ mod tests {
         let answer = || {
             json!({
                 "snapshot": { "id": "7", "data": { "mail": "ada@example.org", "sum": 3 } },
-                "state": "open",
+                "state": "open", "tags": ["urgent", "bob@example.org"],
+                "tasks": [{ "title": "Call ada@example.org", "description": "now" }],
             })
         };
         let shown = |payloads| shown(answer(), DataAccess { payloads, pii_unmask: false }).0;
         assert_eq!(shown(Payloads::Full), answer());
         let masked = shown(Payloads::Masked);
         assert_eq!(masked["snapshot"]["data"], json!({ "mail": "[EMAIL]", "sum": 3 }));
+        assert_eq!(masked["tasks"][0], json!({ "title": "Call [EMAIL]", "description": "now" }));
         let none = shown(Payloads::None);
+        let task = json!({ "title": "Call [EMAIL]", "description": WITHHELD });
+        assert_eq!(none["tasks"][0], task);
+        assert_eq!(none["tags"], json!(["urgent", "[EMAIL]"]));
         assert_eq!(none["snapshot"]["data"], WITHHELD);
         assert_eq!((&none["snapshot"]["id"], &none["state"]), (&json!("7"), &json!("open")));
     }

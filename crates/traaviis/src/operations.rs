@@ -17,12 +17,14 @@ use std::{
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
-    Seq, Snapshot, TenantCtx, Text, Timestamp,
+    Seq, Snapshot, TenantCtx, Text, Timestamp, Value,
     permission::Role,
+    privacy::PiiMode,
     record::{Held, Operation, Status},
     snapshot::Incident,
 };
-use traaviis_platform::engine::Listing;
+use traaviis_platform::{engine::Listing, tenant::Payloads};
+use traaviis_policy::pii::{Policy, redact};
 use traaviis_ports::index::{Query, Row};
 use traaviis_runtime::index::overlay::{row_of, row_of_ended};
 use traaviis_runtime::{Accepted, Command, Filter, Summary, Until};
@@ -300,8 +302,8 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
         Ask::Broadcast { event, data: payload, filter, key } => {
             registry::broadcast(data, &filter, &event, &payload, key.as_deref())
         }
-        Ask::Query { id, select } => {
-            let snapshot = snapshot_of(histories, data, &id)?;
+        Ask::Query { id, select, sees } => {
+            let snapshot = as_seen(snapshot_of(histories, data, &id)?, sees);
             let found = traaviis_engine::query(&snapshot, &select);
             let value = found.map_err(|error| Failure::finding(error.code(), error.to_string()))?;
             Ok(json!({ "instance": snapshot.id, "seq": snapshot.seq, "value": value }))
@@ -630,6 +632,17 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
 }
 
 /// Finds the instance that a change is about, open or ended.
+/// Leaves in a state what somebody sees of its data.
+fn as_seen(mut snapshot: Snapshot, sees: Payloads) -> Snapshot {
+    snapshot.data = match sees {
+        Payloads::Full => return snapshot,
+        Payloads::Masked => redact(&snapshot.data, &Policy::all(PiiMode::Mask))
+            .map_or_else(|_| Value::empty_map(), |it| it.value),
+        Payloads::None => Value::empty_map(),
+    };
+    snapshot
+}
+
 fn with_runtime(data: Option<&Data>) -> Result<&Data, Failure> {
     let none = || Failure::new(Exit::Internal, "internal", "a change needs a runtime");
     data.ok_or_else(none)

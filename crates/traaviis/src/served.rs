@@ -449,7 +449,9 @@ fn refused(failure: Failure) -> Error {
         (_, "history_absent") => "not_found".to_owned(),
         (_, code) => code.to_owned(),
     };
-    Error::new(code, failure.message).with_details(failure.details)
+    // Whoever asks over HTTP has no command line on the server.
+    let message = failure.message.split("; `traaviis ").next().unwrap_or_default().to_owned();
+    Error::new(code, message).with_details(failure.details)
 }
 
 /// The definitions that children of a tenant may run: what the tenant has published, then the

@@ -1,5 +1,7 @@
 //! `traaviis query`: a question about the state of one instance.
 
+use traaviis_platform::tenant::Payloads;
+
 use crate::{
     control::protocol::Ask,
     exit::Exit,
@@ -24,7 +26,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
-    let ask = Ask::Query { id: args.id.clone(), select: args.select.clone() };
+    let ask = Ask::Query { id: args.id.clone(), select: args.select.clone(), sees: Payloads::Full };
     let answer = operations::ask(&args.data, ask)?;
     match output.is_json() {
         true => output.json(&answer),

@@ -38,6 +38,7 @@ mod large;
 mod life;
 mod log;
 mod logins;
+mod masked;
 mod moving;
 mod new;
 mod npm;
