@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Op, Operation},
+    operation::{Access, BASE, Form, Method, OPERATIONS, Op, Operation},
     problem::{self, Problem},
 };
 
@@ -127,7 +127,7 @@ fn parameters(row: &Operation) -> Vec<Json> {
         json!({ "name": it.name, "in": "query", "description": it.what, "schema": schema })
     });
     let mut all: Vec<Json> = path.chain(query).collect();
-    if row.asks == Asks::Match {
+    if row.asks.wants_match() {
         all.push(json!({
             "name": "If-Match", "in": "header", "required": true,
             "description": "the `ETag` of what was read",
@@ -156,7 +156,7 @@ fn refusals(row: &Operation) -> Vec<u16> {
             // What a path names may not be there.
             404 => !is_public || row.path.contains('{'),
             405 => false,
-            412 | 428 => row.asks == Asks::Match || row.method != Method::Get,
+            412 | 428 => row.asks.wants_match() || row.method != Method::Get,
             415 | 413 => row.body.is_some(),
             402 => false,
             _ => true,

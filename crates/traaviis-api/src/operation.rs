@@ -90,6 +90,20 @@ pub enum Asks {
     Match,
     /// A proof of who one is that is at most ten minutes old.
     Fresh,
+    /// Both.
+    FreshMatch,
+}
+
+impl Asks {
+    /// Says whether the version that was read is asked for.
+    pub fn wants_match(self) -> bool {
+        matches!(self, Asks::Match | Asks::FreshMatch)
+    }
+
+    /// Says whether a fresh proof of who one is is asked for.
+    pub fn wants_proof(self) -> bool {
+        matches!(self, Asks::Fresh | Asks::FreshMatch)
+    }
 }
 
 /// A parameter of the query.
@@ -146,6 +160,13 @@ pub struct Operation {
     pub status: u16,
     /// Body of the answer; none with status 204.
     pub answer: Option<SchemaOf>,
+}
+
+impl Operation {
+    /// Says whether it answers with a list that is put together whole and then cut into pages.
+    pub fn is_cut(&self) -> bool {
+        self.query == table::LIST
+    }
 }
 
 impl std::fmt::Debug for Operation {

@@ -65,6 +65,11 @@ pub struct Due {
     pub next: Option<Timestamp>,
 }
 
+/// Says whether there is a time zone of this name.
+pub fn is_zone(name: &str) -> bool {
+    TimeZone::get(name).is_ok()
+}
+
 impl Cron {
     /// Reads a pattern and the IANA name of a time zone. The error says what is wrong, and how to
     /// write it.

@@ -15,6 +15,7 @@ use crate::{
     mail::Letter,
     password,
     platform::Platform,
+    rules::{Rules, SessionAge},
     session::{self, Confined, SESSIONS_MAX, Session, Shown},
     tenant::{Tenant, TenantStatus},
     token::{Claims, Opaque, invalid},
@@ -376,6 +377,7 @@ impl Platform {
         let (user, id) = (UserId(ids[0]), SessionId(ids[1]));
         let (next, hash) = kind.make(&ids, &self.entropy)?;
         let idle = self.settings.session_idle;
+        let rules = self.rules_of(user, id)?;
         let session =
             self.ledgers.change(&as_user(PLATFORM, user), via, |documents, changes| {
                 let now = self.now();
@@ -384,7 +386,8 @@ impl Platform {
                     return Ok(Err(invalid()));
                 };
                 let shown = session.shown(refresh_token, now);
-                if shown == Shown::Spent || session.is_over(idle, now) {
+                let is_old = rules.admit(SessionAge::of(&session, now)).is_err();
+                if shown == Shown::Spent || session.is_over(idle, now) || is_old {
                     changes.remove::<Session>(&place);
                     if shown == Shown::Spent {
                         let act = Act::done("token.reused", Session::KIND, id.to_string()).denied();
@@ -403,6 +406,17 @@ impl Platform {
                 Ok(Ok(session))
             })?;
         self.tokens(&session?, next)
+    }
+
+    /// Returns the rules of the tenant that a session is scoped to.
+    fn rules_of(&self, user: UserId, id: SessionId) -> Result<Rules, Error> {
+        let place = session::id_of(user, id);
+        let session =
+            self.ledgers.read(&TenantCtx::platform(), |it| it.shared::<Session>(&place))?;
+        match session.and_then(|it| it.tenant_id) {
+            Some(tenant) => self.ledgers.read(&TenantCtx::keeper_of(tenant), Rules::of),
+            None => Ok(Rules::default()),
+        }
     }
 
     /// Makes a ticket, and the hash that is remembered; who keeps it decides how long it works.
@@ -431,6 +445,14 @@ impl Platform {
             changes.remove::<Session>(&place);
             changes.act(Act::done("session.ended", Session::KIND, id.to_string()));
             Ok(())
+        })
+    }
+
+    /// Ends all of the caller's sessions but the one they ask with.
+    pub fn end_other_sessions(&self, caller: &Caller) -> Result<(), Error> {
+        let own = caller.session()?;
+        self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
+            end_sessions(documents, changes, caller.user, Some(own)).map(drop)
         })
     }
 
@@ -531,7 +553,7 @@ impl Platform {
         let own = caller.session()?;
         let account = self.prove(caller, now)?;
         let Personal { name, email, .. } = &account.personal;
-        password::check(new, self.settings.password_chars_min, &[name, email])?;
+        password::check(new, self.password_chars_min(caller.user)?, &[name, email])?;
         let hash = self.hasher.hash(new)?;
         let act = Act::done("password.changed", User::KIND, account.user.id());
         self.change_personal(caller.user, &caller.via, |it| it.password = Some(hash), Some(act))?;
@@ -546,6 +568,7 @@ impl Platform {
     pub fn change_profile(&self, caller: &Caller, change: ProfileChange) -> Result<Account, Error> {
         caller.session()?;
         let name = change.name.as_deref().map(user::name).transpose()?;
+        user::check_profile(&change)?;
         let some = |it: String| Some(it).filter(|it| !it.is_empty());
         let changed = |it: &mut Personal| {
             it.name = name.unwrap_or_else(|| it.name.clone());

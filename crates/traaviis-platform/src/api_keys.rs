@@ -8,10 +8,11 @@ use traaviis_model::{
 
 use crate::{
     audit::Act,
-    caller::{Caller, Entered},
+    caller::{Caller, Entered, standing_of},
     error::Error,
     key_use,
     ledger::{Document, Versioned},
+    members::shown,
     platform::Platform,
     tenant::{API_KEYS_MAX, ApiKey, ServiceAccount, name},
     token::Opaque,
@@ -87,6 +88,8 @@ impl Platform {
                 let id = account.to_string();
                 let found = documents.get::<ServiceAccount>(&id)?;
                 found.ok_or_else(|| Error::not_found("service account", &id))?;
+                let standing = standing_of(documents, account)?;
+                shown(entered, standing.ok_or_else(|| Error::not_found("member", &id))?.1, None)?;
             }
             changes.put(&key);
             let act = Act::done("api_key.created", ApiKey::KIND, id.to_string());

@@ -15,10 +15,11 @@ use crate::{
     error::Error,
     ledger::{Document, Documents},
     platform::Platform,
+    rules::{Rules, SessionAge},
     session::{self, Session},
     tenant::{
-        ApiKey, BreakGlass, CustomRole, DataAccess, Member, MemberStatus, Payloads, REQUIRE_MFA,
-        ServiceAccount, Tenant, TenantStatus,
+        ApiKey, BreakGlass, CustomRole, DataAccess, Member, MemberStatus, Payloads, ServiceAccount,
+        Tenant, TenantStatus,
     },
     token::{Claims, Opaque, invalid, is_of},
     user::{PlatformRole, User, UserStatus},
@@ -37,6 +38,8 @@ pub enum Proof {
         is_mfa: bool,
         /// It was begun at an issuer of this tenant, and counts nowhere else.
         confined: Option<TenantId>,
+        /// How old it is.
+        age: SessionAge,
     },
     /// By a token that a session was exchanged for a part of.
     Exchanged {
@@ -52,6 +55,8 @@ pub enum Proof {
         is_mfa: bool,
         /// Its session was begun at an issuer of this tenant.
         confined: Option<TenantId>,
+        /// How old its session is.
+        age: SessionAge,
     },
     /// By a key of a tenant.
     Key {
@@ -261,12 +266,13 @@ impl Platform {
             return Err(invalid());
         }
         let id = session.id;
+        let age = SessionAge::of(&session, now);
         let (proof, way) = match (claims.may, claims.tid) {
-            (None, _) => (Proof::Session { id, is_fresh, is_mfa, confined }, "session"),
+            (None, _) => (Proof::Session { id, is_fresh, is_mfa, confined, age }, "session"),
             (Some(_), None) => return Err(invalid()),
             (Some(may), Some(tenant)) => {
                 let (scopes, until) = (PermissionSet::of_bits(may), claims.until());
-                let proof = Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined };
+                let proof = Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined, age };
                 (proof, "exchanged_token")
             }
         };
@@ -336,7 +342,10 @@ impl Platform {
                 let session = self.ledgers.read(&platform, |it| it.get::<Session>(&place))?;
                 let idle = self.settings.session_idle;
                 let session = session.filter(|it| !it.is_over(idle, self.now()));
-                session.map(drop).ok_or_else(ended)
+                let session = session.ok_or_else(ended)?;
+                let Some(tenant) = caller.scoped_to else { return Ok(()) };
+                let rules = self.ledgers.read(&TenantCtx::keeper_of(tenant), Rules::of)?;
+                rules.admit(SessionAge::of(&session, self.now()))
             }
             Proof::Key { id, tenant, .. } => {
                 let ctx = TenantCtx::keeper_of(tenant);
@@ -424,9 +433,9 @@ impl Platform {
             return Ok(Err(Denial::Elsewhere));
         }
         let keeper = TenantCtx::keeper_of(tenant);
-        let (found, wants_mfa) = self
+        let (found, rules) = self
             .ledgers
-            .read(&keeper, |it| Ok::<_, Error>((standing_of(it, caller.user)?, wants_mfa(it)?)))?;
+            .read(&keeper, |it| Ok::<_, Error>((standing_of(it, caller.user)?, Rules::of(it)?)))?;
         let subject = Subject {
             is_active: true,
             is_platform_admin: caller.platform_role == PlatformRole::PlatformAdmin,
@@ -444,7 +453,10 @@ impl Platform {
             return Err(Error::new("forbidden", message));
         }
         let is_mfa = caller.has_two_factors();
-        if wants_mfa && !is_mfa {
+        if let Proof::Session { age, .. } | Proof::Exchanged { age, .. } = caller.proof {
+            rules.admit(age)?;
+        }
+        if rules.wants_mfa && !is_mfa {
             // Only members come this far, so nobody else learns what the tenant asks for.
             return Err(Error::new("second_factor_required", WANTS_MFA));
         }
@@ -565,12 +577,6 @@ impl Platform {
 /// What a tenant says to a session of one factor.
 pub(crate) const WANTS_MFA: &str = "this tenant asks for two factors: add one with `POST /me/mfa`, \
                                     or prove the one you have with `POST /auth/reauthenticate`";
-
-/// Says whether a tenant asks its members for two factors.
-fn wants_mfa(documents: &Documents) -> Result<bool, Error> {
-    let tenant = documents.shared::<Tenant>("tenant")?;
-    Ok(tenant.is_some_and(|it| it.settings[REQUIRE_MFA] == serde_json::json!(true)))
-}
 
 /// Returns how a user stands in a tenant, and what they see of its data.
 pub(crate) fn standing_of(

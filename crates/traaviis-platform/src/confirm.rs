@@ -108,7 +108,7 @@ impl Platform {
         let id = self.user_by_token(Purpose::Reset, token, via)?;
         let Account { personal, .. } = self.account(id).map_err(|_| spent())?;
         let about = [personal.name.as_str(), personal.email.as_str()];
-        password::check(new, self.settings.password_chars_min, &about)?;
+        password::check(new, self.password_chars_min(id)?, &about)?;
         let hash = self.hasher.hash(new)?;
         self.ledgers.change(&as_user(PLATFORM, id), via, |documents, changes| {
             let (mut user, mut personal) =

@@ -16,11 +16,12 @@ use crate::{
     audit::{Act, Via},
     caller::{Caller, Entered, as_user, role_of},
     error::Error,
-    ledger::Document,
+    ledger::{Changes, Document, Documents},
     mail::Letter,
-    members::granted,
+    members::{granted, shown},
     password,
     platform::{Platform, engine},
+    rules::Rules,
     tenant::{INVITATIONS_MAX, Invitation, Member, MemberStatus, Tenant},
     token::{Opaque, is_of},
     user::{self, Personal, PlatformRole},
@@ -74,9 +75,11 @@ impl Platform {
             sent_count: 1,
         };
         let member = self.lookup(|it| it.user(&email));
+        let before = self.invitations_to(&entered.ctx, &email)?;
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            let (base, carried, _) = role_of(documents, role)?;
+            let (base, carried, sees) = role_of(documents, role)?;
             granted(&entered.standing, base, permissions.unwrap_or(carried), None)?;
+            shown(entered, sees, None)?;
             if let Some(user) = member
                 && documents.get::<Member>(&user.to_string())?.is_some()
             {
@@ -88,12 +91,28 @@ impl Platform {
             }
             self.admit(documents, Metric::Members, documents.count::<Member>() as u64)?;
             changes.put(&invitation);
+            // One address has one token: the newest, with the role that was meant last.
+            close(documents, changes, &before, "invitation.replaced")?;
             let act = Act::done("member.invited", Invitation::KIND, id.to_string());
             changes.act(act.with(json!({ "role": role })));
             Ok(())
         })?;
+        before.into_iter().try_for_each(|it| self.forget_address(&entered.ctx, it))?;
         self.write_invitation(&entered.ctx, &email, &token);
         Ok(Invited { invitation, email, token: Some(token) })
+    }
+
+    /// Returns the invitations of a tenant to an address.
+    fn invitations_to(&self, ctx: &TenantCtx, email: &str) -> Result<Vec<InvitationId>, Error> {
+        let open = self.ledgers.read(ctx, |it| it.list::<Invitation>(""))?;
+        let mut found = Vec::new();
+        for invitation in open.into_iter().map(|it| it.it) {
+            // One that was closed meanwhile has no address any more.
+            if self.address(ctx, &invitation).is_ok_and(|it| it == email) {
+                found.push(invitation.id);
+            }
+        }
+        Ok(found)
     }
 
     fn write_invitation(&self, ctx: &TenantCtx, email: &str, token: &str) {
@@ -122,6 +141,11 @@ impl Platform {
             self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
                 let found = documents.get::<Invitation>(&id.to_string())?;
                 let mut found = found.ok_or_else(|| absent(id))?;
+                // Whoever is told the token can become what it makes of its bearer.
+                let (base, carried, sees) = role_of(documents, &found.role)?;
+                let permissions = found.permissions.unwrap_or(carried);
+                granted(&entered.standing, base, permissions, None)?;
+                shown(entered, sees, None)?;
                 found.token_hash = hash;
                 found.expires_at = self.now().plus(INVITATION_LIFE);
                 found.sent_count += 1;
@@ -164,7 +188,9 @@ impl Platform {
             Some(name) => user::name(name)?,
             None => name_of(&email),
         };
-        password::check(&new.password, self.settings.password_chars_min, &[&name, &email])?;
+        let rules = self.ledgers.read(&ctx, Rules::of)?;
+        let chars_min = rules.password_chars_min(self.settings.password_chars_min);
+        password::check(&new.password, chars_min, &[&name, &email])?;
         let hash = self.hasher.hash(&new.password)?;
         let personal = Personal {
             // Who invites has the token, too: it proves nothing about the address.
@@ -189,6 +215,8 @@ impl Platform {
             return Err(Error::new("forbidden", "the invitation is for another e-mail address"));
         }
         let id = invitation.id;
+        // Those of an earlier release may stand beside it, and must not outlive the membership.
+        let all = self.invitations_to(&ctx, email)?;
         self.ledgers.change(&as_user(ctx.tenant(), user), via, |documents, changes| {
             // It may have been used or taken back since.
             let found = documents.get::<Invitation>(&id.to_string())?;
@@ -208,11 +236,14 @@ impl Platform {
             };
             changes.put(&member);
             changes.remove::<Invitation>(&id.to_string());
+            let others: Vec<InvitationId> = all.iter().copied().filter(|it| *it != id).collect();
+            close(documents, changes, &others, "invitation.replaced")?;
             let act = Act::done("member.joined", Member::KIND, user.to_string());
             changes.act(act.with(json!({ "invitation": id, "role": member.role })));
             Ok(())
         })?;
         self.forget_address(&ctx, id)?;
+        all.into_iter().try_for_each(|it| self.forget_address(&ctx, it))?;
         Ok(ctx.tenant())
     }
 
@@ -270,6 +301,22 @@ impl Platform {
 
 pub(crate) fn subject_of(id: InvitationId) -> String {
     format!("invitation:{id}")
+}
+
+/// Takes invitations out that are still open.
+fn close(
+    documents: &Documents,
+    changes: &mut Changes,
+    all: &[InvitationId],
+    action: &'static str,
+) -> Result<(), Error> {
+    for id in all.iter().map(InvitationId::to_string) {
+        if documents.get::<Invitation>(&id)?.is_some() {
+            changes.remove::<Invitation>(&id);
+            changes.act(Act::done(action, Invitation::KIND, id));
+        }
+    }
+    Ok(())
 }
 
 fn absent(id: InvitationId) -> Error {

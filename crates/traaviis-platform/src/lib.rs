@@ -8,12 +8,12 @@
 //! Reading order: [`ledger`] (how documents change), [`audit`] (what is noted beside it), [`user`],
 //! [`session`] and [`tenant`] (what there is), [`platform`] (what use cases share), [`caller`] (who
 //! acts), then the use cases: [`accounts`], [`confirm`], [`mfa`], [`passkeys`], [`oidc`],
-//! [`tenants`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`], [`transfers`],
-//! [`departures`] (who and what goes for ever), [`admin`], [`operating`] and [`flags`] (looking
-//! after the platform), [`usage`], [`storage`], [`budgets`], [`invoices`], [`repeated`] (requests
-//! that come twice), [`workflows`], [`jobs`], [`schedules`], [`webhooks`], [`hooks`], [`deleted`],
-//! [`trail`], [`alerts`], [`alert_rules`], [`secrets`],
-//! [`privacy`]. What runs instances stands behind [`engine`], and is asked in the words of [`ask`].
+//! [`tenants`], [`rules`], [`members`], [`invitations`], [`service_accounts`], [`api_keys`],
+//! [`transfers`], [`departures`] (who and what goes for ever), [`admin`], [`operating`] and
+//! [`flags`] (looking after the platform), [`usage`], [`storage`], [`budgets`], [`invoices`],
+//! [`repeated`] (requests that come twice), [`workflows`], [`jobs`], [`schedules`], [`webhooks`],
+//! [`hooks`], [`deleted`], [`trail`], [`alerts`], [`alert_rules`], [`secrets`], [`privacy`]. What
+//! runs instances stands behind [`engine`], and is asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
 //! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
@@ -65,6 +65,7 @@ pub mod privacy;
 pub mod proof;
 mod refusals;
 pub mod repeated;
+pub mod rules;
 pub mod schedules;
 pub mod secrets;
 pub mod service_accounts;

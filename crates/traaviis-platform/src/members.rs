@@ -1,7 +1,8 @@
 //! Use cases of members: who is in a tenant, with which role, and who must go.
 //!
-//! Laws: the last owner cannot leave, be removed, suspended or given another role; nobody grants
-//! more than they hold; nobody changes who stands above them.
+//! Laws: the last owner cannot leave, be removed, suspended, or given another role or less than all
+//! permissions; nobody grants more than they hold or shows more than they see; nobody changes who
+//! stands above them.
 
 use serde_json::json;
 use traaviis_model::{
@@ -71,7 +72,7 @@ impl Platform {
             let found = found(documents, id)?;
             unchanged(&found, expected)?;
             let mut member = found.it;
-            let before = standing(documents, id)?;
+            let (before, saw) = standing(documents, id)?;
             if let Some(role) = &change.role {
                 member.role.clone_from(role);
                 member.permissions = None;
@@ -79,13 +80,15 @@ impl Platform {
             member.permissions = change.permissions.or(member.permissions);
             member.data_access = change.data_access.or(member.data_access);
             member.status = change.status.unwrap_or(member.status);
-            let (role, permissions, _) = role_of(documents, &member.role)?;
+            let (role, permissions, sees) = role_of(documents, &member.role)?;
             let permissions = member.permissions.unwrap_or(permissions);
             granted(&entered.standing, role, permissions, Some(before.role))?;
+            let sees = member.data_access.unwrap_or(sees);
+            shown(entered, sees, Some(saw))?;
             if role == Role::Owner {
                 service_accounts::no_owner(documents, id)?;
             }
-            if role != Role::Owner || member.status != MemberStatus::Active {
+            if !is_owner(&member) {
                 not_last_owner(documents, id)?;
             }
             changes.put(&member);
@@ -94,7 +97,9 @@ impl Platform {
                 Some(MemberStatus::Active) => "member.activated",
                 None => "member.changed",
             };
-            let facts = json!({ "role": member.role, "permissions": permissions });
+            let facts = json!({
+                "role": member.role, "permissions": permissions, "data_access": sees,
+            });
             changes.act(Act::done(action, Member::KIND, id.to_string()).with(facts));
             Ok(())
         })?;
@@ -105,7 +110,7 @@ impl Platform {
     pub fn remove_member(&self, entered: &Entered, id: UserId) -> Result<(), Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             found(documents, id)?;
-            let before = standing(documents, id)?;
+            let (before, _) = standing(documents, id)?;
             granted(&entered.standing, before.role, PermissionSet::EMPTY, Some(before.role))?;
             not_last_owner(documents, id)?;
             departs(documents, changes, id)?;
@@ -163,11 +168,20 @@ impl Platform {
             if roles.iter().any(|it| it.it.id != id && it.it.name.eq_ignore_ascii_case(&name)) {
                 return Err(Error::new("already_exists", "there is a role with this name"));
             }
-            granted(&entered.standing, base, permissions, None)?;
+            let before = match replaced {
+                Some(_) => Some(role_of(documents, &id.to_string())?),
+                None => None,
+            };
+            // Whoever holds the role stands as high as it did so far.
+            granted(&entered.standing, base, permissions, before.map(|it| it.0))?;
+            let sees = data_access.unwrap_or_else(|| DataAccess::of(base));
+            shown(entered, sees, before.map(|it| it.2))?;
             let role = CustomRole { id, name: name.clone(), base, permissions, data_access };
             changes.put(&role);
             let action = if replaced.is_some() { "role.changed" } else { "role.created" };
-            let facts = json!({ "name": name, "base": base, "permissions": permissions });
+            let facts = json!({
+                "name": name, "base": base, "permissions": permissions, "data_access": sees,
+            });
             changes.act(Act::done(action, CustomRole::KIND, id.to_string()).with(facts));
             Ok(())
         })?;
@@ -223,9 +237,27 @@ pub(crate) fn found(documents: &Documents, id: UserId) -> Result<Versioned<Membe
     found.ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
 }
 
-fn standing(documents: &Documents, id: UserId) -> Result<Standing, Error> {
+fn standing(documents: &Documents, id: UserId) -> Result<(Standing, DataAccess), Error> {
     let found = standing_of(documents, id)?;
-    found.map(|it| it.0).ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
+    found.ok_or_else(|| Error::not_found(Member::KIND, &id.to_string()))
+}
+
+/// Refuses to let somebody see more of the data than the giver does; owners decide about all of it.
+pub(crate) fn shown(
+    giver: &Entered,
+    to: DataAccess,
+    before: Option<DataAccess>,
+) -> Result<(), Error> {
+    let own = giver.data_access;
+    let is_no_more = to.payloads <= own.payloads && (own.pii_unmask || !to.pii_unmask);
+    match giver.standing.role == Role::Owner || is_no_more || before == Some(to) {
+        true => Ok(()),
+        false => {
+            let message = "nobody lets somebody see more of the data than they see themselves; \
+                           ask an owner";
+            Err(Error::new("insufficient_permissions", message))
+        }
+    }
 }
 
 /// Refuses a grant that is not the giver's to make.
@@ -243,12 +275,17 @@ pub(crate) fn granted(
     })
 }
 
+/// Says whether a member can do everything that owners do; one from whom something was taken could
+/// not give it back.
+fn is_owner(member: &Member) -> bool {
+    *member.role == *Role::Owner.as_str()
+        && member.status == MemberStatus::Active
+        && member.permissions.is_none_or(|it| it == PermissionSet::of(Role::Owner))
+}
+
 /// Refuses to leave a tenant without an owner.
 pub(crate) fn not_last_owner(documents: &Documents, id: UserId) -> Result<(), Error> {
-    let owners = documents
-        .list::<Member>("")?
-        .into_iter()
-        .filter(|it| *it.it.role == *Role::Owner.as_str() && it.it.status == MemberStatus::Active);
+    let owners = documents.list::<Member>("")?.into_iter().filter(|it| is_owner(&it.it));
     let owners: Vec<UserId> = owners.map(|it| it.it.user_id).collect();
     match owners.as_slice() {
         [only] if *only == id => Err(Error::new(

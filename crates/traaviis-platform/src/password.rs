@@ -102,16 +102,24 @@ pub fn check(password: &str, length_min: usize, about: &[&str]) -> Result<(), Er
     if COMMON.contains(&*lower) {
         return refused("this is one of the passwords that are tried first; take another".into());
     }
+    // An address or name goes as a whole, else what stands between its words would count.
     let words = about.iter().flat_map(|it| it.split(['@', '.', ' ', '-', '_']));
-    let words = words.map(str::to_lowercase).filter(|it| it.chars().count() >= 4);
-    for word in words.chain([PRODUCT.to_owned()]) {
-        // What is left of it would have to do alone.
-        let rest = lower.replace(&word, "").chars().count();
-        if lower.contains(&word) && rest < length_min.min(6) {
-            return refused(format!("a password is more than `{word}` and a few characters"));
+    let words = about.iter().copied().chain(words).map(str::to_lowercase);
+    let words = words.filter(|it| it.chars().count() >= 4).chain([PRODUCT.to_owned()]);
+    let (mut rest, mut known) = (lower, None);
+    for word in words {
+        if rest.contains(&word) {
+            rest = rest.replace(&word, "");
+            known.get_or_insert(word);
         }
     }
-    Ok(())
+    match known {
+        // What is left of it would have to do alone.
+        Some(word) if rest.chars().count() < length_min.min(6) => {
+            refused(format!("a password is more than `{word}` and a few characters"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Hashes passwords, a few at a time.
@@ -274,6 +282,9 @@ mod tests {
             ("Lovelace-2026", false),
             ("traaviis99", false),
             ("lovelace plays the harp", true),
+            ("ada.lovelace@example.org", false),
+            ("Ada.Lovelace@Example.org!", false),
+            ("example-lovelace", false),
             (&"x".repeat(CHARS_MAX), true),
             (&"x".repeat(CHARS_MAX + 1), false),
         ] {

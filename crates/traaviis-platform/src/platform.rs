@@ -328,6 +328,22 @@ impl Platform {
         Ok(kid)
     }
 
+    /// Ends keys that sign no more: nothing that they have signed is good from now on.
+    pub fn end_retired_keys(&self, via: &Via) -> Result<(), Error> {
+        let gone = self.ledgers.change(&TenantCtx::platform(), via, |documents, changes| {
+            let all = documents.list::<SigningKey>("")?.into_iter().map(|it| it.it);
+            let gone: Vec<Text> =
+                all.filter(|it| it.retired_at.is_some()).map(|it| it.kid).collect();
+            for kid in &gone {
+                changes.remove::<SigningKey>(kid);
+                changes.act(Act::done("signing_key.ended", "signing_key", kid.clone()));
+            }
+            Ok(gone)
+        })?;
+        gone.iter().for_each(|it| self.signer.remove(it));
+        Ok(())
+    }
+
     /// Replaces the signing key when its time is over; called from time to time.
     pub fn rotate_keys_when_due(&self) -> Result<(), Error> {
         let keys = self.signer.keys();

@@ -12,7 +12,7 @@ use crate::{
     caller::{Caller, Entered, role_of},
     error::Error,
     ledger::{Document, Documents},
-    members::{departs, granted},
+    members::{departs, granted, shown},
     platform::Platform,
     tenant::{ApiKey, Member, MemberStatus, SERVICE_ACCOUNTS_MAX, ServiceAccount, name},
     user::Profile,
@@ -51,11 +51,12 @@ impl Platform {
             invited_by: Some(caller.user),
         };
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            let (base, carried, _) = role_of(documents, role)?;
+            let (base, carried, sees) = role_of(documents, role)?;
             if base == Role::Owner {
                 return Err(no_owner_error());
             }
             granted(&entered.standing, base, carried, None)?;
+            shown(entered, sees, None)?;
             if documents.count::<ServiceAccount>() >= SERVICE_ACCOUNTS_MAX {
                 let message = format!("a tenant has at most {SERVICE_ACCOUNTS_MAX} of them");
                 return Err(Error::new("quota_exceeded", message));

@@ -108,16 +108,16 @@ impl Document for Slug {
     }
 }
 
-/// Whether somebody sees what instances hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether somebody sees what instances hold; who sees more is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Payloads {
-    /// All of it.
-    Full,
-    /// With personal data masked.
-    Masked,
     /// Nothing of it.
     None,
+    /// With personal data masked.
+    Masked,
+    /// All of it.
+    Full,
 }
 
 /// What of the data somebody sees.

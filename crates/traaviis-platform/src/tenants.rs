@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     ledger::{Document, Versioned},
     platform::Platform,
+    rules::Rules,
     tenant::{
         self, ENCRYPTION, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug, TENANTS_MADE_MAX,
         Tenant, TenantStatus, slug_of,
@@ -166,6 +167,7 @@ impl Platform {
             merge(&mut tenant.settings, patch);
             check_mfa(&tenant.settings, entered)?;
             check_hooks(&tenant.settings)?;
+            Rules::check(&tenant.settings, self.settings.access_ttl)?;
             let is_all = check_encryption(&tenant.settings)?;
             if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
                 let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");

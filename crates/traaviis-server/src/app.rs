@@ -46,6 +46,8 @@ pub struct App {
     pub(crate) proxies: Vec<IpNet>,
     /// By which names it is called.
     pub(crate) own_host: Known,
+    /// People reach it over TLS.
+    pub(crate) is_secure: bool,
     pub(crate) followers: Arc<Followers>,
     pub(crate) looked: Arc<Looked>,
     /// Requests that wait for what follows an event.
@@ -76,6 +78,7 @@ impl App {
             limits: Limits::new(Strictness::Strict),
             proxies: Vec::new(),
             own_host: Known::Any,
+            is_secure: false,
             followers: Arc::default(),
             looked: Arc::default(),
             waits: Arc::default(),
@@ -109,7 +112,8 @@ impl App {
     /// Returns it as one that is called as this address says, and answers to no other name.
     #[must_use]
     pub fn called(self, base_url: Option<&str>) -> App {
-        App { own_host: base_url.map_or(Known::Any, Known::of), ..self }
+        let is_secure = base_url.is_some_and(|it| it.starts_with("https://"));
+        App { own_host: base_url.map_or(Known::Any, Known::of), is_secure, ..self }
     }
 }
 

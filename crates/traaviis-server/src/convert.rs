@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use traaviis_api::types::{
-    identity::{LoginAnswer, SessionAnswer, TenantBrief, UserAnswer},
+    identity::{LoginAnswer, PermissionsAnswer, SessionAnswer, TenantBrief, UserAnswer},
     jobs::{JobAnswer, JobProgress},
     tenants::{
         ApiKeyAnswer, DataAccessBody, InvitationAnswer, MemberAnswer, RoleAnswer,
@@ -15,7 +15,7 @@ use traaviis_model::{
     permission::{Permission, PermissionSet, Role},
 };
 use traaviis_platform::{
-    Error,
+    Entered, Error,
     accounts::{Account, LoggedIn, TenantOf},
     engine::Checked,
     invitations::Invited,
@@ -35,12 +35,12 @@ fn words(permissions: PermissionSet) -> Vec<String> {
     permissions.iter().map(|it| it.as_str().to_owned()).collect()
 }
 
-/// Reads permissions.
-pub fn permissions(words: &[String]) -> Result<PermissionSet, Error> {
+/// Reads permissions that stand in a field.
+pub fn permissions(field: &str, words: &[String]) -> Result<PermissionSet, Error> {
     let mut all = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let known = aliased(word).parse::<Permission>();
-        all.push(known.map_err(|error| Error::invalid(&format!("/permissions/{at}"), error))?);
+        all.push(known.map_err(|error| Error::invalid(&format!("/{field}/{at}"), error))?);
     }
     Ok(all.into_iter().collect())
 }
@@ -81,6 +81,20 @@ pub fn payloads(access: DataAccess) -> &'static str {
         Payloads::Masked => "masked",
         Payloads::None => "none",
     }
+}
+
+/// Tells what somebody may do in the tenant that they have entered.
+pub fn permissions_of(entered: &Entered) -> PermissionsAnswer {
+    PermissionsAnswer {
+        tenant_id: entered.ctx.tenant().0,
+        permissions: words(entered.standing.permissions),
+        payloads: payloads(entered.data_access).into(),
+    }
+}
+
+/// Tells what somebody sees.
+fn data_access_body(it: DataAccess) -> DataAccessBody {
+    DataAccessBody { payloads: payloads(it).into(), pii_unmask: it.pii_unmask }
 }
 
 /// Returns an account as its user sees it.
@@ -163,6 +177,7 @@ pub fn member(it: &Member, (profile, service_account): (Profile, bool)) -> Membe
         service_account,
         role: it.role.to_string(),
         permissions: it.permissions.map(words),
+        data_access: it.data_access.map(data_access_body),
         status: member_status(it.status).into(),
         joined_at: time(it.joined_at),
         invited_by: it.invited_by.map(|it| it.0),
@@ -201,6 +216,7 @@ pub fn role(it: &CustomRole) -> RoleAnswer {
         name: it.name.clone(),
         base: it.base.as_str().into(),
         permissions: words(it.permissions),
+        data_access: data_access_body(it.data_access.unwrap_or_else(|| DataAccess::of(it.base))),
         custom: true,
     }
 }
@@ -212,6 +228,7 @@ pub fn fixed_role(it: Role) -> RoleAnswer {
         name: it.as_str().into(),
         base: it.as_str().into(),
         permissions: words(PermissionSet::of(it)),
+        data_access: data_access_body(DataAccess::of(it)),
         custom: false,
     }
 }
@@ -244,11 +261,6 @@ pub fn api_key(it: &ApiKey, key: Option<String>) -> ApiKeyAnswer {
         service_account: it.service_account.map(|it| it.0),
         key,
     }
-}
-
-/// Returns the permissions somebody has.
-pub fn permission_words(permissions: PermissionSet) -> Vec<String> {
-    words(permissions)
 }
 
 /// Returns a published version in short.

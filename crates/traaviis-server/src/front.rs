@@ -25,23 +25,33 @@ static HEADERS: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// A browser that has come once over TLS never again asks in the open, where others could answer.
+const ONLY_SECURE: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// A router and what stands before it.
 #[derive(Clone, Debug)]
 pub struct Front {
     router: Router,
     known: Known,
     headers: &'static [(HeaderName, &'static str)],
+    /// It is reached over TLS.
+    is_secure: bool,
 }
 
 impl Front {
     /// Returns a router that is reached by any name and whose answers say what they say.
     pub fn bare(router: Router) -> Front {
-        Front { router, known: Known::Any, headers: &[] }
+        Front { router, known: Known::Any, headers: &[], is_secure: false }
     }
 
     /// Returns one that is reached by these names.
     pub(crate) fn new(router: Router, known: Known) -> Front {
-        Front { router, known, headers: &HEADERS }
+        Front { router, known, headers: &HEADERS, is_secure: false }
+    }
+
+    /// Says whether it is reached over TLS.
+    pub(crate) fn secure(self, is_secure: bool) -> Front {
+        Front { is_secure, ..self }
     }
 
     /// Answers a request, unless it was sent by another name.
@@ -60,6 +70,9 @@ impl Front {
     pub(crate) fn dressed(&self, mut response: Response) -> Response {
         for (name, value) in self.headers {
             response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if self.is_secure {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, ONLY_SECURE);
         }
         response
     }

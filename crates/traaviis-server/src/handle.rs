@@ -15,6 +15,7 @@ mod hooks;
 mod instances;
 mod issuers;
 mod jobs;
+mod lists;
 mod looks;
 mod operating;
 pub(crate) mod pace;
@@ -32,13 +33,12 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use traaviis_api::{
     Access, Method, Op, Operation, Problem,
-    operation::Asks,
     problem::{FieldError, status_of, title_of},
 };
 use traaviis_model::TenantId;
 use traaviis_platform::{
-    Caller, Entered, Error, audit::Via, engine::Engine, jobs::JobStatus, one_time::Purpose,
-    platform::Platform, repeated::RequestKey,
+    Caller, Entered, Error, audit::Via, caller::no_tenant, engine::Engine, jobs::JobStatus,
+    one_time::Purpose, platform::Platform, repeated::RequestKey,
 };
 use traaviis_policy::access::{Action, Freshness};
 
@@ -124,6 +124,9 @@ impl Call<'_> {
     }
 
     fn told(&self, body: &impl Serialize, version: Option<u64>) -> Result<Answer, Error> {
+        if self.row.is_cut() {
+            return Answer::of(self.row, &lists::page_of(self.request, body)?);
+        }
         Ok(Answer { version, ..Answer::of(self.row, body)? })
     }
 
@@ -231,12 +234,13 @@ fn enter(
     request: &Request,
     caller: &Caller,
 ) -> Result<Option<Entered>, Error> {
-    let freshness = match row.asks {
-        Asks::Fresh => Freshness::Fresh,
-        Asks::Nothing | Asks::Match => Freshness::Any,
+    let freshness = match row.asks.wants_proof() {
+        true => Freshness::Fresh,
+        false => Freshness::Any,
     };
     let action = match row.access {
         Access::Public | Access::Either | Access::SelfOnly => {
+            named_elsewhere(app, request, caller)?;
             app.platform.permit(caller, Action::Own, freshness)?;
             return Ok(None);
         }
@@ -248,7 +252,7 @@ fn enter(
         Access::Needs(permission) => Action::Needs(permission),
         Access::OwnerOnly => Action::OwnerOnly,
     };
-    let tenant = app.platform.resolve(caller, request.part("t"))?;
+    let tenant = tenant_of(app, request, caller)?;
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
     let entered = match app.platform.enter(caller, tenant, action, freshness) {
         Err(error) if error.code == "no_tenant_context" && row.method == Method::Get => {
@@ -258,6 +262,27 @@ fn enter(
     };
     not_deleted(app, row, request, tenant)?;
     Ok(Some(entered))
+}
+
+/// Returns the tenant that a request is about: the one in its path, and no other one in a header.
+/// `current` is the one that a header names, where there is one.
+fn tenant_of(app: &App, request: &Request, caller: &Caller) -> Result<TenantId, Error> {
+    let in_path = request.part("t");
+    let Some(named) = &request.tenant else { return app.platform.resolve(caller, in_path) };
+    let named = app.platform.resolve(caller, named)?;
+    match in_path == "current" || app.platform.resolve(caller, in_path)? == named {
+        true => Ok(named),
+        // Whichever was meant, half of what was asked for would be done to the other.
+        false => Err(no_tenant()),
+    }
+}
+
+/// Refuses a header that names a tenant which the caller is not in, for what is about no tenant.
+fn named_elsewhere(app: &App, request: &Request, caller: &Caller) -> Result<(), Error> {
+    let Some(named) = &request.tenant else { return Ok(()) };
+    let tenant = app.platform.resolve(caller, named)?;
+    let entered = app.platform.enter(caller, tenant, Action::TenantAccess, Freshness::Any);
+    entered.map(drop)
 }
 
 /// Refuses an instance that was deleted like one that is not there.
@@ -470,6 +495,9 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::AdminBackups => operating::backups(call),
         Op::AdminBackup => operating::back_up(call),
         Op::AdminPaid => usage::paid(call),
+        Op::EndOtherSessions => accounts::end_other_sessions(call),
+        Op::MyRights => accounts::rights(call),
+        Op::AdminRotateKeys => admin::rotate_keys(call),
         Op::AdminCredit => usage::credit(call),
     }
 }

@@ -53,6 +53,8 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// `Authorization`.
     pub authorization: Option<String>,
+    /// Tenant that is named besides the path: `X-Tenant-Id`.
+    pub tenant: Option<String>,
     /// `If-Match`.
     pub if_match: Option<String>,
     /// `Idempotency-Key`.

@@ -74,7 +74,7 @@ pub fn router(app: Arc<App>) -> Front {
         router = router.route(&format!("{BASE}{path}"), methods);
     }
     crate::socket::feed(&app);
-    let known = app.own_host.clone();
+    let (known, is_secure) = (app.own_host.clone(), app.is_secure);
     let router = router
         .route("/socket", get(crate::socket::open))
         .route("/socket/websocket", get(crate::socket::open))
@@ -84,10 +84,11 @@ pub fn router(app: Arc<App>) -> Front {
         .route("/version", get(version))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/schemas/{name}", get(schema))
+        .route("/errors/{code}", get(error_page))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
         .fallback(nothing)
         .with_state(app);
-    Front::new(router, known)
+    Front::new(router, known).secure(is_secure)
 }
 
 /// Returns what only operators reach: numbers, and whether it is well.
@@ -205,6 +206,20 @@ async fn schema(
     // It never changes inside a release; a new form gets a new name.
     let cached = (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     ([kind, cached], *text).into_response()
+}
+
+/// What to do about each error, by its code.
+const ERROR_PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
+
+async fn error_page(
+    Path(code): Path<String>,
+    method: HttpMethod,
+    request: axum::extract::Request,
+) -> Response {
+    let found = ERROR_PAGES.iter().find(|it| it.0 == code);
+    let Some((_, text)) = found else { return nothing(method, request).await };
+    let kind = HeaderValue::from_static("text/markdown; charset=utf-8");
+    ([(header::CONTENT_TYPE, kind)], *text).into_response()
 }
 
 async fn jwks(State(app): State<Arc<App>>) -> Response {
@@ -450,6 +465,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
     Request {
         authorization: text(header::AUTHORIZATION),
+        tenant: text(HeaderName::from_static("x-tenant-id")),
         if_match: text(header::IF_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
         last_event_id: text(HeaderName::from_static("last-event-id")),

@@ -92,6 +92,9 @@ const LIMIT: Param = param("limit", Form::Whole(1, 200), "how many at most; 50 w
 const FIRST: &[Param] = &[LIMIT];
 const PAGE: &[Param] =
     &[LIMIT, param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before")];
+/// Pages of a list that is put together whole; see [`Operation::is_cut`].
+pub(super) const LIST: &[Param] =
+    &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before, of this list")];
 const INSTANCES: &[Param] = &[
     LIMIT,
     param("cursor", Form::Id, "`next_cursor` of the page before"),
@@ -260,11 +263,11 @@ operations! {
         "Changes one's own profile.";
     ChangePassword = Post "/me/password", SelfOnly, Nothing, NONE, PasswordRequest => 204 none,
         "Sets a new password and ends all other sessions.";
-    Sessions = Get "/me/sessions", SelfOnly, Nothing, NONE, none => 200 (Page<SessionAnswer>),
+    Sessions = Get "/me/sessions", SelfOnly, Nothing, LIST, none => 200 (Page<SessionAnswer>),
         "Lists one's own sessions.";
     EndSession = Delete "/me/sessions/{id}", SelfOnly, Nothing, NONE, none => 204 none,
         "Ends one of one's own sessions.";
-    MyTenants = Get "/me/tenants", SelfOnly, Nothing, NONE, none => 200 (Page<TenantBrief>),
+    MyTenants = Get "/me/tenants", SelfOnly, Nothing, LIST, none => 200 (Page<TenantBrief>),
         "Lists the tenants that one is in.";
     AcceptInvitation = Post "/invitations/accept", Either, Nothing, NONE,
         AcceptRequest => 200 LoginAnswer,
@@ -297,11 +300,11 @@ operations! {
         none => 200 PermissionsAnswer,
         "Shows what one may do in a tenant.";
 
-    Members = Get "/tenants/{t}/members", Member, Nothing, NONE, none => 200 (Page<MemberAnswer>),
+    Members = Get "/tenants/{t}/members", Member, Nothing, LIST, none => 200 (Page<MemberAnswer>),
         "Lists the members of a tenant.";
     ShowMember = Get "/tenants/{t}/members/{id}", Member, Nothing, NONE, none => 200 MemberAnswer,
         "Shows a member.";
-    ChangeMember = Patch "/tenants/{t}/members/{id}", Needs(TenantUserManagement), Match, NONE,
+    ChangeMember = Patch "/tenants/{t}/members/{id}", Needs(TenantUserManagement), FreshMatch, NONE,
         ChangeMemberRequest => 200 MemberAnswer,
         "Changes what a member may do.";
     RemoveMember = Delete "/tenants/{t}/members/{id}", Needs(TenantUserManagement), Fresh, NONE,
@@ -311,35 +314,35 @@ operations! {
         NONE, none => 200 MemberAnswer,
         "Keeps a member out until they are activated again.";
     ActivateMember = Post "/tenants/{t}/members/{id}/activate", Needs(TenantUserManagement),
-        Nothing, NONE, none => 200 MemberAnswer,
+        Fresh, NONE, none => 200 MemberAnswer,
         "Lets a suspended member in again.";
 
-    Roles = Get "/tenants/{t}/roles", Member, Nothing, NONE, none => 200 (Page<RoleAnswer>),
+    Roles = Get "/tenants/{t}/roles", Member, Nothing, LIST, none => 200 (Page<RoleAnswer>),
         "Lists the roles of a tenant.";
     CreateRole = Post "/tenants/{t}/roles", Needs(TenantUserManagement), Nothing, NONE,
         RoleRequest => 201 RoleAnswer,
         "Makes a role.";
-    ReplaceRole = Put "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), Match, NONE,
+    ReplaceRole = Put "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), FreshMatch, NONE,
         RoleRequest => 200 RoleAnswer,
         "Replaces a role.";
     DeleteRole = Delete "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), Match, NONE,
         none => 204 none,
         "Deletes a role that nobody has.";
 
-    Invitations = Get "/tenants/{t}/invitations", Needs(TenantUserManagement), Nothing, NONE,
+    Invitations = Get "/tenants/{t}/invitations", Needs(TenantUserManagement), Nothing, LIST,
         none => 200 (Page<InvitationAnswer>),
         "Lists open invitations.";
-    Invite = Post "/tenants/{t}/invitations", Needs(TenantUserManagement), Nothing, NONE,
+    Invite = Post "/tenants/{t}/invitations", Needs(TenantUserManagement), Fresh, NONE,
         InviteRequest => 201 InvitationAnswer,
         "Invites somebody; the token is in the answer.";
     ResendInvitation = Post "/tenants/{t}/invitations/{id}/resend", Needs(TenantUserManagement),
-        Nothing, NONE, none => 200 InvitationAnswer,
+        Fresh, NONE, none => 200 InvitationAnswer,
         "Makes a new token for an invitation.";
     RevokeInvitation = Delete "/tenants/{t}/invitations/{id}", Needs(TenantUserManagement),
         Nothing, NONE, none => 204 none,
         "Takes an invitation back.";
 
-    ApiKeys = Get "/tenants/{t}/api-keys", Member, Nothing, NONE, none => 200 (Page<ApiKeyAnswer>),
+    ApiKeys = Get "/tenants/{t}/api-keys", Member, Nothing, LIST, none => 200 (Page<ApiKeyAnswer>),
         "Lists one's own API keys; all of them for who manages users.";
     CreateApiKey = Post "/tenants/{t}/api-keys", Member, Fresh, NONE,
         ApiKeyRequest => 201 ApiKeyAnswer,
@@ -347,7 +350,7 @@ operations! {
     EndApiKey = Delete "/tenants/{t}/api-keys/{id}", Member, Nothing, NONE, none => 204 none,
         "Ends an API key.";
 
-    Workflows = Get "/tenants/{t}/workflows", Needs(WorkflowMonitor), Nothing, NONE,
+    Workflows = Get "/tenants/{t}/workflows", Needs(WorkflowMonitor), Nothing, LIST,
         none => 200 (Page<WorkflowAnswer>),
         "Lists workflows.";
     CreateWorkflow = Post "/tenants/{t}/workflows", Needs(WorkflowCreate), Nothing, NONE,
@@ -377,7 +380,7 @@ operations! {
     Publish = Post "/tenants/{t}/workflows/{name}/publish", Needs(WorkflowDeploy), Nothing, NONE,
         [PublishRequest] => 201 VersionBrief,
         "Publishes the draft as the version that it names.";
-    Versions = Get "/tenants/{t}/workflows/{name}/versions", Needs(WorkflowMonitor), Nothing, NONE,
+    Versions = Get "/tenants/{t}/workflows/{name}/versions", Needs(WorkflowMonitor), Nothing, LIST,
         none => 200 (Page<VersionBrief>),
         "Lists the published versions of a workflow.";
     ShowVersion = Get "/tenants/{t}/workflows/{name}/versions/{v}", Needs(WorkflowMonitor),
@@ -475,7 +478,7 @@ operations! {
         none => 200 Anything,
         "Shows the effects of an instance that are open, and its children, as trees.";
     InstanceEffects = Get "/tenants/{t}/instances/{id}/effects", Needs(WorkflowMonitor), Nothing,
-        NONE, none => 200 (Page<Anything>),
+        LIST, none => 200 (Page<Anything>),
         "Lists every effect of an instance, and what became of it.";
     InstanceState = Get "/tenants/{t}/instances/{id}/state", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 Anything,
@@ -504,7 +507,7 @@ operations! {
     BulkInstances = Post "/tenants/{t}/instances/bulk", Needs(WorkflowExecute), Nothing, NONE,
         BulkRequest => 202 JobAnswer,
         "Does one thing to every instance that fits, as a job.";
-    Jobs = Get "/tenants/{t}/jobs", Member, Nothing, NONE, none => 200 (Page<JobAnswer>),
+    Jobs = Get "/tenants/{t}/jobs", Member, Nothing, LIST, none => 200 (Page<JobAnswer>),
         "Lists one's own jobs, the newest first; all of them for who looks after the tenant.";
     ShowJob = Get "/tenants/{t}/jobs/{id}", Member, Nothing, NONE, none => 200 JobAnswer,
         "Shows how far a job has come.";
@@ -516,7 +519,7 @@ operations! {
     ResumeJob = Post "/tenants/{t}/jobs/{id}/resume", Member, Nothing, NONE,
         none => 200 JobAnswer,
         "Lets a paused job go on, also where it was held because of what went wrong.";
-    Schedules = Get "/tenants/{t}/schedules", Needs(WorkflowMonitor), Nothing, NONE,
+    Schedules = Get "/tenants/{t}/schedules", Needs(WorkflowMonitor), Nothing, LIST,
         none => 200 (Page<ScheduleAnswer>),
         "Lists schedules, the oldest first.";
     CreateSchedule = Post "/tenants/{t}/schedules", Needs(WorkflowEdit), Nothing, NONE,
@@ -541,7 +544,7 @@ operations! {
         none => 201 Anything,
         "Starts what a schedule would start, now.";
 
-    Webhooks = Get "/tenants/{t}/webhooks", Needs(WorkflowEdit), Nothing, NONE,
+    Webhooks = Get "/tenants/{t}/webhooks", Needs(WorkflowEdit), Nothing, LIST,
         none => 200 (Page<WebhookAnswer>),
         "Lists webhooks.";
     CreateWebhook = Post "/tenants/{t}/webhooks", Needs(WorkflowEdit), Nothing, NONE,
@@ -558,7 +561,7 @@ operations! {
         "Tells a webhook once more what it was told.";
     ReceiveHook = Post "/hooks/{t}/{name}", Public, Nothing, NONE, [Anything] => 202 HookAnswer,
         "Takes a message for a trigger of type `webhook`, with the proof that it asks for.";
-    Modules = Get "/tenants/{t}/modules", Member, Nothing, NONE, none => 200 (Page<Anything>),
+    Modules = Get "/tenants/{t}/modules", Member, Nothing, LIST, none => 200 (Page<Anything>),
         "Lists what can be started, with its states and events.";
     EffectKinds = Get "/tenants/{t}/effects/kinds", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 (Page<Anything>),
@@ -576,7 +579,7 @@ operations! {
     CancelEffect = Delete "/tenants/{t}/instances/{id}/effects/{eid}", Needs(EffectsExecute),
         Nothing, NONE, none => 200 Anything,
         "Calls off an effect that was asked for; it undoes what it did.";
-    NamedEffects = Get "/tenants/{t}/effects/named", Needs(WorkflowMonitor), Nothing, NONE,
+    NamedEffects = Get "/tenants/{t}/effects/named", Needs(WorkflowMonitor), Nothing, LIST,
         none => 200 (Page<NamedEffectAnswer>),
         "Lists the effects that the tenant keeps under a name.";
     CreateNamedEffect = Post "/tenants/{t}/effects/named", Needs(EffectsCreate), Nothing, NONE,
@@ -592,7 +595,7 @@ operations! {
         NONE, none => 204 none,
         "Deletes an effect that the tenant keeps under a name; what runs already goes on.";
 
-    Tasks = Get "/tenants/{t}/tasks", Member, Nothing, NONE, none => 200 (Page<Anything>),
+    Tasks = Get "/tenants/{t}/tasks", Member, Nothing, LIST, none => 200 (Page<Anything>),
         "Lists tasks that wait for people; all of them for who may see instances.";
     ClaimTask = Post "/tenants/{t}/tasks/{id}/claim", Member, Nothing, AT,
         none => 200 Anything,
@@ -611,7 +614,7 @@ operations! {
     CommentTask = Post "/tenants/{t}/tasks/{id}/comment", Member, Nothing, AT,
         CommentRequest => 200 Anything,
         "Says something to a task, and answers nothing.";
-    Incidents = Get "/tenants/{t}/incidents", Needs(WorkflowMonitor), Nothing, NONE,
+    Incidents = Get "/tenants/{t}/incidents", Needs(WorkflowMonitor), Nothing, LIST,
         none => 200 (Page<Anything>),
         "Lists what waits for a person to decide.";
     ResolveIncident = Post "/tenants/{t}/incidents/{id}/resolve", Needs(WorkflowExecute), Nothing,
@@ -639,7 +642,7 @@ operations! {
     AcknowledgeAlert = Post "/tenants/{t}/alerts/{id}/ack", Needs(TenantSettings), Nothing, NONE,
         none => 200 AlertAnswer,
         "Says that somebody has seen to an alert.";
-    AlertRules = Get "/tenants/{t}/alerts/rules", Needs(SystemMetricsView), Nothing, NONE,
+    AlertRules = Get "/tenants/{t}/alerts/rules", Needs(SystemMetricsView), Nothing, LIST,
         none => 200 (Page<AlertRuleAnswer>),
         "Lists rules for alerts.";
     CreateAlertRule = Post "/tenants/{t}/alerts/rules", Needs(TenantSettings), Nothing, NONE,
@@ -652,7 +655,7 @@ operations! {
         NONE, none => 204 none,
         "Removes a rule for alerts.";
 
-    Secrets = Get "/tenants/{t}/secrets", Needs(WorkflowEdit), Nothing, NONE,
+    Secrets = Get "/tenants/{t}/secrets", Needs(WorkflowEdit), Nothing, LIST,
         none => 200 (Page<SecretAnswer>),
         "Lists secrets without their values; only names for who may not change settings.";
     ShowSecret = Get "/tenants/{t}/secrets/{name}", Needs(TenantSettings), Nothing, NONE,
@@ -686,7 +689,7 @@ operations! {
         "Takes an offer of ownership back, or declines it.";
 
     ServiceAccounts = Get "/tenants/{t}/service-accounts", Needs(TenantUserManagement), Nothing,
-        NONE, none => 200 (Page<ServiceAccountAnswer>),
+        LIST, none => 200 (Page<ServiceAccountAnswer>),
         "Lists service accounts.";
     CreateServiceAccount = Post "/tenants/{t}/service-accounts", Needs(TenantUserManagement),
         Nothing, NONE, ServiceAccountRequest => 201 ServiceAccountAnswer,
@@ -700,7 +703,7 @@ operations! {
     ChangePlan = Put "/tenants/{t}/plan", Needs(TenantBilling), Fresh, NONE,
         PlanRequest => 200 TenantAnswer,
         "Chooses a plan.";
-    Invoices = Get "/tenants/{t}/invoices", Needs(TenantBilling), Nothing, NONE,
+    Invoices = Get "/tenants/{t}/invoices", Needs(TenantBilling), Nothing, LIST,
         none => 200 (Page<InvoiceAnswer>),
         "Lists invoices, the newest first; that of the present month is a draft.";
     ShowInvoice = Get "/tenants/{t}/invoices/{id}", Needs(TenantBilling), Nothing, NONE,
@@ -734,7 +737,7 @@ operations! {
         ResetFactorsRequest => 200 AdminUserAnswer,
         "Takes all second factors of a user away who has lost them; their sessions end.";
 
-    TenantIssuers = Get "/tenants/{t}/issuers", Needs(TenantSettings), Nothing, NONE,
+    TenantIssuers = Get "/tenants/{t}/issuers", Needs(TenantSettings), Nothing, LIST,
         none => 200 (Page<TenantIssuerAnswer>),
         "Lists issuers that members of the tenant log in at, without their secrets.";
     SetIssuer = Put "/tenants/{t}/issuers/{name}", OwnerOnly, Fresh, NONE,
@@ -770,4 +773,12 @@ operations! {
     AdminCredit = Post "/admin/tenants/{id}/invoices/{month}/credit", Platform, Fresh, NONE,
         CreditRequest => 200 InvoiceAnswer,
         "Takes something off an invoice, with a credit note.";
+
+    EndOtherSessions = Delete "/me/sessions", SelfOnly, Nothing, NONE, none => 204 none,
+        "Ends all of one's own sessions but that of the request.";
+    MyRights = Get "/me/permissions", SelfOnly, Nothing, NONE, none => 200 RightsAnswer,
+        "Shows what one may do on the platform, and in the tenant of the token.";
+    AdminRotateKeys = Post "/admin/signing-keys/rotate", Platform, Fresh, NONE,
+        [RotateKeysRequest] => 200 RotatedAnswer,
+        "Makes a new key that signs access tokens; those before can be ended at once.";
 }

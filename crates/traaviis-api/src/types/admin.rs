@@ -225,3 +225,20 @@ pub struct CreditRequest {
     /// Why.
     pub reason: String,
 }
+
+/// `POST /admin/signing-keys/rotate`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeysRequest {
+    /// Nothing that the keys before have signed is good any more: for a key that somebody else has.
+    /// Who has a session renews it.
+    #[serde(default)]
+    pub end_old: bool,
+}
+
+/// Which key signs now.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RotatedAnswer {
+    /// Its id, as in `/.well-known/jwks.json`.
+    pub kid: String,
+}

@@ -243,6 +243,17 @@ pub struct SessionAnswer {
     pub amr: Vec<String>,
 }
 
+/// `GET /me/permissions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RightsAnswer {
+    /// What everybody may do who has logged in.
+    pub platform: Vec<String>,
+    /// Whether one looks after the platform.
+    pub platform_admin: bool,
+    /// What one may do in the tenant of the token; null without one.
+    pub tenant: Option<PermissionsAnswer>,
+}
+
 /// What somebody may do in a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PermissionsAnswer {

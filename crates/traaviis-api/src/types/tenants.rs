@@ -87,6 +87,8 @@ pub struct MemberAnswer {
     pub role: String,
     /// Permissions, where they are not those of the role.
     pub permissions: Option<Vec<String>>,
+    /// What of the data they see, where that is not what the role says.
+    pub data_access: Option<DataAccessBody>,
     /// `active` or `suspended`.
     pub status: String,
     /// When they came.
@@ -147,6 +149,8 @@ pub struct RoleAnswer {
     pub base: String,
     /// What it carries.
     pub permissions: Vec<String>,
+    /// What of the data it sees.
+    pub data_access: DataAccessBody,
     /// The tenant has made it.
     pub custom: bool,
 }

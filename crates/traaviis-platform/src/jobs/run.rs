@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     ledger::Document as _,
     platform::{Platform, engine},
+    rules::SessionAge,
     tenant::ApiKey,
     user::PlatformRole,
 };
@@ -267,12 +268,13 @@ impl Platform {
         // Their sessions come and go; what they may do is looked up either way.
         // Whoever made it was let in, by two factors where the tenant asks for them.
         let (session, is_mfa, confined) = (SessionId(uuid::Uuid::nil()), true, None);
+        let age = SessionAge::default();
         let proof = match (by.key, by.within) {
-            (None, None) => Proof::Session { id: session, is_fresh: false, is_mfa, confined },
+            (None, None) => Proof::Session { id: session, is_fresh: false, is_mfa, confined, age },
             // What it was limited to stays; the token was for letting it in.
             (None, Some(scopes)) => {
                 let (id, until) = (session, Timestamp(i64::MAX));
-                Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined }
+                Proof::Exchanged { id, tenant, scopes, until, is_mfa, confined, age }
             }
             (Some(id), _) => {
                 let keeper = TenantCtx::keeper_of(tenant);

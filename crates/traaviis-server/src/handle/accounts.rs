@@ -4,8 +4,8 @@ use traaviis_api::types::{
     Page,
     identity::{
         ExchangeAnswer, ExchangeRequest, ExchangedType, LoginRequest, PasswordRequest,
-        ProfileRequest, ReauthenticateRequest, RefreshRequest, RegisterRequest, SwitchRequest,
-        TicketAnswer,
+        ProfileRequest, ReauthenticateRequest, RefreshRequest, RegisterRequest, RightsAnswer,
+        SwitchRequest, TicketAnswer,
     },
     tenants::AcceptRequest,
 };
@@ -15,10 +15,15 @@ use traaviis_platform::{
     accounts::{Credentials, ProfileChange, Registration},
     exchange::Wanted,
     invitations::NewUser,
+    user::PlatformRole,
 };
+use traaviis_policy::access::{Action, Freshness};
 
 use super::{Answer, Call};
 use crate::{convert, tickets::TICKET_LIFE};
+
+/// What everybody may do who has logged in.
+const EVERYBODY: &[&str] = &["profile_view", "profile_edit", "tenant_create", "tenant_join"];
 
 pub(super) fn register(call: &Call<'_>) -> Result<Answer, Error> {
     let RegisterRequest { email, password, name, organisation } = call.request.json()?;
@@ -107,6 +112,25 @@ pub(super) fn sessions(call: &Call<'_>) -> Result<Answer, Error> {
 pub(super) fn end_session(call: &Call<'_>) -> Result<Answer, Error> {
     call.platform().end_session(call.caller()?, call.request.id("id", "session")?)?;
     call.done()
+}
+
+pub(super) fn end_other_sessions(call: &Call<'_>) -> Result<Answer, Error> {
+    call.platform().end_other_sessions(call.caller()?)?;
+    call.done()
+}
+
+pub(super) fn rights(call: &Call<'_>) -> Result<Answer, Error> {
+    let caller = call.caller()?;
+    caller.any_session()?;
+    // Whoever has left the tenant of the token may do nothing there.
+    let entered = caller.scoped_to.and_then(|tenant| {
+        call.platform().enter_at_once(caller, tenant, Action::TenantAccess, Freshness::Any)
+    });
+    call.tell(&RightsAnswer {
+        platform: EVERYBODY.iter().map(|it| (*it).to_owned()).collect(),
+        platform_admin: caller.platform_role == PlatformRole::PlatformAdmin,
+        tenant: entered.as_ref().map(convert::permissions_of),
+    })
 }
 
 pub(super) fn tenants(call: &Call<'_>) -> Result<Answer, Error> {

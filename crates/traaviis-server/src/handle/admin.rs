@@ -4,7 +4,7 @@ use traaviis_api::types::{
     Page,
     admin::{
         AdminTenantAnswer, AdminTenantRequest, AdminUserAnswer, AdminUserRequest, BreakGlassAnswer,
-        BreakGlassRequest, ResetFactorsRequest,
+        BreakGlassRequest, ResetFactorsRequest, RotateKeysRequest, RotatedAnswer,
     },
 };
 use traaviis_platform::{
@@ -114,4 +114,13 @@ pub(super) fn break_glass(call: &Call<'_>) -> Result<Answer, Error> {
     let BreakGlassRequest { tenant, reason } = call.request.json()?;
     let (id, glass) = call.platform().break_glass(call.caller()?, &tenant, &reason)?;
     call.tell(&BreakGlassAnswer { tenant_id: id.0, reason: glass.reason, until: time(glass.until) })
+}
+
+pub(super) fn rotate_keys(call: &Call<'_>) -> Result<Answer, Error> {
+    let RotateKeysRequest { end_old } = call.request.json_or_default()?;
+    let kid = call.platform().rotate_keys(&call.caller()?.via)?;
+    if end_old {
+        call.platform().end_retired_keys(&call.caller()?.via)?;
+    }
+    call.tell(&RotatedAnswer { kid: kid.to_string() })
 }

@@ -151,6 +151,10 @@ fn open<'a>(
         Err(refused) => return Some(Err(refused)),
     }
     let Access::Needs(permission) = row.access else { return None };
+    if request.tenant.is_some() {
+        // A second name is compared where it may be refused.
+        return None;
+    }
     let tenant = app.platform.resolve_at_once(&caller, request.part("t"))?;
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
     if !request.is_paced()

@@ -3,14 +3,16 @@
 use serde_json::Value as Json;
 use traaviis_api::types::{
     Page,
-    identity::PermissionsAnswer,
     tenants::{
         ApiKeyRequest, AuditCheck, ChangeMemberRequest, ChangeTenantRequest, CreateTenantRequest,
         DeleteTenantRequest, InviteRequest, RoleRequest, ServiceAccountRequest, SettingsBody,
         TransferRequest,
     },
 };
-use traaviis_model::{RoleId, Span, UserId, permission::Role};
+use traaviis_model::{
+    RoleId, Span, UserId,
+    permission::{PermissionSet, Role},
+};
 use traaviis_platform::{
     Error,
     api_keys::KeyGiven,
@@ -115,12 +117,7 @@ pub(super) fn change_config(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn permissions(call: &Call<'_>) -> Result<Answer, Error> {
-    let entered = call.entered()?;
-    call.tell(&PermissionsAnswer {
-        tenant_id: entered.ctx.tenant().0,
-        permissions: convert::permission_words(entered.standing.permissions),
-        payloads: convert::payloads(entered.data_access).into(),
-    })
+    call.tell(&convert::permissions_of(call.entered()?))
 }
 
 fn tell_member(call: &Call<'_>, member: &Versioned<Member>) -> Result<Answer, Error> {
@@ -137,6 +134,10 @@ pub(super) fn members(call: &Call<'_>) -> Result<Answer, Error> {
     call.tell(&Page::whole(items))
 }
 
+fn own_list(words: &[String]) -> Result<PermissionSet, Error> {
+    convert::permissions("permissions", words)
+}
+
 fn member_id(call: &Call<'_>) -> Result<UserId, Error> {
     call.request.id("id", "member")
 }
@@ -151,7 +152,7 @@ pub(super) fn change_member(call: &Call<'_>) -> Result<Answer, Error> {
     let ChangeMemberRequest { role, permissions, data_access } = call.request.json()?;
     let change = MemberChange {
         role: role.map(Into::into),
-        permissions: permissions.as_deref().map(convert::permissions).transpose()?,
+        permissions: permissions.as_deref().map(own_list).transpose()?,
         data_access: data_access.as_ref().map(convert::data_access).transpose()?,
         status: None,
     };
@@ -190,7 +191,7 @@ fn put_role(call: &Call<'_>, replaced: Option<(RoleId, u64)>) -> Result<Answer, 
     let given = RoleGiven {
         name,
         base: base.parse().map_err(|error: String| Error::invalid("/base", error))?,
-        permissions: convert::permissions(&permissions)?,
+        permissions: convert::permissions("permissions", &permissions)?,
         data_access: data_access.as_ref().map(convert::data_access).transpose()?,
     };
     let role = call.platform().put_role(call.entered()?, replaced, given)?;
@@ -219,7 +220,7 @@ pub(super) fn invitations(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn invite(call: &Call<'_>) -> Result<Answer, Error> {
     let InviteRequest { email, role, permissions } = call.request.json()?;
-    let permissions = permissions.as_deref().map(convert::permissions).transpose()?;
+    let permissions = permissions.as_deref().map(own_list).transpose()?;
     let (caller, entered) = (call.caller()?, call.entered()?);
     let invited = call.platform().invite(caller, entered, &email, &role, permissions)?;
     call.tell(&convert::invitation(invited))
@@ -254,7 +255,7 @@ pub(super) fn create_api_key(call: &Call<'_>) -> Result<Answer, Error> {
     };
     let given = KeyGiven {
         name,
-        scopes: convert::permissions(&scopes)?,
+        scopes: convert::permissions("scopes", &scopes)?,
         life,
         ip_allow,
         service_account: service_account.map(UserId),

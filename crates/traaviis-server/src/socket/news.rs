@@ -234,7 +234,7 @@ fn tell(app: &App, change: &Change) {
 #[cfg(test)]
 mod tests {
     use traaviis_model::SessionId;
-    use traaviis_platform::{audit::Via, caller::Proof, user::PlatformRole};
+    use traaviis_platform::{audit::Via, caller::Proof, rules::SessionAge, user::PlatformRole};
     use uuid::Uuid;
 
     use super::*;
@@ -244,7 +244,13 @@ mod tests {
         Caller {
             user: UserId(Uuid::from_u128(user)),
             platform_role: PlatformRole::User,
-            proof: Proof::Session { id, is_fresh: false, is_mfa: false, confined: None },
+            proof: Proof::Session {
+                id,
+                is_fresh: false,
+                is_mfa: false,
+                confined: None,
+                age: SessionAge::default(),
+            },
             scoped_to: Some(TenantId(Uuid::from_u128(tenant))),
             via: Via::default(),
         }

@@ -3,10 +3,12 @@
 mod admin;
 mod factors;
 mod flow;
+mod interface;
 mod limits;
 mod matrix;
 mod operating;
 mod refusals;
+mod rights;
 mod sockets;
 mod usage;
 mod world;

@@ -28,7 +28,9 @@ fn bash(world: &World, server: &Server, script: &str) -> Vec<String> {
 fn every_command_of_the_guide_does_what_it_says() {
     let world = World::new();
     let server = serve(&world);
-    let lines = bash(&world, &server, &commands(GUIDE));
+    let mut lines = bash(&world, &server, &commands(GUIDE));
+    let kid = lines.remove(5);
+    assert_eq!(kid.len(), 36, "the id of a key: {kid}");
     assert_eq!(
         lines,
         [

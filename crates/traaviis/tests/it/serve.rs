@@ -50,6 +50,7 @@ fn every_command_about_the_api_does_what_the_guide_says() {
         "logged in as Ada in tenant `acme`",
         "Door",
         "1.0.0",
+        "Door",
         "true",
         "shut",
         "false",
