@@ -73,6 +73,11 @@ pub trait DiskFile: Send + Sync {
     /// Returns the length.
     fn len(&self) -> io::Result<u64>;
 
+    /// Says whether the file still has a name: without one, what is in it goes with the process.
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Says whether nothing is in it.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

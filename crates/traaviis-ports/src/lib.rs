@@ -110,12 +110,13 @@ pub enum LogError {
     Refused(Arc<str>),
     /// Another process holds the directory.
     #[error(
-        "the data directory `{dir}` is in use by process `{pid}`; stop it, or talk to it through its control socket"
+        "the data directory `{dir}` is in use by {}; stop it, or talk to it through its control socket",
+        holder(*pid)
     )]
     Locked {
         /// Directory.
         dir: String,
-        /// Process that holds it.
+        /// Process that holds it; 0 when it is not known.
         pid: u32,
     },
     /// The archive file of one instance cannot be trusted.
@@ -160,6 +161,14 @@ pub enum LogError {
         /// Newest format known.
         known: u32,
     },
+}
+
+/// Names who holds a directory.
+fn holder(pid: u32) -> String {
+    match pid {
+        0 => "another process, whose file `LOCK` somebody removed".into(),
+        pid => format!("process `{pid}`"),
+    }
 }
 
 impl LogError {

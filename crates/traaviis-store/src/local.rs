@@ -196,6 +196,11 @@ impl LocalLog {
         self.reader.failed()
     }
 
+    /// Says whether the last write found no space; the next one tries again.
+    pub fn is_full(&self) -> bool {
+        self.reader.is_full()
+    }
+
     /// Returns the damage met so far, at opening and in reading since.
     pub fn damage(&self) -> Vec<Damage> {
         self.reader.damage()

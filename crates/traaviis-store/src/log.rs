@@ -267,7 +267,9 @@ impl<D: Disk> LogCore<D> {
         if count == 0 {
             return;
         }
-        match self.write(count) {
+        let written = self.write(count);
+        self.reader.note_full(matches!(written, Err(LogError::Full)));
+        match written {
             Ok(()) => self.streams.keep(),
             Err(error) => {
                 self.streams.take_back();
@@ -491,7 +493,12 @@ impl<D: Disk> LogCore<D> {
                 }
             }
         }
-        Ok(hash)
+        // Of a directory that somebody removed nothing is left but what this process has open.
+        match active.file.has_name() {
+            Ok(true) => Ok(hash),
+            Ok(false) => Err(self.reader.fail("somebody removed the segment that it writes")),
+            Err(error) => Err(self.reader.fail(format!("look at the segment: {error}"))),
+        }
     }
 
     /// Ends the active segment: cut to its length and synced, it is never written again.

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -54,6 +54,7 @@ pub struct Reader<D: Disk> {
     damage: Mutex<Vec<Damage>>,
     damaged: RwLock<HashSet<StreamKey>>,
     failed: OnceLock<Arc<str>>,
+    is_full: AtomicBool,
     checkpointing: Mutex<()>,
 }
 
@@ -74,6 +75,7 @@ impl<D: Disk> Reader<D> {
             damage: Mutex::default(),
             damaged: RwLock::default(),
             failed: OnceLock::new(),
+            is_full: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
         }
     }
@@ -92,6 +94,15 @@ impl<D: Disk> Reader<D> {
     /// Returns why the log stopped, if it did.
     pub fn failed(&self) -> Option<Arc<str>> {
         self.failed.get().cloned()
+    }
+
+    /// Says whether the last write found no space.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     /// Stops the log for ever; the first reason stays.

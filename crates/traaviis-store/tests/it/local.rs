@@ -24,6 +24,40 @@ fn a_second_process_is_refused_with_the_pid_of_the_first() {
 }
 
 #[test]
+fn whoever_removes_the_lock_file_lets_nobody_in() {
+    in_each_codec(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = LocalLog::open(dir.path(), small()).unwrap();
+        std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+        for _ in 0..2 {
+            let Err(refused) = LocalLog::open(dir.path(), small()) else {
+                panic!("the directory was opened twice");
+            };
+            assert!(matches!(refused, LogError::Locked { pid: 0, .. }), "{refused}");
+            assert!(refused.to_string().contains("somebody removed"), "{refused}");
+        }
+        drop(log);
+        LocalLog::open(dir.path(), small()).unwrap();
+    });
+}
+
+#[test]
+fn nothing_is_acknowledged_in_a_directory_that_was_removed() {
+    in_each_codec(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = LocalLog::open(dir.path(), small()).unwrap();
+        let ctx = TenantCtx::for_test(1);
+        commit(&*log, &ctx, append(&ctx, stream(1), 1, 1)).unwrap();
+        std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+        for first in [2, 2] {
+            let refused = commit(&*log, &ctx, append(&ctx, stream(1), first, 1));
+            let Err(LogError::Failed(why)) = refused else { panic!("{refused:?}") };
+            assert!(why.contains("somebody removed"), "{why}");
+        }
+    });
+}
+
+#[test]
 fn a_directory_that_cannot_be_written_is_an_error() {
     in_each_codec(|| {
         let file = tempfile::NamedTempFile::new().unwrap();
