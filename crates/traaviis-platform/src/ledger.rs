@@ -13,7 +13,8 @@
 //!
 //! Invariants: nobody sees a document that is not durable; a change and its audit entries are
 //! committed together or not at all; two changes of one ledger never overlap; the projection tells
-//! no position before which something is missing in it.
+//! no position before which something is missing in it; of a ledger of which records are lost
+//! nothing is shown and nothing is changed, since what is left may be what was taken back.
 
 mod asking;
 mod changes;
@@ -29,7 +30,7 @@ use std::{
 
 use serde_json::Value as Json;
 
-use traaviis_model::{Seq, TenantCtx, TenantId};
+use traaviis_model::{Seq, TenantCtx, TenantId, tenant::PLATFORM};
 use traaviis_ports::{Clock, Commit, DocumentRow, DocumentStore, LogStore, Position, append_alone};
 
 use crate::{
@@ -41,7 +42,7 @@ use crate::{
 pub use changes::{Changes, Put};
 pub use documents::{Document, Documents, Versioned};
 pub(crate) use fresh::Fresh;
-use known::Known;
+use known::{Gap, Known};
 use step::Step;
 pub use step::stream_of;
 
@@ -78,6 +79,8 @@ struct Ledger {
     writing: Mutex<Head>,
     documents: RwLock<Documents>,
     fresh: Mutex<Fresh>,
+    /// What is missing in it.
+    gap: Option<Gap>,
 }
 
 impl Ledger {
@@ -120,19 +123,31 @@ struct UnderWay {
 }
 
 impl Ledgers {
-    /// Brings all ledgers back: what the projection has, then the tail of the log.
+    /// Brings all ledgers back: what the projection has, then the tail of the log. A projection
+    /// that cannot be read is made again. Refused is a log that has lost what the platform knew.
     pub fn open(
         log: Arc<dyn LogStore>,
         store: Arc<dyn DocumentStore>,
         clock: Arc<dyn Clock>,
         on_change: OnChange,
     ) -> Result<Ledgers, Error> {
-        let known = Known::read(&*log, &*store).or_else(|_| {
-            store.clear()?;
-            Known::read(&*log, &*store)
+        let known = Known::read(&*log, &*store).or_else(|error| match &*error.code {
+            "documents_failed" => {
+                store.clear()?;
+                Known::read(&*log, &*store)
+            }
+            _ => Err(error),
         })?;
-        let ledgers = known.ledgers.into_iter().map(|(tenant, (mut head, documents))| {
+        let gaps = known.gaps;
+        if let Some(gap) = gaps.get(&PLATFORM) {
+            return Err(gap.refusal("the platform"));
+        }
+        let ledgers = known.ledgers.into_iter().map(|(tenant, (mut head, mut documents))| {
             head.known_to = known.tail;
+            let gap = gaps.get(&tenant).copied();
+            if gap.is_some() {
+                documents = Documents::default();
+            }
             for (kind, of_kind) in &documents.by_kind {
                 let rows: Vec<_> = of_kind
                     .iter()
@@ -141,7 +156,7 @@ impl Ledgers {
                 on_change(tenant, &rows, &mut std::iter::empty());
             }
             let (writing, documents) = (Mutex::new(head), RwLock::new(documents));
-            let ledger = Ledger { writing, documents, fresh: Mutex::default() };
+            let ledger = Ledger { writing, documents, fresh: Mutex::default(), gap };
             (tenant, Arc::new(ledger))
         });
         let ledgers = RwLock::new(ledgers.collect());
@@ -210,6 +225,9 @@ impl Ledgers {
         via: &Via,
         decide: impl FnOnce(&Documents, &mut Changes) -> Result<T, Error>,
     ) -> Result<(T, Option<Begun<'a>>), Error> {
+        if let Some(gap) = ledger.gap {
+            return Err(gap.refusal(&format!("tenant `{}`", ctx.tenant())));
+        }
         let head = ledger.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes = Changes { before: head.audit.clone(), ..Changes::default() };
         let documents = ledger.documents.read().unwrap_or_else(PoisonError::into_inner);
@@ -325,6 +343,7 @@ impl Ledgers {
                 writing: Mutex::new(head),
                 documents: RwLock::default(),
                 fresh: Mutex::default(),
+                gap: None,
             })
         });
         Arc::clone(made)

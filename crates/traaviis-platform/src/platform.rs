@@ -243,6 +243,12 @@ impl Platform {
         self.signer.jwks()
     }
 
+    /// Returns the tenants that nobody enters because the log has lost some of their documents,
+    /// each with a sentence for operators.
+    pub fn lost_tenants(&self) -> Vec<(TenantId, String)> {
+        self.ledgers.lost()
+    }
+
     /// Says whether anybody has registered.
     pub fn has_users(&self) -> bool {
         self.lookup(|it| !it.by_email.is_empty())

@@ -157,7 +157,11 @@ async fn health(State(app): State<Arc<App>>) -> Json<Json_> {
 async fn ready(app: Arc<App>, tells_why: bool) -> Response {
     let asked = Arc::clone(&app);
     let parts = tokio::task::spawn_blocking(move || asked.engine.components()).await;
-    let parts = parts.unwrap_or_else(|_| vec![Component::failed("engine", "it cannot be asked")]);
+    let mut parts =
+        parts.unwrap_or_else(|_| vec![Component::failed("engine", "it cannot be asked")]);
+    if let Some((_, why)) = app.platform.lost_tenants().into_iter().next() {
+        parts.push(Component::degraded("documents", why));
+    }
     let is_ready = parts.iter().all(|it| it.status != ComponentStatus::Failed);
     let components: Vec<Json_> = parts
         .iter()

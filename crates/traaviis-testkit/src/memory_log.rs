@@ -102,6 +102,22 @@ impl MemoryLog {
         self.state().lost = Some((stream, from));
     }
 
+    /// Returns the number of the last record of a stream, 0 when there is none.
+    pub fn last_of(&self, stream: InstanceId) -> Seq {
+        let state = self.state();
+        let found = state.streams.iter().filter(|it| it.0.1 == stream);
+        found.map(|it| *it.1).max().unwrap_or(0)
+    }
+
+    /// Loses one record of a stream for good, as when its frame is damaged; what stood behind it
+    /// is still there.
+    pub fn lose_one(&self, stream: InstanceId, seq: Seq) {
+        let mut state = self.state();
+        for record in state.records.iter_mut().filter(|it| (it.stream, it.seq) == (stream, seq)) {
+            record.line.clear();
+        }
+    }
+
     /// Returns the log as it is after a crash: what was committed, nothing of what waited.
     pub fn after_crash(&self) -> MemoryLog {
         let state = self.state();
@@ -195,7 +211,7 @@ impl LogStore for MemoryLog {
         // A copy, so that the visitor may use the log.
         let records = self.state().records.clone();
         for (position, record) in (0..).zip(&records) {
-            if position >= from {
+            if position >= from && !record.line.is_empty() {
                 visit(Line { position, bytes: &record.line, is_sealed: false });
             }
         }

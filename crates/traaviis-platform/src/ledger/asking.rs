@@ -1,12 +1,15 @@
 //! What is durable, asked of memory, the projection or the log.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use traaviis_model::{InstanceId, Seq, TenantCtx, TenantId, Text, Timestamp};
 use traaviis_ports::{DocumentQuery, DocumentRow, LogStore, Position};
 
 use super::{
-    DRAFT, HEAVY, Ledgers, VERSION,
+    DRAFT, HEAVY, Ledger, Ledgers, VERSION,
     documents::{Document, Documents, Stored, Versioned},
     fresh::Fresh,
 };
@@ -21,10 +24,21 @@ impl Ledgers {
         self.clock.now()
     }
 
-    /// Returns the tenants that have documents.
+    /// Returns the tenants that have documents, but for those of which some are lost.
     pub fn tenants(&self) -> Vec<TenantId> {
         let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
-        ledgers.keys().copied().collect()
+        ledgers.iter().filter(|it| it.1.gap.is_none()).map(|it| *it.0).collect()
+    }
+
+    /// Returns the tenants of whose documents some are lost, each with a sentence about it.
+    pub fn lost(&self) -> Vec<(TenantId, String)> {
+        let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |(tenant, ledger): (&TenantId, &Arc<Ledger>)| {
+            Some((*tenant, ledger.gap?.refusal(&format!("tenant `{tenant}`")).message))
+        };
+        let mut lost: Vec<_> = ledgers.iter().filter_map(of).collect();
+        lost.sort_unstable();
+        lost
     }
 
     /// Asks what is durable.

@@ -1,11 +1,14 @@
 //! What is known of all ledgers at a start: the projection, then the tail of the log.
+//!
+//! Numbers of records of a ledger are dense. Where some are missing the log has lost them, and what
+//! they said, such as that a right was taken away, is known to nobody: see [`Gap`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 
 use traaviis_model::{
-    Body, InstanceId, Record, TenantId,
+    Body, InstanceId, Record, Seq, TenantId,
     record::{ERASED, peek_line},
 };
 use traaviis_ports::{DocumentRow, DocumentStore, LogStore, Position};
@@ -22,16 +25,43 @@ pub(super) struct Known {
     pub(super) ledgers: HashMap<TenantId, (Head, Documents)>,
     /// Streams of tenants that were met, each hashed once.
     streams: HashMap<TenantId, InstanceId>,
+    /// Ledgers of which records are missing.
+    pub(super) gaps: BTreeMap<TenantId, Gap>,
     pub(super) tail: Position,
+}
+
+/// The first records that are missing in a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    from: Seq,
+    to: Seq,
+}
+
+impl Gap {
+    /// Refuses what would be decided without knowing what the records said.
+    pub(super) fn refusal(self, whose: &str) -> Error {
+        let Gap { from, to } = self;
+        let message = format!(
+            "the log has lost records {from} to {to} of the documents of {whose}, so nobody can \
+             tell who may still do what; keep a copy of the directory, then restore it whole from \
+             a backup"
+        );
+        Error::new("data_directory_damaged", message)
+    }
 }
 
 impl Known {
     pub(super) fn read(log: &dyn LogStore, store: &dyn DocumentStore) -> Result<Known, Error> {
         let mut known = Known::default();
         let from = store.position()?;
-        if from > log.tail() {
-            let message = "the projection knows more than the log, so it is of another one";
-            return Err(Error::new("documents_failed", message));
+        let tail = log.tail();
+        if from > tail {
+            let message = format!(
+                "the log ends at position {tail}, and `documents` knows it up to {from}: records \
+                 that were durable are gone, or the log is an older copy; restore the whole \
+                 directory from a backup. To go on with what the log has, move `documents` away"
+            );
+            return Err(Error::new("data_directory_damaged", message));
         }
         store.visit(HEAVY, &mut |row| {
             let (head, documents) = known.ledgers.entry(row.tenant).or_default();
@@ -64,6 +94,11 @@ impl Known {
         let stream = self.streams.entry(key.tenant_id).or_insert_with_key(|it| stream_of(*it));
         if key.instance_id != *stream {
             return Ok(());
+        }
+        let (head, _) = self.ledgers.entry(key.tenant_id).or_default();
+        if key.seq > head.seq + 1 {
+            let gap = Gap { from: head.seq + 1, to: key.seq - 1 };
+            self.gaps.entry(key.tenant_id).or_insert(gap);
         }
         let record = Record::read_line(line).map_err(|error| unreadable(error.to_string()))?;
         let Body::DocumentPut { document, id, body } = record.body else { return Ok(()) };

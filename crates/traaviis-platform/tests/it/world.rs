@@ -78,6 +78,22 @@ impl World {
         World::over(log, Arc::default(), vault, clock, (3, Settings::default()))
     }
 
+    /// Tries to open the platform again, over a log and documents.
+    pub fn reopened(
+        &self,
+        log: Arc<MemoryLog>,
+        documents: Arc<MemoryDocuments>,
+    ) -> Result<Platform, Error> {
+        let ways = Ways {
+            log,
+            documents,
+            vault: Arc::clone(&self.vault) as Arc<_>,
+            clock: Arc::clone(&self.clock) as Arc<_>,
+            entropy: Entropy::seeded(5),
+        };
+        Platform::open(ways, Settings::default())
+    }
+
     pub fn register(&self, email: &str) -> LoggedIn {
         let given = Registration {
             email: email.into(),

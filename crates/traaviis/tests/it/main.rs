@@ -38,6 +38,7 @@ mod large;
 mod life;
 mod log;
 mod logins;
+mod lost_documents;
 mod masked;
 mod moving;
 mod new;

@@ -174,7 +174,24 @@ pub(super) fn open_platform(
         default_plan: config.bootstrap.plan,
         ..traaviis_platform::Settings::default()
     };
-    Platform::open(platform::ways(dir, log, documents), settings).map_err(refused)
+    let platform =
+        Platform::open(platform::ways(dir, log, documents), settings).map_err(unopened)?;
+    for (tenant_id, why) in platform.lost_tenants() {
+        tracing::error!(
+            code = "data_directory_damaged",
+            %tenant_id,
+            "nobody enters this tenant, and what it runs goes on: {why}"
+        );
+    }
+    Ok(platform)
+}
+
+/// Why a platform cannot be opened: a damaged directory is no defect of the program.
+fn unopened(error: traaviis_platform::Error) -> Failure {
+    match &*error.code {
+        "data_directory_damaged" => Failure::finding("data_directory_damaged", error.message),
+        _ => refused(error),
+    }
 }
 
 pub(super) fn refused(error: traaviis_platform::Error) -> Failure {
