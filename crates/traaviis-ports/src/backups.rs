@@ -8,7 +8,10 @@
 //! durable; what is deleted stays deleted once [`BackupTarget::delete`] returned well; nobody holds
 //! a target for removing while somebody holds it at all.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    path::Path,
+};
 
 use crate::LogError;
 
@@ -73,6 +76,11 @@ impl TargetError {
 pub trait BackupTarget: Send + Sync {
     /// Returns a place as people name it; an empty name stands for the target itself.
     fn show(&self, name: &str) -> String;
+
+    /// Returns the folder of this machine that it is, if it is one.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 
     /// Returns everything whose name begins with `under` and a `/`, in the order of names.
     fn list(&self, under: &str) -> Result<Vec<Kept>, TargetError>;

@@ -22,6 +22,7 @@
 //! something in it is never restored into.
 
 mod cipher;
+mod documents;
 mod folder;
 mod hash;
 mod manifest;
@@ -41,11 +42,11 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
-use traaviis_ports::{LogError, Position, TargetError};
+use traaviis_ports::{LogError, Position, TargetError, disk::is_full};
 
 use crate::{
     error::io_error,
@@ -70,7 +71,10 @@ const PIECE_BYTES: usize = 256 << 10;
 pub enum Error {
     /// The operating system refused, or the log cannot be read.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
+    /// A disk has no space for what is written.
+    #[error("{0}: the disk that it is written to is full; free space and try again")]
+    Full(String),
     /// The place where backups are kept refuses.
     #[error(transparent)]
     Target(TargetError),
@@ -116,6 +120,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::Log(error) => error.code(),
+            Error::Full(_) => "storage_full",
             Error::Absent { .. } => "backup_absent",
             Error::Damaged(_) => "backup_damaged",
             Error::Newer { .. } => "data_format_newer",
@@ -128,9 +133,20 @@ impl Error {
     }
 }
 
+impl From<LogError> for Error {
+    fn from(error: LogError) -> Error {
+        match error {
+            // It is not the log that is written here.
+            LogError::Full => Error::Full("cannot write all of it".into()),
+            other => Error::Log(other),
+        }
+    }
+}
+
 impl From<TargetError> for Error {
     fn from(error: TargetError) -> Error {
         match error {
+            TargetError::Log(LogError::Full) => Error::Full("cannot write the backup".into()),
             TargetError::Log(error) => Error::Log(error),
             other => Error::Target(other),
         }
@@ -145,7 +161,32 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 fn failed(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     move |error| match error.downcast::<TargetError>() {
         Ok(target) => target.into(),
+        Err(error) if is_full(&error) => Error::Full(format!("cannot {what} `{}`", path.display())),
         Err(error) => Error::Log(io_error(what, path, error)),
+    }
+}
+
+/// Refuses one directory inside of another: each backup would hold the ones before it, and a folder
+/// of backups is no place for anything else.
+fn refuse_inside(inner: &Path, outer: &Path) -> Result<(), Error> {
+    if !real(inner).starts_with(real(outer)) {
+        return Ok(());
+    }
+    let (inner, outer) = (inner.display(), outer.display());
+    let why = format!("`{inner}` lies in `{outer}`; name a place outside of it");
+    Err(Error::Target(TargetError::Unusable(why)))
+}
+
+/// Returns where a path leads, of which the last parts may not be there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let there = path.ancestors().find_map(|it| Some((it, it.canonicalize().ok()?)));
+    match there {
+        Some((above, real)) => match path.strip_prefix(above) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+        None => path,
     }
 }
 

@@ -48,6 +48,10 @@ impl BackupTarget for Folder {
         }
     }
 
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn list(&self, under: &str) -> Result<Vec<Kept>, TargetError> {
         let (mut found, mut folders) = (Vec::new(), vec![under.to_string()]);
         while let Some(folder) = folders.pop() {

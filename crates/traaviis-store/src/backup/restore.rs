@@ -13,14 +13,16 @@ use traaviis_ports::{
 };
 
 use super::{
-    Error, Hashed, Identities, Manifest, PIECE_BYTES, Progress, create, failed, make_dir,
-    manifest::Object, object, pour, span, sync_dir,
+    Error, Hashed, Identities, Manifest, PIECE_BYTES, Progress, create, documents::DocumentsCopy,
+    failed, make_dir, manifest::Object, object, pour, refuse_inside, span, sync_dir,
 };
 use crate::{
     disk::OsDisk,
+    documents::DOCUMENTS_DIR,
     error::io_error,
-    log::LOG_DIR,
+    log::{FORMAT_FILE, LOG_DIR},
     segment,
+    snapshots::SNAPSHOTS_DIR,
     walk::{Mark, Step, Walk},
 };
 
@@ -89,12 +91,20 @@ pub fn restore(
     data: &Path,
     progress: Progress<'_>,
 ) -> Result<Restored, Error> {
-    refuse_used(data)?;
+    // Behind a link stands the directory that is meant.
+    let real = data.is_symlink().then(|| data.canonicalize().ok()).flatten();
+    let data = real.as_deref().unwrap_or(data);
+    let place = Place::of(data)?;
+    refuse_used(data, place)?;
+    if let Some(folder) = target.folder() {
+        refuse_inside(data, folder)?;
+    }
     if manifest.is_encrypted() && identities.is_empty() {
         return Err(identities.refused(manifest));
     }
-    let beside = beside(data);
+    let beside = place.beside(data);
     if beside.exists() {
+        refuse_foreign(&beside)?;
         fs::remove_dir_all(&beside).map_err(failed("remove", &beside))?;
     }
     make_dir(&beside)?;
@@ -105,7 +115,10 @@ pub fn restore(
     let mut files = 0;
     let open = (manifest, identities);
     for (wanted, path) in manifest.objects().zip(paths) {
-        place(target, open, &wanted, &beside, &path)?;
+        if !is_wanted(&path, manifest, until) {
+            continue;
+        }
+        place_file(target, open, &wanted, &beside, &path)?;
         done += wanted.bytes;
         files += 1;
         progress(done, all);
@@ -115,19 +128,94 @@ pub fn restore(
         until => cut(&beside.join(LOG_DIR), manifest, until)?,
     };
     sync_dirs(&beside)?;
-    if data.exists() {
-        fs::remove_dir(data).map_err(failed("replace", data))?;
-    }
-    fs::rename(&beside, data).map_err(failed("rename", &beside))?;
-    sync_dir(above(data))?;
+    place.give(&beside, data)?;
     Ok(Restored { position, bytes: done, files })
 }
 
-fn refuse_used(data: &Path) -> Result<(), Error> {
+/// Says whether a file of a backup belongs into what is restored from it. States are made again
+/// from the log. Documents must know nothing that the log does not, and those that earlier releases
+/// copied file by file may not fit together.
+fn is_wanted(path: &str, manifest: &Manifest, until: Until) -> bool {
+    let path = Path::new(path);
+    if path.starts_with(DOCUMENTS_DIR) {
+        let copied = DocumentsCopy::stands_for();
+        let is_alone = |it: &super::Entry| {
+            !Path::new(&it.path).starts_with(DOCUMENTS_DIR) || it.path == copied
+        };
+        return until == Until::End && manifest.files.iter().all(is_alone);
+    }
+    !path.starts_with(SNAPSHOTS_DIR)
+}
+
+/// Where a directory is made before it gets its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Beside it, under another name.
+    Beside,
+    /// In it, because it is the root of a file system, which cannot be given another name.
+    Within,
+}
+
+/// Name of what is made within a directory.
+const WITHIN: &str = ".restoring";
+/// What file systems put into their roots themselves.
+const OF_FILE_SYSTEM: &str = "lost+found";
+
+impl Place {
+    fn of(data: &Path) -> Result<Place, Error> {
+        use std::os::unix::fs::MetadataExt;
+        let device =
+            |path: &Path| fs::metadata(path).map(|it| it.dev()).map_err(failed("look at", path));
+        match data.exists() && device(data)? != device(above(data))? {
+            true => Ok(Place::Within),
+            false => Ok(Place::Beside),
+        }
+    }
+
+    fn beside(self, data: &Path) -> PathBuf {
+        match self {
+            Place::Within => data.join(WITHIN),
+            Place::Beside => beside(data),
+        }
+    }
+
+    /// Gives what was made its name. Of what is made within, the log comes last: without it the
+    /// directory is not one that anybody would carry on.
+    fn give(self, made: &Path, data: &Path) -> Result<(), Error> {
+        match self {
+            Place::Beside => {
+                if data.exists() {
+                    fs::remove_dir(data).map_err(failed("replace", data))?;
+                }
+                fs::rename(made, data).map_err(failed("rename", made))?;
+                Ok(sync_dir(above(data))?)
+            }
+            Place::Within => {
+                let mut names = Vec::new();
+                for entry in fs::read_dir(made).map_err(failed("list", made))? {
+                    names.push(entry.map_err(failed("list", made))?.file_name());
+                }
+                names.sort_by_key(|it| (&**it == LOG_DIR, it.clone()));
+                for name in names {
+                    let from = made.join(&name);
+                    fs::rename(&from, data.join(&name)).map_err(failed("rename", &from))?;
+                }
+                fs::remove_dir(made).map_err(failed("remove", made))?;
+                Ok(sync_dir(data)?)
+            }
+        }
+    }
+}
+
+fn refuse_used(data: &Path, place: Place) -> Result<(), Error> {
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        place == Place::Beside || name != OF_FILE_SYSTEM && name != WITHIN
+    };
     match fs::read_dir(data) {
-        Ok(entries) => match entries.count() {
-            0 => Ok(()),
-            _ => Err(Error::NotEmpty(data.display().to_string())),
+        Ok(entries) => match entries.flatten().any(|it| is_ours(&it)) {
+            false => Ok(()),
+            true => Err(Error::NotEmpty(data.display().to_string())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("list", data)(error)),
@@ -138,14 +226,24 @@ fn above(data: &Path) -> &Path {
     data.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Where a directory is made before it gets its name.
+/// Refuses to make something where somebody else keeps files: what a restore left has the log in
+/// it, or at least says that it is a data directory.
+fn refuse_foreign(beside: &Path) -> Result<(), Error> {
+    let is_empty = || fs::read_dir(beside).is_ok_and(|mut it| it.next().is_none());
+    match beside.join(LOG_DIR).is_dir() || beside.join(FORMAT_FILE).is_file() || is_empty() {
+        true => Ok(()),
+        false => Err(Error::NotEmpty(beside.display().to_string())),
+    }
+}
+
+/// Returns the name beside a directory under which it is made.
 fn beside(data: &Path) -> PathBuf {
     let name = data.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
     above(data).join(format!("{name}.restoring"))
 }
 
 /// Writes one file of a backup, checked while it is copied.
-fn place(
+fn place_file(
     target: &dyn BackupTarget,
     (manifest, identities): (&Manifest, &Identities),
     wanted: &Object<'_>,

@@ -1,7 +1,7 @@
 //! Making a backup.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -12,17 +12,19 @@ use traaviis_model::Timestamp;
 use traaviis_ports::{BackupTarget, LogError, Position, backups::Hold};
 
 use super::{
-    Entry, Error, Hashed, Manifest, Progress, Recipients, SegmentEntry, failed, list, manifest,
-    object, pour, read,
+    Entry, Error, Hashed, Manifest, OBJECTS, Progress, Recipients, SegmentEntry,
+    documents::DocumentsCopy, failed, list, manifest, object, pour, read, refuse_inside,
 };
 use crate::{
     blobs,
     disk::{Access, Disk, OsDisk},
+    documents::DOCUMENTS_DIR,
     keys::{self, root::RootId},
     lock::LOCK_FILE,
     log::{LOG_DIR, read_format},
     secrets,
     segment::{self, Found, Walker},
+    snapshots::SNAPSHOTS_DIR,
     tree::TREE_DIR,
     walk::{Step, Walk},
 };
@@ -80,6 +82,9 @@ pub fn take(
         let why = format!("`{}` is no data directory", data.display());
         return Err(Error::Log(LogError::Damaged(why.into())));
     }
+    if let Some(folder) = target.folder() {
+        refuse_inside(folder, data)?;
+    }
     let recipients = &options.recipients;
     let _held = target.hold(Hold::Adding)?;
     let before = match list(target)?.last() {
@@ -96,8 +101,11 @@ pub fn take(
     // What others can open is no part of this one.
     let is_believed = options.extent == Extent::New;
     let before = before.filter(|it| is_believed && it.recipients == recipients.names());
+    // What earlier backups wrote is believed to be there only if it is.
+    let there = target.list(OBJECTS)?.into_iter().map(|it| (it.name, it.bytes)).collect();
+    let (bytes_new, bytes_done, bytes_all) = (0, 0, 0);
     let mut copier =
-        Copier { data, target, recipients, bytes_new: 0, bytes_done: 0, bytes_all: 0, progress };
+        Copier { data, target, recipients, there, bytes_new, bytes_done, bytes_all, progress };
     for _ in 0..TRIES_MAX {
         match copier.all(before.as_ref(), now) {
             Ok(manifest) => {
@@ -151,6 +159,8 @@ struct Copier<'a> {
     data: &'a Path,
     target: &'a dyn BackupTarget,
     recipients: &'a Recipients,
+    /// Objects that the target had at the beginning, with their lengths.
+    there: HashMap<String, u64>,
     bytes_new: u64,
     bytes_done: u64,
     bytes_all: u64,
@@ -160,11 +170,16 @@ struct Copier<'a> {
 impl Copier<'_> {
     fn all(&mut self, before: Option<&Manifest>, now: Timestamp) -> Result<Manifest, Copied> {
         let dir = self.data.join(LOG_DIR);
+        // Before the log, so that they know nothing that it does not.
+        let documents = DocumentsCopy::take(self.data)?;
         let blobs = blobs::names(self.data)?;
         let firsts = segment::list(&OsDisk, &dir).map_err(failed("list", &dir))?;
         let times = self.times(&firsts)?;
         let known = |first: Position| {
             let old = before?.segments.iter().find(|it| it.first == first && it.is_sealed)?;
+            if !self.has(&old.sha256, old.bytes_stored.unwrap_or(old.bytes)) {
+                return None;
+            }
             let is_same = times.contains(&(first, old.changed_at));
             // Backups of earlier builds left out the end of a compacted segment.
             let is_whole = link_bytes(&dir.join(segment::name(first)), old.bytes).ok() == Some(0);
@@ -185,6 +200,7 @@ impl Copier<'_> {
                     && it.bytes == entry.bytes
                     && it.is_sealed == entry.is_sealed
                     && it.changed_at == *changed_at
+                    && self.has(&it.sha256, it.bytes_stored.unwrap_or(it.bytes))
             });
             let stored = match same {
                 Some(it) => Stored::of(it.bytes, &it.sha256, it.bytes_stored),
@@ -206,12 +222,18 @@ impl Copier<'_> {
         }
         self.bytes_all += files.iter().map(|it| it.1.bytes).sum::<u64>();
         let mut entries = Vec::new();
+        if let Some(copy) = documents {
+            let (bytes, sha256, bytes_stored) = self.object(&copy.path(), u64::MAX)?.parts();
+            let (path, changed_at) = (DocumentsCopy::stands_for(), now);
+            entries.push(Entry { path, bytes, sha256, bytes_stored, changed_at });
+        }
         for (path, entry) in files {
             let held = before.and_then(|it| {
                 let same = |old: &&Entry| {
                     old.path == entry.path
                         && old.bytes == entry.bytes
                         && old.changed_at == entry.changed_at
+                        && self.has(&old.sha256, old.bytes_stored.unwrap_or(old.bytes))
                 };
                 it.files.iter().find(same)
             });
@@ -275,11 +297,20 @@ impl Copier<'_> {
         self.tell(bytes);
         let (draft, stored, sha256) = to.done();
         let name = object(&sha256);
-        if !self.target.has(&name).map_err(Error::from)? {
+        let is_there = match self.there.get(&name) {
+            Some(bytes) => *bytes == stored,
+            None => self.target.has(&name).map_err(Error::from)?,
+        };
+        if !is_there {
             draft.keep(&name).map_err(Error::from)?;
             self.bytes_new += stored;
         }
         Ok(Stored { bytes, sha256, bytes_stored: (stored != bytes).then_some(stored) })
+    }
+
+    /// Says whether the target has an object that an earlier backup names, in its full length.
+    fn has(&self, sha256: &str, bytes_stored: u64) -> bool {
+        self.there.get(&object(sha256)) == Some(&bytes_stored)
     }
 
     fn tell(&mut self, bytes: u64) {
@@ -332,8 +363,9 @@ fn changed(path: &Path) -> Result<Timestamp, Copied> {
 }
 
 /// Says whether a file belongs into a backup: segments have entries of their own, checkpoints are
-/// made again by reading the log, and so are the document tree and what a tenant has beside its
-/// archive, its blobs and its secrets. Keys are wrapped, and the root key is in no data directory.
+/// made again by reading the log, and so are states, the document tree and what a tenant has beside
+/// its archive, its blobs and its secrets. Keys are wrapped, and the root key is in no data
+/// directory.
 fn is_kept(path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
     let is_log = path.starts_with(LOG_DIR);
@@ -346,7 +378,14 @@ fn is_kept(path: &Path) -> bool {
     let is_made_again = is_log && (name.ends_with(".seg") || name.ends_with(".checkpoint"));
     // Where backups go concerns the original alone: a restored copy would back up over it.
     let is_schedule = path.starts_with(SCHEDULE_DIR);
-    !(name == LOCK_FILE || name.ends_with(".tmp") || is_view || is_made_again || is_schedule)
+    // Databases that a process writes to: states are made again, documents are copied as a whole.
+    let is_database = path.starts_with(SNAPSHOTS_DIR) || path.starts_with(DOCUMENTS_DIR);
+    !(is_database
+        || name == LOCK_FILE
+        || name.ends_with(".tmp")
+        || is_view
+        || is_made_again
+        || is_schedule)
 }
 
 /// Segments with their lengths, the end of the log if one was read, and what is damaged.
@@ -432,6 +471,9 @@ mod tests {
         let left_out = [
             "LOCK",
             "backups/schedule.json",
+            "documents/documents.sqlite",
+            "documents/documents.sqlite-wal",
+            "snapshots/snapshots.sqlite",
             "system/keys/LOCK",
             "tenants/t/secrets/stripe.json.tmp",
             "doctor-1.tmp",
