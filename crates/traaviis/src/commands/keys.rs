@@ -1,9 +1,9 @@
 //! `traaviis keys`: what seals secrets, listed and renewed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
-use traaviis_model::TenantCtx;
+use traaviis_model::{TenantCtx, TenantId, tenant::PLATFORM};
 use traaviis_store::{
     LocalSecrets, RootSource,
     keys::{KeyInfo, root::RootId},
@@ -40,6 +40,8 @@ enum Command {
         #[arg(long)]
         root: bool,
         #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
         dir: Dir,
     },
     /// Wraps every key with the first of the root keys.
@@ -53,8 +55,50 @@ enum Command {
         /// What is sealed from now on.
         seals: Option<Seals>,
         #[command(flatten)]
+        whose: Whose,
+        #[command(flatten)]
         dir: Dir,
     },
+}
+
+/// Whose keys are meant.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Whose {
+    /// Tenant of a server, as `keys list` names it; without accounts there is only one.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantId>,
+}
+
+impl Whose {
+    /// Returns the tenant in whose name keys are changed. In a directory of a server nobody is
+    /// meant who is not named: it would be a tenant that nobody uses.
+    fn ctx(self, secrets: &LocalSecrets) -> Result<TenantCtx, Failure> {
+        let local = TenantCtx::local_operator();
+        let known: BTreeSet<TenantId> = secrets
+            .keys()
+            .list()?
+            .iter()
+            .map(|it| it.tenant)
+            .filter(|it| *it != PLATFORM)
+            .collect();
+        match self.tenant {
+            Some(tenant) if tenant == local.tenant() || known.contains(&tenant) => {
+                Ok(TenantCtx::operator_of(tenant))
+            }
+            Some(tenant) => {
+                let message = format!(
+                    "tenant `{tenant}` has no keys here; `traaviis keys list` names those that do"
+                );
+                Err(Failure::new(Exit::Unreachable, "tenant_absent", message))
+            }
+            None if known.iter().any(|it| *it != local.tenant()) => {
+                let message = "this directory is that of a server; say whose keys are meant: \
+                               `--tenant TENANT`, as `traaviis keys list` names it";
+                Err(Failure::usage(message))
+            }
+            None => Ok(local),
+        }
+    }
 }
 
 /// What instances rest sealed.
@@ -70,10 +114,12 @@ enum Seals {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
         Command::List(dir) => list(&kept(&dir.data), output),
-        Command::Rotate { root: false, dir } => rotate(&kept(&dir.data), output),
-        Command::Rotate { root: true, dir } => rotate_root(&kept(&dir.data), output),
+        Command::Rotate { root: false, whose, dir } => rotate(&kept(&dir.data), *whose, output),
+        Command::Rotate { root: true, dir, .. } => rotate_root(&kept(&dir.data), output),
         Command::Rewrap(dir) => rewrap(&kept(&dir.data), output),
-        Command::Encryption { seals, dir } => encryption(&kept(&dir.data), *seals, output),
+        Command::Encryption { seals, whose, dir } => {
+            encryption(&kept(&dir.data), *whose, *seals, output)
+        }
     }
 }
 
@@ -128,14 +174,16 @@ fn list(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// How many secrets a version of a tenant's key seals.
-type Counts = BTreeMap<(traaviis_model::TenantId, u64), usize>;
+type Counts = BTreeMap<(TenantId, u64), usize>;
 
 fn sealed(secrets: &LocalSecrets) -> Result<Counts, Failure> {
-    let ctx = TenantCtx::local_operator();
+    let tenants: BTreeSet<TenantId> = secrets.keys().list()?.iter().map(|it| it.tenant).collect();
     let mut counts = Counts::new();
-    for (_, found) in secrets.list(&ctx)? {
-        if let Ok(it) = found {
-            *counts.entry((ctx.tenant(), it.key)).or_default() += 1;
+    for tenant in tenants {
+        for (_, found) in secrets.list(&TenantCtx::operator_of(tenant))? {
+            if let Ok(it) = found {
+                *counts.entry((tenant, it.key)).or_default() += 1;
+            }
         }
     }
     Ok(counts)
@@ -153,8 +201,8 @@ fn of(it: &KeyInfo, roots: &[RootId], sealed: &Counts) -> Json {
     })
 }
 
-fn rotate(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
-    let ctx = TenantCtx::local_operator();
+fn rotate(secrets: &LocalSecrets, whose: Whose, output: &Output) -> anyhow::Result<Exit> {
+    let ctx = whose.ctx(secrets)?;
     let (version, count) = secrets.rotate(&ctx, clock::now()).map_err(Failure::from)?;
     match output.is_json() {
         true => output.json(&json!({ "version": version, "secrets": count })),
@@ -199,10 +247,11 @@ fn rewrap(secrets: &LocalSecrets, output: &Output) -> anyhow::Result<Exit> {
 
 fn encryption(
     secrets: &LocalSecrets,
+    whose: Whose,
     seals: Option<Seals>,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let (keys, ctx) = (secrets.keys(), TenantCtx::local_operator());
+    let (keys, ctx) = (secrets.keys(), whose.ctx(secrets)?);
     if let Some(seals) = seals {
         keys.set_seals_all(&ctx, seals == Seals::All, clock::now()).map_err(Failure::from)?;
     }
