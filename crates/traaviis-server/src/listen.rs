@@ -16,8 +16,10 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use traaviis_platform::Error;
+use uuid::Uuid;
 
-use crate::front::Front;
+use crate::{front::Front, routes::refuse};
 
 /// Longest wait for the headers of a request; slower ones are attacks or broken.
 const HEADERS_WAIT: Duration = Duration::from_secs(10);
@@ -118,14 +120,27 @@ async fn converse(
 /// Answers a request, unless its headers are too large or it takes too long.
 async fn answered(front: Front, request: Request) -> Result<Response, Infallible> {
     // The connection reads a little more than it says, if that comes at once.
-    let refused = match head_bytes(&request) > HEADER_BYTES_MAX {
-        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        false => match timeout(REQUEST_WAIT, front.answer(request)).await {
-            Ok(response) => return Ok(response),
-            Err(_) => StatusCode::SERVICE_UNAVAILABLE,
-        },
+    let response = match head_bytes(&request) > HEADER_BYTES_MAX {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+        false => {
+            let asked = request.uri().clone();
+            match timeout(REQUEST_WAIT, front.answer(request)).await {
+                Ok(response) => return Ok(response),
+                Err(_) => refuse(&overdue(), asked.path(), &Uuid::now_v7().to_string()),
+            }
+        }
     };
-    Ok(front.dressed(refused.into_response()))
+    Ok(front.dressed(response))
+}
+
+/// What is told when nothing else can be: that it was not done is not known.
+fn overdue() -> Error {
+    let message = format!(
+        "there was no answer within {} seconds; what was asked for may have happened, so look \
+         before you ask again",
+        REQUEST_WAIT.as_secs()
+    );
+    Error::new("timeout", message)
 }
 
 /// Returns the bytes of the line and the headers of a request, as they came.

@@ -485,11 +485,12 @@ pub(crate) fn id_of(name: &str) -> Option<InstanceId> {
 }
 
 fn damaged(id: InstanceId, path: &Path, why: impl ToString) -> LogError {
-    LogError::ArchiveDamaged {
-        stream: id,
-        path: path.display().to_string(),
-        why: why.to_string().into(),
-    }
+    // Callers are told as well, and where a data directory stands is no business of theirs.
+    let parts: Vec<_> = path.iter().collect();
+    let from = parts.iter().rposition(|it| *it == TENANTS).unwrap_or(0);
+    let path: PathBuf = parts[from..].iter().collect();
+    let (path, why) = (path.display().to_string(), why.to_string().into());
+    LogError::ArchiveDamaged { stream: id, path, why }
 }
 
 /// Says whether an error is about what is in the file, and not about reading it.

@@ -109,7 +109,10 @@ impl Data {
 
     /// Says why the log takes nothing more, when it has failed.
     pub fn log_failure(&self) -> Option<Failure> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(stopped)
+        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Whoever appends without an owner is told by the log alone.
+        let failed = fatal.or_else(|| self.log.inner().failed().map(LogError::Failed));
+        failed.as_ref().map(stopped)
     }
 
     /// Keeps nothing any more of the tenant that it acts in; upkeep drops what has ended.

@@ -228,6 +228,10 @@ impl Engine for Served {
 
     fn components(&self) -> Vec<Component> {
         let log = match self.data.log_failure() {
+            None if self.data.log().inner().is_full() => Component::degraded(
+                "log",
+                "its disk is full: changes are refused with `storage_full` until there is space",
+            ),
             None => Component::ok("log"),
             Some(failure) => Component::failed("log", failure.message),
         };

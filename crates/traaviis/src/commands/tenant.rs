@@ -241,6 +241,10 @@ fn import(
     (dry, opener): (bool, &Opener),
     output: &Output,
 ) -> anyhow::Result<Exit> {
+    if !file.is_file() {
+        let message = format!("`{}` is no file", file.display());
+        return Err(Failure::new(Exit::Unreachable, "file_unreadable", message).into());
+    }
     let scratch = Scratch::below(above(data))?;
     let folder = scratch.dir().join("export");
     let manifest = transfer::unpack(file, &folder).map_err(Failure::from)?;

@@ -4,7 +4,10 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use traaviis_platform::{
-    Platform, engine::Engine, jobs::run::JobRunner, webhooks::send::WebhookSender,
+    Platform,
+    engine::{Component, ComponentStatus, Engine},
+    jobs::run::JobRunner,
+    webhooks::send::WebhookSender,
 };
 use traaviis_server::App;
 
@@ -20,6 +23,8 @@ const JOBS_BUSY: Duration = Duration::from_millis(20);
 const JOBS_IDLE: Duration = Duration::from_millis(200);
 /// Rest between two looks at what rules for alerts count: nobody reads an alert sooner.
 const ALERTS_REST: Duration = Duration::from_secs(1);
+/// Rest between two looks at how the parts of the server stand.
+const PARTS_REST: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of a receiver before the log is looked at again.
 const WEBHOOKS_REST: Duration = Duration::from_millis(50);
 
@@ -62,6 +67,13 @@ impl Beside {
         beside.again_and_again("storage", |it| {
             warn(it.platform.weigh(&*it.engine));
             UPKEEP
+        })?;
+        let mut before = Vec::new();
+        beside.again_and_again("parts", move |it| {
+            let parts = it.engine.components();
+            tell_changes(&before, &parts);
+            before = parts;
+            PARTS_REST
         })?;
         let mut webhooks = WebhookSender::default();
         beside.again_and_again("webhooks", move |it| {
@@ -113,6 +125,20 @@ impl Beside {
             platform.finish_departures(&**engine).map(drop),
         ] {
             warn(kept);
+        }
+    }
+}
+
+/// Says which parts of the server stand otherwise than before: who is woken at night reads the log
+/// before anything else.
+fn tell_changes(before: &[Component], now: &[Component]) {
+    for part in now {
+        let was = before.iter().find(|it| it.name == part.name).map(|it| it.status);
+        let (name, why) = (part.name, part.why.as_deref().unwrap_or_default());
+        match part.status {
+            it if was.unwrap_or(ComponentStatus::Ok) == it => {}
+            ComponentStatus::Ok => tracing::info!("`{name}` works again"),
+            it => tracing::warn!("`{name}` is {}: {why}", it.as_str()),
         }
     }
 }

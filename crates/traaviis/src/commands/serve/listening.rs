@@ -1,6 +1,6 @@
 //! Serves what was put together, until somebody stops it or the log fails.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::json;
 
@@ -25,6 +25,10 @@ use crate::{
     identity::Identity,
     output::Output,
 };
+
+/// How often it is asked whether the log has failed: whoever starts a server again waits for its
+/// end.
+const LOG_LOOK: Duration = Duration::from_millis(500);
 
 /// Serves until it is stopped, then ends in order: no new requests, those that were begun are
 /// answered, running calls get a moment, the log is closed, the last traces are sent.
@@ -112,7 +116,11 @@ fn listen_until_stopped(
     }
     let beside = Beside { platform: Arc::clone(&platform), engine, app }.begin()?;
     let stopped = loop {
-        match notes.next(None) {
+        // Of a log that failed nobody is told any more, and commits do not tell of it either.
+        if let Some(failure) = data.log_failure() {
+            break Err(failure);
+        }
+        match notes.next(Some(LOG_LOOK)) {
             Note::Commit | Note::TimeIsUp => {}
             Note::Stop => break Ok(()),
             Note::Failed(failure) => break Err(failure),
