@@ -69,8 +69,8 @@ fn a_token_is_exchanged_for_one_that_may_less() {
         );
     }
     let trail = server.get(&ada, "/tenants/current/audit?limit=20");
-    let entry = trail.body["items"].as_array().unwrap().iter();
-    let entry = entry.filter(|it| it["action"] == "token.exchanged").next().unwrap();
+    let mut entries = trail.body["items"].as_array().unwrap().iter();
+    let entry = entries.find(|it| it["action"] == "token.exchanged").unwrap();
     assert_eq!(entry["metadata"]["scope"], json!(["workflow_execute", "workflow_monitor"]));
     assert!(entry["metadata"]["subject"].is_string() && entry["metadata"]["actor"].is_string());
     assert!(!trail.body.to_string().contains(&narrow), "the token itself is nowhere");
