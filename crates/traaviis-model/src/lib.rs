@@ -15,6 +15,7 @@ pub mod document;
 pub mod effect_error;
 pub mod emission;
 pub mod event_ids;
+pub mod form;
 pub mod grant;
 pub mod ids;
 mod json;

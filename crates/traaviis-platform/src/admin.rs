@@ -6,7 +6,7 @@
 //! in that of the tenant.
 
 use serde_json::json;
-use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId, form};
 use traaviis_policy::{
     access::{Action, Freshness},
     plan::Plan,
@@ -29,10 +29,6 @@ use crate::{
 
 /// How long a broken glass lets somebody read.
 pub const GLASS_LIFE: Span = Span::secs(3_600);
-/// Characters of a reason.
-const REASON_CHARS_MAX: usize = 500;
-/// Fewest characters of a reason: less says nothing.
-const REASON_CHARS_MIN: usize = 10;
 
 /// A user as who looks after the platform sees them.
 #[derive(Clone, Debug, PartialEq)]
@@ -410,11 +406,11 @@ impl Platform {
 
 /// Checks a reason.
 fn because(reason: &str) -> Result<&str, Error> {
-    let reason = reason.trim();
-    match (REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&reason.chars().count()) {
-        true => Ok(reason),
-        false => {
-            let rule = format!("a reason has {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters");
+    match form::OPERATOR_REASON.read(reason) {
+        Some(reason) => Ok(reason),
+        None => {
+            let form::Form { least, most, .. } = form::OPERATOR_REASON;
+            let rule = format!("a reason has {least} to {most} characters");
             Err(Error::invalid("/reason", rule))
         }
     }

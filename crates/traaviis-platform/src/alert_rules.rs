@@ -8,10 +8,11 @@ pub(crate) mod tell;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{Span, Text, Timestamp};
-use traaviis_policy::rule::{
-    ABOVE_MAX, COOL_DOWN_MAX, COOL_DOWN_MIN, Measure, WINDOW_MAX, WINDOW_MIN,
+use traaviis_model::{
+    Span, Text, Timestamp,
+    form::{self, ABOVE_MAX},
 };
+use traaviis_policy::rule::{COOL_DOWN_MAX, COOL_DOWN_MIN, Measure, WINDOW_MAX, WINDOW_MIN};
 use traaviis_ports::Position;
 
 use crate::{
@@ -25,10 +26,8 @@ use crate::{
 
 /// Rules of a tenant: each is asked for whatever happens.
 pub const ALERT_RULES_MAX: usize = 100;
-/// Characters of the name of a rule.
-pub const NAME_CHARS_MAX: usize = 80;
 /// How soon somebody should look.
-pub const SEVERITIES: &[&str] = &["critical", "high", "medium"];
+pub const SEVERITIES: &[&str] = form::SEVERITIES;
 /// Kind of the documents that say when a rule was broken last.
 pub(crate) const RULE_STATE: &str = "alert_rule_state";
 /// Kind of the documents that say which alerts people are still to be written.
@@ -201,11 +200,11 @@ impl AlertRule {
     /// Takes over what somebody wants, if it is within its limits.
     fn take(&mut self, wanted: RuleChange) -> Result<(), Error> {
         if let Some(name) = wanted.name {
-            let name = name.trim();
-            if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
-                let rule = format!("a name has 1 to {NAME_CHARS_MAX} characters");
+            let Some(name) = form::RULE_NAME.read(&name) else {
+                let most = form::RULE_NAME.most;
+                let rule = format!("a name has 1 to {most} characters, in one line");
                 return Err(Error::invalid("/name", rule));
-            }
+            };
             self.name = name.into();
         }
         self.above = wanted.above.unwrap_or(self.above);

@@ -3,6 +3,7 @@
 use serde_json::json;
 use traaviis_model::{
     ApiKeyId, Span, Text, UserId,
+    form::KEY_LIFE_SECS_MAX,
     permission::{Permission, PermissionSet},
 };
 
@@ -21,7 +22,7 @@ use crate::{
 /// Life of a key unless another one is asked for.
 pub const KEY_LIFE: Span = Span::secs(90 * 24 * 3_600);
 /// Longest life of a key.
-pub const KEY_LIFE_MAX: Span = Span::secs(730 * 24 * 3_600);
+pub const KEY_LIFE_MAX: Span = Span::secs(KEY_LIFE_SECS_MAX);
 /// Letters by which people know a key.
 const SHOWN_CHARS: usize = 16;
 

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{TenantCtx, TenantId, Text, Timestamp};
+use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, form};
 use traaviis_policy::{
     access::{Action, Freshness},
     invoice::{self, Changed, Credit, Facts, Invoice, Month, PRICES, Status, decimal},
@@ -27,10 +27,6 @@ use crate::{
 
 /// Credit notes of one invoice.
 pub const CREDITS_MAX: usize = 20;
-/// Characters of the reference of a payment.
-pub const REFERENCE_CHARS_MAX: usize = 140;
-/// Characters of the reason of a credit note.
-const REASON_CHARS_MAX: usize = 500;
 
 /// A plan that took the place of another one; the last of a day stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -202,11 +198,10 @@ impl Platform {
         month: Month,
         (micros, reason): (u64, &str),
     ) -> Result<Billed, Error> {
-        let reason = reason.trim();
-        if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
-            let rule = format!("a reason has 1 to {REASON_CHARS_MAX} characters");
+        let Some(reason) = form::CREDIT_REASON.read(reason) else {
+            let rule = format!("a reason has 1 to {} characters", form::CREDIT_REASON.most);
             return Err(Error::invalid("/reason", rule));
-        }
+        };
         if micros == 0 {
             return Err(Error::invalid("/amount", "this is more than nothing"));
         }
@@ -253,11 +248,11 @@ impl Platform {
 }
 
 fn reference_of(text: &str) -> Result<String, Error> {
-    let text = text.trim();
-    match (1..=REFERENCE_CHARS_MAX).contains(&text.chars().count()) {
-        true => Ok(text.into()),
-        false => {
-            let rule = format!("a reference has 1 to {REFERENCE_CHARS_MAX} characters");
+    match form::REFERENCE.read(text) {
+        Some(reference) => Ok(reference.into()),
+        None => {
+            let most = form::REFERENCE.most;
+            let rule = format!("a reference has 1 to {most} characters, in one line");
             Err(Error::invalid("/reference", rule))
         }
     }

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use traaviis_model::{
-    ApiKeyId, InstanceId, Span, Text, Timestamp, UserId,
+    ApiKeyId, InstanceId, Span, Text, Timestamp, UserId, form,
     permission::{Permission, PermissionSet},
 };
 
@@ -42,7 +42,7 @@ pub const REFUSALS_MAX: usize = 50;
 /// Instances in a second, unless a caller asks for another number.
 pub const RATE: u32 = 50;
 /// Most instances in a second: a tenth of what one disk makes durable at least.
-pub const RATE_MAX: u32 = 1_000;
+pub const RATE_MAX: u32 = form::RATE_MAX;
 /// Refusals after which a job pauses, unless a caller asks for another number.
 pub const REFUSED_MAX: u32 = 10;
 

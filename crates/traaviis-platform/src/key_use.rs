@@ -14,7 +14,7 @@ use std::{
 
 use ipnet::IpNet;
 use serde_json::json;
-use traaviis_model::{ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp};
+use traaviis_model::{ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, form::NETWORKS_MAX};
 
 use crate::{
     audit::Act,
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     ledger::Document,
     platform::{Platform, engine},
-    tenant::{ApiKey, NETWORKS_MAX},
+    tenant::ApiKey,
 };
 
 /// How far the document of a key may be behind its use.

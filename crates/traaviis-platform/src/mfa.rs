@@ -4,7 +4,7 @@
 //! app that was not confirmed with a first code is nowhere but in memory.
 
 use serde_json::json;
-use traaviis_model::{FactorId, Span, Text, Timestamp, UserId, tenant::PLATFORM};
+use traaviis_model::{FactorId, Span, Text, Timestamp, UserId, form, tenant::PLATFORM};
 
 use crate::{
     accounts::Account,
@@ -24,8 +24,6 @@ use crate::{
 
 /// How long a factor waits to be confirmed.
 pub const ENROLMENT_LIFE: Span = Span::secs(10 * 60);
-/// Characters of what a user calls a factor.
-const NAME_CHARS_MAX: usize = 60;
 
 /// A factor that waits for its first code or its first signature.
 #[derive(Clone, PartialEq, Eq)]
@@ -311,12 +309,11 @@ impl Platform {
 
 /// Checks what a user calls a factor.
 pub(crate) fn factor_name(given: Option<&str>, usual: &str) -> Result<String, Error> {
-    let name = given.map_or(usual, str::trim);
-    let count = name.chars().count();
-    match (1..=NAME_CHARS_MAX).contains(&count) && !name.chars().any(char::is_control) {
-        true => Ok(name.to_owned()),
-        false => {
-            Err(Error::invalid("/name", format!("a name has 1 to {NAME_CHARS_MAX} characters")))
+    match form::FACTOR_NAME.read(given.unwrap_or(usual)) {
+        Some(name) => Ok(name.to_owned()),
+        None => {
+            let most = form::FACTOR_NAME.most;
+            Err(Error::invalid("/name", format!("a name has 1 to {most} characters")))
         }
     }
 }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use traaviis_engine::Machine;
-use traaviis_model::{Text, Timestamp, document::is_name};
+use traaviis_model::{Text, Timestamp, document::is_name, form};
 
 use crate::{
     audit::Act,
@@ -22,8 +22,6 @@ use crate::{
 pub const NAMED_EFFECTS_MAX: usize = 100;
 /// Characters of a name, as of those in workflows.
 const NAME_CHARS_MAX: usize = 63;
-/// Characters of what one says about it.
-const DESCRIPTION_CHARS_MAX: usize = 500;
 
 /// A named effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,8 +142,8 @@ impl Platform {
 }
 
 fn checked((description, tree): Wanted) -> Result<Wanted, Error> {
-    if description.as_ref().is_some_and(|it| it.chars().count() > DESCRIPTION_CHARS_MAX) {
-        let rule = format!("this has at most {DESCRIPTION_CHARS_MAX} characters");
+    if description.as_ref().is_some_and(|it| form::DESCRIPTION.read(it).is_none()) {
+        let rule = format!("this has at most {} characters", form::DESCRIPTION.most);
         return Err(Error::invalid("/description", rule));
     }
     match Machine::check_effect(&tree) {

@@ -3,15 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{TenantCtx, TenantId, Text, Timestamp};
+use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, form};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{
     audit::Act, caller::Caller, error::Error, jobs::Job, ledger::Document, platform::Platform,
 };
-
-/// Characters of the reason for maintenance.
-const REASON_CHARS_MAX: usize = 200;
 
 /// Whether changes are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,12 +63,11 @@ impl Platform {
         reason: Option<&str>,
     ) -> Result<Maintenance, Error> {
         self.permit(caller, Action::Platform, Freshness::Fresh)?;
-        let reason = reason.map(str::trim).filter(|it| !it.is_empty());
-        if reason.is_some_and(|it| it.chars().count() > REASON_CHARS_MAX) {
-            let rule = format!("a reason has at most {REASON_CHARS_MAX} characters");
+        let Some(reason) = form::MAINTENANCE_REASON.read(reason.unwrap_or_default()) else {
+            let rule = format!("a reason has at most {} characters", form::MAINTENANCE_REASON.most);
             return Err(Error::invalid("/reason", rule));
-        }
-        let reason = reason.filter(|_| is_on).map(str::to_owned);
+        };
+        let reason = Some(reason.to_owned()).filter(|it| is_on && !it.is_empty());
         let now = self.now();
         self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
             let before = documents.get::<Maintenance>("maintenance")?;

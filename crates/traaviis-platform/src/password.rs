@@ -13,6 +13,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use traaviis_model::form;
 
 use crate::{entropy::Entropy, error::Error};
 
@@ -31,9 +32,9 @@ pub const HASHES_AT_ONCE: usize = 2;
 /// Who may wait for that; at 60 hashes a second on two cores this is about a second.
 pub const HASHES_WAITING_MAX: usize = 64;
 /// Longest password in characters; a longer one is refused rather than cut.
-pub const CHARS_MAX: usize = 128;
+pub const CHARS_MAX: usize = form::PASSWORD_CHARS_MAX;
 /// Shortest one, unless a tenant asks for more.
-pub const CHARS_MIN: usize = 8;
+pub const CHARS_MIN: usize = form::PASSWORD_CHARS_MIN;
 
 /// The most frequent passwords, in lower case; see `data/README.md`.
 static COMMON: LazyLock<HashSet<&'static str>> =

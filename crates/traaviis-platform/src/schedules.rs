@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use traaviis_model::{
-    InstanceId, TenantCtx, TenantId, Text, Timestamp, UserId, Value, cron::Cron, record::Operation,
+    InstanceId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, Value, cron::Cron,
+    record::Operation,
 };
 
 use crate::{
@@ -78,6 +79,18 @@ fn cron_of(input: &Json) -> Result<Cron, String> {
     Cron::read(pattern, input["timezone"].as_str().unwrap_or("UTC"))
 }
 
+/// Refuses what the input schema of the workflow that carries it out takes, and its runs fail on.
+fn check(input: &Json) -> Result<(), Error> {
+    cron_of(input).map_err(|rule| Error::invalid("/cron", rule))?;
+    for key in ["catch_up_window", "jitter"] {
+        if let Some(text) = input[key].as_str() {
+            let span = text.parse::<Span>();
+            span.map_err(|rule| Error::invalid(&format!("/{key}"), rule))?;
+        }
+    }
+    Ok(())
+}
+
 impl Platform {
     /// Returns the schedules of a tenant, the oldest first.
     pub fn schedules(&self, entered: &Entered) -> Result<Vec<Versioned<Schedule>>, Error> {
@@ -99,7 +112,7 @@ impl Platform {
         input: Json,
         of: Option<(&str, u64)>,
     ) -> Result<Versioned<Schedule>, Error> {
-        cron_of(&input).map_err(|rule| Error::invalid("/cron", rule))?;
+        check(&input)?;
         let (instance, now) = (InstanceId(self.fresh_id()?), self.now());
         let id = match of {
             Some((id, _)) => Text::from(id),

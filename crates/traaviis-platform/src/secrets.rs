@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, secret::is_name};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, form, secret::is_name};
 use traaviis_ports::Secret;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 /// A use is noted once in this time: who reads it wants to know whether a secret is still needed.
 const USED_EVERY: Span = Span::secs(24 * 3_600);
 /// Workflows that a secret may be limited to.
-const WORKFLOWS_MAX: usize = 100;
+const WORKFLOWS_MAX: usize = form::SECRET_WORKFLOWS_MAX;
 /// Uses that wait to be noted; more than there are secrets of busy tenants in a second.
 const USES_MAX: usize = 10_000;
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use traaviis_model::{
     ApiKeyId, InvitationId, RoleId, TenantId, Text, Timestamp, UserId,
+    form::{self, SLUGS_RESERVED},
     permission::{PermissionSet, Role},
 };
 
@@ -17,8 +18,6 @@ pub const INVITATIONS_MAX: usize = 1_000;
 pub const API_KEYS_MAX: usize = 500;
 /// Service accounts of a tenant.
 pub const SERVICE_ACCOUNTS_MAX: usize = 100;
-/// Networks that an API key may be limited to.
-pub const NETWORKS_MAX: usize = 50;
 /// Tenants that one user may have made.
 pub const TENANTS_MADE_MAX: usize = 100;
 
@@ -336,27 +335,20 @@ impl Document for BreakGlass {
     }
 }
 
-/// Checks the name of a tenant.
+/// Checks the name of a tenant, of a role, of a key or of a service account.
 pub fn name(text: &str) -> Result<String, Error> {
-    let text = text.trim();
-    let count = text.chars().count();
-    match (1..=100).contains(&count) && !text.chars().any(char::is_control) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::invalid("/name", "the name of a tenant has 1 to 100 characters")),
+    match form::NAME.read(text) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Error::invalid("/name", "a name has 1 to 100 characters, in one line")),
     }
 }
-
-/// Short names that would be mistaken for something else in an address.
-const RESERVED: &[&str] = &[
-    "current", "www", "api", "app", "admin", "auth", "me", "new", "system", "platform", "traaviis",
-];
 
 /// Checks a short name.
 pub fn slug(text: &str) -> Result<Text, Error> {
     let is_letter = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
     let is_good = (2..=40).contains(&text.len())
         && text.chars().all(is_letter)
-        && !RESERVED.contains(&text)
+        && !SLUGS_RESERVED.contains(&text)
         // An id in its place must not be mistaken for one.
         && text.parse::<TenantId>().is_err();
     match is_good {

@@ -1,7 +1,7 @@
 //! Use cases of a tenant: making one, its settings, handing it over, giving it up.
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId, form};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{
@@ -146,6 +146,10 @@ impl Platform {
         change: &TenantChange,
     ) -> Result<Versioned<Tenant>, Error> {
         let name = change.name.as_deref().map(tenant::name).transpose()?;
+        if change.domain.as_ref().is_some_and(|it| form::DOMAIN.read(it).is_none()) {
+            let rule = format!("a domain has at most {} characters", form::DOMAIN.most);
+            return Err(Error::invalid("/domain", rule));
+        }
         self.alter_tenant(entered, Some(expected), "tenant.changed", |tenant| {
             tenant.name = name.unwrap_or_else(|| tenant.name.clone());
             if let Some(domain) = &change.domain {

@@ -5,7 +5,7 @@
 //! answer; others see [`Profile`].
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{TenantCtx, Text, Timestamp, UserId};
+use traaviis_model::{TenantCtx, Text, Timestamp, UserId, form};
 use traaviis_ports::vault::{Place, Unsealed, Vault};
 
 use crate::{
@@ -181,16 +181,16 @@ pub struct Profile {
 /// Only a message that arrives proves an address, so no more is asked than what keeps typing errors
 /// and header injection out.
 pub fn email(text: &str) -> Result<String, Error> {
-    const BYTES_MAX: usize = 254;
+    const CHARS_MAX: usize = 254;
     let text = text.trim();
     let is_plain =
         |it: char| !it.is_whitespace() && !it.is_control() && !"<>,;:\"()[]\\".contains(it);
-    let is_good = text.len() <= BYTES_MAX
+    let is_good = text.chars().count() <= CHARS_MAX
         && text.chars().all(is_plain)
         && text.split_once('@').is_some_and(|(local, domain)| {
             let labels: Vec<&str> = domain.split('.').collect();
             !local.is_empty()
-                && local.len() <= 64
+                && local.chars().count() <= 64
                 && !domain.contains('@')
                 && labels.len() >= 2
                 && labels.iter().all(|it| !it.is_empty() && !it.starts_with('-'))
@@ -203,11 +203,9 @@ pub fn email(text: &str) -> Result<String, Error> {
 
 /// Checks the name of a person.
 pub fn name(text: &str) -> Result<String, Error> {
-    let text = text.trim();
-    let count = text.chars().count();
-    match (2..=100).contains(&count) && !text.chars().any(char::is_control) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::invalid("/name", "a name has 2 to 100 characters")),
+    match form::PERSON_NAME.read(text) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(Error::invalid("/name", "a name has 2 to 100 characters")),
     }
 }
 

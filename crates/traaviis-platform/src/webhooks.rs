@@ -13,7 +13,7 @@ pub mod send;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{InstanceId, Seq, TenantCtx, Text, Timestamp, UserId};
+use traaviis_model::{InstanceId, Seq, TenantCtx, Text, Timestamp, UserId, form};
 use traaviis_ports::{
     DocumentQuery, Position,
     vault::{Place, Unsealed},
@@ -21,7 +21,6 @@ use traaviis_ports::{
 use zeroize::Zeroizing;
 
 use crate::{
-    alerts::ALERT,
     audit::Act,
     caller::{Caller, Entered},
     error::Error,
@@ -34,27 +33,12 @@ pub const WEBHOOKS_MAX: usize = 20;
 /// Deliveries of a webhook that are remembered.
 pub const DELIVERIES_MAX: usize = 200;
 /// Characters of an address.
-pub const URL_CHARS_MAX: usize = 2_048;
+pub const URL_CHARS_MAX: usize = form::URL_CHARS_MAX;
 /// What a secret begins with.
 const SECRET_PREFIX: &str = "whsec_";
 
 /// What can be told: kinds of records, and alerts.
-pub const KINDS: &[&str] = &[
-    "created",
-    "transition",
-    "emitted",
-    "finished",
-    "incident_opened",
-    "incident_resolved",
-    "task_created",
-    "task_delegated",
-    "task_decided",
-    "task_expired",
-    "paused",
-    "resumed",
-    "upgraded",
-    ALERT,
-];
+pub const KINDS: &[&str] = form::WEBHOOK_EVENTS;
 
 /// A webhook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

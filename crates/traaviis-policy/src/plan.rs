@@ -188,6 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_words_of_requests_are_these() {
+        let words: Vec<&str> = Plan::ALL.iter().map(|it| it.as_str()).collect();
+        assert_eq!(words, traaviis_model::form::PLANS);
+    }
+
+    #[test]
     fn the_free_plan_warns_at_its_end_and_stops_a_fifth_later() {
         let quota = Plan::Free.quota(Metric::WorkflowExecutions);
         for (used, expected) in [

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use traaviis_model::{Span, Timestamp};
+use traaviis_model::{Span, Timestamp, form::ABOVE_MAX};
 
 /// What a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +27,6 @@ pub enum Measure {
     QueueAge,
 }
 
-/// Happenings that a rule may let pass: their times are remembered, 8 bytes each.
-pub const ABOVE_MAX: u64 = 1_000;
 /// Shortest time over which happenings are counted.
 pub const WINDOW_MIN: Span = Span::secs(10);
 /// Longest time over which happenings are counted.
@@ -143,11 +141,17 @@ pub fn is_rested(last: Option<Timestamp>, cool_down: Span, at: Timestamp) -> boo
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use traaviis_model::form;
 
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp(second * 1_000_000)
+    }
+
+    #[test]
+    fn the_words_of_requests_are_these() {
+        assert_eq!(Measure::ALL.map(Measure::as_str), *form::MEASURES);
     }
 
     #[test]

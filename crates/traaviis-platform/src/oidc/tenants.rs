@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use traaviis_engine::expr::{Env, Expr, Scope, Var};
 use traaviis_model::{
-    TenantCtx, TenantId, Text, Timestamp, UserId, Value, permission::Role, tenant::PLATFORM,
+    TenantCtx, TenantId, Text, Timestamp, UserId, Value, form, permission::Role, tenant::PLATFORM,
 };
 use traaviis_policy::plan::Metric;
 pub use traaviis_ports::Secret;
@@ -37,14 +37,14 @@ use crate::{
 /// Issuers of one tenant: one for each company that was bought is plenty.
 pub const ISSUERS_MAX: usize = 10;
 /// Rules of one issuer; each is evaluated at each login.
-pub const RULES_MAX: usize = 50;
+pub const RULES_MAX: usize = form::RULES_MAX;
 /// Domains that one issuer may bring people of.
-pub const DOMAINS_MAX: usize = 50;
+pub const DOMAINS_MAX: usize = form::DOMAINS_MAX;
 /// Characters of a rule.
-const RULE_CHARS_MAX: usize = 1_000;
+const RULE_CHARS_MAX: usize = form::RULE_CHARS_MAX;
 /// Characters of the name of an issuer, of an id at it, and of a secret.
 const NAME_CHARS_MAX: usize = 40;
-const TEXT_CHARS_MAX: usize = 2_048;
+const TEXT_CHARS_MAX: usize = form::URL_CHARS_MAX;
 
 /// Who gets which role: the first rule that holds counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

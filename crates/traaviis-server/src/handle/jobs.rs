@@ -10,7 +10,7 @@ use traaviis_api::{
         jobs::{BulkRequest, JobAnswer, JobProgress, UpgradePlanRequest},
     },
 };
-use traaviis_model::{InstanceId, Span, Text, record::Status};
+use traaviis_model::{InstanceId, Span, Text, form::CANARY_PERCENT_MAX, record::Status};
 use traaviis_platform::{
     Error,
     ask::{Ask, Filter},
@@ -151,8 +151,9 @@ pub(super) fn plan(
     let classified = json!({ "instances": instances });
     let safe = found(&classified, |it| it["class"] == "safe");
     let percent = asked.canary_percent.unwrap_or(CANARY_PERCENT);
-    if percent > 50 {
-        return Err(Error::invalid("/canary_percent", "at most 50 percent go first"));
+    if percent > CANARY_PERCENT_MAX {
+        let rule = format!("at most {CANARY_PERCENT_MAX} percent go first");
+        return Err(Error::invalid("/canary_percent", rule));
     }
     let first = (safe.len() * usize::from(percent)).div_ceil(100);
     let canary = (percent > 0).then(|| Canary {

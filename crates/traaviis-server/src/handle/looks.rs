@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use traaviis_api::types::views::{
     BatchRequest, BroadcastRequest, ForkRequest, InstanceFilter, ProbeRequest,
 };
-use traaviis_model::{InstanceId, Span, Text, Timestamp, Value, record::Status};
+use traaviis_model::{InstanceId, Span, Text, Timestamp, Value, form::BATCH_MAX, record::Status};
 use traaviis_platform::{
     Error,
     ask::{Ask, Filter, ForkAsk, ListFilter},
@@ -18,9 +18,6 @@ use super::{
     Answer, Call,
     instances::{ask, id, page_of},
 };
-
-/// Events of one batch.
-pub const BATCH_MAX: usize = 1_000;
 
 /// Says how an instance stands, for whoever is about to follow it.
 pub(super) fn stands(call: &Call<'_>) -> Result<Answer, Error> {
