@@ -23,6 +23,8 @@ PASSWORD = "correct horse battery"
 ADMIN = "root@example.org"
 # A proof of who one is counts for ten minutes, an access token for fifteen.
 WORLD_SECONDS = 400
+# The same choices each time.
+CHANCE = random.Random(20)
 
 # What ends the session, the account or the tenant that asks.
 ENDS = {"Logout", "DeleteMe", "DeleteTenant", "Leave", "ChangePassword", "Switch", "EndSession"}
@@ -36,13 +38,39 @@ events: {open: {}, shut: {}}
 states:
   shut: {on: {open: ajar}}
   ajar: {on: {shut: shut}}
+tests: [{name: it opens, steps: [{send: open}], expect: {state: ajar}}]
+"""
+
+# Asks somebody.
+ASKS = """
+traaviis: "1"
+name: Asks
+version: 1.0.0
+initial: asking
+states:
+  asking:
+    invoke:
+      - {id: ask, effect: {type: human_task, title: "Who?", outcomes: [approve]}, onDone: done}
+  done: {type: final}
+"""
+
+# Waits for somebody to decide.
+ENDLESS = """
+traaviis: "1"
+name: Endless
+version: 1.0.0
+initial: waiting
+states:
+  waiting: {after: {10ms: left}}
+  left: {always: right}
+  right: {always: left}
 """
 
 
 def ask(method, path, token=None, body=None):
     """Sends a request and returns status and body."""
     # From an address of its own: one from which so much has been tried is kept waiting.
-    source = ".".join(["127"] + [str(random.randint(1, 250)) for _ in range(3)])
+    source = ".".join(["127"] + [str(CHANCE.randint(1, 250)) for _ in range(3)])
     connection = http.client.HTTPConnection(SERVER, timeout=30, source_address=(source, 0))
     headers = {"content-type": "application/json"}
     if token:
@@ -74,8 +102,9 @@ class World:
         self.token = register()
         self.admin = token_of("/auth/login", ADMIN)
         self.names = {"t": "current", "v": "1.0.0", "month": time.strftime("%Y-%m")}
-        self.make("POST", "/workflows", {"document": DOOR})
-        self.make("POST", "/workflows/Door/publish")
+        for name, document in {"Door": DOOR, "Asks": ASKS, "Endless": ENDLESS}.items():
+            self.make("POST", "/workflows", {"document": document})
+            self.make("POST", f"/workflows/{name}/publish")
         self.make("PUT", "/secrets/door", {"value": "open sesame"})
         made = {
             "instances": {"workflow": "Door"},
@@ -83,10 +112,22 @@ class World:
             "api-keys": {"name": "ci", "scopes": ["workflow_monitor"]},
             "schedules": {"workflow": "Door", "cron": "0 7 * * *"},
             "service-accounts": {"name": "robot", "role": "viewer"},
+            "roles": {"name": "Porter", "base": "viewer", "permissions": ["workflow_monitor"]},
+            "webhooks": {"url": "https://hooks.example.org/", "events": ["finished"]},
+            "alerts/rules": {"name": "doors", "measure": "incidents_open", "above": 1_000},
         }
         self.ids = {kind: self.make("POST", f"/{kind}", body)["id"] for kind, body in made.items()}
         event = {"action": "send", "event": "open"}
         job = {"operation": event, "filter": {"workflow": "Door"}}
+        self.ids["rules"] = self.ids["alerts/rules"]
+        self.ids["tasks"] = self.make("POST", "/instances", {"workflow": "Asks"})["id"]
+        self.ids["incidents"] = self.make("POST", "/instances", {"workflow": "Endless"})["id"]
+        delay = {"type": "delay", "duration": "1s"}
+        self.make("POST", "/effects/named", {"name": "pause", "do": delay})
+        guest = {"email": f"{uuid.uuid4().hex}@example.org", "role": "viewer"}
+        invited = self.make("POST", "/invitations", guest)["token"]
+        accept = {"token": invited, "password": PASSWORD}
+        self.ids["members"] = ask("POST", "/invitations/accept", None, accept)[1]["user"]["id"]
         self.ids["jobs"] = self.make("POST", "/instances/bulk", job)["id"]
         self.ids["upgrade-plan"] = self.make("POST", "/workflows/Door/upgrade-plan", {})["id"]
 
@@ -102,9 +143,41 @@ class World:
         if parameter == "id":
             return self.ids.get(before)
         if parameter == "name":
-            return {"workflows": "Door", "secrets": "door"}.get(before)
+            return {"workflows": "Door", "secrets": "door", "named": "pause"}.get(before)
         return self.names.get(parameter)
 
+
+# Fields whose meaning can be wrong where their form is not; `schemathesis.toml` says why.
+MEANT = {
+    "Register": ["/password"],
+    "ConfirmReset": ["/password"],
+    "ChangePassword": ["/password"],
+    "AcceptInvitation": ["/password"],
+    "Reauthenticate": ["/password"],
+    "ConfirmFactor": ["/credential"],
+    "LoginByPasskey": ["/credential"],
+    "RenameWorkflow": ["/name"],
+    "ReplaceDraft": ["/name"],
+    "PatchDraft": ["/name"],
+    "CreateSchedule": ["/cron", "/workflow", "/jitter", "/catch_up_window"],
+    "ChangeSchedule": ["/cron", "/workflow", "/jitter", "/catch_up_window"],
+    "CreateWebhook": ["/url"],
+    "SetIssuer": ["/url", "/domains/", "/rules", "/otherwise"],
+    "CreateApiKey": ["/ip_allow/"],
+    "Start": ["/id"],
+    "EditData": ["/patch"],
+    "ForkInstance": ["/data_patch"],
+    "DelegateTask": ["/to"],
+    "TransferTenant": ["/user_id"],
+    "ChangeMember": ["/role"],
+    "Invite": ["/role"],
+    "CreateServiceAccount": ["/role"],
+    "AdminSetFlag": ["/tenants/"],
+    "CreateAlertRule": ["/window", "/cool_down"],
+    "ChangeAlertRule": ["/window", "/cool_down"],
+    "DeleteTenant": ["/confirm"],
+    "AdminCredit": ["/amount"],
+}
 
 LOCK = threading.Lock()
 WORLDS = []
@@ -133,20 +206,60 @@ class Caller:
         case.headers["Authorization"] = f"Bearer {data}"
 
 
+def etag(path):
+    """Returns the version of what stands at a path, as who asks about it would have read it."""
+    token = world().admin if "/admin/" in path else world().token
+    source = ".".join(["127"] + [str(CHANCE.randint(1, 250)) for _ in range(3)])
+    connection = http.client.HTTPConnection(SERVER, timeout=30, source_address=(source, 0))
+    connection.request("GET", path, headers={"authorization": f"Bearer {token}"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.getheader("etag")
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Names what is there in three requests of four that name anything as a good request would."""
     meta = case.meta
-    if meta is None or not case.path_parameters:
+    if meta is None:
         return
-    component = meta.components.get(ParameterLocation.PATH)
-    if component is None or component.mode == GenerationMode.NEGATIVE:
-        return
+
+    def is_good(location):
+        component = meta.components.get(location)
+        return component is not None and component.mode != GenerationMode.NEGATIVE
+
+    is_example = meta.phase.name == TestPhase.EXAMPLES
     is_linked = meta.phase.name == TestPhase.STATEFUL
-    for parameter in list(case.path_parameters):
-        # Later steps of a scenario name what the earlier ones have made.
-        if (is_linked and parameter != "t") or random.random() < 0.25:
-            continue
-        name = world().name(case.operation.path, parameter)
-        if name is not None:
-            case.path_parameters[parameter] = name
+    if case.path_parameters and is_good(ParameterLocation.PATH):
+        for parameter in list(case.path_parameters):
+            # Later steps of a scenario name what the earlier ones have made.
+            if (is_linked and parameter != "t") or (not is_example and CHANCE.random() < 0.25):
+                continue
+            name = world().name(case.operation.path, parameter)
+            if name is not None:
+                case.path_parameters[parameter] = name
+    if case.headers and is_good(ParameterLocation.HEADER):
+        # The same key comes with many bodies, and each key is good for one.
+        if "Idempotency-Key" in case.headers:
+            case.headers["Idempotency-Key"] = str(uuid.uuid4())
+        # A version is nothing that anybody makes up.
+        if "If-Match" in case.headers and case.method != "DELETE" and CHANCE.random() < 0.75:
+            found = etag(case.formatted_path)
+            if found is not None:
+                case.headers["If-Match"] = found
+
+
+@schemathesis.check
+def refused_for_its_meaning(context, response, case):
+    """A request of a good form is refused, if at all, for a field whose meaning can be wrong."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return
+    if response.status_code != 422:
+        return
+    problem = response.json()
+    operation = case.operation.definition.raw.get("operationId")
+    meant = MEANT.get(operation, [])
+    for error in problem.get("errors", []):
+        is_meant = any(error["pointer"].startswith(it) for it in meant)
+        assert is_meant, f"{operation} is refused for its form: {error}"

@@ -4,9 +4,11 @@
 //! OpenAPI document and the matrix of rights are made from it, so nothing can be reachable and
 //! unprotected. There are no handlers here.
 
+pub mod example;
 pub mod openapi;
 pub mod operation;
 pub mod problem;
+mod shape;
 pub mod types;
 
 pub use operation::{Access, Method, Op, Operation};

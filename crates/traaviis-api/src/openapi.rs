@@ -1,18 +1,31 @@
 //! The OpenAPI 3.1 document, made from the table of operations.
 
-use schemars::generate::SchemaSettings;
+use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value as Json, json};
+use traaviis_model::form;
 
 use crate::{
-    operation::{Access, BASE, Form, Method, OPERATIONS, Op, Operation},
+    example,
+    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Op, Operation},
     problem::{self, Problem},
 };
+
+/// What holds for every operation.
+const ABOUT: &str = "AI workflows as durable state machines, for many tenants.
+
+Every refusal is `application/problem+json` (RFC 9457): a program looks at `code`, and at `errors` \
+for the fields that are wrong. A body has no fields and a query no parameters but those that are \
+described. Lists come in pages: as long as `next_cursor` is not null, it is the `cursor` of the \
+next one. A POST with an `Idempotency-Key` is carried out once in 24 hours. What has an `ETag` is \
+changed with it as `If-Match`, and is not sent again (304) to who reads with it as \
+`If-None-Match`. `Retry-After` says when to try again what was too much.";
 
 /// Returns the document.
 pub fn document(version: &str) -> Json {
     let settings = SchemaSettings::draft2020_12().with(|it| {
         it.definitions_path = "/components/schemas".into();
         it.meta_schema = None;
+        it.transforms.push(Box::new(RecursiveTransform(bounded)));
     });
     let mut generator = settings.into_generator();
     let problem = generator.subschema_for::<Problem>();
@@ -28,7 +41,7 @@ pub fn document(version: &str) -> Json {
         "info": {
             "title": "TRAAVIIS",
             "version": version,
-            "description": "AI workflows as durable state machines, for many tenants.",
+            "description": ABOUT,
             "license": { "name": "MIT", "identifier": "MIT" },
         },
         "servers": [{ "url": "/" }],
@@ -51,6 +64,23 @@ pub fn document(version: &str) -> Json {
             },
         },
     })
+}
+
+/// Says of a number how large it may be: what is kept in 64 bits has an end.
+fn bounded(schema: &mut Schema) {
+    let (least, most) = match schema.get("format").and_then(Json::as_str) {
+        Some("uint8") => (json!(0), json!(u8::MAX)),
+        Some("uint16") => (json!(0), json!(u16::MAX)),
+        Some("uint32") => (json!(0), json!(u32::MAX)),
+        Some("uint64" | "uint") => (json!(0), json!(u64::MAX)),
+        Some("int64") => (json!(i64::MIN), json!(i64::MAX)),
+        _ => return,
+    };
+    for (key, bound) in [("minimum", least), ("maximum", most)] {
+        if schema.get(key).is_none() {
+            schema.insert(key.into(), bound);
+        }
+    }
 }
 
 /// Media type of a merge patch (RFC 7396).
@@ -99,6 +129,9 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
             "required": !row.is_body_optional,
             "content": { media_type: { "schema": body(generator) } },
         });
+        if let Some(example) = example::of(row.op) {
+            described["requestBody"]["content"][media_type]["example"] = example;
+        }
     }
     match row.access {
         Access::Public => described["security"] = json!([]),
@@ -111,19 +144,14 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
 fn parameters(row: &Operation) -> Vec<Json> {
     let path = row.path.split('/').filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
     let path = path.map(|name| {
-        let what = if name == "t" { "tenant: id, short name, or `current`" } else { name };
-        let schema = json!({ "type": "string", "minLength": 1 });
+        let (what, form) = part(row, name);
         json!({
-            "name": name, "in": "path", "required": true, "description": what, "schema": schema,
+            "name": name, "in": "path", "required": true, "description": what,
+            "schema": schema_of(form),
         })
     });
     let query = row.query.iter().map(|it| {
-        let schema = match it.form {
-            Form::Text => json!({ "type": "string", "minLength": 1 }),
-            Form::Whole(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
-            Form::OneOf(words) => json!({ "type": "string", "enum": words }),
-            Form::Id => json!({ "type": "string", "format": "uuid" }),
-        };
+        let schema = schema_of(it.form);
         json!({ "name": it.name, "in": "query", "description": it.what, "schema": schema })
     });
     let mut all: Vec<Json> = path.chain(query).collect();
@@ -143,6 +171,59 @@ fn parameters(row: &Operation) -> Vec<Json> {
         }));
     }
     all
+}
+
+fn schema_of(form: Form) -> Json {
+    match form {
+        Form::Text => json!({ "type": "string", "minLength": 1 }),
+        Form::Like(pattern) => json!({ "type": "string", "pattern": pattern }),
+        Form::Whole(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+        Form::OneOf(words) => json!({ "type": "string", "enum": words }),
+        Form::Id => json!({ "type": "string", "format": "uuid" }),
+    }
+}
+
+/// Says what a part of a path is, and what may stand there. What nothing can be named is answered
+/// like what is not there, so only what makes something under its name is held to a form.
+fn part(row: &Operation, name: &str) -> (&'static str, Form) {
+    let before = row.path.split(&format!("/{{{name}}}")).next().unwrap_or_default();
+    let kind = before.rsplit('/').next().unwrap_or_default();
+    match (kind, name) {
+        (_, "t") => ("tenant: its id, its short name, or `current`", Form::Text),
+        ("secrets", "name") => ("name of the secret", Form::Like(form::SECRET_NAME)),
+        ("issuers", "name") => ("name of the issuer", Form::Like(form::ISSUER_NAME)),
+        ("workflows", "name") => ("name of the workflow, or one that it had before", Form::Text),
+        ("named", "name") => ("name of the effect", Form::Text),
+        ("flags", "name") => ("name of the flag", Form::Text),
+        (_, "name") => ("name of the hook", Form::Text),
+        (_, "issuer") => ("name of the issuer", Form::Text),
+        (_, "v") => ("version, such as `1.2.0`", Form::Text),
+        (_, "month") => ("month, such as `2026-11`", Form::Like(form::MONTH)),
+        (_, "eid") => ("number of the record that began the effect, or its id", Form::Text),
+        ("invoices", "id") => ("month of the invoice, such as `2026-11`", Form::Text),
+        ("effects", "id") => ("id of the effect: `INSTANCE:SEQ`", Form::Text),
+        ("incidents", "id") => {
+            ("id of the incident: `INSTANCE:NUMBER`, or of an instance that has one", Form::Text)
+        }
+        ("tasks", "id") => ("id of the instance that asks", Form::Id),
+        ("instances", "id") => ("id of the instance", Form::Id),
+        ("mfa", "id") => ("id of the second factor", Form::Id),
+        ("sessions", "id") => ("id of the session", Form::Id),
+        ("members", "id") => ("id of the user", Form::Id),
+        ("roles", "id") => ("id of the role", Form::Id),
+        ("invitations", "id") => ("id of the invitation", Form::Id),
+        ("api-keys", "id") => ("id of the API key", Form::Id),
+        ("service-accounts", "id") => ("id of the service account", Form::Id),
+        ("upgrade-plan", "id") => ("id of the upgrade, which is a job", Form::Id),
+        ("jobs", "id") => ("id of the job", Form::Id),
+        ("schedules", "id") => ("id of the schedule", Form::Id),
+        ("webhooks", "id") => ("id of the webhook", Form::Id),
+        ("rules", "id") => ("id of the rule", Form::Id),
+        ("alerts", "id") => ("id of the alert", Form::Text),
+        ("users", "id") => ("id of the user", Form::Id),
+        ("tenants", "id") => ("id of the tenant", Form::Id),
+        _ => ("", Form::Text),
+    }
 }
 
 /// Statuses that a refusal of this operation can have: those of its kind, and those of everything.
@@ -188,6 +269,12 @@ mod tests {
             .map(|it| it.as_object().unwrap().len())
             .sum();
         assert_eq!(count, OPERATIONS.len());
+        let parameters = document.pointer("/paths").unwrap().as_object().unwrap().values();
+        for it in parameters.flat_map(|it| it.as_object().unwrap().values()) {
+            for it in it["parameters"].as_array().unwrap() {
+                assert_ne!(it["description"], "", "{it}");
+            }
+        }
         let text = document.to_string();
         for part in text.split("\"$ref\":\"#").skip(1) {
             let pointer = part.split('"').next().unwrap();

@@ -122,6 +122,8 @@ pub struct Param {
 pub enum Form {
     /// Any text that is not empty.
     Text,
+    /// A text that looks so.
+    Like(&'static str),
     /// A whole number, from and to.
     Whole(u64, u64),
     /// One of these words.

@@ -1,7 +1,7 @@
 //! The rows of the table.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use traaviis_model::{permission::Permission, snapshot::NodeStatus};
+use traaviis_model::{form, permission::Permission, snapshot::NodeStatus};
 
 use super::{
     Access::{Either, Member, Needs, OwnerOnly, Platform, Public, SelfOnly},
@@ -127,6 +127,7 @@ const UNMASK: Param = param(
 const SHOW: &[Param] = &[UNMASK];
 const EVENTS: &[Param] = &[
     param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one"),
+    param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before"),
     LIMIT,
     UNMASK,
 ];
@@ -137,7 +138,7 @@ const TRAIL: &[Param] = &[param(
 )];
 const ALERTS: &[Param] = &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before")];
 const WAIT: &[Param] = &[
-    param("wait", Form::Text, "answer only after `step`, `final`, or `state:PATH`"),
+    param("wait", Form::Like(form::WAIT), "answer only after `step`, `final`, or `state:PATH`"),
     param("timeout", Form::Whole(1, 60), "seconds to wait; 10 when it is absent"),
 ];
 const EFFECTS: &[Param] = &[
@@ -152,8 +153,11 @@ const FORMAT: &[Param] = &[param(
     Form::OneOf(&["mermaid", "dot", "svg"]),
     "form of the picture; `mermaid` when it is absent",
 )];
-const MONTH: &[Param] =
-    &[param("month", Form::Text, "such as `2026-11`; the present one when it is absent")];
+const MONTH: &[Param] = &[param(
+    "month",
+    Form::Like(form::MONTH),
+    "such as `2026-11`; the present one when it is absent",
+)];
 const IDS: &[Param] = &[LIMIT, param("cursor", Form::Id, "`next_cursor` of the page before")];
 const USERS: &[Param] = &[
     LIMIT,

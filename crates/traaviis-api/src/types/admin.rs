@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
+
+use traaviis_model::form;
+
+use crate::shape::{Also, Of, Words};
 
 /// A user as who looks after the platform sees them. The address is not told: who knows it finds
 /// the user by it.
@@ -32,9 +37,11 @@ pub struct AdminUserAnswer {
 pub struct AdminUserRequest {
     /// `active` or `suspended`.
     #[serde(default)]
+    #[schemars(transform = Words(&["active", "suspended"]))]
     pub status: Option<String>,
     /// `platform_admin` or `user`.
     #[serde(default)]
+    #[schemars(transform = Words(&["platform_admin", "user"]))]
     pub platform_role: Option<String>,
 }
 
@@ -43,6 +50,7 @@ pub struct AdminUserRequest {
 #[serde(deny_unknown_fields)]
 pub struct ResetFactorsRequest {
     /// Why; it stands in the audit trail of the platform.
+    #[schemars(transform = Of(form::OPERATOR_REASON))]
     pub reason: String,
 }
 
@@ -75,9 +83,11 @@ pub struct AdminTenantAnswer {
 pub struct AdminTenantRequest {
     /// `active` or `suspended`.
     #[serde(default)]
+    #[schemars(transform = Words(&["active", "suspended"]))]
     pub status: Option<String>,
     /// `free`, `starter`, `pro`, `enterprise` or `self_hosted`.
     #[serde(default)]
+    #[schemars(transform = Words(form::PLANS))]
     pub plan: Option<String>,
 }
 
@@ -88,6 +98,7 @@ pub struct BreakGlassRequest {
     /// Id or short name of the tenant.
     pub tenant: String,
     /// Why; its members read it in their audit trail.
+    #[schemars(transform = Of(form::OPERATOR_REASON))]
     pub reason: String,
 }
 
@@ -123,9 +134,11 @@ pub struct FlagAnswer {
 pub struct FlagRequest {
     /// For all tenants: `on`, `off`, a share such as `25%`, or `default`.
     #[serde(default)]
+    #[schemars(regex(pattern = form::FLAG_SETTING_OR_DEFAULT))]
     pub setting: Option<String>,
     /// For single tenants; null is as for all others.
     #[serde(default)]
+    #[schemars(transform = Also(by_tenant))]
     pub tenants: BTreeMap<Uuid, Option<String>>,
 }
 
@@ -178,6 +191,7 @@ pub struct MaintenanceRequest {
     pub on: bool,
     /// Why; everybody who is refused reads it.
     #[serde(default)]
+    #[schemars(transform = Of(form::MAINTENANCE_REASON))]
     pub reason: Option<String>,
 }
 
@@ -213,6 +227,7 @@ pub struct BackupsAnswer {
 pub struct PaidRequest {
     /// By what the payment is found; what the tenant said when it is absent.
     #[serde(default)]
+    #[schemars(transform = Of(form::REFERENCE))]
     pub reference: Option<String>,
 }
 
@@ -221,8 +236,10 @@ pub struct PaidRequest {
 #[serde(deny_unknown_fields)]
 pub struct CreditRequest {
     /// How much is taken off, as text with at most 6 decimals, such as `4.50`.
+    #[schemars(regex(pattern = form::MONEY))]
     pub amount: String,
     /// Why.
+    #[schemars(transform = Of(form::CREDIT_REASON))]
     pub reason: String,
 }
 
@@ -241,4 +258,14 @@ pub struct RotateKeysRequest {
 pub struct RotatedAnswer {
     /// Its id, as in `/.well-known/jwks.json`.
     pub kid: String,
+}
+
+/// Settings by tenant, each as for all of them or null.
+fn by_tenant() -> Json {
+    let setting = json!({ "type": ["string", "null"], "pattern": form::FLAG_SETTING });
+    json!({
+        "propertyNames": { "format": "uuid" },
+        "patternProperties": {},
+        "additionalProperties": setting,
+    })
 }

@@ -2,20 +2,27 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+
+use traaviis_model::form;
+
+use crate::shape::{Also, Of, map_or_null, tree, tree_or_null};
 
 /// `POST /tenants/{t}/instances/{id}/effects`: either a name or a tree.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = Also(name_or_tree))]
 pub struct EffectRequest {
     /// Name of an effect of the workflow, or of the tenant.
     #[serde(default)]
     pub effect: Option<String>,
     /// An effect as workflows have them: an object, or its YAML as text.
     #[serde(default, rename = "do")]
+    #[schemars(transform = Also(tree_or_null))]
     pub tree: Json,
     /// What it reads as `param`.
     #[serde(default)]
+    #[schemars(transform = Also(map_or_null))]
     pub with: Json,
 }
 
@@ -24,12 +31,15 @@ pub struct EffectRequest {
 #[serde(deny_unknown_fields)]
 pub struct NamedEffectRequest {
     /// Name.
+    #[schemars(regex(pattern = form::EFFECT_NAME))]
     pub name: String,
     /// What it does, in a sentence.
     #[serde(default)]
+    #[schemars(transform = Of(form::DESCRIPTION))]
     pub description: Option<String>,
     /// An effect as workflows have them: an object, or its YAML as text.
     #[serde(rename = "do")]
+    #[schemars(transform = Also(tree))]
     pub tree: Json,
 }
 
@@ -39,9 +49,11 @@ pub struct NamedEffectRequest {
 pub struct NamedEffectReplacement {
     /// What it does, in a sentence.
     #[serde(default)]
+    #[schemars(transform = Of(form::DESCRIPTION))]
     pub description: Option<String>,
     /// An effect as workflows have them: an object, or its YAML as text.
     #[serde(rename = "do")]
+    #[schemars(transform = Also(tree))]
     pub tree: Json,
 }
 
@@ -59,4 +71,16 @@ pub struct NamedEffectAnswer {
     pub made_at: String,
     /// When it was changed last.
     pub changed_at: String,
+}
+
+/// Names an effect or describes one.
+fn name_or_tree() -> Json {
+    let nothing = || json!({ "type": "null" });
+    json!({ "oneOf": [
+        {
+            "required": ["effect"],
+            "properties": { "effect": { "type": "string" }, "do": nothing() },
+        },
+        { "required": ["do"], "properties": { "do": tree(), "effect": nothing() } },
+    ] })
 }

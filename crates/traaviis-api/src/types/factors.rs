@@ -2,8 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
+
+use traaviis_model::form;
+
+use crate::shape::{Also, Of, Words, either};
 
 /// `POST /auth/verify`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +39,7 @@ pub struct ResetRequest {
     /// Token from the message.
     pub token: String,
     /// Password to come, 8 to 128 characters.
-    #[schemars(length(min = 8, max = 128))]
+    #[schemars(length(min = form::PASSWORD_CHARS_MIN, max = form::PASSWORD_CHARS_MAX))]
     pub password: String,
 }
 
@@ -44,9 +48,11 @@ pub struct ResetRequest {
 #[serde(deny_unknown_fields)]
 pub struct FactorRequest {
     /// `totp` or `webauthn`.
+    #[schemars(transform = Words(&["totp", "webauthn"]))]
     pub kind: String,
     /// What it is to be called.
     #[serde(default)]
+    #[schemars(transform = Of(form::FACTOR_NAME))]
     pub name: Option<String>,
 }
 
@@ -71,6 +77,7 @@ pub struct FactorBegun {
 /// `POST /me/mfa/{id}/confirm`: one of both.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = Also(code_or_credential))]
 pub struct ConfirmFactorRequest {
     /// First code of an authenticator app.
     #[serde(default)]
@@ -164,4 +171,10 @@ pub struct ElsewhereRequest {
     /// Id or short name of the tenant to act in.
     #[serde(default)]
     pub tenant: Option<String>,
+}
+
+/// Shows a code or a credential.
+fn code_or_credential() -> Json {
+    let credential = json!({ "not": { "type": "null" } });
+    either(("code", json!({ "type": "string" })), ("credential", credential))
 }

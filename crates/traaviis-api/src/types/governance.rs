@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use traaviis_model::{
+    form,
+    limits::{SECRET_BYTES_MAX, SUBJECT_CHARS_MAX},
+};
+
+use crate::shape::{Of, Words};
+
 /// A signed end of an audit chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckpointAnswer {
@@ -70,9 +77,11 @@ pub struct AlertAnswer {
 #[serde(deny_unknown_fields)]
 pub struct SecretRequest {
     /// The value; no answer ever holds it.
+    #[schemars(length(min = 1, max = SECRET_BYTES_MAX))]
     pub value: String,
     /// Workflows that may use it; all when it is absent or empty.
     #[serde(default)]
+    #[schemars(length(max = form::SECRET_WORKFLOWS_MAX))]
     pub workflows: Vec<String>,
 }
 
@@ -149,6 +158,7 @@ pub struct DetectAnswer {
 #[serde(deny_unknown_fields)]
 pub struct SubjectRequest {
     /// The person, as `subject` of the workflow names them.
+    #[schemars(length(min = 1, max = SUBJECT_CHARS_MAX))]
     pub subject: String,
 }
 
@@ -157,6 +167,7 @@ pub struct SubjectRequest {
 #[serde(deny_unknown_fields)]
 pub struct EraseRequest {
     /// The person, as `subject` of the workflow names them.
+    #[schemars(length(min = 1, max = SUBJECT_CHARS_MAX))]
     pub subject: String,
     /// End the instances about the person that are open.
     #[serde(default)]
@@ -168,20 +179,26 @@ pub struct EraseRequest {
 #[serde(deny_unknown_fields)]
 pub struct AlertRuleRequest {
     /// Name.
+    #[schemars(transform = Of(form::RULE_NAME))]
     pub name: String,
     /// `failed_instances`, `incidents_opened`, `login_failures`, `incidents_open`, `usage_percent`,
     /// `budget_percent` or `queue_age`.
+    #[schemars(transform = Words(form::MEASURES))]
     pub measure: String,
     /// It is broken by more than this.
+    #[schemars(range(max = form::ABOVE_MAX))]
     pub above: u64,
     /// Over how long the first three are counted; `5m` when it is absent.
     #[serde(default)]
+    #[schemars(regex(pattern = form::SPAN))]
     pub window: Option<String>,
     /// How long it rests when it was broken; `15m` when it is absent.
     #[serde(default)]
+    #[schemars(regex(pattern = form::SPAN))]
     pub cool_down: Option<String>,
     /// `critical`, `high` or `medium`; the last when it is absent.
     #[serde(default)]
+    #[schemars(transform = Words(form::SEVERITIES))]
     pub severity: Option<String>,
     /// Write to owners and administrators.
     #[serde(default)]
@@ -197,18 +214,23 @@ pub struct AlertRuleRequest {
 pub struct ChangeAlertRuleRequest {
     /// Name.
     #[serde(default)]
+    #[schemars(transform = Of(form::RULE_NAME))]
     pub name: Option<String>,
     /// It is broken by more than this.
     #[serde(default)]
+    #[schemars(range(max = form::ABOVE_MAX))]
     pub above: Option<u64>,
     /// Over how long happenings are counted.
     #[serde(default)]
+    #[schemars(regex(pattern = form::SPAN))]
     pub window: Option<String>,
     /// How long it rests when it was broken.
     #[serde(default)]
+    #[schemars(regex(pattern = form::SPAN))]
     pub cool_down: Option<String>,
     /// `critical`, `high` or `medium`.
     #[serde(default)]
+    #[schemars(transform = Words(form::SEVERITIES))]
     pub severity: Option<String>,
     /// Write to owners and administrators.
     #[serde(default)]

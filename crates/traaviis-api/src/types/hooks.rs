@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use traaviis_model::form;
+
+use crate::shape::{Also, Each, Words, map_or_null};
+
 /// `POST /tenants/{t}/schedules`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -15,27 +19,34 @@ pub struct ScheduleRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Cron pattern of 5 or 6 fields, or a word such as `@hourly`.
+    #[schemars(length(min = 1))]
     pub cron: String,
     /// IANA name of the time zone; `UTC` when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     /// What each run starts with.
     #[serde(default, skip_serializing_if = "Json::is_null")]
+    #[schemars(transform = Also(map_or_null))]
     pub input: Json,
     /// Key of the input under which a run finds the time that it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub time_as: Option<String>,
     /// When a run is open still: `skip`, `queue`, `allow` or `cancel_running`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = Words(form::OVERLAPS))]
     pub overlap: Option<String>,
     /// Runs that were missed: `latest`, `all` or `none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = Words(form::CATCH_UPS))]
     pub catch_up: Option<String>,
     /// How long ago a missed run may be, such as `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = form::SPAN))]
     pub catch_up_window: Option<String>,
     /// Runs are put off by chance by up to so long, such as `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = form::SPAN))]
     pub jitter: Option<String>,
 }
 
@@ -76,8 +87,10 @@ pub struct ScheduleAnswer {
 #[serde(deny_unknown_fields)]
 pub struct WebhookRequest {
     /// Where it is told: an address of `http` or `https`.
+    #[schemars(url, regex(pattern = "^https?://"), length(max = form::URL_CHARS_MAX))]
     pub url: String,
     /// What is told, such as `emitted`, `finished` or `incident_opened`.
+    #[schemars(transform = Each(Words(form::WEBHOOK_EVENTS)), length(min = 1))]
     pub events: Vec<String>,
     /// What it is for.
     #[serde(default)]

@@ -4,6 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use traaviis_model::form;
+
+use crate::shape::Of;
+
 /// `POST /auth/register`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -12,13 +16,15 @@ pub struct RegisterRequest {
     #[schemars(extend("format" = "email"))]
     pub email: String,
     /// Password, 8 to 128 characters.
-    #[schemars(length(min = 8, max = 128))]
+    #[schemars(length(min = form::PASSWORD_CHARS_MIN, max = form::PASSWORD_CHARS_MAX))]
     pub password: String,
     /// Name; made of the address when it is absent.
     #[serde(default)]
+    #[schemars(transform = Of(form::PERSON_NAME))]
     pub name: Option<String>,
     /// Name of the first tenant; made of the name when it is absent.
     #[serde(default)]
+    #[schemars(transform = Of(form::NAME))]
     pub organisation: Option<String>,
 }
 
@@ -73,6 +79,7 @@ pub struct PasswordRequest {
     /// Password of today.
     pub current: String,
     /// Password to come.
+    #[schemars(length(min = form::PASSWORD_CHARS_MIN, max = form::PASSWORD_CHARS_MAX))]
     pub new: String,
 }
 
@@ -82,15 +89,19 @@ pub struct PasswordRequest {
 pub struct ProfileRequest {
     /// Name.
     #[serde(default)]
+    #[schemars(transform = Of(form::PERSON_NAME))]
     pub name: Option<String>,
     /// Address of a picture; empty takes it away.
     #[serde(default)]
+    #[schemars(transform = Of(form::PICTURE))]
     pub avatar_url: Option<String>,
     /// Language.
     #[serde(default)]
+    #[schemars(transform = Of(form::LOCALE))]
     pub locale: Option<String>,
     /// Time zone.
     #[serde(default)]
+    #[schemars(transform = Of(form::TIMEZONE))]
     pub timezone: Option<String>,
 }
 

@@ -5,6 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use traaviis_model::{
+    form::{self, Form},
+    limits::{ASSIGNEE_CHARS_MAX, EXPRESSION_CHARS_MAX, TAGS_MAX, TASK_COMMENT_CHARS_MAX},
+};
+
+use crate::shape::{Also, Each, Of, Words, map_or_null, patch_step};
+
 /// `POST /tenants/{t}/instances`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -16,12 +23,15 @@ pub struct StartRequest {
     pub version: Option<String>,
     /// Input.
     #[serde(default)]
+    #[schemars(transform = Also(map_or_null))]
     pub input: Json,
     /// Id, a UUID of version 7; the same id with the same input again starts nothing more.
     #[serde(default)]
+    #[schemars(regex(pattern = form::CHOSEN_ID))]
     pub id: Option<String>,
     /// Words that it is found by, besides those of the workflow.
     #[serde(default)]
+    #[schemars(transform = Each(Of(form::TAG)), length(max = TAGS_MAX))]
     pub tags: Vec<String>,
 }
 
@@ -47,6 +57,7 @@ pub struct EventRequest {
 #[serde(deny_unknown_fields)]
 pub struct QueryRequest {
     /// Expression over the state.
+    #[schemars(length(min = 1, max = EXPRESSION_CHARS_MAX))]
     pub select: String,
 }
 
@@ -64,6 +75,7 @@ pub struct ReasonRequest {
 #[serde(deny_unknown_fields)]
 pub struct EditRequest {
     /// RFC 6902 patch of `add`, `replace` and `remove`.
+    #[schemars(transform = Each(Also(patch_step)))]
     pub patch: Vec<Json>,
     /// Why.
     pub reason: String,
@@ -111,6 +123,7 @@ pub struct DecideRequest {
 #[serde(deny_unknown_fields)]
 pub struct DelegateRequest {
     /// A member with a login: `user:ID` or `user:ADDRESS`, also without `user:`.
+    #[schemars(length(min = 1, max = ASSIGNEE_CHARS_MAX))]
     pub to: String,
     /// Why.
     #[serde(default)]
@@ -122,6 +135,7 @@ pub struct DelegateRequest {
 #[serde(deny_unknown_fields)]
 pub struct CommentRequest {
     /// What is said.
+    #[schemars(transform = Of(COMMENT))]
     pub text: String,
 }
 
@@ -130,6 +144,7 @@ pub struct CommentRequest {
 #[serde(deny_unknown_fields)]
 pub struct ResolveRequest {
     /// `happened`, `retry` or `fail`.
+    #[schemars(transform = Words(&["happened", "retry", "fail"]))]
     pub decision: String,
     /// What the call gave, when it happened.
     #[serde(default)]
@@ -145,6 +160,7 @@ pub struct ResolveRequest {
 pub struct AssignRequest {
     /// To whom; to nobody in particular when it is absent.
     #[serde(default)]
+    #[schemars(transform = Of(ASSIGNEE))]
     pub to: Option<String>,
 }
 
@@ -164,3 +180,8 @@ pub struct InstanceBrief {
     /// Last record.
     pub seq: u64,
 }
+
+/// What is said to a task.
+const COMMENT: Form = Form::prose(1, TASK_COMMENT_CHARS_MAX);
+/// Whom an incident is given to.
+const ASSIGNEE: Form = Form::prose(1, ASSIGNEE_CHARS_MAX);

@@ -2,19 +2,24 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
+use traaviis_model::form;
+
 use super::views::InstanceFilter;
+use crate::shape::{Also, patch_step};
 
 /// `POST /tenants/{t}/instances/bulk`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = Also(some_say_why))]
 pub struct BulkRequest {
     /// What is done to each: `{"action": "cancel", "terminate": false}`, `{"action": "pause"}`,
     /// `resume`, `retry`, `{"action": "skip", "value": ..}`, `{"action": "send", "event": NAME,
     /// "data": ..}`, `{"action": "edit", "patch": [..]}`, `{"action": "move", "to": [..]}` or
     /// `{"action": "tag", "add": [..], "remove": [..]}`.
+    #[schemars(transform = Also(operation))]
     pub operation: Json,
     /// Which instances.
     pub filter: InstanceFilter,
@@ -23,6 +28,7 @@ pub struct BulkRequest {
     pub reason: Option<String>,
     /// Instances in a second, 1 to 1,000; 50 when it is absent.
     #[serde(default)]
+    #[schemars(range(min = 1, max = form::RATE_MAX))]
     pub rate: Option<u32>,
     /// Refusals after which the job pauses; 10 when it is absent.
     #[serde(default)]
@@ -77,11 +83,49 @@ pub struct UpgradePlanRequest {
     pub version: Option<String>,
     /// Percent that go first, 1 to 50; 5 when it is absent, and 0 for all at once.
     #[serde(default)]
+    #[schemars(range(max = form::CANARY_PERCENT_MAX))]
     pub canary_percent: Option<u8>,
     /// Seconds for which those are watched before the others follow; 600 when it is absent.
     #[serde(default)]
     pub hold_s: Option<u32>,
     /// Instances in a second, 1 to 1,000; 50 when it is absent.
     #[serde(default)]
+    #[schemars(range(min = 1, max = form::RATE_MAX))]
     pub rate: Option<u32>,
+}
+
+/// What can be done to each instance, by its word.
+fn operation() -> Json {
+    let act = |word: &[&str], fields: Json, required: &[&str]| {
+        let mut properties = json!({ "action": { "enum": word } });
+        if let (Some(all), Json::Object(fields)) = (properties.as_object_mut(), fields) {
+            all.extend(fields);
+        }
+        let required: Vec<&str> = [&["action"], required].concat();
+        json!({ "type": "object", "properties": properties, "required": required })
+    };
+    let words = json!({ "type": "array", "items": { "type": "string" } });
+    let patch = json!({ "type": "array", "items": patch_step() });
+    json!({ "oneOf": [
+        act(&["pause", "resume", "retry"], json!({}), &[]),
+        act(&["cancel"], json!({ "terminate": { "type": "boolean" } }), &[]),
+        act(&["skip"], json!({ "value": {} }), &[]),
+        act(&["send"], json!({ "event": { "type": "string" }, "data": {} }), &["event"]),
+        act(&["edit"], json!({ "patch": patch }), &["patch"]),
+        act(&["move"], json!({ "to": words }), &["to"]),
+        act(&["tag"], json!({ "add": words, "remove": words }), &[]),
+    ] })
+}
+
+/// Some acts are not done without a reason.
+fn some_say_why() -> Json {
+    let action = json!({ "enum": ["skip", "edit", "move"] });
+    let operation = json!({ "properties": { "action": action }, "required": ["action"] });
+    json!({
+        "if": { "properties": { "operation": operation } },
+        "then": {
+            "required": ["reason"],
+            "properties": { "reason": { "type": "string" } },
+        },
+    })
 }

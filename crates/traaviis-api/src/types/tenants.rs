@@ -2,17 +2,23 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use uuid::Uuid;
+
+use traaviis_model::form;
+
+use crate::shape::{Also, Each, Of, PermissionWord, RoleName, RoleWord, Words};
 
 /// `POST /tenants`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTenantRequest {
     /// Name, 1 to 100 characters.
+    #[schemars(transform = Of(form::NAME))]
     pub name: String,
     /// Short name; made of the name when it is absent.
     #[serde(default)]
+    #[schemars(regex(pattern = form::SLUG), transform = Also(no_reserved_word))]
     pub slug: Option<String>,
 }
 
@@ -22,9 +28,11 @@ pub struct CreateTenantRequest {
 pub struct ChangeTenantRequest {
     /// Name.
     #[serde(default)]
+    #[schemars(transform = Of(form::NAME))]
     pub name: Option<String>,
     /// Domain; empty takes it away.
     #[serde(default)]
+    #[schemars(transform = Of(form::DOMAIN))]
     pub domain: Option<String>,
 }
 
@@ -70,6 +78,7 @@ pub struct TenantAnswer {
 /// Settings of a tenant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(transform = Also(settings))]
 pub struct SettingsBody(pub serde_json::Map<String, Json>);
 
 /// A member.
@@ -103,9 +112,11 @@ pub struct MemberAnswer {
 pub struct ChangeMemberRequest {
     /// Role: a word, or the id of a custom one.
     #[serde(default)]
+    #[schemars(transform = RoleName)]
     pub role: Option<String>,
     /// Permissions in the place of the role's.
     #[serde(default)]
+    #[schemars(transform = Each(PermissionWord))]
     pub permissions: Option<Vec<String>>,
     /// What of the data they see.
     #[serde(default)]
@@ -117,6 +128,7 @@ pub struct ChangeMemberRequest {
 #[serde(deny_unknown_fields)]
 pub struct DataAccessBody {
     /// `full`, `masked` or `none`.
+    #[schemars(transform = Words(&["full", "masked", "none"]))]
     pub payloads: String,
     /// Whether what is masked may be shown.
     #[serde(default)]
@@ -128,10 +140,13 @@ pub struct DataAccessBody {
 #[serde(deny_unknown_fields)]
 pub struct RoleRequest {
     /// Name.
+    #[schemars(transform = Of(form::NAME))]
     pub name: String,
     /// How high it stands: `owner`, `admin`, `developer` or `viewer`.
+    #[schemars(transform = RoleWord)]
     pub base: String,
     /// What it carries.
+    #[schemars(transform = Each(PermissionWord))]
     pub permissions: Vec<String>,
     /// What of the data it sees.
     #[serde(default)]
@@ -160,11 +175,14 @@ pub struct RoleAnswer {
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// Who is invited.
+    #[schemars(email)]
     pub email: String,
     /// Role to come: a word, or the id of a custom one.
+    #[schemars(transform = RoleName)]
     pub role: String,
     /// Permissions in the place of the role's.
     #[serde(default)]
+    #[schemars(transform = Each(PermissionWord))]
     pub permissions: Option<Vec<String>>,
 }
 
@@ -196,9 +214,11 @@ pub struct AcceptRequest {
     pub token: String,
     /// Password of a new account; absent for who has logged in.
     #[serde(default)]
+    #[schemars(length(min = form::PASSWORD_CHARS_MIN, max = form::PASSWORD_CHARS_MAX))]
     pub password: Option<String>,
     /// Name of a new account.
     #[serde(default)]
+    #[schemars(transform = Of(form::PERSON_NAME))]
     pub name: Option<String>,
 }
 
@@ -207,14 +227,18 @@ pub struct AcceptRequest {
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyRequest {
     /// What it is for.
+    #[schemars(transform = Of(form::NAME))]
     pub name: String,
     /// What it may do; no more than who makes it.
+    #[schemars(transform = Each(PermissionWord))]
     pub scopes: Vec<String>,
     /// Life in seconds; 90 days when it is absent.
     #[serde(default)]
+    #[schemars(range(min = 1, max = form::KEY_LIFE_SECS_MAX))]
     pub expires_in: Option<i64>,
     /// Networks or addresses from which it may be used; from anywhere when there are none.
     #[serde(default)]
+    #[schemars(length(max = form::NETWORKS_MAX), inner(regex(pattern = form::NETWORK)))]
     pub ip_allow: Vec<String>,
     /// Service account that acts through it; the caller when it is absent.
     #[serde(default)]
@@ -254,8 +278,10 @@ pub struct ApiKeyAnswer {
 #[serde(deny_unknown_fields)]
 pub struct ServiceAccountRequest {
     /// Name, 1 to 100 characters.
+    #[schemars(transform = Of(form::NAME))]
     pub name: String,
     /// Role: a word, or the id of a custom one; no owner's.
+    #[schemars(transform = RoleName)]
     pub role: String,
 }
 
@@ -302,4 +328,18 @@ pub struct AuditCheck {
     pub broken_seq: Option<u64>,
     /// What is wrong with it.
     pub why: Option<String>,
+}
+
+/// Short names that would be mistaken for something else are no names.
+fn no_reserved_word() -> Json {
+    json!({ "not": { "enum": form::SLUGS_RESERVED } })
+}
+
+/// Settings that mean something; null takes one away, and others are kept as they are.
+fn settings() -> Json {
+    json!({ "properties": {
+        "open_hooks": { "type": ["boolean", "null"] },
+        "encryption": { "enum": ["all", "people", null] },
+        "require_mfa": { "type": ["boolean", "null"] },
+    } })
 }

@@ -4,6 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use traaviis_model::form;
+
+use crate::shape::{Of, Words};
+
 /// How much was used in a month.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageAnswer {
@@ -51,6 +55,7 @@ pub struct MetricAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// `free`, `starter` or `pro`.
+    #[schemars(transform = Words(form::PLANS))]
     pub plan: String,
 }
 
@@ -135,6 +140,7 @@ pub struct PaymentAnswer {
 #[serde(deny_unknown_fields)]
 pub struct PayRequest {
     /// By what the payment is found on a statement of the bank.
+    #[schemars(transform = Of(form::REFERENCE))]
     pub reference: String,
 }
 
@@ -186,6 +192,7 @@ pub struct BudgetsRequest {
 pub struct BudgetLimits {
     /// US dollars as text with at most 6 decimals, such as `5.00`.
     #[serde(default)]
+    #[schemars(regex(pattern = form::MONEY))]
     pub usd: Option<String>,
     /// Tokens.
     #[serde(default)]

@@ -2,7 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
+
+use traaviis_model::{form, record::Status};
+
+use crate::shape::{Also, Each, Words, map_or_null, patch_step, tree};
 
 /// `POST /tenants/{t}/instances/{id}/validate-event`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -24,9 +28,11 @@ pub struct ForkRequest {
     pub seq: Option<u64>,
     /// Who answers its calls: `recorded` (the history of the original) or `live`.
     #[serde(default)]
+    #[schemars(transform = Words(&["recorded", "live"]))]
     pub results: Option<String>,
     /// RFC 6902 patch of the data, of `add`, `replace` and `remove`.
     #[serde(default)]
+    #[schemars(transform = Each(Also(patch_step)))]
     pub data_patch: Vec<Json>,
     /// It begins paused.
     #[serde(default)]
@@ -63,6 +69,7 @@ pub struct BatchEvent {
 #[serde(deny_unknown_fields)]
 pub struct BatchRequest {
     /// At most 1,000; those of one instance are taken in this order.
+    #[schemars(length(max = form::BATCH_MAX))]
     pub events: Vec<BatchEvent>,
 }
 
@@ -85,6 +92,7 @@ pub struct BroadcastRequest {
 /// Which instances are meant; everything given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = Also(says_something))]
 pub struct InstanceFilter {
     /// Name of the workflow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +102,7 @@ pub struct InstanceFilter {
     pub version: Option<String>,
     /// How they stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = Also(status))]
     pub status: Option<String>,
     /// Active states as one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,12 +129,15 @@ pub struct InstanceFilter {
 #[serde(deny_unknown_fields)]
 pub struct SimulateRequest {
     /// The document. A text is YAML or JSON; an object is the document itself.
+    #[schemars(transform = Also(tree))]
     pub document: Json,
     /// Start input.
     #[serde(default)]
+    #[schemars(transform = Also(map_or_null))]
     pub input: Json,
     /// What happens: `{"event": NAME, "data": ..}` or `{"advance": "3s"}`, at most 100.
     #[serde(default)]
+    #[schemars(length(max = form::SIMULATED_STEPS_MAX), transform = Each(Also(step)))]
     pub steps: Vec<Json>,
 }
 
@@ -143,10 +155,55 @@ pub struct TestRequest {
 #[serde(deny_unknown_fields)]
 pub struct ImportRequest {
     /// The language that it is written in: `scxml`.
+    #[schemars(transform = Words(&["scxml"]))]
     pub from: String,
     /// The document.
     pub document: String,
     /// Only say what it would become.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// What a filter says: which instances, or all of them, and not both.
+fn says_something() -> Json {
+    let all = |it: bool| json!({ "all": { "const": it } });
+    let texts = ["workflow", "version", "status", "state", "incident", "error"];
+    let named = texts
+        .iter()
+        .map(|it| json!({ "required": [it], "properties": { *it: { "type": "string" } } }));
+    let tagged = json!({ "required": ["tags"], "properties": { "tags": { "minItems": 1 } } });
+    let older = json!({
+        "required": ["older_than_s"], "properties": { "older_than_s": { "type": "integer" } },
+    });
+    let ways: Vec<Json> = named.chain([tagged, older]).collect();
+    json!({ "oneOf": [
+        { "required": ["all"], "properties": all(true), "not": { "anyOf": ways } },
+        { "properties": all(false), "anyOf": ways },
+    ] })
+}
+
+/// How an instance can stand.
+fn status() -> Json {
+    let mut words: Vec<Json> = Status::ALL.iter().map(|it| json!(it)).collect();
+    words.push(Json::Null);
+    json!({ "enum": words })
+}
+
+/// What happens to a simulated instance.
+fn step() -> Json {
+    let span = json!({ "type": "string", "pattern": form::SPAN });
+    json!({ "oneOf": [
+        {
+            "type": "object",
+            "properties": { "event": { "type": "string" }, "data": {} },
+            "required": ["event"],
+            "additionalProperties": false,
+        },
+        {
+            "type": "object",
+            "properties": { "advance": span },
+            "required": ["advance"],
+            "additionalProperties": false,
+        },
+    ] })
 }

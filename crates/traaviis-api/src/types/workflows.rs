@@ -5,11 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+use traaviis_model::form;
+
+use crate::shape::{Also, Words, tree};
+
 /// A document: YAML or JSON as text, or JSON as it is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentRequest {
     /// The document. A text is YAML or JSON; an object is the document itself.
+    #[schemars(transform = Also(tree))]
     pub document: Json,
 }
 
@@ -23,6 +28,7 @@ pub struct PublishRequest {
     /// What becomes of open instances of older versions: `none` (they stay), `plan` (a plan is made
     /// that somebody starts), or `safe` (it is started at once); `none` when it is absent.
     #[serde(default)]
+    #[schemars(transform = Words(&["none", "plan", "safe"]))]
     pub upgrade: Option<String>,
 }
 
@@ -31,6 +37,7 @@ pub struct PublishRequest {
 #[serde(deny_unknown_fields)]
 pub struct RenameRequest {
     /// Its new name.
+    #[schemars(regex(pattern = form::WORKFLOW_NAME))]
     pub name: String,
 }
 

@@ -18,6 +18,7 @@ mod data;
 mod diff;
 mod doctor;
 mod erasure;
+mod examples;
 mod exchange;
 mod family;
 mod fmt;
