@@ -186,7 +186,6 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
     };
     let call = Call { app, row, request, via, caller, entered };
     call.count();
-    // Of what is answered without a thread, nothing is that has a query which is not as it should.
     request.check_query(row)?;
     let Some(key) = call.key() else { return dispatch(&call) };
     match idempotency::begin(app, row, call.entered.as_ref(), key)? {

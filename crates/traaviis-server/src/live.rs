@@ -72,9 +72,14 @@ pub(crate) async fn open(
 /// Returns the record behind which the reader wants to begin.
 fn after(request: &Request) -> Result<Seq, Error> {
     let named = request.query::<Seq>("after_seq", "the number of a record")?;
-    let seen = request.last_event_id.as_deref().map(str::parse).transpose();
-    let seen = seen.map_err(|_| Error::invalid("Last-Event-ID", "this is the number of a record"));
-    Ok(seen?.or(named).unwrap_or(0))
+    let wrong = || Error::invalid("Last-Event-ID", "this is the number of a record");
+    let seen = match request.last_event_id.as_deref().map(str::parse::<Seq>) {
+        None => None,
+        // No history is so long, and nothing comes behind the last number there is.
+        Some(Ok(seen)) if seen <= i64::MAX as Seq => Some(seen),
+        Some(_) => return Err(wrong()),
+    };
+    Ok(seen.or(named).unwrap_or(0))
 }
 
 /// What is sent, one part after the other.

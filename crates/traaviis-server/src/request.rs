@@ -7,7 +7,7 @@ use std::{
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use traaviis_api::{
-    Operation,
+    Access, Operation,
     openapi::MERGE_PATCH,
     operation::{Form, Param},
 };
@@ -57,6 +57,8 @@ pub struct Request {
     pub tenant: Option<String>,
     /// `If-Match`.
     pub if_match: Option<String>,
+    /// `If-None-Match`.
+    pub if_none_match: Option<String>,
     /// `Idempotency-Key`.
     pub idempotency_key: Option<String>,
     /// `Last-Event-ID`.
@@ -182,12 +184,27 @@ impl Request {
 
     /// Holds the query to what the row of the operation says of it.
     ///
-    /// Ids are looked at where they are read; what nobody reads is not looked at.
+    /// Ids are looked at where they are read. A name that the row does not have is refused, or a
+    /// typing error in a filter would list everything; an issuer that sends somebody back, and a
+    /// sender to a hook, may add what they like.
     pub fn check_query(&self, row: &Operation) -> Result<(), Error> {
+        let is_known = |name: &str| row.query.iter().any(|it| it.name == name);
+        let unknown = self.query.keys().find(|it| row.access != Access::Public && !is_known(it));
+        if let Some(name) = unknown {
+            let known: Vec<&str> = row.query.iter().map(|it| it.name).collect();
+            let rule = match known.is_empty() {
+                true => "there is nothing to ask here in the query".to_owned(),
+                false => format!("here one asks by `{}`", known.join("`, `")),
+            };
+            return Err(Error::invalid(shortened(name), rule));
+        }
         for Param { name, form, .. } in row.query {
             let Some(given) = self.query.get(*name) else { continue };
             match form {
                 Form::Text if given.is_empty() => {
+                    return Err(Error::invalid(name, "leave it out, or say something"));
+                }
+                Form::Like(_) if given.is_empty() => {
                     return Err(Error::invalid(name, "leave it out, or say something"));
                 }
                 Form::OneOf(words) if !words.contains(&given.as_str()) => {
@@ -218,6 +235,19 @@ impl Request {
         let given = self.query.get(name).map(|it| it.parse());
         given.transpose().map_err(|_| Error::invalid(name, format!("this is {what}")))
     }
+}
+
+/// Returns the beginning of a name that somebody sent, which is repeated to them.
+fn shortened(name: &str) -> &str {
+    const CHARS: usize = 40;
+    name.char_indices().nth(CHARS).map_or(name, |(at, _)| &name[..at])
+}
+
+/// Says whether `If-None-Match` names a version, by itself or among others.
+pub(crate) fn names_version(if_none_match: &str, version: u64) -> bool {
+    let tag = format!("\"{version}\"");
+    let mut all = if_none_match.split(',').map(|it| it.trim().trim_start_matches("W/"));
+    all.any(|it| it == "*" || it == tag)
 }
 
 /// Returns the token in an `Authorization` header.
@@ -328,16 +358,38 @@ mod tests {
     }
 
     #[test]
+    fn a_version_is_found_among_others() {
+        for (given, is_named) in [
+            (r#""7""#, true),
+            (r#"W/"7""#, true),
+            (r#""1", "7""#, true),
+            ("*", true),
+            (r#""17""#, false),
+            ("7", false),
+            ("", false),
+        ] {
+            assert_eq!(names_version(given, 7), is_named, "{given}");
+        }
+    }
+
+    #[test]
     fn a_query_is_held_to_its_row() {
         let check = |query: &str| {
             let query = query.split('&').filter_map(|it| it.split_once('='));
             let query = query.map(|(name, value)| (name.to_string(), value.to_string())).collect();
             Request { query, ..Request::default() }.check_query(Op::Instances.row())
         };
-        for good in ["", "limit=200&workflow=Door&all=true", "limit=x", "nobody=", "cursor="] {
+        for good in ["", "limit=200&workflow=Door&all=true", "limit=x", "cursor="] {
             assert!(check(good).is_ok(), "{good}");
         }
-        for bad in ["limit=201", "limit=18446744073709551615", "workflow=", "state=&limit=1"] {
+        for bad in [
+            "nobody=",
+            "limit=1&workflw=Door",
+            "limit=201",
+            "limit=18446744073709551615",
+            "workflow=",
+            "state=&limit=1",
+        ] {
             assert_eq!(check(bad).unwrap_err().code, "validation_failed", "{bad}");
         }
     }

@@ -41,7 +41,9 @@ use crate::{
     listen::Ends,
     live,
     operate::{TraceIds, request_id},
-    request::{BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, MessageHeaders, Request, bearer},
+    request::{
+        BODY_BYTES_MAX, DEFINITION_BODY_BYTES_MAX, MessageHeaders, Request, bearer, names_version,
+    },
 };
 
 /// Paths of hooks, which stand beside those of the interface, too.
@@ -58,8 +60,12 @@ pub fn router(app: Arc<App>) -> Front {
     }
     let mut router = Router::new();
     for (path, rows) in by_path {
-        let allowed: Vec<&str> = rows.iter().map(|it| it.method.as_str()).collect();
-        let allowed = allowed.join(", ");
+        let mut allowed: Vec<&str> = rows.iter().map(|it| it.method.as_str()).collect();
+        if let Some(at) = allowed.iter().position(|it| *it == "GET") {
+            // Who may read may ask for the head of it.
+            allowed.insert(at + 1, "HEAD");
+        }
+        let allowed = [allowed, vec!["OPTIONS"]].concat().join(", ");
         let mut methods: MethodRouter<Arc<App>> = MethodRouter::new();
         for row in rows {
             methods = methods.merge(on(filter(row.method), move |state, to, params, request| {
@@ -86,6 +92,7 @@ pub fn router(app: Arc<App>) -> Front {
         .route("/schemas/{name}", get(schema))
         .route("/errors/{code}", get(error_page))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
+        .method_not_allowed_fallback(only_read)
         .fallback(nothing)
         .with_state(app);
     Front::new(router, known).secure(is_secure)
@@ -99,6 +106,7 @@ pub fn admin_router(app: Arc<App>) -> Front {
         .route("/health", get(health))
         .route("/ready", get(admin_ready))
         .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(only_read)
         .fallback(nothing)
         .with_state(app);
     Front::new(router, known)
@@ -262,6 +270,11 @@ async fn answer(
     };
     let caller = header("traceparent").and_then(TraceIds::read);
     let (span, ids) = span_of(&app, row, &read, caller);
+    if header("content-encoding").is_some_and(|it| !it.eq_ignore_ascii_case("identity")) {
+        let error = Error::new("unsupported_media_type", "send the body as it is, not compressed");
+        app.metrics.refused(&error.code);
+        return refuse(&error, &read.path, &read.id);
+    }
     match body_of(body, body_limit(row.op)).await {
         Ok(bytes) => read.body = bytes,
         Err(error) => {
@@ -273,6 +286,7 @@ async fn answer(
         }
     }
     let (path, id) = (read.path.clone(), read.id.clone());
+    let seen = read.if_none_match.take().filter(|_| row.method == Method::Get);
     let (begun, pace) = (Instant::now(), Arc::clone(&read.pace));
     let done = async {
         match row.op {
@@ -282,7 +296,13 @@ async fn answer(
             }
             _ => {
                 let done = handle::soon::request(Arc::clone(&app), row, read).await;
-                done.map(|it| tell(it, &id, app.tell))
+                let is_seen = |it: &Answer| {
+                    it.version.zip(seen.as_deref()).is_some_and(|(it, of)| names_version(of, it))
+                };
+                done.map(|it| match is_seen(&it) {
+                    true => not_modified(it, &id, app.tell),
+                    false => tell(it, &id, app.tell),
+                })
             }
         }
     };
@@ -291,6 +311,8 @@ async fn answer(
     let done = match done {
         Ok(mut response) => {
             put_header(&mut response, TRACEPARENT, &ids.header());
+            // A stream says of which request it is, too.
+            put_header(&mut response, HeaderName::from_static("x-request-id"), &id);
             Ok(paced(response, pace))
         }
         Err(error) => Err(error),
@@ -471,6 +493,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
         authorization: text(header::AUTHORIZATION),
         tenant: text(HeaderName::from_static("x-tenant-id")),
         if_match: text(header::IF_MATCH),
+        if_none_match: text(header::IF_NONE_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
         last_event_id: text(HeaderName::from_static("last-event-id")),
         content_type: text(header::CONTENT_TYPE),
@@ -511,6 +534,15 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
     response
 }
 
+/// Says that what was read before is as it was.
+fn not_modified(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
+    let mut response = tell(answer, request_id, note);
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.body_mut() = Body::empty();
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
 pub(crate) fn refuse(error: &Error, path: &str, request_id: &str) -> Response {
     let problem = handle::problem(error, path, request_id);
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -534,11 +566,19 @@ fn put_header(response: &mut Response, name: HeaderName, value: &str) {
 }
 
 async fn not_allowed(allowed: String, request: axum::extract::Request) -> Response {
+    if request.method() == HttpMethod::OPTIONS {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, allowed)]).into_response();
+    }
     let message = format!("this path answers to {allowed}");
     let error = Error::new("method_not_allowed", message);
     let mut response = refuse(&error, request.uri().path(), &Uuid::now_v7().to_string());
     put_header(&mut response, header::ALLOW, &allowed);
     response
+}
+
+/// The same where no row of the table stands, so that one reads and does nothing else.
+async fn only_read(request: axum::extract::Request) -> Response {
+    not_allowed("GET, HEAD, OPTIONS".into(), request).await
 }
 
 async fn nothing(method: HttpMethod, request: axum::extract::Request) -> Response {

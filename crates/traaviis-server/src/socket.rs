@@ -38,7 +38,7 @@ use axum::{
     Extension,
     extract::{
         ConnectInfo, State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, Utf8Bytes, WebSocket},
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, rejection::WebSocketUpgradeRejection},
     },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -52,7 +52,7 @@ use tokio::{
 use traaviis_platform::{Caller, Error, audit::Via};
 use traaviis_policy::access::{Action, Freshness};
 
-use crate::{App, listen::Ends, metrics::SocketEvent, request::bearer};
+use crate::{App, listen::Ends, metrics::SocketEvent, request::bearer, routes};
 use frame::{Frame, broadcast};
 use hub::{Hub, Place};
 use limits::{
@@ -72,13 +72,21 @@ const PHOENIX: &str = "phoenix";
 /// subprotocols.
 pub(crate) async fn open(
     State(app): State<Arc<App>>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     from: Option<Extension<ConnectInfo<SocketAddr>>>,
     ends: Option<Extension<Ends>>,
     headers: HeaderMap,
     request: axum::extract::RawQuery,
 ) -> Response {
-    let query = crate::routes::query(request.0.as_deref().unwrap_or_default());
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(refused) => {
+            let message = format!("here one opens a WebSocket: {}", refused.body_text());
+            let id = uuid::Uuid::now_v7().to_string();
+            return routes::refuse(&Error::new("bad_request", message), "/socket/websocket", &id);
+        }
+    };
+    let query = routes::query(request.0.as_deref().unwrap_or_default());
     let refuse = |status: StatusCode| {
         app.metrics.socket(SocketEvent::Refused);
         status.into_response()
@@ -86,7 +94,7 @@ pub(crate) async fn open(
     if !is_own_origin(&headers) {
         return refuse(StatusCode::FORBIDDEN);
     }
-    let from = crate::routes::caller_of(&app, from, &headers);
+    let from = routes::caller_of(&app, from, &headers);
     let Ok(Some(caller)) = recognise(&app, from.as_deref(), &headers, &query).await else {
         return refuse(StatusCode::FORBIDDEN);
     };

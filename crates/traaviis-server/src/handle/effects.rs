@@ -10,7 +10,7 @@ use traaviis_api::{
 };
 use traaviis_model::{
     Diagnostic, InstanceId, Seq, Text, Value,
-    document::{Format, read_tree},
+    document::{Format, read_tree, tree::NodeKind},
     record::Asked,
 };
 use traaviis_platform::{
@@ -105,6 +105,8 @@ fn tree_of(call: &Call<'_>) -> Result<Option<Text>, Error> {
     let body = read_tree(body, Format::Json).map_err(|it| unusable(&it))?;
     let Some((_, tree)) = body.entry("do") else { return Ok(None) };
     match tree.as_text() {
+        // What is null is left out, as everywhere.
+        None if matches!(tree.kind, NodeKind::Null) => Ok(None),
         Some(text) => {
             let read = read_tree(text, Format::Yaml).map_err(|it| unusable(&it))?;
             Ok(Some(read.to_json().into()))

@@ -143,7 +143,9 @@ fn unmasked(call: &Call<'_>) -> Result<bool, Error> {
 }
 
 pub(super) fn history(call: &Call<'_>) -> Result<Answer, Error> {
-    let after = call.request.query::<u64>("after_seq", "the number of a record")?.unwrap_or(0);
+    let after = call.request.query::<u64>("after_seq", "the number of a record")?;
+    let cursor = call.request.query::<u64>("cursor", "the `next_cursor` of the page before")?;
+    let after = cursor.or(after).unwrap_or(0);
     let limit = call.request.limit()?;
     let question = Ask::History { id: id(call)?, from: after.saturating_add(1), position: 0 };
     let answer = ask(call, question)?;

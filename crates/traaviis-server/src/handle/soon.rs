@@ -170,6 +170,8 @@ fn open<'a>(
 }
 
 async fn carry_out(call: &Call<'_>) -> Option<Result<Answer, Error>> {
+    // A thread says what is wrong with it.
+    call.request.check_query(call.row).ok()?;
     let answered = match call.row.op {
         Op::Start => start(call).await,
         Op::SendEvent => send(call).await,

@@ -7,6 +7,7 @@ mod interface;
 mod limits;
 mod matrix;
 mod operating;
+mod promises;
 mod refusals;
 mod rights;
 mod sockets;

@@ -153,7 +153,7 @@ fn every_refusal_is_a_problem_and_every_answer_has_the_headers() {
         }
     }
     let told = world.raw("PUT", "/api/v1/me", &[auth], vec![]);
-    assert_eq!(told.headers["allow"], "GET, PATCH, DELETE");
+    assert_eq!(told.headers["allow"], "GET, HEAD, PATCH, DELETE, OPTIONS");
 }
 
 #[test]

@@ -77,8 +77,32 @@ fn a_stream_has_every_record_once_and_ends_with_the_instance() {
     let more = format!("last-event-id: {last}\r\n");
     let again = api.call_with(&ada, "GET", &path, &more, json!(null));
     assert_eq!(again.status, 204, "a browser does not come back for more");
-    let refused = api.call_with(&ada, "GET", &path, "last-event-id: x\r\n", json!(null));
-    assert_eq!((refused.status, refused.code()), (422, "validation_failed"));
+    // The last number that there is would begin the stream anew.
+    for bad in ["x", "-1", "18446744073709551615", "18446744073709551616"] {
+        let more = format!("last-event-id: {bad}\r\n");
+        let refused = api.call_with(&ada, "GET", &path, &more, json!(null));
+        assert_eq!((refused.status, refused.code()), (422, "validation_failed"), "{bad}");
+    }
+}
+
+#[test]
+fn a_history_is_read_page_by_page_to_its_end() {
+    let world = World::new();
+    let api = Server::serve(&world);
+    let (ada, id) = setup(&api);
+    let path = format!("/tenants/current/instances/{id}/events");
+    let whole = api.get(&ada, &path).body["items"].clone();
+    let (mut items, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = api.get(&ada, &format!("{path}?limit=2{cursor}"));
+        items.extend(page.body["items"].as_array().unwrap().clone());
+        assert!(items.len() <= whole.as_array().unwrap().len(), "it comes to an end");
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(json!(items), whole);
 }
 
 #[test]
