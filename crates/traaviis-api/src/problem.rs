@@ -86,6 +86,8 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "invalid_state",
             "event_not_accepted",
             "event_rejected",
+            // Going on would not come to rest: what stands must be changed first.
+            "macrostep_overrun",
             "instance_finished",
             "instance_paused",
             "has_open_instances",

@@ -29,10 +29,13 @@ const ENDLESS: &str = r#"traaviis: "1"
 name: Endless
 version: 1.0.0
 initial: waiting
+data: {initial: {mended: false}}
+events: {mend: {}}
 states:
-  waiting: {after: {10ms: left}}
-  left: {always: right}
-  right: {always: left}
+  waiting: {on: {mend: {actions: [{assign: {mended: true}}]}}, after: {10ms: left}}
+  left: {always: [{target: done, guard: "data.mended"}, right]}
+  right: {always: [{target: left, guard: "!data.mended"}]}
+  done: {type: final}
 "#;
 
 /// Is begun by a message.
