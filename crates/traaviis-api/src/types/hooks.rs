@@ -87,7 +87,7 @@ pub struct ScheduleAnswer {
 #[serde(deny_unknown_fields)]
 pub struct WebhookRequest {
     /// Where it is told: an address of `http` or `https`.
-    #[schemars(url, regex(pattern = "^https?://"), length(max = form::URL_CHARS_MAX))]
+    #[schemars(regex(pattern = "^https?://"), length(max = form::URL_CHARS_MAX))]
     pub url: String,
     /// What is told, such as `emitted`, `finished` or `incident_opened`.
     #[schemars(transform = Each(Words(form::WEBHOOK_EVENTS)), length(min = 1))]

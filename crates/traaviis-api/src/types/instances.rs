@@ -10,7 +10,7 @@ use traaviis_model::{
     limits::{ASSIGNEE_CHARS_MAX, EXPRESSION_CHARS_MAX, TAGS_MAX, TASK_COMMENT_CHARS_MAX},
 };
 
-use crate::shape::{Also, Each, Of, Words, map_or_null, patch_step};
+use crate::shape::{Also, Each, Of, Words, patch_step};
 
 /// `POST /tenants/{t}/instances`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +23,6 @@ pub struct StartRequest {
     pub version: Option<String>,
     /// Input.
     #[serde(default)]
-    #[schemars(transform = Also(map_or_null))]
     pub input: Json,
     /// Id, a UUID of version 7; the same id with the same input again starts nothing more.
     #[serde(default)]

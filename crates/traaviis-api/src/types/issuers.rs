@@ -25,7 +25,7 @@ pub struct RoleRule {
 #[schemars(transform = Also(somebody_comes_in))]
 pub struct TenantIssuerRequest {
     /// The issuer as it calls itself; it must describe itself there at once.
-    #[schemars(url, regex(pattern = "^https?://"), length(max = form::URL_CHARS_MAX))]
+    #[schemars(regex(pattern = "^https?://"), length(max = form::URL_CHARS_MAX))]
     pub url: String,
     /// What it calls this installation.
     #[schemars(length(min = 1, max = form::URL_CHARS_MAX))]

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use traaviis_model::{form, record::Status};
 
-use crate::shape::{Also, Each, Words, map_or_null, patch_step, tree};
+use crate::shape::{Also, Each, Words, patch_step, tree};
 
 /// `POST /tenants/{t}/instances/{id}/validate-event`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -133,7 +133,6 @@ pub struct SimulateRequest {
     pub document: Json,
     /// Start input.
     #[serde(default)]
-    #[schemars(transform = Also(map_or_null))]
     pub input: Json,
     /// What happens: `{"event": NAME, "data": ..}` or `{"advance": "3s"}`, at most 100.
     #[serde(default)]

@@ -7,14 +7,13 @@ use uuid::Uuid;
 
 use traaviis_model::form;
 
-use crate::shape::{Also, Words, tree};
+use crate::shape::Words;
 
 /// A document: YAML or JSON as text, or JSON as it is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentRequest {
     /// The document. A text is YAML or JSON; an object is the document itself.
-    #[schemars(transform = Also(tree))]
     pub document: Json,
 }
 

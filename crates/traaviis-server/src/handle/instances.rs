@@ -183,6 +183,11 @@ pub(super) fn send(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn wait(call: &Call<'_>) -> Result<Option<Wait>, Error> {
+    // Also where nothing waits: what is described is looked at.
+    let seconds = call.request.query::<i64>("timeout", "a number of seconds")?.unwrap_or(WAIT_SECS);
+    if !(1..=WAIT_SECS_MAX).contains(&seconds) {
+        return Err(Error::invalid("timeout", format!("a wait takes 1 to {WAIT_SECS_MAX} s")));
+    }
     let Some(text) = call.request.query.get("wait") else { return Ok(None) };
     let until = match text.split_once(':') {
         None if text == "step" || text == "final" => json!(text),
@@ -191,10 +196,6 @@ pub(super) fn wait(call: &Call<'_>) -> Result<Option<Wait>, Error> {
     };
     let until = serde_json::from_value(until);
     let until = until.map_err(|error| Error::invalid("wait", error.to_string()))?;
-    let seconds = call.request.query::<i64>("timeout", "a number of seconds")?.unwrap_or(WAIT_SECS);
-    if !(1..=WAIT_SECS_MAX).contains(&seconds) {
-        return Err(Error::invalid("timeout", format!("a wait takes 1 to {WAIT_SECS_MAX} s")));
-    }
     Ok(Some(Wait { until, timeout: Span::secs(seconds) }))
 }
 
