@@ -27,7 +27,10 @@ WORLD_SECONDS = 400
 CHANCE = random.Random(20)
 
 # What ends the session, the account or the tenant that asks.
-ENDS = {"Logout", "DeleteMe", "DeleteTenant", "Leave", "ChangePassword", "Switch", "EndSession"}
+ENDS = {
+    "Logout", "DeleteMe", "DeleteTenant", "Leave", "ChangePassword", "Switch", "EndSession",
+    "EndOtherSessions",
+}
 
 DOOR = """
 traaviis: "1"

@@ -25,6 +25,7 @@ pub fn of(op: Op) -> Option<Json> {
         | Op::ConfirmReset
         | Op::LoginByPasskey
         | Op::FinishElsewhere
+        | Op::ExchangeToken
         | Op::AddFactor
         | Op::ConfirmFactor
         | Op::ChangeMe
@@ -57,6 +58,7 @@ pub fn of(op: Op) -> Option<Json> {
         Op::ResetFactors => json!({ "reason": "ticket 4712: lost phone and codes" }),
         Op::AdminSetFlag => json!({ "setting": "25%" }),
         Op::AdminMaintain => json!({ "on": true, "reason": "disks are exchanged until 14:00" }),
+        Op::AdminRotateKeys => json!({ "end_old": false }),
         Op::AdminPaid => json!({ "reference": "transfer of 3 December" }),
         Op::AdminCredit => json!({ "amount": "4.50", "reason": "two hours without service" }),
         _ => of_work(op)?,
@@ -78,6 +80,12 @@ fn of_account(op: Op) -> Option<Json> {
         Op::ConfirmReset => json!({ "token": TOKEN, "password": "staple battery horse" }),
         Op::LoginByPasskey => json!({ "credential": credential() }),
         Op::FinishElsewhere => json!({ "ticket": TOKEN }),
+        Op::ExchangeToken => json!({
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": TOKEN,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "scope": "workflow_monitor", "expires_in": 600,
+        }),
         Op::AddFactor => json!({ "kind": "totp", "name": "phone" }),
         Op::ConfirmFactor => json!({ "code": "492039" }),
         Op::ChangeMe => json!({ "name": "Ada King", "locale": "en", "timezone": "Europe/London" }),

@@ -6,7 +6,7 @@ use traaviis_model::form;
 
 use crate::{
     example,
-    operation::{Access, Asks, BASE, Form, Method, OPERATIONS, Op, Operation},
+    operation::{Access, BASE, Form, Method, OPERATIONS, Op, Operation},
     problem::{self, Problem},
 };
 

@@ -1,7 +1,7 @@
 //! Use cases of one's own account: registering, logging in, sessions, profile, password.
 
 use serde_json::json;
-use traaviis_model::{SessionId, Span, TenantCtx, TenantId, Text, UserId, form, tenant::PLATFORM};
+use traaviis_model::{SessionId, Span, TenantCtx, TenantId, Text, UserId, tenant::PLATFORM};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{

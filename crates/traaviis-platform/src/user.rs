@@ -212,22 +212,23 @@ pub fn name(text: &str) -> Result<String, Error> {
 /// Refuses what others are not to be shown of somebody, or what would mean nothing; empty texts
 /// take away what was there.
 pub fn check_profile(change: &ProfileChange) -> Result<(), Error> {
-    const URL_BYTES_MAX: usize = 2_048;
     let said = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
     // Pages of others show it: nothing but a picture may be at its end.
     let is_picture = |it: &str| {
         let url = url::Url::parse(it).ok().filter(|it| it.scheme() == "https");
-        it.len() <= URL_BYTES_MAX && url.is_some_and(|it| it.has_host() && it.username().is_empty())
+        it.len() <= form::PICTURE.most
+            && url.is_some_and(|it| it.has_host() && it.username().is_empty())
     };
     if said(&change.avatar_url).is_some_and(|it| !is_picture(&it)) {
-        let rule = format!("a picture is at an address of `https`, of {URL_BYTES_MAX} bytes");
+        let most = form::PICTURE.most;
+        let rule = format!("a picture is at an address of `https`, of {most} bytes");
         return Err(Error::invalid("/avatar_url", rule));
     }
     let is_locale = |it: &str| {
         let part = |it: &str| {
             (1..=8).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_alphanumeric())
         };
-        it.len() <= 35 && it.split('-').all(part)
+        it.len() <= form::LOCALE.most && it.split('-').all(part)
     };
     if said(&change.locale).is_some_and(|it| !is_locale(&it)) {
         return Err(Error::invalid("/locale", "a language is told as in `en` or `de-AT`"));

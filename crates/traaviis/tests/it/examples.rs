@@ -246,6 +246,7 @@ impl Place {
                 body["tenant"] = json!(self.server.get(&token, "/tenants/current").text("/slug"));
                 ready.who = token;
             }
+            "ExchangeToken" => body["subject_token"] = json!(self.owner),
             "ChangePassword" => ready.who = self.somebody().1,
             "AcceptInvitation" => {
                 let ask = json!({ "email": "guest@example.org", "role": "viewer" });
