@@ -137,6 +137,12 @@ impl Platform {
         self.ledgers.read(&entered.ctx, |it| it.list::<CustomRole>(""))
     }
 
+    /// Returns a role that a tenant has made.
+    pub fn role(&self, entered: &Entered, id: RoleId) -> Result<Versioned<CustomRole>, Error> {
+        let found = self.ledgers.get::<CustomRole>(&entered.ctx, &id.to_string())?;
+        found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))
+    }
+
     /// Makes a role, or replaces one.
     pub fn put_role(
         &self,

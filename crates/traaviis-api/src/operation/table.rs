@@ -326,6 +326,8 @@ operations! {
     CreateRole = Post "/tenants/{t}/roles", Needs(TenantUserManagement), Nothing, NONE,
         RoleRequest => 201 RoleAnswer,
         "Makes a role.";
+    ShowRole = Get "/tenants/{t}/roles/{id}", Member, Nothing, NONE, none => 200 RoleAnswer,
+        "Shows a role that the tenant has made.";
     ReplaceRole = Put "/tenants/{t}/roles/{id}", Needs(TenantUserManagement), FreshMatch, NONE,
         RoleRequest => 200 RoleAnswer,
         "Replaces a role.";
@@ -652,6 +654,9 @@ operations! {
     CreateAlertRule = Post "/tenants/{t}/alerts/rules", Needs(TenantSettings), Nothing, NONE,
         AlertRuleRequest => 201 AlertRuleAnswer,
         "Makes a rule: which number is too high, and whom to tell.";
+    ShowAlertRule = Get "/tenants/{t}/alerts/rules/{id}", Needs(SystemMetricsView), Nothing, NONE,
+        none => 200 AlertRuleAnswer,
+        "Shows a rule for alerts.";
     ChangeAlertRule = Patch "/tenants/{t}/alerts/rules/{id}", Needs(TenantSettings), Match, NONE,
         ChangeAlertRuleRequest => 200 AlertRuleAnswer,
         "Changes a rule for alerts.";

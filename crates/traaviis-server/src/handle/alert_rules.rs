@@ -37,6 +37,11 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {
     call.tell(&Page::whole(all.iter().map(|it| rule(&it.it)).collect()))
 }
 
+pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
+    let found = call.platform().alert_rule(call.entered()?, call.request.part("id"))?;
+    call.versioned(&rule(&found.it), found.version)
+}
+
 pub(super) fn create(call: &Call<'_>) -> Result<Answer, Error> {
     let AlertRuleRequest { name, measure, above, window, cool_down, severity, mail, muted } =
         call.request.json()?;

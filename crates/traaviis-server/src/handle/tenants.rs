@@ -186,6 +186,12 @@ pub(super) fn roles(call: &Call<'_>) -> Result<Answer, Error> {
     call.tell(&Page::whole(items))
 }
 
+pub(super) fn role(call: &Call<'_>) -> Result<Answer, Error> {
+    let id = call.request.id("id", "role")?;
+    let role = call.platform().role(call.entered()?, id)?;
+    call.versioned(&convert::role(&role.it), role.version)
+}
+
 fn put_role(call: &Call<'_>, replaced: Option<(RoleId, u64)>) -> Result<Answer, Error> {
     let RoleRequest { name, base, permissions, data_access } = call.request.json()?;
     let given = RoleGiven {

@@ -100,7 +100,6 @@ impl World {
                 (r"\b\d+\.\d{3}s", "T"),
                 (r"(?m)^ +T  ", "T  "),
                 // A slow machine has wider ages.
-                (r"\bT   +", "T  "),
                 (r"\bAGE +", "AGE  "),
                 (r"offset \d+", "offset N"),
                 // A checkpoint stands where the log was when it was begun.

@@ -271,8 +271,8 @@ fn what_cannot_be_exported_is_said() {
     world.check(
         "tenant import x.tar.gz --data e",
         expect![[r#"
-        exit 4
-        error: cannot open `x.tar.gz`: No such file or directory (os error 2) (storage_failed)
+        exit 3
+        error: `x.tar.gz` is no file (file_unreadable)
     "#]],
     );
     assert!(!world.path("x.tar.gz").exists() && !world.path("e").exists());
