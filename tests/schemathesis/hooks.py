@@ -212,6 +212,8 @@ MEANT = {
     # How long a duration is, no pattern says.
     "CreateAlertRule": ["/window", "/cool_down"],
     "ChangeAlertRule": ["/window", "/cool_down"],
+    # The engine itself reads the cursor, and names no field.
+    "Effects": [""],
     # The name of the tenant is typed, an amount is left of an invoice.
     "DeleteTenant": ["/confirm"],
     "AdminCredit": ["/amount"],
