@@ -8,6 +8,7 @@ by somebody who was made for that one request, what belongs to the platform by w
 import http.client
 import json
 import os
+import pathlib
 import random
 import threading
 import time
@@ -58,19 +59,7 @@ states:
 """
 
 # Waits for somebody to decide.
-ENDLESS = """
-traaviis: "1"
-name: Endless
-version: 1.0.0
-initial: waiting
-data: {initial: {mended: false}}
-events: {mend: {}}
-states:
-  waiting: {on: {mend: {actions: [{assign: {mended: true}}]}}, after: {10ms: left}}
-  left: {always: [{target: done, guard: "data.mended"}, right]}
-  right: {always: [{target: left, guard: "!data.mended"}]}
-  done: {type: final}
-"""
+ENDLESS = (pathlib.Path(__file__).parent / "endless.yaml").read_text()
 
 
 def ask(method, path, token=None, body=None):

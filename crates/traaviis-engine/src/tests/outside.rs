@@ -422,62 +422,33 @@ fn what_it_may_not_cost_fails_and_is_undone_whatever_the_budget_says() {
         check_desk(
             &format!("calls: 1, on_exceeded: {action}"),
             "run book\nok book/body/a 1\nok book/body/undo:a/0 null",
-            match action {
-                "fail" => expect![[r#"
-                    > start
-                      - -> open
-                    > run book
-                      asked book
-                      reserve book/body/a calls 1
-                      start book/body/a#1
-                    > ok book/body/a 1
-                      settle book/body/a calls 1
-                      emit budget.warning {"effect_id":"book/body/a","kind":"calls","limit":1,"place":"","reserved":0,"scope":"run","spent":1}
-                      done book/body/a = 1
-                      exceeded the run by book/body/b
-                      failed book/body/b: budget_exceeded
-                      undo book/body
-                      reserve book/body/undo:a/0 calls 1
-                      start book/body/undo:a/0#1
-                    > ok book/body/undo:a/0 null
-                      settle book/body/undo:a/0 calls 1
-                      done book/body/undo:a/0 = null
-                      done book/body/undo:a/1 = 1
-                      {"op":"replace","path":"/n","value":1}
-                      done book/body/undo:a = [null,1]
-                      failed book/body: budget_exceeded (compensated)
-                      failed book: budget_exceeded (compensated)
-                      - -> bad
-                      finished failed null
-                "#]],
-                _ => expect![[r#"
-                    > start
-                      - -> open
-                    > run book
-                      asked book
-                      reserve book/body/a calls 1
-                      start book/body/a#1
-                    > ok book/body/a 1
-                      settle book/body/a calls 1
-                      emit budget.warning {"effect_id":"book/body/a","kind":"calls","limit":1,"place":"","reserved":0,"scope":"run","spent":1}
-                      done book/body/a = 1
-                      exceeded the run by book/body/b
-                      failed book/body/b: budget_exceeded
-                      undo book/body
-                      reserve book/body/undo:a/0 calls 1
-                      start book/body/undo:a/0#1
-                    > ok book/body/undo:a/0 null
-                      settle book/body/undo:a/0 calls 1
-                      done book/body/undo:a/0 = null
-                      done book/body/undo:a/1 = 1
-                      {"op":"replace","path":"/n","value":1}
-                      done book/body/undo:a = [null,1]
-                      failed book/body: budget_exceeded (compensated)
-                      failed book: budget_exceeded (compensated)
-                      - -> bad
-                      finished failed null
-                "#]],
-            },
+            expect![[r#"
+                > start
+                  - -> open
+                > run book
+                  asked book
+                  reserve book/body/a calls 1
+                  start book/body/a#1
+                > ok book/body/a 1
+                  settle book/body/a calls 1
+                  emit budget.warning {"effect_id":"book/body/a","kind":"calls","limit":1,"place":"","reserved":0,"scope":"run","spent":1}
+                  done book/body/a = 1
+                  exceeded the run by book/body/b
+                  failed book/body/b: budget_exceeded
+                  undo book/body
+                  reserve book/body/undo:a/0 calls 1
+                  start book/body/undo:a/0#1
+                > ok book/body/undo:a/0 null
+                  settle book/body/undo:a/0 calls 1
+                  done book/body/undo:a/0 = null
+                  done book/body/undo:a/1 = 1
+                  {"op":"replace","path":"/n","value":1}
+                  done book/body/undo:a = [null,1]
+                  failed book/body: budget_exceeded (compensated)
+                  failed book: budget_exceeded (compensated)
+                  - -> bad
+                  finished failed null
+            "#]],
         );
     }
 }

@@ -14,11 +14,13 @@
 mod archiving;
 mod asking;
 mod checking;
+mod committing;
 mod crashing;
 mod families;
 mod histories;
 mod log;
 mod moving;
+mod operating;
 mod snapshots;
 
 use std::{
@@ -31,20 +33,19 @@ use std::{
 
 use traaviis_engine::{Birth, Input, Machine, Resolution, Retry, plan_retry};
 use traaviis_model::{
-    Body, Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, Text,
-    Timestamp, Value,
-    record::{Held, Operation, PatchOp, Status},
+    Call, CallId, DeliveryClass, EffectError, InstanceId, Record, Seq, Snapshot, Span, Text,
+    Timestamp, Value, record::Operation,
 };
-use traaviis_ports::{Commit, LogError, LogStore, Outcome, Position};
+use traaviis_ports::{Outcome, Position};
 use traaviis_runtime::{
     Command, Error,
-    clock::{CLOCK_JUMP, Jump},
+    clock::Jump,
     owner::{Collected, Found, Message, Owner, Reopen, Start, StartOutcome, Upgrade},
 };
-use traaviis_store::{Codec, Entry};
+use traaviis_store::Codec;
 use traaviis_testkit::{
     connector::{Ledger, name},
-    disk::{Fault, SimDisk},
+    disk::SimDisk,
     memory_snapshots::MemorySnapshots,
     rng::Rng,
     sim::{Network, Plan, SeedGuard, Trace, Weather},
@@ -55,11 +56,11 @@ use log::CoreLog;
 use crate::{
     simulated_clock::SimulatedClock,
     simulated_facts::Facts,
-    simulated_hearing::{Hearing, is_emission},
+    simulated_hearing::Hearing,
     simulated_index::SimulatedIndex,
     support::{
         CALLER, CHILD, COUNTER, FAN, GATED, Letters, NEWS, Outside, PARENT, PAYMENT, PICKY, READER,
-        TALKER, TRIP, ctx, id, lines, machine,
+        TALKER, TRIP, ctx, id, machine,
     },
 };
 
@@ -522,150 +523,6 @@ impl<'m> Sim<'m> {
         self.settle();
     }
 
-    fn plan_fault(&mut self) {
-        let faults = [Fault::Crash, Fault::Crash, Fault::Eio, Fault::Enospc, Fault::ShortWrite];
-        let fault = faults[self.rng.index(faults.len())];
-        let at = self.disk.calls() + 1 + self.rng.below(8);
-        self.disk.fail_at(at, fault);
-    }
-
-    fn squeeze(&mut self) {
-        self.squeezed = !self.squeezed;
-        self.disk.set_space(self.squeezed.then_some(0));
-    }
-
-    /// The index catches up with what the owners published: everything in the log.
-    fn drain(&mut self) {
-        let Some(index) = &mut self.index else { return };
-        index.drain(self.log.tail());
-        index.check_list(&self.folds);
-    }
-
-    fn checkpoint(&mut self) {
-        let Some(position) = self.checkpoint_from.take() else {
-            // The content is collected later and may hold more.
-            self.checkpoint_from = Some(self.log.tail());
-            return;
-        };
-        self.put_checkpoint(position);
-    }
-
-    /// Says whether the checkpoint is durable and the process lives.
-    fn put_checkpoint(&mut self, position: Position) -> bool {
-        let body = self.checkpoint_body(position);
-        let Some(body) = body else { return false };
-        let written = self.log.put_checkpoint(position, &body);
-        if written.is_ok() {
-            self.checkpoints = [self.checkpoints[1], position];
-            self.states_lost = false;
-        }
-        self.trace.add([u8::from(written.is_ok())]);
-        if self.disk.is_crashed() {
-            self.crash(true);
-            return false;
-        }
-        written.is_ok()
-    }
-
-    fn commit(&mut self) {
-        let mut entries = Vec::new();
-        let mut owners = Vec::new();
-        for _ in 0..=self.rng.index(8) {
-            let at = self.rng.index(self.shards.len());
-            if let Some((ctx, mut append, token)) = self.shards[at].1.appends.pop_front() {
-                append.lines.write();
-                entries.push(Entry { tenant: ctx.tenant(), append });
-                owners.push((at, token));
-            }
-        }
-        if entries.is_empty() {
-            return;
-        }
-        self.hearing.round += 1;
-        let mut outcomes: Vec<Commit> = Vec::new();
-        self.log.0.lock().unwrap().commit(&entries, &mut outcomes);
-        assert_eq!(outcomes.len(), entries.len());
-        for (entry, outcome) in entries.iter().zip(&outcomes) {
-            match outcome {
-                Ok(_) => self.acknowledge(entry.append.lines.written()),
-                Err(LogError::Full) => self.facts.full += 1,
-                Err(LogError::Failed(_)) => {}
-                Err(LogError::SeqMismatch { first: 1, .. }) => {}
-                Err(error) => panic!("the log refuses a good append: {error}"),
-            }
-        }
-        if self.disk.is_crashed() {
-            return self.crash(true);
-        }
-        for (at, (owner, outside)) in self.shards.iter_mut().enumerate() {
-            let told: Vec<(u64, Commit)> = owners
-                .iter()
-                .zip(&outcomes)
-                .filter(|((whose, _), _)| *whose == at)
-                .map(|((_, token), outcome)| (*token, outcome.clone()))
-                .collect();
-            owner.handle(Message::Committed(told), self.now, outside);
-        }
-        self.settle();
-    }
-
-    fn acknowledge(&mut self, bytes: &[u8]) {
-        self.trace.add(bytes);
-        for record in lines(bytes) {
-            self.note(record);
-        }
-        let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        self.acknowledged.extend(text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
-    }
-
-    /// Takes a durable record into what the owners are compared with.
-    fn note(&mut self, record: Record) {
-        let instance = record.header.instance_id;
-        self.facts.heard += u64::from(self.hearing.note(&record));
-        match &record.body {
-            Body::DocumentPut { document, .. } => {
-                self.facts.jumped += u64::from(**document == *CLOCK_JUMP);
-                return;
-            }
-            Body::EventReceived { id: Some(id), .. }
-            | Body::EventIgnored { id: Some(id), .. }
-            | Body::EventDeferred { id: Some(id), .. }
-                if !is_emission(id) =>
-            {
-                *self.taken.entry(id.clone()).or_default() += 1;
-            }
-            Body::EffectStarted { tree, path, attempt } => {
-                let (tree, path, attempt) = (*tree, path.clone(), *attempt);
-                let fold = self.folds.get(&instance);
-                let node = fold.and_then(|it| it.node(tree, &path));
-                let scheduled = node.map_or(0, |it| it.scheduled);
-                self.started.insert(CallId { instance, tree, path, scheduled, attempt });
-            }
-            Body::EffectCompleted { tree, path, .. } => {
-                self.completed.insert((instance, *tree, path.clone()));
-            }
-            Body::InputHeld { held } => self.note_held(instance, held),
-            Body::Upgraded(_) => self.facts.upgraded += 1,
-            Body::Retried(_) => self.facts.retried += 1,
-            Body::IncidentOpened { held: Some(held), .. } => self.note_held(instance, held),
-            _ => {}
-        }
-        let number = self.histories.get(&instance).map_or(0, Vec::len) as u64 + 1;
-        assert_eq!(record.header.seq, number, "numbers of `{instance}` are not dense");
-        match self.folds.get_mut(&instance) {
-            Some(snapshot) => snapshot.apply(&record).unwrap(),
-            None => {
-                self.folds.insert(instance, Snapshot::create(&record).unwrap());
-            }
-        }
-        let was_let_in =
-            matches!(&record.body, Body::EffectCompleted { path, .. } if path.ends_with("/ask"));
-        self.histories.entry(instance).or_default().push(record);
-        if was_let_in {
-            self.check_gates();
-        }
-    }
-
     fn handle(&mut self, id: InstanceId, message: Message) {
         let at = shard(id, self.shards.len());
         let (owner, outside) = &mut self.shards[at];
@@ -724,90 +581,6 @@ impl<'m> Sim<'m> {
                 Err(_) => OpState::Refused,
             };
             self.trace.add(answer.map_or_else(|error| error.code(), |_| "ok"));
-        }
-    }
-
-    fn resolve_incidents(&mut self) {
-        let mut questions = Vec::new();
-        for (owner, _) in &self.shards {
-            for snapshot in owner.open_instances() {
-                for incident in &snapshot.incidents {
-                    questions.push((snapshot.id, incident.tree, incident.path.clone()));
-                }
-            }
-        }
-        questions.sort();
-        for (id, tree, path) in questions {
-            let resolution = match self.rng.below(3) {
-                0 => Resolution::Happened(Value::Null),
-                1 if !self.calm => Resolution::Fail,
-                _ => Resolution::Retry,
-            };
-            let what = What::Resolve(tree, path, resolution);
-            self.ops.push(Op { id, what, state: OpState::Ready });
-            self.send(self.ops.len() - 1);
-        }
-    }
-
-    /// What is known to have happened must not happen again, though no step has taken it.
-    fn note_held(&mut self, instance: InstanceId, held: &Held) {
-        self.facts.held += 1;
-        if let Held::Outcome { tree, path, error: None, .. } = held {
-            self.completed.insert((instance, *tree, path.clone()));
-        }
-    }
-
-    /// An operator pauses an instance, or edits its data.
-    fn operate(&mut self) {
-        let path = "/edited".into();
-        let patch = vec![PatchOp::Add { path, value: Value::from(true) }];
-        let operation = match self.rng.below(3) {
-            0 => Operation::EditData { patch, reason: "because".into() },
-            _ => Operation::Pause { reason: None },
-        };
-        self.new_op(What::Operate(operation));
-    }
-
-    /// Some instances go on with another version, or back to the one they had.
-    fn upgrade(&mut self) {
-        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
-        let mut open: Vec<(InstanceId, Text)> =
-            open.map(|it| (it.id, it.workflow.clone())).collect();
-        open.sort_unstable();
-        for (id, workflow) in open {
-            let named = |it: &Arc<Machine>| it.definition().name == workflow;
-            let what = match self.rng.below(6) {
-                0 | 1 => What::Upgrade(self.machines.iter().rposition(named).unwrap()),
-                2 => What::Upgrade(self.machines.iter().position(named).unwrap()),
-                3 => What::Operate(Operation::Rollback),
-                _ => continue,
-            };
-            self.ops.push(Op { id, what, state: OpState::Ready });
-            self.send(self.ops.len() - 1);
-        }
-    }
-
-    /// Some instances that failed go on where they failed.
-    fn retry_failed(&mut self) {
-        let failed = self.folds.values().filter(|it| it.status == Status::Failed);
-        let failed: Vec<InstanceId> = failed.map(|it| it.id).collect();
-        for id in failed {
-            if self.rng.chance(1, 4) {
-                self.ops.push(Op { id, what: What::Retry, state: OpState::Ready });
-                self.send(self.ops.len() - 1);
-            }
-        }
-    }
-
-    fn resume_paused(&mut self) {
-        let open = self.shards.iter().flat_map(|(owner, _)| owner.open_instances());
-        let paused = open.filter(|it| it.status == Status::Paused);
-        let mut paused: Vec<InstanceId> = paused.map(|it| it.id).collect();
-        paused.sort_unstable();
-        for id in paused {
-            let what = What::Operate(Operation::Resume { reason: None });
-            self.ops.push(Op { id, what, state: OpState::Ready });
-            self.send(self.ops.len() - 1);
         }
     }
 

@@ -25,18 +25,7 @@ states:
 "#;
 
 /// Waits for somebody to decide.
-const ENDLESS: &str = r#"traaviis: "1"
-name: Endless
-version: 1.0.0
-initial: waiting
-data: {initial: {mended: false}}
-events: {mend: {}}
-states:
-  waiting: {on: {mend: {actions: [{assign: {mended: true}}]}}, after: {10ms: left}}
-  left: {always: [{target: done, guard: "data.mended"}, right]}
-  right: {always: [{target: left, guard: "!data.mended"}]}
-  done: {type: final}
-"#;
+const ENDLESS: &str = include_str!("../../../../tests/schemathesis/endless.yaml");
 
 /// Is begun by a message.
 const BELL: &str = r#"traaviis: "1"
