@@ -55,12 +55,31 @@ pub struct Failure {
     pub message: String,
     /// Facts for programs, such as the code of a validation; null when there are none.
     pub details: serde_json::Value,
+    /// Bytes of the message before what helps at a command line alone, if there is such a part.
+    plain_bytes: Option<usize>,
 }
 
 impl Failure {
     /// Returns a failure.
     pub fn new(exit: Exit, code: &str, message: impl Into<String>) -> Failure {
-        Failure { exit, code: code.into(), message: message.into(), details: Default::default() }
+        let (code, message, details) = (code.into(), message.into(), Default::default());
+        Failure { exit, code, message, details, plain_bytes: None }
+    }
+
+    /// Returns the failure with another message.
+    pub fn saying(self, message: String) -> Failure {
+        Failure { message, plain_bytes: None, ..self }
+    }
+
+    /// Returns the failure with what somebody at a command line does next.
+    pub fn with_hint(self, hint: &str) -> Failure {
+        let plain_bytes = Some(self.message.len());
+        Failure { message: format!("{}; {hint}", self.message), plain_bytes, ..self }
+    }
+
+    /// Returns the message for whoever has no command line here.
+    pub fn plain(&self) -> &str {
+        self.plain_bytes.map_or(&*self.message, |it| &self.message[..it])
     }
 
     /// Returns the failure with facts for programs.
@@ -90,7 +109,7 @@ impl Failure {
                 return failure.clone();
             }
             if let Some(log) = cause.downcast_ref::<LogError>() {
-                return Failure { message: format!("{error:#}"), ..Failure::from(log.clone()) };
+                return Failure::from(log.clone()).saying(format!("{error:#}"));
             }
         }
         Failure::new(Exit::Internal, "internal", format!("{error:#}"))

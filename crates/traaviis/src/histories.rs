@@ -89,15 +89,17 @@ impl Damaged {
     /// Returns why nothing can be done with it.
     pub fn failure(&self) -> Failure {
         let Damaged { id, seq, why, code, .. } = self;
-        let next = match code.as_str() {
-            "blob_damaged" => "restore that file from a backup, and start again",
-            _ => {
-                "`traaviis doctor` names the place; keep a copy of the data directory, then \
-                 restore it whole from a backup"
+        let message = format!("instance `{id}` is damaged after record {seq}: {why}");
+        match code.as_str() {
+            "blob_damaged" => {
+                let next = "restore that file from a backup, and start again";
+                Failure::finding(code, format!("{message}; {next}"))
             }
-        };
-        let message = format!("instance `{id}` is damaged after record {seq}: {why}; {next}");
-        Failure::finding(&self.code, message)
+            _ => Failure::finding(code, message).with_hint(
+                "`traaviis doctor` names the place; keep a copy of the data directory, then \
+                 restore it whole from a backup",
+            ),
+        }
     }
 
     fn of_fault(fault: &Fault) -> Damaged {
@@ -538,8 +540,8 @@ fn next_of(rows: &[Row], query: &Query) -> Option<InstanceId> {
 
 /// Says that there is no such instance.
 pub fn absent(text: &str) -> Failure {
-    let message = format!("no instance has id `{text}`; `traaviis ps --all` lists them");
-    Failure::finding("not_found", message)
+    let failure = Failure::finding("not_found", format!("no instance has id `{text}`"));
+    failure.with_hint("`traaviis ps --all` lists them")
 }
 
 /// One history as far as it can be followed.

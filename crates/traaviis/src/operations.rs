@@ -631,7 +631,6 @@ fn snapshot_of(histories: &Histories, data: Option<&Data>, id: &str) -> Result<S
     }
 }
 
-/// Finds the instance that a change is about, open or ended.
 /// Leaves in a state what somebody sees of its data.
 fn as_seen(mut snapshot: Snapshot, sees: Payloads) -> Snapshot {
     snapshot.data = match sees {
@@ -648,6 +647,7 @@ fn with_runtime(data: Option<&Data>) -> Result<&Data, Failure> {
     data.ok_or_else(none)
 }
 
+/// Finds the instance that a change is about, open or ended.
 fn known_one<'a>(
     histories: &Histories,
     data: Option<&'a Data>,

@@ -454,8 +454,7 @@ fn refused(failure: Failure) -> Error {
         (_, code) => code.to_owned(),
     };
     // Whoever asks over HTTP has no command line on the server.
-    let message = failure.message.split("; `traaviis ").next().unwrap_or_default().to_owned();
-    Error::new(code, message).with_details(failure.details)
+    Error::new(code, failure.plain().to_owned()).with_details(failure.details)
 }
 
 /// The definitions that children of a tenant may run: what the tenant has published, then the

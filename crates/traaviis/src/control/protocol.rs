@@ -99,12 +99,11 @@ impl Reply {
     /// Unwraps the result.
     pub fn into_result(self) -> Result<serde_json::Value, Failure> {
         match self.error {
-            Some(problem) => Err(Failure {
-                exit: if problem.denied { Exit::Denied } else { Exit::Finding },
-                code: problem.code,
-                message: problem.message,
-                details: problem.details,
-            }),
+            Some(problem) => {
+                let exit = if problem.denied { Exit::Denied } else { Exit::Finding };
+                let failure = Failure::new(exit, &problem.code, problem.message);
+                Err(failure.with_details(problem.details))
+            }
             None => Ok(self.ok.unwrap_or_default()),
         }
     }

@@ -87,7 +87,7 @@ fn nameless(lost: &Damaged) -> Failure {
         "{}; whether it is this run cannot be told; `--new` begins a new one",
         failure.message
     );
-    Failure { message, ..failure }
+    failure.saying(message)
 }
 
 /// What makes a start the start of this run.

@@ -128,9 +128,9 @@ impl Run<'_> {
             of_run.insert(key.clone(), Value::from(clock::now().to_string()));
         }
         let of_run = Value::Map(of_run.into());
-        Identity::of_start(&self.data, &self.machine, &of_run).map_err(|it| Failure {
-            message: format!("{}: a run could not start: {}", trigger.pointer, it.message),
-            ..it
+        Identity::of_start(&self.data, &self.machine, &of_run).map_err(|it| {
+            let message = format!("{}: a run could not start: {}", trigger.pointer, it.message);
+            it.saying(message)
         })?;
         let name = &self.machine.definition().name;
         input.insert("workflow", Value::String(name.clone()));
