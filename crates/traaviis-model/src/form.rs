@@ -200,13 +200,13 @@ pub const NETWORKS_MAX: usize = 50;
 pub const SECRET_WORKFLOWS_MAX: usize = 100;
 /// Characters of an address that is told or asked.
 pub const URL_CHARS_MAX: usize = 2_048;
-/// Domains of an issuer.
+/// Domains of whose addresses an issuer may bring people.
 pub const DOMAINS_MAX: usize = 50;
-/// Rules of an issuer.
+/// Rules of an issuer; each is evaluated at each login.
 pub const RULES_MAX: usize = 50;
 /// Characters of a rule of an issuer.
 pub const RULE_CHARS_MAX: usize = 1_000;
-/// Steps of a simulation.
+/// Steps of a simulation: more than a person follows, and each may lead to many more.
 pub const SIMULATED_STEPS_MAX: usize = 100;
 /// Events of a batch.
 pub const BATCH_MAX: usize = 1_000;

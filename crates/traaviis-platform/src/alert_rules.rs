@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use traaviis_model::{
     Span, Text, Timestamp,
-    form::{self, ABOVE_MAX},
+    form::{self, ABOVE_MAX, SEVERITIES},
 };
 use traaviis_policy::rule::{COOL_DOWN_MAX, COOL_DOWN_MIN, Measure, WINDOW_MAX, WINDOW_MIN};
 use traaviis_ports::Position;
@@ -26,8 +26,6 @@ use crate::{
 
 /// Rules of a tenant: each is asked for whatever happens.
 pub const ALERT_RULES_MAX: usize = 100;
-/// How soon somebody should look.
-pub const SEVERITIES: &[&str] = form::SEVERITIES;
 /// Kind of the documents that say when a rule was broken last.
 pub(crate) const RULE_STATE: &str = "alert_rule_state";
 /// Kind of the documents that say which alerts people are still to be written.

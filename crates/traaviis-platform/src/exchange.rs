@@ -55,14 +55,18 @@ pub struct Given {
 impl Platform {
     /// Exchanges an access token of the caller's for one that may do less.
     pub fn exchange_token(&self, caller: &Caller, wanted: &Wanted<'_>) -> Result<Given, Error> {
-        let for_people = || {
-            let message = "tokens of people who have logged in are exchanged, not keys: make a key \
-                           with fewer scopes";
-            Error::new("forbidden", message)
+        let actor = match caller.proof {
+            Proof::Session { id, .. } | Proof::Exchanged { id, .. }
+                if !Opaque::ApiKey.is(wanted.subject) =>
+            {
+                id
+            }
+            _ => {
+                let message = "tokens of people who have logged in are exchanged, not keys: make a \
+                               key with fewer scopes";
+                return Err(Error::new("forbidden", message));
+            }
         };
-        if matches!(caller.proof, Proof::Key { .. }) || Opaque::ApiKey.is(wanted.subject) {
-            return Err(for_people());
-        }
         let now = self.now();
         let shown = self.signer.verify(wanted.subject, now)?;
         let subject = self.by_claims(&shown, caller.via.clone())?;
@@ -94,10 +98,6 @@ impl Platform {
             ..shown
         };
         let access_token = self.signer.sign(&claims)?;
-        let actor = match caller.proof {
-            Proof::Session { id, .. } | Proof::Exchanged { id, .. } => id,
-            Proof::Key { .. } => return Err(for_people()),
-        };
         let act = Act::done("token.exchanged", Session::KIND, claims.sid.to_string());
         let act = act.with(json!({
             "token": claims.jti, "scope": scopes, "expires_at": claims.until(),

@@ -216,7 +216,8 @@ impl Platform {
         }
         let id = invitation.id;
         // Those of an earlier release may stand beside it, and must not outlive the membership.
-        let all = self.invitations_to(&ctx, email)?;
+        let mut others = self.invitations_to(&ctx, email)?;
+        others.retain(|it| *it != id);
         self.ledgers.change(&as_user(ctx.tenant(), user), via, |documents, changes| {
             // It may have been used or taken back since.
             let found = documents.get::<Invitation>(&id.to_string())?;
@@ -236,14 +237,13 @@ impl Platform {
             };
             changes.put(&member);
             changes.remove::<Invitation>(&id.to_string());
-            let others: Vec<InvitationId> = all.iter().copied().filter(|it| *it != id).collect();
             close(documents, changes, &others, "invitation.replaced")?;
             let act = Act::done("member.joined", Member::KIND, user.to_string());
             changes.act(act.with(json!({ "invitation": id, "role": member.role })));
             Ok(())
         })?;
         self.forget_address(&ctx, id)?;
-        all.into_iter().try_for_each(|it| self.forget_address(&ctx, it))?;
+        others.into_iter().try_for_each(|it| self.forget_address(&ctx, it))?;
         Ok(ctx.tenant())
     }
 

@@ -201,10 +201,7 @@ impl Request {
         for Param { name, form, .. } in row.query {
             let Some(given) = self.query.get(*name) else { continue };
             match form {
-                Form::Text if given.is_empty() => {
-                    return Err(Error::invalid(name, "leave it out, or say something"));
-                }
-                Form::Like(_) if given.is_empty() => {
+                Form::Text | Form::Like(_) if given.is_empty() => {
                     return Err(Error::invalid(name, "leave it out, or say something"));
                 }
                 Form::OneOf(words) if !words.contains(&given.as_str()) => {

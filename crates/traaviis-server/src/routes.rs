@@ -300,8 +300,8 @@ async fn answer(
                     it.version.zip(seen.as_deref()).is_some_and(|(it, of)| names_version(of, it))
                 };
                 done.map(|it| match is_seen(&it) {
-                    true => not_modified(it, &id, app.tell),
-                    false => tell(it, &id, app.tell),
+                    true => not_modified(it, app.tell),
+                    false => tell(it, app.tell),
                 })
             }
         }
@@ -311,7 +311,6 @@ async fn answer(
     let done = match done {
         Ok(mut response) => {
             put_header(&mut response, TRACEPARENT, &ids.header());
-            // A stream says of which request it is, too.
             put_header(&mut response, HeaderName::from_static("x-request-id"), &id);
             Ok(paced(response, pace))
         }
@@ -507,7 +506,7 @@ pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
     form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
-fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
+fn tell(answer: Answer, note: fn(&str)) -> Response {
     let Answer { status, body, version, parts, headers, location } = answer;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let mut response = match (status, parts) {
@@ -521,7 +520,6 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
             (status, [json], body).into_response()
         }
     };
-    put_header(&mut response, HeaderName::from_static("x-request-id"), request_id);
     for (name, value) in headers {
         put_header(&mut response, HeaderName::from_static(name), &value);
     }
@@ -535,8 +533,8 @@ fn tell(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
 }
 
 /// Says that what was read before is as it was.
-fn not_modified(answer: Answer, request_id: &str, note: fn(&str)) -> Response {
-    let mut response = tell(answer, request_id, note);
+fn not_modified(answer: Answer, note: fn(&str)) -> Response {
+    let mut response = tell(answer, note);
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.body_mut() = Body::empty();
     response.headers_mut().remove(header::CONTENT_TYPE);

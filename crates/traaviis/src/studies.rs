@@ -17,7 +17,7 @@ use traaviis_model::{
         Format, read_tree,
         tree::{Key, Node, NodeKind},
     },
-    form,
+    form::SIMULATED_STEPS_MAX,
 };
 use traaviis_platform::engine::{ExportForm, SimulatedStep, Study};
 
@@ -28,8 +28,6 @@ use crate::{
     library::Library,
 };
 
-/// Steps of one simulation: more than a person follows, and each may lead to many more.
-const SIMULATED_STEPS_MAX: usize = form::SIMULATED_STEPS_MAX;
 /// Longest time that passes in one step of a simulation.
 const ADVANCE_MAX: Span = Span::secs(366 * 24 * 3_600);
 

@@ -271,6 +271,10 @@ operations! {
         "Lists one's own sessions.";
     EndSession = Delete "/me/sessions/{id}", SelfOnly, Nothing, NONE, none => 204 none,
         "Ends one of one's own sessions.";
+    EndOtherSessions = Delete "/me/sessions", SelfOnly, Nothing, NONE, none => 204 none,
+        "Ends all of one's own sessions but that of the request.";
+    MyRights = Get "/me/permissions", SelfOnly, Nothing, NONE, none => 200 RightsAnswer,
+        "Shows what one may do on the platform, and in the tenant of the token.";
     MyTenants = Get "/me/tenants", SelfOnly, Nothing, LIST, none => 200 (Page<TenantBrief>),
         "Lists the tenants that one is in.";
     AcceptInvitation = Post "/invitations/accept", Either, Nothing, NONE,
@@ -766,6 +770,9 @@ operations! {
     AdminJobs = Get "/admin/jobs", Platform, Nothing, FIRST,
         none => 200 (Page<AdminJobAnswer>),
         "Lists jobs of all tenants, those that changed last first.";
+    AdminRotateKeys = Post "/admin/signing-keys/rotate", Platform, Fresh, NONE,
+        [RotateKeysRequest] => 200 RotatedAnswer,
+        "Makes a new key that signs access tokens; those before can be ended at once.";
     AdminMaintenance = Get "/admin/maintenance", Platform, Nothing, NONE,
         none => 200 MaintenanceAnswer,
         "Shows whether changes are refused.";
@@ -782,12 +789,4 @@ operations! {
     AdminCredit = Post "/admin/tenants/{id}/invoices/{month}/credit", Platform, Fresh, NONE,
         CreditRequest => 200 InvoiceAnswer,
         "Takes something off an invoice, with a credit note.";
-
-    EndOtherSessions = Delete "/me/sessions", SelfOnly, Nothing, NONE, none => 204 none,
-        "Ends all of one's own sessions but that of the request.";
-    MyRights = Get "/me/permissions", SelfOnly, Nothing, NONE, none => 200 RightsAnswer,
-        "Shows what one may do on the platform, and in the tenant of the token.";
-    AdminRotateKeys = Post "/admin/signing-keys/rotate", Platform, Fresh, NONE,
-        [RotateKeysRequest] => 200 RotatedAnswer,
-        "Makes a new key that signs access tokens; those before can be ended at once.";
 }

@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use traaviis_engine::expr::{Env, Expr, Scope, Var};
 use traaviis_model::{
-    TenantCtx, TenantId, Text, Timestamp, UserId, Value, form, permission::Role, tenant::PLATFORM,
+    TenantCtx, TenantId, Text, Timestamp, UserId, Value,
+    form::{DOMAINS_MAX, RULE_CHARS_MAX, RULES_MAX, URL_CHARS_MAX},
+    permission::Role,
+    tenant::PLATFORM,
 };
 use traaviis_policy::plan::Metric;
 pub use traaviis_ports::Secret;
@@ -36,15 +39,8 @@ use crate::{
 
 /// Issuers of one tenant: one for each company that was bought is plenty.
 pub const ISSUERS_MAX: usize = 10;
-/// Rules of one issuer; each is evaluated at each login.
-pub const RULES_MAX: usize = form::RULES_MAX;
-/// Domains that one issuer may bring people of.
-pub const DOMAINS_MAX: usize = form::DOMAINS_MAX;
-/// Characters of a rule.
-const RULE_CHARS_MAX: usize = form::RULE_CHARS_MAX;
 /// Characters of the name of an issuer, of an id at it, and of a secret.
 const NAME_CHARS_MAX: usize = 40;
-const TEXT_CHARS_MAX: usize = form::URL_CHARS_MAX;
 
 /// Who gets which role: the first rule that holds counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,16 +135,16 @@ impl IssuerAsk {
             let is_safe = it.scheme() == "https" || (it.scheme() == "http" && is_local);
             is_safe && it.query().is_none() && it.fragment().is_none()
         };
-        if self.url.len() > TEXT_CHARS_MAX || !url.as_ref().is_some_and(is_good) {
+        if self.url.len() > URL_CHARS_MAX || !url.as_ref().is_some_and(is_good) {
             let rule = "this is the issuer as it calls itself: https, without a query";
             return Err(Error::invalid("/url", rule));
         }
-        let is_text = |it: &str| (1..=TEXT_CHARS_MAX).contains(&it.len());
+        let is_text = |it: &str| (1..=URL_CHARS_MAX).contains(&it.len());
         if !is_text(&self.client_id) || self.client_id.chars().any(char::is_control) {
             return Err(Error::invalid("/client_id", "this is what the issuer calls you"));
         }
         if self.client_secret.as_ref().is_some_and(|it| !is_text(it.expose())) {
-            let rule = format!("a secret has 1 to {TEXT_CHARS_MAX} bytes");
+            let rule = format!("a secret has 1 to {URL_CHARS_MAX} bytes");
             return Err(Error::invalid("/client_secret", rule));
         }
         if self.domains.is_empty() || self.domains.len() > DOMAINS_MAX {
