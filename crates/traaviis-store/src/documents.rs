@@ -35,6 +35,9 @@ const SCHEMA: i32 = 2;
 const SCHEMA_OPEN: i32 = 1;
 /// KiB of pages that a connection keeps; documents that are asked for often are in memory.
 const CACHE_KIB: i32 = 2 << 10;
+/// Pages in the WAL before SQLite copies them into the database: two syncs then, and whoever
+/// changes a document meanwhile waits for them.
+const WAL_PAGES: i32 = 4_000;
 
 /// The documents.
 pub struct SqliteDocuments {
@@ -229,6 +232,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     // What is removed leaves no trace in free pages.
     connection.pragma_update(None, "secure_delete", true)?;
     if sqlite::schema_of(connection)? == SCHEMA_OPEN {

@@ -51,6 +51,7 @@ impl Body {
             | Body::Emitted { data, .. }
             | Body::SignalReceived { data, .. } => data.json_len(),
             Body::LoopAdvanced { value, .. } => value.json_len(),
+            Body::DocumentPut { body, .. } => body.json_len(),
             Body::Completing { output, error: None, .. }
             | Body::Finished { output, error: None, .. } => output.json_len(),
             Body::EffectScheduled { .. }

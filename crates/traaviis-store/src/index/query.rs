@@ -220,7 +220,8 @@ pub(super) fn tags_text(tags: &BTreeSet<Text>) -> Option<String> {
     (!tags.is_empty()).then(|| serde_json::to_string(tags).unwrap_or_default())
 }
 
-fn tags_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<BTreeSet<Text>> {
+/// Reads the column of tags.
+pub(super) fn tags_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<BTreeSet<Text>> {
     let Some(text) = row.get::<_, Option<String>>(at)? else { return Ok(BTreeSet::new()) };
     serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(at, Type::Text, error.into()))

@@ -46,22 +46,13 @@ CREATE INDEX by_correlation_id ON instances (tenant, correlation_id, id)
 CREATE INDEX by_asks ON instances (tenant, id) WHERE asks = 1;
 CREATE INDEX by_due ON instances (tenant, due) WHERE due IS NOT NULL;
 
--- One entry for each tag of each instance. Kept by the triggers, which do nothing for the many steps
--- that change no tag.
+-- One entry for each tag of each instance.
 CREATE TABLE tags (
     tenant BLOB NOT NULL,
     tag TEXT NOT NULL,
     id BLOB NOT NULL,
     PRIMARY KEY (tenant, tag, id)
 ) WITHOUT ROWID;
-CREATE TRIGGER tags_come AFTER INSERT ON instances WHEN new.tags IS NOT NULL BEGIN
-    INSERT INTO tags SELECT new.tenant, value, new.id FROM json_each(new.tags);
-END;
-CREATE TRIGGER tags_change AFTER UPDATE OF tags ON instances WHEN new.tags IS NOT old.tags BEGIN
-    DELETE FROM tags WHERE tenant = old.tenant AND id = old.id
-        AND tag IN (SELECT value FROM json_each(old.tags));
-    INSERT INTO tags SELECT new.tenant, value, new.id FROM json_each(new.tags);
-END;
 
 -- Whole states, apart so that lists stay small. One of an earlier record than the row's is not
 -- true any more and counts for nothing.

@@ -2,8 +2,11 @@
 
 use std::{fs, path::Path};
 
-use traaviis_model::{TenantCtx, record::Status};
-use traaviis_ports::{Index, IndexError, index::Query};
+use traaviis_model::{TenantCtx, Text, record::Status};
+use traaviis_ports::{
+    Index, IndexError,
+    index::{Query, Row},
+};
 use traaviis_store::SqliteIndex;
 use traaviis_testkit::index_contract::{check, row};
 
@@ -41,6 +44,36 @@ fn what_was_put_is_there_after_opening_again() {
 }
 
 #[test]
+fn nothing_is_left_of_the_tags_of_what_is_removed() {
+    let data = tempfile::tempdir().unwrap();
+    let (index, _) = SqliteIndex::open(data.path()).unwrap();
+    let ctx = TenantCtx::for_test(1);
+    let tagged = |id, seq, tags: &[&str]| Row {
+        tags: tags.iter().copied().map(Text::from).collect(),
+        ..row(&ctx, id, seq, Status::Running)
+    };
+    let entries = || -> i64 {
+        let database = rusqlite::Connection::open(file(data.path())).unwrap();
+        database.query_row("SELECT count(*) FROM tags", [], |row| row.get(0)).unwrap()
+    };
+    for (seq, tags, expected) in [
+        (1, &["a", "b"][..], 3),
+        (2, &["b", "c", "d"], 4),
+        // Of an earlier record: not true any more.
+        (1, &["e"], 4),
+        (3, &[], 1),
+        (4, &["a"], 2),
+    ] {
+        let mut rows = [tagged(1, seq, tags), tagged(2, 1, &["a"])].into_iter();
+        index.put(&mut rows, 9).unwrap();
+        assert_eq!(entries(), expected, "{tags:?}");
+    }
+    let gone = [tagged(1, 4, &[]), tagged(2, 1, &[])].map(|it| (it.tenant, it.id));
+    index.remove(&mut gone.into_iter()).unwrap();
+    assert_eq!(entries(), 0);
+}
+
+#[test]
 fn readers_find_no_index_where_none_is() {
     let data = tempfile::tempdir().unwrap();
     assert!(SqliteIndex::open_read_only(data.path()).unwrap().is_none());
@@ -62,11 +95,12 @@ fn a_file_that_is_no_database_is_set_aside() {
 }
 
 /// The tables of every earlier release; two releases beside each other called theirs 3.
-const EARLIER: [(i32, &str); 4] = [
+const EARLIER: [(i32, &str); 5] = [
     (1, include_str!("../data/index/1.sql")),
     (2, include_str!("../data/index/2.sql")),
     (3, include_str!("../data/index/3.sql")),
     (3, include_str!("../data/index/3-asks.sql")),
+    (4, include_str!("../data/index/4.sql")),
 ];
 
 #[test]

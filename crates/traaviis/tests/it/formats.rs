@@ -336,12 +336,14 @@ fn instances_of_every_format_go_on() {
 /// Changes one file of a copy of the newest fixture and shows what commands say to it.
 fn newer(change: impl FnOnce(&World), lines: &[&str]) -> String {
     let world = opened(fixtures().last().unwrap());
+    // Its name tells when the fixture was made.
+    let manifest = last(&world.path("backup/manifests"), ".json");
     change(&world);
     let mut text = String::new();
     for line in lines {
         text += &format!("$ {line}\n{}", world.shown(&run(&world, line)));
     }
-    text
+    text.replace(&*manifest.file_name().unwrap().to_string_lossy(), "MANIFEST.json")
 }
 
 fn replace(path: PathBuf, from: &str, to: &str) {
@@ -469,13 +471,13 @@ fn a_newer_manifest_is_refused() {
         $ backup list backup
         exit 1
         no backups in `backup`
-        warning: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        warning: manifest `backup/manifests/MANIFEST.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup verify backup
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/MANIFEST.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ restore backup --data r
         exit 1
-        error: manifest `backup/manifests/00000000000000000390-2026-11-30T00-43-09.697929Z.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
+        error: manifest `backup/manifests/MANIFEST.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
     "#]].assert_eq(&newer(change, &lines));
 }
 
@@ -531,7 +533,7 @@ fn a_newer_index_stands_aside_and_is_made_again() {
         $ compact d
         exit 0
         0 instances archived, 0 archive files deleted; 0 records dropped from 0 of 2 sealed segments, 0 B freed
-        warning: index `d/index/index.sqlite` is in format `9`, this release reads up to `4`; it was moved to `d/index/index.sqlite.newer-1` and nothing is lost; it is made again (index_failed)
+        warning: index `d/index/index.sqlite` is in format `9`, this release reads up to `5`; it was moved to `d/index/index.sqlite.newer-1` and nothing is lost; it is made again (index_failed)
         note: the states of open instances were made again from the log, because they are missing, or not complete
         $ compact d
         exit 0
