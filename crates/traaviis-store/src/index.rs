@@ -33,7 +33,7 @@ const SCHEMA: i32 = 5;
 /// KiB of pages that the writer keeps; most of the index's memory.
 const WRITER_CACHE_KIB: i32 = 16 << 10;
 /// KiB of pages that a reader keeps.
-const READER_CACHE_KIB: i32 = 4 << 10;
+const READER_CACHE_KIB: i32 = 2 << 10;
 /// Pages in the WAL before SQLite copies them into the database.
 const WAL_PAGES: i32 = 4_000;
 

@@ -3,11 +3,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 /// How long a connection waits for another program that holds the database.
 pub const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -29,47 +29,87 @@ fn open_reader(path: &Path, cache_kib: i32) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
+    // Plans do not depend on what is bound. Where there are partial indexes, each statement would
+    // be planned anew for each value otherwise, which takes longer than most of them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
-/// Idle readers that are kept.
-const READERS_MAX: usize = 4;
+/// Readers of one database that are open; each keeps its pages, and opening one reads all tables'
+/// definitions. Who comes while all are lent waits: there are rarely more processors.
+const READERS_MAX: usize = 8;
 
-/// Connections that read beside the one that writes, opened as many as read at once.
+/// Connections that read beside the one that writes.
 #[derive(Debug)]
 pub struct Readers {
     path: PathBuf,
     cache_kib: i32,
-    idle: Mutex<Vec<Connection>>,
+    pool: Mutex<Pool>,
+    /// Somebody has given a reader back.
+    back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Connection>,
+    lent: usize,
+    /// How many times all were closed; who was lent one before closes it.
+    closed: u64,
 }
 
 impl Readers {
     /// Returns readers of a database, each of which keeps this many KiB of pages.
     pub fn of(path: &Path, cache_kib: i32) -> Readers {
-        Readers { path: path.to_path_buf(), cache_kib, idle: Mutex::default() }
+        let (pool, back) = (Mutex::default(), Condvar::new());
+        Readers { path: path.to_path_buf(), cache_kib, pool, back }
     }
 
-    /// Asks with a reader of its own.
+    /// Asks with a reader of its own; `ask` must not ask the same readers.
     pub fn read<T>(
         &self,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let held = lock(&self.idle).pop();
-        let reader = match held {
-            Some(reader) => reader,
+        let mut pool = lock(&self.pool);
+        while pool.lent == READERS_MAX {
+            pool = self.back.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+        pool.lent += 1;
+        let mut lent = Lent { readers: self, closed: pool.closed, connection: pool.idle.pop() };
+        drop(pool);
+        let connection = match lent.connection.take() {
+            Some(connection) => connection,
             None => open_reader(&self.path, self.cache_kib)?,
         };
-        let answer = ask(&reader);
-        let mut idle = lock(&self.idle);
-        if answer.is_ok() && idle.len() < READERS_MAX {
-            idle.push(reader);
-        }
+        let answer = ask(&connection);
+        // One that failed may be of no use any more.
+        lent.connection = answer.is_ok().then_some(connection);
         answer
     }
 
-    /// Closes those that are idle.
+    /// Closes them: those that are lent as soon as they are given back.
     pub fn close(&self) {
-        lock(&self.idle).clear();
+        let mut pool = lock(&self.pool);
+        pool.closed += 1;
+        pool.idle.clear();
+    }
+}
+
+/// The right to one reader, given back whatever happens.
+struct Lent<'r> {
+    readers: &'r Readers,
+    closed: u64,
+    connection: Option<Connection>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut pool = lock(&self.readers.pool);
+        pool.lent -= 1;
+        if pool.closed == self.closed {
+            pool.idle.extend(self.connection.take());
+        }
+        drop(pool);
+        self.readers.back.notify_one();
     }
 }
 
@@ -173,5 +213,74 @@ pub fn cause(error: &rusqlite::Error) -> Cause {
         },
         // A column that holds something else than was written, or a table that is not there.
         _ => Cause::Damaged(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readers(dir: &Path) -> Readers {
+        let path = dir.join("a.sqlite");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("CREATE TABLE numbers (it INTEGER)").unwrap();
+        Readers::of(&path, 64)
+    }
+
+    #[test]
+    fn more_callers_than_readers_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let readers = readers(dir.path());
+        std::thread::scope(|scope| {
+            for _ in 0..READERS_MAX * 4 {
+                scope.spawn(|| {
+                    readers.read(|it| {
+                        assert!(lock(&readers.pool).lent <= READERS_MAX);
+                        it.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0))
+                    })
+                });
+            }
+        });
+        let pool = lock(&readers.pool);
+        assert_eq!(pool.lent, 0);
+        assert!((1..=READERS_MAX).contains(&pool.idle.len()), "{}", pool.idle.len());
+    }
+
+    #[test]
+    fn a_reader_that_fails_or_was_closed_is_not_lent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let readers = readers(dir.path());
+        let idle = || lock(&readers.pool).idle.len();
+        readers.read(|_| Ok(())).unwrap();
+        assert_eq!(idle(), 1);
+        readers.read(|it| it.execute_batch("SELECT it FROM nowhere")).unwrap_err();
+        assert_eq!(idle(), 0);
+        readers
+            .read(|_| {
+                readers.close();
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((idle(), lock(&readers.pool).lent), (0, 0));
+    }
+
+    #[test]
+    fn a_plan_does_not_depend_on_what_is_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let readers = readers(dir.path());
+        let planned = |it: &Connection| -> rusqlite::Result<i32> {
+            let mut select = it.prepare("SELECT a FROM t WHERE a = ?1 AND b = ?2")?;
+            for at in 0..3 {
+                select.query([at, at])?.next()?;
+            }
+            Ok(select.get_status(rusqlite::StatementStatus::RePrepare))
+        };
+        let both = readers.read(|it| {
+            it.execute_batch("CREATE TEMP TABLE t (a, b); CREATE INDEX i ON t (a) WHERE b = 1")?;
+            let ours = planned(it)?;
+            it.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false)?;
+            Ok((ours, planned(it)? > 0))
+        });
+        assert_eq!(both, Ok((0, true)), "and it would without that setting");
     }
 }
