@@ -54,8 +54,11 @@ impl Platform {
             entries.reverse();
         }
         let mut after = before.map(id_of);
+        // One may hold all that is asked for, or a single entry.
+        let mut sheets_at_once = 1;
         while entries.len() < limit {
-            let sheets = self.sheets(ctx, after.as_deref(), true, SHEETS)?;
+            let sheets = self.sheets(ctx, after.as_deref(), true, sheets_at_once)?;
+            sheets_at_once = (sheets_at_once * 2).min(SHEETS);
             let Some(first) = sheets.last().and_then(|it| it.last()) else { break };
             after = Some(id_of(first["seq"].as_u64().unwrap_or_default()));
             entries.extend(sheets.into_iter().flat_map(|it| it.into_iter().rev()));
