@@ -106,7 +106,9 @@ fn credential() -> Json {
 fn of_tenant(op: Op) -> Option<Json> {
     Some(match op {
         Op::CreateTenant => json!({ "name": "Acme", "slug": "acme" }),
-        Op::ChangeTenant => json!({ "name": "Acme Doors", "domain": "acme.example" }),
+        Op::ChangeTenant => json!({
+            "name": "Acme Doors", "slug": "acme-doors", "domain": "acme.example",
+        }),
         Op::DeleteTenant => json!({ "confirm": "acme" }),
         Op::TransferTenant => json!({ "user_id": USER }),
         Op::ChangeConfig => json!({ "open_hooks": false }),

@@ -4,6 +4,7 @@
 //! OpenAPI document and the matrix of rights are made from it, so nothing can be reachable and
 //! unprotected. There are no handlers here.
 
+pub mod channels;
 pub mod example;
 pub mod openapi;
 pub mod operation;

@@ -6,7 +6,7 @@ use traaviis_model::form;
 
 use crate::{
     example,
-    operation::{Access, BASE, Form, Method, OPERATIONS, Op, Operation},
+    operation::{Access, BASE, CSRF, CSRF_VALUE, Form, Method, OPERATIONS, Op, Operation},
     problem::{self, Problem},
 };
 
@@ -86,12 +86,15 @@ fn bounded(schema: &mut Schema) {
 /// Media type of a merge patch (RFC 7396).
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 
+/// Media type of a form, which RFC 8693 asks for.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json {
     let mut responses = Map::new();
     let mut good = json!({ "description": "Done." });
     if let Some(answer) = row.answer {
         good["content"] = match row.op {
-            Op::StreamInstance => {
+            Op::StreamInstance | Op::StreamEffect => {
                 // A schema would be one of each event or of the whole, as readers see it.
                 json!({ "text/event-stream": {} })
             }
@@ -129,6 +132,10 @@ fn describe(row: &Operation, generator: &mut schemars::SchemaGenerator) -> Json 
             "required": !row.is_body_optional,
             "content": { media_type: { "schema": body(generator) } },
         });
+        if row.op == Op::ExchangeToken {
+            let schema = body(generator);
+            described["requestBody"]["content"][FORM] = json!({ "schema": schema });
+        }
         if let Some(example) = example::of(row.op) {
             described["requestBody"]["content"][media_type]["example"] = example;
         }
@@ -155,11 +162,20 @@ fn parameters(row: &Operation) -> Vec<Json> {
         json!({ "name": it.name, "in": "query", "description": it.what, "schema": schema })
     });
     let mut all: Vec<Json> = path.chain(query).collect();
-    if row.asks.wants_match() {
+    if row.asks.wants_match() || row.may_match() {
         all.push(json!({
-            "name": "If-Match", "in": "header", "required": true,
-            "description": "the `ETag` of what was read",
+            "name": "If-Match", "in": "header", "required": row.asks.wants_match(),
+            "description": "the `ETag` of what was read, or several with commas between; `*`: \
+                whatever is there",
             "schema": { "type": "string" },
+        }));
+    }
+    if row.is_about_refresh_token() {
+        all.push(json!({
+            "name": CSRF, "in": "header",
+            "description": "has the refresh token kept in a cookie, which only this server reads, \
+                in the place of a field of the answer",
+            "schema": { "type": "string", "enum": [CSRF_VALUE] },
         }));
     }
     // A key is known together with who asks; what anybody may ask knows nobody.

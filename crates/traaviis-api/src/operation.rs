@@ -4,6 +4,7 @@
 //! that the compiler keeps complete: what has no row has no route, and what has one has a handler.
 //! `{t}` in a path is a tenant: its id, its short name, or `current`.
 
+mod fields;
 mod table;
 
 use schemars::{Schema, SchemaGenerator};
@@ -164,7 +165,42 @@ pub struct Operation {
     pub answer: Option<SchemaOf>,
 }
 
+/// Header by which a browser asks to keep its refresh token in a cookie, and shows with each
+/// request that uses the cookie that it is no other site which has sent it: a page of another site
+/// can add no header of its own.
+pub const CSRF: &str = "X-Trv-Csrf";
+/// What stands in [`CSRF`].
+pub const CSRF_VALUE: &str = "1";
+
 impl Operation {
+    /// Says whether it changes or removes a document whose version may be named, and need not be.
+    pub fn may_match(&self) -> bool {
+        matches!(
+            self.op,
+            Op::ChangeMe
+                | Op::RemoveMember
+                | Op::EndSchedule
+                | Op::DeleteNamedEffect
+                | Op::RemoveAlertRule
+        )
+    }
+
+    /// Says whether it gives out a refresh token, or takes it away.
+    pub fn is_about_refresh_token(&self) -> bool {
+        matches!(
+            self.op,
+            Op::Register
+                | Op::Login
+                | Op::Refresh
+                | Op::Logout
+                | Op::Switch
+                | Op::Reauthenticate
+                | Op::LoginByPasskey
+                | Op::FinishElsewhere
+                | Op::AcceptInvitation
+        )
+    }
+
     /// Says whether it answers with a list that is put together whole and then cut into pages.
     pub fn is_cut(&self) -> bool {
         self.query == table::LIST

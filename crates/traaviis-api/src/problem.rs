@@ -69,6 +69,7 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "break_glass_required",
             "not_assigned",
             "reauthentication_required",
+            "csrf_header_required",
             "email_not_verified",
             "second_factor_required",
             "login_elsewhere_failed",
@@ -146,6 +147,7 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "effect_limit",
         ],
     ),
+    (431, &["headers_too_large"]),
     (
         503,
         &[
@@ -185,6 +187,7 @@ pub fn title_of(status: u16) -> &'static str {
         422 => "Unprocessable content",
         428 => "Precondition required",
         429 => "Too many requests",
+        431 => "Request header fields too large",
         503 => "Service unavailable",
         507 => "Insufficient storage",
         _ => "Internal error",

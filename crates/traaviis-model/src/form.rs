@@ -5,7 +5,7 @@
 //! Invariant: a pattern means the same to Rust, to ECMA 262 and to Python, so classes are written
 //! out; what counts as space around a text is what [`str::trim`] takes away.
 
-use crate::limits::TAG_CHARS_MAX;
+use crate::limits::{CORRELATION_CHARS_MAX, TAG_CHARS_MAX};
 
 /// What a text is like, without the spaces around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ impl Form {
 
 /// A word by which instances are found.
 pub const TAG: Form = Form::tag(TAG_CHARS_MAX);
+/// A business key that a caller gives an instance.
+pub const CORRELATION: Form = Form::tag(CORRELATION_CHARS_MAX);
 /// Name of a person.
 pub const PERSON_NAME: Form = Form::line(2, 100);
 /// Name of a tenant, of a role, of a key, of a service account.
@@ -119,6 +121,10 @@ pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Characters of a password at most: hashing takes the same time for all of them.
 pub const PASSWORD_CHARS_MAX: usize = 128;
 
+/// The field that a list is sorted by.
+pub const SORT: &str = "^-?[a-z0-9_]+$";
+/// Fields of the items of a list.
+pub const FIELDS: &str = "^[a-z0-9_]+(,[a-z0-9_]+)*$";
 /// Short name of a tenant.
 pub const SLUG: &str = "^[a-z0-9-]{2,40}$";
 /// Short names that would be mistaken for something else.

@@ -128,6 +128,9 @@ pub const CHILD_DEPTH_MAX: u32 = 32;
 pub const TAGS_MAX: usize = 20;
 /// Characters of one tag; a word or two, and an entry of the index for each instance.
 pub const TAG_CHARS_MAX: usize = 64;
+/// Characters of a business key that a caller gives an instance: a number or an address of another
+/// system, and an entry of the index for each instance.
+pub const CORRELATION_CHARS_MAX: usize = 256;
 /// Labels of one document or instance; they are kept in every snapshot.
 pub const LABELS_MAX: usize = 64;
 /// Bytes of one value as JSON, wherever it stands. It is in memory as a whole while a step uses it,

@@ -10,6 +10,7 @@ use crate::{
     caller::{Caller, active, as_user, no_tenant, standing_of},
     confirm::end_sessions,
     error::Error,
+    expected::Expected,
     factor::Used,
     ledger::{Document, Documents, Versioned},
     mail::Letter,
@@ -240,8 +241,10 @@ impl Platform {
         let tenants = self.tenants_of(user)?;
         match (asked, tenants.as_slice()) {
             (Some(asked), _) => {
-                let is_it =
-                    |it: &&TenantOf| *it.tenant.slug == *asked || it.tenant.id.to_string() == asked;
+                let named = self.lookup(|it| it.slug(asked));
+                let is_it = |it: &&TenantOf| {
+                    Some(it.tenant.id) == named || it.tenant.id.to_string() == asked
+                };
                 let found = tenants.iter().find(is_it);
                 found.map(|it| Some(it.tenant.id)).ok_or_else(no_tenant)
             }
@@ -565,7 +568,12 @@ impl Platform {
     }
 
     /// Changes what the caller says about themselves.
-    pub fn change_profile(&self, caller: &Caller, change: ProfileChange) -> Result<Account, Error> {
+    pub fn change_profile(
+        &self,
+        caller: &Caller,
+        expected: &Expected,
+        change: ProfileChange,
+    ) -> Result<Account, Error> {
         caller.session()?;
         let name = change.name.as_deref().map(user::name).transpose()?;
         user::check_profile(&change)?;
@@ -583,7 +591,7 @@ impl Platform {
             }
         };
         let act = Act::done("profile.changed", User::KIND, caller.user.to_string());
-        self.change_personal(caller.user, &caller.via, changed, Some(act))?;
+        self.change_personal_of(caller.user, &caller.via, expected, changed, Some(act))?;
         self.account(caller.user)
     }
 
@@ -594,8 +602,21 @@ impl Platform {
         change: impl FnOnce(&mut Personal),
         act: Option<Act>,
     ) -> Result<(), Error> {
+        self.change_personal_of(id, via, &Expected::ANY, change, act)
+    }
+
+    fn change_personal_of(
+        &self,
+        id: UserId,
+        via: &Via,
+        expected: &Expected,
+        change: impl FnOnce(&mut Personal),
+        act: Option<Act>,
+    ) -> Result<(), Error> {
         self.ledgers.change(&as_user(PLATFORM, id), via, |documents, changes| {
-            let mut user = documents.get::<User>(&id.to_string())?.ok_or_else(invalid)?;
+            let found = documents.versioned::<User>(&id.to_string())?.ok_or_else(invalid)?;
+            expected.check(&found)?;
+            let mut user = found.it;
             let mut personal = user.personal(&*self.vault)?.ok_or_else(invalid)?;
             change(&mut personal);
             user.updated_at = self.now();

@@ -19,9 +19,9 @@ use crate::{
     audit::Act,
     caller::Entered,
     error::Error,
+    expected::Expected,
     ledger::{Document, Versioned},
     platform::Platform,
-    tenants::unchanged,
 };
 
 /// Rules of a tenant: each is asked for whatever happens.
@@ -161,12 +161,12 @@ impl Platform {
     pub fn change_alert_rule(
         &self,
         entered: &Entered,
-        (id, expected): (&str, u64),
+        (id, expected): (&str, Expected),
         wanted: RuleChange,
     ) -> Result<Versioned<AlertRule>, Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = documents.versioned::<AlertRule>(id)?.ok_or_else(|| absent(id))?;
-            unchanged(&found, Some(expected))?;
+            expected.check(&found)?;
             let mut rule = found.it;
             rule.take(wanted)?;
             changes.put(&rule);
@@ -178,9 +178,15 @@ impl Platform {
     }
 
     /// Removes a rule; alerts that it has raised stay.
-    pub fn remove_alert_rule(&self, entered: &Entered, id: &str) -> Result<(), Error> {
+    pub fn remove_alert_rule(
+        &self,
+        entered: &Entered,
+        id: &str,
+        expected: &Expected,
+    ) -> Result<(), Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            documents.get::<AlertRule>(id)?.ok_or_else(|| absent(id))?;
+            let found = documents.versioned::<AlertRule>(id)?.ok_or_else(|| absent(id))?;
+            expected.check(&found)?;
             changes.remove::<AlertRule>(id);
             changes.remove::<RuleState>(id);
             changes.act(Act::done("alert_rule.removed", AlertRule::KIND, id));

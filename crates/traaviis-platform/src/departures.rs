@@ -146,6 +146,11 @@ impl Platform {
         let stored = self.ledgers.stored(ctx)?;
         let platform = TenantCtx::platform();
         self.ledgers.change(&platform, &engine(), |documents, changes| {
+            for slug in &tenant.former_slugs {
+                if documents.get::<Slug>(slug)?.is_some_and(|it| it.tenant_id == id) {
+                    changes.remove::<Slug>(slug);
+                }
+            }
             if documents.get::<Slug>(&tenant.slug)?.is_some_and(|it| it.tenant_id == id) {
                 changes.remove::<Slug>(&tenant.slug);
                 changes.act(Act::done("tenant.destroyed", Tenant::KIND, id.to_string()));
@@ -157,6 +162,7 @@ impl Platform {
             changes.put(&Tenant {
                 name: "(destroyed)".into(),
                 slug: "".into(),
+                former_slugs: Vec::new(),
                 domain: None,
                 settings: json!({}),
                 status: TenantStatus::Destroyed,

@@ -52,6 +52,8 @@ pub struct StartAsk<'a> {
     pub input: Value,
     /// More tags than the workflow's.
     pub tags: Vec<Text>,
+    /// Business key in the place of the one that the workflow computes.
+    pub correlation: Option<Text>,
 }
 
 /// An event that is sent.

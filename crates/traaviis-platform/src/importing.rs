@@ -181,6 +181,7 @@ impl Platform {
             id: former.id,
             name: tenant::name(&former.name)?,
             slug,
+            former_slugs: Vec::new(),
             domain: None,
             owner_id: former.owner,
             status: TenantStatus::Active,

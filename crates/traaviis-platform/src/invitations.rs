@@ -1,8 +1,9 @@
 //! Use cases of invitations: a token by which somebody becomes a member.
 //!
 //! The address that is invited rests sealed with a key of the invitation's own, which is destroyed
-//! once it is answered. The token is told once, to whoever invites and by mail, and rests as a
-//! hash; whoever shows it has not proved that the address is theirs.
+//! once it is answered. The token is told once and rests as a hash: by mail, and to whoever invites
+//! where mail goes nowhere or into files; so whoever shows it has not proved for good that the
+//! address is theirs.
 
 use serde_json::json;
 use traaviis_model::{
@@ -37,7 +38,7 @@ pub struct Invited {
     pub invitation: Invitation,
     /// Who is invited.
     pub email: String,
-    /// The token; told when it is made, and never again.
+    /// The token; told when it is made, and never again. None where it comes by mail alone.
     pub token: Option<String>,
 }
 
@@ -99,7 +100,13 @@ impl Platform {
         })?;
         before.into_iter().try_for_each(|it| self.forget_address(&entered.ctx, it))?;
         self.write_invitation(&entered.ctx, &email, &token);
-        Ok(Invited { invitation, email, token: Some(token) })
+        Ok(Invited { invitation, email, token: self.told_to_inviter(token) })
+    }
+
+    /// Returns the token for whoever invites, unless it comes to the invited by mail: then showing
+    /// it proves whose the address is.
+    fn told_to_inviter(&self, token: String) -> Option<String> {
+        (!self.outbox.is_private()).then_some(token)
     }
 
     /// Returns the invitations of a tenant to an address.
@@ -155,7 +162,7 @@ impl Platform {
             })?;
         let email = self.address(&entered.ctx, &invitation)?;
         self.write_invitation(&entered.ctx, &email, &token);
-        Ok(Invited { invitation, email, token: Some(token) })
+        Ok(Invited { invitation, email, token: self.told_to_inviter(token) })
     }
 
     /// Takes an invitation back.

@@ -40,6 +40,7 @@ pub mod engine;
 pub mod entropy;
 pub mod error;
 pub mod exchange;
+pub mod expected;
 pub mod factor;
 pub mod flags;
 pub mod hooks;

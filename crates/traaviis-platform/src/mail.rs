@@ -51,6 +51,8 @@ pub struct Outbox {
     queue: Option<SyncSender<Posted>>,
     counters: Arc<Counters>,
     tell: Arc<Tell>,
+    /// Only the one to whom a mail is addressed reads it.
+    is_private: bool,
 }
 
 /// Told what became of a mail, on the thread that carries mail, so it must be short.
@@ -65,7 +67,8 @@ type Tell = dyn Fn(&str) + Send + Sync;
 impl Outbox {
     /// Returns one that sends nothing, and counts what it was given.
     pub fn closed() -> Outbox {
-        Outbox { queue: None, counters: Arc::default(), tell: Arc::new(|_| {}) }
+        let (counters, tell): (_, Arc<Tell>) = (Arc::default(), Arc::new(|_: &str| {}));
+        Outbox { queue: None, counters, tell, is_private: false }
     }
 
     /// Returns one that sends; `tell` is told what an operator should know.
@@ -79,7 +82,19 @@ impl Outbox {
         thread::Builder::new()
             .name("mail".into())
             .spawn(move || carry(&*mailer, &waiting, &counts, &*tells))?;
-        Ok(Outbox { queue: Some(queue), counters, tell })
+        Ok(Outbox { queue: Some(queue), counters, tell, is_private: false })
+    }
+
+    /// Returns one whose mail is read by those alone to whom it is addressed: what a mail tells is
+    /// told to nobody else.
+    #[must_use]
+    pub fn private(self) -> Outbox {
+        Outbox { is_private: true, ..self }
+    }
+
+    /// Says whether mail is read by those alone to whom it is addressed.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
     }
 
     /// Says whether mail reaches anybody.

@@ -15,11 +15,11 @@ use crate::{
     audit::Act,
     caller::{Caller, Entered, role_of, standing_of},
     error::Error,
+    expected::Expected,
     ledger::{Changes, Document, Documents, Versioned},
     platform::Platform,
     service_accounts,
     tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, ROLES_MAX, ServiceAccount},
-    tenants::unchanged,
 };
 
 /// What is changed about a member; what is absent stays.
@@ -65,12 +65,12 @@ impl Platform {
         &self,
         entered: &Entered,
         id: UserId,
-        expected: Option<u64>,
+        expected: Expected,
         change: &MemberChange,
     ) -> Result<Versioned<Member>, Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = found(documents, id)?;
-            unchanged(&found, expected)?;
+            expected.check(&found)?;
             let mut member = found.it;
             let (before, saw) = standing(documents, id)?;
             if let Some(role) = &change.role {
@@ -107,9 +107,14 @@ impl Platform {
     }
 
     /// Takes somebody out of a tenant.
-    pub fn remove_member(&self, entered: &Entered, id: UserId) -> Result<(), Error> {
+    pub fn remove_member(
+        &self,
+        entered: &Entered,
+        id: UserId,
+        expected: &Expected,
+    ) -> Result<(), Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            found(documents, id)?;
+            expected.check(&found(documents, id)?)?;
             let (before, _) = standing(documents, id)?;
             granted(&entered.standing, before.role, PermissionSet::EMPTY, Some(before.role))?;
             not_last_owner(documents, id)?;
@@ -147,23 +152,23 @@ impl Platform {
     pub fn put_role(
         &self,
         entered: &Entered,
-        replaced: Option<(RoleId, u64)>,
+        replaced: Option<(RoleId, Expected)>,
         given: RoleGiven,
     ) -> Result<Versioned<CustomRole>, Error> {
         let RoleGiven { name, base, permissions, data_access } = given;
         let name = crate::tenant::name(&name)?;
-        let id = match replaced {
-            Some((id, _)) => id,
+        let id = match &replaced {
+            Some((id, _)) => *id,
             None => RoleId(self.fresh_id()?),
         };
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let roles = documents.list::<CustomRole>("")?;
-            match replaced {
+            match &replaced {
                 Some((id, expected)) => {
-                    let found = roles.iter().find(|it| it.it.id == id);
+                    let found = roles.iter().find(|it| it.it.id == *id);
                     let found =
                         found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))?;
-                    unchanged(found, Some(expected))?;
+                    expected.check(found)?;
                 }
                 None if roles.len() >= ROLES_MAX => {
                     let message = format!("a tenant makes at most {ROLES_MAX} roles");
@@ -196,11 +201,17 @@ impl Platform {
     }
 
     /// Deletes a role that nobody has.
-    pub fn delete_role(&self, entered: &Entered, id: RoleId, expected: u64) -> Result<(), Error> {
+    pub fn delete_role(
+        &self,
+        entered: &Entered,
+        id: RoleId,
+        expected: impl Into<Expected>,
+    ) -> Result<(), Error> {
+        let expected = expected.into();
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = documents.versioned::<CustomRole>(&id.to_string())?;
             let found = found.ok_or_else(|| Error::not_found(CustomRole::KIND, &id.to_string()))?;
-            unchanged(&found, Some(expected))?;
+            expected.check(&found)?;
             let word = id.to_string();
             let members = documents.list::<Member>("")?;
             let count = members.iter().filter(|it| *it.it.role == *word).count();

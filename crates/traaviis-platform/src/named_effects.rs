@@ -13,9 +13,9 @@ use crate::{
     audit::Act,
     caller::Entered,
     error::Error,
+    expected::Expected,
     ledger::{Document, Versioned},
     platform::Platform,
-    tenants::unchanged,
 };
 
 /// Named effects of a tenant; they are in memory, and each has at most 64 KiB.
@@ -105,26 +105,33 @@ impl Platform {
     pub fn replace_named_effect(
         &self,
         entered: &Entered,
-        (name, expected): (&str, u64),
+        (name, expected): (&str, Expected),
         wanted: Wanted,
     ) -> Result<Versioned<NamedEffect>, Error> {
         let (description, tree) = checked(wanted)?;
         let now = self.now();
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = documents.versioned::<NamedEffect>(name)?.ok_or_else(|| absent(name))?;
-            unchanged(&found, Some(expected))?;
+            expected.check(&found)?;
+            let before = found.version;
             changes.put(&NamedEffect { description, tree, changed_at: now, ..found.it });
             let act = Act::done("named_effect.changed", NamedEffect::KIND, name);
-            changes.act(act.with(json!({ "from_version": expected })));
+            changes.act(act.with(json!({ "from_version": before })));
             Ok(())
         })?;
         self.named_effect(entered, name)
     }
 
     /// Deletes a named effect; what runs already goes on.
-    pub fn delete_named_effect(&self, entered: &Entered, name: &str) -> Result<(), Error> {
+    pub fn delete_named_effect(
+        &self,
+        entered: &Entered,
+        name: &str,
+        expected: &Expected,
+    ) -> Result<(), Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            documents.get::<NamedEffect>(name)?.ok_or_else(|| absent(name))?;
+            let found = documents.versioned::<NamedEffect>(name)?.ok_or_else(|| absent(name))?;
+            expected.check(&found)?;
             changes.remove::<NamedEffect>(name);
             changes.act(Act::done("named_effect.deleted", NamedEffect::KIND, name));
             Ok(())

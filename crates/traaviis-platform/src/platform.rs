@@ -23,6 +23,7 @@ use traaviis_ports::{
     vault::{Place, Unsealed, Vault},
 };
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::{
     alert_rules::{ALERT_MAIL, AlertRule, follow::Feed, tell::Writing},
@@ -59,6 +60,9 @@ use crate::{
 pub struct Settings {
     /// Issuer of access tokens: the address under which the platform is reached.
     pub issuer: String,
+    /// Issuer of access tokens where the address is another one at each start, and tokens of before
+    /// shall stay good.
+    pub token_issuer: Option<String>,
     /// Audience of access tokens.
     pub audience: String,
     /// Life of an access token.
@@ -79,6 +83,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             issuer: "http://127.0.0.1:4000".into(),
+            token_issuer: None,
             audience: "traaviis".into(),
             access_ttl: Span::secs(15 * 60),
             session_ttl: Span::secs(30 * 24 * 3_600),
@@ -186,7 +191,8 @@ impl Platform {
             }
         });
         let ledgers = Ledgers::open(log, documents, clock, on_change)?;
-        let signer = Signer::new(settings.issuer.clone(), settings.audience.clone());
+        let token_issuer = settings.token_issuer.as_ref().unwrap_or(&settings.issuer);
+        let signer = Signer::new(token_issuer.clone(), settings.audience.clone());
         let platform = Platform {
             ledgers,
             vault,
@@ -291,47 +297,76 @@ impl Platform {
                 Unsealed::Erased => {}
             }
         }
-        match self.signer.keys().iter().any(|it| it.retired_at.is_none()) {
+        let keys = self.signer.keys();
+        match keys.iter().any(SigningKey::signs) && keys.iter().any(SigningKey::is_next) {
             true => Ok(()),
-            false => self.rotate_keys(&engine()).map(drop),
+            false => self.turn_keys(&engine(), Turn::Complete).map(drop),
         }
     }
 
-    /// Makes a new signing key; those before sign no more, and go once nothing that they have
-    /// signed is good. Returns the new one's id.
+    /// Lets the signing key sign that waits, and publishes the one to come; those before sign no
+    /// more, and go once nothing that they have signed is good. Returns the id of the key that
+    /// signs.
     pub fn rotate_keys(&self, via: &Via) -> Result<Text, Error> {
-        let (private, x) = make_key()?;
+        self.turn_keys(via, Turn::Next)
+    }
+
+    fn turn_keys(&self, via: &Via, turn: Turn) -> Result<Text, Error> {
+        // Made in any case, as what is missing is known only while nobody else changes it.
+        let (spare, next) = (self.make_key()?, self.make_key()?);
         let (ctx, now) = (TenantCtx::platform(), self.now());
-        let kid: Text = self.fresh_id()?.to_string().into();
-        let place = Place { subject: SIGNING, kind: SigningKey::KIND, id: &kid };
-        let sealed = self.vault.seal(&ctx, place, &private, now)?;
-        let key = SigningKey { kid: kid.clone(), x, sealed, made_at: now, retired_at: None };
-        let gone = self.ledgers.change(&ctx, via, |documents, changes| {
-            changes.put(&key);
-            let mut gone = Vec::new();
-            for mut old in documents.list::<SigningKey>("")? {
-                match old.it.retired_at {
-                    None => {
-                        old.it.retired_at = Some(now);
-                        changes.put(&old.it);
-                    }
-                    Some(at) if now.since(at) > self.settings.access_ttl => {
-                        changes.remove::<SigningKey>(&old.it.kid);
-                        gone.push(old.it.kid);
-                    }
-                    Some(_) => {}
+        let (all, gone) = self.ledgers.change(&ctx, via, |documents, changes| {
+            let mut all: Vec<SigningKey> =
+                documents.list::<SigningKey>("")?.into_iter().map(|it| it.it).collect();
+            let is_gone = |it: &SigningKey| {
+                it.retired_at.is_some_and(|at| now.since(at) > self.settings.access_ttl)
+            };
+            let gone: Vec<Text> =
+                all.iter().filter(|it| is_gone(it)).map(|it| it.kid.clone()).collect();
+            all.retain(|it| !is_gone(it));
+            let before = all.clone();
+            if turn == Turn::Next {
+                all.iter_mut().filter(|it| it.signs()).for_each(|it| it.retired_at = Some(now));
+                for it in all.iter_mut().filter(|it| it.is_next()) {
+                    (it.waits, it.signs_since) = (false, Some(now));
                 }
             }
-            changes.act(Act::done("signing_key.rotated", "signing_key", kid.clone()));
-            Ok(gone)
+            if !all.iter().any(SigningKey::signs) {
+                all.push(spare.0.clone());
+            }
+            if !all.iter().any(SigningKey::is_next) {
+                all.push(SigningKey { waits: true, ..next.0.clone() });
+            }
+            all.iter().filter(|it| !before.contains(it)).for_each(|it| changes.put(it));
+            gone.iter().for_each(|it| changes.remove::<SigningKey>(it));
+            let signs = all.iter().find(|it| it.signs() && !before.contains(it));
+            let act = match signs {
+                Some(it) => Act::done("signing_key.rotated", "signing_key", it.kid.clone()),
+                None => Act::done("signing_key.published", "signing_key", next.0.kid.clone()),
+            };
+            changes.act(act);
+            Ok((all, gone))
         })?;
-        for mut old in self.signer.keys() {
-            old.retired_at = old.retired_at.or(Some(now));
-            self.signer.retire(old);
+        for (made, private) in [&spare, &next] {
+            if let Some(kept) = all.iter().find(|it| it.kid == made.kid) {
+                self.signer.add(kept.clone(), private)?;
+            }
         }
+        all.iter().for_each(|it| self.signer.note(it));
         gone.iter().for_each(|it| self.signer.remove(it));
-        self.signer.add(key, &private)?;
-        Ok(kid)
+        let signs = all.into_iter().rev().find(SigningKey::signs);
+        signs.map(|it| it.kid).ok_or_else(|| Error::new("internal", "there is no signing key"))
+    }
+
+    /// Makes a signing key, sealed as it rests, and its private half.
+    fn make_key(&self) -> Result<(SigningKey, Zeroizing<Vec<u8>>), Error> {
+        let (private, x) = make_key()?;
+        let (ctx, made_at) = (TenantCtx::platform(), self.now());
+        let kid: Text = self.fresh_id()?.to_string().into();
+        let place = Place { subject: SIGNING, kind: SigningKey::KIND, id: &kid };
+        let sealed = self.vault.seal(&ctx, place, &private, made_at)?;
+        let (waits, signs_since, retired_at) = (false, None, None);
+        Ok((SigningKey { kid, x, sealed, made_at, waits, signs_since, retired_at }, private))
     }
 
     /// Ends keys that sign no more: nothing that they have signed is good from now on.
@@ -353,8 +388,8 @@ impl Platform {
     /// Replaces the signing key when its time is over; called from time to time.
     pub fn rotate_keys_when_due(&self) -> Result<(), Error> {
         let keys = self.signer.keys();
-        let newest = keys.iter().rev().find(|it| it.retired_at.is_none());
-        match newest.is_none_or(|it| self.now().since(it.made_at) > KEY_LIFE) {
+        let newest = keys.iter().rev().find(|it| it.signs());
+        match newest.is_none_or(|it| it.age(self.now()) > KEY_LIFE) {
             true => self.rotate_keys(&engine()).map(drop),
             false => Ok(()),
         }
@@ -375,6 +410,15 @@ impl Platform {
     pub(crate) fn lookup<T>(&self, ask: impl FnOnce(&Lookups) -> T) -> T {
         ask(&self.lookups.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What is done to signing keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Makes what is missing: one that signs, one that waits.
+    Complete,
+    /// Lets the one that waits sign, and makes the next.
+    Next,
 }
 
 /// Subject whose key seals signing keys.

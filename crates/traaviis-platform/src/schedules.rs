@@ -18,6 +18,7 @@ use crate::{
     caller::{Caller, Entered},
     engine::Engine,
     error::Error,
+    expected::Expected,
     ledger::{Document, Versioned},
     platform::{Platform, engine as by_itself},
     workflows::{Workflow, key_of},
@@ -110,12 +111,12 @@ impl Platform {
         entered: &Entered,
         engine: &dyn Engine,
         input: Json,
-        of: Option<(&str, u64)>,
+        of: Option<(&str, Expected)>,
     ) -> Result<Versioned<Schedule>, Error> {
         check(&input)?;
         let (instance, now) = (InstanceId(self.fresh_id()?), self.now());
-        let id = match of {
-            Some((id, _)) => Text::from(id),
+        let id = match &of {
+            Some((id, _)) => Text::from(*id),
             None => self.fresh_id()?.to_string().into(),
         };
         let workflow = input["workflow"].as_str().unwrap_or_default().to_owned();
@@ -126,18 +127,17 @@ impl Platform {
                 return Err(Error::invalid("/workflow", rule));
             }
             let before = documents.versioned::<Schedule>(&id)?;
-            let before = match (of, before) {
+            let before = match (&of, before) {
                 (None, _) if documents.count::<Schedule>() >= SCHEDULES_MAX => {
                     let message = format!("a tenant has at most {SCHEDULES_MAX} schedules");
                     return Err(Error::new("quota_exceeded", message));
                 }
                 (None, _) => None,
                 (Some(_), None) => return Err(absent(&id)),
-                (Some((_, expected)), Some(before)) if before.version != expected => {
-                    let message = "somebody has changed it; read it again, then change it";
-                    return Err(Error::new("precondition_failed", message));
+                (Some((_, expected)), Some(before)) => {
+                    expected.check(&before)?;
+                    Some(before.it)
                 }
-                (Some(_), Some(before)) => Some(before.it),
             };
             let is_new = before.is_none();
             changes.put(&Schedule {
@@ -172,8 +172,11 @@ impl Platform {
         entered: &Entered,
         engine: &dyn Engine,
         id: &str,
+        expected: &Expected,
     ) -> Result<(), Error> {
-        let found = self.schedule(entered, id)?.it;
+        let found = self.schedule(entered, id)?;
+        expected.check(&found)?;
+        let found = found.it;
         let ctx = TenantCtx::keeper_of(entered.ctx.tenant()).as_engine();
         for instance in found.replaces.into_iter().chain([found.instance]) {
             end(engine, &ctx, instance)?;

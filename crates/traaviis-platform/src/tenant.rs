@@ -64,6 +64,9 @@ pub struct Tenant {
     pub name: String,
     /// Short name in addresses; no two tenants have the same.
     pub slug: Text,
+    /// Short names that it had, the oldest first; they still mean it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_slugs: Vec<Text>,
     /// Domain that it says is its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -89,6 +92,10 @@ impl Document for Tenant {
         "tenant".into()
     }
 }
+
+/// Short names that a tenant had and that still mean it: addresses of hooks and bookmarks stay good
+/// over a few changes, and nobody keeps names by the dozen.
+pub const FORMER_SLUGS_MAX: usize = 5;
 
 /// A short name that is taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,12 +8,13 @@ use crate::{
     audit::{Act, Via},
     caller::{Caller, Entered, WANTS_MFA, as_user, no_tenant},
     error::Error,
+    expected::Expected,
     ledger::{Document, Versioned},
     platform::Platform,
     rules::Rules,
     tenant::{
-        self, ENCRYPTION, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug, TENANTS_MADE_MAX,
-        Tenant, TenantStatus, slug_of,
+        self, ENCRYPTION, FORMER_SLUGS_MAX, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug,
+        TENANTS_MADE_MAX, Tenant, TenantStatus, slug_of,
     },
 };
 
@@ -29,6 +30,8 @@ const SLUG_TRIES: u32 = 50;
 pub struct TenantChange {
     /// Name.
     pub name: Option<String>,
+    /// Short name; the one before still means the tenant.
+    pub slug: Option<String>,
     /// Domain; an empty text takes it away.
     pub domain: Option<String>,
 }
@@ -64,9 +67,7 @@ impl Platform {
         let slug = match slug {
             Some(slug) => {
                 let slug = tenant::slug(slug)?;
-                self.claim(id, &slug, via)?.then_some(slug).ok_or_else(|| {
-                    Error::new("already_exists", "this short name is taken; choose another one")
-                })?
+                self.claim(id, &slug, via)?.then_some(slug).ok_or_else(|| taken())?
             }
             None => self.claim_any(id, &slug_of(&name), via)?,
         };
@@ -74,6 +75,7 @@ impl Platform {
             id,
             name,
             slug,
+            former_slugs: Vec::new(),
             domain: None,
             owner_id: owner,
             status: TenantStatus::Active,
@@ -106,6 +108,7 @@ impl Platform {
     fn claim(&self, tenant_id: TenantId, slug: &Text, via: &Via) -> Result<bool, Error> {
         self.ledgers.change(&TenantCtx::platform(), via, |documents, changes| {
             if let Some(taken) = documents.get::<Slug>(slug)?
+                && taken.tenant_id != tenant_id
                 && self.tenant(&TenantCtx::keeper_of(taken.tenant_id)).is_ok()
             {
                 return Ok(false);
@@ -142,7 +145,7 @@ impl Platform {
     pub fn change_tenant(
         &self,
         entered: &Entered,
-        expected: u64,
+        expected: impl Into<Expected>,
         change: &TenantChange,
     ) -> Result<Versioned<Tenant>, Error> {
         let name = change.name.as_deref().map(tenant::name).transpose()?;
@@ -150,12 +153,45 @@ impl Platform {
             let rule = format!("a domain has at most {} characters", form::DOMAIN.most);
             return Err(Error::invalid("/domain", rule));
         }
-        self.alter_tenant(entered, Some(expected), "tenant.changed", |tenant| {
+        let expected = expected.into();
+        let slug = change.slug.as_deref().map(tenant::slug).transpose()?;
+        if let Some(slug) = &slug {
+            expected.check(&self.tenant(&entered.ctx)?)?;
+            if !self.claim(entered.ctx.tenant(), slug, &entered.via)? {
+                return Err(taken());
+            }
+        }
+        let changed = self.alter_tenant(entered, expected, "tenant.changed", |tenant| {
             tenant.name = name.unwrap_or_else(|| tenant.name.clone());
+            if let Some(slug) = slug {
+                rename(tenant, slug);
+            }
             if let Some(domain) = &change.domain {
                 tenant.domain = Some(domain.trim().to_lowercase()).filter(|it| !it.is_empty());
             }
-            Ok(json!({ "name": tenant.name, "domain": tenant.domain }))
+            Ok(json!({ "name": tenant.name, "slug": tenant.slug, "domain": tenant.domain }))
+        });
+        if change.slug.is_some() {
+            self.free_slugs(entered)?;
+        }
+        changed
+    }
+
+    /// Frees the short names that a tenant has taken and does not have: the oldest, and one whose
+    /// change came to nothing.
+    fn free_slugs(&self, entered: &Entered) -> Result<(), Error> {
+        let id = entered.ctx.tenant();
+        self.ledgers.change(&TenantCtx::platform(), &entered.via, |documents, changes| {
+            // Read while no other name can be taken.
+            let tenant = self.tenant(&entered.ctx)?.it;
+            let taken = documents.list::<Slug>("")?.into_iter().map(|it| it.it);
+            let free = taken.filter(|it| {
+                it.tenant_id == id
+                    && it.slug != tenant.slug
+                    && !tenant.former_slugs.contains(&it.slug)
+            });
+            free.for_each(|it| changes.remove::<Slug>(&it.slug));
+            Ok(())
         })
     }
 
@@ -163,11 +199,11 @@ impl Platform {
     pub fn change_settings(
         &self,
         entered: &Entered,
-        expected: u64,
+        expected: impl Into<Expected>,
         patch: &Json,
     ) -> Result<Versioned<Tenant>, Error> {
         let before = self.tenant(&entered.ctx)?.it.settings;
-        self.alter_tenant(entered, Some(expected), "tenant.configured", |tenant| {
+        self.alter_tenant(entered, expected.into(), "tenant.configured", |tenant| {
             merge(&mut tenant.settings, patch);
             check_mfa(&tenant.settings, entered)?;
             check_hooks(&tenant.settings)?;
@@ -194,7 +230,7 @@ impl Platform {
         typed: &str,
     ) -> Result<Versioned<Tenant>, Error> {
         let now = self.now();
-        self.alter_tenant(entered, None, "tenant.deleted", |tenant| {
+        self.alter_tenant(entered, Expected::ANY, "tenant.deleted", |tenant| {
             if typed != &*tenant.slug {
                 let rule = format!("type the short name `{}` to confirm", tenant.slug);
                 return Err(Error::invalid("/confirm", rule));
@@ -207,7 +243,7 @@ impl Platform {
 
     /// Brings a tenant back that was marked for deletion.
     pub fn restore_tenant(&self, entered: &Entered) -> Result<Versioned<Tenant>, Error> {
-        self.alter_tenant(entered, None, "tenant.restored", |tenant| {
+        self.alter_tenant(entered, Expected::ANY, "tenant.restored", |tenant| {
             if tenant.status != TenantStatus::Deleting {
                 return Err(Error::new("invalid_state", "the tenant is not being deleted"));
             }
@@ -220,13 +256,13 @@ impl Platform {
     fn alter_tenant(
         &self,
         entered: &Entered,
-        expected: Option<u64>,
+        expected: Expected,
         action: &'static str,
         alter: impl FnOnce(&mut Tenant) -> Result<Json, Error>,
     ) -> Result<Versioned<Tenant>, Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = documents.versioned::<Tenant>("tenant")?.ok_or_else(no_tenant)?;
-            unchanged(&found, expected)?;
+            expected.check(&found)?;
             let mut tenant = found.it;
             let facts = alter(&mut tenant)?;
             changes.put(&tenant);
@@ -235,6 +271,21 @@ impl Platform {
         })?;
         self.tenant(&entered.ctx)
     }
+}
+
+fn taken() -> Error {
+    Error::new("already_exists", "this short name is taken; choose another one")
+}
+
+/// Gives a tenant another short name; those that it had go on to mean it, unless they are too many.
+fn rename(tenant: &mut Tenant, slug: Text) {
+    if slug == tenant.slug {
+        return;
+    }
+    tenant.former_slugs.retain(|it| *it != slug);
+    tenant.former_slugs.push(std::mem::replace(&mut tenant.slug, slug));
+    let too_many = tenant.former_slugs.len().saturating_sub(FORMER_SLUGS_MAX);
+    tenant.former_slugs.drain(..too_many);
 }
 
 /// Refuses a setting of hooks that is no yes or no.
@@ -262,22 +313,6 @@ fn check_mfa(settings: &Json, entered: &Entered) -> Result<(), Error> {
         Some(Json::Bool(true)) if entered.is_mfa => Ok(()),
         Some(Json::Bool(true)) => Err(Error::new("second_factor_required", WANTS_MFA)),
         Some(_) => Err(Error::invalid("/require_mfa", "this is true or false")),
-    }
-}
-
-/// Refuses a change of a document that has changed since it was looked at.
-pub(crate) fn unchanged<T>(found: &Versioned<T>, expected: Option<u64>) -> Result<(), Error> {
-    match expected {
-        Some(expected) if expected != found.version => {
-            let version = found.version;
-            let message = format!(
-                "it was changed meanwhile: its version is `{version}`, not `{expected}`; read it \
-                 again and repeat the change"
-            );
-            Err(Error::new("precondition_failed", message)
-                .with_details(json!({ "version": version.to_string() })))
-        }
-        _ => Ok(()),
     }
 }
 

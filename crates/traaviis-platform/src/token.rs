@@ -105,9 +105,37 @@ pub struct SigningKey {
     pub sealed: Text,
     /// When it was made.
     pub made_at: Timestamp,
+    /// It is published and does not sign yet: whoever keeps the keys for a while has it by then.
+    /// An earlier release passes over this, and lets it sign.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub waits: bool,
+    /// When it began to sign; absent where it did so when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_since: Option<Timestamp>,
     /// It signs no more; what it has signed is good until it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<Timestamp>,
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+impl SigningKey {
+    /// Says whether tokens are signed with it, now or if nothing newer comes.
+    pub fn signs(&self) -> bool {
+        !self.waits && self.retired_at.is_none()
+    }
+
+    /// Says whether it is the one to come.
+    pub fn is_next(&self) -> bool {
+        self.waits && self.retired_at.is_none()
+    }
+
+    /// Returns how long it has signed.
+    pub fn age(&self, now: Timestamp) -> Span {
+        now.since(self.signs_since.unwrap_or(self.made_at))
+    }
 }
 
 impl Document for SigningKey {
@@ -150,7 +178,7 @@ impl Signer {
         Signer { issuer, audience, keys: RwLock::default(), checked: Mutex::default() }
     }
 
-    /// Adds a key; the newest that is not retired signs.
+    /// Adds a key; the newest that is neither retired nor still waits signs.
     pub fn add(&self, key: SigningKey, private: &[u8]) -> Result<(), Error> {
         let failed = |error: jsonwebtoken::errors::Error| {
             Error::new("internal", format!("signing key `{}` cannot be read: {error}", key.kid))
@@ -164,8 +192,8 @@ impl Signer {
         Ok(())
     }
 
-    /// Notes what became of a key: one that is retired signs no more.
-    pub fn retire(&self, key: SigningKey) {
+    /// Notes what became of a key: it has begun to sign, or signs no more.
+    pub fn note(&self, key: &SigningKey) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.iter_mut().filter(|it| it.key.kid == key.kid).for_each(|it| it.key = key.clone());
     }
@@ -207,7 +235,7 @@ impl Signer {
     /// Signs claims.
     pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let newest = keys.iter().rev().find(|it| it.key.retired_at.is_none());
+        let newest = keys.iter().rev().find(|it| it.key.signs());
         let newest = newest.ok_or_else(|| Error::new("internal", "there is no signing key"))?;
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.into());
@@ -375,12 +403,22 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 
+    fn key_of(kid: &str, x: Text) -> SigningKey {
+        SigningKey {
+            kid: kid.into(),
+            x,
+            sealed: "".into(),
+            made_at: NOW,
+            waits: false,
+            signs_since: None,
+            retired_at: None,
+        }
+    }
+
     fn signer() -> Signer {
         let signer = Signer::new("https://a.example".into(), "traaviis".into());
         let (private, x) = make_key().unwrap();
-        let sealed = Text::from("");
-        let key = SigningKey { kid: "k1".into(), x, sealed, made_at: NOW, retired_at: None };
-        signer.add(key, &private).unwrap();
+        signer.add(key_of("k1", x), &private).unwrap();
         signer
     }
 
@@ -438,9 +476,7 @@ mod tests {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         let public = pair.public_key().as_ref().to_vec();
         let x: Text = URL_SAFE_NO_PAD.encode(&public).into();
-        let key =
-            SigningKey { kid: "k1".into(), x, sealed: "".into(), made_at: NOW, retired_at: None };
-        signer.add(key, pkcs8.as_ref()).unwrap();
+        signer.add(key_of("k1", x), pkcs8.as_ref()).unwrap();
         let good_head = r#"{"alg":"EdDSA","typ":"at+jwt","kid":"k1"}"#;
         let good = serde_json::to_string(&claims()).unwrap();
         let sign = |message: &str| pair.sign(message.as_bytes()).as_ref().to_vec();

@@ -10,10 +10,10 @@ use crate::{
     caller::{Caller, Entered},
     engine::{Checked, Engine},
     error::Error,
+    expected::Expected,
     hooks,
     ledger::{Document, Documents, VERSION, Versioned},
     platform::Platform,
-    tenants::unchanged,
 };
 
 /// Workflows of a tenant.
@@ -261,7 +261,7 @@ impl Platform {
         entered: &Entered,
         engine: &dyn Engine,
         name: &str,
-        (text, expected): (&str, u64),
+        (text, expected): (&str, Expected),
     ) -> Result<(Versioned<Draft>, Checked), Error> {
         let checked = look(entered, engine, text)?;
         let found = self.draft(entered, name)?;
@@ -275,7 +275,7 @@ impl Platform {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             // Read again while the ledger is held: somebody may have been first.
             let found = self.draft(entered, name)?;
-            unchanged(&found, Some(expected))?;
+            expected.check(&found)?;
             let mut workflow = documents
                 .get::<Workflow>(&key_of(documents, name)?)?
                 .ok_or_else(|| absent(name))?;
@@ -305,7 +305,7 @@ impl Platform {
             return Err(Error::invalid("/name", rule));
         }
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
-            unchanged(&self.draft(entered, name)?, Some(draft))?;
+            Expected::from(draft).check(&self.draft(entered, name)?)?;
             let own = key_of(documents, name)?;
             let mut workflow = documents.get::<Workflow>(&own)?.ok_or_else(|| absent(name))?;
             if workflow.name == *to {
@@ -369,7 +369,7 @@ impl Platform {
         };
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let now = self.draft(entered, name)?;
-            unchanged(&now, Some(draft.version))?;
+            Expected::from(draft.version).check(&now)?;
             let mut workflow = documents
                 .get::<Workflow>(&key_of(documents, name)?)?
                 .ok_or_else(|| absent(name))?;
@@ -479,7 +479,7 @@ impl Platform {
         &self,
         entered: &Entered,
         name: &str,
-        expected: u64,
+        expected: Expected,
         open: u64,
     ) -> Result<(), Error> {
         if open > 0 {
@@ -490,7 +490,7 @@ impl Platform {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let key = key_of(documents, name)?;
             let found = documents.versioned::<Workflow>(&key)?.ok_or_else(|| absent(name))?;
-            unchanged(&found, Some(expected))?;
+            expected.check(&found)?;
             for published in &found.it.versions {
                 changes.remove::<Version>(&version_key(&key, &published.version));
             }

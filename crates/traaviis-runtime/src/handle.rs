@@ -34,6 +34,7 @@ use crate::{
     tree::Follower,
     upkeep::Upkeep,
 };
+pub use commanding::Given;
 pub use life::{DRAIN_MAX, Effort};
 
 /// Longest time that a blocking call waits for a shard; longer means that the disk stands still.

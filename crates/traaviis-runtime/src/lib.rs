@@ -39,7 +39,7 @@ pub mod watch;
 
 pub use broadcast::Broadcast;
 pub use error::Error;
-pub use handle::{Accepted, Effort, Handle, Started};
+pub use handle::{Accepted, Effort, Given, Handle, Started};
 pub use library::Library;
 pub use owner::{Command, Committed, HotShare, HotStats};
 pub use recovery::{Fault, RecoveryReport, faults};

@@ -9,7 +9,11 @@ use std::{
 };
 
 use ipnet::IpNet;
-use traaviis_platform::{Error, Platform, engine::Engine};
+use traaviis_model::Timestamp;
+use traaviis_platform::{
+    Error, Platform,
+    engine::{Component, Engine},
+};
 
 use crate::{
     followers::Followers,
@@ -54,6 +58,8 @@ pub struct App {
     pub(crate) waits: Arc<AtomicUsize>,
     /// Streams that are open.
     pub(crate) streams: Arc<AtomicUsize>,
+    /// When it began.
+    pub(crate) begun_at: Timestamp,
 }
 
 impl App {
@@ -65,6 +71,7 @@ impl App {
         tell: fn(&str),
     ) -> App {
         App {
+            begun_at: platform.now(),
             platform,
             engine,
             version,
@@ -145,6 +152,15 @@ impl Drop for Turn {
 }
 
 impl App {
+    /// Says how the parts of the process stand; it may wait for them.
+    pub(crate) fn components(&self) -> Vec<Component> {
+        let mut parts = self.engine.components();
+        if let Some((_, why)) = self.platform.lost_tenants().into_iter().next() {
+            parts.push(Component::degraded("documents", why));
+        }
+        parts
+    }
+
     /// Lets a request wait, unless too many do.
     pub(crate) fn wait(&self) -> Result<Turn, Error> {
         Turn::take(&self.waits, WAITS_MAX, "requests wait already; ask without `wait`")

@@ -130,7 +130,7 @@ pub fn tenant_brief(of: &TenantOf) -> TenantBrief {
 pub fn login(logged_in: LoggedIn) -> LoginAnswer {
     LoginAnswer {
         access_token: logged_in.access_token,
-        refresh_token: logged_in.refresh_token,
+        refresh_token: Some(logged_in.refresh_token),
         token_type: "Bearer".into(),
         expires_in: logged_in.expires_in.as_millis() / 1_000,
         user: user(&logged_in.account),
@@ -159,6 +159,7 @@ pub fn tenant(it: &Tenant, member_count: usize) -> TenantAnswer {
         id: it.id.0,
         name: it.name.clone(),
         slug: it.slug.to_string(),
+        former_slugs: it.former_slugs.iter().map(ToString::to_string).collect(),
         domain: it.domain.clone(),
         owner_id: it.owner_id.0,
         status: it.status.as_str().into(),

@@ -6,7 +6,7 @@
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use tower::ServiceExt as _;
@@ -36,22 +36,30 @@ pub struct Front {
     headers: &'static [(HeaderName, &'static str)],
     /// It is reached over TLS.
     is_secure: bool,
+    /// What stands in `WWW-Authenticate` where a token is missing.
+    asks: Option<HeaderValue>,
 }
 
 impl Front {
     /// Returns a router that is reached by any name and whose answers say what they say.
     pub fn bare(router: Router) -> Front {
-        Front { router, known: Known::Any, headers: &[], is_secure: false }
+        Front { router, known: Known::Any, headers: &[], is_secure: false, asks: None }
     }
 
     /// Returns one that is reached by these names.
     pub(crate) fn new(router: Router, known: Known) -> Front {
-        Front { router, known, headers: &HEADERS, is_secure: false }
+        Front { router, known, headers: &HEADERS, is_secure: false, asks: None }
     }
 
     /// Says whether it is reached over TLS.
     pub(crate) fn secure(self, is_secure: bool) -> Front {
         Front { is_secure, ..self }
+    }
+
+    /// Says where it is told what a token is asked for (RFC 9728).
+    pub(crate) fn asking(self, address: &str) -> Front {
+        let asks = format!("Bearer resource_metadata=\"{address}\"");
+        Front { asks: HeaderValue::from_str(&asks).ok(), ..self }
     }
 
     /// Answers a request, unless it was sent by another name.
@@ -70,6 +78,9 @@ impl Front {
     pub(crate) fn dressed(&self, mut response: Response) -> Response {
         for (name, value) in self.headers {
             response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if let (StatusCode::UNAUTHORIZED, Some(asks)) = (response.status(), &self.asks) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, asks.clone());
         }
         if self.is_secure {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, ONLY_SECURE);

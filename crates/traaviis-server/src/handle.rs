@@ -6,7 +6,9 @@
 mod accounts;
 mod admin;
 mod alert_rules;
+mod browser;
 mod budgets;
+mod chosen;
 mod effects;
 mod elsewhere;
 mod factors;
@@ -125,7 +127,14 @@ impl Call<'_> {
 
     fn told(&self, body: &impl Serialize, version: Option<u64>) -> Result<Answer, Error> {
         if self.row.is_cut() {
-            return Answer::of(self.row, &lists::page_of(self.request, body)?);
+            let mut list = lists::page_of(self.row, self.request, body)?;
+            chosen::cut(self.row, self.request, &mut list)?;
+            return Answer::of(self.row, &list);
+        }
+        if self.request.query.contains_key("fields") {
+            let mut list = lists::written_out(body)?;
+            chosen::cut(self.row, self.request, &mut list)?;
+            return Answer::of(self.row, &list);
         }
         Ok(Answer { version, ..Answer::of(self.row, body)? })
     }
@@ -187,6 +196,7 @@ pub fn request(app: &App, row: &'static Operation, request: &Request) -> Result<
     let call = Call { app, row, request, via, caller, entered };
     call.count();
     request.check_query(row)?;
+    browser::check(row, request)?;
     let Some(key) = call.key() else { return dispatch(&call) };
     match idempotency::begin(app, row, call.entered.as_ref(), key)? {
         Turn::Again(answer) => Ok(answer),
@@ -263,12 +273,18 @@ fn enter(
     Ok(Some(entered))
 }
 
-/// Returns the tenant that a request is about: the one in its path, and no other one in a header.
-/// `current` is the one that a header names, where there is one.
+/// Returns the tenant that a request is about: the one in its path, and no other one in a header,
+/// in the query or as its host. `current` is the one that these name, where they do.
 fn tenant_of(app: &App, request: &Request, caller: &Caller) -> Result<TenantId, Error> {
     let in_path = request.part("t");
-    let Some(named) = &request.tenant else { return app.platform.resolve(caller, in_path) };
-    let named = app.platform.resolve(caller, named)?;
+    let mut named = None;
+    for it in request.tenants.iter().chain(&request.host_tenant) {
+        let it = app.platform.resolve(caller, it)?;
+        if named.replace(it).is_some_and(|before| before != it) {
+            return Err(no_tenant());
+        }
+    }
+    let Some(named) = named else { return app.platform.resolve(caller, in_path) };
     match in_path == "current" || app.platform.resolve(caller, in_path)? == named {
         true => Ok(named),
         // Whichever was meant, half of what was asked for would be done to the other.
@@ -276,12 +292,14 @@ fn tenant_of(app: &App, request: &Request, caller: &Caller) -> Result<TenantId, 
     }
 }
 
-/// Refuses a header that names a tenant which the caller is not in, for what is about no tenant.
+/// Refuses a header or a query that names a tenant which the caller is not in, for what is about no
+/// tenant.
 fn named_elsewhere(app: &App, request: &Request, caller: &Caller) -> Result<(), Error> {
-    let Some(named) = &request.tenant else { return Ok(()) };
-    let tenant = app.platform.resolve(caller, named)?;
-    let entered = app.platform.enter(caller, tenant, Action::TenantAccess, Freshness::Any);
-    entered.map(drop)
+    for named in &request.tenants {
+        let tenant = app.platform.resolve(caller, named)?;
+        app.platform.enter(caller, tenant, Action::TenantAccess, Freshness::Any)?;
+    }
+    Ok(())
 }
 
 /// Refuses an instance that was deleted like one that is not there.
@@ -425,7 +443,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::Modules => studies::modules(call),
         Op::EffectKinds => studies::kinds(call),
         Op::Effects => effects::list(call),
-        Op::ShowEffect => effects::show(call),
+        Op::ShowEffect | Op::StreamEffect => effects::show(call),
         Op::RunEffect => effects::run(call),
         Op::CancelEffect => effects::cancel(call),
         Op::NamedEffects => effects::named(call),
@@ -492,6 +510,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::AdminFlags => operating::flags(call),
         Op::AdminSetFlag => operating::set_flag(call),
         Op::AdminNumbers => operating::numbers(call),
+        Op::AdminNodes => operating::nodes(call),
         Op::AdminJobs => operating::jobs(call),
         Op::AdminRotateKeys => admin::rotate_keys(call),
         Op::AdminMaintenance => operating::maintenance(call),

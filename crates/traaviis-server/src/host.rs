@@ -2,7 +2,8 @@
 //! machine, and a browser then takes what answers there for theirs.
 //!
 //! An address and `localhost` cannot be pointed anywhere, so they are always believed; of names
-//! only the one under which the operator says that people reach the server, once that is said.
+//! only the one under which the operator says that people reach the server, once that is said, and
+//! those that are one word longer: the word is the short name of a tenant.
 
 use std::net::Ipv4Addr;
 
@@ -59,7 +60,7 @@ impl Known {
         match self {
             Known::Any => Ok(()),
             _ if name == "localhost" => Ok(()),
-            Known::Only(own) if name == own => Ok(()),
+            Known::Only(own) if name == own || label_before(name, own).is_some() => Ok(()),
             Known::Only(_) | Known::Nothing => {
                 let message = "this server is not called so; `http.base_url` says how it is called";
                 Err(Error::new("wrong_host", message))
@@ -68,7 +69,25 @@ impl Known {
     }
 }
 
+/// Names before that of a server which are those of no tenant.
+const OF_NOBODY: &[&str] = &["www", "api", "app"];
+
+/// Returns the one word that stands before the name of a server.
+fn label_before<'a>(name: &'a str, own: &str) -> Option<&'a str> {
+    let label = name.strip_suffix(own)?.strip_suffix('.')?;
+    (!label.is_empty() && !label.contains('.')).then_some(label)
+}
+
 impl Known {
+    /// Returns the short name of a tenant that stands before the name of the server.
+    pub fn tenant_of(&self, headers: &HeaderMap) -> Option<String> {
+        let Known::Only(own) = self else { return None };
+        let host = headers.get(header::HOST)?.to_str().ok()?;
+        let name = host.split_once(':').map_or(host, |it| it.0).to_ascii_lowercase();
+        let label = label_before(name.trim_end_matches('.'), own)?;
+        (!OF_NOBODY.contains(&label)).then(|| label.to_owned())
+    }
+
     /// Says whether a host is believed at first sight, as nearly all are: an address of four
     /// numbers or the name itself, with a port or without.
     fn is_plain(&self, given: &str) -> bool {
@@ -101,6 +120,9 @@ mod tests {
             ("evil.example", "ok", "wrong_host", "wrong_host"),
             ("flows.example.org.evil.example", "ok", "wrong_host", "wrong_host"),
             ("xflows.example.org", "ok", "wrong_host", "wrong_host"),
+            ("acme.flows.example.org", "ok", "ok", "wrong_host"),
+            ("a.acme.flows.example.org", "ok", "wrong_host", "wrong_host"),
+            (".flows.example.org", "ok", "wrong_host", "wrong_host"),
             ("localhost:4000", "ok", "ok", "ok"),
             ("127.0.0.1:4000", "ok", "ok", "ok"),
             ("[::1]:4000", "ok", "ok", "ok"),
@@ -114,6 +136,16 @@ mod tests {
         ] {
             let all = [&Known::Any, &named, &addressed].map(|it| told(it, &[host]));
             assert_eq!(all, [to_any, to_name, to_address], "{host}");
+        }
+        let tenant = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::HOST, host.parse().unwrap());
+            named.tenant_of(&headers)
+        };
+        assert_eq!(tenant("Acme.flows.example.org:8443").as_deref(), Some("acme"));
+        for none in ["flows.example.org", "www.flows.example.org", "api.flows.example.org", "[::1]"]
+        {
+            assert_eq!(tenant(none), None, "{none}");
         }
         assert_eq!(told(&named, &[]), "ok");
         assert_eq!(told(&Known::Any, &["a.example", "b.example"]), "bad_request");

@@ -66,7 +66,10 @@ pub(crate) fn key_of(
             // `current` in a path is another tenant after a switch.
             let tenant = app.platform.resolve_at_once(caller, request.part("t"));
             let tenant = tenant.map(|it| it.to_string()).unwrap_or_default();
-            let who = format!("{} {tenant}{}", caller.actor().text(), caller.limits());
+            let mut who = format!("{} {tenant}{}", caller.actor().text(), caller.limits());
+            for named in request.tenants.iter().chain(&request.host_tenant) {
+                who.extend([" in ", named]);
+            }
             RequestKey::new(&who, &request.path, key, &request.body).map(Some)
         }
         None => Ok(None),

@@ -37,5 +37,5 @@ mod tickets;
 pub use app::App;
 pub use axum::Router;
 pub use front::Front;
-pub use listen::{Listening, listen};
+pub use listen::{Bound, Listening, listen};
 pub use routes::{admin_router, router};

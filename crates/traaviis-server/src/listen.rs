@@ -5,8 +5,7 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +26,10 @@ const HEADERS_WAIT: Duration = Duration::from_secs(10);
 const REQUEST_WAIT: Duration = Duration::from_secs(90);
 /// Bytes of the headers of a request.
 const HEADER_BYTES_MAX: usize = 32 << 10;
+/// Bytes that are read beyond them, so that most who send too many are told what is wrong; who
+/// sends still more, or what is no HTTP, gets the bare status of the library below, which reads no
+/// further and lets nobody else write the answer.
+const HEADER_BYTES_MORE: usize = 8 << 10;
 /// Connections at once: each has a buffer of 8 KiB, and a file descriptor.
 const CONNECTIONS_MAX: usize = 10_000;
 /// How long requests that were begun may take when the server ends.
@@ -54,13 +57,38 @@ impl Listening {
     }
 }
 
+/// An address that is taken, at which nobody is answered yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Takes an address; port 0 takes any free one.
+    pub async fn at(address: SocketAddr) -> io::Result<Bound> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Bound { listener, address })
+    }
+
+    /// Returns the address, with its true port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers from now on. It is called inside of a runtime.
+    pub fn serve(self, front: Front) -> Listening {
+        let Bound { listener, address } = self;
+        let (end, ends) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, front, ends));
+        Listening { address, end, task }
+    }
+}
+
 /// Listens on an address; port 0 takes any free one.
 pub async fn listen(address: SocketAddr, front: Front) -> io::Result<Listening> {
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    let (end, ends) = watch::channel(false);
-    let task = tokio::spawn(accept(listener, front, ends));
-    Ok(Listening { address, end, task })
+    Ok(Bound::at(address).await?.serve(front))
 }
 
 async fn accept(listener: TcpListener, front: Front, mut ends: watch::Receiver<bool>) {
@@ -104,7 +132,7 @@ async fn converse(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WAIT)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .max_buf_size(HEADER_BYTES_MAX + HEADER_BYTES_MORE)
         .serve_connection(stream, service)
         .with_upgrades();
     tokio::pin!(connection);
@@ -119,9 +147,13 @@ async fn converse(
 
 /// Answers a request, unless its headers are too large or it takes too long.
 async fn answered(front: Front, request: Request) -> Result<Response, Infallible> {
-    // The connection reads a little more than it says, if that comes at once.
     let response = match head_bytes(&request) > HEADER_BYTES_MAX {
-        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+        true => {
+            let bytes = HEADER_BYTES_MAX;
+            let message = format!("the address and the headers have more than {bytes} bytes");
+            let error = Error::new("headers_too_large", message);
+            refuse(&error, request.uri().path(), &Uuid::now_v7().to_string())
+        }
         false => {
             let asked = request.uri().clone();
             match timeout(REQUEST_WAIT, front.answer(request)).await {

@@ -5,6 +5,8 @@
 //! and a reader that falls behind is read to from the log again. Rights are looked at again
 //! whenever any have changed; the stream ends with them, with the instance, and with the server.
 
+mod effect;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -24,7 +26,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
 };
-use traaviis_api::{Access, Operation};
+use traaviis_api::{Access, Op, Operation};
 use traaviis_model::{InstanceId, Record, Seq, TenantId};
 use traaviis_platform::{Caller, Entered, Error, ask::Ask, engine::Committed, tenant::Payloads};
 use traaviis_policy::access::{Action, Freshness};
@@ -56,7 +58,10 @@ pub(crate) async fn open(
     let found = found.await.map_err(|error| Error::new("internal", error.to_string()))??;
     let stands: Json = serde_json::from_slice(&found.body).unwrap_or_default();
     let after = after(&request)?;
-    let is_over = |it: &Json| it["is_over"] == true && it["seq"].as_u64() <= Some(after);
+    let is_over = |it: &Json| match row.op {
+        Op::StreamEffect => effect::is_over(it),
+        _ => it["is_over"] == true && it["seq"].as_u64() <= Some(after),
+    };
     if request.last_event_id.is_some() && is_over(&stands) {
         // Browsers open what ended again, unless they are told that there is nothing more.
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -105,6 +110,8 @@ struct Stream {
     action: Action,
     entered: Entered,
     id: InstanceId,
+    /// The one effect of the instance that it is about.
+    effect: Option<Seq>,
     /// Last record that was sent.
     seq: Seq,
     /// When rights last changed, as far as this stream knows.
@@ -139,12 +146,35 @@ impl Stream {
         let action = Action::Needs(permission);
         let entered = app.platform.enter_at_once(&caller, tenant, action, Freshness::Any);
         let entered = entered.ok_or_else(gone)?;
-        let (app, id) = (Arc::clone(app), request.id("id", "instance")?);
-        Ok(Stream { app, caller, tenant, action, entered, id, seq, seen, ends, _turn: turn })
+        let app = Arc::clone(app);
+        let (id, effect) = match row.op {
+            Op::StreamEffect => {
+                let (id, effect) = effect::of_id(request.part("id"))?;
+                (id, Some(effect))
+            }
+            _ => (request.id("id", "instance")?, None),
+        };
+        Ok(Stream {
+            app,
+            caller,
+            tenant,
+            action,
+            entered,
+            id,
+            effect,
+            seq,
+            seen,
+            ends,
+            _turn: turn,
+        })
     }
 
     async fn run(mut self, sender: mpsc::Sender<Bytes>) {
-        if let Err(End::Said(last)) = self.until_over(&sender).await {
+        let done = match self.effect {
+            Some(effect) => self.until_effect_is_over(effect, &sender).await,
+            None => self.until_over(&sender).await,
+        };
+        if let Err(End::Said(last)) = done {
             // Whoever is gone needs no farewell.
             let _ = sender.send(last).await;
         }

@@ -12,7 +12,8 @@ use traaviis_api::{
     operation::{Form, Param},
 };
 use traaviis_model::Text;
-use traaviis_platform::{Error, audit::Via};
+use traaviis_platform::{Error, audit::Via, expected::Expected};
+use url::form_urlencoded;
 
 use crate::limits::Pace;
 
@@ -20,6 +21,8 @@ use crate::limits::Pace;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a body that holds a definition.
 pub const DEFINITION_BODY_BYTES_MAX: usize = 2 << 20;
+/// Media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// How deep a body may be nested.
 pub const DEPTH_MAX: usize = 64;
 /// Items of a page at most.
@@ -53,8 +56,10 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// `Authorization`.
     pub authorization: Option<String>,
-    /// Tenant that is named besides the path: `X-Tenant-Id`.
-    pub tenant: Option<String>,
+    /// Tenants that are named besides the path: by `X-Tenant-Id`, by `tenant` in the query.
+    pub tenants: Vec<String>,
+    /// Tenant whose name stands before that of the server in its host.
+    pub host_tenant: Option<String>,
     /// `If-Match`.
     pub if_match: Option<String>,
     /// `If-None-Match`.
@@ -71,6 +76,8 @@ pub struct Request {
     pub user_agent: Option<String>,
     /// `Cookie`.
     pub cookie: Option<String>,
+    /// `X-Trv-Csrf`.
+    pub csrf: Option<String>,
     /// Address of the caller.
     pub address: Option<String>,
     /// Its own id.
@@ -85,6 +92,11 @@ impl Request {
     /// Says whether it was counted for the caller already.
     pub fn is_paced(&self) -> bool {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Says whether a tenant is named besides the path.
+    pub fn names_tenant(&self) -> bool {
+        !self.tenants.is_empty() || self.host_tenant.is_some()
     }
 
     /// Returns the token that the caller shows.
@@ -125,8 +137,8 @@ impl Request {
         all.filter_map(|it| it.split_once('=')).find(|it| it.0 == name).map(|it| it.1)
     }
 
-    /// Returns the version that `If-Match` names.
-    pub fn expected(&self) -> Result<u64, Error> {
+    /// Returns the versions that `If-Match` names, which must be there.
+    pub fn expected(&self) -> Result<Expected, Error> {
         let Some(given) = &self.if_match else {
             return Err(Error::new(
                 "precondition_required",
@@ -134,10 +146,12 @@ impl Request {
                  somebody else is lost",
             ));
         };
-        let plain = given.trim().trim_start_matches("W/").trim_matches('"');
-        plain.parse().map_err(|_| {
-            Error::new("precondition_failed", "`If-Match` is not the `ETag` of what is there")
-        })
+        Ok(versions(given))
+    }
+
+    /// Returns the versions that `If-Match` names; any, where it is absent.
+    pub fn expected_if_given(&self) -> Expected {
+        self.if_match.as_deref().map_or(Expected::ANY, versions)
     }
 
     /// Reads the body, an object.
@@ -161,12 +175,32 @@ impl Request {
     }
 
     fn any_json_as<T: DeserializeOwned>(&self, media_type: &str) -> Result<T, Error> {
-        if !self.content_type.as_deref().is_some_and(|it| is_json(it, media_type)) {
+        if !self.content_type.as_deref().is_some_and(|it| is_of(it, media_type)) {
             let message = format!("send the body as JSON, with `Content-Type: {media_type}`");
             return Err(Error::new("unsupported_media_type", message));
         }
         check_depth(&self.body)?;
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
+    }
+
+    /// Says whether the body is a form.
+    pub fn is_form(&self) -> bool {
+        self.content_type.as_deref().is_some_and(|it| is_of(it, FORM))
+    }
+
+    /// Reads a body that is a form, in which some fields are whole numbers.
+    pub fn form<T: DeserializeOwned>(&self, numbers: &[&str]) -> Result<T, Error> {
+        let mut fields = serde_json::Map::new();
+        for (name, text) in form_urlencoded::parse(&self.body) {
+            let value = match text.parse::<u64>() {
+                Ok(number) if numbers.contains(&&*name) => number.into(),
+                _ => text.into_owned().into(),
+            };
+            if fields.insert(name.to_string(), value).is_some() {
+                return Err(Error::invalid(&format!("/{name}"), "this field stands twice"));
+            }
+        }
+        serde_json::from_value(fields.into()).map_err(|error| unreadable(&error))
     }
 
     /// Reads a body that may be left out.
@@ -240,6 +274,17 @@ fn shortened(name: &str) -> &str {
     name.char_indices().nth(CHARS).map_or(name, |(at, _)| &name[..at])
 }
 
+/// Reads `If-Match`: `*`, or tags with commas between. A tag that no answer has had is none of what
+/// is there. One that a proxy has marked as weak, since it has compressed the answer, still names
+/// the version, as a version is told apart by its number alone.
+fn versions(if_match: &str) -> Expected {
+    if if_match.trim() == "*" {
+        return Expected::ANY;
+    }
+    let tags = if_match.split(',').map(|it| it.trim().trim_start_matches("W/").trim_matches('"'));
+    tags.filter_map(|it| it.parse().ok()).collect::<Vec<u64>>().into()
+}
+
 /// Says whether `If-None-Match` names a version, by itself or among others.
 pub(crate) fn names_version(if_none_match: &str, version: u64) -> bool {
     let tag = format!("\"{version}\"");
@@ -253,11 +298,11 @@ pub(crate) fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Says whether a content type is a kind of JSON in UTF-8.
-fn is_json(content_type: &str, media_type: &str) -> bool {
+/// Says whether a content type is a media type in UTF-8.
+fn is_of(content_type: &str, media_type: &str) -> bool {
     let mut parts = content_type.split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|it| it.eq_ignore_ascii_case(media_type));
-    is_json && parts.all(|it| it.eq_ignore_ascii_case("charset=utf-8"))
+    let is_it = parts.next().is_some_and(|it| it.eq_ignore_ascii_case(media_type));
+    is_it && parts.all(|it| it.eq_ignore_ascii_case("charset=utf-8"))
 }
 
 /// Refuses what is nested too deep before anything recurses into it.
@@ -284,7 +329,11 @@ fn check_depth(body: &[u8]) -> Result<(), Error> {
 
 /// Says what is wrong with a body. What it holds is not repeated: it may be a password.
 fn unreadable(error: &serde_json::Error) -> Error {
-    let place = format!("line {} column {}", error.line(), error.column());
+    // A form has no lines.
+    let place = match error.line() {
+        0 => "the body".to_owned(),
+        line => format!("line {line} column {}", error.column()),
+    };
     if !error.is_data() {
         return Error::new("bad_request", format!("the body is no JSON: it breaks off at {place}"));
     }
@@ -352,6 +401,22 @@ mod tests {
             check_depth(br#"{"a":"[[[[\"{{{{"}"#).is_ok(),
             "what stands in texts is no nesting"
         );
+    }
+
+    #[test]
+    fn a_change_is_about_the_versions_that_are_named() {
+        for (given, expected) in [
+            (r#""7""#, 7.into()),
+            (r#"W/"7""#, 7.into()),
+            ("7", 7.into()),
+            (r#""3", "7""#, vec![3, 7].into()),
+            (r#""x" , "7""#, 7.into()),
+            (r#""*""#, vec![].into()),
+            ("", vec![].into()),
+            (" * ", Expected::ANY),
+        ] {
+            assert_eq!(versions(given), expected, "{given}");
+        }
     }
 
     #[test]

@@ -19,11 +19,11 @@ use axum::{
 };
 use serde_json::{Value as Json_, json};
 use traaviis_api::{
-    Method, Op, Operation, openapi,
+    Access, Method, Op, Operation, channels, openapi,
     operation::{BASE, OPERATIONS},
     problem::status_of,
 };
-use traaviis_model::document::WORKFLOW_SCHEMA;
+use traaviis_model::{document::WORKFLOW_SCHEMA, permission::Permission};
 use traaviis_platform::{
     Error,
     engine::{Component, ComponentStatus},
@@ -48,6 +48,8 @@ use crate::{
 
 /// Paths of hooks, which stand beside those of the interface, too.
 const HOOKS: &str = "/hooks/";
+
+static CHANNELS: LazyLock<Json_> = LazyLock::new(|| channels::document(env!("CARGO_PKG_VERSION")));
 
 static DESCRIPTION: LazyLock<Json_> =
     LazyLock::new(|| openapi::document(env!("CARGO_PKG_VERSION")));
@@ -81,6 +83,7 @@ pub fn router(app: Arc<App>) -> Front {
     }
     crate::socket::feed(&app);
     let (known, is_secure) = (app.own_host.clone(), app.is_secure);
+    let described_at = format!("{}{PROTECTED_RESOURCE}", app.platform.settings().issuer);
     let router = router
         .route("/socket", get(crate::socket::open))
         .route("/socket/websocket", get(crate::socket::open))
@@ -89,13 +92,15 @@ pub fn router(app: Arc<App>) -> Front {
         .route("/metrics", get(public_metrics))
         .route("/version", get(version))
         .route("/.well-known/jwks.json", get(jwks))
+        .route(PROTECTED_RESOURCE, get(protected_resource))
         .route("/schemas/{name}", get(schema))
         .route("/errors/{code}", get(error_page))
         .route(&format!("{BASE}/openapi.json"), get(|| async { Json(&*DESCRIPTION) }))
+        .route(&format!("{BASE}/asyncapi.json"), get(|| async { Json(&*CHANNELS) }))
         .method_not_allowed_fallback(only_read)
         .fallback(nothing)
         .with_state(app);
-    Front::new(router, known).secure(is_secure)
+    Front::new(router, known).secure(is_secure).asking(&described_at)
 }
 
 /// Returns what only operators reach: numbers, and whether it is well.
@@ -164,12 +169,8 @@ async fn health(State(app): State<Arc<App>>) -> Json<Json_> {
 /// operators alone.
 async fn ready(app: Arc<App>, tells_why: bool) -> Response {
     let asked = Arc::clone(&app);
-    let parts = tokio::task::spawn_blocking(move || asked.engine.components()).await;
-    let mut parts =
-        parts.unwrap_or_else(|_| vec![Component::failed("engine", "it cannot be asked")]);
-    if let Some((_, why)) = app.platform.lost_tenants().into_iter().next() {
-        parts.push(Component::degraded("documents", why));
-    }
+    let parts = tokio::task::spawn_blocking(move || asked.components()).await;
+    let parts = parts.unwrap_or_else(|_| vec![Component::failed("engine", "it cannot be asked")]);
     let is_ready = parts.iter().all(|it| it.status != ComponentStatus::Failed);
     let components: Vec<Json_> = parts
         .iter()
@@ -241,6 +242,22 @@ async fn jwks(State(app): State<Arc<App>>) -> Response {
     response
 }
 
+/// Where it is told what a token is asked for.
+const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+
+/// Says how the interface is protected (RFC 9728). No server is named that gives out tokens over
+/// OAuth, since there is none: they come from a login.
+async fn protected_resource(State(app): State<Arc<App>>) -> Json<Json_> {
+    let issuer = &app.platform.settings().issuer;
+    Json(json!({
+        "resource": issuer,
+        "resource_name": "TRAAVIIS",
+        "bearer_methods_supported": ["header"],
+        "scopes_supported": Permission::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+        "resource_documentation": format!("{issuer}{BASE}/openapi.json"),
+    }))
+}
+
 /// Carries one request out: its body arrives here, and what may wait for a disk happens on a thread
 /// of its own.
 async fn answer(
@@ -256,17 +273,23 @@ async fn answer(
         return refuse(&error, head.uri.path(), &Uuid::now_v7().to_string());
     };
     let header = |name| head.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok());
+    let mut query = query(head.uri.query().unwrap_or_default());
+    let mut of_headers = of_headers(&head.headers);
+    if row.access != Access::Public {
+        of_headers.tenants.extend(query.remove("tenant"));
+    }
     let mut read = Request {
         path: head.uri.path().to_owned(),
         parts: params.iter().map(|(name, it)| (name.to_owned(), it.to_owned())).collect(),
-        query: query(head.uri.query().unwrap_or_default()),
+        query,
+        host_tenant: app.own_host.tenant_of(&head.headers),
         address: caller_of(&app, to, &head.headers),
         id: request_id(header("x-request-id")),
         message: match row.op {
             Op::ReceiveHook => message_of(&head.headers),
             _ => MessageHeaders::default(),
         },
-        ..of_headers(&head.headers)
+        ..of_headers
     };
     let caller = header("traceparent").and_then(TraceIds::read);
     let (span, ids) = span_of(&app, row, &read, caller);
@@ -290,7 +313,7 @@ async fn answer(
     let (begun, pace) = (Instant::now(), Arc::clone(&read.pace));
     let done = async {
         match row.op {
-            Op::StreamInstance => {
+            Op::StreamInstance | Op::StreamEffect => {
                 let ends = head.extensions.get::<Ends>().cloned();
                 live::open(Arc::clone(&app), row, read, ends).await
             }
@@ -375,6 +398,8 @@ pub(crate) fn caller_of(
     Some(address::of(connection, &forwarded, &app.proxies).to_string())
 }
 
+/// As [`traaviis_api::operation::CSRF`] is written in a map of headers.
+const CSRF_HEADER: HeaderName = HeaderName::from_static("x-trv-csrf");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Opens the span of a request, in which all its lines stand, and returns its ids.
@@ -490,7 +515,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
     Request {
         authorization: text(header::AUTHORIZATION),
-        tenant: text(HeaderName::from_static("x-tenant-id")),
+        tenants: text(HeaderName::from_static("x-tenant-id")).into_iter().collect(),
         if_match: text(header::IF_MATCH),
         if_none_match: text(header::IF_NONE_MATCH),
         idempotency_key: text(HeaderName::from_static("idempotency-key")),
@@ -498,6 +523,7 @@ fn of_headers(headers: &HeaderMap) -> Request {
         content_type: text(header::CONTENT_TYPE),
         user_agent: text(header::USER_AGENT),
         cookie: text(header::COOKIE),
+        csrf: text(CSRF_HEADER),
         ..Request::default()
     }
 }
@@ -521,7 +547,15 @@ fn tell(answer: Answer, note: fn(&str)) -> Response {
         }
     };
     for (name, value) in headers {
-        put_header(&mut response, HeaderName::from_static(name), &value);
+        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_str(&value));
+        // A cookie of each name has a line of its own.
+        match value {
+            Ok(value) if name == header::SET_COOKIE => {
+                response.headers_mut().append(name, value);
+            }
+            Ok(value) => drop(response.headers_mut().insert(name, value)),
+            Err(_) => {}
+        }
     }
     if let Some(version) = version {
         put_header(&mut response, header::ETAG, &format!("\"{version}\""));

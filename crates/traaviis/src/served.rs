@@ -14,7 +14,7 @@ use traaviis_design::graph;
 use traaviis_engine::{Machine, Marks, machine::Arrived};
 use traaviis_model::{
     Call, CallId, DefinitionHash, EffectError, InstanceId, Snapshot, Span, TenantCtx, TenantId,
-    Timestamp, Value,
+    Text, Timestamp, Value,
 };
 use traaviis_platform::{
     Error, Platform,
@@ -26,9 +26,7 @@ use traaviis_platform::{
     storage::Stored,
 };
 use traaviis_ports::{Connector, Position};
-use traaviis_runtime::Command;
-
-use traaviis_runtime::Filter;
+use traaviis_runtime::{Command, Filter, Given};
 use traaviis_store::{LocalSecrets, SegmentInfo, keys, weigh_files};
 
 use crate::{
@@ -117,6 +115,12 @@ impl Served {
     }
 }
 
+/// Returns what a caller gives an instance besides its input.
+fn given(tags: Vec<Text>, correlation: Option<Text>) -> Given {
+    let marks = Marks { tags: tags.into_iter().collect(), ..Marks::default() };
+    Given { marks, correlation }
+}
+
 fn unweighed(error: impl std::fmt::Display) -> Error {
     Error::new("storage_failed", error.to_string())
 }
@@ -175,11 +179,11 @@ impl Engine for Served {
 
     fn start(&self, ctx: &TenantCtx, start: StartAsk<'_>) -> Result<Json, Error> {
         let machine = self.machines.get(start.hash, start.document)?;
-        let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
+        let given = given(start.tags, start.correlation);
         let data = self.data.acting_in(ctx.clone());
         let span = tracing::info_span!("instance.start", workflow = &*machine.definition().name);
         let _entered = span.enter();
-        let started = data.start_marked(&machine, start.id, start.input, marks).map_err(refused)?;
+        let started = data.start_marked(&machine, start.id, start.input, given).map_err(refused)?;
         tracing::Span::current().record("instance_id", tracing::field::display(started.id));
         if self.traces.is_some() {
             traces::link(started.id);
@@ -316,7 +320,7 @@ impl Engine for Served {
             Ok(machine) => machine,
             Err(error) => return reply(Err(error)),
         };
-        let marks = Marks { tags: start.tags.into_iter().collect(), ..Marks::default() };
+        let given = given(start.tags, start.correlation);
         let span = tracing::info_span!("instance.start", workflow = &*machine.definition().name);
         let is_traced = self.traces.is_some();
         let reply: Reply<Started> = Box::new(move |started| {
@@ -325,7 +329,7 @@ impl Engine for Served {
             }
             reply(started);
         });
-        self.data.start_marked_then(ctx, &machine, start.input, marks, told(reply));
+        self.data.start_marked_then(ctx, &machine, start.input, given, told(reply));
     }
 
     fn send_then(&self, ctx: &TenantCtx, event: EventAsk, reply: Reply<Accepted>) {
@@ -537,7 +541,17 @@ mod tests {
         let document = || Ok(document.clone());
         let tags = Vec::new();
         served
-            .start(ctx, StartAsk { hash: &hash, document: &document, id: None, input, tags })
+            .start(
+                ctx,
+                StartAsk {
+                    hash: &hash,
+                    document: &document,
+                    id: None,
+                    input,
+                    tags,
+                    correlation: None,
+                },
+            )
             .unwrap();
     }
 

@@ -89,14 +89,32 @@ const fn param(name: &'static str, form: Form, what: &'static str) -> Param {
 }
 
 const LIMIT: Param = param("limit", Form::Whole(1, 200), "how many at most; 50 when it is absent");
-const FIRST: &[Param] = &[LIMIT];
-const PAGE: &[Param] =
-    &[LIMIT, param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before")];
+const FIELDS: Param = param(
+    "fields",
+    Form::Like(form::FIELDS),
+    "names of fields, with commas between: items have no others, whatever their schema says",
+);
+const SORT: Param = param(
+    "sort",
+    Form::Like(form::SORT),
+    "name of the field that items stand in the order of; backwards after a `-`",
+);
+const FIRST: &[Param] = &[LIMIT, FIELDS];
+const PAGE: &[Param] = &[
+    LIMIT,
+    param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before"),
+    FIELDS,
+];
 /// Pages of a list that is put together whole; see [`Operation::is_cut`].
-pub(super) const LIST: &[Param] =
-    &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before, of this list")];
+pub(super) const LIST: &[Param] = &[
+    LIMIT,
+    param("cursor", Form::Text, "`next_cursor` of the page before, of this list"),
+    SORT,
+    FIELDS,
+];
 const INSTANCES: &[Param] = &[
     LIMIT,
+    FIELDS,
     param("cursor", Form::Id, "`next_cursor` of the page before"),
     param("workflow", Form::Text, "name of the workflow"),
     param("version", Form::Text, "version of the workflow"),
@@ -129,6 +147,7 @@ const EVENTS: &[Param] = &[
     param("after_seq", Form::Whole(0, i64::MAX as u64), "only records behind this one"),
     param("cursor", Form::Whole(0, i64::MAX as u64), "`next_cursor` of the page before"),
     LIMIT,
+    FIELDS,
     UNMASK,
 ];
 const TRAIL: &[Param] = &[param(
@@ -136,13 +155,15 @@ const TRAIL: &[Param] = &[param(
     Form::OneOf(&["jsonl", "csv", "cloudevents"]),
     "form of the lines; `jsonl` when it is absent",
 )];
-const ALERTS: &[Param] = &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before")];
+const ALERTS: &[Param] =
+    &[LIMIT, param("cursor", Form::Text, "`next_cursor` of the page before"), FIELDS];
 const WAIT: &[Param] = &[
     param("wait", Form::Like(form::WAIT), "answer only after `step`, `final`, or `state:PATH`"),
     param("timeout", Form::Whole(1, 60), "seconds to wait; 10 when it is absent"),
 ];
 const EFFECTS: &[Param] = &[
     LIMIT,
+    FIELDS,
     param("cursor", Form::Text, "`next_cursor` of the page before"),
     param("instance", Form::Id, "only effects of this instance"),
     param("kind", Form::Text, "kind, such as `call_api`"),
@@ -158,9 +179,11 @@ const MONTH: &[Param] = &[param(
     Form::Like(form::MONTH),
     "such as `2026-11`; the present one when it is absent",
 )];
-const IDS: &[Param] = &[LIMIT, param("cursor", Form::Id, "`next_cursor` of the page before")];
+const IDS: &[Param] =
+    &[LIMIT, param("cursor", Form::Id, "`next_cursor` of the page before"), FIELDS];
 const USERS: &[Param] = &[
     LIMIT,
+    FIELDS,
     param("cursor", Form::Id, "`next_cursor` of the page before"),
     param("email", Form::Text, "address of the one who is looked for"),
 ];
@@ -204,7 +227,7 @@ operations! {
         "Registers a user with a tenant of their own, and logs them in.";
     Login = Post "/auth/login", Public, Nothing, NONE, LoginRequest => 200 LoginAnswer,
         "Logs a user in.";
-    Refresh = Post "/auth/refresh", Public, Nothing, NONE, RefreshRequest => 200 LoginAnswer,
+    Refresh = Post "/auth/refresh", Public, Nothing, NONE, [RefreshRequest] => 200 LoginAnswer,
         "Renews the tokens of a session; a refresh token that was used before ends it.";
     Logout = Post "/auth/logout", SelfOnly, Nothing, NONE, none => 204 none,
         "Ends the session of the request.";
@@ -344,7 +367,8 @@ operations! {
         "Lists open invitations.";
     Invite = Post "/tenants/{t}/invitations", Needs(TenantUserManagement), Fresh, NONE,
         InviteRequest => 201 InvitationAnswer,
-        "Invites somebody; the token is in the answer.";
+        "Invites somebody; the token comes to them by mail, and is in the answer where none is \
+         sent.";
     ResendInvitation = Post "/tenants/{t}/invitations/{id}/resend", Needs(TenantUserManagement),
         Fresh, NONE, none => 200 InvitationAnswer,
         "Makes a new token for an invitation.";
@@ -583,6 +607,9 @@ operations! {
     ShowEffect = Get "/tenants/{t}/effects/{id}", Needs(WorkflowMonitor), Nothing, NONE,
         none => 200 Anything,
         "Shows an effect and what became of it; `{id}` is `INSTANCE:SEQ`.";
+    StreamEffect = Get "/tenants/{t}/effects/{id}/stream", Needs(WorkflowMonitor), Nothing, NONE,
+        none => 200 Anything,
+        "Streams how an effect stands as server-sent events, until it has ended.";
     RunEffect = Post "/tenants/{t}/instances/{id}/effects", Needs(EffectsExecute), Nothing, NONE,
         EffectRequest => 202 Anything,
         "Has an instance run an effect outside of its states.";
@@ -767,6 +794,8 @@ operations! {
         "Sets a feature flag for all tenants, or for single ones.";
     AdminNumbers = Get "/admin/metrics", Platform, Nothing, NONE, none => 200 NumbersAnswer,
         "Shows the numbers of the process.";
+    AdminNodes = Get "/admin/nodes", Platform, Nothing, NONE, none => 200 (Page<NodeAnswer>),
+        "Lists the nodes of the platform: the one that answers.";
     AdminJobs = Get "/admin/jobs", Platform, Nothing, FIRST,
         none => 200 (Page<AdminJobAnswer>),
         "Lists jobs of all tenants, those that changed last first.";

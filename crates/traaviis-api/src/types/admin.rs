@@ -149,6 +149,38 @@ pub struct NumbersAnswer {
     pub items: Vec<NumberAnswer>,
 }
 
+/// A node: one process that serves the platform.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeAnswer {
+    /// Its name; `local` is the one that answers.
+    pub name: String,
+    /// Release.
+    pub version: String,
+    /// When it began.
+    pub started_at: String,
+    /// Whether it answers requests.
+    pub ready: bool,
+    /// Its parts, each with how it stands.
+    pub components: Vec<NodePart>,
+    /// Sockets that are open.
+    pub sockets: usize,
+    /// Streams that are open.
+    pub streams: usize,
+    /// Requests that wait for what follows.
+    pub waiting: usize,
+}
+
+/// A part of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodePart {
+    /// Its name.
+    pub name: String,
+    /// `ok`, `degraded` or `failed`.
+    pub status: String,
+    /// Why, where it is not `ok`.
+    pub why: Option<String>,
+}
+
 /// A number of the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NumberAnswer {

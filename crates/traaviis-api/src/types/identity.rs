@@ -45,11 +45,12 @@ pub struct LoginRequest {
 }
 
 /// `POST /auth/refresh`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
-    /// Refresh token.
-    pub refresh_token: String,
+    /// Refresh token; absent for a browser, which has it in a cookie.
+    #[serde(default)]
+    pub refresh_token: Option<String>,
 }
 
 /// `POST /auth/switch`.
@@ -110,8 +111,8 @@ pub struct ProfileRequest {
 pub struct LoginAnswer {
     /// Access token, for `Authorization: Bearer`.
     pub access_token: String,
-    /// Refresh token; works once.
-    pub refresh_token: String,
+    /// Refresh token; works once. Null where it is in a cookie.
+    pub refresh_token: Option<String>,
     /// Always `Bearer`.
     pub token_type: String,
     /// Life of the access token in seconds.

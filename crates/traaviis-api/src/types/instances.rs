@@ -28,6 +28,10 @@ pub struct StartRequest {
     #[serde(default)]
     #[schemars(regex(pattern = form::CHOSEN_ID))]
     pub id: Option<String>,
+    /// Business key, by which it is found, in the place of the one that the workflow computes.
+    #[serde(default)]
+    #[schemars(transform = Of(form::CORRELATION))]
+    pub correlation: Option<String>,
     /// Words that it is found by, besides those of the workflow.
     #[serde(default)]
     #[schemars(transform = Each(Of(form::TAG)), length(max = TAGS_MAX))]

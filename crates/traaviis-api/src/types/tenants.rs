@@ -30,6 +30,10 @@ pub struct ChangeTenantRequest {
     #[serde(default)]
     #[schemars(transform = Of(form::NAME))]
     pub name: Option<String>,
+    /// Short name; those that it had before still mean the tenant, the last five of them.
+    #[serde(default)]
+    #[schemars(regex(pattern = form::SLUG), transform = Also(no_reserved_word))]
+    pub slug: Option<String>,
     /// Domain; empty takes it away.
     #[serde(default)]
     #[schemars(transform = Of(form::DOMAIN))]
@@ -61,6 +65,8 @@ pub struct TenantAnswer {
     pub name: String,
     /// Short name.
     pub slug: String,
+    /// Short names that it had, the oldest first; they still mean it.
+    pub former_slugs: Vec<String>,
     /// Domain.
     pub domain: Option<String>,
     /// Owner.
@@ -201,7 +207,8 @@ pub struct InvitationAnswer {
     pub expires_at: String,
     /// How often it was sent.
     pub sent_count: u32,
-    /// The token; told when it is made, and never again.
+    /// The token; told when it is made, and never again. Absent where it comes to the invited by
+    /// mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }

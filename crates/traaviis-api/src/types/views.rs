@@ -107,6 +107,9 @@ pub struct InstanceFilter {
     /// Active states as one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Business key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
     /// Words that they are found by, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -166,7 +169,7 @@ pub struct ImportRequest {
 /// What a filter says: which instances, or all of them, and not both.
 fn says_something() -> Json {
     let all = |it: bool| json!({ "all": { "const": it } });
-    let texts = ["workflow", "version", "status", "state", "incident", "error"];
+    let texts = ["workflow", "version", "status", "state", "incident", "error", "correlation"];
     let named = texts
         .iter()
         .map(|it| json!({ "required": [it], "properties": { *it: { "type": "string" } } }));

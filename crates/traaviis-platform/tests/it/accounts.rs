@@ -1,5 +1,7 @@
 //! Registering, logging in, and what ends a session.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value as Json;
 use traaviis_model::Span;
 use traaviis_platform::{accounts::Registration, session::REUSE_GRACE};
 use traaviis_policy::access::Action;
@@ -114,4 +116,39 @@ fn sessions_end_by_time_by_word_and_by_a_new_password() {
     world.platform.log_out(&caller).unwrap();
     assert_eq!(check(&ada.access_token), "session_expired");
     assert_eq!(world.platform.end_old_sessions(), Ok(0), "those that ended are gone already");
+}
+
+#[test]
+fn a_key_is_published_before_it_signs_and_replaced_by_its_age() {
+    let world = World::new();
+    let kids = |world: &World| -> Vec<String> {
+        let keys = world.platform.jwks()["keys"].as_array().unwrap().clone();
+        keys.iter().map(|it| it["kid"].as_str().unwrap().to_owned()).collect()
+    };
+    let signs = |world: &World| {
+        let token = world.log_in("ada@example.org").access_token;
+        let head = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        let head: Json = serde_json::from_slice(&head).unwrap();
+        head["kid"].as_str().unwrap().to_owned()
+    };
+    world.register("ada@example.org");
+    let first = kids(&world);
+    assert_eq!(first.len(), 2);
+    assert_eq!(signs(&world), first[0]);
+    let day = Span::secs(24 * 3_600);
+    world.clock.advance(Span(29 * day.0));
+    world.platform.rotate_keys_when_due().unwrap();
+    assert_eq!(kids(&world), first, "it has not signed for thirty days");
+    world.clock.advance(Span(2 * day.0));
+    world.platform.rotate_keys_when_due().unwrap();
+    assert_eq!((signs(&world), kids(&world).len()), (first[1].clone(), 3));
+    // Its age counts from when it began to sign, so nothing is due yet.
+    let world = world.restarted();
+    world.platform.rotate_keys_when_due().unwrap();
+    assert_eq!((signs(&world), kids(&world).len()), (first[1].clone(), 3));
+    world.clock.advance(Span(31 * day.0));
+    world.platform.rotate_keys_when_due().unwrap();
+    let last = kids(&world);
+    assert_eq!(last.len(), 3, "the first is gone");
+    assert!(!last.contains(&first[0]) && signs(&world) == last[1], "{last:?}");
 }

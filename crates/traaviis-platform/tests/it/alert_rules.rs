@@ -12,7 +12,7 @@ use traaviis_model::{
 };
 use traaviis_platform::{
     Entered, Error, alert_rules::RuleChange, alerts::Alert, ask::Ask, budgets::Budgets,
-    engine::Engine, ledger::Document as _, mail::Outbox,
+    engine::Engine, expected::Expected, ledger::Document as _, mail::Outbox,
 };
 use traaviis_policy::{access::Action, plan::Plan, rule::Measure};
 use traaviis_ports::{Append, Lines, LogStore as _, Mail, MailError, Mailer, append_alone};
@@ -167,8 +167,9 @@ fn what_broke_a_rule_while_nobody_looked_is_told_with_its_time_and_again_after_i
     let muted = RuleChange { muted: Some(true), ..RuleChange::default() };
     let id = made.it.id;
     let version = world.platform.alert_rule(&entered, &id).unwrap().version;
-    let change =
-        |version, wanted| world.platform.change_alert_rule(&entered, (&id, version), wanted);
+    let change = |version, wanted| {
+        world.platform.change_alert_rule(&entered, (&id, u64::into(version)), wanted)
+    };
     assert_eq!(code(change(version + 9, muted.clone())), "precondition_failed");
     let version = change(version, muted).unwrap().version;
     world.clock.advance(Span::secs(3_600));
@@ -178,7 +179,7 @@ fn what_broke_a_rule_while_nobody_looked_is_told_with_its_time_and_again_after_i
     change(version, awake).unwrap();
     keep(&world);
     assert_eq!(alerts(&world, &entered).len(), 2);
-    world.platform.remove_alert_rule(&entered, &id).unwrap();
+    world.platform.remove_alert_rule(&entered, &id, &Expected::ANY).unwrap();
     end(&world, tenant, 4, Status::Failed);
     keep(&world);
     assert_eq!(alerts(&world, &entered).len(), 2);

@@ -12,6 +12,7 @@ use traaviis_model::{
 use traaviis_platform::{
     Entered,
     audit::{self, AUDIT, CHECKPOINT, SHEET_BYTES_MAX, entries_of, hash_of},
+    expected::Expected,
     ledger::stream_of,
     proof::{ExportProof, Kept, prove_log},
     trail_file::Format,
@@ -634,7 +635,7 @@ fn what_the_trail_gives_reason_to_look_at_is_told_once() {
         role: Some("owner".into()),
         ..Default::default()
     };
-    world.platform.change_member(&manager, bob.account.user.id, None, &change).unwrap();
+    world.platform.change_member(&manager, bob.account.user.id, Expected::ANY, &change).unwrap();
     for _ in 0..5 {
         let _ = world.platform.log_in("ada@example.org", "wrong", None, &via());
     }

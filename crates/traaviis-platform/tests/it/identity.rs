@@ -412,3 +412,25 @@ fn a_tenant_that_asks_for_two_factors_keeps_sessions_of_one_outside() {
     world.platform.remove_factor(&world.caller(&bob), factors[0].id).unwrap();
     assert_eq!(enter(&bob), "second_factor_required", "{secret}");
 }
+
+#[test]
+fn a_token_that_comes_by_mail_is_told_to_nobody_else() {
+    let letters = Letters::default();
+    let outbox = Outbox::open(Box::new(letters.clone()), |_| {}).unwrap().private();
+    let world = World::new().with_outbox(outbox);
+    world.register("mark@example.org");
+    let ada = world.register("ada@example.org");
+    let boss = world.caller(&ada);
+    let entered = world.manager(&boss, ada.tenant.as_ref().unwrap().tenant.id);
+    let invited = world.platform.invite(&boss, &entered, "bob@example.org", "viewer", None);
+    let invited = invited.unwrap();
+    assert_eq!(invited.token, None);
+    let again = world.platform.resend_invitation(&entered, invited.invitation.id).unwrap();
+    assert_eq!(again.token, None);
+    let mails = letters.all(&world);
+    let to_bob: Vec<_> = mails.iter().filter(|it| it.to == "bob@example.org").collect();
+    assert_eq!(to_bob.len(), 2);
+    let token = to_bob[1].text.split_whitespace().find(|it| it.starts_with("trv_inv_")).unwrap();
+    let new = NewUser { password: PASSWORD.into(), name: None };
+    assert!(world.platform.accept_as_new(token, &new, &via()).is_ok());
+}

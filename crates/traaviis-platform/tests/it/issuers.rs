@@ -9,6 +9,7 @@ use traaviis_platform::{
     Caller, Entered, Error, Settings,
     accounts::{LoggedIn, ProfileChange},
     audit::Via,
+    expected::Expected,
     members::MemberChange,
     oidc::{
         Elsewhere, Finish, Returned,
@@ -163,7 +164,7 @@ fn whom_it_may_not_bring_stays_outside() {
     let change = MemberChange { status: Some(MemberStatus::Suspended), ..Default::default() };
     let id = dora.account.user.id;
     let boss = here.world.manager(&here.world.caller(&here.ada), here.tenant());
-    here.world.platform.change_member(&boss, id, None, &change).unwrap();
+    here.world.platform.change_member(&boss, id, Expected::ANY, &change).unwrap();
     assert_eq!(code(here.log_in()), "login_elsewhere_failed");
     let caller = here.world.caller(&dora);
     let entered = here.world.enter(&caller, here.tenant(), Action::TenantAccess);
@@ -237,7 +238,10 @@ fn assert_account_is_out_of_reach(here: &Here, caller: &Caller) {
     let platform = &here.world.platform;
     for (what, refused) in [
         ("password", code(platform.change_password(caller, PASSWORD, "another horse battery"))),
-        ("profile", code(platform.change_profile(caller, ProfileChange::default()))),
+        (
+            "profile",
+            code(platform.change_profile(caller, &Expected::ANY, ProfileChange::default())),
+        ),
         ("sessions", code(platform.sessions(caller))),
         ("factors", code(platform.factors(caller))),
         ("app", code(platform.begin_app(caller, None).map(drop))),
@@ -265,7 +269,7 @@ fn an_issuer_makes_nobody_an_owner_and_no_owner_acts_by_one() {
     let boss = here.owner();
     let change = MemberChange { role: Some("owner".into()), ..Default::default() };
     let id = dora.account.user.id;
-    here.world.platform.change_member(&boss, id, None, &change).unwrap();
+    here.world.platform.change_member(&boss, id, Expected::ANY, &change).unwrap();
     assert_eq!(code(here.log_in()), "login_elsewhere_failed");
     let caller = here.world.caller(&dora);
     let entered = here.world.enter(&caller, here.tenant(), Action::TenantAccess);

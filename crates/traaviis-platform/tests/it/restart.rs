@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use traaviis_model::{permission::Permission, tenant::PLATFORM};
-use traaviis_platform::{ledger::stream_of, tenants::TenantChange};
+use traaviis_platform::{expected::Expected, ledger::stream_of, tenants::TenantChange};
 use traaviis_policy::access::Action;
 use traaviis_ports::{DocumentError, DocumentStore as _, LogError};
 
@@ -72,7 +72,7 @@ fn nobody_enters_a_tenant_of_whose_documents_the_log_has_lost_some() {
     let carls = world.caller(&carl).user;
     let head = || world.log.last_of(stream_of(hers));
     let before = head();
-    world.platform.remove_member(&entered, carls).unwrap();
+    world.platform.remove_member(&entered, carls, &Expected::ANY).unwrap();
     let after = head();
     assert!(world.enter(&world.caller(&carl), hers, Action::TenantAccess).is_err());
     // What comes behind it shows that it is missing.

@@ -6,6 +6,7 @@ use traaviis_model::{
 };
 use traaviis_platform::{
     api_keys::KeyGiven,
+    expected::Expected,
     invitations::NewUser,
     members::{MemberChange, RoleGiven},
     tenant::MemberStatus,
@@ -77,7 +78,7 @@ fn whatever_is_taken_from_a_member_is_gone_with_the_next_request() {
     let tenant = ada.tenant.as_ref().unwrap().tenant.id;
     let entered = world.manager(&boss, tenant);
     let change = |change: MemberChange| {
-        world.platform.change_member(&entered, bob.user, None, &change).map(drop)
+        world.platform.change_member(&entered, bob.user, Expected::ANY, &change).map(drop)
     };
     let may = |action| code(world.enter(&bob, tenant, action));
     assert_eq!(may(EXECUTE), "ok");
@@ -94,7 +95,7 @@ fn whatever_is_taken_from_a_member_is_gone_with_the_next_request() {
     assert!(world.platform.tenants_of(bob.user).unwrap().iter().all(|it| it.tenant.id != tenant));
     change(MemberChange { status: Some(MemberStatus::Active), ..MemberChange::default() }).unwrap();
     assert_eq!(may(EXECUTE), "ok");
-    world.platform.remove_member(&entered, bob.user).unwrap();
+    world.platform.remove_member(&entered, bob.user, &Expected::ANY).unwrap();
     assert_eq!(may(EXECUTE), "no_tenant_context");
 }
 
@@ -107,14 +108,15 @@ fn nobody_rises_above_themselves_and_the_last_owner_stays() {
     let (owner, admin) = (world.caller(&ada), world.caller(&bob));
     let (by_owner, by_admin) = (world.manager(&owner, tenant), world.manager(&admin, tenant));
     let role = |role: &str| MemberChange { role: Some(role.into()), ..MemberChange::default() };
-    let change = |by, who, change| code(world.platform.change_member(by, who, None, &change));
+    let change =
+        |by, who, change| code(world.platform.change_member(by, who, Expected::ANY, &change));
     assert_eq!(change(&by_admin, admin.user, role("owner")), "insufficient_permissions");
     assert_eq!(change(&by_admin, owner.user, role("viewer")), "insufficient_permissions");
     let billing = PermissionSet::of(Role::Owner);
     let more = MemberChange { permissions: Some(billing), ..MemberChange::default() };
     assert_eq!(change(&by_admin, admin.user, more), "insufficient_permissions");
     assert_eq!(
-        code(world.platform.remove_member(&by_admin, owner.user)),
+        code(world.platform.remove_member(&by_admin, owner.user, &Expected::ANY)),
         "insufficient_permissions"
     );
     let invited = world.platform.invite(&admin, &by_admin, "eve@example.org", "owner", None);
@@ -158,7 +160,7 @@ fn a_custom_role_carries_its_list_and_goes_only_when_nobody_has_it() {
     );
     let delete = || code(world.platform.delete_role(&entered, made.it.id, made.version));
     assert_eq!(delete(), "invalid_state");
-    world.platform.remove_member(&entered, bob.user).unwrap();
+    world.platform.remove_member(&entered, bob.user, &Expected::ANY).unwrap();
     assert_eq!(delete(), "ok");
 }
 
@@ -192,7 +194,7 @@ fn a_key_acts_in_its_tenant_with_its_scopes_until_it_ends() {
     // A key has no more than who made it has now.
     let entered = world.manager(&boss, tenant);
     let viewer = MemberChange { role: Some("viewer".into()), ..MemberChange::default() };
-    world.platform.change_member(&entered, bob.user, None, &viewer).unwrap();
+    world.platform.change_member(&entered, bob.user, Expected::ANY, &viewer).unwrap();
     assert_eq!(code(world.enter(&robot, tenant, EXECUTE)), "insufficient_permissions");
     world.clock.advance(Span::secs(90 * 24 * 3_600));
     assert_eq!(code(by_key()), "token_expired");

@@ -16,6 +16,29 @@ use crate::{
     owner::{Command, Key, Message, Reopen, Reply, Start, StartOutcome, Upgrade},
 };
 
+/// What a caller gives an instance besides its input.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// More tags and labels than its workflow has.
+    pub marks: Marks,
+    /// Business key in the place of the one that its workflow computes.
+    pub correlation: Option<Text>,
+}
+
+impl From<Marks> for Given {
+    fn from(marks: Marks) -> Given {
+        Given { marks, ..Given::default() }
+    }
+}
+
+impl Given {
+    fn birth(self, machine: &Machine) -> Result<Birth, Error> {
+        let Given { marks, correlation } = self;
+        let marks = Marks::of(machine.definition()).with(marks).map_err(Error::Rejected)?;
+        Ok(Birth { marks: Some(marks), correlation, ..Birth::default() })
+    }
+}
+
 impl Handle {
     /// Starts an instance; `reply` is told after the commit. Returns the id it will have.
     pub fn start_instance_then(
@@ -29,21 +52,20 @@ impl Handle {
         self.start_born_then(ctx, machine, id, input, Birth::default(), reply)
     }
 
-    /// As [`Handle::start_instance_then`], for one that has more tags and labels than its workflow.
+    /// As [`Handle::start_instance_then`], for one that is given more than its workflow says.
     pub fn start_marked_then(
         &self,
         ctx: &TenantCtx,
         machine: &Arc<Machine>,
         input: Value,
-        given: Marks,
+        given: impl Into<Given>,
         reply: Reply<Started>,
     ) {
-        match Marks::of(machine.definition()).with(given) {
-            Ok(marks) => {
-                let birth = Birth { marks: Some(marks), ..Birth::default() };
+        match given.into().birth(machine) {
+            Ok(birth) => {
                 self.start_born_then(ctx, machine, None, input, birth, reply);
             }
-            Err(rejection) => reply(Err(Error::Rejected(rejection))),
+            Err(error) => reply(Err(error)),
         }
     }
 
@@ -116,17 +138,16 @@ impl Handle {
         })
     }
 
-    /// As [`Handle::start_instance`], for one that has more tags and labels than its workflow.
+    /// As [`Handle::start_instance`], for one that is given more than its workflow says.
     pub fn start_marked(
         &self,
         ctx: &TenantCtx,
         machine: &Arc<Machine>,
         id: Option<InstanceId>,
         input: Value,
-        given: Marks,
+        given: impl Into<Given>,
     ) -> Result<Started, Error> {
-        let marks = Marks::of(machine.definition()).with(given).map_err(Error::Rejected)?;
-        let birth = Birth { marks: Some(marks), ..Birth::default() };
+        let birth = given.into().birth(machine)?;
         wait(|reply| {
             self.start_born_then(ctx, machine, id, input, birth, reply);
         })

@@ -19,7 +19,7 @@ use traaviis_platform::{
 };
 use traaviis_policy::access::{Action, Freshness};
 
-use super::{Answer, Call};
+use super::{Answer, Call, browser};
 use crate::{convert, tickets::TICKET_LIFE};
 
 /// What everybody may do who has logged in.
@@ -28,36 +28,39 @@ const EVERYBODY: &[&str] = &["profile_view", "profile_edit", "tenant_create", "t
 pub(super) fn register(call: &Call<'_>) -> Result<Answer, Error> {
     let RegisterRequest { email, password, name, organisation } = call.request.json()?;
     let given = Registration { email, password, name, organisation };
-    call.tell(&convert::login(call.platform().register(given, &call.via)?))
+    browser::told(call, call.platform().register(given, &call.via)?)
 }
 
 pub(super) fn login(call: &Call<'_>) -> Result<Answer, Error> {
     let LoginRequest { email, password, totp, tenant } = call.request.json()?;
-    let (code, tenant) = (totp.as_deref(), tenant.as_deref());
+    // Whoever comes by the name of a tenant means that one.
+    let tenant = tenant.as_deref().or(call.request.host_tenant.as_deref());
+    let code = totp.as_deref();
     let given = Credentials { email: &email, password: &password, code, tenant };
-    call.tell(&convert::login(call.platform().log_in_with(given, &call.via)?))
+    browser::told(call, call.platform().log_in_with(given, &call.via)?)
 }
 
 pub(super) fn refresh(call: &Call<'_>) -> Result<Answer, Error> {
-    let RefreshRequest { refresh_token } = call.request.json()?;
-    call.tell(&convert::login(call.platform().refresh(&refresh_token, &call.via)?))
+    let RefreshRequest { refresh_token } = call.request.json_or_default()?;
+    let refresh_token = browser::shown(call, refresh_token)?;
+    browser::told(call, call.platform().refresh(&refresh_token, &call.via)?)
 }
 
 pub(super) fn logout(call: &Call<'_>) -> Result<Answer, Error> {
     call.platform().log_out(call.caller()?)?;
-    call.done()
+    Ok(browser::forget(call, call.done()?))
 }
 
 pub(super) fn switch(call: &Call<'_>) -> Result<Answer, Error> {
     let SwitchRequest { tenant } = call.request.json()?;
-    call.tell(&convert::login(call.platform().switch(call.caller()?, &tenant)?))
+    browser::told(call, call.platform().switch(call.caller()?, &tenant)?)
 }
 
 pub(super) fn reauthenticate(call: &Call<'_>) -> Result<Answer, Error> {
     let ReauthenticateRequest { password, totp } = call.request.json()?;
     let (password, code) = (password.as_deref(), totp.as_deref());
     let logged_in = call.platform().reauthenticate_with(call.caller()?, password, code)?;
-    call.tell(&convert::login(logged_in))
+    browser::told(call, logged_in)
 }
 
 pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {
@@ -66,7 +69,11 @@ pub(super) fn ticket(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn exchange(call: &Call<'_>) -> Result<Answer, Error> {
-    let ExchangeRequest { subject_token, audience, scope, expires_in, .. } = call.request.json()?;
+    let ExchangeRequest { subject_token, audience, scope, expires_in, .. } = match () {
+        // As RFC 8693 has it.
+        () if call.request.is_form() => call.request.form(&["expires_in"])?,
+        () => call.request.json()?,
+    };
     let life = expires_in.map(|it| Span::secs(i64::from(it)));
     let (subject, audience) = (&*subject_token, audience.as_deref());
     let wanted = Wanted { subject, audience, scope: scope.as_deref(), life };
@@ -91,8 +98,9 @@ pub(super) fn me(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn change_me(call: &Call<'_>) -> Result<Answer, Error> {
     let ProfileRequest { name, avatar_url, locale, timezone } = call.request.json()?;
+    let expected = call.request.expected_if_given();
     let change = ProfileChange { name, avatar_url, locale, timezone };
-    let account = call.platform().change_profile(call.caller()?, change)?;
+    let account = call.platform().change_profile(call.caller()?, &expected, change)?;
     call.versioned(&convert::user(&account), account.version)
 }
 
@@ -156,7 +164,7 @@ pub(super) fn accept(call: &Call<'_>) -> Result<Answer, Error> {
             return Err(Error::invalid("/password", rule));
         }
     };
-    call.tell(&convert::login(logged_in))
+    browser::told(call, logged_in)
 }
 
 pub(super) fn delete_me(call: &Call<'_>) -> Result<Answer, Error> {

@@ -80,6 +80,8 @@ pub(super) fn change(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn remove(call: &Call<'_>) -> Result<Answer, Error> {
-    call.platform().remove_alert_rule(call.entered()?, call.request.part("id"))?;
+    let expected = call.request.expected_if_given();
+    let id = call.request.part("id");
+    call.platform().remove_alert_rule(call.entered()?, id, &expected)?;
     call.done()
 }

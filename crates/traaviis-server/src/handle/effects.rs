@@ -169,6 +169,7 @@ pub(super) fn replace_named(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 pub(super) fn delete_named(call: &Call<'_>) -> Result<Answer, Error> {
-    call.platform().delete_named_effect(call.entered()?, name(call))?;
+    let expected = call.request.expected_if_given();
+    call.platform().delete_named_effect(call.entered()?, name(call), &expected)?;
     call.done()
 }

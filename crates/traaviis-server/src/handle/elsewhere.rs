@@ -9,8 +9,7 @@ use traaviis_platform::{
     oidc::{Finish, Returned, STATE_LIFE, TICKET_LIFE},
 };
 
-use super::{Answer, Call};
-use crate::convert;
+use super::{Answer, Call, browser};
 
 /// Status of an answer that sends a browser on.
 const SEE_OTHER: u16 = 303;
@@ -65,7 +64,7 @@ pub(super) fn finish(call: &Call<'_>) -> Result<Answer, Error> {
     let (code, tenant) = (totp.as_deref(), tenant.as_deref());
     let finish = Finish { ticket: &ticket, browser, code, tenant };
     let logged_in = call.platform().finish_elsewhere(&finish, &call.via)?;
-    let mut answer = call.tell(&convert::login(logged_in))?;
+    let mut answer = browser::told(call, logged_in)?;
     answer.headers.push(("set-cookie", cookie.text("", 0)));
     Ok(answer)
 }

@@ -6,8 +6,7 @@ use traaviis_api::types::factors::{
 };
 use traaviis_platform::{Error, mfa::FactorShown, one_time::Purpose};
 
-use super::{Answer, Call};
-use crate::convert;
+use super::{Answer, Call, browser};
 
 pub(super) fn verify(call: &Call<'_>) -> Result<Answer, Error> {
     let VerifyRequest { token } = call.request.json()?;
@@ -35,7 +34,7 @@ pub(super) fn login_by_passkey(call: &Call<'_>) -> Result<Answer, Error> {
     let PasskeyRequest { credential, tenant } = call.request.json()?;
     let platform = call.platform();
     let logged_in = platform.log_in_by_passkey(&credential, tenant.as_deref(), &call.via)?;
-    call.tell(&convert::login(logged_in))
+    browser::told(call, logged_in)
 }
 
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {

@@ -124,8 +124,9 @@ fn carry_out(
     let knock = Knock { name: &hook.name, id, data: Value::from(data), at: platform.now() };
     match call.engine().hook(&hook.hash, &document, knock)? {
         HookDeed::Start { input } => {
-            let tags = Vec::new();
-            let start = StartAsk { hash: &hook.hash, document: &document, id: None, input, tags };
+            let (tags, correlation) = (Vec::new(), None);
+            let (hash, id) = (&*hook.hash, None);
+            let start = StartAsk { hash, document: &document, id, input, tags, correlation };
             // Held until the instance is in the log, where it is counted.
             let _place = platform.admit_start(entered)?;
             let started = call.engine().start(&entered.ctx, start)?;

@@ -9,7 +9,7 @@ use traaviis_api::types::{
     },
 };
 use traaviis_model::{
-    InstanceId, Span, Text, Value,
+    InstanceId, Span, Text, Value, form,
     permission::Permission,
     record::{Operation, Status, TaskAct},
 };
@@ -54,7 +54,7 @@ fn reason(call: &Call<'_>) -> Result<Option<Text>, Error> {
 }
 
 pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
-    let StartRequest { workflow, version, input, id, tags } = call.request.json()?;
+    let StartRequest { workflow, version, input, id, tags, correlation } = call.request.json()?;
     wait(call)?;
     let entered = call.entered()?;
     let found = call.platform().find_version(entered, &workflow, version.as_deref())?;
@@ -74,11 +74,23 @@ pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
         // A workflow without input takes an empty one, as on the command line.
         input: if input.is_null() { Value::empty_map() } else { Value::from(&input) },
         tags: tags.into_iter().map(Text::from).collect(),
+        correlation: correlation_of(correlation)?,
     };
     // Held until the instance is in the log, where it is counted.
     let _place = call.platform().admit_start(entered)?;
     let started = call.engine().start(&entered.ctx, start)?;
     call.shown(started)
+}
+
+/// Checks the business key that a caller gives an instance.
+pub(super) fn correlation_of(given: Option<String>) -> Result<Option<Text>, Error> {
+    let Some(given) = given else { return Ok(None) };
+    if form::CORRELATION.read(&given).is_none() {
+        let most = form::CORRELATION.most;
+        let rule = format!("a business key is a line of 1 to {most} characters");
+        return Err(Error::invalid("/correlation", rule));
+    }
+    Ok(Some(given.into()))
 }
 
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, Error> {

@@ -8,19 +8,25 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use traaviis_api::Operation;
 use traaviis_platform::Error;
 
+use super::chosen;
 use crate::request::Request;
 
 /// Fields by which an item is told from the others of its list.
 const NAMES: &[&str] = &["id", "user_id", "name", "version", "instance", "path"];
 
 /// Returns the page of a list that a request asks for.
-pub(super) fn page_of(request: &Request, list: &impl Serialize) -> Result<Json, Error> {
-    let mut list = serde_json::to_value(list)
-        .map_err(|error| Error::new("internal", format!("an answer cannot be written: {error}")))?;
+pub(super) fn page_of(
+    row: &Operation,
+    request: &Request,
+    list: &impl Serialize,
+) -> Result<Json, Error> {
+    let mut list = written_out(list)?;
     let limit = request.limit()?;
-    let items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let mut items = list["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    chosen::sort(row, request, &mut items)?;
     let begin = match request.query.get("cursor") {
         None => 0,
         Some(cursor) => {
@@ -36,6 +42,12 @@ pub(super) fn page_of(request: &Request, list: &impl Serialize) -> Result<Json, 
     let page: Vec<Json> = items.into_iter().take(end).skip(begin).collect();
     (list["items"], list["next_cursor"]) = (Json::Array(page), json!(next));
     Ok(list)
+}
+
+/// Returns an answer as it goes out.
+pub(super) fn written_out(list: &impl Serialize) -> Result<Json, Error> {
+    serde_json::to_value(list)
+        .map_err(|error| Error::new("internal", format!("an answer cannot be written: {error}")))
 }
 
 fn key_of(item: &Json) -> String {
@@ -55,6 +67,8 @@ fn read(cursor: &str) -> Option<(usize, String)> {
 
 #[cfg(test)]
 mod tests {
+    use traaviis_api::Op;
+
     use super::*;
 
     fn list(names: &[&str]) -> Json {
@@ -66,7 +80,7 @@ mod tests {
         let mut request = Request::default();
         request.query.insert("limit".into(), limit.into());
         request.query.extend(cursor.map(|it| ("cursor".to_owned(), it.to_owned())));
-        let page = page_of(&request, &list(names)).unwrap();
+        let page = page_of(Op::Roles.row(), &request, &list(names)).unwrap();
         let names = page["items"].as_array().unwrap().iter();
         let names: Vec<&str> = names.map(|it| it["name"].as_str().unwrap()).collect();
         (names.concat(), page["next_cursor"].as_str().map(str::to_owned))
@@ -94,7 +108,7 @@ mod tests {
         for cursor in ["", "x", "MQ", "!!", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OSBh"] {
             let mut request = Request::default();
             request.query.insert("cursor".into(), cursor.into());
-            let error = page_of(&request, &list(&["a"])).unwrap_err();
+            let error = page_of(Op::Roles.row(), &request, &list(&["a"])).unwrap_err();
             assert_eq!(error.code, "validation_failed", "{cursor}");
         }
     }

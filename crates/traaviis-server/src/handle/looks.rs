@@ -209,6 +209,7 @@ pub(super) fn filter_of(filter: &InstanceFilter, now: Timestamp) -> Result<Filte
         state: text(&filter.state),
         incident: text(&filter.incident),
         error: text(&filter.error),
+        correlation: text(&filter.correlation),
         ended: Some(false),
         ..Filter::default()
     })

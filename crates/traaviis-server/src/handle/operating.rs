@@ -1,6 +1,6 @@
 //! Handlers of running the installation: feature flags, numbers, jobs, maintenance, backups.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use traaviis_api::{
     Access, Method, Op, Operation,
@@ -8,13 +8,14 @@ use traaviis_api::{
         Page,
         admin::{
             AdminJobAnswer, BackupsAnswer, FlagAnswer, FlagRequest, MaintenanceAnswer,
-            MaintenanceRequest, NumberAnswer, NumbersAnswer,
+            MaintenanceRequest, NodeAnswer, NodePart, NumberAnswer, NumbersAnswer,
         },
     },
 };
 use traaviis_model::TenantId;
 use traaviis_platform::{
     Error,
+    engine::{Component, ComponentStatus},
     flags::{FlagChange, FlagSet},
     jobs::Job,
     operating::Maintenance,
@@ -118,6 +119,28 @@ fn number(line: &str) -> Option<NumberAnswer> {
     let value = value.parse().ok().filter(|it: &f64| it.is_finite())?;
     let is_bucket = found.contains_key("le");
     (!is_bucket).then(|| NumberAnswer { name: name.into(), labels: found, value })
+}
+
+/// Lists the nodes, of which there is one.
+pub(super) fn nodes(call: &Call<'_>) -> Result<Answer, Error> {
+    let app = call.app;
+    let parts = app.components();
+    let part = |it: &Component| NodePart {
+        name: it.name.into(),
+        status: it.status.as_str().into(),
+        why: it.why.clone(),
+    };
+    let node = NodeAnswer {
+        name: "local".into(),
+        version: app.version.into(),
+        started_at: time(app.begun_at),
+        ready: parts.iter().all(|it| it.status != ComponentStatus::Failed),
+        components: parts.iter().map(part).collect(),
+        sockets: app.hub.count(),
+        streams: app.streams.load(Ordering::SeqCst),
+        waiting: app.waits.load(Ordering::SeqCst),
+    };
+    call.tell(&Page::whole(vec![node]))
 }
 
 fn job((tenant, it): &(TenantId, Job)) -> AdminJobAnswer {

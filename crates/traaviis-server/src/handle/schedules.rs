@@ -7,7 +7,9 @@ use traaviis_api::types::{
     instances::ReasonRequest,
 };
 use traaviis_model::{Text, Value, record::Operation};
-use traaviis_platform::{Error, ask::Ask, engine::StartAsk, schedules::Schedule};
+use traaviis_platform::{
+    Error, ask::Ask, engine::StartAsk, expected::Expected, schedules::Schedule,
+};
 
 use super::{Answer, Call, instances::ask};
 
@@ -66,7 +68,9 @@ pub(super) fn create(call: &Call<'_>) -> Result<Answer, Error> {
 pub(super) fn change(call: &Call<'_>) -> Result<Answer, Error> {
     let expected = call.request.expected()?;
     let SchedulePatch(patch) = call.request.json()?;
-    let mut input = call.platform().schedule(call.entered()?, id(call))?.it.input;
+    let read = call.platform().schedule(call.entered()?, id(call))?;
+    let expected = expected.after_reading(read.version);
+    let mut input = read.it.input;
     for (key, value) in patch {
         match value {
             Json::Null => drop(input.as_object_mut().and_then(|it| it.remove(&key))),
@@ -79,7 +83,7 @@ pub(super) fn change(call: &Call<'_>) -> Result<Answer, Error> {
     put(call, json!(asked), Some(expected))
 }
 
-fn put(call: &Call<'_>, input: Json, expected: Option<u64>) -> Result<Answer, Error> {
+fn put(call: &Call<'_>, input: Json, expected: Option<Expected>) -> Result<Answer, Error> {
     let of = expected.map(|it| (id(call), it));
     let (caller, entered) = (call.caller()?, call.entered()?);
     let made = call.platform().put_schedule(caller, entered, call.engine(), input, of)?;
@@ -87,7 +91,8 @@ fn put(call: &Call<'_>, input: Json, expected: Option<u64>) -> Result<Answer, Er
 }
 
 pub(super) fn end(call: &Call<'_>) -> Result<Answer, Error> {
-    call.platform().end_schedule(call.entered()?, call.engine(), id(call))?;
+    let expected = call.request.expected_if_given();
+    call.platform().end_schedule(call.entered()?, call.engine(), id(call), &expected)?;
     call.done()
 }
 
@@ -125,6 +130,7 @@ pub(super) fn run(call: &Call<'_>) -> Result<Answer, Error> {
         id: None,
         input: Value::from(&input),
         tags: Vec::new(),
+        correlation: None,
     };
     let started = call.engine().start(&entered.ctx, start)?;
     call.shown(started)

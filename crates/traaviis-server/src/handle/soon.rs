@@ -151,7 +151,7 @@ fn open<'a>(
         Err(refused) => return Some(Err(refused)),
     }
     let Access::Needs(permission) = row.access else { return None };
-    if request.tenant.is_some() {
+    if request.names_tenant() {
         // A second name is compared where it may be refused.
         return None;
     }
@@ -209,7 +209,8 @@ async fn looked_up(app: &App, ctx: &TenantCtx, ask: Ask) -> Result<Json, Error> 
 }
 
 async fn start(call: &Call<'_>) -> Option<Result<Answer, Error>> {
-    let StartRequest { workflow, version, input, id: None, tags } = call.request.json().ok()?
+    let StartRequest { workflow, version, input, id: None, tags, correlation } =
+        call.request.json().ok()?
     else {
         // Whether there was such an instance may stand in the log.
         return None;
@@ -229,6 +230,7 @@ async fn start(call: &Call<'_>) -> Option<Result<Answer, Error>> {
         id: None,
         input: if input.is_null() { Value::empty_map() } else { Value::from(&input) },
         tags: tags.into_iter().map(Text::from).collect(),
+        correlation: instances::correlation_of(correlation).ok()?,
     };
     // Held until the instance is in the log, where it is counted.
     let _place = match platform.admit_start(entered) {

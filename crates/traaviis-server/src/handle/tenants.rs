@@ -16,6 +16,7 @@ use traaviis_model::{
 use traaviis_platform::{
     Error,
     api_keys::KeyGiven,
+    expected::Expected,
     ledger::Versioned,
     members::{MemberChange, RoleGiven},
     tenant::{Member, MemberStatus, Tenant},
@@ -46,8 +47,8 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn change(call: &Call<'_>) -> Result<Answer, Error> {
     let expected = call.request.expected()?;
-    let ChangeTenantRequest { name, domain } = call.request.json()?;
-    let change = TenantChange { name, domain };
+    let ChangeTenantRequest { name, slug, domain } = call.request.json()?;
+    let change = TenantChange { name, slug, domain };
     tell_tenant(call, &call.platform().change_tenant(call.entered()?, expected, &change)?)
 }
 
@@ -157,18 +158,19 @@ pub(super) fn change_member(call: &Call<'_>) -> Result<Answer, Error> {
         status: None,
     };
     let entered = call.entered()?;
-    tell_member(call, &call.platform().change_member(entered, id, Some(expected), &change)?)
+    tell_member(call, &call.platform().change_member(entered, id, expected, &change)?)
 }
 
 pub(super) fn remove_member(call: &Call<'_>) -> Result<Answer, Error> {
-    call.platform().remove_member(call.entered()?, member_id(call)?)?;
+    let expected = call.request.expected_if_given();
+    call.platform().remove_member(call.entered()?, member_id(call)?, &expected)?;
     call.done()
 }
 
 fn set_status(call: &Call<'_>, status: MemberStatus) -> Result<Answer, Error> {
     let change = MemberChange { status: Some(status), ..MemberChange::default() };
     let (entered, id) = (call.entered()?, member_id(call)?);
-    tell_member(call, &call.platform().change_member(entered, id, None, &change)?)
+    tell_member(call, &call.platform().change_member(entered, id, Expected::ANY, &change)?)
 }
 
 pub(super) fn suspend_member(call: &Call<'_>) -> Result<Answer, Error> {
@@ -192,7 +194,7 @@ pub(super) fn role(call: &Call<'_>) -> Result<Answer, Error> {
     call.versioned(&convert::role(&role.it), role.version)
 }
 
-fn put_role(call: &Call<'_>, replaced: Option<(RoleId, u64)>) -> Result<Answer, Error> {
+fn put_role(call: &Call<'_>, replaced: Option<(RoleId, Expected)>) -> Result<Answer, Error> {
     let RoleRequest { name, base, permissions, data_access } = call.request.json()?;
     let given = RoleGiven {
         name,

@@ -92,9 +92,9 @@ pub(super) fn patch_draft(call: &Call<'_>) -> Result<Answer, Error> {
     let expected = call.request.expected()?;
     let DraftPatch(patch) = call.request.merge_patch()?;
     let entered = call.entered()?;
-    let draft = call.platform().draft(entered, name(call))?.it;
-    let text = merged(call, &draft.text, &Json::Object(patch))?;
-    let put = (text.as_str(), expected);
+    let draft = call.platform().draft(entered, name(call))?;
+    let text = merged(call, &draft.it.text, &Json::Object(patch))?;
+    let put = (text.as_str(), expected.after_reading(draft.version));
     let (draft, checked) =
         call.platform().put_draft(call.caller()?, entered, call.engine(), name(call), put)?;
     call.versioned(&convert::draft(&draft.it, Some(checked)), draft.version)

@@ -1,10 +1,14 @@
 //! What clients ask for on a topic, each as the operation of the table that it stands for.
 
 use serde_json::{Value as Json, json};
-use traaviis_api::Op;
+use traaviis_api::{
+    Op,
+    channels::{Channel, channel},
+};
 use traaviis_model::{
     InstanceId, TenantId,
     document::{Format, read_tree, tree::NodeKind},
+    form,
     permission::Permission,
 };
 use traaviis_platform::{Caller, Error};
@@ -12,7 +16,7 @@ use traaviis_policy::access::{Action, Freshness};
 
 use super::{
     frame::{Frame, ORDERED},
-    hub::{Topic, Watched},
+    hub::{Subscriber, Topic, Watched},
     limits::{CHOSEN_MAX, FOLLOWED_MAX},
     only::Only,
     topic::meta,
@@ -35,6 +39,9 @@ pub(super) fn answer(
     socket: u64,
 ) -> Result<Json, Error> {
     let payload = &frame.payload;
+    if channel_of(topic).and_then(|it| it.asked(&frame.event)).is_none() {
+        return Err(unheard_of(&frame.event));
+    }
     let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
     let ask = |op, body: Json, id: &str| carry_out(app, caller, topic, op, body, id);
     let event = |data: &str| json!({ "event": text("event"), "data": payload[data] });
@@ -44,6 +51,9 @@ pub(super) fn answer(
         (Topic::Tenant(_), ORDERED) => execute_effect(app, caller, topic, frame),
         (Topic::Tenant(tenant), "monitoring:subscribe") => {
             watch(app, caller, tenant, payload, socket)
+        }
+        (Topic::Tenant(tenant), "collaboration:update") => {
+            collaborate(app, caller, tenant, payload, socket)
         }
         (Topic::Tenant(_), "tenant:update_config") => update_config(app, caller, topic, payload),
         (Topic::Tenant(_), "presence:update") => {
@@ -96,11 +106,60 @@ pub(super) fn answer(
         (Topic::Instance(_, id), "send_event") => {
             ask(Op::SendEvent, event("event_data"), &id.to_string())
         }
-        (_, other) => {
-            let message = format!("`{other}` cannot be asked for on this topic");
-            Err(Error::new("unknown_event", message))
-        }
+        (_, other) => Err(unheard_of(other)),
     }
+}
+
+fn unheard_of(event: &str) -> Error {
+    Error::new("unknown_event", format!("`{event}` cannot be asked for on this topic"))
+}
+
+/// Returns the row of a topic in the table of channels.
+fn channel_of(topic: Topic) -> Option<&'static Channel> {
+    channel(match topic {
+        Topic::Tenant(_) => "tenant",
+        Topic::Workflows(_) => "workflows",
+        Topic::Effects(_) => "effects",
+        Topic::Machines(_) => "machines",
+        Topic::Instance(..) => "instance",
+        Topic::Tasks(_) => "tasks",
+        Topic::Monitoring(_, Watched::Instances) => "watched_instances",
+        Topic::Monitoring(_, Watched::Security) => "watched_security",
+        Topic::Activity(_) => "activity",
+    })
+}
+
+/// Tells the others on the topic of a tenant what one does to something, before any of it is kept:
+/// those who may see such things.
+fn collaborate(
+    app: &App,
+    caller: &Caller,
+    tenant: TenantId,
+    payload: &Json,
+    socket: u64,
+) -> Result<Json, Error> {
+    let permission = match payload["resource_type"].as_str() {
+        Some("workflow") => Permission::WorkflowEdit,
+        Some("effect") => Permission::EffectsEdit,
+        _ => return Err(Error::invalid("/resource_type", "this is `workflow` or `effect`")),
+    };
+    let id = payload["resource_id"].as_str().filter(|it| form::NAME.read(it).is_some());
+    let id = id.ok_or_else(|| {
+        let most = form::NAME.most;
+        Error::invalid(
+            "/resource_id",
+            format!("this is a name or an id, of 1 to {most} characters"),
+        )
+    })?;
+    app.platform.enter(caller, tenant, Action::Needs(permission), Freshness::Any)?;
+    let told = json!({
+        "resource_type": payload["resource_type"], "resource_id": id,
+        "operation": payload["operation"], "user_id": caller.user,
+        "timestamp": app.platform.now(),
+    });
+    let is_other = |it: &Subscriber| it.sees.is_monitor && it.socket != socket;
+    app.hub.tell_those(Topic::Tenant(tenant), "collaboration:updated", &told, is_other);
+    Ok(json!({}))
 }
 
 /// Sends an event, and tells those who may see instances who did so.

@@ -428,7 +428,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Tells what became of calls to whoever listens.
 fn tell_progress(topics: &Topics, committed: &Committed) {
     let (tenant, id) = (committed.snapshot.tenant_id, committed.snapshot.id);
-    let all = [Topic::Machines(tenant), Topic::Instance(tenant, id), Topic::Effects(tenant)];
+    let all = [
+        Topic::Machines(tenant),
+        Topic::Instance(tenant, id),
+        Topic::Effects(tenant),
+        Topic::Tenant(tenant),
+    ];
     let heard = all.map(|topic| topics.get(&topic).map(|it| (topic, it)));
     if heard.iter().all(Option::is_none) {
         return;
@@ -437,9 +442,13 @@ fn tell_progress(topics: &Topics, committed: &Committed) {
         for (topic, heard) in heard.iter().flatten() {
             let event = match topic {
                 Topic::Effects(_) => &format!("effect:{status}"),
+                Topic::Tenant(_) => "effects:progress",
                 _ => "effect_progress",
             };
-            let by = heard.by.iter().filter(|it| it.hears(id));
+            // Of a tenant those hear, too, who may not see its instances.
+            let may_see =
+                |it: &&Subscriber| it.sees.is_monitor || !matches!(topic, Topic::Tenant(_));
+            let by = heard.by.iter().filter(|it| it.hears(id)).filter(may_see);
             Telling::of(*topic, event, &payload).to(by);
         }
     }

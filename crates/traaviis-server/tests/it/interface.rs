@@ -44,7 +44,7 @@ fn lists_come_in_pages() {
 #[test]
 fn every_list_that_grows_has_pages() {
     // What these hold is written into the program, or one number a month.
-    let short = ["/auth/oidc", "/admin/flags", "/tenants/{t}/effects/kinds"];
+    let short = ["/auth/oidc", "/admin/flags", "/admin/nodes", "/tenants/{t}/effects/kinds"];
     let description = traaviis_api::openapi::document("0");
     for row in OPERATIONS {
         let path = format!("/api/v1{}", row.path);
@@ -97,13 +97,16 @@ fn keys_that_sign_are_replaced_by_command_and_those_before_ended() {
     };
     let path = "/admin/signing-keys/rotate";
     assert_eq!(world.call(&ada, "POST", path, json!({})).code(), "platform_admin_required");
+    let before = kids();
+    assert_eq!(before.len(), 2, "the one that signs, and the next one");
     let first = world.call(&root, "POST", path, json!(null));
     assert_eq!(first.status, 200, "{first:?}");
-    assert_eq!((kids().len(), kids().pop()), (2, Some(first.text("/kid"))));
+    assert_eq!(first.text("/kid"), before[1], "it was published before it signs");
+    assert_eq!((kids().len(), &kids()[..2]), (3, &before[..]));
     assert_eq!(world.call(&ada, "GET", "/me", json!(null)).status, 200, "both keys count");
 
     let told = world.call(&root, "POST", path, json!({ "end_old": true }));
-    assert_eq!(kids(), [told.text("/kid")]);
+    assert_eq!((kids().len(), &kids()[0]), (2, &told.text("/kid")));
     let refused = world.call(&ada, "GET", "/me", json!(null));
     assert_eq!((refused.status, refused.code()), (401, "invalid_token"));
     let ada = world.log_in("ada@example.org");

@@ -1,10 +1,12 @@
 //! The server in process: requests through the whole router, without a socket.
 
 mod admin;
+mod browsers;
 mod factors;
 mod flow;
 mod interface;
 mod limits;
+mod lists;
 mod matrix;
 mod operating;
 mod promises;
@@ -12,4 +14,5 @@ mod refusals;
 mod rights;
 mod sockets;
 mod usage;
+mod versions;
 mod world;

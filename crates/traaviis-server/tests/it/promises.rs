@@ -33,7 +33,9 @@ fn what_nobody_reads_in_a_query_is_refused() {
     let (ada, _) = world.register("ada@example.org");
     for (path, pointer) in [
         ("/tenants/current/instances?workflw=Door", "workflw"),
-        ("/tenants/current/roles?sort=name", "sort"),
+        ("/tenants/current/roles?sort=nobody", "sort"),
+        ("/tenants/current/roles?fields=name,nobody", "fields"),
+        ("/tenants/current/audit?sort=seq", "sort"),
         ("/me?x=1", "x"),
     ] {
         let told = world.call(&ada, "GET", path, json!(null));

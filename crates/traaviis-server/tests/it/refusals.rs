@@ -177,7 +177,7 @@ fn what_stands_beside_the_table_answers_too() {
     assert_eq!(get("/ready").text("/status"), "ready");
     assert_eq!(get("/version").text("/version"), "0.0.0");
     let jwks = get("/.well-known/jwks.json");
-    assert_eq!(jwks.body["keys"].as_array().unwrap().len(), 1);
+    assert_eq!(jwks.body["keys"].as_array().unwrap().len(), 2);
     assert!(jwks.body["keys"][0].get("d").is_none(), "no private half");
     assert_eq!(get("/api/v1/openapi.json").text("/openapi"), "3.1.0");
 }

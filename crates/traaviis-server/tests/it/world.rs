@@ -241,6 +241,11 @@ impl World {
 
     /// One whose server is set otherwise.
     pub fn with(set: impl FnOnce(App) -> App) -> World {
+        World::set(Settings::default(), set)
+    }
+
+    /// One whose server and platform are set otherwise.
+    pub fn set(settings: Settings, set: impl FnOnce(App) -> App) -> World {
         let clock = Arc::new(SimClock::new(Timestamp(1_800_000_000_000_000)));
         let ways = Ways {
             log: Arc::new(MemoryLog::new()),
@@ -249,7 +254,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<_>,
             entropy: Entropy::seeded(1),
         };
-        let platform = Arc::new(Platform::open(ways, Settings::default()).unwrap());
+        let platform = Arc::new(Platform::open(ways, settings).unwrap());
         let app = App::new(Arc::clone(&platform), Arc::new(Plain::default()), "0.0.0", |_| {});
         let app = Arc::new(set(app));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

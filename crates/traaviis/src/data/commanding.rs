@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use traaviis_engine::{Fork, Machine, Marks, Resolution, Retry};
+use traaviis_engine::{Fork, Machine, Resolution, Retry};
 use traaviis_model::{
     Actor, InstanceId, Seq, Snapshot, Text, Value,
     record::{ActorKind, Operation},
 };
-use traaviis_runtime::{Accepted, Broadcast, Command, Error, Filter, Started, Waited};
+use traaviis_runtime::{Accepted, Broadcast, Command, Error, Filter, Given, Started, Waited};
 
 use super::{Data, after, refused};
 use crate::{control::protocol::Wait, exit::Failure};
@@ -25,16 +25,16 @@ impl Data {
         self.handle.start_for(&self.ctx, machine, input, by).map_err(refused)
     }
 
-    /// Starts an instance whose id a caller has chosen, or that has more tags and labels than its
-    /// workflow; it is durable when this returns.
+    /// Starts an instance whose id a caller has chosen, or that is given more than its workflow
+    /// says; it is durable when this returns.
     pub fn start_marked(
         &self,
         machine: &Arc<Machine>,
         id: Option<InstanceId>,
         input: Value,
-        marks: Marks,
+        given: impl Into<Given>,
     ) -> Result<Started, Failure> {
-        self.handle.start_marked(&self.ctx, machine, id, input, marks).map_err(refused)
+        self.handle.start_marked(&self.ctx, machine, id, input, given).map_err(refused)
     }
 
     /// Starts an instance and tells its id when it is durable.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use traaviis_engine::{Machine, Marks};
+use traaviis_engine::Machine;
 use traaviis_model::{InstanceId, Snapshot, TenantCtx, Value};
-use traaviis_runtime::{Accepted, Command, Error, Started};
+use traaviis_runtime::{Accepted, Command, Error, Given, Started};
 
 use super::{Data, refused};
 use crate::exit::Failure;
@@ -18,16 +18,16 @@ fn of<T: 'static>(reply: Reply<T>) -> Box<dyn FnOnce(Result<T, Error>) + Send> {
 }
 
 impl Data {
-    /// Starts an instance with more tags than its workflow's.
+    /// Starts an instance that is given more than its workflow says.
     pub fn start_marked_then(
         &self,
         ctx: &TenantCtx,
         machine: &Arc<Machine>,
         input: Value,
-        marks: Marks,
+        given: impl Into<Given>,
         reply: Reply<Started>,
     ) {
-        self.handle.start_marked_then(ctx, machine, input, marks, of(reply));
+        self.handle.start_marked_then(ctx, machine, input, given, of(reply));
     }
 
     /// Does something to an instance.

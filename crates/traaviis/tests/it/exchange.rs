@@ -170,3 +170,37 @@ fn a_socket_that_it_has_opened_ends_when_it_does() {
     assert_eq!(socket.closed(), 4001);
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "not after a silence");
 }
+
+#[test]
+fn a_form_is_taken_as_the_rfc_has_it() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let ada = server.register("ada@example.org");
+    let form = |more: &str| {
+        let body =
+            format!("grant_type={GRANT}&subject_token={ada}&subject_token_type={TYPE}{more}");
+        let body = body.replace(':', "%3A");
+        let path = "/api/v1/auth/token-exchange";
+        let mut stream = std::net::TcpStream::connect(&server.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {ada}\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        crate::server::read(stream)
+    };
+    let told = form("&scope=workflow_monitor+workflow_execute&expires_in=60");
+    assert_eq!((told.status, &told.body["expires_in"]), (200, &json!(60)), "{told:?}");
+    assert_eq!(told.text("/scope"), "workflow_execute workflow_monitor");
+    let narrow = told.text("/access_token");
+    assert_eq!(server.get(&narrow, "/tenants/current/instances").status, 200);
+    for (more, code) in [
+        ("&actor_token=x", "unknown_field"),
+        ("&expires_in=soon", "validation_failed"),
+        ("&scope=a&scope=b", "validation_failed"),
+    ] {
+        assert_eq!(form(more).code(), code, "{more}");
+    }
+}

@@ -5,6 +5,7 @@ mod effects;
 mod hook_results;
 mod hooks;
 mod jobs;
+mod keyed;
 mod looks;
 mod outside;
 mod rename;

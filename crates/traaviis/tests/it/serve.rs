@@ -51,6 +51,7 @@ fn every_command_about_the_api_does_what_the_guide_says() {
         "Door",
         "1.0.0",
         "Door",
+        "viewer",
         "true",
         "shut",
         "false",

@@ -1,6 +1,7 @@
 //! What a server is made of, put together: the engine, its connectors, and the platform over them.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -152,10 +153,34 @@ fn backups_of(
     })
 }
 
+/// The address under which people reach a server.
+pub(super) struct BaseUrl {
+    /// The address.
+    pub url: String,
+    /// What stays of it over restarts, where its port is any that is free.
+    pub lasting: Option<String>,
+}
+
+impl BaseUrl {
+    /// Returns what the settings say, or else the address that is listened at.
+    pub fn of(config: &Config, listening: SocketAddr) -> BaseUrl {
+        match (&config.http.base_url, config.http.listen.port()) {
+            (Some(url), _) => BaseUrl { url: url.clone(), lasting: None },
+            (None, 0) => {
+                let host = listening.to_string();
+                let host = host.rsplit_once(':').map_or(&*host, |it| it.0);
+                let lasting = Some(format!("http://{host}"));
+                BaseUrl { url: format!("http://{listening}"), lasting }
+            }
+            (None, _) => BaseUrl { url: format!("http://{listening}"), lasting: None },
+        }
+    }
+}
+
 pub(super) fn open_platform(
     config: &Config,
     data: &Data,
-    base_url: &str,
+    base_url: &BaseUrl,
 ) -> Result<Platform, Failure> {
     let dir = &config.data.dir;
     let documents = SqliteDocuments::open(dir).map_err(|error| {
@@ -166,7 +191,8 @@ pub(super) fn open_platform(
     let log = Arc::clone(data.log()) as Arc<dyn LogStore>;
     let auth = &config.auth;
     let settings = traaviis_platform::Settings {
-        issuer: auth.issuer.as_deref().unwrap_or(base_url).trim_end_matches('/').into(),
+        issuer: auth.issuer.as_deref().unwrap_or(&base_url.url).trim_end_matches('/').into(),
+        token_issuer: auth.issuer.is_none().then(|| base_url.lasting.clone()).flatten(),
         require_email_verification: auth.require_email_verification,
         access_ttl: auth.access_ttl,
         session_ttl: auth.refresh_ttl,

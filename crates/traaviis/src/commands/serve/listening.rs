@@ -6,11 +6,11 @@ use serde_json::json;
 
 use traaviis_platform::{Entropy, engine::Engine};
 use traaviis_ports::LogStore;
-use traaviis_server::{App, Front, Listening, admin_router, listen, router};
+use traaviis_server::{App, Bound, Front, Listening, admin_router, router};
 
 use super::{
     beside::{Beside, warn},
-    composing::{Parts, Seeds, open_platform, refused},
+    composing::{BaseUrl, Parts, Seeds, open_platform, refused},
 };
 use crate::{
     admin,
@@ -60,7 +60,12 @@ fn listen_until_stopped(
     let (config, data) = (&settings.config, &parts.data);
     let notes = Notes::listen(data)?;
     let listen = config.http.listen;
-    let base_url = config.http.base_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+    // A port that is any that is free is known once it is taken; letters name it.
+    let bound = match listen.port() {
+        0 => Some(bind(runtime, listen)?),
+        _ => None,
+    };
+    let base_url = BaseUrl::of(config, bound.as_ref().map_or(listen, Bound::address));
     let platform = open_platform(config, data, &base_url)?;
     let egress = ConnectorArgs::of(None, config.egress.allow_private.clone()).egress()?;
     let identity = Identity::of(config);
@@ -94,7 +99,8 @@ fn listen_until_stopped(
         tracing::warn!("no control socket: {error}");
     }
     let numbers = listen_for_operators(settings, &app, runtime)?;
-    let listening = begin(runtime, listen, router(Arc::clone(&app)))?;
+    let bound = bound.map_or_else(|| bind(runtime, listen), Ok)?;
+    let listening = runtime.block_on(async { bound.serve(router(Arc::clone(&app))) });
     let address = listening.address;
     tracing::info!(listen = %address, version, pid = std::process::id(), "the server listens");
     match output.is_json() {
@@ -173,7 +179,12 @@ fn begin(
     at: SocketAddr,
     front: Front,
 ) -> Result<Listening, Failure> {
-    runtime.block_on(listen(at, front)).map_err(|error| {
+    let bound = bind(runtime, at)?;
+    Ok(runtime.block_on(async { bound.serve(front) }))
+}
+
+fn bind(runtime: &tokio::runtime::Runtime, at: SocketAddr) -> Result<Bound, Failure> {
+    runtime.block_on(Bound::at(at)).map_err(|error| {
         let message = format!("cannot listen on `{at}`: {error}");
         Failure::new(Exit::Unreachable, "listen_failed", message)
     })

@@ -117,3 +117,87 @@ fn monitoring_is_asked_for_on_the_topic_of_a_tenant() {
     let other: Vec<&Json> = of_bob.heard.iter().filter(|it| it[3] == "phx_close").collect();
     assert!(other.is_empty(), "{other:?}");
 }
+
+#[test]
+fn members_tell_each_other_what_they_do_and_hear_what_becomes_of_calls() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let (ada, tenant) = owner(&server, "ada@example.org");
+    server.publish(&ada, "Calls", CALLS);
+    let topic = format!("tenant:{tenant}");
+    let viewer = server.join(&ada, "vic@example.org", "viewer");
+    let [mut of_ada, mut of_vic] = [&ada, &viewer].map(|it| Channel::open(&server, it));
+    of_ada.join(&topic);
+    of_vic.join(&topic);
+    let update = |kind: &str, id: &str| {
+        let operation = json!({ "at": "/states/shut" });
+        json!({ "resource_type": kind, "resource_id": id, "operation": operation })
+    };
+    assert_eq!(
+        of_ada.granted(&topic, "collaboration:update", update("workflow", "Door")),
+        json!({})
+    );
+    let told = of_vic.next(&topic, "collaboration:updated");
+    assert_eq!(
+        (&told["resource_type"], &told["resource_id"], &told["operation"]["at"]),
+        (&json!("workflow"), &json!("Door"), &json!("/states/shut"))
+    );
+    assert!(told["user_id"].is_string() && told["timestamp"].is_string(), "{told}");
+    for (kind, id) in [("template", "x"), ("workflow", ""), ("effect", &"x".repeat(101))] {
+        let refused = of_ada.refused(&topic, "collaboration:update", update(kind, id));
+        assert_eq!(refused.1, "validation_failed", "{kind}");
+    }
+    let refused = of_vic.refused(&topic, "collaboration:update", update("effect", "pause"));
+    assert_eq!(refused.1, "insufficient_permissions");
+
+    let id = start_with(&server, &ada, "Calls", json!({}));
+    let told = of_vic.next(&topic, "effects:progress");
+    assert_eq!((&told["fsm_id"], &told["status"]), (&json!(id), &json!("started")), "{told}");
+    // What a member has sent comes back to nobody but the others.
+    let own = of_ada.until(|it| it[3] == "effects:progress" || it[3] == "collaboration:updated");
+    assert_eq!(own[3], "effects:progress");
+}
+
+/// Calls what answers nobody.
+const CALLS: &str = r#"traaviis: "1"
+name: Calls
+version: 1.0.0
+initial: calling
+states:
+  calling:
+    invoke:
+      - id: call
+        effect: {type: call_api, url: "https://nowhere.invalid/"}
+        onDone: done
+        onError: done
+  done: {type: final}
+"#;
+
+#[test]
+fn everything_that_the_description_names_is_heard_and_nothing_else() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let (ada, tenant) = owner(&server, "ada@example.org");
+    server.publish(&ada, "Door", DOOR);
+    let id = start_with(&server, &ada, "Door", json!({ "n": 1 }));
+    let me = server.get(&ada, "/me").text("/id");
+    let described = server.get("", "/asyncapi.json").body;
+    assert_eq!(described["asyncapi"], "3.0.0");
+    let mut socket = Channel::open(&server, &ada);
+    let mut count = 0;
+    for (name, channel) in described["channels"].as_object().unwrap() {
+        let topic = channel["address"].as_str().unwrap();
+        let topic = topic.replace("{tenant}", &tenant).replace("{id}", &id).replace("{user}", &me);
+        socket.join(&topic);
+        let refused = socket.refused(&topic, "no_such_event", json!({}));
+        assert_eq!(refused, ("invalid_payload".into(), "unknown_event".into()), "{topic}");
+        for key in channel["messages"].as_object().unwrap().keys() {
+            let Some(event) = key.strip_prefix(&format!("{name}.ask.")) else { continue };
+            let (_, reply) = socket.ask(&topic, event, json!({}));
+            let message = reply["message"].as_str().unwrap_or_default();
+            assert!(!message.contains("on this topic"), "{topic} {event}: {reply}");
+            count += 1;
+        }
+    }
+    assert!(count >= 20, "{count}");
+}

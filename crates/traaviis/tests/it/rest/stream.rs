@@ -144,3 +144,48 @@ fn a_stream_ends_with_the_server() {
     api.process.0.wait().unwrap();
     assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
 }
+
+/// Waits for somebody, then asks nobody else.
+const ASKS: &str = r#"traaviis: "1"
+name: Asks
+version: 1.0.0
+initial: asking
+states:
+  asking:
+    invoke:
+      - {id: ask, effect: {type: human_task, title: "Who?", outcomes: [approve]}, onDone: done}
+  done: {type: final}
+"#;
+
+#[test]
+fn a_stream_of_an_effect_tells_how_it_stands_until_it_has_ended() {
+    let world = World::new();
+    let api = Server::serve(&world);
+    let ada = api.register("ada@example.org");
+    api.publish(&ada, "Asks", ASKS);
+    let id = api.start(&ada, "Asks");
+    let listed = api.get(&ada, &format!("/tenants/current/instances/{id}/effects"));
+    let effect = listed.text("/items/0/id");
+    let path = format!("/tenants/current/effects/{effect}");
+    let stream = api.begin(&ada, "GET", &format!("{path}/stream"), "", &json!(null));
+    let decided = json!({ "outcome": "approve" });
+    // Nobody answers what they have begun themselves.
+    let bob = api.join(&ada, "bob@example.org", "developer");
+    let told = api.post(&bob, &format!("/tasks/{id}/decide"), decided);
+    assert_eq!(told.status, 200, "{told:?}");
+    let mut told = events(stream);
+    let (_, name, end) = told.pop().unwrap();
+    assert_eq!((&*name, end), ("end", json!({ "status": "completed" })));
+    assert!(told.iter().all(|it| it.1 == "effect" && it.2["id"] == *effect), "{told:?}");
+    assert_eq!(told.last().unwrap().2, api.get(&ada, &path).body, "as it is shown");
+    // What has ended is told once; a browser that comes again hears that there is no more.
+    let once = events(api.begin(&ada, "GET", &format!("{path}/stream"), "", &json!(null)));
+    assert_eq!(once.iter().map(|it| &*it.1).collect::<Vec<_>>(), ["effect", "end"]);
+    let stream = format!("{path}/stream");
+    let again = api.call_with(&ada, "GET", &stream, "last-event-id: 1\r\n", json!(null));
+    assert_eq!(again.status, 204);
+    for (other, status) in [(format!("{id}:999"), 404), ("x".into(), 404), (id, 404)] {
+        let path = format!("/tenants/current/effects/{other}/stream");
+        assert_eq!(api.get(&ada, &path).status, status, "{path}");
+    }
+}
