@@ -140,9 +140,13 @@ impl AuditSigner {
         let audit::Head { seq, hash } = head.clone();
         let kid = self.public.kid.clone();
         let mut made = Checkpoint { tenant_id, seq, hash, at, kid, signature: Text::default() };
-        let signature = self.pair.sign(made.text(what).as_bytes());
-        made.signature = URL_SAFE_NO_PAD.encode(signature.as_ref()).into();
+        made.signature = self.sign(made.text(what).as_bytes());
         made
+    }
+
+    /// Signs a text, which says itself what it is; base64url.
+    pub(crate) fn sign(&self, text: &[u8]) -> Text {
+        URL_SAFE_NO_PAD.encode(self.pair.sign(text).as_ref()).into()
     }
 }
 

@@ -12,8 +12,9 @@
 //! [`transfers`], [`departures`] (who and what goes for ever), [`admin`], [`operating`] and
 //! [`flags`] (looking after the platform), [`usage`], [`storage`], [`budgets`], [`invoices`],
 //! [`repeated`] (requests that come twice), [`workflows`], [`jobs`], [`schedules`], [`webhooks`],
-//! [`hooks`], [`deleted`], [`trail`], [`alerts`], [`alert_rules`], [`secrets`], [`privacy`]. What
-//! runs instances stands behind [`engine`], and is asked in the words of [`ask`].
+//! [`hooks`], [`deleted`], [`trail`], [`alerts`], [`alert_rules`], [`secrets`], [`privacy`],
+//! [`evidence`] (for who reviews it all). What runs instances stands behind [`engine`], and is
+//! asked in the words of [`ask`].
 //!
 //! Invariants: no use case of a tenant runs without an [`caller::Entered`], which only
 //! [`platform::Platform::enter`] makes; a change and its audit entry are committed together;
@@ -39,6 +40,7 @@ pub mod egress;
 pub mod engine;
 pub mod entropy;
 pub mod error;
+pub mod evidence;
 pub mod exchange;
 pub mod expected;
 pub mod factor;

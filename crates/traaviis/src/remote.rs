@@ -7,7 +7,10 @@
 //! Every command finds its server in the same order: what `--server` says, `TRAAVIIS_SERVER`, that
 //! of the last login. A token is sent to the server that gave it out, and to no other.
 
+pub mod asking;
+
 use std::{
+    cell::RefCell,
     env, fs,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -169,22 +172,55 @@ fn reason(error: &reqwest::Error) -> String {
 
 /// Sends a request as who has logged in; a token that has expired is renewed once.
 pub fn ask_as_login(server: &ServerArgs, asked: &Asked<'_>) -> Result<Answered, Failure> {
-    let login = Login::find(server)?;
-    let remote = Remote::new(&login.server)?;
-    let answered = remote.ask(Some(&login.access_token), asked)?;
-    let has_expired = answered.status == StatusCode::UNAUTHORIZED.as_u16()
-        && answered.body["code"] == "token_expired";
-    let Some(refresh) = login.refresh_token.as_ref().filter(|_| has_expired) else {
-        return Ok(answered);
-    };
-    let body = json!({ "refresh_token": refresh });
-    let renewed = remote.ask(
-        None,
-        &Asked { method: "POST", path: "/auth/refresh", body: Some(&body), if_match: None },
-    )?;
-    let login = Login::of(remote.server(), &renewed)?;
-    login.keep()?;
-    remote.ask(Some(&login.access_token), asked)
+    Session::open(server)?.ask(asked)
+}
+
+/// A server, as who has logged in there.
+#[derive(Debug)]
+pub struct Session {
+    remote: Remote,
+    login: RefCell<Login>,
+}
+
+impl Session {
+    /// Finds who has logged in at a server.
+    pub fn open(server: &ServerArgs) -> Result<Session, Failure> {
+        let login = Login::find(server)?;
+        Ok(Session { remote: Remote::new(&login.server)?, login: RefCell::new(login) })
+    }
+
+    /// Sends a request; a token that has expired is renewed once.
+    pub fn ask(&self, asked: &Asked<'_>) -> Result<Answered, Failure> {
+        let Login { access_token, refresh_token, .. } = self.login.borrow().clone();
+        let answered = self.remote.ask(Some(&access_token), asked)?;
+        let has_expired = answered.status == StatusCode::UNAUTHORIZED.as_u16()
+            && answered.body["code"] == "token_expired";
+        let Some(refresh) = refresh_token.filter(|_| has_expired) else { return Ok(answered) };
+        let body = json!({ "refresh_token": refresh });
+        let path = "/auth/refresh";
+        let asked_anew = Asked { method: "POST", path, body: Some(&body), if_match: None };
+        self.take(&self.remote.ask(None, &asked_anew)?)?;
+        let token = self.access_token();
+        self.remote.ask(Some(&token), asked)
+    }
+
+    /// Takes the tokens of an answer from now on, and keeps them for later commands.
+    pub fn take(&self, answered: &Answered) -> Result<(), Failure> {
+        let login = Login::of(self.remote.server(), answered)?;
+        login.keep()?;
+        *self.login.borrow_mut() = login;
+        Ok(())
+    }
+
+    /// Returns the token that is sent.
+    pub fn access_token(&self) -> String {
+        self.login.borrow().access_token.clone()
+    }
+
+    /// Says whether the token is one of a login, rather than given for a program.
+    pub fn is_login(&self) -> bool {
+        self.login.borrow().refresh_token.is_some()
+    }
 }
 
 impl Login {
@@ -276,5 +312,25 @@ pub fn refused(answered: &Answered) -> Failure {
         Json::Null => answered.body["details"].clone(),
         errors => json!({ "errors": errors }),
     };
-    Failure::new(exit, code, format!("{detail} (HTTP {})", answered.status)).with_details(details)
+    let failure = Failure::new(exit, code, format!("{detail} (HTTP {})", answered.status));
+    let failure = match next_step(code) {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    };
+    failure.with_details(details)
+}
+
+/// Says what somebody at a command line does about a refusal that they can do something about.
+fn next_step(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "reauthentication_required" => "prove it with `traaviis login EMAIL`, then try again",
+        "invalid_token" | "session_expired" | "token_expired" | "not_authenticated" => {
+            "log in with `traaviis login EMAIL`"
+        }
+        "no_tenant_context" => "`traaviis tenant list` names the tenants that you are in",
+        "platform_admin_required" => {
+            "whoever may read the data directory names who does, with `traaviis user promote`"
+        }
+        _ => return None,
+    })
 }

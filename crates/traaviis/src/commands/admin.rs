@@ -1,4 +1,6 @@
-//! `traaviis admin`: what an operator does to a whole data directory.
+//! `traaviis admin`: what an operator does to a whole data directory, or to a server.
+
+mod served;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,10 @@ use crate::{
     scratch::Scratch,
 };
 
-/// Looks after a whole data directory.
+/// Looks after a whole data directory, or a server.
+///
+/// `import-tree` works on the files. The others ask the server that `traaviis login` was for, as
+/// somebody who looks after the platform.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,6 +46,8 @@ enum Command {
         #[command(flatten)]
         dir: Dir,
     },
+    #[command(flatten)]
+    Served(served::Command),
 }
 
 /// Runs the command.
@@ -49,6 +56,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         Command::ImportTree { source, dry_run, force, dir } => {
             import(source, &dir.data, (*dry_run, *force), output)
         }
+        Command::Served(command) => served::run(command, output),
     }
 }
 

@@ -4,6 +4,8 @@
 mod export;
 mod verify;
 
+pub use export::{only_tenant, unsigned};
+
 use traaviis_model::{Record, Snapshot, TenantId, document, tenant::PLATFORM};
 
 use crate::{

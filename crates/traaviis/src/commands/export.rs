@@ -88,7 +88,8 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn find(asker: &mut Asker, workflow: Option<&str>) -> Result<Vec<String>, Failure> {
+/// Returns the ids of all instances, or of those of a workflow.
+pub fn find(asker: &mut Asker, workflow: Option<&str>) -> Result<Vec<String>, Failure> {
     let filter = Filter { workflow: workflow.map(Into::into), ..Filter::default() };
     let answer = asker.ask(Ask::List { filter })?;
     let items = answer["instances"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `traaviis init` and `traaviis new workflow`: a first project, a first file.
+//! `traaviis init` and `traaviis new`: a first project, a first file.
 
 use std::{
     fs::{self, OpenOptions},
@@ -7,14 +7,21 @@ use std::{
 };
 
 use serde_json::json;
+use traaviis_model::{
+    Diagnostic,
+    document::{self, Format},
+};
 
 use crate::{
+    document::check_text,
     exit::{Exit, Failure},
+    library::Library,
     output::Output,
     terminal::quoted,
 };
 
 const WORKFLOW: &str = include_str!("new/workflow.yaml");
+const COMPONENT: &str = include_str!("new/component.yaml");
 const README: &str = include_str!("new/README.md");
 const INPUT: &str = "{\"order_id\": \"A-1\", \"amount\": 40}\n";
 /// A data directory is no part of the project.
@@ -38,13 +45,20 @@ pub struct NewArgs {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Writes a workflow that runs, to be changed.
-    Workflow {
-        /// Name: a letter, then letters, digits, `_` and `-`.
-        name: String,
-        /// File; the name with `.yaml` unless given.
-        #[arg(long, short)]
-        output: Option<PathBuf>,
-    },
+    #[command(after_help = "Example: traaviis new workflow Order")]
+    Workflow(FileArgs),
+    /// Writes a component with its tests, a part that workflows share, to be changed.
+    #[command(after_help = "Example: traaviis new component Reminder")]
+    Component(FileArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArgs {
+    /// Name: a letter, then letters, digits, `_` and `-`.
+    name: String,
+    /// File; the name with `.yaml` unless given.
+    #[arg(long, short)]
+    output: Option<PathBuf>,
 }
 
 /// Runs `init`.
@@ -88,9 +102,14 @@ pub fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
 
 /// Runs `new`.
 pub fn new(args: &NewArgs, output: &Output) -> anyhow::Result<Exit> {
-    let What::Workflow { name, output: file } = &args.what;
+    let what = &args.what;
+    let (What::Workflow(FileArgs { name, output: file })
+    | What::Component(FileArgs { name, output: file })) = what;
     let file = file.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.yaml")));
-    let text = workflow(name, &file)?;
+    let text = match what {
+        What::Workflow(_) => workflow(name, &file)?,
+        What::Component(_) => component(name, &file)?,
+    };
     write(&file, &text)?;
     let shown = file.display().to_string();
     if output.is_json() {
@@ -106,8 +125,20 @@ pub fn new(args: &NewArgs, output: &Output) -> anyhow::Result<Exit> {
 fn workflow(name: &str, file: &Path) -> Result<String, Failure> {
     let file = quoted(&file.to_string_lossy());
     let text = WORKFLOW.replace("WORKFLOW_NAME", name).replace("WORKFLOW_FILE", &file);
-    let read = traaviis_model::document::read(&text, traaviis_model::document::Format::Yaml);
-    match read.diagnostics.first() {
+    let read = document::read(&text, Format::Yaml);
+    usable(name, text, read.diagnostics.first())
+}
+
+/// Returns the first component under a name, checked likewise.
+fn component(name: &str, file: &Path) -> Result<String, Failure> {
+    let file = quoted(&file.to_string_lossy());
+    let text = COMPONENT.replace("COMPONENT_NAME", name).replace("COMPONENT_FILE", &file);
+    let checked = check_text(name.into(), &text, Format::Yaml, &Library::built_in());
+    usable(name, text, checked.diagnostics.first())
+}
+
+fn usable(name: &str, text: String, found: Option<&Diagnostic>) -> Result<String, Failure> {
+    match found {
         None => Ok(text),
         Some(found) => Err(Failure::usage(format!("`{name}` cannot be used: {}", found.message))),
     }

@@ -1,6 +1,8 @@
-//! `traaviis privacy`: what is kept about a person, its erasure, and tokens turned back.
+//! `traaviis privacy`: what is kept about a person, its erasure, tokens turned back, and where
+//! personal data lies.
 
 mod reveal;
+mod scan;
 
 use serde_json::Value as Json;
 
@@ -11,7 +13,7 @@ use crate::{
     output::Output,
 };
 
-/// Shows and erases what is kept about a person, and turns tokens back.
+/// Shows and erases what is kept about a person, turns tokens back, and finds personal data.
 ///
 /// Whom an instance is about, its workflow says with `subject`. Its values rest sealed with a key
 /// of that person; erasing destroys the key.
@@ -24,6 +26,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Reveal(reveal::Args),
+    Scan(scan::Args),
     /// Prints everything that is kept with the key of a person, as JSON.
     Export {
         #[command(flatten)]
@@ -63,6 +66,7 @@ struct Subject {
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Reveal(args) => reveal::run(args, output),
+        Command::Scan(args) => scan::run(args, output),
         Command::Export { subject } => {
             let ask = Ask::ExportSubject { subject: subject.id.clone() };
             let found = operations::ask(&subject.data, ask)?;

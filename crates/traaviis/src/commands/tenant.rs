@@ -1,6 +1,8 @@
-//! `traaviis tenant`: one tenant taken out of a data directory, and into another.
+//! `traaviis tenant`: one tenant taken out of a data directory, and into another; and the tenants
+//! of a server.
 
 mod people;
+mod served;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +39,10 @@ use crate::{
 /// Times that an export begins again because instances were archived meanwhile.
 const TRIES_MAX: u32 = 5;
 
-/// Takes one tenant out of a data directory, and into another one, with all its ids.
+/// Looks after tenants of a server, and takes one out of a data directory, and into another one.
+///
+/// `export` and `import` work on the files. The others ask the server that `traaviis login` was
+/// for.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -91,6 +96,8 @@ enum Command {
         #[command(flatten)]
         dir: Dir,
     },
+    #[command(flatten)]
+    Served(served::Command),
 }
 
 impl From<transfer::Error> for Failure {
@@ -130,6 +137,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             let opener = Opener { identities, passphrase };
             import(file, &dir.data, (*dry_run, &opener), output)
         }
+        Command::Served(command) => served::run(command, output),
     }
 }
 

@@ -1,4 +1,7 @@
-//! `traaviis user`: who looks after the platform, decided by whoever may read its files.
+//! `traaviis user`: who looks after the platform, decided by whoever may read its files; and the
+//! users of a server, for who does.
+
+mod served;
 
 use std::{path::Path, sync::Arc};
 
@@ -13,10 +16,10 @@ use crate::{
     platform,
 };
 
-/// Says who looks after the platform of a data directory.
+/// Looks after users: of a data directory that nobody holds, or of a server.
 ///
-/// No process may hold the directory. Whoever looks after it already does the same with
-/// `traaviis api PATCH /admin/users/ID`.
+/// `promote` and `demote` work on the files. The others ask the server that `traaviis login` was
+/// for, as somebody who looks after the platform.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,9 +29,15 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Lets a user look after the platform: all users and tenants, though not their data.
+    ///
+    /// No process may hold the directory.
+    #[command(after_help = "Example: traaviis user promote root@example.org --data ./data")]
     Promote(Who),
     /// Takes that away again.
+    #[command(after_help = "Example: traaviis user demote root@example.org --data ./data")]
     Demote(Who),
+    #[command(flatten)]
+    Served(served::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +53,7 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let (who, role) = match &args.command {
         Command::Promote(who) => (who, PlatformRole::PlatformAdmin),
         Command::Demote(who) => (who, PlatformRole::User),
+        Command::Served(command) => return served::run(command, output),
     };
     let promoted = with_platform(&who.dir.data, |platform| {
         let via = Via { way: "command_line", ..Via::default() };

@@ -31,27 +31,28 @@ fn every_command_of_the_guide_does_what_it_says() {
     let mut lines = bash(&world, &server, &commands(GUIDE));
     let kid = lines.remove(5);
     assert_eq!(kid.len(), 36, "the id of a key: {kid}");
+    let keys = lines.drain(7..9).collect::<Vec<_>>().join("\n");
+    assert!(keys.contains("workflow_deploy") && keys.contains("192.0.2.7/32"), "{keys}");
     assert_eq!(
         lines,
         [
             "logged in as Ada in tenant `acme`",
             "logged in as Root; choose a tenant with `--tenant`",
-            "suspended",
-            "active",
-            "starter",
+            "Ada is suspended now",
+            "Ada is active now",
+            "tenant `acme` has the plan starter now",
             "[]",
             "logged in as Ada in tenant `acme`",
-            "192.0.2.7/32",
             "starter",
             "USD",
             "5.000000",
             "5m",
             "logged in as Root; choose a tenant with `--tenant`",
-            "true",
+            "changes are refused: a new disk",
             "starter",
-            "false",
-            "25%",
-            "on",
+            "changes are let in",
+            "flag `hot_store` is 25%; set for single tenants: 0",
+            "flag `hot_store` is on (the default); set for single tenants: 0",
         ]
     );
 }

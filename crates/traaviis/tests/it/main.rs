@@ -3,6 +3,7 @@
 mod administration;
 mod again;
 mod alert_mail;
+mod asking;
 mod auditing;
 mod backup;
 mod bench;
@@ -18,6 +19,7 @@ mod data;
 mod diff;
 mod doctor;
 mod erasure;
+mod evidence;
 mod examples;
 mod exchange;
 mod family;

@@ -266,3 +266,30 @@ fn shells_complete_commands() {
     let output = World::new().run(&["completions", "bash"]);
     assert!(String::from_utf8(output.stdout).unwrap().contains("incidents"));
 }
+
+/// A new component is good as it is, and its tests reach all of it.
+#[test]
+fn a_new_component_is_checked_tested_and_used() {
+    let world = World::new();
+    world.check(
+        "new component Reminder",
+        expect![[r#"
+            exit 0
+            written Reminder.yaml
+            next: traaviis validate Reminder.yaml
+        "#]],
+    );
+    let told = world.shown(&world.run(&["validate", "Reminder.yaml", "--deny-warnings"]));
+    assert!(told.starts_with("exit 0"), "{told}");
+    let told = world.shown(&world.run(&["test", "Reminder.yaml", "--min-coverage", "100"]));
+    assert!(told.starts_with("exit 0") && told.contains("2 passed"), "{told}");
+    let uses = "traaviis: \"1\"\nname: Bill\nversion: 1.0.0\ninitial: unpaid\n\
+                components: [{use: Reminder@0, as: reminder, at: unpaid, with: {wait: 7d}, \
+                targets: {answered: settled, given_up: overdue}}]\n\
+                states: {unpaid: {}, settled: {type: final}, overdue: {type: final}}\n";
+    let world = world.file("bill.yaml", uses);
+    let told = world.shown(&world.run(&["validate", "bill.yaml"]));
+    assert!(told.starts_with("exit 0"), "{told}");
+    let again = world.shown(&world.run(&["new", "component", "Reminder"]));
+    assert!(again.starts_with("exit 1") && again.contains("file_exists"), "{again}");
+}

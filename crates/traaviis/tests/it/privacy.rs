@@ -251,3 +251,65 @@ fn digests_are_the_same_in_one_directory_and_differ_in_another() {
     let (_, there) = bought(&other);
     assert_ne!(digest(&one, &first), digest(&other, &there));
 }
+
+#[test]
+fn a_scan_says_where_personal_data_lies_and_never_what_it_is() {
+    let world = World::new()
+        .file("a.json", r#"{"mail": "ann@example.com", "list": [{"phone": "+49 170 1234567"}]}"#)
+        .file("b.jsonl", "{\"a\": 1}\n\n{\"card\": \"4111 1111 1111 1111\"}\n")
+        .file("c.txt", "nothing here\nask ann@example.com\n")
+        .file("d.json", r#"{"count": 3}"#)
+        .file("e.json", "{");
+    let scan = |args: &[&str]| world.shown(&world.run(&[&["privacy", "scan"], args].concat()));
+    expect_test::expect![[r#"
+        exit 1
+        a.json: PHONE at /list/0/phone, characters 0 to 15 (key, 0.90)
+        a.json: EMAIL at /mail, characters 0 to 15 (email, 0.98)
+        b.jsonl:3: CREDIT_CARD at /card, characters 0 to 19 (luhn, 0.97)
+        c.txt:2: EMAIL, characters 4 to 19 (email, 0.98)
+    "#]]
+    .assert_eq(&scan(&["a.json", "b.jsonl", "c.txt", "d.json"]));
+    assert_eq!(scan(&["d.json"]), "exit 0\nno personal data found\n");
+    assert!(!scan(&["a.json", "--min-confidence", "0.95"]).contains("PHONE"));
+    assert!(scan(&["e.json"]).contains("`e.json` is not JSON"));
+    assert!(scan(&["a.json", "--min-confidence", "2"]).starts_with("exit 2"));
+    let told = world.json("privacy scan a.json");
+    assert_eq!(told["findings"][1]["pointer"], "/mail");
+    assert!(!told.to_string().contains("ann@"), "{told}");
+}
+
+#[test]
+fn a_scan_of_instances_counts_them_by_place_and_says_whether_it_can_be_erased() {
+    let workflow = |name: &str, subject: &str| {
+        format!(
+            "traaviis: \"1\"\nname: {name}\nversion: 1.0.0\ninitial: a\n{subject}\
+             input: {{schema: {{type: object}}}}\n\
+             data: {{initial: {{who: \"${{input.mail}}\", all: [\"${{input.mail}}\"]}}}}\n\
+             events: {{go: {{}}}}\nstates: {{a: {{on: {{go: b}}}}, b: {{type: final}}}}\n"
+        )
+    };
+    let world = World::new()
+        .file("open.yaml", &workflow("Open", ""))
+        .file("sealed.yaml", &workflow("Sealed", "subject: input.id\n"));
+    for (file, number) in [("open.yaml", 1), ("open.yaml", 2), ("sealed.yaml", 3)] {
+        let input = format!(r#"{{"mail": "p{number}@example.com", "id": "p{number}"}}"#);
+        world.run(&["run", file, "--data", "d", "--new", "--input", &input]);
+    }
+    world.check(
+        "privacy scan --data d",
+        expect_test::expect![[r#"
+            exit 1
+            WORKFLOW  PLACE       TYPE   INSTANCES  ABOUT A PERSON
+            Open      data/all/*  EMAIL  2          no
+            Open      data/who    EMAIL  2          no
+            Open      input/mail  EMAIL  2          no
+            Sealed    data/all/*  EMAIL  1          yes
+            Sealed    data/who    EMAIL  1          yes
+            Sealed    input/mail  EMAIL  1          yes
+            what is about nobody cannot be erased for a person: name them with `subject` in the workflow, or mask it with `plugins: [{use: redaction}]`
+        "#]],
+    );
+    let told = world.json("privacy scan --data d --workflow Sealed");
+    assert_eq!((&told["instances"], told["places"].as_array().unwrap().len()), (&1.into(), 3));
+    assert!(!told.to_string().contains("p3@"), "{told}");
+}

@@ -121,13 +121,13 @@ fn write(
     Ok(check.head().seq)
 }
 
-fn unsigned() -> Failure {
+pub fn unsigned() -> Failure {
     let message = "nothing was signed in this directory yet; let `traaviis serve` run for a minute";
     Failure::finding("not_found", message)
 }
 
 /// Returns the tenant that has a trail, if there is one only.
-fn only_tenant(log: &ReadOnlyLog) -> Result<TenantId, Failure> {
+pub fn only_tenant(log: &ReadOnlyLog) -> Result<TenantId, Failure> {
     let mut tenants = BTreeSet::new();
     visit_trails(log, &mut |tenant, _| {
         tenants.insert(tenant);
