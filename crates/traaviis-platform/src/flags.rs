@@ -63,6 +63,8 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     known: Arc<RwLock<HashMap<Text, Known>>>,
+    /// What operators say in the place of the defaults.
+    defaults: Arc<RwLock<HashMap<&'static str, Setting>>>,
 }
 
 impl Flags {
@@ -72,8 +74,20 @@ impl Flags {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let set = known.get(name);
         let own = set.and_then(|it| it.tenants.get(&tenant).copied());
-        let setting = own.or(set.and_then(|it| it.setting)).unwrap_or(flag.default);
-        setting.is_on(name, tenant)
+        let setting = own.or(set.and_then(|it| it.setting));
+        setting.unwrap_or_else(|| self.default_of(flag)).is_on(name, tenant)
+    }
+
+    /// Returns how a flag is while nobody has set it.
+    pub fn default_of(&self, flag: &Flag) -> Setting {
+        let defaults = self.defaults.read().unwrap_or_else(PoisonError::into_inner);
+        defaults.get(flag.name).copied().unwrap_or(flag.default)
+    }
+
+    /// Lets a flag be otherwise while nobody has set it.
+    pub fn set_default(&self, flag: &Flag, setting: Setting) {
+        let mut defaults = self.defaults.write().unwrap_or_else(PoisonError::into_inner);
+        defaults.insert(flag.name, setting);
     }
 
     /// Takes over what is durable now.

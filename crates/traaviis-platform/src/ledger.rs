@@ -123,6 +123,11 @@ struct UnderWay {
 }
 
 impl Ledgers {
+    /// Returns how many changes are durable that the projection could not take yet.
+    pub(crate) fn rows_left(&self) -> usize {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).left.len()
+    }
+
     /// Brings all ledgers back: what the projection has, then the tail of the log. A projection
     /// that cannot be read is made again. Refused is a log that has lost what the platform knew.
     pub fn open(

@@ -73,6 +73,7 @@ pub mod schedules;
 pub mod secrets;
 pub mod service_accounts;
 pub mod session;
+mod standing;
 pub mod storage;
 mod takers;
 pub mod tenant;

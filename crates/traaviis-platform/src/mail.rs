@@ -11,7 +11,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
@@ -39,11 +39,39 @@ pub struct MailCounts {
     pub dropped: u64,
 }
 
+/// Letters that were given up, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failing {
+    /// How many.
+    pub count: u64,
+    /// What was said of the last one.
+    pub why: String,
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     sent: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
+    /// None: the last letter was sent.
+    failing: Mutex<Option<Failing>>,
+}
+
+impl Counters {
+    fn note(&self, sent: &Result<(), MailError>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match sent {
+            Ok(()) => {
+                self.sent.fetch_add(1, Ordering::Relaxed);
+                *failing = None;
+            }
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                let count = failing.take().map_or(1, |it| it.count + 1);
+                *failing = Some(Failing { count, why: error.to_string() });
+            }
+        }
+    }
 }
 
 /// Takes mail and sends it in the background.
@@ -119,6 +147,11 @@ impl Outbox {
         self.queue.as_ref().is_some_and(|it| it.try_send((mail, Some(told))).is_ok())
     }
 
+    /// Says why letters are not sent, since the last one that was.
+    pub(crate) fn failing(&self) -> Option<Failing> {
+        self.counters.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns how mail went.
     pub fn counts(&self) -> MailCounts {
         MailCounts {
@@ -139,12 +172,9 @@ impl fmt::Debug for Outbox {
 fn carry(mailer: &dyn Mailer, waiting: &Receiver<Posted>, counts: &Counters, tell: &dyn Fn(&str)) {
     while let Ok((mail, told)) = waiting.recv() {
         let sent = persist(mailer, &mail);
-        match &sent {
-            Ok(()) => drop(counts.sent.fetch_add(1, Ordering::Relaxed)),
-            Err(error) => {
-                counts.failed.fetch_add(1, Ordering::Relaxed);
-                tell(&format!("a mail was not sent: {error}"));
-            }
+        counts.note(&sent);
+        if let Err(error) = &sent {
+            tell(&format!("a mail was not sent: {error}"));
         }
         if let Some(told) = told {
             told(sent);

@@ -38,7 +38,7 @@ use crate::{
     library::{Library, NoLibrary},
     limits::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
-        HOT_BYTES_MAX, HOT_FULL_BYTES, IN_FLIGHT_MAX,
+        HOT_BYTES_MAX, HOT_FULL_BYTES, HOT_TTL, IN_FLIGHT_MAX,
     },
     owner::{Committed, HotShare, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
@@ -113,6 +113,8 @@ pub struct Options {
     pub hot_bytes: usize,
     /// Bytes of states in memory beyond which callers begin nothing new.
     pub full_bytes: usize,
+    /// Time without use after which a state is taken out first, when some are.
+    pub hot_ttl: Span,
     /// How many in a hundred of a tenant's instances may stay in memory, asked whenever one comes
     /// into it or changes; none means all.
     pub hot_share: Option<HotShare>,
@@ -147,6 +149,7 @@ impl Default for Options {
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
             full_bytes: HOT_FULL_BYTES,
+            hot_ttl: HOT_TTL,
             hot_share: None,
             on_index_given_up: Arc::new(|_: &IndexError| ()),
             tree: None,
@@ -234,6 +237,7 @@ impl Runtime {
             snapshots: options.snapshots.clone(),
             hot_bytes: options.hot_bytes / count,
             full_bytes: options.full_bytes / count,
+            hot_ttl: options.hot_ttl,
             hot_share: options.hot_share.clone(),
             post: Arc::new(Senders(queues.iter().map(|it| it.0.clone()).collect())),
         };

@@ -19,7 +19,7 @@ use crate::{
     followers::Followers,
     host::Known,
     idempotency::Answers,
-    limits::{Limits, Strictness},
+    limits::{Attempts, Limits},
     looked::Looked,
     metrics::Metrics,
     operate::Operations,
@@ -82,7 +82,7 @@ impl App {
             sockets: SocketLimits::default(),
             metrics: Metrics::default(),
             operations: Operations::default(),
-            limits: Limits::new(Strictness::Strict),
+            limits: Limits::new(Attempts::STRICT),
             proxies: Vec::new(),
             own_host: Known::Any,
             is_secure: false,
@@ -100,8 +100,8 @@ impl App {
 
     /// Returns it with other limits of attempts.
     #[must_use]
-    pub fn with_limits(self, strictness: Strictness) -> App {
-        App { limits: Limits::new(strictness), ..self }
+    pub fn with_limits(self, attempts: Attempts) -> App {
+        App { limits: Limits::new(attempts), ..self }
     }
 
     /// Returns it with other limits of sockets.
@@ -155,9 +155,7 @@ impl App {
     /// Says how the parts of the process stand; it may wait for them.
     pub(crate) fn components(&self) -> Vec<Component> {
         let mut parts = self.engine.components();
-        if let Some((_, why)) = self.platform.lost_tenants().into_iter().next() {
-            parts.push(Component::degraded("documents", why));
-        }
+        parts.extend(self.platform.components());
         parts
     }
 

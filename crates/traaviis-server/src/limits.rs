@@ -42,13 +42,21 @@ pub const ADDRESS_PER_MINUTE: u32 = 60;
 /// The same for trying things out, where one person plays many.
 pub const DEV_PER_MINUTE: u32 = 600;
 
-/// How strict the limits of attempts are.
+/// How many attempts somebody may make in a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
+pub struct Attempts {
+    /// At one account.
+    pub account: u32,
+    /// From one address.
+    pub address: u32,
+}
+
+impl Attempts {
     /// For everybody's use.
-    Strict,
+    pub const STRICT: Attempts =
+        Attempts { account: ACCOUNT_PER_MINUTE, address: ADDRESS_PER_MINUTE };
     /// For trying things out.
-    Dev,
+    pub const DEV: Attempts = Attempts { account: DEV_PER_MINUTE, address: DEV_PER_MINUTE };
 }
 
 /// How a caller stands to a limit.
@@ -73,11 +81,8 @@ pub struct Limits {
 
 impl Limits {
     /// Returns limits of which nothing is used.
-    pub fn new(strictness: Strictness) -> Limits {
-        let (account, address) = match strictness {
-            Strictness::Strict => (ACCOUNT_PER_MINUTE, ADDRESS_PER_MINUTE),
-            Strictness::Dev => (DEV_PER_MINUTE, DEV_PER_MINUTE),
-        };
+    pub fn new(attempts: Attempts) -> Limits {
+        let Attempts { account, address } = attempts;
         let of_plan = |it: &Plan| {
             let rate = count(it.requests_per_second());
             Limit::new(Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get())))
@@ -285,7 +290,7 @@ mod tests {
 
     #[test]
     fn attempts_are_counted_by_account_and_by_network() {
-        let limits = Limits::new(Strictness::Strict);
+        let limits = Limits::new(Attempts::STRICT);
         let tries = |limits: &Limits, name: &str| {
             (0..100).filter(|_| limits.at_account(name).is_ok()).count()
         };
@@ -297,7 +302,7 @@ mod tests {
         assert!(!from("::ffff:192.0.2.1") && from("192.0.2.2"));
         let mine = (0..100).filter(|it| from(&format!("2001:db8::{it:x}"))).count();
         assert_eq!(mine, 60, "a network of one's own is one caller");
-        assert_eq!(tries(&Limits::new(Strictness::Dev), "ada"), 100);
+        assert_eq!(tries(&Limits::new(Attempts::DEV), "ada"), 100);
     }
 
     #[test]
@@ -316,7 +321,7 @@ mod tests {
     #[test]
     fn a_look_costs_next_to_nothing() {
         const LOOKS: u32 = 200_000;
-        let limits = Limits::new(Strictness::Strict);
+        let limits = Limits::new(Attempts::STRICT);
         let callers: Vec<Uuid> = (0..1_000).map(Uuid::from_u128).collect();
         let begun = std::time::Instant::now();
         for at in 0..LOOKS {

@@ -8,9 +8,9 @@ mod keys;
 mod layers;
 #[cfg(test)]
 mod page;
+mod production;
 
 use std::{
-    collections::BTreeSet,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -20,15 +20,15 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value as Json, json};
-use traaviis_model::{Span, TenantId};
-use traaviis_policy::plan::Plan;
-use traaviis_server::limits::Strictness;
+use traaviis_model::{Span, TenantId, form};
+use traaviis_policy::{flag::Setting, plan::Plan};
+use traaviis_server::limits::Attempts;
 use url::Url;
 
 pub use keys::schema;
 pub use layers::{Flag, Variables, variables};
 
-use crate::{exit::Failure, secrets::ROOT_KEY, storage::StorageMode, tree::TreeMode};
+use crate::{exit::Failure, storage::StorageMode, tree::TreeMode};
 use keys::{KEYS, Kind};
 use layers::Layers;
 
@@ -48,20 +48,31 @@ const REFRESH_TTL_MAX: Span = Span::secs(366 * 24 * 3_600);
 const HOT_BYTES_LEAST: u64 = 1 << 20;
 /// Most bytes; more is a mistake of units.
 const HOT_BYTES_MOST: u64 = 1 << 40;
-
-/// Different digits of a root key: of 64 by chance it has nearly all that there are.
-const KEY_LETTERS_MIN: usize = 8;
-
-/// Texts that stand in examples, which everybody knows.
-const KNOWN_SECRETS: [&str; 8] =
-    ["changeme", "change-me", "secret", "password", "example", "default", "insecure", "0123456789"];
+/// Least memory of a process: what it takes without any instance, and some room.
+const MEMORY_BYTES_LEAST: u64 = 64 << 20;
+/// Most; more is a mistake of units.
+const MEMORY_BYTES_MOST: u64 = 1 << 40;
+/// Shortest time without use after which a state may go.
+const HOT_TTL_MIN: Span = Span::secs(1);
+/// Longest: what is not used for a month is not used.
+const HOT_TTL_MAX: Span = Span::secs(30 * 24 * 3_600);
+/// Attempts in a minute that somebody may allow; more is no limit against guessing.
+const ATTEMPTS_MOST: u64 = 10_000;
+/// Calls of one tenant at once: each has a connection and memory of its own.
+const CALLS_MOST: u64 = 10_000;
+/// Events of one tenant in a second: more than any log here has taken.
+const EVENTS_MOST: u64 = 1_000_000;
+/// Open instances of one tenant: each is found by a few hundred bytes in memory.
+const INSTANCES_MOST: u64 = 10_000_000;
 
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Which defaults count, and what is refused.
-    pub profile: Profile,
+    /// Which defaults count, and what is refused; without one nothing is made easier, and nothing
+    /// is demanded.
+    #[serde(default)]
+    pub profile: Option<Profile>,
     /// The way in.
     pub http: Http,
     /// Where data are.
@@ -72,8 +83,14 @@ pub struct Config {
     /// Documents for people.
     #[serde(default)]
     pub tree: Tree,
+    /// Memory of the process.
+    pub memory: Memory,
     /// States in memory.
     pub hot: Hot,
+    /// How much somebody may do.
+    pub limits: Limits,
+    /// Features.
+    pub features: Features,
     /// Tokens and sessions.
     pub auth: Auth,
     /// Mail.
@@ -111,13 +128,26 @@ impl Profile {
             Profile::Production => "production",
         }
     }
+}
 
-    /// Returns how many attempts somebody may make.
-    pub fn strictness(self) -> Strictness {
-        match self {
-            Profile::Dev => Strictness::Dev,
-            Profile::Production => Strictness::Strict,
+impl Config {
+    /// Returns how many attempts somebody may make: few, unless somebody has said that this is for
+    /// trying things out.
+    pub fn attempts(&self) -> Attempts {
+        let usual = match self.profile {
+            Some(Profile::Dev) => Attempts::DEV,
+            Some(Profile::Production) | None => Attempts::STRICT,
+        };
+        Attempts {
+            account: self.limits.login_per_account.unwrap_or(usual.account),
+            address: self.limits.login_per_address.unwrap_or(usual.address),
         }
+    }
+
+    /// Returns the bytes of states in memory: three eighths of the process, unless somebody has
+    /// said how many.
+    pub fn hot_bytes(&self) -> u64 {
+        self.hot.limit_bytes.unwrap_or(self.memory.limit_bytes / 8 * 3)
     }
 }
 
@@ -198,12 +228,50 @@ pub struct Tree {
     pub instances: Option<TreeMode>,
 }
 
+/// `memory`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes that the process is meant to keep to.
+    pub limit_bytes: u64,
+}
+
+/// `limits`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Attempts to log in to one account in a minute.
+    #[serde(default)]
+    pub login_per_account: Option<u32>,
+    /// Attempts to log in from one address in a minute.
+    #[serde(default)]
+    pub login_per_address: Option<u32>,
+    /// Calls of one tenant that run at once.
+    pub running_calls: usize,
+    /// Events that callers of one tenant may send in a second.
+    pub events_per_second: u32,
+    /// Instances that one tenant may have open.
+    pub open_instances: usize,
+}
+
+/// `features`: how flags are while nobody has set them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Features {
+    /// States of open instances are kept in memory.
+    #[serde(deserialize_with = "from_text")]
+    pub hot_store: Setting,
+}
+
 /// `hot`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hot {
-    /// Bytes of states in memory.
-    pub limit_bytes: u64,
+    /// Bytes of states in memory; a part of `memory.limit_bytes` when absent.
+    #[serde(default)]
+    pub limit_bytes: Option<u64>,
+    /// Time without use after which a state goes first.
+    pub ttl: Span,
     /// How many of the instances of each tenant stay in memory.
     #[serde(deserialize_with = "from_text")]
     pub share: Share,
@@ -275,6 +343,11 @@ pub struct Auth {
     pub refresh_ttl: Span,
     /// A session that is not used for so long ends.
     pub session_idle: Span,
+    /// Characters of the shortest password.
+    pub password_length_min: usize,
+    /// File that holds the root key.
+    #[serde(default)]
+    pub root_key_file: Option<PathBuf>,
     /// New users confirm their address.
     pub require_email_verification: bool,
     /// File of issuers.
@@ -367,9 +440,8 @@ impl Settings {
         let config: Config = layers.figment.extract().map_err(|error| layers.wrong(&error))?;
         let settings = Settings { config, layers };
         settings.check()?;
-        if settings.config.profile == Profile::Production {
-            settings.check_production()?;
-            check_root_key(variables)?;
+        if settings.config.profile == Some(Profile::Production) {
+            production::check(&settings, variables)?;
         }
         Ok(settings)
     }
@@ -381,7 +453,7 @@ impl Settings {
 
     /// Refuses values that have the right form and make no sense.
     fn check(&self) -> Result<(), Failure> {
-        let Config { http, hot, auth, telemetry, log, .. } = &self.config;
+        let Config { http, auth, telemetry, log, .. } = &self.config;
         let urls = [
             ("http.base_url", &http.base_url),
             ("auth.issuer", &auth.issuer),
@@ -398,16 +470,14 @@ impl Settings {
             ("auth.access_ttl", auth.access_ttl, ACCESS_TTL_MIN, ACCESS_TTL_MAX),
             ("auth.refresh_ttl", auth.refresh_ttl, REFRESH_TTL_MIN, REFRESH_TTL_MAX),
             ("auth.session_idle", auth.session_idle, ACCESS_TTL_MIN, REFRESH_TTL_MAX),
+            ("hot.ttl", self.config.hot.ttl, HOT_TTL_MIN, HOT_TTL_MAX),
         ];
         for (key, span, least, most) in spans {
             if !(least..=most).contains(&span) {
                 return self.refuse(key, &format!("`{span}` is not between {least} and {most}"));
             }
         }
-        if !(HOT_BYTES_LEAST..=HOT_BYTES_MOST).contains(&hot.limit_bytes) {
-            let why = format!("it is not between {HOT_BYTES_LEAST} and {HOT_BYTES_MOST}");
-            return self.refuse("hot.limit_bytes", &why);
-        }
+        self.check_counts()?;
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&log.level) {
             return self.refuse("log.level", &error.to_string());
         }
@@ -429,19 +499,32 @@ impl Settings {
         }
     }
 
-    /// Refuses what is good for trying things out and nothing else.
-    fn check_production(&self) -> Result<(), Failure> {
-        let http = &self.config.http;
-        if http.base_url.is_none() {
-            let why = "production needs the address under which people reach it";
-            return self.refuse("http.base_url", why);
-        }
-        if let Some(token) = &http.metrics_token {
-            let token = token.0.to_lowercase();
-            if KNOWN_SECRETS.iter().any(|it| token.contains(it)) {
-                let why = "it is made of a word that stands in examples, which everybody knows";
-                return self.refuse("http.metrics_token", why);
+    /// Refuses numbers that are too low to work, or so high that they are a mistake.
+    fn check_counts(&self) -> Result<(), Failure> {
+        let Config { memory, hot, limits, auth, .. } = &self.config;
+        let count = |it: Option<u32>| it.map_or(1, u64::from);
+        let chars = (form::PASSWORD_CHARS_MIN as u64, form::PASSWORD_CHARS_MAX as u64);
+        for (key, value, (least, most)) in [
+            ("memory.limit_bytes", memory.limit_bytes, (MEMORY_BYTES_LEAST, MEMORY_BYTES_MOST)),
+            ("hot.limit_bytes", self.config.hot_bytes(), (HOT_BYTES_LEAST, HOT_BYTES_MOST)),
+            ("auth.password_length_min", auth.password_length_min as u64, chars),
+            ("limits.login_per_account", count(limits.login_per_account), (1, ATTEMPTS_MOST)),
+            ("limits.login_per_address", count(limits.login_per_address), (1, ATTEMPTS_MOST)),
+            ("limits.running_calls", limits.running_calls as u64, (1, CALLS_MOST)),
+            ("limits.events_per_second", limits.events_per_second.into(), (1, EVENTS_MOST)),
+            ("limits.open_instances", limits.open_instances as u64, (1, INSTANCES_MOST)),
+        ] {
+            if !(least..=most).contains(&value) {
+                return self.refuse(key, &format!("it is not between {least} and {most}"));
             }
+        }
+        if hot.limit_bytes.is_some_and(|it| it > memory.limit_bytes) {
+            let why = format!(
+                "it is more than the whole process is meant to take; raise `memory.limit_bytes`, \
+                 which is {}",
+                memory.limit_bytes
+            );
+            return self.refuse("hot.limit_bytes", &why);
         }
         Ok(())
     }
@@ -482,26 +565,13 @@ where
     texts.iter().map(|it| it.parse().map_err(D::Error::custom)).collect()
 }
 
-/// Refuses a root key that nobody has made by chance, such as one of zeros.
-fn check_root_key(variables: &Variables) -> Result<(), Failure> {
-    let Some(text) = variables.get(ROOT_KEY) else { return Ok(()) };
-    let is_guessed = |key: &str| key.chars().collect::<BTreeSet<char>>().len() < KEY_LETTERS_MIN;
-    let mut keys = text.split([' ', ',', '\n']).map(str::trim).filter(|it| !it.is_empty());
-    match keys.any(is_guessed) {
-        false => Ok(()),
-        true => Err(layers::invalid(format!(
-            "environment variable `{ROOT_KEY}`: production needs a key that was made by chance, \
-             such as `openssl rand -hex 32` prints"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{expect, expect_file};
     use figment::value::Value;
 
     use super::*;
+    use crate::secrets::ROOT_KEY;
 
     fn read(toml: &str, variables: &[(&str, &str)], flags: &[Flag]) -> Result<Settings, Failure> {
         let folder = tempfile::tempdir().unwrap();
@@ -525,7 +595,8 @@ mod tests {
     #[test]
     fn the_table_and_the_types_are_the_same() {
         let sample = |key: &keys::Key| match key.kind {
-            _ if key.name == "hot.share" => "25%".into(),
+            _ if ["hot.share", "features.hot_store"].contains(&key.name) => "25%".into(),
+            _ if key.name == "memory.limit_bytes" => "100000000".into(),
             _ if key.name == "hot.tenants" => format!("{}=off", TenantId(uuid::Uuid::nil())),
             Kind::Word(words) => words[0].to_owned(),
             Kind::Text => "warn".into(),
@@ -535,6 +606,7 @@ mod tests {
             Kind::Url => "http://localhost:1".into(),
             Kind::Duration => "2h".into(),
             Kind::Bytes => "2000000".into(),
+            Kind::Count => "20".into(),
             Kind::Texts => "a:1,b:2".into(),
             Kind::Networks => "10.0.0.0/8,192.168.0.0/16".into(),
             Kind::Switch => "true".into(),
@@ -593,6 +665,13 @@ mod tests {
             ("[auth]\naccess_ttl = \"15 minutes\"", &[]),
             ("[auth]\naccess_ttl = \"1s\"", &[]),
             ("[hot]\nlimit_bytes = 3", &[]),
+            ("[hot]\nlimit_bytes = 300000000", &[]),
+            ("[hot]\nttl = \"1ms\"", &[]),
+            ("[memory]\nlimit_bytes = 1000000", &[]),
+            ("[auth]\npassword_length_min = 7", &[]),
+            ("[limits]\nrunning_calls = 0", &[]),
+            ("[features]\nhot_store = \"maybe\"", &[]),
+            ("", &[("TRAAVIIS_LIMITS__LOGIN_PER_ACCOUNT", "many")]),
             ("[hot]\nshare = \"101%\"", &[]),
             ("[hot]\ntenants = [\"acme=off\"]", &[]),
             ("[http]\nbase_url = \"example.org\"", &[]),
@@ -620,6 +699,13 @@ mod tests {
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `15 minutes` is not a duration; write for example 250ms, 30s, 1h30m, 7d or PT30S
             `auth.access_ttl` from `DIR/traaviis.toml`, line 2: `1s` is not between 1m and 1d
             `hot.limit_bytes` from `DIR/traaviis.toml`, line 2: it is not between 1048576 and 1099511627776
+            `hot.limit_bytes` from `DIR/traaviis.toml`, line 2: it is more than the whole process is meant to take; raise `memory.limit_bytes`, which is 268435456
+            `hot.ttl` from `DIR/traaviis.toml`, line 2: `1ms` is not between 1s and 30d
+            `memory.limit_bytes` from `DIR/traaviis.toml`, line 2: it is not between 67108864 and 1099511627776
+            `auth.password_length_min` from `DIR/traaviis.toml`, line 2: it is not between 8 and 128
+            `limits.running_calls` from `DIR/traaviis.toml`, line 2: it is not between 1 and 10000
+            `features.hot_store` from `DIR/traaviis.toml`, line 2: this is `on`, `off`, or a share such as `25%`
+            `limits.login_per_account` from environment variable `TRAAVIIS_LIMITS__LOGIN_PER_ACCOUNT`: invalid type: found string "many", expected u32
             `hot.share` from `DIR/traaviis.toml`, line 2: `101%` is neither `on` nor `off`, nor a share such as `25%`
             `hot.tenants` from `DIR/traaviis.toml`, line 2: `acme` is no id of a tenant
             `http.base_url` from `DIR/traaviis.toml`, line 2: it is no address that begins with http:// or https://
@@ -627,7 +713,7 @@ mod tests {
             `DIR/traaviis.toml` cannot be read: TOML parse error at line 2, column 17; number too large to fit in target type
             `http.metrics_token` from `DIR/traaviis.toml`, line 2: it is no text
             `http.metrics_token` from `DIR/traaviis.toml`, line 2: it has fewer than 16 characters
-            `http.base_url` is not set: production needs the address under which people reach it
+            `http.base_url` is not set: production needs the address under which people reach it, such as `https://flows.example.org`
             there is no setting `http.listn` (environment variable `TRAAVIIS_HTTP__LISTN`); did you mean `http.listen`?
             environment variable `PORT`: no port
         "#]].assert_eq(&all);
@@ -650,6 +736,28 @@ mod tests {
         let settings = read(toml, &[base, token], &[]).unwrap();
         let shown = format!("{:?}", settings.shown());
         assert!(shown.contains("***") && !shown.contains("Jc0lWn4v"), "{shown}");
+    }
+
+    #[test]
+    fn only_the_profile_for_trying_out_allows_many_attempts() {
+        let attempts = |toml: &str| {
+            let Attempts { account, address } = read(toml, &[], &[]).unwrap().config.attempts();
+            (account, address)
+        };
+        let production =
+            "profile = \"production\"\n[http]\nbase_url = \"https://flows.example.org\"\n";
+        assert_eq!(attempts(""), (10, 60));
+        assert_eq!(attempts(production), (10, 60));
+        assert_eq!(attempts("profile = \"dev\""), (600, 600));
+        assert_eq!(attempts("profile = \"dev\"\n[limits]\nlogin_per_account = 5"), (5, 600));
+    }
+
+    #[test]
+    fn states_take_three_eighths_of_the_memory_unless_somebody_says_otherwise() {
+        let hot = |toml: &str| read(toml, &[], &[]).unwrap().config.hot_bytes();
+        assert_eq!(hot(""), traaviis_runtime::limits::HOT_BYTES_MAX as u64);
+        assert_eq!(hot("[memory]\nlimit_bytes = 800000000"), 300_000_000);
+        assert_eq!(hot("[hot]\nlimit_bytes = 2000000"), 2_000_000);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::{
     histories::Histories,
 };
 pub use log::{About, People, lost, needs_log, open_half_imported, open_log, sealed};
-pub use opening::Life;
+pub use opening::{Life, Serving};
 pub use resting::{
     Frame, FrameFacts, Resting, checkpoint_faults, each_frame, inspect, lock_holder, sizes,
     would_compact,

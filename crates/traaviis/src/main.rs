@@ -40,6 +40,7 @@ mod remote;
 mod scratch;
 mod secrets;
 mod served;
+mod standing;
 mod storage;
 mod studies;
 mod telemetry;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     env,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,9 +25,19 @@ use crate::{
 /// Holds root keys themselves.
 pub const ROOT_KEY: &str = "TRAAVIIS_ROOT_KEY";
 /// Names the file that holds them.
-const ROOT_KEY_FILE: &str = "TRAAVIIS_ROOT_KEY_FILE";
+pub const ROOT_KEY_FILE: &str = "TRAAVIIS_ROOT_KEY_FILE";
 /// The file below the settings of a person, when neither is set.
 const ROOT_KEY_HOME: &str = "traaviis/root.key";
+
+/// The file that settings of a server name; the environment of a process is read in many places,
+/// and this stands beside it.
+static CHOSEN_FILE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes root keys from this file from now on, unless the environment holds the keys themselves.
+pub fn take_root_key_from(file: &Path) {
+    // Called once, before anything is opened.
+    let _ = CHOSEN_FILE.set(file.to_path_buf());
+}
 
 /// Returns the secrets that are kept in a data directory.
 pub fn kept(dir: &Path) -> LocalSecrets {
@@ -158,6 +168,9 @@ fn root_source() -> RootSource {
     if let Some(text) = env::var_os(ROOT_KEY) {
         // What is no text is no key either, and is refused as one.
         return RootSource::Given(text.into_string().unwrap_or_default().into());
+    }
+    if let Some(file) = CHOSEN_FILE.get() {
+        return RootSource::File(file.clone());
     }
     if let Some(file) = env::var_os(ROOT_KEY_FILE) {
         return match file.is_empty() {

@@ -37,7 +37,9 @@ use crate::{
     exit::{Exit, Failure},
     histories::compile_document,
     library::Library,
-    operations, studies,
+    operations,
+    standing::Standing,
+    studies,
     telemetry::{
         numbers::{self, Numbers},
         traces::{self, Traces},
@@ -96,17 +98,25 @@ pub struct Served {
     traces: Option<Traces>,
     /// Where the files of tenants are; none: they are not weighed.
     dir: Option<PathBuf>,
+    /// What surrounds the directory; none: nobody asks.
+    standing: Option<Standing>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
     pub fn new(data: Arc<Data>, machines: Arc<Machines>, connector: Arc<dyn Connector>) -> Served {
-        Served { data, machines, connector, numbers: Arc::default(), traces: None, dir: None }
+        let (numbers, traces, dir, standing) = (Arc::default(), None, None, None);
+        Served { data, machines, connector, numbers, traces, dir, standing }
     }
 
     /// Returns the same, which weighs the files of tenants in a data directory.
     pub fn weighing(self, dir: &Path) -> Served {
         Served { dir: Some(dir.to_path_buf()), ..self }
+    }
+
+    /// Returns the same, which tells how what surrounds its directory stands.
+    pub fn standing(self, standing: Standing) -> Served {
+        Served { standing: Some(standing), ..self }
     }
 
     /// Returns the same, observed.
@@ -251,7 +261,16 @@ impl Engine for Served {
             None => Component::ok("document_tree"),
             Some(error) => Component::degraded("document_tree", error.to_string()),
         });
-        [log, memory].into_iter().chain(tree).collect()
+        let index = self.data.has_index().map(|follows| match follows {
+            true => Component::ok("index"),
+            false => Component::degraded(
+                "index",
+                "it has failed (`index_failed`), so lists of instances are slower or refused; a \
+                 restart makes it again",
+            ),
+        });
+        let around = self.standing.iter().flat_map(Standing::components);
+        [log, memory].into_iter().chain(tree).chain(index).chain(around).collect()
     }
 
     fn start_built_in(
@@ -511,7 +530,7 @@ impl traaviis_runtime::Library for TenantLibrary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{connectors::ConnectorArgs, tree::TreeMode};
+    use crate::{connectors::ConnectorArgs, data::Serving, tree::TreeMode};
     use traaviis_ports::LogStore as _;
 
     const WORKFLOW: &str = r#"{
@@ -526,9 +545,17 @@ mod tests {
         let connector = ConnectorArgs::default();
         let connector = connector.connector(None, Arc::new(crate::secrets::kept(dir))).unwrap();
         let machines = library.machines();
-        let (kept, hot) = ((TreeMode::Off, None), (64 << 20, None));
+        let kept = (TreeMode::Off, None);
+        let serving = Serving {
+            hot_bytes: 64 << 20,
+            hot_ttl: Span::secs(3_600),
+            hot_share: Arc::new(|_| 100),
+            running_calls: 256,
+            events_per_second: 5_000,
+            open_instances: 100_000,
+        };
         let outside = Arc::clone(&connector);
-        let data = Data::open_serving(dir, connector, library as Arc<_>, kept, hot).unwrap();
+        let data = Data::open_serving(dir, connector, library as Arc<_>, kept, serving).unwrap();
         let data = Arc::new(data);
         (Arc::clone(&data), Served::new(data, machines, outside))
     }

@@ -87,6 +87,11 @@ impl Handle {
         self.inner.tree.get().and_then(|it| it.status())
     }
 
+    /// Says whether the index still follows the log, if there is one.
+    pub fn has_index(&self) -> Option<bool> {
+        self.inner.feeder().map(|it| !it.is_given_up())
+    }
+
     /// Returns instances in short, the newest first.
     pub fn list(&self, ctx: &TenantCtx, filter: &Filter) -> Result<Vec<Summary>, Error> {
         let (sender, receiver) = channel();

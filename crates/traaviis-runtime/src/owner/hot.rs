@@ -26,7 +26,7 @@ use super::{
     rests::{Resting, Rests, Timers},
 };
 use crate::{
-    limits::{HOT_KEPT_PERCENT, HOT_TTL},
+    limits::HOT_KEPT_PERCENT,
     recovery::{Fault, Head},
     snapshots::{self, State},
     summary::Summary,
@@ -421,12 +421,12 @@ impl Owner {
         let mut held: HashMap<TenantId, usize, SeededHasher> = HashMap::default();
         let mut idle: HashMap<TenantId, Vec<(Timestamp, Key, usize)>, SeededHasher> =
             HashMap::default();
-        let mut expired = Vec::new();
+        let (mut expired, ttl) = (Vec::new(), self.settings.hot_ttl);
         for (key, instance) in &mut self.instances {
             let bytes = weight(instance.bytes);
             // What came back is as young as the first look at it.
             instance.used = instance.used.min(now);
-            if instance.may_rest(now) && now.since(instance.used) > HOT_TTL {
+            if instance.may_rest(now) && now.since(instance.used) > ttl {
                 expired.push((instance.used, *key, bytes));
                 continue;
             }

@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use traaviis_model::limits::{
-    EVENTS_PER_SECOND_MAX, OPEN_INSTANCES_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
+use traaviis_model::{
+    Span,
+    limits::{
+        EVENTS_PER_SECOND_MAX, OPEN_INSTANCES_MAX, RUNNING_EFFECTS_MAX, STEPS_PER_SECOND_MAX,
+    },
 };
 use traaviis_ports::{NoKeys, RedactionKeys, SnapshotStore};
 
@@ -11,7 +14,7 @@ use super::{HotShare, NoPost, Post, Quotas, SharedGates, Stored};
 use crate::{
     correlation::Correlations,
     library::{Library, NoLibrary},
-    limits::{FINISHED_SUMMARIES_MAX, HOT_BYTES_MAX, HOT_FULL_BYTES},
+    limits::{FINISHED_SUMMARIES_MAX, HOT_BYTES_MAX, HOT_FULL_BYTES, HOT_TTL},
     past::Past,
     subscribers::Subscribers,
 };
@@ -53,6 +56,8 @@ pub struct Settings {
     pub hot_bytes: usize,
     /// Bytes of states in memory beyond which callers begin nothing new.
     pub full_bytes: usize,
+    /// Time without use after which a state is taken out first.
+    pub hot_ttl: Span,
     /// How many of a tenant's instances may stay in memory; none means all.
     pub hot_share: Option<HotShare>,
     /// Where the keys that redact come from.
@@ -79,6 +84,7 @@ impl Default for Settings {
             snapshots: None,
             hot_bytes: HOT_BYTES_MAX,
             full_bytes: HOT_FULL_BYTES,
+            hot_ttl: HOT_TTL,
             hot_share: None,
             keys: Arc::new(NoKeys),
         }

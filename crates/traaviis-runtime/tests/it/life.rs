@@ -267,6 +267,30 @@ fn short_of_memory() -> (World, Arc<MemorySnapshots>, Answer<StartOutcome>) {
 }
 
 #[test]
+fn a_state_that_was_not_used_for_so_long_goes_before_others() {
+    // How often states were saved, went because nobody used them, and went because they were the
+    // oldest ones.
+    for (ttl, reliefs) in [(Span::secs(1), [1, 1, 0]), (Span::secs(3_600), [1, 0, 1])] {
+        let store = Arc::new(MemorySnapshots::default());
+        let snapshots = Some(Arc::clone(&store) as _);
+        let (hot_bytes, hot_ttl) = (100, ttl);
+        let mut world =
+            World::with(Settings { snapshots, hot_bytes, hot_ttl, ..Settings::default() });
+        world.start(&machine(COUNTER), id(1));
+        world.commit_all();
+        world.pass(Span::secs(2));
+        let (sender, receiver) = channel();
+        world.handle(Message::Collect(sender));
+        let collected: Vec<Collected> = receiver.try_iter().collect();
+        let sizes = snapshots::put(&*store, &collected, None, &MemoryLog::new()).unwrap();
+        world.handle(Message::Saved(Some(sizes)));
+        world.pass(Span::millis(0));
+        let stats = world.owner.hot_stats();
+        assert_eq!((stats.resting, stats.pressure.reliefs), (1, reliefs), "{ttl}: {stats:?}");
+    }
+}
+
+#[test]
 fn a_start_waits_a_second_for_memory_and_is_refused() {
     let (mut world, _store, second) = short_of_memory();
     assert_eq!(PRESSED_WAIT, Span::secs(1));

@@ -66,11 +66,11 @@ fn changes(row: &Operation) -> bool {
     row.method != Method::Get && row.access != Access::Platform && !only_reads && !logs_in
 }
 
-fn flag((flag, set): &(&'static Flag, FlagSet)) -> FlagAnswer {
+fn flag(call: &Call<'_>, (flag, set): &(&'static Flag, FlagSet)) -> FlagAnswer {
     FlagAnswer {
         name: flag.name.into(),
         what: flag.what.into(),
-        default: flag.default.to_string(),
+        default: call.platform().flags().default_of(flag).to_string(),
         setting: set.setting.as_ref().map(ToString::to_string),
         tenants: set.tenants.iter().map(|(id, it)| (id.0, it.to_string())).collect(),
     }
@@ -78,7 +78,7 @@ fn flag((flag, set): &(&'static Flag, FlagSet)) -> FlagAnswer {
 
 pub(super) fn flags(call: &Call<'_>) -> Result<Answer, Error> {
     let set = call.platform().flags_set(call.caller()?)?;
-    call.tell(&Page::whole(set.iter().map(flag).collect()))
+    call.tell(&Page::whole(set.iter().map(|it| flag(call, it)).collect()))
 }
 
 pub(super) fn set_flag(call: &Call<'_>) -> Result<Answer, Error> {
@@ -97,7 +97,8 @@ pub(super) fn set_flag(call: &Call<'_>) -> Result<Answer, Error> {
         change.tenants.insert(TenantId(id), setting.transpose()?);
     }
     let name = call.request.part("name");
-    call.tell(&flag(&call.platform().set_flag(call.caller()?, name, &change)?))
+    let set = call.platform().set_flag(call.caller()?, name, &change)?;
+    call.tell(&flag(call, &set))
 }
 
 pub(super) fn numbers(call: &Call<'_>) -> Result<Answer, Error> {

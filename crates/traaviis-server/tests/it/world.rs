@@ -23,7 +23,7 @@ use traaviis_platform::{
     },
     user::PlatformRole,
 };
-use traaviis_server::{App, Front, admin_router, limits::Strictness, router};
+use traaviis_server::{App, Front, admin_router, limits::Attempts, router};
 use traaviis_testkit::{
     clock::SimClock, memory_documents::MemoryDocuments, memory_log::MemoryLog,
     memory_vault::MemoryVault,
@@ -236,7 +236,7 @@ impl World {
 
     /// One in which attempts are limited as in the profile for trying things out.
     pub fn relaxed() -> World {
-        World::with(|app| app.with_limits(Strictness::Dev))
+        World::with(|app| app.with_limits(Attempts::DEV))
     }
 
     /// One whose server is set otherwise.

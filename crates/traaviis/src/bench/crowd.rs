@@ -69,7 +69,7 @@ pub struct Tenant {
 /// Starts a server, of this build or another, that believes where callers say that they come from.
 pub fn serve(build: Option<&Path>, dir: &Path) -> anyhow::Result<Process> {
     let args = ["serve", "--json", "--listen", "127.0.0.1:0", "--trust-proxy", "127.0.0.0/8"];
-    let args = [&args[..], &["--admin-listen", "off", "--data"]].concat();
+    let args = [&args[..], &["--admin-listen", "off", "--profile", "dev", "--data"]].concat();
     match build {
         Some(program) => Process::of(program, &args, dir, &[]),
         None => Process::start(&args, dir, &[]),

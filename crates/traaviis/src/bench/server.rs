@@ -110,7 +110,7 @@ pub fn run(plan: &Plan, dir: &Path, peers: &[Peer], output: &Output) -> anyhow::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let floor = Process::start(&["bench", "floor", "--dir"], &dir.join("floor"), &[])?;
     let server = Process::start(
-        &["serve", "--json", "--listen", "127.0.0.1:0", "--data"],
+        &["serve", "--json", "--listen", "127.0.0.1:0", "--profile", "dev", "--data"],
         &dir.join("data"),
         &[],
     )?;

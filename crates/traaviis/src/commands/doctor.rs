@@ -25,6 +25,7 @@ use crate::{
     operations::DataArgs,
     output::Output,
     secrets::{kept, subjects},
+    standing::{FREE_BYTES_FAIL, FREE_BYTES_WARN},
     storage::StorageMode,
     terminal::{Ink, bytes, table},
     tree,
@@ -41,10 +42,6 @@ pub struct Args {
 
 /// Records that the document tree may be behind; more than a busy second.
 const TREE_LAG_WARN: u64 = 1_000_000;
-/// Less free space than this stops soon: one log segment is 64 MiB.
-const FREE_BYTES_FAIL: u64 = 256 << 20;
-/// Less than this is worth a look.
-const FREE_BYTES_WARN: u64 = 2 << 30;
 /// A durable write slower than this makes every step slow.
 const SYNC_WARN: Duration = Duration::from_millis(20);
 /// Writes that are timed.

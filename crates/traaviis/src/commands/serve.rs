@@ -62,7 +62,8 @@ pub struct Args {
     identity: IdentityArgs,
     #[command(flatten)]
     connectors: ConnectorArgs,
-    /// Which defaults count, and what is refused. Default: dev
+    /// Which defaults count, and what is refused. Without one: this machine alone, and as strict as
+    /// production
     #[arg(long, value_name = "PROFILE")]
     profile: Option<Profile>,
     /// File of settings. Default: what TRAAVIIS_CONFIG names, or traaviis.toml if it is here

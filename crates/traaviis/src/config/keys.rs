@@ -24,6 +24,8 @@ pub enum Kind {
     Duration,
     /// A number of bytes.
     Bytes,
+    /// A number of things.
+    Count,
     /// `true` or `false`.
     Switch,
     /// One of some words.
@@ -81,9 +83,10 @@ pub static KEYS: &[Key] = &[
     key(
         "profile",
         Kind::Word(&["dev", "production"]),
-        "Which defaults count, and what is refused.",
-    )
-    .or("dev"),
+        "Which defaults count, and what is refused. Without one a server listens to this machine \
+         alone, as `dev` does, and is as strict as `production`; see \
+         [profiles](#profiles).",
+    ),
     key("http.listen", Kind::Address, "Address to listen on. `PORT` sets its port alone.")
         .or("127.0.0.1:4000")
         .in_production("0.0.0.0:8080"),
@@ -127,12 +130,24 @@ pub static KEYS: &[Key] = &[
         "When instances are written into the document tree; as the last run did when absent.",
     ),
     key(
+        "memory.limit_bytes",
+        Kind::Bytes,
+        "Bytes that the process is meant to keep to. Three eighths of them are for states of \
+         instances, and `/ready` tells when the process takes more.",
+    )
+    .or("268435456"),
+    key(
         "hot.limit_bytes",
         Kind::Bytes,
         "Bytes of states of instances in memory; beyond it they go to disk, and a third more \
-         makes callers wait.",
+         makes callers wait. Three eighths of `memory.limit_bytes` when absent.",
+    ),
+    key(
+        "hot.ttl",
+        Kind::Duration,
+        "When memory is short, states that were not used for so long go to disk before all others.",
     )
-    .or("100663296"),
+    .or("1h"),
     key(
         "hot.share",
         Kind::Text,
@@ -142,11 +157,64 @@ pub static KEYS: &[Key] = &[
     .or("on"),
     key("hot.tenants", Kind::Texts, "The same for single tenants, each as `TENANT=SHARE`.")
         .or("[]"),
+    key(
+        "limits.login_per_account",
+        Kind::Count,
+        "Attempts to log in to one account in a minute; 10 when absent, 600 in `dev`.",
+    ),
+    key(
+        "limits.login_per_address",
+        Kind::Count,
+        "Attempts to log in, or to register, from one address in a minute; 60 when absent, 600 in \
+         `dev`.",
+    ),
+    key(
+        "limits.running_calls",
+        Kind::Count,
+        "Calls to the outside of one tenant that run at once, spread over the cores, one on each \
+         at least; others wait for their turn.",
+    )
+    .or("256"),
+    key(
+        "limits.events_per_second",
+        Kind::Count,
+        "Events that callers of one tenant may send in a second; four times as many after a rest.",
+    )
+    .or("5000"),
+    key(
+        "limits.open_instances",
+        Kind::Count,
+        "Instances that one tenant may have open; further starts are refused.",
+    )
+    .or("100000"),
+    key(
+        "features.hot_store",
+        Kind::Text,
+        "How the flag `hot_store` is while nobody has set it with `traaviis admin flags`: `on`, \
+         `off`, or a share of the tenants such as `25%`.",
+    )
+    .or("on"),
     key("auth.issuer", Kind::Url, "Issuer of access tokens; the base URL when absent."),
     key("auth.access_ttl", Kind::Duration, "Life of an access token.").or("15m"),
     key("auth.refresh_ttl", Kind::Duration, "Longest life of a session.").or("30d"),
     key("auth.session_idle", Kind::Duration, "A session that is not used for so long ends.")
         .or("24h"),
+    key(
+        "auth.password_length_min",
+        Kind::Count,
+        "Characters of the shortest password that is taken, from 8 to 128; passwords that are set \
+         already stay good.",
+    )
+    .or("8"),
+    key(
+        "auth.root_key_file",
+        Kind::Path,
+        "File that holds the root key, which opens all others; made when it is not there. \
+         `traaviis/root.key` below the settings of the person when absent. The variable \
+         `TRAAVIIS_ROOT_KEY` can hold the key itself. Commands that work on the files find it by \
+         the same variable.",
+    )
+    .variable("TRAAVIIS_ROOT_KEY_FILE"),
     key(
         "auth.require_email_verification",
         Kind::Switch,
@@ -225,7 +293,9 @@ pub fn schema() -> Json {
         let mut it = of_kind(key.kind);
         it["description"] = json!(key.what);
         match (key.kind, key.default) {
-            (Kind::Bytes, Some(text)) => it["default"] = json!(text.parse::<u64>().unwrap_or(0)),
+            (Kind::Bytes | Kind::Count, Some(text)) => {
+                it["default"] = json!(text.parse::<u64>().unwrap_or(0))
+            }
             (Kind::Texts | Kind::Networks, Some(_)) => it["default"] = json!([]),
             (Kind::Switch, Some(text)) => it["default"] = json!(text == "true"),
             (_, Some(text)) => it["default"] = json!(text),
@@ -263,6 +333,7 @@ fn of_kind(kind: Kind) -> Json {
             "pattern": "^([0-9]+(\\.[0-9]+)?(w|d|h|m|s|ms|us))+$",
         }),
         Kind::Bytes => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Count => json!({ "type": "integer", "minimum": 1 }),
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
         Kind::Texts | Kind::Networks => {

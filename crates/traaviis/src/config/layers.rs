@@ -178,7 +178,9 @@ fn one(from: String, key: &str, value: Value) -> Layer {
 /// Reads the text of a setting as a variable has it.
 fn value(kind: Kind, text: &str) -> Value {
     match kind {
-        Kind::Bytes => text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from),
+        Kind::Bytes | Kind::Count => {
+            text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from)
+        }
         Kind::Switch => text.parse::<bool>().map_or_else(|_| Value::from(text), Value::from),
         Kind::Texts | Kind::Networks => {
             let plain = text.trim().trim_start_matches('[').trim_end_matches(']');

@@ -63,6 +63,21 @@ base_url = \"https://flows.example.org\"
 access_ttl = \"10m\"
 ```
 
+## Profiles
+
+| | without one | `dev` | `production` |
+|---|---|---|---|
+| Listens on | 127.0.0.1:4000 | 127.0.0.1:4000 | 0.0.0.0:8080 |
+| Attempts to log in a minute, of an account and from an address | 10 and 60 | 600 | 10 and 60 |
+| Refuses an absent `http.base_url`, or one that begins with `http://`, unless it is of this \
+machine or `http.trust_proxy` names a proxy | no | no | yes |
+| Refuses known words in `http.metrics_token`, root keys that nobody made by chance, mail into \
+a folder | no | no | yes |
+
+`traaviis dev` has the profile `dev`; `traaviis serve` has the one that is named.
+
+## All settings
+
 A variable is the name in capitals behind `TRAAVIIS_`, with two underscores for the dot; \
 lists have commas between their items.
 

@@ -99,4 +99,9 @@ impl Data {
     pub fn tree(&self) -> Option<TreeStatus> {
         self.handle.tree()
     }
+
+    /// Says whether the index still follows the log, if there is one.
+    pub fn has_index(&self) -> Option<bool> {
+        self.handle.has_index()
+    }
 }

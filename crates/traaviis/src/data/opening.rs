@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use traaviis_model::{Call, CallId, DeliveryClass, EffectError, TenantCtx, Value};
+use traaviis_model::{Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, Value};
 use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, OnOutcome, SnapshotStore};
 use traaviis_runtime::{Fault, HotShare, Library, Options, Ports, RecoveryReport, Runtime, Work};
 use traaviis_store::{Recovery, SqliteIndex, SqliteSnapshots};
@@ -39,10 +39,42 @@ struct How {
     /// How the directory is kept; as it was when not said.
     storage: Option<StorageMode>,
     life: Life,
-    /// Bytes of states in memory, when not as many as usual.
-    hot_bytes: Option<usize>,
+    /// What a server says about memory and tenants; as usual without one.
+    serving: Option<Serving>,
+}
+
+/// What a server says about memory, and how much one tenant may do.
+#[derive(Clone)]
+pub struct Serving {
+    /// Bytes of states in memory.
+    pub hot_bytes: u64,
+    /// Time without use after which a state goes first.
+    pub hot_ttl: Span,
     /// How many of a tenant's instances may stay in memory.
-    hot_share: Option<HotShare>,
+    pub hot_share: HotShare,
+    /// Calls of one tenant that run at once.
+    pub running_calls: usize,
+    /// Events that a tenant's callers may send in a second.
+    pub events_per_second: u32,
+    /// Instances that a tenant may have open.
+    pub open_instances: usize,
+}
+
+impl Serving {
+    fn put_into(self, options: Options) -> Options {
+        let hot_bytes = usize::try_from(self.hot_bytes).unwrap_or(usize::MAX);
+        Options {
+            hot_bytes,
+            // Callers wait a third above it, as they do above the usual limit.
+            full_bytes: hot_bytes.saturating_add(hot_bytes / 3),
+            hot_ttl: self.hot_ttl,
+            hot_share: Some(self.hot_share),
+            slots: self.running_calls,
+            events_per_second: Some(self.events_per_second),
+            open_max: Some(self.open_instances),
+            ..options
+        }
+    }
 }
 
 impl Default for How {
@@ -55,8 +87,7 @@ impl Default for How {
             tree: TreeMode::Off,
             storage: None,
             life: Life::Kept,
-            hot_bytes: None,
-            hot_share: None,
+            serving: None,
         }
     }
 }
@@ -153,11 +184,10 @@ impl Data {
         connector: Arc<dyn Connector>,
         library: Arc<dyn Library>,
         (tree, storage): (TreeMode, Option<StorageMode>),
-        (hot_bytes, hot_share): (u64, Option<HotShare>),
+        serving: Serving,
     ) -> Result<Data, Failure> {
-        let hot_bytes = usize::try_from(hot_bytes).ok();
-        let library = Some(library);
-        let how = How { library, tree, storage, hot_bytes, hot_share, ..How::default() };
+        let (library, serving) = (Some(library), Some(serving));
+        let how = How { library, tree, storage, serving, ..How::default() };
         Data::open_with(dir, connector, None, how)
     }
 
@@ -174,8 +204,7 @@ impl Data {
         file: Option<&Path>,
         how: How,
     ) -> Result<Data, Failure> {
-        let How { library, open_index, quotas, work, tree, storage, life, .. } = how;
-        let How { hot_bytes, hot_share, .. } = how;
+        let How { library, open_index, quotas, work, tree, storage, life, serving } = how;
         let storage = StorageMode::resolve(dir, storage)?;
         let keys = match life {
             Life::Kept => secrets::redaction(dir),
@@ -196,14 +225,12 @@ impl Data {
             StorageMode::JsonOnly => (None, None, Some(tree::shown_options(dir))),
         };
         let failed = index.clone();
-        let usual = quotas.options();
-        let hot_bytes = hot_bytes.unwrap_or(usual.hot_bytes);
+        let usual = match serving {
+            Some(serving) => serving.put_into(quotas.options()),
+            None => quotas.options(),
+        };
         let options = Options {
             work,
-            hot_bytes,
-            // Callers wait a third above it, as they do above the usual limit.
-            full_bytes: hot_bytes + hot_bytes / 3,
-            hot_share,
             index: index.map(|it| it as Arc<dyn Index>),
             snapshots,
             on_index_given_up: Arc::new(move |error| give_up(failed.as_deref(), error)),

@@ -51,6 +51,7 @@ mod operate;
 mod output;
 mod policy;
 mod privacy;
+mod profiles;
 mod queue_age;
 mod refused_targets;
 mod registry;

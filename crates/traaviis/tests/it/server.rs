@@ -64,8 +64,20 @@ impl Server {
         variables: &[(&str, &str)],
         lines: Stdio,
     ) -> Server {
-        let args = [&["serve", "--data", "data", "--listen", "127.0.0.1:0"], more].concat();
-        let mut command = world.command(&args);
+        // One person plays many here, from one address.
+        let dev: &[&str] = if more.contains(&"--profile") { &[] } else { &["--profile", "dev"] };
+        let args = ["serve", "--data", "data", "--listen", "127.0.0.1:0"];
+        Server::started(world, &[&args[..], dev, more].concat(), variables, lines)
+    }
+
+    /// Starts it with these arguments and no others.
+    pub fn started(
+        world: &World,
+        args: &[&str],
+        variables: &[(&str, &str)],
+        lines: Stdio,
+    ) -> Server {
+        let mut command = world.command(args);
         command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(lines);
         let mut process = Process(command.spawn().unwrap());
         let mut line = String::new();

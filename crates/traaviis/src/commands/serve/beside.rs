@@ -70,7 +70,8 @@ impl Beside {
         })?;
         let mut before = Vec::new();
         beside.again_and_again("parts", move |it| {
-            let parts = it.engine.components();
+            let mut parts = it.engine.components();
+            parts.extend(it.platform.components());
             tell_changes(&before, &parts);
             before = parts;
             PARTS_REST

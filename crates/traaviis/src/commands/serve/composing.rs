@@ -20,13 +20,15 @@ use crate::{
     backups::{KeeperHandle, Schedule, State},
     config::{AdminListen, Config, Settings},
     connectors::ConnectorArgs,
-    data::Data,
+    data::{Data, Serving},
     exit::{Exit, Failure},
     open_files,
     output::Output,
     platform,
     refused_targets::RefusedTargets,
+    secrets::take_root_key_from,
     served::{Served, TenantLibrary},
+    standing::Standing,
     storage::StorageMode,
     telemetry::{
         self,
@@ -74,18 +76,29 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
                        `--storage embedded`";
         return Err(Failure::usage(message).into());
     }
+    if let Some(file) = &config.auth.root_key_file {
+        take_root_key_from(file);
+    }
     let flags: Arc<OnceLock<Flags>> = Arc::default();
     let known = Arc::clone(&flags);
     let share: HotShare = Arc::new(move |tenant| match known.get() {
         Some(flags) if !flags.is_on(tenant, HOT_STORE) => 0,
         _ => hot.share_of(tenant),
     });
-    let kept = ((tree, config.storage.mode), (config.hot.limit_bytes, Some(share)));
-    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept.0, kept.1)?;
+    let serving = Serving {
+        hot_bytes: config.hot_bytes(),
+        hot_ttl: config.hot.ttl,
+        hot_share: share,
+        running_calls: config.limits.running_calls,
+        events_per_second: config.limits.events_per_second,
+        open_instances: config.limits.open_instances,
+    };
+    let kept = (tree, config.storage.mode);
+    let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept, serving)?;
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
-    let engine = engine.weighing(dir);
+    let engine = engine.weighing(dir).standing(Standing::of(dir, config.memory.limit_bytes));
     let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
     let parts =
         Parts { data, library, engine, secrets, numbers, traces, gate, refused_targets, flags };
@@ -197,6 +210,7 @@ pub(super) fn open_platform(
         access_ttl: auth.access_ttl,
         session_ttl: auth.refresh_ttl,
         session_idle: auth.session_idle,
+        password_chars_min: auth.password_length_min,
         default_plan: config.bootstrap.plan,
         ..traaviis_platform::Settings::default()
     };

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use serde_json::json;
 
 use traaviis_platform::{Entropy, engine::Engine};
+use traaviis_policy::flag::{HOT_STORE, flag};
 use traaviis_ports::LogStore;
 use traaviis_server::{App, Bound, Front, Listening, admin_router, router};
 
@@ -71,6 +72,9 @@ fn listen_until_stopped(
     let identity = Identity::of(config);
     let platform = identity.join(platform, &config.data.dir, egress, runtime.handle())?;
     let platform = Arc::new(platform);
+    if let Some(flag) = flag(HOT_STORE) {
+        platform.flags().set_default(flag, config.features.hot_store);
+    }
     // Called once.
     let _ = parts.flags.set(platform.flags());
     parts.library.serve(&platform);
@@ -90,7 +94,7 @@ fn listen_until_stopped(
     let tell = |line: &str| tracing::error!("{line}");
     let version = env!("CARGO_PKG_VERSION");
     let app = App::new(Arc::clone(&platform), Arc::clone(&engine), version, tell);
-    let app = app.with_limits(config.profile.strictness()).behind(config.http.trust_proxy.clone());
+    let app = app.with_limits(config.attempts()).behind(config.http.trust_proxy.clone());
     let keeper = Keeper::start(&config.data.dir)?;
     let app = app.called(config.http.base_url.as_deref());
     let app = Arc::new(app.operated(parts.operations(config, keeper.handle())));
