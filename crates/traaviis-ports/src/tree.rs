@@ -6,7 +6,9 @@
 //! Invariants an implementation keeps: a position is durable only after everything that a batch
 //! holds; the same batch again changes nothing; nothing in the tree is read as truth.
 
-use std::{fmt, sync::Arc};
+pub mod shown;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use traaviis_model::{InstanceId, Seq, TenantId, Text, Timestamp};
 
@@ -56,6 +58,22 @@ pub enum Place {
         /// File, from 1.
         file: u64,
     },
+    /// A document of a ledger.
+    Kept {
+        /// What is shown of it.
+        kind: &'static shown::Kind,
+        /// Id inside the kind.
+        id: Text,
+    },
+    /// All documents of a kind of a ledger.
+    List(&'static shown::List),
+    /// Lines that a ledger has grown by.
+    Book {
+        /// Which.
+        book: &'static shown::Book,
+        /// Month, as in `2026-01`, or the name of the only file.
+        file: Text,
+    },
 }
 
 impl Place {
@@ -69,6 +87,9 @@ impl Place {
             Place::Task { .. } => "task",
             Place::Incident { .. } => "incident",
             Place::Events { .. } => "events",
+            Place::Kept { kind, .. } => kind.kind,
+            Place::List(list) => list.entries,
+            Place::Book { book, .. } => book.name,
         }
     }
 
@@ -81,6 +102,9 @@ impl Place {
             Place::Task { instance, scheduled } => format!("{instance}-{scheduled}"),
             Place::Incident { instance, digits } => format!("{instance}-{digits}"),
             Place::Events { id, file, .. } => format!("{id}/{file:06}"),
+            Place::Kept { id, .. } => id.to_string(),
+            Place::List(list) => list.name.into(),
+            Place::Book { file, .. } => file.to_string(),
         }
     }
 }
@@ -105,11 +129,11 @@ pub struct Document {
 /// Lines that go on a file of lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lines {
-    /// Tenant.
-    pub tenant: TenantId,
-    /// Which file of [`Place::Events`].
+    /// Tenant; none for what stands above them.
+    pub tenant: Option<TenantId>,
+    /// Which file of [`Place::Events`] or [`Place::Book`].
     pub place: Place,
-    /// Number of the first record. Lines that the file has from there on are replaced.
+    /// Number of the first line. Lines that the file has from there on are replaced.
     pub first: u64,
     /// JSON lines, each with its newline.
     pub lines: Vec<u8>,
@@ -126,6 +150,23 @@ pub struct Asks {
     pub documents: Vec<Document>,
 }
 
+/// What changes in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Tenant; none for what stands above them.
+    pub tenant: Option<TenantId>,
+    /// Which list.
+    pub list: &'static shown::List,
+    /// Entries, as JSON, by id; none for one that is no more.
+    pub entries: BTreeMap<Text, Option<Vec<u8>>>,
+    /// The list has these entries and no others, whatever its file says.
+    pub is_whole: bool,
+    /// Last record that is about one of them.
+    pub seq: u64,
+    /// Commit time of that record.
+    pub updated_at: Option<Timestamp>,
+}
+
 /// What is written together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -135,6 +176,10 @@ pub struct Batch {
     pub lines: Vec<Lines>,
     /// Tasks and incidents.
     pub asks: Vec<Asks>,
+    /// Documents that are no more; what is not there is no error.
+    pub removed: Vec<(Option<TenantId>, Place)>,
+    /// Changes of lists.
+    pub listed: Vec<Listed>,
     /// Everything before this position is in the tree, once the batch is.
     pub position: Position,
 }
@@ -169,6 +214,14 @@ pub enum Notice {
         /// Instance.
         id: InstanceId,
     },
+    /// The file of a list is not as it was written, so nobody knows what it has to go on from; it
+    /// must be written whole.
+    Lacking {
+        /// Tenant; none for what stands above them.
+        tenant: Option<TenantId>,
+        /// Which list.
+        list: &'static shown::List,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -185,6 +238,9 @@ impl fmt::Display for Notice {
             ),
             Notice::Gap { id, .. } => {
                 write!(f, "records of instance `{id}` were missing in the tree")
+            }
+            Notice::Lacking { list, .. } => {
+                write!(f, "the list `{}` was damaged in the tree", list.name)
             }
         }
     }

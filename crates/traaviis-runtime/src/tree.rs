@@ -1,9 +1,9 @@
 //! The feeder of the document tree: a thread that reads the log behind the owners and writes files
 //! that people can read.
 //!
-//! Reading order: [`documents`] (what the tree shows), [`states`] (where states come from),
-//! [`projector`] (what is written when; no threads, no clock), then [`Follower`] (the thread) and
-//! [`answers`] (who waits for it).
+//! Reading order: [`documents`] and [`ledgers`] (what the tree shows), [`states`] (where states
+//! come from), [`projector`] (what is written when; no threads, no clock), then [`Follower`] (the
+//! thread) and [`answers`] (who waits for it).
 //!
 //! Invariants: no step waits for the tree, whoever is to be answered may ([`Answers`]); what is
 //! archived leaves the tree before its records leave the log, whether the tree is fed or not; a
@@ -12,6 +12,7 @@
 
 mod answers;
 mod documents;
+mod ledgers;
 pub mod projector;
 pub mod states;
 
@@ -357,6 +358,7 @@ pub fn show_all(
         tell: &|_| (),
     };
     projector.show(&mut world, progress)?;
+    projector.write_ledgers(tree)?;
     let position = projector.position();
     let keys = states.keys();
     for some in keys.chunks(TREE_BATCH_MAX) {

@@ -50,8 +50,10 @@ use traaviis_ports::{LogError, Position};
 
 use crate::error::io_error;
 
-/// Format of exports with keys or a ledger; a newer one is refused.
-pub const FORMAT: u32 = 3;
+/// Format of exports with a ledger that their tree shows; a newer one is refused.
+pub const FORMAT: u32 = 4;
+/// Format of exports with keys.
+const FORMAT_KEYS: u32 = 3;
 /// Format of exports with blobs.
 const FORMAT_BLOBS: u32 = 2;
 /// Format of exports without.

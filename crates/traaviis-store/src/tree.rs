@@ -11,6 +11,7 @@
 pub(crate) mod envelope;
 mod fan;
 mod lines;
+mod lists;
 mod path;
 pub mod verify;
 
@@ -25,7 +26,7 @@ use traaviis_model::{InstanceId, TenantId, Timestamp, limits::TREE_FILE_RECORDS}
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile, is_full},
-    tree::{Asks, Batch, Checked, Document, Lines, Notice, Place},
+    tree::{Asks, Batch, Checked, Document, Lines, Listed, Notice, Place, shown::CONFIG},
 };
 
 use crate::{
@@ -34,6 +35,7 @@ use crate::{
 };
 use envelope::{Envelope, FORMAT, Wrong};
 use fan::Fans;
+use lists::{Tenants, tenants_document};
 use path::spot;
 
 pub use path::TREE_DIR;
@@ -66,6 +68,8 @@ pub fn read_document(bytes: &[u8]) -> Result<FileDocument, String> {
     Ok(FileDocument { kind, tenant, id, seq, updated_at, body })
 }
 
+/// Raised when more kinds are shown, so that a tree of before is filled.
+const SHOWS: u64 = 2;
 /// Writes that are synced one by one; more are synced with one call.
 const SINGLY_MAX: usize = 16;
 
@@ -89,8 +93,8 @@ pub struct DiskTree<D: Disk> {
 /// What is remembered between writes; all of it can be read from the directories again.
 struct State {
     fans: Fans,
-    /// Tenants that have a directory.
-    tenants: Option<BTreeSet<TenantId>>,
+    /// Tenants that have a directory, and what their list says of them.
+    tenants: Option<Tenants>,
     /// Open tasks and incidents of the tree, by tenant.
     asking: HashMap<TenantId, HashMap<InstanceId, Vec<PathBuf>>>,
 }
@@ -120,6 +124,13 @@ impl<D: Disk> DiskTree<D> {
     /// Says whether there is a tree.
     pub fn exists(&self) -> bool {
         list(&self.disk, &self.root()).is_ok_and(|it| !it.is_empty())
+    }
+
+    /// Says whether the tree was written by a release that showed less.
+    fn shows_less(&self) -> Io<bool> {
+        let path = self.locate(&mut self.lock(), None, &Place::Progress)?;
+        let read = self.read(&path)?.and_then(|it| Envelope::read(&it).ok());
+        Ok(read.is_some_and(|it| envelope::number_of(&it.body, "shows").is_none()))
     }
 
     /// Returns the file of a place as things are, and whether a new entry stands there.
@@ -281,20 +292,20 @@ impl<D: Disk> DiskTree<D> {
     /// Lets lines go on their file.
     fn append(&self, state: &mut State, lines: &Lines, work: &mut Work<D>) -> Io<()> {
         let Lines { tenant, place, first, lines: bytes } = lines;
-        let mut path = self.locate(state, Some(*tenant), place)?;
+        let mut path = self.locate(state, *tenant, place)?;
         let file = match self.disk.open(&path, Access::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                path = self.make(state, Some(*tenant), place, work)?;
+                path = self.make(state, *tenant, place, work)?;
                 self.disk.create(&path)
             }
             other => other,
         }
         .at(&path)?;
         let end = lines::end_before(&file, *first).at(&path)?;
-        if let Place::Events { workflow, id, .. } = place {
+        if let (Place::Events { workflow, id, .. }, Some(tenant)) = (place, *tenant) {
             let begins = (first - 1).is_multiple_of(TREE_FILE_RECORDS);
             if !begins && end.last != Some(first - 1) {
-                let (tenant, workflow, id) = (*tenant, workflow.clone(), *id);
+                let (workflow, id) = (workflow.clone(), *id);
                 work.notices.push(Notice::Gap { tenant, workflow, id });
                 return Ok(());
             }
@@ -371,24 +382,65 @@ impl<D: Disk> DiskTree<D> {
 
     /// Brings the list of tenants up to date.
     fn name_tenants(&self, state: &mut State, batch: &Batch, work: &mut Work<D>) -> Io<()> {
-        let known = match state.tenants.take() {
+        let mut named = match state.tenants.take() {
             Some(known) => known,
-            None => {
-                let names = list(&self.disk, &self.root()).at(&self.root())?;
-                names.iter().filter_map(|it| it.parse().ok()).collect()
-            }
+            None => self.read_tenants(state)?,
         };
         let documents = batch.documents.iter().filter_map(|it| it.tenant);
-        let lines = batch.lines.iter().map(|it| it.tenant);
-        let named: BTreeSet<TenantId> =
-            known.iter().copied().chain(documents).chain(lines).collect();
-        if named.is_empty() {
-            state.tenants = Some(named);
-            return Ok(());
+        let lines = batch.lines.iter().filter_map(|it| it.tenant);
+        for tenant in documents.chain(lines) {
+            named.entry(tenant).or_insert_with(lists::unknown_tenant);
         }
-        self.stage(state, &tenants_document(&named), work)?;
+        named.extend(batch.documents.iter().filter_map(lists::tenant_of));
+        if !named.is_empty() {
+            self.stage(state, &tenants_document(&named), work)?;
+        }
         state.tenants = Some(named);
         Ok(())
+    }
+
+    /// Learns which tenants have a directory, and what is told of them.
+    fn read_tenants(&self, state: &mut State) -> Io<Tenants> {
+        let root = self.root();
+        let names = list(&self.disk, &root).at(&root)?;
+        let listed = self.read(&self.locate(state, None, &Place::Tenants)?)?;
+        let listed = listed.and_then(|it| Envelope::read(&it).ok());
+        let mut listed = listed.and_then(|it| lists::tenants_of(&it.body)).unwrap_or_default();
+        let mut found = Tenants::new();
+        for id in names.iter().filter_map(|it| it.parse().ok()) {
+            let told = match listed.remove(&id) {
+                Some(told) => told,
+                None => self.told_of(id)?,
+            };
+            found.insert(id, told);
+        }
+        Ok(found)
+    }
+
+    /// Returns what the document of a tenant says that is in the tree.
+    fn told_of(&self, tenant: TenantId) -> Io<serde_json::Value> {
+        let bytes = self.read(&self.root().join(tenant.to_string()).join(CONFIG))?;
+        let read = bytes.and_then(|it| Envelope::read(&it).ok());
+        Ok(read.map_or_else(lists::unknown_tenant, |it| lists::tenant_entry(&it.body)))
+    }
+
+    /// Puts what changes in a list into what its file says.
+    fn put_listed(&self, state: &mut State, listed: &Listed, work: &mut Work<D>) -> Io<()> {
+        let place = Place::List(listed.list);
+        let path = self.locate(state, listed.tenant, &place)?;
+        let before = match listed.is_whole {
+            true => None,
+            false => match self.read(&path)?.map(|it| Envelope::read(&it)) {
+                None => None,
+                Some(Ok(envelope)) => Some(envelope.body),
+                // It stands aside, or is left alone, when the whole list comes.
+                Some(Err(Wrong::Newer(_) | Wrong::Damaged(_))) => return lacks(listed, work),
+            },
+        };
+        match lists::document(listed, before.as_deref()) {
+            Some(document) => self.stage(state, &document, work),
+            None => lacks(listed, work),
+        }
     }
 
     /// Removes an entry, if it is there.
@@ -493,8 +545,16 @@ impl<D: Disk> DiskTree<D> {
         for lines in &batch.lines {
             self.append(state, lines, work)?;
         }
+        for (tenant, place) in &batch.removed {
+            let path = self.locate(state, *tenant, place)?;
+            self.remove(state, &path, work)?;
+            self.remove_asides(&path, work)?;
+        }
         for document in &batch.documents {
             self.stage(state, document, work)?;
+        }
+        for listed in &batch.listed {
+            self.put_listed(state, listed, work)?;
         }
         for asks in &batch.asks {
             self.ask(state, asks, work)?;
@@ -504,7 +564,7 @@ impl<D: Disk> DiskTree<D> {
             self.settle(work)?;
         }
         let mut last = Work::default();
-        self.stage(state, &progress_document(batch.position), &mut last)?;
+        self.stage(state, &progress_document(batch.position, true), &mut last)?;
         if last.has_any() {
             self.settle(&mut last)?;
         }
@@ -518,7 +578,9 @@ impl<D: Disk> Tree for DiskTree<D> {
         let path = self.locate(&mut self.lock(), None, &Place::Progress)?;
         let Some(bytes) = self.read(&path)? else { return Ok(0) };
         match Envelope::read(&bytes) {
-            Ok(envelope) => Ok(envelope::number_of(&envelope.body, "position").unwrap_or(0)),
+            // One of a release that showed less is filled from the start.
+            Ok(it) if envelope::number_of(&it.body, "shows") != Some(SHOWS) => Ok(0),
+            Ok(it) => Ok(envelope::number_of(&it.body, "position").unwrap_or(0)),
             Err(Wrong::Newer(found)) => {
                 Err(TreeError::Newer { path: path.display().to_string(), found, known: FORMAT })
             }
@@ -646,30 +708,24 @@ impl<D: Disk> Work<D> {
     }
 }
 
-fn progress_document(position: Position) -> Document {
+/// Returns the document that says up to where the tree follows the log, and how much it shows.
+fn progress_document(position: Position, shows_all: bool) -> Document {
+    let shows = if shows_all { format!(r#","shows":{SHOWS}"#) } else { String::new() };
     Document {
         tenant: None,
         place: Place::Progress,
         version: 1,
         seq: position,
         updated_at: None,
-        body: format!(r#"{{"position":{position}}}"#).into_bytes(),
+        body: format!(r#"{{"position":{position}{shows}}}"#).into_bytes(),
     }
 }
 
-/// Nothing is recorded about tenants yet but that they have records.
-fn tenants_document(tenants: &BTreeSet<TenantId>) -> Document {
-    let entry = |it: &TenantId| (it.to_string(), serde_json::json!({ "status": "active" }));
-    let entries: serde_json::Map<String, serde_json::Value> = tenants.iter().map(entry).collect();
-    let count = tenants.len() as u64;
-    Document {
-        tenant: None,
-        place: Place::Tenants,
-        version: count,
-        seq: count,
-        updated_at: None,
-        body: serde_json::json!({ "count": count, "tenants": entries }).to_string().into_bytes(),
-    }
+/// Asks for the whole of a list.
+fn lacks<D: Disk>(listed: &Listed, work: &mut Work<D>) -> Io<()> {
+    let Listed { tenant, list, .. } = listed;
+    work.notices.push(Notice::Lacking { tenant: *tenant, list });
+    Ok(())
 }
 
 /// A result of the tree.

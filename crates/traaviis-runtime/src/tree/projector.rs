@@ -14,15 +14,17 @@ use std::{
 };
 
 use traaviis_model::{
-    Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text, limits::TREE_FILE_RECORDS,
+    Header, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Text,
+    limits::TREE_FILE_RECORDS, tenant::PLATFORM,
 };
 use traaviis_ports::{
     Line, LogStore, Position, Tree, TreeError,
-    tree::{Batch, Document, Lines, Notice, Place},
+    tree::{Batch, Lines, Notice, Place, shown::List},
 };
 
 use super::{
     Policy, documents,
+    ledgers::Ledgers,
     states::{State, States},
 };
 use crate::{
@@ -95,7 +97,7 @@ pub struct Projector {
     policy: Policy,
     open: Open,
     waiting: HashMap<Key, Waiting, SeededHasher>,
-    definitions: Vec<Document>,
+    ledgers: Ledgers,
     contexts: HashMap<TenantId, TenantCtx, SeededHasher>,
     bytes: usize,
     /// Position up to which the log is read.
@@ -112,7 +114,7 @@ impl Projector {
             policy,
             open,
             waiting: HashMap::default(),
-            definitions: Vec::new(),
+            ledgers: Ledgers::default(),
             contexts: HashMap::default(),
             bytes: 0,
             read_to: position,
@@ -193,7 +195,9 @@ impl Projector {
     }
 
     fn is_full(&self) -> bool {
-        self.bytes > TREE_PENDING_BYTES_MAX || self.waiting.len() >= TREE_PENDING_MAX
+        // What is made again holds its documents to the end, as the process does that made them.
+        let ledgers = if self.ledgers.has_any(self.open) { self.ledgers.bytes() } else { 0 };
+        self.bytes + ledgers > TREE_PENDING_BYTES_MAX || self.waiting.len() >= TREE_PENDING_MAX
     }
 
     // --- Reading ----------------------------------------------------------------------------
@@ -209,9 +213,9 @@ impl Projector {
             context.insert(TenantCtx::of_record(&header));
         }
         if peek.kind == "document_put" {
-            let record = Record::read_line(line).ok();
-            let shown = record.as_ref().and_then(|it| documents::definition(it, is_sealed));
-            self.definitions.extend(shown);
+            if let Ok(record) = Record::read_line(line) {
+                self.ledgers.note(&record, is_sealed);
+            }
             return;
         }
         if world.states.notes() {
@@ -264,7 +268,7 @@ impl Projector {
             let is_last = due.len() <= TREE_BATCH_MAX;
             due.truncate(TREE_BATCH_MAX);
             let has_moved = self.position != self.end_without(&due);
-            if due.is_empty() && !has_moved {
+            if due.is_empty() && !has_moved && !self.ledgers.has_any(self.open) {
                 return Ok(());
             }
             let begun = (world.now)();
@@ -303,8 +307,9 @@ impl Projector {
     fn batch(&mut self, keys: Vec<Key>, world: &mut World<'_>) -> Result<usize, Error> {
         let writing = world.writing;
         let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch { documents: self.definitions.clone(), ..Batch::default() };
-        let mut gaps = Vec::new();
+        let mut batch = Batch::default();
+        self.ledgers.fill(&mut batch, self.open);
+        let (mut lacking, mut gaps) = (Vec::new(), Vec::new());
         let mut later = 0;
         let (mut done, keys) = archived(world.log, keys)?;
         for (key, state) in self.states(keys, world) {
@@ -334,8 +339,12 @@ impl Projector {
         }
         batch.position = self.end_without(&done);
         for notice in world.tree.write(&batch).map_err(Error::Tree)? {
-            if let Notice::Gap { tenant, workflow, id } = &notice {
-                gaps.push((Key { tenant: *tenant, id: *id }, workflow.clone()));
+            match &notice {
+                Notice::Gap { tenant, workflow, id } => {
+                    gaps.push((Key { tenant: *tenant, id: *id }, workflow.clone()));
+                }
+                Notice::Lacking { tenant, list } => lacking.push((*tenant, *list)),
+                Notice::Quarantined { .. } | Notice::Newer { .. } => {}
             }
             (world.tell)(&notice);
         }
@@ -345,12 +354,53 @@ impl Projector {
                 self.bytes -= waiting.lines.len() + ENTRY_BYTES;
             }
         }
-        self.definitions.clear();
+        self.ledgers.written(self.open);
         self.position = batch.position;
         for (key, workflow) in gaps {
             self.fill(key, &workflow, world)?;
         }
+        for (tenant, list) in lacking {
+            self.fill_list(tenant, list, world)?;
+        }
         Ok(later)
+    }
+
+    /// Writes what is held until everything was read: documents of ledgers, and lists of them.
+    pub(super) fn write_ledgers(&mut self, tree: &dyn Tree) -> Result<(), Error> {
+        let (documents, listed) = std::mem::take(&mut self.ledgers).whole();
+        let position = self.position;
+        for documents in documents.chunks(TREE_BATCH_MAX) {
+            let batch = Batch { documents: documents.to_vec(), position, ..Batch::default() };
+            tree.write(&batch)?;
+        }
+        tree.write(&Batch { listed, position, ..Batch::default() })?;
+        Ok(())
+    }
+
+    /// Writes a list whole, of everything in the log that is about it. Only a file that somebody
+    /// has changed asks for that.
+    fn fill_list(
+        &self,
+        tenant: Option<TenantId>,
+        list: &'static List,
+        world: &mut World<'_>,
+    ) -> Result<(), Error> {
+        let owner = tenant.unwrap_or(PLATFORM);
+        let mut ledgers = Ledgers::default();
+        world.log.scan(0, &mut |line| {
+            let peek = serde_json::from_slice::<documents::Peek<'_>>(line.bytes);
+            if peek.is_ok_and(|it| it.tenant_id == owner && it.kind == "document_put")
+                && let Ok(record) = Record::read_line(line.bytes)
+            {
+                ledgers.note_list(list, &record, line.is_sealed);
+            }
+        })?;
+        let listed = ledgers.whole_list(tenant, list).into_iter().collect();
+        let batch = Batch { listed, position: self.position, ..Batch::default() };
+        for notice in world.tree.write(&batch)? {
+            (world.tell)(&notice);
+        }
+        Ok(())
     }
 
     /// Returns the states of instances: of what begins among the waiting records from these, of
@@ -390,7 +440,7 @@ impl Projector {
                 read.into_iter().flat_map(|it| [it, b"\n".to_vec()]).flatten().collect();
             let lines = documents::shown_lines(is_sealed, &lines).into_owned();
             let place = events(workflow, key.id, first);
-            let lines = Lines { tenant: key.tenant, place, first, lines };
+            let lines = Lines { tenant: Some(key.tenant), place, first, lines };
             let batch = Batch { lines: vec![lines], position: self.position, ..Batch::default() };
             world.tree.write(&batch).map_err(Error::Tree)?;
             first += count;
@@ -429,7 +479,7 @@ fn event_lines(snapshot: &Snapshot, waiting: &Waiting) -> Vec<Lines> {
         match files.last_mut().filter(|it| it.place == place) {
             Some(file) => file.lines.extend_from_slice(line),
             None => files.push(Lines {
-                tenant: snapshot.tenant_id,
+                tenant: Some(snapshot.tenant_id),
                 place,
                 first: seq,
                 lines: line.to_vec(),

@@ -16,6 +16,7 @@ mod subscriptions;
 mod support;
 mod throughput;
 mod tree;
+mod tree_ledgers;
 mod upkeep;
 
 /// The allocator of the binary; the simulation spends a fifth of its time with that of the system.

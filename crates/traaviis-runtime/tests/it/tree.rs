@@ -65,7 +65,7 @@ fn tree_on(disk: &SimDisk) -> DiskTree<SimDisk> {
 }
 
 /// Everything on a disk but what stands aside.
-fn files(disk: &SimDisk) -> BTreeMap<PathBuf, String> {
+pub fn files(disk: &SimDisk) -> BTreeMap<PathBuf, String> {
     let is_ours = |it: &PathBuf| {
         let name = it.file_name().unwrap_or_default().to_string_lossy().into_owned();
         !name.starts_with('.') && !name.contains(".damaged-")
@@ -78,7 +78,11 @@ fn files(disk: &SimDisk) -> BTreeMap<PathBuf, String> {
 }
 
 /// Compares the files of two disks; a difference is told by the names alone.
-fn assert_same(left: &BTreeMap<PathBuf, String>, right: &BTreeMap<PathBuf, String>, when: &str) {
+pub fn assert_same(
+    left: &BTreeMap<PathBuf, String>,
+    right: &BTreeMap<PathBuf, String>,
+    when: &str,
+) {
     let names = left.keys().chain(right.keys());
     let differ: BTreeSet<&PathBuf> = names.filter(|it| left.get(*it) != right.get(*it)).collect();
     let side = |files: &BTreeMap<PathBuf, String>, it: &PathBuf| files.contains_key(it);
@@ -87,20 +91,20 @@ fn assert_same(left: &BTreeMap<PathBuf, String>, right: &BTreeMap<PathBuf, Strin
     assert!(differ.is_empty(), "{when}: {differ:#?}");
 }
 
-fn find(disk: &SimDisk, part: &str) -> PathBuf {
+pub fn find(disk: &SimDisk, part: &str) -> PathBuf {
     let paths = disk.paths();
     let found = paths.iter().find(|it| it.to_string_lossy().contains(part));
     found.unwrap_or_else(|| panic!("no {part} among {paths:#?}")).clone()
 }
 
-fn compare(log: &dyn LogStore, disk: &SimDisk, repairs: bool) -> Found {
+pub fn compare(log: &dyn LogStore, disk: &SimDisk, repairs: bool) -> Found {
     let verifier = Verifier::new(tree_on(disk), repairs);
     let shown = show_all(log, &verifier, &|_| ()).unwrap();
     verifier.finish(shown.position, &shown.damaged).unwrap()
 }
 
 /// The tree of a log, made at once.
-fn made(log: &dyn LogStore) -> SimDisk {
+pub fn made(log: &dyn LogStore) -> SimDisk {
     let disk = SimDisk::new(1);
     compare(log, &disk, true);
     disk
@@ -186,7 +190,7 @@ impl LogStore for Prefix<'_> {
 }
 
 /// Feeds a tree stage by stage; between the stages, time for some to rest passes now and then.
-fn feed(log: &Arc<MemoryLog>, stages: &[Position], disk: &SimDisk) -> Result<(), Error> {
+pub fn feed(log: &Arc<MemoryLog>, stages: &[Position], disk: &SimDisk) -> Result<(), Error> {
     let tree = tree_on(disk);
     let position = tree.position().map_err(Error::Tree)?;
     let mut projector = Projector::new(Policy::Lazy, Open::Shown, position);

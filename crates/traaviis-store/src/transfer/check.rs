@@ -16,7 +16,11 @@ use traaviis_model::{
     Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, document,
     record::{LineError, SEALED},
 };
-use traaviis_ports::{LogError, archive::ArchivedHistory};
+use traaviis_ports::{
+    LogError,
+    archive::ArchivedHistory,
+    tree::shown::{CONFIG, DIRS},
+};
 
 use super::{Coming, DOCUMENTS, Error, Manifest, ORDER, Run, failed, source::sealed_path};
 use crate::{
@@ -280,6 +284,9 @@ impl Checked {
                     Err(_) => return Err(self.damaged(format!("`{rest}` is no history"))),
                 },
                 ["workflows", "definitions", ..] | ["tasks" | "incidents", ..] => {}
+                // What they show comes as records of the ledger.
+                [CONFIG] => {}
+                [dir, _, ..] if DIRS.contains(dir) => {}
                 ["workflows", .., name] => {
                     match name.strip_suffix(".json").and_then(|it| it.parse().ok()) {
                         Some(id) => drop(states.insert(id, path)),

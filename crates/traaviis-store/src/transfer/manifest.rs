@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use traaviis_model::{InstanceId, TenantId, Timestamp};
 use traaviis_ports::{LogError, Position};
 
-use super::{Error, FORMAT, FORMAT_BLOBS, FORMAT_PLAIN, LOCKED, MANIFEST};
+use super::{Error, FORMAT, FORMAT_BLOBS, FORMAT_KEYS, FORMAT_PLAIN, LOCKED, MANIFEST};
 use crate::{
     blobs,
     checked::{self, Wrong},
@@ -83,10 +83,11 @@ impl Manifest {
 
     pub(super) fn write(&self) -> Vec<u8> {
         let has_blobs = self.files.iter().any(|it| blobs::is_blob(Path::new(&it.path)));
-        let format = match (self.has_keys() || self.ledger > 0, has_blobs) {
-            (true, _) => FORMAT,
-            (false, true) => FORMAT_BLOBS,
-            (false, false) => FORMAT_PLAIN,
+        let format = match (self.ledger > 0, self.has_keys(), has_blobs) {
+            (true, ..) => FORMAT,
+            (false, true, _) => FORMAT_KEYS,
+            (false, false, true) => FORMAT_BLOBS,
+            (false, false, false) => FORMAT_PLAIN,
         };
         checked::write(format, &self.body()).into_bytes()
     }

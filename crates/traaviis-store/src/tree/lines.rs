@@ -9,6 +9,8 @@ use std::io;
 use traaviis_model::record::peek_line;
 use traaviis_ports::disk::DiskFile;
 
+use super::envelope::number_of;
+
 /// Bytes read at once; holds the last line of nearly every file.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of the longest line looked for from the end; one step writes no more.
@@ -25,7 +27,11 @@ pub(crate) struct End {
 
 /// Returns the number of a line.
 pub(crate) fn number(line: &[u8]) -> Option<u64> {
-    peek_line(line).ok().map(|it| it.seq)
+    match peek_line(line) {
+        Ok(key) => Some(key.seq),
+        // Lines of a ledger are no records, and numbered all the same.
+        Err(_) => number_of(line, "seq"),
+    }
 }
 
 /// Finds where the line with number `first` belongs.

@@ -5,13 +5,19 @@
 //! directories beside it.
 
 use traaviis_model::TenantId;
-use traaviis_ports::tree::Place;
+use traaviis_ports::tree::{
+    Place,
+    shown::{Name, SYSTEM},
+};
 
 /// Directory of the tree in a data directory.
 pub const TREE_DIR: &str = "tree";
 
 /// Names beside the directories of workflows.
 const RESERVED: [&str; 2] = ["definitions", "templates"];
+
+/// What stands before ids in the names of documents of which there may be very many.
+const PREFIXES: [&str; 2] = ["user_", "member_"];
 
 /// Where a file is: a directory that may fan out, and what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +65,45 @@ pub(crate) fn spot(tenant: Option<TenantId>, place: &Place) -> Spot {
             file = Some(format!("{number:06}.jsonl"));
             id.to_string()
         }
+        Place::Kept { kind, id } => {
+            put(&above(tenant));
+            put(kind.dirs);
+            match kind.name {
+                Name::One(name) => format!("{name}.json"),
+                Name::Before(end) => format!("{}{end}.json", dir_part(id)),
+                Name::Version => {
+                    let (name, version) = id.split_once('/').unwrap_or((id, ""));
+                    format!("{}.published-{}.json", dir_part(name), part(version))
+                }
+                Name::Id(begin) => {
+                    let entry = format!("{begin}{}.json", part(id));
+                    digits = digits_of(&entry);
+                    entry
+                }
+            }
+        }
+        Place::List(list) => {
+            put(&above(tenant));
+            put(list.dirs);
+            format!("{}.json", list.name)
+        }
+        Place::Book { book, file } => {
+            put(&above(tenant));
+            put(book.dirs);
+            format!("{}.jsonl", part(file))
+        }
     };
     Spot { dirs, entry, file, digits }
 }
 
+/// Returns the directory above what belongs to no tenant.
+fn above(tenant: Option<TenantId>) -> Vec<&'static str> {
+    if tenant.is_none() { vec![SYSTEM] } else { Vec::new() }
+}
+
 /// Returns the digits by which an entry of a directory fans out; none when it is no entry of ours.
 pub(crate) fn digits_of(entry: &str) -> Option<String> {
+    let entry = PREFIXES.iter().find_map(|it| entry.strip_prefix(it)).unwrap_or(entry);
     let (id, rest) = entry.split_at_checked(36)?;
     let is_ours = rest.is_empty() || rest == ".json" || is_asking(rest);
     let id = uuid::Uuid::try_parse(id).ok().filter(|_| is_ours)?;
@@ -128,6 +167,7 @@ fn part(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use traaviis_model::InstanceId;
+    use traaviis_ports::tree::shown;
     use uuid::Uuid;
 
     use super::*;
@@ -164,6 +204,36 @@ mod tests {
         for (place, expected) in cases {
             assert_eq!(path(place), expected);
         }
+    }
+
+    #[test]
+    fn every_kind_of_a_ledger_has_its_file() {
+        let user = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0123";
+        let found: Vec<String> = shown::KINDS
+            .iter()
+            .map(|kind| {
+                let id = if kind.name == Name::Version { "a.b/1.0.0" } else { "../x" };
+                path(Place::Kept { kind, id: id.into() })
+            })
+            .collect();
+        expect_test::expect![[r#"
+            T/users/user_%2e.%2fx.json
+            T/maintenance.json
+            T/config.json
+            T/members/member_%2e.%2fx.json
+            T/roles/%2e.%2fx.json
+            T/workflows/definitions/%2e%2e%2fx.draft.json
+            T/workflows/definitions/a%2eb.published-1.0.0.json
+            T/schedules/%2e.%2fx.json
+            T/webhooks/%2e.%2fx.json
+            T/secrets/%2e.%2fx.json
+            T/monitoring/alerts/%2e.%2fx.json
+            T/billing/usage/%2e.%2fx.json"#]]
+        .assert_eq(&found.join("\n"));
+        let kind = shown::kind("user", traaviis_model::tenant::PLATFORM).unwrap();
+        let spot = spot(None, &Place::Kept { kind, id: user.into() });
+        assert_eq!(spot.dirs, ["system", "users"]);
+        assert_eq!(spot.digits, digits_of(&format!("{user}.json")));
     }
 
     #[test]

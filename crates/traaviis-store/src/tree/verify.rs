@@ -20,15 +20,19 @@ use traaviis_model::{InstanceId, TenantId};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile},
-    tree::{Batch, Checked, Document, Lines, Notice, Place},
+    tree::{
+        Batch, Checked, Document, Lines, Notice, Place,
+        shown::{CONFIG, DIRS, SYSTEM},
+    },
 };
 
 use super::{
     At as _, DiskTree, Io, Work,
     envelope::{Envelope, FORMAT, Wrong},
     lines::holds,
+    lists::{self, Tenants, tenants_document},
     path::{TREE_DIR, digits_of, is_dir_name, is_fan_name},
-    progress_document, tenants_document,
+    progress_document,
 };
 use crate::files::list;
 
@@ -40,7 +44,7 @@ const UNSURE_BYTES_MAX: usize = 32 << 20;
 const BATCH_MAX: usize = 500;
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1 << 20;
-/// Directories of a tenant in which every file is the tree's.
+/// Directories of a tenant in which every file is the tree's, beside [`DIRS`].
 const OWN_DIRS: [&str; 4] = ["workflows", "events", "tasks", "incidents"];
 
 /// How a file differs from the log.
@@ -128,8 +132,17 @@ struct State {
     unsure_bytes: usize,
     /// Documents that are not there.
     missing: Vec<Document>,
-    tenants: std::collections::BTreeSet<TenantId>,
+    tenants: Tenants,
     found: Found,
+}
+
+impl State {
+    /// Notes that a tenant is there.
+    fn know(&mut self, tenant: Option<TenantId>) {
+        if let Some(tenant) = tenant {
+            self.tenants.entry(tenant).or_insert_with(lists::unknown_tenant);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -159,7 +172,10 @@ impl<D: Disk> Verifier<D> {
                 self.document(state, &tenants_document(&state.tenants.clone()))?;
             }
             if position > 0 {
-                self.document(state, &progress_document(position))?;
+                // What an earlier release wrote is right as far as it goes; what it does not show
+                // is missing.
+                let shows_all = !self.tree.shows_less()?;
+                self.document(state, &progress_document(position, shows_all))?;
             }
             self.decide(state)?;
             self.mend_missing(state)?;
@@ -274,7 +290,7 @@ impl<D: Disk> Verifier<D> {
     // --- Lines ------------------------------------------------------------------------------
 
     fn lines(&self, state: &mut State, lines: &Lines) -> Io<()> {
-        let path = self.locate(Some(lines.tenant), &lines.place)?;
+        let path = self.locate(lines.tenant, &lines.place)?;
         let known = state.expected.get(&hash_of(&path)).copied().unwrap_or_default();
         let offset = known.len.unwrap_or_else(|| {
             state.found.line_files += 1;
@@ -346,7 +362,7 @@ impl<D: Disk> Verifier<D> {
 
     fn make(&self, lines: &Lines) -> Io<PathBuf> {
         let work = &mut Work::default();
-        self.tree.make(&mut self.tree.lock(), Some(lines.tenant), &lines.place, work)
+        self.tree.make(&mut self.tree.lock(), lines.tenant, &lines.place, work)
     }
 
     fn walk(&self, state: &mut State, dir: &Path, left_out: &HashSet<String>) -> Io<()> {
@@ -420,12 +436,18 @@ impl<D: Disk> Verifier<D> {
     fn is_own(&self, path: &Path) -> bool {
         let root = self.tree.root();
         let mut parts = path.strip_prefix(&root).unwrap_or(path).components();
-        let (_, dir) = (parts.next(), parts.next());
-        let is_ours = |it: std::path::Component<'_>| {
-            OWN_DIRS.iter().any(|own| it.as_os_str() == std::ffi::OsStr::new(own))
-        };
+        let (above, dir) = (parts.next(), parts.next());
         let end = path.extension().unwrap_or_default();
-        dir.is_some_and(is_ours) && (end == "json" || end == "jsonl")
+        let is_file = end == "json" || end == "jsonl";
+        if above.is_some_and(|it| it.as_os_str() == SYSTEM) {
+            return is_file;
+        }
+        let is_ours = |it: std::path::Component<'_>| {
+            let own = it.as_os_str();
+            let mut dirs = OWN_DIRS.iter().chain(&DIRS);
+            dirs.any(|it| own == *it) || (own == CONFIG && parts.next().is_none())
+        };
+        is_file && dir.is_some_and(is_ours)
     }
 }
 
@@ -437,13 +459,19 @@ impl<D: Disk> Tree for Verifier<D> {
     fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError> {
         let state = &mut *self.lock();
         for lines in &batch.lines {
-            state.tenants.insert(lines.tenant);
+            state.know(lines.tenant);
             self.lines(state, lines)?;
         }
         let asked = batch.asks.iter().flat_map(|it| &it.documents);
         for document in batch.documents.iter().chain(asked) {
-            state.tenants.extend(document.tenant);
+            state.know(document.tenant);
+            state.tenants.extend(lists::tenant_of(document));
             self.document(state, document)?;
+        }
+        for listed in &batch.listed {
+            let whole = TreeError::Failed("a list can be compared only whole".into());
+            let document = lists::document(listed, None).filter(|_| listed.is_whole);
+            self.document(state, &document.ok_or(whole)?)?;
         }
         Ok(Vec::new())
     }

@@ -136,7 +136,7 @@ impl Laid {
             let place = Place::Events { workflow: workflow.clone(), id, file: at as u64 + 1 };
             let first = at as u64 * TREE_FILE_RECORDS + 1;
             let lines = some.iter().flat_map(|it| [it.as_slice(), b"\n"].concat()).collect();
-            Lines { tenant, place, first, lines }
+            Lines { tenant: Some(tenant), place, first, lines }
         });
         let batch = Batch { documents: vec![document], lines: files.collect(), ..Batch::default() };
         of.tree.write(&batch).map_err(|error| {

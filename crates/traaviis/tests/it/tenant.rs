@@ -379,7 +379,7 @@ fn a_damaged_or_hostile_file_changes_nothing() {
         });
         manifest["body"]["files"].as_array_mut().unwrap().push(entry);
     });
-    check("newer", &|manifest, _| manifest["format"] = 4.into());
+    check("newer", &|manifest, _| manifest["format"] = 5.into());
     check("hole", &|manifest, packed| {
         let (name, _, bytes) = events(packed);
         let lines: Vec<&[u8]> = bytes.split_inclusive(|it| *it == b'\n').collect();
@@ -436,7 +436,7 @@ fn a_damaged_or_hostile_file_changes_nothing() {
         bomb: exit 1
         error: export `y.tar.gz` is damaged: it claims to hold more than 1100 times its own size; nothing was imported, make it again (export_damaged)
         newer: exit 1
-        error: `y.tar.gz:manifest.json` is in format `4`, this release reads up to `3`; use the release that wrote it, or a newer one (data_format_newer)
+        error: `y.tar.gz:manifest.json` is in format `5`, this release reads up to `4`; use the release that wrote it, or a newer one (data_format_newer)
         hole: exit 1
         error: export `y.tar.gz` is damaged: the history of `ID` has a hole at 3; nothing was imported, make it again (export_damaged)
         shorter: exit 1
