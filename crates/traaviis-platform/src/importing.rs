@@ -4,7 +4,10 @@
 //! somebody else has is a collision, which changes nothing.
 
 use serde_json::json;
-use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, UserId, permission::Role};
+use traaviis_model::{
+    TenantCtx, TenantId, Text, Timestamp, UserId,
+    permission::{PermissionSet, Role},
+};
 
 use crate::{
     audit::{Act, Via},
@@ -13,7 +16,9 @@ use crate::{
     ledger::Document,
     password::PasswordHash,
     platform::Platform,
-    tenant::{self, Member, MemberStatus, Slug, Tenant, TenantStatus, slug_of},
+    tenant::{
+        self, CustomRole, DataAccess, Member, MemberStatus, Slug, Tenant, TenantStatus, slug_of,
+    },
     user::{self, Personal, PlatformRole, User, UserStatus},
 };
 
@@ -56,10 +61,37 @@ pub struct FormerMember {
     pub tenant: TenantId,
     /// User.
     pub user: UserId,
-    /// Role.
-    pub role: Role,
+    /// Word of a role, or the id of one that the tenant made.
+    pub role: Text,
+    /// What they may do, where that is not what the role carries.
+    pub permissions: Option<PermissionSet>,
+    /// What of the data they see, where that is not what the role says.
+    pub data_access: Option<DataAccess>,
+    /// They do not take part.
+    pub is_suspended: bool,
     /// When they came.
     pub joined_at: Option<Timestamp>,
+}
+
+impl FormerMember {
+    /// Returns a member who may and sees what the role says.
+    pub fn plain(
+        tenant: TenantId,
+        user: UserId,
+        role: Role,
+        joined_at: Option<Timestamp>,
+    ) -> FormerMember {
+        let (role, permissions, data_access) = (role.as_str().into(), None, None);
+        FormerMember {
+            tenant,
+            user,
+            role,
+            permissions,
+            data_access,
+            is_suspended: false,
+            joined_at,
+        }
+    }
 }
 
 /// How somebody of before stands to who is there.
@@ -190,18 +222,38 @@ impl Platform {
             created_at: former.created_at.unwrap_or(now),
             deleting_since: None,
         };
-        let owner = FormerMember {
-            tenant: former.id,
-            user: former.owner,
-            role: Role::Owner,
-            joined_at: former.created_at,
-        };
+        let owner = FormerMember::plain(former.id, former.owner, Role::Owner, former.created_at);
         let member = member_of(&owner, now);
         self.ledgers.change(&TenantCtx::keeper_of(former.id), &via(), |_, changes| {
             changes.put(&tenant);
             changes.put(&member);
             let act = Act::done("tenant.imported", Tenant::KIND, former.id.to_string());
             changes.act(act.with(json!({ "owner": former.owner, "slug": tenant.slug })));
+            Ok(())
+        })
+    }
+
+    /// Says how a role of before stands to those of its tenant.
+    pub fn meet_role(&self, of: TenantId, former: &CustomRole) -> Result<Met, Error> {
+        let ctx = TenantCtx::keeper_of(of);
+        let roles = self.ledgers.read(&ctx, |it| it.list::<CustomRole>(""))?;
+        let named = roles.iter().find(|it| it.it.name == former.name);
+        Ok(match (roles.iter().any(|it| it.it.id == former.id), named) {
+            (true, _) => Met::Present,
+            (false, None) => Met::New,
+            (false, Some(other)) => Met::Taken(format!(
+                "the name of role `{}` is that of `{}`, which is there",
+                former.id, other.it.id
+            )),
+        })
+    }
+
+    /// Takes a role in that is new.
+    pub fn take_role(&self, of: TenantId, former: &CustomRole) -> Result<(), Error> {
+        self.ledgers.change(&TenantCtx::keeper_of(of), &via(), |_, changes| {
+            changes.put(former);
+            let act = Act::done("role.imported", CustomRole::KIND, former.id());
+            changes.act(act.with(json!({ "permissions": former.permissions })));
             Ok(())
         })
     }
@@ -221,10 +273,13 @@ impl Platform {
 fn member_of(former: &FormerMember, now: Timestamp) -> Member {
     Member {
         user_id: former.user,
-        role: former.role.as_str().into(),
-        permissions: None,
-        data_access: None,
-        status: MemberStatus::Active,
+        role: former.role.clone(),
+        permissions: former.permissions,
+        data_access: former.data_access,
+        status: match former.is_suspended {
+            true => MemberStatus::Suspended,
+            false => MemberStatus::Active,
+        },
         joined_at: former.joined_at.unwrap_or(now),
         invited_by: None,
     }

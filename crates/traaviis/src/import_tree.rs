@@ -16,6 +16,7 @@
 mod earlier;
 mod files;
 mod histories;
+mod kept;
 mod people;
 
 use std::{
@@ -37,6 +38,7 @@ use crate::{
     commands::tenant::keys,
     data::{lost, open_half_imported, sealed},
     exit::{Exit, Failure},
+    secrets,
 };
 use earlier::Known;
 use files::Found;
@@ -89,7 +91,10 @@ pub struct Imported {
 pub fn plan(source: &Path, data: &Path, scratch: &Path) -> Result<Plan, Failure> {
     let Found { files, mut passed_over, mut left_out, root } = files::find(source)?;
     let mut changed = Vec::new();
-    let people = people::read(&root, &files, &mut left_out, &mut changed);
+    // Whose keys open what is about the users of a tree.
+    let keys_of = if source.join("log").is_dir() { source } else { data };
+    let vault = secrets::subjects(keys_of);
+    let people = people::read(&root, &files, &vault, &mut left_out, &mut changed);
     let known = known(data)?;
     let mut laid = Laid::new(&scratch.join("tenants"));
     histories::lay_out(&root, &files, &mut laid, &mut left_out);

@@ -99,14 +99,15 @@ fn tell(plan: &Plan, imported: &Imported, (dry, data): (bool, &Path), output: &O
         return;
     }
     output.line(&format!(
-        "{} `{}`: {} instances with {} records, {} users, {} tenants, {} members; {} were there \
-         already",
+        "{} `{}`: {} instances with {} records, {} users, {} tenants, {} roles, {} members; {} \
+         were there already",
         if dry { "would come into" } else { "came into" },
         data.display(),
         placed.instances,
         placed.records,
         people.users,
         people.tenants,
+        people.roles,
         people.members,
         placed.present + people.present as u64,
     ));

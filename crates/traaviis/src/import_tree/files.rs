@@ -27,11 +27,13 @@ pub enum What {
     Records(TenantId, InstanceId),
     /// Events of an instance in an earlier layout, one file for each day.
     Days(TenantId, String),
-    /// Users of an earlier layout.
+    /// Users: one in a document of ours, or those of an earlier layout.
     Users,
-    /// Tenants of an earlier layout.
+    /// Tenants: one in a document of ours, or all of an earlier layout.
     Tenants,
-    /// Memberships of an earlier layout.
+    /// A role that a tenant has made, in a document of ours.
+    Roles,
+    /// Memberships: one in a document of ours, or all of an earlier layout.
     Memberships,
 }
 
@@ -128,6 +130,13 @@ enum Other {
     Unknown(&'static str),
 }
 
+/// Why what tells of the past is not taken.
+const STAYS: &str = "it tells of what was done where it comes from";
+/// What would have to be made anew, as somebody of the tenant.
+const ANEW: Other = Other::Unknown(
+    "it does not come with a tree: make it anew, or move the tenant with `traaviis tenant export`",
+);
+
 /// Says what a file is by its path.
 fn of(names: &[&str]) -> Result<What, Other> {
     let name = *names.last().unwrap_or(&"");
@@ -142,7 +151,12 @@ fn of(names: &[&str]) -> Result<What, Other> {
         ["accounts", "users.json"] => return Ok(What::Users),
         ["tenancy", "tenants.json"] => return Ok(What::Tenants),
         ["tenancy", "memberships.json"] => return Ok(What::Memberships),
-        ["system", "users", name] if name.starts_with("user_") => return Ok(What::Users),
+        ["system", "users", .., name] if name.starts_with("user_") => return Ok(What::Users),
+        ["system", "sessions", _] => return Err(Other::Derived("nobody is logged in elsewhere")),
+        ["system", "audit", _] => return Err(Other::Derived(STAYS)),
+        ["system", "maintenance.json" | "feature_flags.json"] => {
+            return Err(Other::Derived("it is about the installation that it comes from"));
+        }
         ["index.json" | "progress.json"] | ["system", "users", "index.json"] => {
             return Err(Other::Derived("a list of what stands in other files"));
         }
@@ -154,6 +168,18 @@ fn of(names: &[&str]) -> Result<What, Other> {
     let id = |it: &str| it.parse::<InstanceId>().ok();
     match (*kind, rest) {
         ("tasks" | "incidents", _) => Err(Other::Derived("it follows from the state")),
+        ("config.json", []) => Ok(What::Tenants),
+        ("members", ["roster.json"]) => Err(Other::Derived("a list of what stands in other files")),
+        ("members", ["invitations.json"]) => Err(Other::Derived("nobody can accept it elsewhere")),
+        ("members", [.., name]) if name.starts_with("member_") => Ok(What::Memberships),
+        ("roles", [.., name]) if name.ends_with(".json") => Ok(What::Roles),
+        ("audit" | "billing" | "monitoring", [_, ..]) => Err(Other::Derived(STAYS)),
+        ("schedules" | "webhooks" | "secrets", [_, ..]) => Err(ANEW),
+        ("workflows", ["definitions", name])
+            if name.ends_with(".draft.json") || name.contains(".published-") =>
+        {
+            Err(ANEW)
+        }
         ("workflows", ["definitions", _, _]) if name.ends_with(".json") => {
             Ok(What::Definition(tenant))
         }
@@ -199,6 +225,7 @@ mod tests {
                 Ok(What::Days(..)) => "day",
                 Ok(What::Users) => "users",
                 Ok(What::Tenants) => "tenants",
+                Ok(What::Roles) => "role",
                 Ok(What::Memberships) => "memberships",
                 Err(Other::Derived(_)) => "derived",
                 Err(Other::Unknown(_)) => "unknown",
@@ -226,6 +253,24 @@ mod tests {
             ("T/workflows/Order/I.json.damaged-1", "unknown"),
             ("T/workflows/Order/.I.json.tmp", "unknown"),
             ("T/workflows/templates/x.json", "unknown"),
+            ("T/workflows/definitions/order.draft.json", "unknown"),
+            ("T/workflows/definitions/order.published-1.0.0.json", "unknown"),
+            ("T/config.json", "tenants"),
+            ("T/members/member_I.json", "memberships"),
+            ("T/members/02/member_I.json", "memberships"),
+            ("T/members/roster.json", "derived"),
+            ("T/members/invitations.json", "derived"),
+            ("T/roles/I.json", "role"),
+            ("T/audit/2026-01.jsonl", "derived"),
+            ("T/billing/ledger/2026-01.jsonl", "derived"),
+            ("T/monitoring/alerts/x.json", "derived"),
+            ("T/schedules/I.json", "unknown"),
+            ("T/secrets/key.json", "unknown"),
+            ("T/webhooks/I.json", "unknown"),
+            ("system/users/02/user_I.json", "users"),
+            ("system/sessions/active_sessions.json", "derived"),
+            ("system/audit/checkpoints.jsonl", "derived"),
+            ("system/feature_flags.json", "derived"),
             ("acme/workflows/Order/I.json", "unknown"),
             ("notes.txt", "unknown"),
         ] {

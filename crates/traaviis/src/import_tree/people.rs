@@ -1,20 +1,24 @@
-//! Users, tenants and memberships of earlier layouts: lists, or a file for each user.
+//! Users, tenants, roles and memberships: of earlier layouts, which have lists or a file for each
+//! user, and of document trees of ours ([`kept`]).
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{TenantId, UserId, permission::Role};
+use traaviis_model::{TenantId, Text, UserId, permission::Role};
 use traaviis_platform::{
     Platform,
     importing::{FormerMember, FormerTenant, FormerUser, Met},
     password::PasswordHash,
+    tenant::CustomRole,
 };
+use traaviis_ports::Vault;
 use traaviis_store::{LocalLog, ReadOnlyLog};
 
 use super::{
     Said,
     earlier::{read_json, time},
     files::{File, What},
+    kept,
 };
 use crate::{
     data::sealed,
@@ -27,6 +31,7 @@ use crate::{
 pub struct People {
     users: Vec<FormerUser>,
     tenants: Vec<FormerTenant>,
+    roles: Vec<(TenantId, CustomRole)>,
     members: Vec<FormerMember>,
 }
 
@@ -37,6 +42,8 @@ pub struct Peopled {
     pub users: usize,
     /// Tenants.
     pub tenants: usize,
+    /// Roles that tenants have made.
+    pub roles: usize,
     /// Members.
     pub members: usize,
     /// Those who were there.
@@ -47,16 +54,17 @@ impl Peopled {
     /// Returns it for programs.
     pub fn json(self) -> Json {
         json!({
-            "users": self.users, "tenants": self.tenants, "members": self.members,
-            "present": self.present,
+            "users": self.users, "tenants": self.tenants, "roles": self.roles,
+            "members": self.members, "present": self.present,
         })
     }
 }
 
-/// Reads everybody; who cannot be taken is said.
+/// Reads everybody; who cannot be taken is said. `vault` opens what is about users of a tree.
 pub fn read(
     root: &Path,
     files: &[File],
+    vault: &dyn Vault,
     left_out: &mut Vec<Said>,
     changed: &mut Vec<Said>,
 ) -> People {
@@ -64,10 +72,12 @@ pub fn read(
     let order = |it: &&File| match it.what {
         What::Users => 0,
         What::Tenants => 1,
-        _ => 2,
+        What::Roles => 2,
+        _ => 3,
     };
-    let is_of_people =
-        |it: &&File| matches!(it.what, What::Users | What::Tenants | What::Memberships);
+    let is_of_people = |it: &&File| {
+        matches!(it.what, What::Users | What::Tenants | What::Roles | What::Memberships)
+    };
     let mut files: Vec<&File> = files.iter().filter(is_of_people).collect();
     files.sort_by_key(order);
     // Memberships say who owns a tenant that does not say so itself.
@@ -87,6 +97,14 @@ pub fn read(
                 continue;
             }
         };
+        if kept::is_document(&json) || file.what == What::Roles {
+            match people.document(&root.join(&file.path), &file.what, vault) {
+                Ok(None) => {}
+                Ok(Some(note)) => changed.push(Said::new(&file.path, note)),
+                Err(why) => left_out.push(Said::new(&file.path, why)),
+            }
+            continue;
+        }
         for (at, item) in items(json).into_iter().enumerate() {
             let place = format!("{}#{at}", file.path);
             let taken = match file.what {
@@ -137,7 +155,37 @@ type Taken = Result<Option<String>, String>;
 impl People {
     /// Says whether there is nobody.
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty() && self.tenants.is_empty() && self.members.is_empty()
+        self.users.is_empty()
+            && self.tenants.is_empty()
+            && self.roles.is_empty()
+            && self.members.is_empty()
+    }
+
+    /// Takes what a document of a tree of ours says.
+    fn document(&mut self, path: &Path, what: &What, vault: &dyn Vault) -> Taken {
+        let bytes = fs::read(path).map_err(|it| it.to_string())?;
+        match what {
+            What::Users => {
+                let (user, note) = kept::user(&bytes, vault)?;
+                self.add_user(user).map(|()| note)
+            }
+            What::Tenants => {
+                let (tenant, note) = kept::tenant(&bytes)?;
+                self.add_tenant(tenant).map(|_| note)
+            }
+            What::Roles => {
+                let ((tenant, role), note) = kept::role(&bytes)?;
+                if !self.tenants.iter().any(|it| it.id == tenant) {
+                    return Err("its tenant is not in these files".into());
+                }
+                self.roles.push((tenant, role));
+                Ok(note)
+            }
+            _ => {
+                let (member, note) = kept::member(&bytes)?;
+                self.add_member(member).map(|()| note)
+            }
+        }
     }
 
     fn user(&mut self, item: &Json) -> Taken {
@@ -153,17 +201,22 @@ impl People {
             is_suspended: ["suspended", "inactive", "disabled"]
                 .contains(&item["status"].as_str().unwrap_or_default()),
         };
+        self.add_user(user)?;
+        Ok(is_lost.then(|| {
+            "the hash of the password is of a kind that cannot be checked; the \
+                            user needs a new password"
+                .into()
+        }))
+    }
+
+    fn add_user(&mut self, user: FormerUser) -> Result<(), String> {
         user.check().map_err(|error| error.message)?;
         let email = user.email.to_lowercase();
         if self.users.iter().any(|it| it.id == user.id || it.email.to_lowercase() == email) {
             return Err("another user of these files has the same id or address".into());
         }
         self.users.push(user);
-        Ok(is_lost.then(|| {
-            "the hash of the password is of a kind that cannot be checked; the \
-                            user needs a new password"
-                .into()
-        }))
+        Ok(())
     }
 
     fn has_user(&self, user: UserId) -> bool {
@@ -178,37 +231,54 @@ impl People {
             (false, Some((_, user))) => user.parse().map_err(|_| "its owner has no id")?,
             (false, None) => return Err("nobody owns it: there is no `owner_id`".into()),
         };
-        if !self.has_user(owner) {
-            return Err(format!("its owner `{owner}` is none of the users of these files"));
-        }
-        let tenant = FormerTenant {
+        let has_slug = item["slug"].is_string();
+        let slug = self.add_tenant(FormerTenant {
             id: tenant_id,
             name: word(&item["name"]),
             slug: item["slug"].as_str().map(str::to_owned),
             owner,
             created_at: time(&item["created_at"]),
-        };
+        })?;
+        Ok((!has_slug).then(|| format!("its short name is `{slug}`")))
+    }
+
+    /// Takes a tenant; returns its short name.
+    fn add_tenant(&mut self, tenant: FormerTenant) -> Result<Text, String> {
+        let FormerTenant { id: tenant_id, owner, .. } = tenant;
+        if !self.has_user(owner) {
+            return Err(format!("its owner `{owner}` is none of the users of these files"));
+        }
         let slug = tenant.check().map_err(|error| error.message)?;
         let is_taken = |it: &FormerTenant| it.check().is_ok_and(|it| it == slug);
         if self.tenants.iter().any(|it| it.id == tenant_id || is_taken(it)) {
             return Err("another tenant of these files has the same id or short name".into());
         }
-        let note = tenant.slug.is_none().then(|| format!("its short name is `{slug}`"));
         self.tenants.push(tenant);
-        Ok(note)
+        Ok(slug)
     }
 
     fn member(&mut self, item: &Json) -> Taken {
         let (tenant, user): (TenantId, UserId) = (id(item, "tenant_id")?, id(item, "user_id")?);
-        if !self.tenants.iter().any(|it| it.id == tenant) || !self.has_user(user) {
-            return Err("its tenant or its user is not in these files".into());
-        }
         let word = word(&item["role"]);
         let role = Role::ALL.iter().copied().find(|it| it.as_str() == word);
         let role = role.ok_or_else(|| format!("there is no role `{word}`"))?;
         let joined_at = time(&item["joined_at"]);
-        self.members.push(FormerMember { tenant, user, role, joined_at });
+        self.add_member(FormerMember::plain(tenant, user, role, joined_at))?;
         Ok(None)
+    }
+
+    fn add_member(&mut self, member: FormerMember) -> Result<(), String> {
+        let FormerMember { tenant, user, .. } = member;
+        if !self.tenants.iter().any(|it| it.id == tenant) || !self.has_user(user) {
+            return Err("its tenant or its user is not in these files".into());
+        }
+        let is_word = Role::ALL.iter().any(|it| *it.as_str() == *member.role);
+        let mut made = self.roles.iter().filter(|it| it.0 == tenant);
+        if !is_word && !made.any(|it| *it.1.id.to_string() == *member.role) {
+            return Err(format!("their role `{}` is not in these files", member.role));
+        }
+        self.members.push(member);
+        Ok(())
     }
 
     /// Says who would come where nobody is.
@@ -216,6 +286,7 @@ impl People {
         Peopled {
             users: self.users.len(),
             tenants: self.tenants.len(),
+            roles: self.roles.len(),
             members: self.memberships().count(),
             present: 0,
         }
@@ -257,6 +328,11 @@ impl People {
         for tenant in self.tenants.iter().filter(|it| new.contains(&it.id.to_string())) {
             platform.take_tenant(tenant).map_err(refused)?;
         }
+        for (tenant, role) in &self.roles {
+            if platform.meet_role(*tenant, role).map_err(refused)? == Met::New {
+                platform.take_role(*tenant, role).map_err(refused)?;
+            }
+        }
         for member in self.memberships() {
             if platform.meet_member(member).map_err(refused)? == Met::New {
                 platform.take_member(member).map_err(refused)?;
@@ -283,6 +359,10 @@ impl People {
         for tenant in &self.tenants {
             let met = platform.meet_tenant(tenant).map_err(refused)?;
             count(met, |it| &mut it.tenants, tenant.id.to_string());
+        }
+        for (tenant, role) in &self.roles {
+            let met = platform.meet_role(*tenant, role).map_err(refused)?;
+            count(met, |it| &mut it.roles, String::new());
         }
         for member in self.memberships() {
             let met = platform.meet_member(member).map_err(refused)?;

@@ -224,7 +224,9 @@ fn both_earlier_layouts_come_with_people_states_and_histories() {
         earlier(&world, is_nested);
         let (code, planned) = import(&world, "old", "data", &["--dry-run"]);
         assert_eq!(code, 0, "{planned}");
-        let people = json!({ "users": 2, "tenants": 1, "members": 1, "present": 0 });
+        let people = json!({
+            "users": 2, "tenants": 1, "roles": 0, "members": 1, "present": 0,
+        });
         assert_eq!(planned["people"], people);
         assert!(!world.path("data").exists());
         let (code, done) = import(&world, "old", "data", &[]);

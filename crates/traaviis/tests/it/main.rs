@@ -75,6 +75,7 @@ mod test;
 mod text_formats;
 mod tokens;
 mod tree;
+mod tree_served;
 mod upgrade;
 mod validate;
 mod vault;

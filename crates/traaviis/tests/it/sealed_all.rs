@@ -123,7 +123,7 @@ fn definitions_and_what_is_emitted_rest_sealed_where_everything_is() {
     nothing(&world, "d");
 }
 
-fn patched(server: &Server, who: &str, path: &str, body: Json) {
+pub fn patched(server: &Server, who: &str, path: &str, body: Json) {
     let before = server.get(who, path);
     let more = format!("if-match: {}\r\n", before.header("etag"));
     let told = server.call_with(who, "PATCH", path, &more, body);
