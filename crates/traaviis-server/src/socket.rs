@@ -54,7 +54,7 @@ use traaviis_policy::access::{Action, Freshness};
 
 use crate::{App, listen::Ends, metrics::SocketEvent, request::bearer, routes};
 use frame::{Frame, broadcast};
-use hub::{Hub, Place};
+use hub::{Full, Hub, Owner, Place};
 use limits::{
     FAREWELL, FLOOD_MESSAGES, FRAME_BYTES_MAX, MESSAGES_MAX, READ_BYTES, REPLY_BYTES_MAX,
     TOPICS_MAX,
@@ -98,8 +98,10 @@ pub(crate) async fn open(
     let Ok(Some(caller)) = recognise(&app, from.as_deref(), &headers, &query).await else {
         return refuse(StatusCode::FORBIDDEN);
     };
-    let Some(place) = app.hub.enter(app.sockets.sockets) else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE);
+    let place = match app.hub.enter(Owner::of(&caller), &app.sockets) {
+        Ok(place) => place,
+        Err(Full::Server) => return refuse(StatusCode::SERVICE_UNAVAILABLE),
+        Err(Full::Owner) => return refuse(StatusCode::TOO_MANY_REQUESTS),
     };
     app.metrics.socket(SocketEvent::Opened);
     news::begin(&app);

@@ -204,6 +204,8 @@ fn watch(
     app.platform.enter(caller, tenant, action, Freshness::Any)?;
     let read = |it: &Json| Watched::ALL.into_iter().find(|all| *it == *all.as_str());
     let named = payload["resource_types"].as_array();
+    // Nothing twice: a message that says no more than another is not kept, or answered, longer.
+    let named = named.filter(|it| it.len() <= Watched::ALL.len());
     let what: Option<Vec<Watched>> = named.and_then(|it| it.iter().map(read).collect());
     let what = what.ok_or_else(|| {
         let words = Watched::ALL.map(Watched::as_str).join("`, `");

@@ -4,6 +4,7 @@
 //! in another. A message is written once for all who may see the same of it, and waits in the
 //! [`Outbox`] of each.
 
+mod places;
 mod watching;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -32,6 +33,8 @@ use super::{
     outbox::Outbox,
 };
 use crate::payloads;
+use places::Places;
+pub use places::{Full, Owner, Place};
 
 /// Maps of topics, each with a lock: more than threads that tell something at once.
 const SHARDS: usize = 32;
@@ -172,8 +175,7 @@ pub struct Hub {
     /// Topics that anybody listens to: most steps are of none.
     heard: AtomicUsize,
     present: Mutex<HashMap<Topic, Present>>,
-    sockets: AtomicUsize,
-    last: AtomicU64,
+    places: Places,
     /// Bytes that wait for all sockets.
     queued: Arc<AtomicUsize>,
     /// Machines that all sockets have chosen.
@@ -183,36 +185,7 @@ pub struct Hub {
     pub(super) is_begun: AtomicBool,
 }
 
-/// The place of one socket, given back when it is dropped.
-#[derive(Debug)]
-pub struct Place {
-    hub: Arc<Hub>,
-    /// Number of the socket.
-    pub socket: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.hub.sockets.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl Hub {
-    /// Takes a socket in, unless there are too many.
-    pub fn enter(self: &Arc<Hub>, sockets_max: usize) -> Option<Place> {
-        if self.sockets.fetch_add(1, Ordering::SeqCst) >= sockets_max {
-            self.sockets.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        let socket = self.last.fetch_add(1, Ordering::SeqCst) + 1;
-        Some(Place { hub: Arc::clone(self), socket })
-    }
-
-    /// Returns how many sockets there are.
-    pub fn count(&self) -> usize {
-        self.sockets.load(Ordering::SeqCst)
-    }
-
     /// Returns where what one socket is told waits.
     pub fn outbox(&self) -> Arc<Outbox> {
         Arc::new(Outbox::of(&self.queued))
@@ -625,15 +598,5 @@ mod tests {
         hub.depart(topic, "ada", 2);
         hub.depart(topic, "bob", 3);
         assert!(lock(&hub.present).is_empty());
-    }
-
-    #[test]
-    fn so_many_sockets_and_no_more() {
-        let hub = Arc::new(Hub::default());
-        let places: Vec<_> = (0..2).map(|_| hub.enter(2).unwrap()).collect();
-        assert!(hub.enter(2).is_none());
-        drop(places);
-        assert_eq!(hub.count(), 0);
-        assert!(hub.enter(2).is_some());
     }
 }

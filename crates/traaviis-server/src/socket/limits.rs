@@ -4,6 +4,11 @@ use std::time::Duration;
 
 /// Sockets of one process: at 8 KiB each, what the memory of a process leaves them.
 pub const SOCKETS_MAX: usize = 10_000;
+/// Sockets of one tenant: half of all, so that no tenant takes the places of all others.
+pub const SOCKETS_OF_TENANT_MAX: usize = SOCKETS_MAX / 2;
+/// Sockets of one user or key at once: somebody has a few screens, and a program that speaks for
+/// many people a few hundred.
+pub const SOCKETS_OF_CALLER_MAX: usize = 500;
 /// A socket that is silent for so long is closed; clients send a heartbeat every 30 s.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a frame of a client: more than any request of the protocol needs.
@@ -50,13 +55,22 @@ pub const CHANGES_MAX: usize = 4_096;
 pub struct SocketLimits {
     /// Sockets at once.
     pub sockets: usize,
+    /// Of them, those of one tenant.
+    pub of_tenant: usize,
+    /// Of them, those of one user or key.
+    pub of_caller: usize,
     /// Longest silence of a client.
     pub silence: Duration,
 }
 
 impl Default for SocketLimits {
     fn default() -> SocketLimits {
-        SocketLimits { sockets: SOCKETS_MAX, silence: SILENCE_MAX }
+        SocketLimits {
+            sockets: SOCKETS_MAX,
+            of_tenant: SOCKETS_OF_TENANT_MAX,
+            of_caller: SOCKETS_OF_CALLER_MAX,
+            silence: SILENCE_MAX,
+        }
     }
 }
 
@@ -66,8 +80,9 @@ mod tests {
 
     #[test]
     fn limits_are_those_that_are_told_to_everybody() {
-        let SocketLimits { sockets, silence } = SocketLimits::default();
-        assert_eq!((sockets, silence), (10_000, Duration::from_secs(60)));
+        let SocketLimits { sockets, of_tenant, of_caller, silence } = SocketLimits::default();
+        assert_eq!((sockets, of_tenant, of_caller), (10_000, 5_000, 500));
+        assert_eq!(silence, Duration::from_secs(60));
         assert_eq!((TOPICS_MAX, MESSAGES_MAX, QUEUE_MAX, FRAME_BYTES_MAX), (64, 50, 1_000, 65_536));
     }
 }

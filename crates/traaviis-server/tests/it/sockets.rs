@@ -88,6 +88,18 @@ fn so_many_sockets_and_no_more_until_one_is_gone() {
 }
 
 #[test]
+fn somebody_who_opens_too_many_leaves_places_for_others() {
+    let limits = SocketLimits { of_tenant: 3, of_caller: 2, ..SocketLimits::default() };
+    let (_served, world, address) = serve(limits);
+    let (ada, _) = world.register("ada@example.org");
+    let (eve, _) = world.register("eve@example.org");
+    let ask = |token: &str| ask(address, token);
+    let held = [ask(&ada), ask(&ada)];
+    assert_eq!(held.each_ref().map(|it| &*it.1), ["101", "101"]);
+    assert_eq!((&*ask(&ada).1, &*ask(&eve).1), ("429", "101"));
+}
+
+#[test]
 fn who_shows_no_good_token_gets_no_socket() {
     let (_served, world, address) = serve(SocketLimits::default());
     let (token, _) = world.register("ada@example.org");
