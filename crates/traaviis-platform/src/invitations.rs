@@ -77,6 +77,7 @@ impl Platform {
         };
         let member = self.lookup(|it| it.user(&email));
         let before = self.invitations_to(&entered.ctx, &email)?;
+        self.admit_letter(entered, &email)?;
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let (base, carried, sees) = role_of(documents, role)?;
             granted(&entered.standing, base, permissions.unwrap_or(carried), None)?;
@@ -122,6 +123,17 @@ impl Platform {
         Ok(found)
     }
 
+    /// Refuses a letter where there were too many; whoever has none sent may invite as they like.
+    fn admit_letter(&self, entered: &Entered, email: &str) -> Result<(), Error> {
+        match self.outbox.is_open() {
+            true => {
+                let to = (entered.ctx.tenant(), email);
+                self.letters.admit(&entered.ctx.actor().text(), to, self.now())
+            }
+            false => Ok(()),
+        }
+    }
+
     fn write_invitation(&self, ctx: &TenantCtx, email: &str, token: &str) {
         // It was there a moment ago; whoever deletes it meanwhile invites nobody.
         if let Ok(tenant) = self.tenant(ctx) {
@@ -144,6 +156,9 @@ impl Platform {
     pub fn resend_invitation(&self, entered: &Entered, id: InvitationId) -> Result<Invited, Error> {
         let tenant = entered.ctx.tenant();
         let (token, hash) = Opaque::Invitation.make(&[tenant.0, id.0], &self.entropy)?;
+        let found = self.ledgers.get::<Invitation>(&entered.ctx, &id.to_string())?;
+        let found = found.ok_or_else(|| absent(id))?.it;
+        self.admit_letter(entered, &self.address(&entered.ctx, &found)?)?;
         let invitation =
             self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
                 let found = documents.get::<Invitation>(&id.to_string())?;

@@ -52,6 +52,7 @@ pub mod invoices;
 pub mod jobs;
 pub mod key_use;
 pub mod ledger;
+mod letters;
 pub mod mail;
 pub mod members;
 pub mod mfa;

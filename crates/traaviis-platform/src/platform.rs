@@ -39,6 +39,7 @@ use crate::{
     jobs::Job,
     key_use::KeyUse,
     ledger::{Document, Ledgers, OnChange},
+    letters::Letters,
     mail::{MailCounts, Outbox},
     mfa::{ENROLMENT_LIFE, Enrolment},
     oidc::Elsewhere,
@@ -142,6 +143,7 @@ pub struct Platform {
     /// What the audit trails are kept up with.
     pub(crate) auditing: Auditing,
     pub(crate) outbox: Outbox,
+    pub(crate) letters: Letters,
     pub(crate) enrolments: Pending<Enrolment>,
     pub(crate) passkeys: Passkeys,
     pub(crate) elsewhere: Elsewhere,
@@ -204,6 +206,7 @@ impl Platform {
             settings,
             auditing: Auditing::default(),
             outbox: Outbox::closed(),
+            letters: Letters::default(),
             enrolments: Pending::new(ENROLMENT_LIFE),
             elsewhere: Elsewhere::nowhere(),
             key_use: KeyUse::default(),

@@ -303,6 +303,36 @@ fn who_is_invited_is_written_to() {
 }
 
 #[test]
+fn nobody_is_written_to_again_and_again() {
+    let (world, letters) = World::new().with_mail(Settings::default());
+    let ada = world.register("ada@example.org");
+    let (caller, tenant) = (world.caller(&ada), ada.tenant.unwrap().tenant.id);
+    let entered = world.manager(&caller, tenant);
+    let invite = |email: &str| world.platform.invite(&caller, &entered, email, "viewer", None);
+    let mut invited = invite("bob@example.org").unwrap();
+    for _ in 0..2 {
+        // A new invitation to the same address, and the same once more.
+        invited = invite("bob@example.org").unwrap();
+        world.platform.resend_invitation(&entered, invited.invitation.id).unwrap();
+    }
+    let resend = || code(world.platform.resend_invitation(&entered, invited.invitation.id));
+    assert_eq!(
+        (&*code(invite("bob@example.org")), &*resend()),
+        ("too_many_attempts", "too_many_attempts")
+    );
+    assert_eq!(code(invite("carl@example.org")), "ok");
+    let open = world.platform.invitations(&entered).unwrap();
+    assert_eq!(open.len(), 2, "what was refused changes nothing");
+    let to_bob = letters.subjects(&world).iter().filter(|it| it.0 == "bob@example.org").count();
+    assert_eq!(to_bob, 5);
+    world.clock.advance(Span::secs(3_601));
+    let caller = world.caller(&world.log_in("ada@example.org"));
+    let entered = world.manager(&caller, tenant);
+    let again = world.platform.resend_invitation(&entered, invited.invitation.id);
+    assert_eq!(code(again), "ok");
+}
+
+#[test]
 fn a_second_factor_is_asked_for_and_its_code_works_once() {
     let world = World::new();
     let ada = world.register("ada@example.org");
