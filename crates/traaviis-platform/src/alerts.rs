@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use traaviis_model::{
     TenantCtx, TenantId, Text, Timestamp, UserId, record::Actor, tenant::PLATFORM,
 };
-use traaviis_policy::watch::{Networks, Rule, Watch};
+use traaviis_policy::watch::{Networks, Rule, Seen, Watch};
 
 use crate::{
     audit::{Act, Check, Head, NO_HASH, Noted},
@@ -98,10 +98,12 @@ impl Document for Alert {
 }
 
 /// How far the rules have seen a trail.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct WatchedTo {
     head: Head,
     networks: Networks,
+    #[serde(default, skip_serializing_if = "Networks::is_empty")]
+    countries: Networks,
 }
 
 impl Document for WatchedTo {
@@ -149,14 +151,11 @@ impl Platform {
             std::collections::hash_map::Entry::Occupied(it) => it.into_mut(),
             std::collections::hash_map::Entry::Vacant(it) => {
                 let found = self.ledgers.get::<WatchedTo>(ctx, "watch")?.map(|it| it.it);
-                let WatchedTo { head, networks } = found.unwrap_or_else(|| WatchedTo {
-                    head: Head::default(),
-                    networks: Networks::new(),
-                });
+                let WatchedTo { head, networks, countries } = found.unwrap_or_default();
                 let kept = head.seq;
                 it.insert(Trail {
                     check: Check::after(head),
-                    watch: Watch::knowing(networks),
+                    watch: Watch::knowing(networks, countries),
                     kept,
                 })
             }
@@ -196,10 +195,11 @@ impl Platform {
         trail: &mut Trail,
         entries: impl Iterator<Item = (&'a Noted, bool)>,
     ) -> Result<(), Error> {
-        let known = trail.watch.networks().clone();
+        let known = (trail.watch.networks().clone(), trail.watch.countries().clone());
         let mut alerts = Vec::new();
         for (noted, is_broken) in entries {
-            let seen = noted.seen();
+            let country = noted.address.and_then(|it| self.countries.of(it));
+            let seen = Seen { country, ..noted.seen() };
             let rule = match is_broken {
                 true => Some(Rule::AuditGap).filter(|it| trail.watch.is_news(*it, &seen)),
                 false => trail.watch.see(&seen),
@@ -212,10 +212,12 @@ impl Platform {
             self.raise(ctx, who, alert)?;
         }
         let head = trail.check.head().clone();
-        let is_new = !alerts.is_empty() || known != *trail.watch.networks();
+        let (networks, countries) = (trail.watch.networks(), trail.watch.countries());
+        let is_new = !alerts.is_empty() || (&known.0, &known.1) != (networks, countries);
         if is_new || head.seq - trail.kept.min(head.seq) >= KEPT_EVERY {
+            let (networks, countries) = (networks.clone(), countries.clone());
             trail.kept = head.seq;
-            let watched = WatchedTo { head, networks: trail.watch.networks().clone() };
+            let watched = WatchedTo { head, networks, countries };
             self.ledgers.change(ctx, &engine(), |_, changes| {
                 changes.put(&watched);
                 Ok(())

@@ -371,6 +371,7 @@ impl Noted {
             role: self.role.as_deref(),
             count: self.count,
             address: self.address,
+            country: None,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! How API keys are used: from where they may be, and when they last were.
 //!
 //! A use is noted in memory; the document of the key follows once in an hour, so that a request
-//! writes nothing. What a crash loses of it is an hour at most.
+//! writes nothing. What a crash loses of it is an hour at most. Only the first use from a network
+//! since the process began is entered in the audit trail, where rules look whether that is new.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::{
-        PoisonError, RwLock,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -15,6 +16,7 @@ use std::{
 use ipnet::IpNet;
 use serde_json::json;
 use traaviis_model::{ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, form::NETWORKS_MAX};
+use traaviis_policy::watch::{self, network_of};
 
 use crate::{
     audit::Act,
@@ -43,6 +45,8 @@ struct Uses {
     used: AtomicI64,
     /// When a refusal was last noted.
     refused: AtomicI64,
+    /// Networks that it was used from.
+    from: Mutex<BTreeSet<String>>,
 }
 
 impl KeyUse {
@@ -61,12 +65,23 @@ impl KeyUse {
         drop(keys);
         // Once for each key; one that has ended is taken out when uses are noted.
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let never = AtomicI64::default;
-        ask(keys.entry(key).or_insert_with(|| Uses { tenant, used: never(), refused: never() }))
+        ask(keys.entry(key).or_insert_with(|| Uses {
+            tenant,
+            used: AtomicI64::default(),
+            refused: AtomicI64::default(),
+            from: Mutex::default(),
+        }))
     }
 
-    fn used(&self, tenant: TenantId, key: ApiKeyId, now: Timestamp) {
-        self.with(tenant, key, |it| it.used.store(now.0, Ordering::Relaxed));
+    /// Notes a use; says whether it is the first from a network. Of a key that moves more than
+    /// may be remembered, nothing more is said: it was told of often enough.
+    fn used(&self, tenant: TenantId, key: ApiKeyId, from: Option<IpAddr>, now: Timestamp) -> bool {
+        self.with(tenant, key, |it| {
+            it.used.store(now.0, Ordering::Relaxed);
+            let Some(network) = from.map(network_of) else { return false };
+            let mut known = it.from.lock().unwrap_or_else(PoisonError::into_inner);
+            known.len() < watch::NETWORKS_MAX && known.insert(network)
+        })
     }
 
     /// Says whether a refusal is to be noted.
@@ -102,7 +117,17 @@ impl Platform {
     ) -> Result<(), Error> {
         let (address, now) = (caller.via.ip_address.as_deref(), self.now());
         if is_allowed(&key.ip_allow, address) {
-            self.key_use.used(tenant, key.id, now);
+            let from = address.and_then(|it| it.parse().ok());
+            if self.key_use.used(tenant, key.id, from, now) {
+                let act = Act::done("api_key.used", ApiKey::KIND, key.id.to_string());
+                let noted =
+                    self.ledgers.change(&named_in(caller, tenant), &caller.via, |_, changes| {
+                        changes.act(act);
+                        Ok(())
+                    });
+                // Whoever only reads can do so while nothing can be written.
+                drop(noted);
+            }
             return Ok(());
         }
         if self.key_use.refused(tenant, key.id, now) {
@@ -175,6 +200,24 @@ fn is_allowed(networks: &[Text], address: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_use_from_a_network_is_told_and_those_after_are_not() {
+        let (uses, tenant) = (KeyUse::default(), TenantId(uuid::Uuid::from_u128(1)));
+        let key = ApiKeyId(uuid::Uuid::from_u128(2));
+        let used = |from: &str| uses.used(tenant, key, from.parse().ok(), Timestamp(7));
+        for (from, is_first) in [
+            ("192.0.2.1", true),
+            ("192.0.2.200", false),
+            ("198.51.100.1", true),
+            ("192.0.2.1", false),
+            ("nowhere", false),
+        ] {
+            assert_eq!(used(from), is_first, "{from}");
+        }
+        let told = (0..100).filter(|it| used(&format!("10.0.{it}.1"))).count();
+        assert_eq!(told, watch::NETWORKS_MAX - 2);
+    }
 
     #[test]
     fn networks_are_read_and_addresses_lie_in_them_or_not() {

@@ -17,7 +17,7 @@ use serde::Deserialize as _;
 use traaviis_model::{
     ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
 };
-use traaviis_policy::{plan::Plan, spending::Ceilings};
+use traaviis_policy::{countries::Countries, plan::Plan, spending::Ceilings};
 use traaviis_ports::{
     Clock, DocumentStore, LogStore,
     vault::{Place, Unsealed, Vault},
@@ -153,6 +153,8 @@ pub struct Platform {
     pub(crate) feed: Mutex<Feed>,
     pub(crate) writing: Mutex<Writing>,
     pub(crate) flags: Flags,
+    /// Where addresses belong, where a list tells.
+    pub(crate) countries: Countries,
     lookups: Arc<RwLock<Lookups>>,
     changes: Arc<AtomicU64>,
     listener: Arc<OnceLock<OnChange>>,
@@ -215,6 +217,7 @@ impl Platform {
             feed: Mutex::default(),
             writing: Mutex::default(),
             flags,
+            countries: Countries::default(),
             lookups,
             changes,
             listener,
@@ -228,6 +231,12 @@ impl Platform {
     #[must_use]
     pub fn with_outbox(self, outbox: Outbox) -> Platform {
         Platform { outbox, ..self }
+    }
+
+    /// Returns it with a list of countries, by which logins from new ones are told.
+    #[must_use]
+    pub fn with_countries(self, countries: Countries) -> Platform {
+        Platform { countries, ..self }
     }
 
     /// Returns it with issuers elsewhere that people may log in at.

@@ -16,6 +16,7 @@
 pub mod access;
 pub mod assignee;
 pub mod canary;
+pub mod countries;
 pub mod flag;
 pub mod invoice;
 pub mod pii;

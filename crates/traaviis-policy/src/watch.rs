@@ -14,6 +14,8 @@ use std::{
 
 use traaviis_model::{Span, Timestamp};
 
+use crate::countries::Country;
+
 /// Within this an alert of the same rule about the same actor is not raised again.
 pub const QUIET: Span = Span::secs(10 * 60);
 /// Refusals of other tenants within a minute that are a probe.
@@ -38,6 +40,8 @@ pub enum Rule {
     RaisedToOwner,
     /// Much was taken out.
     MassExport,
+    /// Somebody has logged in from a country that they never logged in from.
+    LoginFromNewCountry,
     /// An API key is used from a network that it was never used from.
     KeyFromNewNetwork,
     /// A refresh token was shown that was used up.
@@ -50,8 +54,9 @@ pub enum Rule {
 
 impl Rule {
     /// Every one of them.
-    pub const ALL: [Rule; 7] = [
+    pub const ALL: [Rule; 8] = [
         Rule::LoginAfterFailures,
+        Rule::LoginFromNewCountry,
         Rule::RaisedToOwner,
         Rule::MassExport,
         Rule::KeyFromNewNetwork,
@@ -64,6 +69,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Rule::LoginAfterFailures => "login_after_failures",
+            Rule::LoginFromNewCountry => "login_from_new_country",
             Rule::RaisedToOwner => "raised_to_owner",
             Rule::MassExport => "mass_export",
             Rule::KeyFromNewNetwork => "key_from_new_network",
@@ -77,7 +83,10 @@ impl Rule {
     pub fn severity(self) -> &'static str {
         match self {
             Rule::AuditGap => "critical",
-            Rule::LoginAfterFailures | Rule::TokenReused | Rule::MassExport => "high",
+            Rule::LoginAfterFailures
+            | Rule::LoginFromNewCountry
+            | Rule::TokenReused
+            | Rule::MassExport => "high",
             Rule::RaisedToOwner | Rule::KeyFromNewNetwork | Rule::TenantProbes => "medium",
         }
     }
@@ -86,6 +95,9 @@ impl Rule {
     pub fn message(self) -> &'static str {
         match self {
             Rule::LoginAfterFailures => "a login has succeeded after at least five that failed",
+            Rule::LoginFromNewCountry => {
+                "somebody has logged in from a country that they have not logged in from"
+            }
             Rule::RaisedToOwner => "somebody has become an owner of the tenant",
             Rule::MassExport => "one actor has taken out much, or often",
             Rule::KeyFromNewNetwork => "an API key acts from a network that it has not acted from",
@@ -115,6 +127,8 @@ pub struct Seen<'a> {
     pub count: u64,
     /// From where.
     pub address: Option<IpAddr>,
+    /// From which country, where a list tells.
+    pub country: Option<Country>,
 }
 
 /// A part of the network, as those of one place share it: 24 bits of an IPv4 address, 48 of IPv6.
@@ -134,21 +148,22 @@ pub fn network_of(address: IpAddr) -> String {
     }
 }
 
-/// Networks that keys have acted from, by actor.
+/// Networks that keys have acted from, or countries that people have logged in from, by actor.
 pub type Networks = BTreeMap<String, BTreeSet<String>>;
 
 /// Sees a trail.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     networks: Networks,
+    countries: Networks,
     exports: VecDeque<(Timestamp, String)>,
     raised: BTreeMap<(Rule, String), Timestamp>,
 }
 
 impl Watch {
-    /// Returns one that knows where keys have acted from.
-    pub fn knowing(networks: Networks) -> Watch {
-        Watch { networks, ..Watch::default() }
+    /// Returns one that knows where keys have acted from, and people have logged in from.
+    pub fn knowing(networks: Networks, countries: Networks) -> Watch {
+        Watch { networks, countries, ..Watch::default() }
     }
 
     /// Returns where keys have acted from.
@@ -156,11 +171,17 @@ impl Watch {
         &self.networks
     }
 
+    /// Returns from which countries people have logged in.
+    pub fn countries(&self) -> &Networks {
+        &self.countries
+    }
+
     /// Takes the next entry; returns the rule that it breaks.
     pub fn see(&mut self, seen: &Seen<'_>) -> Option<Rule> {
         let from_elsewhere = self.is_from_new_network(seen);
         let rule = match seen.action {
             "login.after_failures" => Some(Rule::LoginAfterFailures),
+            "login.succeeded" if self.is_from_new_country(seen) => Some(Rule::LoginFromNewCountry),
             "token.reused" => Some(Rule::TokenReused),
             "tenant.transferred" => Some(Rule::RaisedToOwner),
             "member.changed" | "member.joined" if seen.role == Some("owner") => {
@@ -178,8 +199,8 @@ impl Watch {
 
     /// Says whether an alert is not a repetition, and remembers it.
     pub fn is_news(&mut self, rule: Rule, seen: &Seen<'_>) -> bool {
-        // Each network of a key is news of its own.
-        if rule == Rule::KeyFromNewNetwork {
+        // Each network of a key, and each country of a user, is news of its own.
+        if matches!(rule, Rule::KeyFromNewNetwork | Rule::LoginFromNewCountry) {
             return true;
         }
         let key = (rule, seen.actor.to_owned());
@@ -198,21 +219,13 @@ impl Watch {
 
     fn is_from_new_network(&mut self, seen: &Seen<'_>) -> bool {
         let Some(address) = seen.address.filter(|_| seen.is_key) else { return false };
-        let network = network_of(address);
-        if !self.networks.contains_key(seen.actor) && self.networks.len() >= REMEMBERED_MAX {
-            self.networks.pop_first();
-        }
-        let known = self.networks.entry(seen.actor.to_owned()).or_default();
-        // Where a key is first used from is where it belongs.
-        let is_first = known.is_empty();
-        if known.contains(&network) {
-            return false;
-        }
-        if known.len() >= NETWORKS_MAX {
-            known.pop_first();
-        }
-        known.insert(network);
-        !is_first
+        is_new(&mut self.networks, seen.actor, network_of(address))
+    }
+
+    fn is_from_new_country(&mut self, seen: &Seen<'_>) -> bool {
+        let Some([a, b]) = seen.country else { return false };
+        let country = [char::from(a), char::from(b)].into_iter().collect();
+        is_new(&mut self.countries, seen.actor, country)
     }
 
     fn is_mass_export(&mut self, seen: &Seen<'_>) -> bool {
@@ -224,6 +237,24 @@ impl Watch {
         let often = self.exports.iter().filter(|it| it.1 == seen.actor).count();
         often > EXPORTS_MAX || seen.count > EXPORTED_MAX
     }
+}
+
+/// Says whether somebody comes from where they have not come from, and remembers it.
+fn is_new(places: &mut Networks, who: &str, place: String) -> bool {
+    if !places.contains_key(who) && places.len() >= REMEMBERED_MAX {
+        places.pop_first();
+    }
+    let known = places.entry(who.to_owned()).or_default();
+    // Where somebody first comes from is where they belong.
+    let is_first = known.is_empty();
+    if known.contains(&place) {
+        return false;
+    }
+    if known.len() >= NETWORKS_MAX {
+        known.pop_first();
+    }
+    known.insert(place);
+    !is_first
 }
 
 #[cfg(test)]
@@ -245,11 +276,13 @@ mod tests {
                 role: None,
                 count: 1,
                 address: None,
+                country: None,
             };
             for word in words {
                 match word.split_once('=').unwrap() {
                     ("role", it) => seen.role = Some(it),
                     ("count", it) => seen.count = it.parse().unwrap(),
+                    ("from", it) => seen.country = Some(it.as_bytes().try_into().unwrap()),
                     ("ip", it) => seen.address = Some(it.parse().unwrap()),
                     other => panic!("{other:?}"),
                 }
@@ -295,6 +328,13 @@ mod tests {
               4 key:k event.sent ip=2001:db8::1\n5 key:m event.sent ip=203.0.113.1",
                 "- - key_from_new_network - key_from_new_network -",
             ),
+            (
+                "0 user:a login.succeeded from=DE\n1 user:a login.succeeded from=DE\n\
+              2 user:b login.succeeded from=FR\n3 user:a login.succeeded from=FR\n\
+              4 user:a login.succeeded from=DE\n5 user:a login.succeeded from=NO\n\
+              6 user:a login.failed from=US\n7 user:a login.succeeded",
+                "- - - login_from_new_country - login_from_new_country - -",
+            ),
             ("0 user:a event.sent ip=192.0.2.1\n1 user:a event.sent ip=198.51.100.1", "- -"),
         ] {
             assert_eq!(check(stream).join(" "), expected, "{stream}");
@@ -313,7 +353,7 @@ mod tests {
         let mut watch = Watch::default();
         for number in 0..REMEMBERED_MAX as u32 + 50 {
             let actor = format!("key:{number:05}");
-            for action in ["token.reused", "audit.exported"] {
+            for action in ["token.reused", "audit.exported", "login.succeeded"] {
                 watch.see(&Seen {
                     at: Timestamp(0),
                     actor: &actor,
@@ -322,10 +362,12 @@ mod tests {
                     role: None,
                     count: 1,
                     address: Some(IpAddr::V4((0x0a00_0000 + number * 256).into())),
+                    country: Some(*b"DE"),
                 });
             }
         }
         assert_eq!(watch.networks.len(), REMEMBERED_MAX);
+        assert_eq!(watch.countries.len(), REMEMBERED_MAX);
         assert_eq!(watch.raised.len(), REMEMBERED_MAX);
         assert_eq!(watch.exports.len(), REMEMBERED_MAX);
         let words: BTreeSet<&str> = Rule::ALL.iter().map(|it| it.as_str()).collect();

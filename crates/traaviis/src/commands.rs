@@ -1,6 +1,7 @@
 //! One file per command: its arguments, what it does, what it prints.
 
 pub mod admin;
+pub mod alerts;
 pub mod api;
 pub mod audit;
 pub mod backup;

@@ -353,6 +353,9 @@ pub struct Auth {
     /// File of issuers.
     #[serde(default)]
     pub oidc_file: Option<PathBuf>,
+    /// File of countries.
+    #[serde(default)]
+    pub countries_file: Option<PathBuf>,
 }
 
 /// `bootstrap`.

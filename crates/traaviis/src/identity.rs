@@ -15,6 +15,7 @@ use traaviis_platform::{
     mail::Outbox,
     oidc::{Elsewhere, Issuer},
 };
+use traaviis_policy::countries::Countries;
 use traaviis_ports::Secret;
 use url::Url;
 
@@ -74,6 +75,7 @@ pub struct Identity {
     mail_url: Option<String>,
     mail_from: Option<String>,
     oidc: Option<PathBuf>,
+    countries: Option<PathBuf>,
 }
 
 impl Identity {
@@ -83,6 +85,7 @@ impl Identity {
             mail_url: config.mail.smtp_url.as_ref().map(|it| it.0.clone()),
             mail_from: config.mail.from.clone(),
             oidc: config.auth.oidc_file.clone(),
+            countries: config.auth.countries_file.clone(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Identity {
             Some(outbox) => platform.with_outbox(outbox),
             None => platform,
         };
+        let platform = platform.with_countries(self.countries()?);
         let issuers = self.issuers(dir)?;
         for issuer in &issuers {
             egress.check_text(&issuer.url).map_err(|denied| {
@@ -120,6 +124,13 @@ impl Identity {
         })?;
         // Into files, mail is for whoever tries things out, who has to read it somewhere.
         Ok(Some(if url.starts_with("file:") { outbox } else { outbox.private() }))
+    }
+
+    fn countries(&self) -> Result<Countries, Failure> {
+        let Some(file) = &self.countries else { return Ok(Countries::default()) };
+        let wrong = |why: String| Failure::usage(format!("`{}`: {why}", file.display()));
+        let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        Countries::read(&text).map_err(wrong)
     }
 
     fn issuers(&self, dir: &Path) -> Result<Vec<Issuer>, Failure> {

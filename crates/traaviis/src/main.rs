@@ -54,9 +54,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        admin as admin_command, api, audit, backup, bench as bench_command, broadcast, bulk,
-        cancel, compact, compare, completions, diff, doctor, edit, effects, evidence, export, fmt,
-        fork, graph, import, incidents, keys, log, login, logs, member, metrics, move_to, new,
+        admin as admin_command, alerts, api, audit, backup, bench as bench_command, broadcast,
+        bulk, cancel, compact, compare, completions, diff, doctor, edit, effects, evidence, export,
+        fmt, fork, graph, import, incidents, keys, log, login, logs, member, metrics, move_to, new,
         pause, privacy, ps, query, rebuild, replay, resolve, restore, retry, role, run, schedules,
         schema, secrets as secrets_command, send, serve, show, simulate, skip, tag, tasks, tenant,
         test, token, upgrade, user, validate, version, view,
@@ -95,6 +95,7 @@ enum Command {
     Compare(compare::Args),
     Ps(ps::Args),
     Schedules(schedules::Args),
+    Alerts(alerts::Args),
     Show(show::Args),
     Send(send::Args),
     Broadcast(broadcast::Args),
@@ -172,6 +173,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args, &output),
         Command::Ps(args) => ps::run(args, &output),
         Command::Schedules(args) => schedules::run(args, &output),
+        Command::Alerts(args) => alerts::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
         Command::Broadcast(args) => broadcast::run(args, &output),

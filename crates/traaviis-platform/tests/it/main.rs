@@ -16,4 +16,5 @@ mod restart;
 mod storage;
 mod tenants;
 mod usage;
+mod watched;
 mod world;

@@ -228,6 +228,12 @@ pub static KEYS: &[Key] = &[
          directory, if there is one, when absent.",
     ),
     key(
+        "auth.countries_file",
+        Kind::Path,
+        "List of countries by network, with lines `NETWORK,CC` or `FIRST,LAST,CC`: a login from a \
+         country that is new for somebody raises an alert. Nobody is told of it when absent.",
+    ),
+    key(
         "mail.smtp_url",
         Kind::Secret,
         "Where mail goes: `smtps://user:password@host`, `smtp://host`, or `file:FOLDER`; nowhere \

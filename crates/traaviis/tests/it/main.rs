@@ -3,6 +3,7 @@
 mod administration;
 mod again;
 mod alert_mail;
+mod alerts;
 mod asking;
 mod auditing;
 mod backup;
