@@ -14,6 +14,7 @@ use crate::{
     factor::Used,
     ledger::{Document, Documents, Versioned},
     mail::Letter,
+    meters::TokenEvent,
     password,
     platform::Platform,
     rules::{Rules, SessionAge},
@@ -369,6 +370,7 @@ impl Platform {
             jti: self.fresh_id()?,
         };
         let access_token = self.signer.sign(&claims)?;
+        self.meters().token(TokenEvent::Issued);
         Ok(LoggedIn { access_token, refresh_token, expires_in, account, tenant, tenants })
     }
 
@@ -395,6 +397,7 @@ impl Platform {
                     if shown == Shown::Spent {
                         let act = Act::done("token.reused", Session::KIND, id.to_string()).denied();
                         changes.act(act.with(json!({ "user": user })));
+                        self.meters().token(TokenEvent::Reused);
                     }
                     return Ok(Err(invalid()));
                 }
@@ -408,7 +411,9 @@ impl Platform {
                 changes.put(&session);
                 Ok(Ok(session))
             })?;
-        self.tokens(&session?, next)
+        let renewed = self.tokens(&session?, next)?;
+        self.meters().token(TokenEvent::Refreshed);
+        Ok(renewed)
     }
 
     /// Returns the rules of the tenant that a session is scoped to.

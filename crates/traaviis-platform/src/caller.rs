@@ -14,6 +14,7 @@ use crate::{
     audit::{Act, Via},
     error::Error,
     ledger::{Document, Documents},
+    meters::TokenEvent,
     platform::Platform,
     rules::{Rules, SessionAge},
     session::{self, Session},
@@ -238,7 +239,12 @@ impl Platform {
     }
 
     fn by_session(&self, token: &str, via: Via) -> Result<Caller, Error> {
-        self.by_claims(&self.signer.verify(token, self.now())?, via)
+        let claims = self.signer.verify(token, self.now());
+        let caller = claims.and_then(|it| self.by_claims(&it, via));
+        if caller.is_err() {
+            self.meters().token(TokenEvent::Refused);
+        }
+        caller
     }
 
     /// Finds out who shows a token that says this.

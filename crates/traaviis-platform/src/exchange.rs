@@ -17,6 +17,7 @@ use crate::{
     caller::{Caller, Proof},
     error::Error,
     ledger::Document as _,
+    meters::TokenEvent,
     platform::Platform,
     session::Session,
     token::{Claims, Opaque},
@@ -107,6 +108,7 @@ impl Platform {
             changes.act(act);
             Ok(())
         })?;
+        self.meters().token(TokenEvent::Exchanged);
         let expires_in = Span::secs(exp - iat);
         Ok(Given { access_token, expires_in, tenant, scopes })
     }

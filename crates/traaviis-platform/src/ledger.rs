@@ -26,6 +26,7 @@ mod step;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc::Receiver},
+    time::Instant,
 };
 
 use serde_json::Value as Json;
@@ -36,6 +37,7 @@ use traaviis_ports::{Clock, Commit, DocumentRow, DocumentStore, LogStore, Positi
 use crate::{
     audit::{self, AUDIT, CHECKPOINT, Via},
     error::Error,
+    meters::Meters,
     privacy::{Sightings, Sink},
     repeated::{ANSWER, USED_KEY},
 };
@@ -112,6 +114,7 @@ pub struct Ledgers {
     under_way: Mutex<UnderWay>,
     on_change: OnChange,
     sightings: Sightings,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +147,7 @@ impl Ledgers {
             _ => Err(error),
         })?;
         let gaps = known.gaps;
+        let meters = Arc::<Meters>::default();
         if let Some(gap) = gaps.get(&PLATFORM) {
             return Err(gap.refusal("the platform"));
         }
@@ -153,6 +157,7 @@ impl Ledgers {
             if gap.is_some() {
                 documents = Documents::default();
             }
+            documents.meters = Arc::clone(&meters);
             for (kind, of_kind) in &documents.by_kind {
                 let rows: Vec<_> = of_kind
                     .iter()
@@ -166,7 +171,12 @@ impl Ledgers {
         });
         let ledgers = RwLock::new(ledgers.collect());
         let (under_way, sightings) = (Mutex::default(), Sightings::default());
-        Ok(Ledgers { log, store, clock, ledgers, under_way, on_change, sightings })
+        Ok(Ledgers { log, store, clock, ledgers, under_way, on_change, sightings, meters })
+    }
+
+    /// Returns what is counted of documents, and beside them.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Returns what was found of personal data.
@@ -185,7 +195,11 @@ impl Ledgers {
     ) -> Result<T, Error> {
         let ledger = self.find_or_make(ctx.tenant());
         let (value, begun) = self.begin_change(&ledger, ctx, via, decide)?;
+        let decided = begun.is_some().then(Instant::now);
         self.end_changes(begun.into_iter().collect())?;
+        if let Some(decided) = decided {
+            self.meters.changes().note(decided.elapsed());
+        }
         Ok(value)
     }
 
@@ -289,6 +303,7 @@ impl Ledgers {
         let Begun { tenant, ledger, head, step, .. } = begun;
         let mut documents = ledger.documents.write().unwrap_or_else(PoisonError::into_inner);
         for (at, (kind, id, body)) in step.puts.iter().enumerate() {
+            self.meters.stored(kind, body.as_ref());
             documents.put(kind, id, head.seq + 1 + at as u64, body.clone());
         }
         drop(documents);
@@ -346,7 +361,7 @@ impl Ledgers {
             let head = Head { known_to: self.log.tail(), ..Head::default() };
             Arc::new(Ledger {
                 writing: Mutex::new(head),
-                documents: RwLock::default(),
+                documents: RwLock::new(Documents::counted_by(&self.meters)),
                 fresh: Mutex::default(),
                 gap: None,
             })

@@ -55,6 +55,7 @@ pub mod ledger;
 mod letters;
 pub mod mail;
 pub mod members;
+pub mod meters;
 pub mod mfa;
 pub mod moving;
 pub mod named_effects;

@@ -41,6 +41,7 @@ use crate::{
     ledger::{Document, Ledgers, OnChange},
     letters::Letters,
     mail::{MailCounts, Outbox},
+    meters::Meters,
     mfa::{ENROLMENT_LIFE, Enrolment},
     oidc::Elsewhere,
     operating::Maintenance,
@@ -244,6 +245,11 @@ impl Platform {
     pub fn with_issuers(self, elsewhere: Elsewhere) -> Platform {
         let egress = Arc::clone(&self.auditing.egress);
         Platform { elsewhere: elsewhere.noting(egress), ..self }
+    }
+
+    /// Returns what is counted for operators.
+    pub fn meters(&self) -> &Meters {
+        self.ledgers.meters()
     }
 
     /// Returns how mail went.

@@ -192,6 +192,8 @@ struct State {
     put_to: Position,
     /// Months before this one are closed, for all tenants.
     closed_before: Option<Month>,
+    /// What was counted since the process began, of all tenants.
+    metered: Counts,
 }
 
 /// The right to start one instance, while it is being started.
@@ -404,6 +406,15 @@ impl Platform {
         state.months.get(&(tenant, month)).cloned().unwrap_or_default()
     }
 
+    /// Returns what was counted since the process began, of all tenants together.
+    pub fn metered(&self) -> Vec<(Metric, u64)> {
+        // What the log holds by now; if it cannot be read, what was counted before.
+        let _ = self.follow_usage();
+        let mut state = lock(&self.usage.state);
+        state.count_calls(&self.usage.calls, Month::of(self.now()));
+        Metric::ALL.iter().filter_map(|it| Some((*it, state.metered.of(*it)?))).collect()
+    }
+
     /// Counts a request that was let in; it waits for nothing.
     pub fn count_call(&self, entered: &Entered) {
         self.usage.calls.count(entered.ctx.tenant());
@@ -532,6 +543,7 @@ impl State {
     fn count_calls(&mut self, calls: &Calls, now: Month) {
         for (tenant, count) in calls.take() {
             self.months.entry((tenant, now)).or_default().api_calls += count;
+            self.metered.api_calls += count;
             self.changed.insert((tenant, now));
         }
     }
@@ -542,13 +554,15 @@ impl State {
         if let "budget_reserved" | "budget_settled" = &*peeked.kind {
             let Some(cost) = self.purses.count(&peeked.kind, line) else { return };
             let counts = self.months.entry(key).or_default();
-            counts.llm_tokens = counts.llm_tokens.saturating_add(cost.tokens);
-            counts.llm_cost_micros = counts.llm_cost_micros.saturating_add(cost.usd_micros);
+            for counts in [counts, &mut self.metered] {
+                counts.llm_tokens = counts.llm_tokens.saturating_add(cost.tokens);
+                counts.llm_cost_micros = counts.llm_cost_micros.saturating_add(cost.usd_micros);
+            }
             self.changed.insert(key);
             return;
         }
         // Looked up only when there is something to count: most records are of other kinds.
-        if Counts::default().add(&peeked.kind) {
+        if self.metered.add(&peeked.kind) {
             self.months.entry(key).or_default().add(&peeked.kind);
             self.changed.insert(key);
         }

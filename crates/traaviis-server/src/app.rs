@@ -42,7 +42,8 @@ pub struct App {
     pub(crate) hub: Arc<Hub>,
     /// Limits of sockets.
     pub(crate) sockets: SocketLimits,
-    pub(crate) metrics: Metrics,
+    /// Numbers about requests and sockets.
+    pub metrics: Metrics,
     pub(crate) operations: Operations,
     /// How many requests somebody may make.
     pub limits: Limits,

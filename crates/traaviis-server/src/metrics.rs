@@ -1,10 +1,12 @@
-//! Numbers about requests and sockets, as Prometheus reads them, and the writer of that format.
+//! Numbers about requests and sockets, told beside those of what runs behind the server.
 //! Labels come from the table of operations and from lists of codes, so nobody can make more of
 //! them.
 
+mod exposition;
+mod kept;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs,
     sync::{
         Mutex, PoisonError,
@@ -17,9 +19,10 @@ use traaviis_api::{
     operation::{BASE, OPERATIONS, Op},
     problem::status_of,
 };
-use traaviis_model::times::{BOUNDS, Counted, Times};
+use traaviis_model::times::Times;
 
 use crate::App;
+pub use exposition::{Exposition, Family, Kind, Reading, SERIES_MAX, Sample};
 
 /// Codes of refusals that are told apart; there are fewer, and others are `other`.
 const CODES_MAX: usize = 200;
@@ -109,8 +112,13 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the numbers as text.
+    /// Returns the numbers as Prometheus reads them.
     pub fn text(&self, app: &App) -> String {
+        self.read(app).text()
+    }
+
+    /// Returns all numbers, as they are now.
+    pub fn read(&self, app: &App) -> Exposition {
         let mut out = Exposition::default();
         out.one("traaviis_uptime_seconds", Kind::Gauge, "time since the server began", || {
             self.begun.elapsed().as_secs_f64()
@@ -132,14 +140,9 @@ impl Metrics {
         for (name, help, counter) in events {
             out.one(name, Kind::Counter, help, || counter.load(Ordering::Relaxed) as f64);
         }
-        let mails = app.platform.mail_counts();
-        out.family("traaviis_mails_total", Kind::Counter, "mails by how they went");
-        let mails = [("sent", mails.sent), ("failed", mails.failed), ("dropped", mails.dropped)];
-        for (outcome, count) in mails {
-            out.sample("traaviis_mails_total", &[("outcome", outcome)], count as f64);
-        }
+        kept::tell(&app.platform, &mut out);
         (app.operations.numbers)(&mut out);
-        out.text
+        out
     }
 
     fn tell_requests(&self, out: &mut Exposition) {
@@ -158,7 +161,7 @@ impl Metrics {
                         ("route", &route),
                         ("status", &status),
                     ];
-                    out.sample(name, &labels, count as f64);
+                    out.sample(&labels, count as f64);
                 }
             }
         }
@@ -166,7 +169,7 @@ impl Metrics {
         out.family(name, Kind::Histogram, "time until the answer");
         for (row, counts) in rows() {
             let route = format!("{BASE}{}", row.path);
-            out.times(name, &[("operation", row.name), ("route", &route)], &counts.times.counted());
+            out.times(&[("operation", row.name), ("route", &route)], &counts.times.counted());
         }
     }
 
@@ -181,8 +184,8 @@ impl Metrics {
         }
         let name = "traaviis_auth_login_total";
         out.family(name, Kind::Counter, "logins by how they ended");
-        out.sample(name, &[("result", "succeeded")], done as f64);
-        out.sample(name, &[("result", "failed")], failed as f64);
+        out.sample(&[("result", "succeeded")], done as f64);
+        out.sample(&[("result", "failed")], failed as f64);
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let denied: u64 = refusals.iter().filter(|it| status_of(it.0) == 403).map(|it| it.1).sum();
         let help = "requests of callers who have no right to what they asked for";
@@ -190,95 +193,8 @@ impl Metrics {
         let name = "traaviis_http_refusals_total";
         out.family(name, Kind::Counter, "refused requests by code");
         for (code, count) in &refusals {
-            out.sample(name, &[("code", code)], *count as f64);
+            out.sample(&[("code", code)], *count as f64);
         }
-    }
-}
-
-/// Kinds of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Durations in buckets.
-    Histogram,
-}
-
-/// Series of one name; more are left out, which is told.
-pub const SERIES_MAX: usize = 1_000;
-
-/// Numbers in the text format of Prometheus.
-#[derive(Debug, Default)]
-pub struct Exposition {
-    text: String,
-    series: usize,
-}
-
-impl Exposition {
-    /// Begins the series of a name.
-    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        self.series = 0;
-        // Writing to a string cannot fail.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    /// Adds a series with its value.
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.series += 1;
-        if self.series <= SERIES_MAX {
-            self.line(name, labels, None, value);
-        }
-    }
-
-    /// Adds a name with a single number.
-    pub fn one(&mut self, name: &str, kind: Kind, help: &str, value: impl FnOnce() -> f64) {
-        self.family(name, kind, help);
-        self.sample(name, &[], value());
-    }
-
-    /// Adds the series of a histogram, unless nothing was counted.
-    pub fn times(&mut self, name: &str, labels: &[(&str, &str)], counted: &Counted) {
-        self.series += 1;
-        if counted.count == 0 || self.series > SERIES_MAX {
-            return;
-        }
-        let bucket = format!("{name}_bucket");
-        for (bound, count) in BOUNDS.iter().zip(counted.at_most) {
-            self.line(&bucket, labels, Some(&bound.to_string()), count as f64);
-        }
-        self.line(&bucket, labels, Some("+Inf"), counted.count as f64);
-        self.line(&format!("{name}_sum"), labels, None, counted.seconds);
-        self.line(&format!("{name}_count"), labels, None, counted.count as f64);
-    }
-
-    /// Adds what is in the format already.
-    pub fn text(&mut self, text: &str) {
-        self.text += text;
-    }
-
-    /// Returns what was added.
-    pub fn written(&self) -> &str {
-        &self.text
-    }
-
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], le: Option<&str>, value: f64) {
-        let mut shown = String::new();
-        for (label, text) in labels.iter().copied().chain(le.map(|it| ("le", it))) {
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let comma = if shown.is_empty() { "" } else { "," };
-            let _ = write!(shown, "{comma}{label}=\"{text}\"");
-        }
-        let _ = match shown.is_empty() {
-            true => writeln!(self.text, "{name} {value}"),
-            false => writeln!(self.text, "{name}{{{shown}}} {value}"),
-        };
     }
 }
 
@@ -292,56 +208,14 @@ fn resident_bytes() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
-
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_prometheus_reads_them() {
-        let mut out = Exposition::default();
-        out.family("a_total", Kind::Counter, "things");
-        out.sample("a_total", &[("name", "say \"hi\"\\\n")], 3.0);
-        let times = Times::default();
-        times.note(Duration::from_millis(3));
-        out.family("b_seconds", Kind::Histogram, "times");
-        out.times("b_seconds", &[("x", "y")], &times.counted());
-        out.times("b_seconds", &[("x", "none")], &Times::default().counted());
-        expect![[r##"
-            # HELP a_total things
-            # TYPE a_total counter
-            a_total{name="say \"hi\"\\\n"} 3
-            # HELP b_seconds times
-            # TYPE b_seconds histogram
-            b_seconds_bucket{x="y",le="0.0001"} 0
-            b_seconds_bucket{x="y",le="0.0005"} 0
-            b_seconds_bucket{x="y",le="0.001"} 0
-            b_seconds_bucket{x="y",le="0.002"} 0
-            b_seconds_bucket{x="y",le="0.005"} 1
-            b_seconds_bucket{x="y",le="0.01"} 1
-            b_seconds_bucket{x="y",le="0.025"} 1
-            b_seconds_bucket{x="y",le="0.05"} 1
-            b_seconds_bucket{x="y",le="0.1"} 1
-            b_seconds_bucket{x="y",le="0.5"} 1
-            b_seconds_bucket{x="y",le="2"} 1
-            b_seconds_bucket{x="y",le="10"} 1
-            b_seconds_bucket{x="y",le="60"} 1
-            b_seconds_bucket{x="y",le="+Inf"} 1
-            b_seconds_sum{x="y"} 0.003
-            b_seconds_count{x="y"} 1
-        "##]]
-        .assert_eq(&out.text);
-    }
-
-    #[test]
-    fn there_are_no_more_series_than_the_limit() {
+    fn there_are_no_more_codes_than_the_limit() {
         let metrics = Metrics::default();
         (0..CODES_MAX * 2).for_each(|it| metrics.refused(&format!("code_{it}")));
         let refusals = metrics.refusals.lock().unwrap();
         assert_eq!(refusals.len(), CODES_MAX + 1);
         assert_eq!(refusals["other"], CODES_MAX as u64);
-        let mut out = Exposition::default();
-        out.family("a", Kind::Gauge, "many");
-        (0..SERIES_MAX * 2).for_each(|it| out.sample("a", &[("n", &it.to_string())], 1.0));
-        assert_eq!(out.text.lines().count(), 2 + SERIES_MAX);
     }
 }

@@ -105,8 +105,7 @@ pub struct Config {
     pub egress: Egress,
     /// Lines about what happens.
     pub log: Log,
-    /// Traces for a collector.
-    #[serde(default)]
+    /// What leaves for a collector.
     pub telemetry: Telemetry,
 }
 
@@ -417,11 +416,18 @@ pub enum LogFormat {
 }
 
 /// `telemetry`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
-    /// Collector that gets traces.
+    /// Collector that gets what follows.
+    #[serde(default)]
     pub otlp_endpoint: Option<String>,
+    /// It gets traces.
+    pub traces: bool,
+    /// It gets numbers.
+    pub metrics: bool,
+    /// It gets log lines.
+    pub logs: bool,
 }
 
 /// Settings, and where each comes from.

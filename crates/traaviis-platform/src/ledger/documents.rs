@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use traaviis_model::Text;
 
 use super::HEAVY;
-use crate::error::Error;
+use crate::{error::Error, meters::Meters};
 
 /// A kind of document that is kept in a ledger.
 pub trait Document: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -61,20 +61,33 @@ impl Stored {
 #[derive(Debug, Default)]
 pub struct Documents {
     pub(super) by_kind: HashMap<Text, BTreeMap<Text, Stored>>,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl Documents {
+    /// Returns none yet; what happens to them is counted.
+    pub(super) fn counted_by(meters: &Arc<Meters>) -> Documents {
+        Documents { meters: Arc::clone(meters), ..Documents::default() }
+    }
+
     /// Returns a document with its version.
     pub fn versioned<T: Document>(&self, id: &str) -> Result<Option<Versioned<T>>, Error> {
         let Some(stored) = self.by_kind.get(T::KIND).and_then(|it| it.get(id)) else {
             return Ok(None);
         };
-        Ok(Some(Versioned { version: stored.version, it: (*stored.shared::<T>()?).clone() }))
+        let it = self.counted::<T, _>(stored.shared::<T>())?;
+        Ok(Some(Versioned { version: stored.version, it: (*it).clone() }))
     }
 
     /// Returns a document as all who ask for it share it.
     pub fn shared<T: Document>(&self, id: &str) -> Result<Option<Arc<T>>, Error> {
-        self.by_kind.get(T::KIND).and_then(|it| it.get(id)).map(Stored::shared).transpose()
+        let stored = self.by_kind.get(T::KIND).and_then(|it| it.get(id));
+        stored.map(|it| self.counted::<T, _>(it.shared())).transpose()
+    }
+
+    fn counted<T: Document, R>(&self, read: Result<R, Error>) -> Result<R, Error> {
+        self.meters.retrieved(T::KIND, read.is_ok());
+        read
     }
 
     /// Returns a document.
@@ -86,9 +99,7 @@ impl Documents {
     pub fn list<T: Document>(&self, prefix: &str) -> Result<Vec<Versioned<T>>, Error> {
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let all = self.by_kind.get(T::KIND).into_iter().flat_map(|it| it.range::<str, _>(from));
-        all.take_while(|(id, _)| id.starts_with(prefix))
-            .map(|(_, it)| Ok(Versioned { version: it.version, it: read(&it.body)? }))
-            .collect()
+        all.take_while(|(id, _)| id.starts_with(prefix)).map(|(_, it)| self.read_one(it)).collect()
     }
 
     /// Returns documents of a kind behind an id, in the order of their ids.
@@ -101,8 +112,13 @@ impl Documents {
         let all = self.by_kind.get(T::KIND).into_iter();
         all.flat_map(|it| it.range::<str, _>((from, Bound::Unbounded)))
             .take(limit)
-            .map(|(_, it)| Ok(Versioned { version: it.version, it: read(&it.body)? }))
+            .map(|(_, it)| self.read_one(it))
             .collect()
+    }
+
+    fn read_one<T: Document>(&self, stored: &Stored) -> Result<Versioned<T>, Error> {
+        let it = self.counted::<T, _>(read(&stored.body))?;
+        Ok(Versioned { version: stored.version, it })
     }
 
     /// Returns how many documents of a kind there are.

@@ -275,10 +275,13 @@ pub static KEYS: &[Key] = &[
     key(
         "telemetry.otlp_endpoint",
         Kind::Url,
-        "Collector that gets traces by OTLP over HTTP; `/v1/traces` is added. No traces leave \
-         when absent.",
+        "Collector that gets traces, numbers and log lines by OTLP over HTTP; `/v1/traces`, \
+         `/v1/metrics` and `/v1/logs` are added. Nothing leaves when absent.",
     )
     .variable("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    key("telemetry.traces", Kind::Switch, "The collector gets traces.").or("true"),
+    key("telemetry.metrics", Kind::Switch, "The collector gets numbers.").or("true"),
+    key("telemetry.logs", Kind::Switch, "The collector gets log lines.").or("true"),
 ];
 
 /// Returns the setting of a name.

@@ -26,6 +26,7 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
+use super::records::Records;
 use crate::clock;
 
 /// Time in which lines are counted.
@@ -79,6 +80,8 @@ pub struct Lines {
     policy: Policy,
     counts: Mutex<Counts>,
     out: Out,
+    /// Where the same goes beside.
+    records: Option<Records>,
 }
 
 /// Lines that were left out since the process began.
@@ -99,7 +102,12 @@ impl Lines {
     fn to(form: Form, out: Out) -> Lines {
         // A line is written by this program, and names its own things by words.
         let policy = Policy { types: WITH_FORM.to_vec(), ..Policy::all(PiiMode::Mask) };
-        Lines { form, policy, counts: Mutex::default(), out }
+        Lines { form, policy, counts: Mutex::default(), out, records: None }
+    }
+
+    /// Returns the same, which are sent to a collector, too.
+    pub fn sent_to(self, records: Option<Records>) -> Lines {
+        Lines { records, ..self }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -160,12 +168,15 @@ impl Lines {
         let line = match self.form {
             Form::Notes => note(level, message, &fields),
             Form::Text => self.text(level, message, &fields),
-            Form::Json => self.json(level, target, message, fields),
+            Form::Json => self.json(level, target, message, &fields),
         };
         (self.out)(line.as_bytes());
+        if let Some(records) = &self.records {
+            records.take(level, target, &self.clean(message), &fields.0);
+        }
     }
 
-    fn json(&self, level: Level, target: &str, message: &str, fields: Fields) -> String {
+    fn json(&self, level: Level, target: &str, message: &str, fields: &Fields) -> String {
         let text = |it: &str| Json::from(it).to_string();
         let mut line = format!(
             r#"{{"ts":"{}","level":"{}","target":{},"msg":{}"#,

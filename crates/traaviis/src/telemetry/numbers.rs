@@ -21,6 +21,9 @@ use traaviis_runtime::owner::Committed;
 use traaviis_server::metrics::{Exposition, Kind};
 
 use super::{
+    Exports,
+    collector::Sent,
+    happened::Happened,
     line,
     traces::{Attempt, Step, Traces},
 };
@@ -60,18 +63,25 @@ pub struct Numbers {
     /// By kind; the last is of kinds that have no name here.
     effects: Vec<OfEffect>,
     egress_denied: AtomicU64,
+    happened: Happened,
 }
 
 impl Default for Numbers {
     fn default() -> Numbers {
         let effects = (0..=CALL_KINDS.len()).map(|_| OfEffect::default()).collect();
-        Numbers { tenants: Mutex::default(), effects, egress_denied: AtomicU64::default() }
+        Numbers {
+            tenants: Mutex::default(),
+            effects,
+            egress_denied: AtomicU64::default(),
+            happened: Happened::default(),
+        }
     }
 }
 
 impl Numbers {
     /// Counts a step that is durable.
     pub fn step(&self, step: &Committed) {
+        self.happened.step(step);
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let Tenants { named, others } = &mut *tenants;
         let room = named.len() < TENANTS_MAX;
@@ -101,9 +111,10 @@ impl Numbers {
     }
 
     /// Tells everything.
-    pub fn tell(&self, out: &mut Exposition, data: &Data, traces: Option<&Traces>) {
+    pub fn tell(&self, out: &mut Exposition, data: &Data, exports: &Exports) {
         self.tell_steps(out);
         self.tell_effects(out);
+        self.happened.tell(out);
         let written = data.log().inner().written();
         let help = "bytes that were appended to the log";
         out.one("traaviis_fsm_event_store_append_bytes_total", Kind::Counter, help, || {
@@ -111,9 +122,9 @@ impl Numbers {
         });
         let name = "traaviis_fsm_event_store_fsync_duration_seconds";
         out.family(name, Kind::Histogram, "time of a sync, which all who wait share");
-        out.times(name, &[], &written.syncs.counted());
+        out.times(&[], &written.syncs.counted());
         if let Ok(stats) = data.memory() {
-            out.text(&memory::metrics(&stats));
+            memory::tell(&stats, out);
         }
         if let Some(tree) = data.tree() {
             let help = "records that the document tree is behind";
@@ -123,16 +134,23 @@ impl Numbers {
         out.one("traaviis_log_lines_left_out_total", Kind::Counter, help, || {
             line::left_out() as f64
         });
-        if let Some(traces) = traces {
-            let name = "traaviis_telemetry_spans_total";
-            out.family(name, Kind::Counter, "spans for the collector by what became of them");
-            let sent = &traces.sent;
-            for (result, count) in
-                [("exported", &sent.exported), ("failed", &sent.failed), ("dropped", &sent.dropped)]
-            {
-                out.sample(name, &[("result", result)], count.load(Ordering::Relaxed) as f64);
+        let Exports { traces, records, readings } = exports;
+        let mut tell_sent = |name: &str, help: &str, sent: Option<&Sent>| {
+            let Some(sent) = sent else { return };
+            out.family(name, Kind::Counter, help);
+            for (result, count) in sent.counts() {
+                out.sample(&[("result", result)], count as f64);
             }
-        }
+        };
+        let help = "spans for the collector by what became of them";
+        let sent = traces.as_ref().map(|it| &*it.sent);
+        tell_sent("traaviis_telemetry_spans_total", help, sent);
+        let help = "log lines for the collector by what became of them";
+        let sent = records.as_ref().map(|it| &*it.sent);
+        tell_sent("traaviis_telemetry_log_records_total", help, sent);
+        let help = "pushes of numbers to the collector by what became of them";
+        let sent = readings.as_ref().map(|it| &*it.1);
+        tell_sent("traaviis_telemetry_pushes_total", help, sent);
     }
 
     fn tell_steps(&self, out: &mut Exposition) {
@@ -151,7 +169,7 @@ impl Numbers {
         for (name, help, count) in counters {
             out.family(name, Kind::Counter, help);
             for (tenant, of) in &all {
-                out.sample(name, &[("tenant_id", tenant)], count(of) as f64);
+                out.sample(&[("tenant_id", tenant)], count(of) as f64);
             }
         }
         let name = "traaviis_fsm_workflow_executed_total";
@@ -159,7 +177,7 @@ impl Numbers {
         for (tenant, of) in &all {
             for (status, count) in Status::ALL.iter().zip(of.ended).filter(|it| it.1 > 0) {
                 let labels = [("tenant_id", &**tenant), ("status", status.as_str())];
-                out.sample(name, &labels, count as f64);
+                out.sample(&labels, count as f64);
             }
         }
     }
@@ -176,13 +194,13 @@ impl Numbers {
             out.family(name, Kind::Counter, help);
             for (kind, of) in kinds().filter(|it| it.1.started.load(Ordering::Relaxed) > 0) {
                 let count = count(of).load(Ordering::Relaxed) as f64;
-                out.sample(name, &[("effect_type", kind)], count);
+                out.sample(&[("effect_type", kind)], count);
             }
         }
         let name = "traaviis_fsm_effect_duration_seconds";
         out.family(name, Kind::Histogram, "time of a call");
         for (kind, of) in kinds() {
-            out.times(name, &[("effect_type", kind)], &of.times.counted());
+            out.times(&[("effect_type", kind)], &of.times.counted());
         }
         let help = "calls to places that nobody allows";
         out.one("traaviis_security_egress_denied_total", Kind::Counter, help, || {
@@ -309,7 +327,7 @@ mod tests {
         numbers.step(&begun(1));
         let mut out = Exposition::default();
         numbers.tell_steps(&mut out);
-        let text = out.written();
+        let text = out.text();
         let series: Vec<&str> = text
             .lines()
             .filter(|it| it.starts_with("traaviis_fsm_workflow_created_total{"))

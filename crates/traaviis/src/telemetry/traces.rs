@@ -10,7 +10,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -37,6 +37,7 @@ use traaviis_server::operate::TraceIds;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
+use super::collector::{CLOSE_WAIT, Collector, EXPORT_WAIT, Sent};
 use crate::exit::{Exit, Failure};
 
 /// Spans that wait for the collector; about a kilobyte each. More are dropped and counted.
@@ -45,23 +46,6 @@ const QUEUE_MAX: i64 = 4_096;
 const BATCH_MAX: usize = 512;
 /// Longest time that a span waits for others.
 const BATCH_WAIT: Duration = Duration::from_secs(2);
-/// Longest answer of the collector.
-const EXPORT_WAIT: Duration = Duration::from_secs(10);
-/// Longest wait for the last spans when the process ends.
-const CLOSE_WAIT: Duration = Duration::from_secs(3);
-
-/// What became of spans.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// The collector took them.
-    pub exported: AtomicU64,
-    /// It did not, or could not be reached.
-    pub failed: AtomicU64,
-    /// The queue was full.
-    pub dropped: AtomicU64,
-    waiting: AtomicI64,
-}
-
 /// Sends spans.
 #[derive(Clone)]
 pub struct Traces {
@@ -72,31 +56,25 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Begins to send spans to a collector; calls go out on `runtime`.
-    pub fn start(endpoint: &str, runtime: &Handle) -> Result<Traces, Failure> {
+    /// Begins to send spans to a collector.
+    pub fn start(collector: &Collector) -> Result<Traces, Failure> {
         let failed = |error: String| {
-            let message = format!("cannot send traces to `{endpoint}`: {error}");
+            let message = format!("cannot send traces: {error}");
             Failure::new(Exit::Internal, "internal", message)
         };
-        let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-        // A collector does not send its callers elsewhere.
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(EXPORT_WAIT)
-            .build()
-            .map_err(|it| failed(it.to_string()))?;
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(client)
-            .with_endpoint(url)
+            .with_http_client(collector.client())
+            .with_endpoint(collector.url("/v1/traces"))
             .with_timeout(EXPORT_WAIT)
             .build()
             .map_err(|it| failed(it.to_string()))?;
-        let sent: Arc<Sent> = Arc::default();
+        let (sent, waiting) = (Arc::<Sent>::default(), Arc::<AtomicI64>::default());
         let exporter = OnRuntime {
             exporter: Arc::new(tokio::sync::RwLock::new(exporter)),
-            runtime: runtime.clone(),
+            runtime: collector.runtime.clone(),
             sent: Arc::clone(&sent),
+            waiting: Arc::clone(&waiting),
         };
         let queue = usize::try_from(QUEUE_MAX).unwrap_or(usize::MAX);
         let config = BatchConfigBuilder::default()
@@ -110,7 +88,7 @@ impl Traces {
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_span_processor(Bounded { batches, sent: Arc::clone(&sent) })
+            .with_span_processor(Bounded { batches, sent: Arc::clone(&sent), waiting })
             .with_resource(resource)
             .build();
         let tracer = provider.tracer("traaviis");
@@ -264,6 +242,7 @@ pub fn link(id: InstanceId) {
 struct Bounded {
     batches: BatchSpanProcessor,
     sent: Arc<Sent>,
+    waiting: Arc<AtomicI64>,
 }
 
 impl SpanProcessor for Bounded {
@@ -275,8 +254,8 @@ impl SpanProcessor for Bounded {
         if !span.span_context.is_sampled() {
             return;
         }
-        if self.sent.waiting.fetch_add(1, Ordering::SeqCst) >= QUEUE_MAX {
-            self.sent.waiting.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.fetch_add(1, Ordering::SeqCst) >= QUEUE_MAX {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             self.sent.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -302,6 +281,7 @@ struct OnRuntime {
     exporter: Arc<tokio::sync::RwLock<SpanExporter>>,
     runtime: Handle,
     sent: Arc<Sent>,
+    waiting: Arc<AtomicI64>,
 }
 
 impl fmt::Debug for OnRuntime {
@@ -317,7 +297,7 @@ impl opentelemetry_sdk::trace::SpanExporter for OnRuntime {
         let work = self.runtime.spawn(async move { exporter.read().await.export(batch).await });
         let sent =
             work.await.unwrap_or_else(|it| Err(OTelSdkError::InternalFailure(it.to_string())));
-        self.sent.waiting.fetch_sub(i64::try_from(count).unwrap_or(0), Ordering::SeqCst);
+        self.waiting.fetch_sub(i64::try_from(count).unwrap_or(0), Ordering::SeqCst);
         match &sent {
             Ok(()) => drop(self.sent.exported.fetch_add(count, Ordering::Relaxed)),
             Err(error) => {

@@ -132,7 +132,7 @@ impl Places {
         };
         let mut all: Vec<_> = paths.into_iter().map(read).collect();
         for (head, body) in self.otlp.lock().unwrap().iter() {
-            all.push(("a trace".into(), head.clone() + &text(body)));
+            all.push(("what a collector was sent".into(), head.clone() + &text(body)));
         }
         all
     }
@@ -280,7 +280,12 @@ fn marked_values_stand_only_where_they_are_meant_to_be_told() {
     all.answers.push(("metrics", numbers));
     let shown = all.world.run(&["backup", "backups", "--data", "data"]);
     all.answers.push(("backup", all.world.shown(&shown)));
-    wait_until("traces have come", || !all.otlp.lock().unwrap().is_empty());
+    for path in ["/v1/traces", "/v1/metrics", "/v1/logs"] {
+        let begins = format!("POST {path} ");
+        wait_until("everything has come", || {
+            all.otlp.lock().unwrap().iter().any(|it| it.0.starts_with(&begins))
+        });
+    }
 
     // The answers that tell it, and nothing else.
     let secrets: &[(&str, &str, &[&str])] = &[

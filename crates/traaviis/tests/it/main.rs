@@ -14,6 +14,7 @@ mod canaries;
 mod catalogue;
 mod channels;
 mod cli;
+mod collector;
 mod components;
 mod damage;
 mod data;

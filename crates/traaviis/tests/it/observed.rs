@@ -14,14 +14,15 @@ use serde_json::{Value as Json, json};
 use crate::cli::{DOOR, Process, World, wait_until};
 
 /// A server on free ports, and what it writes to standard error.
-struct Server {
-    process: Process,
-    address: String,
-    admin: String,
-    lines: Arc<Mutex<Vec<String>>>,
+pub struct Server {
+    pub process: Process,
+    pub address: String,
+    pub admin: String,
+    pub lines: Arc<Mutex<Vec<String>>>,
 }
 
-fn serve(world: &World, more: &[&str], variables: &[(&str, &str)]) -> Server {
+/// Serves the directory `data` of a world.
+pub fn serve(world: &World, more: &[&str], variables: &[(&str, &str)]) -> Server {
     let arguments = [
         &["serve", "--data", "data", "--listen", "127.0.0.1:0", "--json"][..],
         &["--admin-listen", "127.0.0.1:0"],
@@ -44,13 +45,14 @@ fn serve(world: &World, more: &[&str], variables: &[(&str, &str)]) -> Server {
 }
 
 /// An answer: status, headers in lower case, body.
-struct Told {
-    status: u16,
+pub struct Told {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
-fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Told {
+/// Sends a request.
+pub fn ask(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Told {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n");
@@ -80,7 +82,7 @@ impl Server {
     }
 
     /// Registers somebody, publishes a workflow and starts an instance; returns token and id.
-    fn work(&self) -> (String, String) {
+    pub fn work(&self) -> (String, String) {
         self.work_with(DOOR, "Door")
     }
 
@@ -150,7 +152,7 @@ fn a_wrong_setting_stops_the_start() {
 }
 
 /// Reads the text format of Prometheus strictly; returns names of families and series.
-fn parse(text: &str) -> Vec<(String, f64)> {
+pub fn parse(text: &str) -> Vec<(String, f64)> {
     let is_name = |it: &str| {
         it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_' || it == b':')
             && !it.is_empty()
@@ -317,6 +319,14 @@ pub type Sent = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A collector that keeps what it is sent.
 pub fn collector() -> (String, Sent) {
+    collector_answering(|_| "200 OK")
+}
+
+/// A collector that answers what it is sent, by its path, with a status; it keeps what it takes.
+pub fn collector_answering(
+    status: impl Fn(&str) -> &'static str + Send + Sync + 'static,
+) -> (String, Sent) {
+    let status = Arc::new(status);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let sent = Sent::default();
@@ -324,6 +334,7 @@ pub fn collector() -> (String, Sent) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (mut stream, to) = (stream.unwrap(), Arc::clone(&to));
+            let status = Arc::clone(&status);
             thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 loop {
@@ -343,8 +354,12 @@ pub fn collector() -> (String, Sent) {
                     }
                     let mut body = vec![0; len];
                     reader.read_exact(&mut body).unwrap();
-                    to.lock().unwrap().push((head, body));
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+                    let status = status(head.split(' ').nth(1).unwrap_or_default());
+                    if status.starts_with('2') {
+                        to.lock().unwrap().push((head, body));
+                    }
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).unwrap();
                 }
             });
         }
@@ -424,8 +439,12 @@ fn traces_reach_a_collector() {
     );
     assert!(told.status < 300, "{}", told.body);
     assert!(told.head.contains(&format!("traceparent: 00-{trace}-")), "{}", told.head);
+    let traces = || -> Vec<(String, Vec<u8>)> {
+        let sent = sent.lock().unwrap();
+        sent.iter().filter(|it| it.0.starts_with("POST /v1/traces ")).cloned().collect()
+    };
     let all = || -> Vec<(String, String, String)> {
-        sent.lock().unwrap().iter().flat_map(|it| spans(&it.1)).collect()
+        traces().iter().flat_map(|it| spans(&it.1)).collect()
     };
     let request = "POST /api/v1/tenants/{t}/instances/{id}/events";
     wait_until("the spans have arrived", || all().iter().any(|it| it.0 == request));
@@ -439,7 +458,7 @@ fn traces_reach_a_collector() {
     let of_instance = id.replace('-', "");
     let steps = spans.iter().filter(|it| it.0 == "instance.step" && it.1 == of_instance).count();
     assert_eq!(steps, 2, "{spans:?}");
-    let (head, body) = sent.lock().unwrap()[0].clone();
+    let (head, body) = traces().remove(0);
     assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
     let body = String::from_utf8_lossy(&body).into_owned();
     assert!(body.contains("traaviis") && !body.contains("ada@example.org"));
@@ -504,7 +523,7 @@ fn a_collector_that_is_away_harms_nobody() {
 }
 
 /// Asks a process to end and returns its exit code.
-fn end(mut process: Process) -> Option<i32> {
+pub fn end(mut process: Process) -> Option<i32> {
     let child: &mut Child = &mut process.0;
     let pid = child.id().to_string();
     std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();

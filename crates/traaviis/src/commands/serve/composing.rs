@@ -31,9 +31,9 @@ use crate::{
     standing::Standing,
     storage::StorageMode,
     telemetry::{
-        self,
+        self, Exports,
         numbers::{Numbers, Observed},
-        traces::{self, Traces},
+        traces,
     },
     tree::TreeMode,
 };
@@ -53,7 +53,8 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     open_files::raise();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(internal)?;
-    let traces = telemetry::server(config, runtime.handle())?;
+    let exports = telemetry::server(config, runtime.handle())?;
+    let traces = exports.traces.clone();
     let numbers: Arc<Numbers> = Arc::default();
     let dir = &config.data.dir;
     // Tenants have secrets of their own; the environment is the operator's.
@@ -99,9 +100,9 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
     let engine = engine.weighing(dir).standing(Standing::of(dir, config.memory.limit_bytes));
-    let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces.clone()));
+    let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces));
     let parts =
-        Parts { data, library, engine, secrets, numbers, traces, gate, refused_targets, flags };
+        Parts { data, library, engine, secrets, numbers, exports, gate, refused_targets, flags };
     let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
@@ -115,7 +116,7 @@ pub(super) struct Parts {
     pub(super) engine: Arc<Served>,
     pub(super) secrets: Arc<ServedSecrets>,
     pub(super) numbers: Arc<Numbers>,
-    pub(super) traces: Option<Traces>,
+    pub(super) exports: Exports,
     pub(super) gate: Arc<Gate>,
     pub(super) refused_targets: Arc<RefusedTargets>,
     /// Set once the platform knows how they stand.
@@ -126,14 +127,14 @@ impl Parts {
     /// Returns what operators add to a server.
     pub(super) fn operations(&self, config: &Config, keeper: KeeperHandle) -> Operations {
         let (data, numbers) = (Arc::clone(&self.data), Arc::clone(&self.numbers));
-        let traces = self.traces.clone();
+        let exports = self.exports.clone();
         let is_open = match config.http.admin_listen {
             AdminListen::At(at) => !at.ip().is_loopback(),
             AdminListen::Off => false,
         };
         Operations {
-            numbers: Box::new(move |out| numbers.tell(out, &data, traces.as_ref())),
-            on_request: self.traces.as_ref().map(|_| traces::on_request as _),
+            numbers: Box::new(move |out| numbers.tell(out, &data, &exports)),
+            on_request: self.exports.traces.as_ref().map(|_| traces::on_request as _),
             metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
             asks_operators: is_open,
             backups: backups_of(config.data.dir.clone(), keeper),

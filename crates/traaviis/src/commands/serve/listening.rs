@@ -25,6 +25,7 @@ use crate::{
     exit::{Exit, Failure},
     identity::Identity,
     output::Output,
+    telemetry::readings::Pushing,
 };
 
 /// How often it is asked whether the log has failed: whoever starts a server again waits for its
@@ -45,9 +46,7 @@ pub(super) fn serve(
     if served.is_ok() && closed.is_ok() {
         tracing::info!("the server has ended");
     }
-    if let Some(traces) = &parts.traces {
-        traces.close();
-    }
+    parts.exports.close();
     served.and(closed)
 }
 
@@ -124,6 +123,10 @@ fn listen_until_stopped(
             admin.tell(output);
         }
     }
+    let pushing = parts.exports.readings.clone().map(|(collector, sent)| {
+        let app = Arc::clone(&app);
+        Pushing::begin(collector, sent, Arc::new(move || app.metrics.read(&app)))
+    });
     let beside = Beside { platform: Arc::clone(&platform), engine, app }.begin()?;
     let stopped = loop {
         // Of a log that failed nobody is told any more, and commits do not tell of it either.
@@ -145,6 +148,7 @@ fn listen_until_stopped(
     });
     // What is not put down now is counted again at the next start.
     warn(platform.keep_usage().and_then(|()| platform.note_key_use()));
+    drop(pushing);
     drop(beside);
     drop(control);
     drop(auditor);
