@@ -234,6 +234,11 @@ pub const EXPORT_RATIO_MAX: u64 = 1_100;
 pub const COMPACT_SHARE_MIN: u64 = 5;
 /// Bytes of the log that upkeep reads or writes in a second, so that it never competes with work.
 pub const UPKEEP_BYTES_PER_SEC: u64 = 10 << 20;
+/// Bytes of what rests that a server reads again in a second, looking for damage: a hundredth of
+/// what any disk gives, and 64 GiB in five hours.
+pub const SCRUB_BYTES_PER_SEC: u64 = 4 << 20;
+/// Damaged places that such a look keeps to tell; one is enough to go and look.
+pub const SCRUB_PLACES_MAX: usize = 100;
 /// Characters of the name of a secret: as long as the name of a host, and short in a path.
 pub const SECRET_NAME_CHARS_MAX: usize = 63;
 /// Bytes of the value of a secret; a chain of certificates with its key fits.

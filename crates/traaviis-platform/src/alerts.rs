@@ -11,14 +11,18 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 use traaviis_model::{
     TenantCtx, TenantId, Text, Timestamp, UserId, record::Actor, tenant::PLATFORM,
 };
-use traaviis_policy::watch::{Networks, Rule, Seen, Watch};
+use traaviis_policy::{
+    access::{Action, Freshness},
+    watch::{Networks, Rule, Seen, Watch},
+};
 
 use crate::{
     audit::{Act, Check, Head, NO_HASH, Noted},
-    caller::Entered,
+    caller::{Caller, Entered},
     error::Error,
     ledger::{Document, Documents, Versioned},
     platform::{Platform, engine},
@@ -257,9 +261,34 @@ impl Platform {
 
     /// Returns the alerts of a tenant, the newest first.
     pub fn alerts(&self, entered: &Entered) -> Result<Vec<Versioned<Alert>>, Error> {
-        let mut alerts = self.ledgers.read(&entered.ctx, |it| it.list::<Alert>(""))?;
+        self.alerts_in(&entered.ctx)
+    }
+
+    /// Returns the alerts about the platform, the newest first.
+    pub fn platform_alerts(&self, caller: &Caller) -> Result<Vec<Versioned<Alert>>, Error> {
+        self.permit(caller, Action::Platform, Freshness::Any)?;
+        self.alerts_in(&caller.on_platform())
+    }
+
+    fn alerts_in(&self, ctx: &TenantCtx) -> Result<Vec<Versioned<Alert>>, Error> {
+        let mut alerts = self.ledgers.read(ctx, |it| it.list::<Alert>(""))?;
         alerts.sort_by(|a, b| (b.it.at, &b.it.id).cmp(&(a.it.at, &a.it.id)));
         Ok(alerts)
+    }
+
+    /// Tells who looks after the platform that what rests is damaged: the first of some places that
+    /// nobody knew of. The same place raises no second alert.
+    pub fn raise_damage(&self, first: &str, count: usize) -> Result<(), Error> {
+        let digest = Sha256::digest(first.as_bytes());
+        let digits: String = digest[..8].iter().map(|it| format!("{it:02x}")).collect();
+        let id = format!("damage-{digits}").into();
+        let mut alert = Alert::by_itself(id, "storage_damaged", "critical", self.now());
+        alert.message = match count {
+            1 => format!("what rests is damaged: {first}"),
+            _ => format!("what rests is damaged in {count} places; the first: {first}"),
+        };
+        alert.value = u64::try_from(count).ok();
+        self.raise(&TenantCtx::keeper_of(PLATFORM), &alert.actor.clone(), &alert)
     }
 
     /// Notes that somebody has seen to an alert; once more changes nothing.

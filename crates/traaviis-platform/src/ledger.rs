@@ -44,7 +44,7 @@ use crate::{
 pub use changes::{Changes, Put};
 pub use documents::{Document, Documents, Versioned};
 pub(crate) use fresh::Fresh;
-use known::{Gap, Known};
+use known::{Doubt, Gap, Known};
 use step::Step;
 pub use step::stream_of;
 
@@ -72,8 +72,11 @@ pub const DELIVERY: &str = "webhook_delivery";
 /// Kind of the row that remembers where a ledger stands; no document.
 const HEAD: &str = "ledger";
 
+/// Kind of the row that says what is missing in a ledger; no document either.
+const GAP: &str = "ledger_gap";
+
 /// Kinds of the rows that are no documents: numbers, which are never sealed.
-pub const OPEN_ROWS: &[&str] = &[HEAD, COUNTS, PURSE, ALERT_FEED, WEIGHT];
+pub const OPEN_ROWS: &[&str] = &[HEAD, GAP, COUNTS, PURSE, ALERT_FEED, WEIGHT];
 
 /// One ledger.
 #[derive(Debug)]
@@ -139,13 +142,14 @@ impl Ledgers {
         clock: Arc<dyn Clock>,
         on_change: OnChange,
     ) -> Result<Ledgers, Error> {
-        let known = Known::read(&*log, &*store).or_else(|error| match &*error.code {
-            "documents_failed" => {
-                store.clear()?;
-                Known::read(&*log, &*store)
-            }
-            _ => Err(error),
-        })?;
+        let known =
+            Known::read(&*log, &*store, Doubt::Closes).or_else(|error| match &*error.code {
+                "documents_failed" => {
+                    store.clear()?;
+                    Known::read(&*log, &*store, Doubt::Closes)
+                }
+                _ => Err(error),
+            })?;
         let gaps = known.gaps;
         let meters = Arc::<Meters>::default();
         if let Some(gap) = gaps.get(&PLATFORM) {
@@ -177,6 +181,23 @@ impl Ledgers {
     /// Returns what is counted of documents, and beside them.
     pub(crate) fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// Makes the projection of all ledgers what the log has, and opens those of which nothing shows
+    /// that something is missing. Returns what is closed all the same, each with a sentence.
+    pub fn accept_losses(
+        log: &dyn LogStore,
+        store: &dyn DocumentStore,
+    ) -> Result<Vec<(TenantId, String)>, Error> {
+        let known = Known::read(log, store, Doubt::IsAccepted)?;
+        let of = |(tenant, gap): (&TenantId, &Gap)| {
+            let whose = match *tenant {
+                PLATFORM => "the platform".into(),
+                _ => format!("tenant `{tenant}`"),
+            };
+            (*tenant, gap.refusal(&whose).message)
+        };
+        Ok(known.gaps.iter().map(of).collect())
     }
 
     /// Returns what was found of personal data.

@@ -314,6 +314,12 @@ pub trait LogStore: Send + Sync {
     /// Returns the position after the last record whose outcome was told.
     fn tail(&self) -> Position;
 
+    /// Returns the positions whose records are known to be lost, as far as opening and reading have
+    /// told.
+    fn lost(&self) -> Vec<Range<Position>> {
+        Vec::new()
+    }
+
     /// Tells the log what it cannot know after a checkpoint: the last record of each open stream.
     fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>);
 

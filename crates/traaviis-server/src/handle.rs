@@ -512,6 +512,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::AdminNumbers => operating::numbers(call),
         Op::AdminNodes => operating::nodes(call),
         Op::AdminJobs => operating::jobs(call),
+        Op::AdminAlerts => governance::platform_alerts(call),
         Op::AdminRotateKeys => admin::rotate_keys(call),
         Op::AdminMaintenance => operating::maintenance(call),
         Op::AdminMaintain => operating::maintain(call),

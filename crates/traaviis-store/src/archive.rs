@@ -39,8 +39,9 @@ use traaviis_ports::{
 use uuid::Uuid;
 
 use crate::{
-    blobs::{self, Blobs},
+    blobs::{self, Blobs, Checked},
     checkpoint::{WriteError, write_atomically},
+    disk::OsDisk,
     error::io_error,
     files, line,
     reader::Reader,
@@ -138,6 +139,37 @@ impl<D: Disk> FileArchive<D> {
             }
         }
         Ok(are_whole)
+    }
+
+    /// Reads every file and checks that all in it fits together; nothing when `pace`, which is told
+    /// how many bytes were read, wants no more.
+    pub(crate) fn check(
+        &self,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<Checked>, LogError> {
+        let mut checked = Checked::default();
+        for tenant in self.tenants()? {
+            let mut ids = Vec::new();
+            self.each(tenant, &mut |_, _, id| {
+                ids.push(id);
+                Ok(())
+            })?;
+            for id in ids {
+                // Removed meanwhile.
+                let Some((path, file)) = self.find(tenant, id)? else { continue };
+                let bytes = file.len().map_err(|error| io_error("measure", &path, error))?;
+                checked.files += 1;
+                checked.bytes += bytes;
+                match self.read(tenant, id) {
+                    Err(LogError::ArchiveDamaged { path, .. }) => checked.damaged.push(path.into()),
+                    read => drop(read?),
+                }
+                if !pace(bytes) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(checked))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -291,6 +323,12 @@ impl<D: Disk> FileArchive<D> {
         }
         Ok(())
     }
+}
+
+/// Reads every file of the archive of a data directory.
+pub fn check(data: &Path) -> Result<Checked, LogError> {
+    let checked = FileArchive::new(OsDisk, data).check(&mut |_| true)?;
+    Ok(checked.unwrap_or_default())
 }
 
 impl<D: Disk> Archive for FileArchive<D> {

@@ -45,6 +45,7 @@ pub mod lock;
 pub mod log;
 pub mod read_only;
 pub mod reader;
+pub mod scrub;
 pub mod sealed;
 pub mod secrets;
 pub mod segment;

@@ -42,7 +42,8 @@ use crate::{
     lock::DirLock,
     log::{Durability, Entry, LogCore, Options, Recovery, Written},
     reader::{EVERYWHERE, Reader, SegmentInfo},
-    walk::Damage,
+    scrub::{self, Scrubbed},
+    walk::{self, Damage},
 };
 
 /// Appends that may wait; as many as the groups of a second. More callers wait their turn.
@@ -199,6 +200,21 @@ impl LocalLog {
     /// Says whether the last write found no space; the next one tries again.
     pub fn is_full(&self) -> bool {
         self.reader.is_full()
+    }
+
+    /// Notes that records were there before the end of this log, as something beside it shows.
+    pub fn note_shortened(&self, to: Position, what: &str) {
+        let from = self.shared.tail.load(Ordering::Acquire);
+        if from < to {
+            let why = format!("the log ends before {what}");
+            self.reader.note_shortened(from..to, why);
+        }
+    }
+
+    /// Reads everything that rests and says what is damaged; nothing when `pace`, which is told how
+    /// many bytes were read, wants no more.
+    pub fn scrub(&self, pace: &mut dyn FnMut(u64) -> bool) -> Result<Option<Scrubbed>, LogError> {
+        scrub::scrub(&self.reader, &self.archive, pace)
     }
 
     /// Returns the damage met so far, at opening and in reading since.
@@ -380,6 +396,10 @@ impl LogStore for LocalLog {
 
     fn tail(&self) -> Position {
         self.shared.tail.load(Ordering::Acquire)
+    }
+
+    fn lost(&self) -> Vec<Range<Position>> {
+        walk::lost(self.reader.damage())
     }
 
     fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {

@@ -607,17 +607,31 @@ fn create_or_open<D: Disk>(disk: &D, path: &Path) -> io::Result<D::File> {
 /// Checks that this release may touch the directory; marks a new one, and one that is about to hold
 /// what earlier releases cannot read.
 fn check_format<D: Disk>(disk: &D, data: &Path, codec: Codec) -> Result<(), LogError> {
-    let needed = match codec {
-        Codec::Packed => DIR_FORMAT_PACKED,
-        Codec::Text => DIR_FORMAT_TEXT,
-    };
-    if read_format(disk, data)?.is_none_or(|found| found < needed) {
+    let found = read_format(disk, data)?;
+    // Somebody removed the file: what is there counts as well as what comes.
+    let is_text = codec == Codec::Text || (found.is_none() && has_text(disk, &data.join(LOG_DIR))?);
+    let needed = if is_text { DIR_FORMAT_TEXT } else { DIR_FORMAT_PACKED };
+    if found.is_none_or(|found| found < needed) {
         let text = format!("{needed}\n");
         let written = write_atomically(disk, data, FORMAT_FILE, &[text.as_bytes()]);
         let path = data.join(FORMAT_FILE);
         written.map_err(|error| io_error("write", &path, error.into_io()))?;
     }
     Ok(())
+}
+
+/// Says whether a segment is text.
+fn has_text<D: Disk>(disk: &D, dir: &Path) -> Result<bool, LogError> {
+    let segments = segment::list(disk, dir).map_err(|error| io_error("list", dir, error))?;
+    for first in segments {
+        let path = dir.join(segment::name(first));
+        let codec =
+            disk.open(&path, Access::Read).and_then(|it| segment::Walker::new(it, 0).codec());
+        if codec.map_err(|error| io_error("read", &path, error))? == Some(Codec::Text) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Returns the directory's format, nothing when it has none yet.
@@ -797,6 +811,9 @@ fn recover<D: Disk>(disk: &D, dir: &Path) -> Result<Recovered, LogError> {
         streams: Streams::default(),
     };
     let from_start = walk.mark.position == 0;
+    if let Some(first) = recovered.segments.first().filter(|it| **it > 0 && !from_start) {
+        recovered.damage.push(Damage::missing_before(*first));
+    }
     let mut is_compacted = false;
     loop {
         match walk.step()? {

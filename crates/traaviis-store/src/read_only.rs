@@ -20,7 +20,7 @@ use crate::{
     log::{LOG_DIR, read_format},
     reader::{EVERYWHERE, Reader},
     segment,
-    walk::{Damage, Mark, Step, Walk},
+    walk::{self, Damage, Mark, Step, Walk},
 };
 
 /// A frame as it stands in a segment.
@@ -163,6 +163,10 @@ impl LogStore for ReadOnlyLog {
     /// Returns the end found last.
     fn tail(&self) -> Position {
         self.reader.durable()
+    }
+
+    fn lost(&self) -> Vec<Range<Position>> {
+        walk::lost(self.damage())
     }
 
     fn seed(&self, _: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {}

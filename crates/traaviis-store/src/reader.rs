@@ -126,6 +126,13 @@ impl<D: Disk> Reader<D> {
         }
     }
 
+    /// Notes records that were at the end of the log and are gone without a trace.
+    pub(crate) fn note_shortened(&self, lost: Range<Position>, why: String) {
+        let Mark { segment, offset, .. } = *lock(&self.end);
+        let (from, to, streams) = (lost.start, lost.end, Vec::new());
+        self.note(Damage { segment, offset, bytes: 0, from, to, why, streams });
+    }
+
     pub(crate) fn note_stream(&self, key: StreamKey) {
         self.damaged.write().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
@@ -210,7 +217,8 @@ impl<D: Disk> Reader<D> {
         Walk::new(&self.disk, &self.dir, segments, from)
     }
 
-    fn lost_tail(&self, mark: Mark, durable: Position) -> Damage {
+    /// Describes records that were durable and are not there.
+    pub(crate) fn lost_tail(&self, mark: Mark, durable: Position) -> Damage {
         Damage {
             segment: mark.segment,
             offset: mark.offset,
@@ -316,10 +324,6 @@ impl<D: Disk> Reader<D> {
         let mut last = before;
         let mut is_dense = true;
         let mut stopped = None;
-        // Once compaction dropped the oldest segments, a history may begin later than with 1.
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        let is_whole = segments.first().is_none_or(|first| *first == 0);
-        drop(segments);
         let durable = self.visit(within.start, &mut |first, lines| {
             if first >= within.end {
                 return Visit::Enough;
@@ -337,7 +341,7 @@ impl<D: Disk> Reader<D> {
                 if (2..=before).contains(&seq) && last == before {
                     continue;
                 }
-                is_dense &= seq == last + 1 || seq == 1 || (last == 0 && !is_whole);
+                is_dense &= seq == last + 1 || seq == 1;
                 last = seq;
                 if !is_dense || visit(seq, line) == Visit::Enough {
                     let passed = memchr::memchr_iter(b'\n', &lines[..start]).count() as Position;

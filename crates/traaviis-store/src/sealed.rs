@@ -493,6 +493,10 @@ impl<L: LogStore> LogStore for SealedLog<L> {
         self.inner.tail()
     }
 
+    fn lost(&self) -> Vec<Range<Position>> {
+        self.inner.lost()
+    }
+
     fn seed(&self, streams: &mut dyn Iterator<Item = (TenantId, InstanceId, Seq)>) {
         self.inner.seed(streams);
     }

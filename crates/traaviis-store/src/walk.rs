@@ -3,7 +3,7 @@
 //! A walk never believes and never gives up: it hands out frames that follow one another by
 //! position, hash and epoch, and between them [`Damage`] for what does not. It changes nothing.
 
-use std::{collections::HashSet, fmt, io, path::Path};
+use std::{collections::HashSet, fmt, io, ops::Range, path::Path};
 
 use traaviis_ports::{
     LogError, Position,
@@ -19,6 +19,9 @@ use crate::{
     line::{self, StreamKey},
     segment::{self, Found, Walker},
 };
+
+/// What is said of records without a trace.
+const MISSING: &str = "records are missing";
 
 /// A part of the log that cannot be trusted. Its bytes stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,21 @@ pub struct Damage {
     pub streams: Vec<StreamKey>,
 }
 
+impl Damage {
+    /// Describes a log of which the oldest segments are gone.
+    pub(crate) fn missing_before(first: Position) -> Damage {
+        Damage {
+            segment: first,
+            offset: 0,
+            bytes: 0,
+            from: 0,
+            to: first,
+            why: MISSING.into(),
+            streams: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segment {} offset {}: {}", self.segment, self.offset, self.why)?;
@@ -53,6 +71,11 @@ impl fmt::Display for Damage {
         }
         Ok(())
     }
+}
+
+/// Returns the positions whose records are lost.
+pub(crate) fn lost(damage: Vec<Damage>) -> Vec<Range<Position>> {
+    damage.into_iter().filter(|it| it.from < it.to).map(|it| it.from..it.to).collect()
 }
 
 /// Place between two frames, and what the next frame must follow.
@@ -103,7 +126,8 @@ pub struct Walk<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> Walk<'a, D> {
-    /// Begins with the segment that holds `from`, or with the oldest one.
+    /// Begins with the segment that holds `from`, or with the oldest one. Segments are never
+    /// removed, so what is missing before the oldest one is lost.
     pub fn new(
         disk: &'a D,
         dir: &'a Path,
@@ -113,7 +137,8 @@ impl<'a, D: Disk> Walk<'a, D> {
         let index = segments.partition_point(|first| *first <= from).saturating_sub(1);
         let first = segments.get(index).copied().unwrap_or(0);
         let previous = (first == 0).then_some(frame::NO_HASH);
-        let mark = Mark { segment: first, offset: 0, position: first, previous, epoch: 0 };
+        let position = if index == 0 { first.min(from) } else { first };
+        let mark = Mark { segment: first, offset: 0, position, previous, epoch: 0 };
         Self::build(disk, dir, segments, index, mark)
     }
 
@@ -213,6 +238,10 @@ impl<'a, D: Disk> Walk<'a, D> {
             if self.index >= self.segments.len() {
                 return Ok(Step::Tail { is_torn: false });
             }
+            let first = self.segments[self.index];
+            if self.mark.position < first {
+                return Ok(Step::Damage(self.missing(first)));
+            }
             let path = self.dir.join(segment::name(self.segments[self.index]));
             let found = self.walker()?.step().map_err(|error| io_error("read", &path, error))?;
             let step = match found {
@@ -301,7 +330,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             bytes: 0,
             from: mark.position,
             to,
-            why: "records are missing".into(),
+            why: MISSING.into(),
             streams: Vec::new(),
         }
     }

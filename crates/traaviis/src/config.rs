@@ -78,7 +78,6 @@ pub struct Config {
     /// Where data are.
     pub data: DataDir,
     /// How they are kept.
-    #[serde(default)]
     pub storage: Storage,
     /// Documents for people.
     #[serde(default)]
@@ -212,11 +211,13 @@ pub struct DataDir {
 }
 
 /// `storage`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// How the directory is kept; as before when absent.
     pub mode: Option<StorageMode>,
+    /// How often what rests is checked; zero for never.
+    pub scrub_every: Span,
 }
 
 /// `tree`.

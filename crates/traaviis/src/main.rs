@@ -38,6 +38,7 @@ mod plugins;
 mod refused_targets;
 mod remote;
 mod scratch;
+mod scrub;
 mod secrets;
 mod served;
 mod standing;

@@ -38,6 +38,7 @@ use crate::{
     histories::compile_document,
     library::Library,
     operations,
+    scrub::Scrub,
     standing::Standing,
     studies,
     telemetry::{
@@ -100,13 +101,20 @@ pub struct Served {
     dir: Option<PathBuf>,
     /// What surrounds the directory; none: nobody asks.
     standing: Option<Standing>,
+    scrub: Arc<Scrub>,
 }
 
 impl Served {
     /// Returns what runs the instances of a data directory.
     pub fn new(data: Arc<Data>, machines: Arc<Machines>, connector: Arc<dyn Connector>) -> Served {
         let (numbers, traces, dir, standing) = (Arc::default(), None, None, None);
-        Served { data, machines, connector, numbers, traces, dir, standing }
+        let scrub = Arc::default();
+        Served { data, machines, connector, numbers, traces, dir, standing, scrub }
+    }
+
+    /// Returns the same, which tells what a look at what rests has found.
+    pub fn scrubbed(self, scrub: Arc<Scrub>) -> Served {
+        Served { scrub, ..self }
     }
 
     /// Returns the same, which weighs the files of tenants in a data directory.
@@ -246,7 +254,10 @@ impl Engine for Served {
                 "log",
                 "its disk is full: changes are refused with `storage_full` until there is space",
             ),
-            None => Component::ok("log"),
+            None => match self.scrub.damage() {
+                None => Component::ok("log"),
+                Some(damage) => Component::degraded("log", damage),
+            },
             Some(failure) => Component::failed("log", failure.message),
         };
         let memory = match self.data.memory() {

@@ -799,6 +799,9 @@ operations! {
     AdminJobs = Get "/admin/jobs", Platform, Nothing, FIRST,
         none => 200 (Page<AdminJobAnswer>),
         "Lists jobs of all tenants, those that changed last first.";
+    AdminAlerts = Get "/admin/alerts", Platform, Nothing, ALERTS,
+        none => 200 (Page<AlertAnswer>),
+        "Lists alerts about the platform, such as damage that was found at rest, the newest first.";
     AdminRotateKeys = Post "/admin/signing-keys/rotate", Platform, Fresh, NONE,
         [RotateKeysRequest] => 200 RotatedAnswer,
         "Makes a new key that signs access tokens; those before can be ended at once.";

@@ -47,8 +47,8 @@ pub struct CheckpointsAnswer {
 pub struct AlertAnswer {
     /// Identity.
     pub id: String,
-    /// What was broken: a rule over the audit trail, what a rule of the tenant is about, or
-    /// `budget`.
+    /// What was broken: a rule over the audit trail, what a rule of the tenant is about, `budget`,
+    /// or `storage_damaged`.
     pub rule: String,
     /// How soon somebody should look: `critical`, `high` or `medium`.
     pub severity: String,

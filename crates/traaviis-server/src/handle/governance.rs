@@ -13,6 +13,7 @@ use traaviis_platform::{
     Error,
     alerts::Alert,
     checkpoints::{Checkpoint, key_set},
+    ledger::Versioned,
     privacy,
     secrets::SecretShown,
     trail_file::Format,
@@ -79,9 +80,17 @@ fn alert(it: Alert) -> AlertAnswer {
 }
 
 pub(super) fn alerts(call: &Call<'_>) -> Result<Answer, Error> {
+    page(call, call.platform().alerts(call.entered()?)?)
+}
+
+pub(super) fn platform_alerts(call: &Call<'_>) -> Result<Answer, Error> {
+    page(call, call.platform().platform_alerts(call.caller()?)?)
+}
+
+fn page(call: &Call<'_>, all: Vec<Versioned<Alert>>) -> Result<Answer, Error> {
     let limit = call.request.limit()?;
     let cursor = call.request.query.get("cursor");
-    let all = call.platform().alerts(call.entered()?)?.into_iter().map(|it| it.it);
+    let all = all.into_iter().map(|it| it.it);
     let from = |it: &Alert| cursor.is_some_and(|id| *it.id != **id);
     let skipped = usize::from(cursor.is_some());
     let mut rest = all.skip_while(from).skip(skipped).peekable();

@@ -196,22 +196,37 @@ pub(crate) fn names(data: &Path) -> Result<Vec<String>, LogError> {
 
 /// Reads all blobs of a data directory and compares them with their names.
 pub fn check(data: &Path) -> Result<Checked, LogError> {
-    let blobs = Blobs::new(OsDisk, data);
-    let mut checked = Checked::default();
-    for name in blobs.all()? {
-        let (below, path) = blobs.path_of(name);
-        let file = match OsDisk.open(&path, Access::Read) {
-            // Swept meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|error| io_error("open", &path, error))?,
-        };
-        let len = file.len().map_err(|error| io_error("measure", &path, error))?;
-        checked.files += 1;
-        checked.bytes += len;
-        let is_whole = len <= BLOB_BYTES_MAX && blobs.read(name.0, name.1, len).is_ok();
-        if !is_whole {
-            checked.damaged.push(below);
+    let checked = Blobs::new(OsDisk, data).check(&mut |_| true)?;
+    Ok(checked.unwrap_or_default())
+}
+
+impl<D: Disk> Blobs<D> {
+    /// Reads all blobs and compares them with their names; nothing when `pace`, which is told how
+    /// many bytes were read, wants no more.
+    pub(crate) fn check(
+        &self,
+        pace: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Option<Checked>, LogError> {
+        let mut checked = Checked::default();
+        for name in self.all()? {
+            let (below, path) = self.path_of(name);
+            let file = match self.disk.open(&path, Access::Read) {
+                // Swept meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(|error| io_error("open", &path, error))?,
+            };
+            let len = file.len().map_err(|error| io_error("measure", &path, error))?;
+            checked.files += 1;
+            checked.bytes += len;
+            let is_whole = len <= BLOB_BYTES_MAX && self.read(name.0, name.1, len).is_ok();
+            // One that was swept while it was read is not damaged.
+            if !is_whole && self.disk.open(&path, Access::Read).is_ok() {
+                checked.damaged.push(below);
+            }
+            if !pace(len) {
+                return Ok(None);
+            }
         }
+        Ok(Some(checked))
     }
-    Ok(checked)
 }

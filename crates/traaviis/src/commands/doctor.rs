@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use traaviis_model::TenantCtx;
-use traaviis_store::{Codec, ReadOnlyLog, blobs, keys};
+use traaviis_store::{Codec, ReadOnlyLog, archive, blobs, keys, log::FORMAT_FILE};
 
 use crate::{
     backups::{Schedule, State},
@@ -92,9 +92,11 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let place = existing_ancestor(dir);
     checks.push(holder(dir));
     checks.extend(memory(dir));
-    checks.push(format(dir));
+    checks.push(log(dir));
+    checks.extend(format(dir));
     checks.extend(storage(dir));
     checks.extend(document_tree(dir));
+    checks.extend(archived(dir));
     checks.extend(large_values(dir));
     checks.extend(secrets(dir));
     checks.extend(people(dir));
@@ -232,7 +234,7 @@ fn holder(dir: &Path) -> Check {
     }
 }
 
-fn format(dir: &Path) -> Check {
+fn log(dir: &Path) -> Check {
     let name = "log";
     match crate::data::inspect(dir) {
         None => Check::ok(name, "no log yet"),
@@ -245,6 +247,35 @@ fn format(dir: &Path) -> Check {
              lists the instances that are damaged",
         ),
     }
+}
+
+/// Tells of a log whose directory does not say in which format it is; nothing otherwise.
+fn format(dir: &Path) -> Option<Check> {
+    let has_log = ReadOnlyLog::open(dir).is_ok_and(|it| it.bytes().is_ok_and(|it| it > 0));
+    let is_missing = has_log && !dir.join(FORMAT_FILE).exists();
+    is_missing.then(|| {
+        let found = "the file `FORMAT` is missing, so an earlier release would not refuse what it \
+                     cannot read";
+        Check::bad("format", Verdict::Fail, found, "the next start writes it again")
+    })
+}
+
+/// Reads every file of the archive; nothing is said of a directory without any.
+fn archived(dir: &Path) -> Option<Check> {
+    let name = "archive";
+    Some(match archive::check(dir) {
+        Err(error) => Check::bad(name, Verdict::Fail, error.to_string(), "see there"),
+        Ok(it) if it.files == 0 => return None,
+        Ok(it) => match &*it.damaged {
+            [] => Check::ok(name, format!("{} instances, each as it was archived", it.files)),
+            [first, ..] => Check::bad(
+                name,
+                Verdict::Fail,
+                format!("{} of {} are damaged: `{}`", it.damaged.len(), it.files, first.display()),
+                "restore these files from a backup; only these instances are affected",
+            ),
+        },
+    })
 }
 
 /// Says how the directory is kept, and how much of its log is of which kind.

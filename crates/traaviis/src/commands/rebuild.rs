@@ -2,13 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
-use traaviis_ports::LogStore as _;
+use traaviis_platform::ledger::Ledgers;
+use traaviis_ports::{DocumentError, LogStore};
 use traaviis_runtime::index::Rebuilt;
-use traaviis_store::{LocalLog, LocalTree, SealedLog, SqliteIndex};
+use traaviis_store::{LocalLog, LocalTree, SealedLog, SqliteDocuments, SqliteIndex};
 
 use crate::{
     data::{needs_log, open_log, sealed},
@@ -16,6 +18,7 @@ use crate::{
     lookup::Aside,
     operations::DataArgs,
     output::{self, Output},
+    platform,
     storage::StorageMode,
     tree::{self, Compared, TreeMode},
 };
@@ -38,6 +41,10 @@ pub struct Args {
     /// Make the document tree even if there is none.
     #[arg(long)]
     tree: bool,
+    /// Go on with what the log has of the documents of a server, when nobody can tell whether the
+    /// last ones are lost: a right that was taken away may be there again.
+    #[arg(long)]
+    accept_lost_documents: bool,
 }
 
 /// Runs the command.
@@ -47,6 +54,9 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let storage = StorageMode::resolve(dir, None)?;
     let log = sealed(dir, open_log(dir)?.0);
     let begun = Instant::now();
+    if args.accept_lost_documents {
+        accept_losses(dir, &log)?;
+    }
     let index = match storage {
         StorageMode::Embedded => Some(index(dir, &log)?),
         StorageMode::JsonOnly => None,
@@ -105,6 +115,20 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// Opens the ledgers that a server closed in doubt; says which stay closed.
+fn accept_losses(dir: &Path, log: &Arc<SealedLog<LocalLog>>) -> Result<(), Failure> {
+    let failed =
+        |error: DocumentError| Failure::new(Exit::Internal, "documents_failed", error.to_string());
+    let documents = SqliteDocuments::open(dir).map_err(failed)?;
+    let ways = platform::ways(dir, Arc::clone(log) as Arc<dyn LogStore>, documents);
+    let closed = Ledgers::accept_losses(&*ways.log, &*ways.documents)
+        .map_err(|it| Failure::new(Exit::Finding, &it.code, it.message))?;
+    for (_, why) in closed {
+        output::warn(format_args!("warning: {why} (data_directory_damaged)"));
+    }
+    Ok(())
 }
 
 /// Makes the index again; returns what was done, and where an index is that could not be used.

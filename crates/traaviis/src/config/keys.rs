@@ -125,6 +125,12 @@ pub static KEYS: &[Key] = &[
         "How the directory is kept; as it was kept before when absent.",
     ),
     key(
+        "storage.scrub_every",
+        Kind::Duration,
+        "How often everything that rests is read again, slowly, and checked; `0s` for never.",
+    )
+    .or("1d"),
+    key(
         "tree.instances",
         Kind::Word(&["lazy", "eager", "off"]),
         "When instances are written into the document tree; as the last run did when absent.",

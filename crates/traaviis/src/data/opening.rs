@@ -224,6 +224,10 @@ impl Data {
             StorageMode::Embedded => (open_index(dir), open_snapshots(dir), tree.options(dir)),
             StorageMode::JsonOnly => (None, None, Some(tree::shown_options(dir))),
         };
+        if let Some(Ok(position)) = index.as_ref().map(|it| it.position()) {
+            // It knows only what was durable.
+            log.inner().note_shortened(position, "what its index knows");
+        }
         let failed = index.clone();
         let usual = match serving {
             Some(serving) => serving.put_into(quotas.options()),

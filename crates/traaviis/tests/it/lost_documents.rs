@@ -67,6 +67,73 @@ fn a_key_that_was_revoked_stays_so_when_the_log_forgets_it() {
     assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 403);
     assert_eq!(server.get(&bob, "/tenants/current/workflows").status, 200);
     server.kill();
+    // The next start reads the log from behind the damage, and says the same.
+    let server = Server::serve(&world);
+    assert_eq!(server.get(&key, "/tenants/current/workflows").status, 401);
+    assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 403);
+    server.kill();
+}
+
+/// Gives a key that only reads, and its id.
+fn key_of(server: &Server, who: &str) -> (String, String) {
+    let made =
+        server.post(who, "/api-keys", json!({ "name": "ci", "scopes": ["workflow_monitor"] }));
+    assert_eq!(made.status, 201, "{made:?}");
+    (made.text("/key"), made.text("/id"))
+}
+
+#[test]
+fn a_tenant_whose_last_records_may_be_lost_stays_closed_until_somebody_accepts_that() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let (ada, bob) = (server.register("ada@example.org"), server.register("bob@example.org"));
+    let (key, id) = key_of(&server, &ada);
+    let (_, before) = segment(&world);
+    let path = format!("/tenants/current/api-keys/{id}");
+    assert_eq!(server.call(&ada, "DELETE", &path, Json::Null).status, 204);
+    let (log, after) = segment(&world);
+    // Of the tenant nothing comes behind it that would show that something is missing.
+    key_of(&server, &bob);
+    server.register("cyd@example.org");
+    server.kill();
+    flip(&log, (before + after) / 2);
+    fs::remove_dir_all(world.path("data/documents")).unwrap();
+    for _ in 0..2 {
+        let server = Server::serve(&world);
+        assert_eq!(server.get(&key, "/tenants/current/workflows").status, 401);
+        assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 403);
+        assert_eq!(server.get(&bob, "/tenants/current/workflows").status, 200);
+        server.kill();
+    }
+    world.good("rebuild --data data --accept-lost-documents");
+    let server = Server::serve(&world);
+    assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 200);
+    assert_eq!(server.get(&key, "/tenants/current/workflows").status, 200, "that is the price");
+    server.kill();
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_not_served_without_the_documents_beside_it() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let ada = server.register("ada@example.org");
+    let (log, held) = segment(&world);
+    key_of(&server, &ada);
+    server.stop();
+    fs::remove_dir_all(world.path("data/documents")).unwrap();
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(held as u64).unwrap();
+    let served = ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--admin-listen", "off"];
+    for _ in 0..2 {
+        let refused = world.run(&served);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("(data_directory_damaged)"), "{told}");
+        assert!(told.contains("rebuild --accept-lost-documents"), "{told}");
+    }
+    world.good("rebuild --data data --accept-lost-documents");
+    let server = Server::serve(&world);
+    assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 200);
+    server.kill();
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod again;
 mod alert_mail;
 mod alerts;
 mod asking;
+mod at_rest;
 mod auditing;
 mod backup;
 mod bench;

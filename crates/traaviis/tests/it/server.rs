@@ -98,6 +98,13 @@ impl Server {
         self.process.0.wait().unwrap();
     }
 
+    /// Asks the process to end, as a supervisor does; returns its exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.process.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.process.0.wait().unwrap().code()
+    }
+
     /// Returns the number of threads of the process.
     pub fn threads(&self) -> usize {
         let status = format!("/proc/{}/status", self.process.0.id());
@@ -111,7 +118,7 @@ impl Server {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let is_root = ["/hooks/", "/schemas/"].iter().any(|it| path.starts_with(it));
+        let is_root = ["/hooks/", "/schemas/", "/ready"].iter().any(|it| path.starts_with(it));
         let base = if is_root { "" } else { "/api/v1" };
         let mut head = format!(
             "{method} {base}{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\

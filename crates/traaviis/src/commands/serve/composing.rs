@@ -26,6 +26,7 @@ use crate::{
     output::Output,
     platform,
     refused_targets::RefusedTargets,
+    scrub::Scrub,
     secrets::take_root_key_from,
     served::{Served, TenantLibrary},
     standing::Standing,
@@ -99,10 +100,22 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     ConnectorArgs::remember_kept(dir, config.tree.instances, config.storage.mode)?;
     let data = Arc::new(data);
     let engine = Served::new(Arc::clone(&data), library.machines(), outside);
-    let engine = engine.weighing(dir).standing(Standing::of(dir, config.memory.limit_bytes));
+    let scrub: Arc<Scrub> = Arc::default();
+    let engine = engine.weighing(dir).scrubbed(Arc::clone(&scrub));
+    let engine = engine.standing(Standing::of(dir, config.memory.limit_bytes));
     let engine = Arc::new(engine.observed(Arc::clone(&numbers), traces));
-    let parts =
-        Parts { data, library, engine, secrets, numbers, exports, gate, refused_targets, flags };
+    let parts = Parts {
+        data,
+        library,
+        engine,
+        secrets,
+        numbers,
+        exports,
+        gate,
+        refused_targets,
+        flags,
+        scrub,
+    };
     let result = serve(settings, seeds, output, &parts, &runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     result?;
@@ -121,19 +134,23 @@ pub(super) struct Parts {
     pub(super) refused_targets: Arc<RefusedTargets>,
     /// Set once the platform knows how they stand.
     pub(super) flags: Arc<OnceLock<Flags>>,
+    pub(super) scrub: Arc<Scrub>,
 }
 
 impl Parts {
     /// Returns what operators add to a server.
     pub(super) fn operations(&self, config: &Config, keeper: KeeperHandle) -> Operations {
         let (data, numbers) = (Arc::clone(&self.data), Arc::clone(&self.numbers));
-        let exports = self.exports.clone();
+        let (exports, scrub) = (self.exports.clone(), Arc::clone(&self.scrub));
         let is_open = match config.http.admin_listen {
             AdminListen::At(at) => !at.ip().is_loopback(),
             AdminListen::Off => false,
         };
         Operations {
-            numbers: Box::new(move |out| numbers.tell(out, &data, &exports)),
+            numbers: Box::new(move |out| {
+                numbers.tell(out, &data, &exports);
+                scrub.tell(out);
+            }),
             on_request: self.exports.traces.as_ref().map(|_| traces::on_request as _),
             metrics_token: config.http.metrics_token.as_ref().map(|it| MetricsToken::new(&it.0)),
             asks_operators: is_open,

@@ -25,6 +25,7 @@ use crate::{
     exit::{Exit, Failure},
     identity::Identity,
     output::Output,
+    scrub::Scrubber,
     telemetry::readings::Pushing,
 };
 
@@ -127,6 +128,12 @@ fn listen_until_stopped(
         let app = Arc::clone(&app);
         Pushing::begin(collector, sent, Arc::new(move || app.metrics.read(&app)))
     });
+    let scrubber = Scrubber::start(
+        Arc::clone(&parts.scrub),
+        Arc::clone(data.log().inner()),
+        Arc::downgrade(&platform),
+        config.storage.scrub_every,
+    )?;
     let beside = Beside { platform: Arc::clone(&platform), engine, app }.begin()?;
     let stopped = loop {
         // Of a log that failed nobody is told any more, and commits do not tell of it either.
@@ -149,6 +156,7 @@ fn listen_until_stopped(
     // What is not put down now is counted again at the next start.
     warn(platform.keep_usage().and_then(|()| platform.note_key_use()));
     drop(pushing);
+    drop(scrubber);
     drop(beside);
     drop(control);
     drop(auditor);
