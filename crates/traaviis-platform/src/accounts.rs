@@ -3,6 +3,7 @@
 use serde_json::json;
 use traaviis_model::{SessionId, Span, TenantCtx, TenantId, Text, UserId, tenant::PLATFORM};
 use traaviis_policy::access::{Action, Freshness};
+use uuid::Uuid;
 
 use crate::{
     attempts::Counted,
@@ -321,20 +322,22 @@ impl Platform {
         let (refresh_token, refresh) =
             session.refreshed_by().make(&[user.0, id.0], &self.entropy)?;
         session.refresh = refresh;
-        self.ledgers.change(&as_user(PLATFORM, user), via, |documents, changes| {
-            let mut found = documents.get::<User>(&user.to_string())?.ok_or_else(invalid)?;
-            active(&found)?;
-            found.last_login = Some(now);
-            let mut others = sessions_of(documents, user)?;
-            others.sort_by_key(|it| it.last_used_at);
-            let too_many = (others.len() + 1).saturating_sub(SESSIONS_MAX);
-            others.iter().take(too_many).for_each(|it| changes.remove::<Session>(&it.id()));
-            changes.put(&session);
-            changes.put(&found);
-            let act = Act::done("login.succeeded", User::KIND, found.id());
-            changes.act(act.with(json!({ "session": id, "amr": amr })));
-            Ok(())
-        })?;
+        self.ledgers
+            .change(&as_user(PLATFORM, user), via, |documents, changes| {
+                let mut found = documents.get::<User>(&user.to_string())?.ok_or_else(invalid)?;
+                active(&found)?;
+                found.last_login = Some(now);
+                let mut others = sessions_of(documents, user)?;
+                others.sort_by_key(|it| it.last_used_at);
+                let too_many = (others.len() + 1).saturating_sub(SESSIONS_MAX);
+                others.iter().take(too_many).for_each(|it| changes.remove::<Session>(&it.id()));
+                changes.put(&session);
+                changes.put(&found);
+                let act = Act::done("login.succeeded", User::KIND, found.id());
+                changes.act(act.with(json!({ "session": id, "amr": amr })));
+                Ok(())
+            })
+            .map_err(no_room)?;
         self.tokens(&session, refresh_token)
     }
 
@@ -375,10 +378,40 @@ impl Platform {
     }
 
     /// Renews the tokens of a session. A refresh token that was used up ends it.
+    ///
+    /// While the disk is full nothing can be put down, and whoever is logged in goes on reading:
+    /// they get an access token, and the refresh token stays as it is.
     pub fn refresh(&self, refresh_token: &str, via: &Via) -> Result<LoggedIn, Error> {
-        let kinds = [Opaque::Refresh, Opaque::RefreshConfined];
-        let kind = kinds.into_iter().find(|it| it.is(refresh_token)).ok_or_else(invalid)?;
-        let ids = kind.ids::<2>(refresh_token).ok_or_else(invalid)?;
+        match self.rotate(refresh_token, via) {
+            Err(error) if &*error.code == "storage_full" => {
+                self.refresh_on_full_disk(refresh_token)?.ok_or(error)
+            }
+            rotated => rotated,
+        }
+    }
+
+    /// Gives an access token for a refresh token that is the newest of a session in force.
+    fn refresh_on_full_disk(&self, refresh_token: &str) -> Result<Option<LoggedIn>, Error> {
+        let Some((_, ids)) = session_of(refresh_token) else { return Ok(None) };
+        let (user, id) = (UserId(ids[0]), SessionId(ids[1]));
+        let rules = self.rules_of(user, id)?;
+        let (place, now) = (session::id_of(user, id), self.now());
+        let found = self.ledgers.read(&TenantCtx::platform(), |documents| {
+            let found = documents.get::<User>(&user.to_string())?;
+            Ok::<_, Error>(documents.get::<Session>(&place)?.zip(found))
+        })?;
+        let Some((session, found)) = found else { return Ok(None) };
+        let is_over = session.is_over(self.settings.session_idle, now)
+            || rules.admit(SessionAge::of(&session, now)).is_err();
+        if session.shown(refresh_token, now) != Shown::Current || is_over {
+            return Ok(None);
+        }
+        active(&found)?;
+        self.tokens(&session, refresh_token.into()).map(Some)
+    }
+
+    fn rotate(&self, refresh_token: &str, via: &Via) -> Result<LoggedIn, Error> {
+        let (kind, ids) = session_of(refresh_token).ok_or_else(invalid)?;
         let (user, id) = (UserId(ids[0]), SessionId(ids[1]));
         let (next, hash) = kind.make(&ids, &self.entropy)?;
         let idle = self.settings.session_idle;
@@ -707,4 +740,28 @@ pub(crate) fn name_of(email: &str) -> String {
         name.push_str(&(first + letters.as_str()));
     }
     user::name(&name).unwrap_or_else(|_| "New User".into())
+}
+
+/// Says to who logs in what a full disk means to them.
+fn no_room(error: Error) -> Error {
+    match &*error.code {
+        "storage_full" => Error::new(
+            "storage_full",
+            "the disk of the server is full, so nobody can log in: a session is put down before it \
+             counts. Who is logged in goes on reading; whoever looks after the server frees space, \
+             and logging in works again by itself",
+        )
+        .with_details(json!({ "retry_after": RETRY_FULL_SECS })),
+        _ => error,
+    }
+}
+
+/// Seconds after which somebody tries again who could not log in for want of space.
+const RETRY_FULL_SECS: &str = "30";
+
+/// Returns the kind of a refresh token, and the ids of the user and the session that it names.
+fn session_of(refresh_token: &str) -> Option<(Opaque, [Uuid; 2])> {
+    let kinds = [Opaque::Refresh, Opaque::RefreshConfined];
+    let kind = kinds.into_iter().find(|it| it.is(refresh_token))?;
+    Some((kind, kind.ids::<2>(refresh_token)?))
 }

@@ -33,7 +33,7 @@ mod take;
 pub use cipher::{Identities, Recipients};
 pub use folder::Folder;
 pub use hash::{Histories, histories};
-pub use manifest::{Entry, Manifest, SegmentEntry, list, read};
+pub use manifest::{Entry, Manifest, SegmentEntry, list, position_of, read};
 pub use prune::{Keep, Pruned, prune};
 pub use restore::{Restored, Until, check, restore};
 pub use take::{Extent, Options, SCHEDULE_DIR, Taken, take};

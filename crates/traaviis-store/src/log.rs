@@ -61,6 +61,10 @@ const ZERO_AHEAD_BYTES: u64 = 256 << 10;
 /// Frames of at least this size pay for their own metadata.
 const ZERO_AHEAD_FRAME_BYTES_MAX: usize = 32 << 10;
 
+/// Bytes that are reserved behind a frame when there is no room for a whole segment, one after the
+/// other: a disk is full when it is, and not a segment earlier.
+const RESERVED_LESS: [u64; 3] = [8 << 20, 1 << 20, 0];
+
 /// When an append counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -459,10 +463,14 @@ impl<D: Disk> LogCore<D> {
         let is_packed = self.options.codec == Codec::Packed;
         if is_packed && active.reserved < end {
             let wanted = self.options.segment_bytes.max(end);
-            if let Err(error) = active.file.preallocate(wanted) {
-                return Err(give_back(&self.reader, active, offset, error));
+            let reserved = reserve(&active.file, end, wanted, &mut || {
+                // What half a reservation took is given back before less is asked for.
+                active.file.truncate(offset)
+            });
+            match reserved {
+                Ok(reserved) => active.reserved = reserved,
+                Err(error) => return Err(give_back(&self.reader, active, offset, error)),
             }
-            active.reserved = wanted;
         }
         let (frame, hash) = self.encoder.last();
         let used = used as usize;
@@ -518,18 +526,16 @@ impl<D: Disk> LogCore<D> {
     fn start_segment(&mut self, frame_bytes: u64) -> Result<(), LogError> {
         let first = self.mark.position;
         let path = self.reader.dir.join(segment::name(first));
-        let reserved = match self.options.codec {
-            Codec::Packed => self.options.segment_bytes.max(frame_bytes),
-            Codec::Text => 0,
-        };
         let disk = &self.reader.disk;
         let made = create_or_open(disk, &path).and_then(|file| {
-            if reserved > 0 {
-                file.preallocate(reserved)?;
-            }
-            Ok(file)
+            let wanted = self.options.segment_bytes.max(frame_bytes);
+            let reserved = match self.options.codec {
+                Codec::Packed => reserve(&file, frame_bytes, wanted, &mut || file.truncate(0))?,
+                Codec::Text => 0,
+            };
+            Ok((file, reserved))
         });
-        let file = made.map_err(|error| {
+        let (file, reserved) = made.map_err(|error| {
             if is_full(&error) {
                 // Half a reservation would keep the disk full. Nothing is lost when it stays: an
                 // empty segment of this name is what the next try starts from.
@@ -554,6 +560,25 @@ impl<D: Disk> LogCore<D> {
         self.active = Some(Active { file, reserved, zeroed: 0, is_dirty: false });
         Ok(())
     }
+}
+
+/// Reserves a file up to `wanted` bytes, or up to less where the disk has no room for that, at
+/// least up to `end`; `give_back` undoes what a try that failed may have taken. Returns up to where.
+fn reserve<F: DiskFile>(
+    file: &F,
+    end: u64,
+    wanted: u64,
+    give_back: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<u64> {
+    let less = RESERVED_LESS.map(|more| end + more).into_iter().filter(|it| *it < wanted);
+    for bytes in std::iter::once(wanted).chain(less) {
+        match file.preallocate(bytes) {
+            Ok(()) => return Ok(bytes),
+            Err(error) if is_full(&error) => give_back()?,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::StorageFull.into())
 }
 
 /// Answers a write that did not happen; when that was for want of space, the tail is restored.

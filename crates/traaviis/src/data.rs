@@ -98,7 +98,18 @@ impl Data {
         self.log.inner().close();
         match self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone() {
             Some(error) => Err(stopped(&error)),
-            None => ended.map_err(refused),
+            // That a checkpoint is missing costs the next start time, and nobody anything else.
+            None => match ended {
+                Err(error) if error.code() == "storage_full" => {
+                    tracing::warn!(
+                        code = "storage_full",
+                        "the disk is full: everything that was acknowledged is saved, and no \
+                         checkpoint is, so the next start reads more of the log; free space before"
+                    );
+                    Ok(())
+                }
+                ended => ended.map_err(refused),
+            },
         }
     }
 

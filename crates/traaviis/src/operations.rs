@@ -17,7 +17,7 @@ use std::{
 use serde_json::{Value as Json, json};
 use traaviis_engine::{Resolution, Retry};
 use traaviis_model::{
-    Seq, Snapshot, TenantCtx, Text, Timestamp, Value,
+    Seq, Snapshot, TenantCtx, TenantId, Text, Timestamp, Value,
     permission::Role,
     privacy::PiiMode,
     record::{Held, Operation, Status},
@@ -57,12 +57,59 @@ pub struct DataArgs {
     /// Act with the rights of a role: owner, admin, developer, viewer.
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
+    /// The tenant in which is looked, of those who can choose one.
+    #[arg(skip)]
+    tenant: Option<TenantId>,
+}
+
+/// Which data directory a command means that only reads, and which tenant of it.
+#[derive(Clone, Debug)]
+pub struct ReadArgs(DataArgs);
+
+/// As they stand on the command line.
+#[derive(clap::Args)]
+struct ReadParts {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Tenant of a server, by its id; without accounts there is only one.
+    #[arg(long, value_name = "TENANT", conflicts_with_all = ["name", "role"])]
+    tenant: Option<TenantId>,
+}
+
+impl std::ops::Deref for ReadArgs {
+    type Target = DataArgs;
+
+    fn deref(&self) -> &DataArgs {
+        &self.0
+    }
+}
+
+impl clap::FromArgMatches for ReadArgs {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<ReadArgs, clap::Error> {
+        let ReadParts { data, tenant } = ReadParts::from_arg_matches(matches)?;
+        Ok(ReadArgs(DataArgs { tenant, ..data }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = ReadArgs::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for ReadArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        ReadParts::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        ReadParts::augment_args_for_update(command)
+    }
 }
 
 impl DataArgs {
     /// Returns who acts.
     fn by(&self) -> By {
-        By { name: self.name.clone(), role: self.role }
+        By { name: self.name.clone(), role: self.role, tenant: self.tenant }
     }
 
     /// Returns who acts, and with which rights.
@@ -94,7 +141,10 @@ impl Asker {
         let dir = args.dir().to_path_buf();
         let source = match Client::connect(&dir, &args.by())? {
             Some(client) => Source::Live(client),
-            None => Source::Resting(Resting::open(&dir)?),
+            None => {
+                let Resting { histories } = Resting::open(&dir)?;
+                Source::Resting(Resting { histories: histories.of(args.ctx()) })
+            }
         };
         Ok(Asker { source })
     }

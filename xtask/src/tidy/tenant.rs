@@ -11,8 +11,10 @@ const MAKERS: &[(&str, &[&str])] = &[
     (
         "operator_of",
         &[
+            "crates/traaviis/src/commands/doctor.rs",
             "crates/traaviis/src/commands/keys.rs",
             "crates/traaviis/src/commands/tenant.rs",
+            "crates/traaviis/src/control/protocol.rs",
             "crates/traaviis/src/import_tree",
             "crates/traaviis/src/bench/",
         ],

@@ -125,6 +125,11 @@ pub fn list(target: &dyn BackupTarget) -> Result<Vec<String>, Error> {
     Ok(names.filter(|it| it.ends_with(".json")).collect())
 }
 
+/// Returns the position that the name of a manifest tells, whatever is in it.
+pub fn position_of(name: &str) -> Option<Position> {
+    name.rsplit('/').next()?.get(..20)?.parse().ok()
+}
+
 /// Reads a manifest and checks it.
 pub fn read(target: &dyn BackupTarget, name: &str) -> Result<Manifest, Error> {
     let shown = target.show(name);

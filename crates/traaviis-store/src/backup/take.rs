@@ -87,10 +87,12 @@ pub fn take(
     }
     let recipients = &options.recipients;
     let _held = target.hold(Hold::Adding)?;
-    let before = match list(target)?.last() {
-        Some(name) => read(target, name).ok(),
-        None => None,
-    };
+    let names = list(target)?;
+    // The newest that can be read says whether backups are encrypted here. Where a newer one cannot,
+    // something has happened to the target, and everything is read again.
+    let mut whole = names.iter().rev().filter_map(|it| Some((it, read(target, it).ok()?)));
+    let (newest, before) = whole.next().unzip();
+    let is_newest_whole = newest == names.last();
     if recipients.is_empty() && before.as_ref().is_some_and(Manifest::is_encrypted) {
         return Err(Error::Encrypted(format!(
             "the newest backup in `{}` is encrypted, and this one would be in the open; name its \
@@ -99,7 +101,7 @@ pub fn take(
         )));
     }
     // What others can open is no part of this one.
-    let is_believed = options.extent == Extent::New;
+    let is_believed = options.extent == Extent::New && is_newest_whole;
     let before = before.filter(|it| is_believed && it.recipients == recipients.names());
     // What earlier backups wrote is believed to be there only if it is.
     let there = target.list(OBJECTS)?.into_iter().map(|it| (it.name, it.bytes)).collect();

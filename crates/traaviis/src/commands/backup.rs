@@ -136,24 +136,50 @@ impl Which {
     pub fn find(&self, target: &dyn BackupTarget) -> Result<(String, Manifest), Failure> {
         let absent =
             |which: String| Failure::from(backup::Error::Absent { target: target.show(""), which });
-        let mut names = backup::list(target)?;
-        match self.backup {
-            None => {
-                let name = names.pop().ok_or_else(|| absent(String::new()))?;
-                let manifest = backup::read(target, &name)?;
-                Ok((name, manifest))
-            }
-            Some(position) => {
-                for name in names.into_iter().rev() {
-                    let manifest = backup::read(target, &name)?;
-                    if manifest.position == position {
-                        return Ok((name, manifest));
+        let names = backup::list(target)?;
+        let mut wanted = names.iter().rev().filter(|name| match self.backup {
+            None => true,
+            Some(position) => backup::position_of(name) == Some(position),
+        });
+        let Some(name) = wanted.next() else {
+            let which = self.backup.map(|it| format!(" that reaches position {it}"));
+            return Err(absent(which.unwrap_or_default()));
+        };
+        match backup::read(target, name) {
+            Ok(manifest) => Ok((name.clone(), manifest)),
+            Err(error) => {
+                // Several may reach one position; without one the newest is meant, and nobody goes
+                // back in time without having said so.
+                let same = wanted.take_while(|_| self.backup.is_some());
+                for name in same {
+                    if let Ok(manifest) = backup::read(target, name) {
+                        return Ok((name.clone(), manifest));
                     }
                 }
-                Err(absent(format!(" that reaches position {position}")))
+                Err(unreadable(target, &names, error))
             }
         }
     }
+}
+
+/// Backups that a refusal names, the newest first: enough to choose one.
+const NAMED_MAX: usize = 5;
+
+/// Says which backups can be read when the one that is meant cannot.
+fn unreadable(target: &dyn BackupTarget, names: &[String], error: backup::Error) -> Failure {
+    let whole = names.iter().rev().filter_map(|it| backup::read(target, it).ok());
+    let whole: Vec<Manifest> = whole.take(NAMED_MAX).collect();
+    let failure = Failure::from(error);
+    let Some(newest) = whole.first() else {
+        return failure.with_hint("no manifest there can be read");
+    };
+    let shown: Vec<String> =
+        whole.iter().map(|it| format!("{} (made {})", it.position, it.created_at)).collect();
+    failure.with_hint(&format!(
+        "`--backup {}` takes the newest that can be read; those that can reach positions {}",
+        newest.position,
+        shown.join(", ")
+    ))
 }
 
 /// With what encrypted backups are opened.
@@ -304,6 +330,16 @@ fn list(place: &Path, output: &Output) -> anyhow::Result<Exit> {
             }
             Err(error) => {
                 exit = Exit::Finding;
+                let position = backup::position_of(&name);
+                let mut row = vec![String::new(); 6];
+                row[1] = position.map(|it| it.to_string()).unwrap_or_default();
+                row[2] = "damaged".into();
+                rows.push(row);
+                items.push(json!({
+                    "position": position,
+                    "manifest": target.show(&name),
+                    "error": { "code": error.code(), "message": error.to_string() },
+                }));
                 output::warn(format_args!("warning: {error} ({})", error.code()));
             }
         }

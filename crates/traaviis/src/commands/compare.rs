@@ -6,7 +6,7 @@ use traaviis_model::{Body, Record, Snapshot, Value};
 use crate::{
     exit::{Exit, Failure},
     histories::read_record,
-    operations::{Asker, DataArgs},
+    operations::{Asker, ReadArgs},
     output::Output,
     terminal::{clip, table},
     trace::relative,
@@ -25,7 +25,7 @@ pub struct Args {
     /// Second instance.
     b: String,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

@@ -2,6 +2,7 @@
 //! not.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{TcpStream, ToSocketAddrs as _},
     os::unix::fs::PermissionsExt as _,
@@ -11,8 +12,8 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
-use traaviis_model::TenantCtx;
-use traaviis_store::{Codec, ReadOnlyLog, archive, blobs, keys, log::FORMAT_FILE};
+use traaviis_model::{TenantCtx, TenantId};
+use traaviis_store::{Codec, LocalSecrets, ReadOnlyLog, archive, blobs, keys, log::FORMAT_FILE};
 
 use crate::{
     backups::{Schedule, State},
@@ -208,8 +209,15 @@ fn holder(dir: &Path) -> Check {
         Ok(Some(client)) => {
             match client.ask(Ask::Ps { all: false, archived: false, filter: most() }) {
                 Ok(answer) => {
-                    let count = answer["instances"].as_array().map_or(0, Vec::len);
-                    let more = if answer["next"].is_null() { "" } else { " or more" };
+                    // Those of all tenants, where the process counts them.
+                    let number = |name: &str| answer["memory"][name].as_u64();
+                    let all = number("active").zip(number("resting")).map(|(a, b)| a + b);
+                    let listed = answer["instances"].as_array().map_or(0, Vec::len) as u64;
+                    let count = all.unwrap_or(listed);
+                    let more = match all {
+                        None if !answer["next"].is_null() => " or more",
+                        _ => "",
+                    };
                     let what =
                         format!("a process holds it and answers ({count}{more} open instances)");
                     Check::ok(name, what)
@@ -467,50 +475,73 @@ fn secrets(dir: &Path) -> Vec<Check> {
     if let Err(error) = secrets.keys().check() {
         return vec![bad(&error, "")];
     }
-    let ctx = TenantCtx::local_operator();
-    let found = secrets.list(&ctx).and_then(|all| Ok((all.len(), secrets.check(&ctx)?)));
-    match found {
-        Err(error) => vec![bad(&error, "")],
-        Ok((0, _)) => Vec::new(),
-        Ok((count, closed)) if closed.is_empty() => {
-            vec![Check::ok(name, format!("{count}, each opens with its key"))]
-        }
-        Ok((_, closed)) => {
-            closed.iter().map(|(name, error)| bad(error, &format!("`{name}`: "))).collect()
+    let (mut count, mut checks) = (0, Vec::new());
+    for ctx in tenants(&secrets) {
+        match secrets.list(&ctx).and_then(|all| Ok((all.len(), secrets.check(&ctx)?))) {
+            Err(error) => checks.push(bad(&error, "")),
+            Ok((all, closed)) => {
+                count += all;
+                checks.extend(closed.iter().map(|(name, it)| bad(it, &format!("`{name}`: "))));
+            }
         }
     }
+    match count {
+        0 => checks,
+        _ if checks.is_empty() => {
+            vec![Check::ok(name, format!("{count}, each opens with its key"))]
+        }
+        _ => checks,
+    }
+}
+
+/// Returns every tenant that has keys, and the only one of a directory without accounts.
+fn tenants(secrets: &LocalSecrets) -> Vec<TenantCtx> {
+    let local = TenantCtx::local_operator();
+    let mut known: BTreeSet<TenantId> =
+        secrets.keys().list().unwrap_or_default().iter().map(|it| it.tenant).collect();
+    known.remove(&local.tenant());
+    known.into_iter().map(TenantCtx::operator_of).chain([local]).collect()
 }
 
 /// Looks at the keys of the people of a directory; nothing is said of one without any.
 fn people(dir: &Path) -> Vec<Check> {
     let name = "people";
-    let ctx = TenantCtx::local_operator();
     let bad = |found: String, next: &str| vec![Check::bad(name, Verdict::Fail, found, next)];
-    let keys = match subjects(dir).inspect(ctx.tenant()) {
-        Ok(keys) => keys,
-        Err(error) => return bad(error.to_string(), "give this user the right to read it"),
-    };
-    if let Some(first) = keys.wrong.first() {
-        let next = match first {
-            keys::Error::RootMissing(_) => "bring back the root key that wrapped the keys",
-            keys::Error::RootInvalid { .. } => "mend the root key",
-            _ => "restore the file from a backup, and erase again who was erased since",
+    let (mut count, mut destroyed, mut unfinished) = (0, 0, Some(0));
+    let log = ReadOnlyLog::open(dir);
+    for ctx in tenants(&kept(dir)) {
+        let keys = match subjects(dir).inspect(ctx.tenant()) {
+            Ok(keys) => keys,
+            Err(error) => return bad(error.to_string(), "give this user the right to read it"),
         };
-        return bad(format!("{} keys cannot be read: {first}", keys.wrong.len()), next);
+        if let Some(first) = keys.wrong.first() {
+            let next = match first {
+                keys::Error::RootMissing(_) => "bring back the root key that wrapped the keys",
+                keys::Error::RootInvalid { .. } => "mend the root key",
+                _ => "restore the file from a backup, and erase again who was erased since",
+            };
+            return bad(format!("{} keys cannot be read: {first}", keys.wrong.len()), next);
+        }
+        count += keys.keys;
+        destroyed += keys.destroyed.len();
+        if !keys.destroyed.is_empty() {
+            let left = log.as_ref().ok().and_then(|log| {
+                erasure::unfinished(log, &ctx, &keys.destroyed).ok().map(|it| it.len())
+            });
+            unfinished = unfinished.zip(left).map(|(all, more)| all + more);
+        }
     }
-    if keys.keys == 0 && keys.destroyed.is_empty() {
+    if count == 0 && destroyed == 0 {
         return Vec::new();
     }
-    let left =
-        ReadOnlyLog::open(dir).and_then(|log| erasure::unfinished(&log, &ctx, &keys.destroyed));
-    let found = format!("{} keys, each can be read; {} destroyed", keys.keys, keys.destroyed.len());
-    vec![match left {
-        Err(_) => Check::bad(name, Verdict::Warn, found, "see the line `log`"),
-        Ok(left) if left.is_empty() => Check::ok(name, found),
-        Ok(left) => Check::bad(
+    let found = format!("{count} keys, each can be read; {destroyed} destroyed");
+    vec![match unfinished {
+        None => Check::bad(name, Verdict::Warn, found, "see the line `log`"),
+        Some(0) => Check::ok(name, found),
+        Some(left) => Check::bad(
             name,
             Verdict::Warn,
-            format!("{found}; of {} of them the log does not say so", left.len()),
+            format!("{found}; of {left} of them the log does not say so"),
             format!("traaviis privacy erase --unfinished --data {}", dir.display()),
         ),
     }]

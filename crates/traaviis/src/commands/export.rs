@@ -15,7 +15,7 @@ use crate::{
     control::protocol::{Ask, LIST_MAX, ListFilter},
     exit::{Exit, Failure},
     histories::read_record,
-    operations::{Asker, DataArgs},
+    operations::{Asker, ReadArgs},
     output::{self, Output},
 };
 
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

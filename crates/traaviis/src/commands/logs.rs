@@ -7,7 +7,7 @@ use traaviis_model::Body;
 use crate::{
     exit::Exit,
     histories::{Place, read_record},
-    operations::{Asker, DataArgs},
+    operations::{Asker, ReadArgs},
     output::Output,
     trace::Trace,
 };
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     control::protocol::Ask,
     exit::Exit,
-    operations::{self, DataArgs},
+    operations::{self, ReadArgs},
     output::Output,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

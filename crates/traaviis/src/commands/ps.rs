@@ -6,7 +6,7 @@ use traaviis_model::{InstanceId, record::Status};
 use crate::{
     control::protocol::{Ask, LIST_DEFAULT, LIST_MAX, ListFilter},
     exit::Exit,
-    operations::{self, DataArgs},
+    operations::{self, DataArgs, ReadArgs},
     output::{self, Output},
     terminal::{clip, table},
     trace::relative,
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
     /// Finished ones too.
     #[arg(long)]
     all: bool,

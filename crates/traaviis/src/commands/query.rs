@@ -5,7 +5,7 @@ use traaviis_platform::tenant::Payloads;
 use crate::{
     control::protocol::Ask,
     exit::Exit,
-    operations::{self, DataArgs},
+    operations::{self, ReadArgs},
     output::Output,
 };
 
@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(value_name = "CEL")]
     select: String,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

@@ -18,7 +18,7 @@ use crate::{
     document,
     exit::{Exit, Failure},
     histories::{compile_document, document_of, is_document, read_record},
-    operations::{self, DataArgs},
+    operations::{self, DataArgs, ReadArgs},
     output::Output,
     secrets::{self, TenantKeys},
     terminal::clip,
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "until")]
     against: Option<PathBuf>,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

@@ -407,7 +407,11 @@ impl Run<'_> {
 
     /// Returns the directory, in which whom the command line names acts.
     fn somebody(&self) -> Data {
-        self.data.acting_as(&By { name: self.args.name.clone(), role: self.args.role })
+        self.data.acting_as(&By {
+            name: self.args.name.clone(),
+            role: self.args.role,
+            ..By::default()
+        })
     }
 
     fn has_ended(&self, id: InstanceId) -> Result<bool, Failure> {

@@ -14,7 +14,7 @@ use crate::{
     control::protocol::Ask,
     exit::{Exit, Failure},
     histories::{Place, read_record},
-    operations::{Asker, DataArgs, answer_line},
+    operations::{Asker, ReadArgs, answer_line},
     output::Output,
     terminal::{Ink, Style, clip},
     trace::{Trace, ink_of, relative},
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, default_value_t = 12)]
     records: usize,
     #[command(flatten)]
-    data: DataArgs,
+    data: ReadArgs,
 }
 
 /// Runs the command.

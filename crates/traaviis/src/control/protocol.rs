@@ -1,7 +1,7 @@
 //! What is said on the control socket: questions as [`Ask`], with who asks.
 
 use serde::{Deserialize, Serialize};
-use traaviis_model::{TenantCtx, limits::STEP_BYTES_MAX, permission::Role};
+use traaviis_model::{TenantCtx, TenantId, limits::STEP_BYTES_MAX, permission::Role};
 pub use traaviis_platform::ask::{
     Ask, Decision, EffectFilter, ForkAsk, HISTORY_LIMIT, LIST_DEFAULT, LIST_MAX, ListFilter, Wait,
 };
@@ -36,17 +36,36 @@ pub struct By {
     /// Role; `owner` when it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Tenant of a server, in which the operator may look and changes nothing; the only one of a
+    /// directory without accounts when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
 }
 
 impl By {
-    /// Returns who that is in the only tenant of a data directory.
+    /// Returns who that is in the tenant that is meant.
     pub fn ctx(&self) -> TenantCtx {
+        if let Some(tenant) = self.tenant {
+            return TenantCtx::operator_of(tenant);
+        }
         if self.name.is_none() && self.role.is_none() {
             return TenantCtx::local_operator();
         }
         let operator = TenantCtx::local_operator();
         let name = self.name.as_deref().unwrap_or(&operator.actor().id);
         TenantCtx::local_member(name.into(), self.role.unwrap_or(Role::Owner))
+    }
+
+    /// Refuses a change in a tenant of a server: what its members may do, and its audit trail, are
+    /// kept by the server.
+    pub fn refuse_change(&self, ask: &Ask) -> Result<(), Failure> {
+        match self.tenant {
+            Some(_) if ask.is_change() => {
+                let message = "a tenant of a server is changed by its members, over the API";
+                Err(Failure::new(Exit::Denied, "permission_denied", message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

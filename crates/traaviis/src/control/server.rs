@@ -98,7 +98,11 @@ impl Server {
     pub fn of_data(dir: &Path, data: &Arc<Data>) -> std::io::Result<Server> {
         let data = Arc::downgrade(data);
         let answer = move |Request { by, ask, .. }| match data.upgrade() {
-            Some(data) => operations::answer(&data.histories, Some(&data.acting_as(&by)), ask),
+            Some(data) => {
+                by.refuse_change(&ask)?;
+                let data = data.acting_as(&by);
+                operations::answer(&data.histories, Some(&data), ask)
+            }
             None => Err(Failure::finding("stopping", "the process is stopping; try again")),
         };
         Server::serve(dir, Arc::new(answer))

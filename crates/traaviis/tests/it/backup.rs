@@ -321,3 +321,55 @@ fn nothing_is_removed_while_it_is_not_known_what_is_needed() {
         error: `nowhere` holds no backup; `traaviis backup list nowhere` shows what it holds (backup_absent)
     "#]]);
 }
+
+#[test]
+fn a_newest_manifest_that_cannot_be_read_hides_no_older_one() {
+    let world = world();
+    let first = world.json("backup b --data d");
+    assert!(world.run(&["run", "pure.yaml", "--data", "d", "--new"]).status.success());
+    let second = world.json("backup b --data d");
+    let manifest = PathBuf::from(second["manifest"].as_str().unwrap());
+    fs::write(world.path("b").join(manifest.strip_prefix("b").unwrap_or(&manifest)), "{").unwrap();
+    let position = first["position"].as_u64().unwrap();
+    for line in ["restore b --data r", "backup verify b"] {
+        let refused = world.run(&line.split(' ').collect::<Vec<_>>());
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("(backup_damaged)"), "{told}");
+        assert!(told.contains(&format!("--backup {position}")), "{told}");
+    }
+    assert!(!world.path("r").exists());
+    let listed = world.run(&["backup", "list", "b"]);
+    assert_eq!(listed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("damaged"), "{listed:?}");
+    let listed = world.json("backup list b");
+    assert_eq!(listed["backups"][1]["error"]["code"], "backup_damaged", "{listed}");
+    let restored = world.json(&format!("restore b --data r --backup {position}"));
+    assert_eq!(restored["position"], position, "{restored}");
+    // The next one reads everything again, and is whole.
+    let third = world.good("backup b --data d");
+    assert_eq!(third["position"], second["position"]);
+    let verified = world.json("backup verify b --against d");
+    assert_eq!(verified["problems"], Json::Array(Vec::new()), "{verified}");
+}
+
+#[test]
+fn an_object_that_changed_in_place_is_never_restored() {
+    let world = world();
+    world.good("backup b --data d");
+    for (at, object) in objects(&world).into_iter().enumerate() {
+        let whole = fs::read(&object).unwrap();
+        let mut other = whole.clone();
+        let middle = other.len() / 2;
+        other[middle] ^= 1;
+        fs::write(&object, other).unwrap();
+        let into = format!("r{at}");
+        let refused = world.run(&["restore", "b", "--data", &into]);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("holds other bytes"), "{told}");
+        assert!(!world.path(&into).exists(), "what is not whole has no name");
+        fs::write(&object, whole).unwrap();
+    }
+    world.good("restore b --data r");
+}
