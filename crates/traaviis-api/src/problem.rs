@@ -157,6 +157,7 @@ pub const STATUSES: &[(u16, &[&str])] = &[
             "maintenance",
             "index_failed",
             "documents_failed",
+            "not_shown",
             "timeout",
         ],
     ),

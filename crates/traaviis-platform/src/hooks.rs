@@ -259,7 +259,7 @@ impl Platform {
         };
         let secret = self.shared_secret(keeper, &hook.workflow, name)?.ok_or_else(unproved)?;
         let is_proved = match hook.verify {
-            Verify::Hmac => is_signed(secret.expose(), message, self.now().0 / 1_000_000),
+            Verify::Hmac => is_signed(secret.expose(), message, self.wall().0 / 1_000_000),
             _ => message.token.is_some_and(|it| is_same(secret.expose(), it)),
         };
         is_proved.then_some(()).ok_or_else(unproved)

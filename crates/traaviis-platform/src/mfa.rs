@@ -114,7 +114,8 @@ impl Platform {
         let now = self.now();
         self.check_codes(caller)?;
         // A wrong code leaves it waiting: typing errors are common, and it is nobody's yet.
-        let step = |secret: &str| factor::step_of(secret, code.trim(), now);
+        let wall = self.wall();
+        let step = |secret: &str| factor::step_of(secret, code.trim(), wall);
         let is_it = |it: &Enrolment| match &it.what {
             Begun::App(secret) => it.user == caller.user && step(secret).is_some(),
             Begun::Passkey(_) => false,
@@ -268,7 +269,7 @@ impl Platform {
         };
         let used = self.ledgers.change(&as_user(PLATFORM, id), via, |documents, changes| {
             let (mut user, mut personal) = self.person(documents, id)?;
-            let used = personal.factors.use_code(code, self.now());
+            let used = personal.factors.use_code(code, self.wall());
             if let Some(used) = used {
                 self.put_person(changes, &mut user, &personal)?;
                 if let Used::Recovery(left) = used {

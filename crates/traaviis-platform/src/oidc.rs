@@ -388,7 +388,7 @@ impl Platform {
             client_id: &issuer.client_id,
             nonce: &begun.nonce,
         };
-        let claims = id_token::check(&token, &keys, &expected, now)
+        let claims = id_token::check(&token, &keys, &expected, self.wall())
             .map_err(|refused| failed(&refused.to_string()))?;
         let (user, confined) = match issuer.tenant {
             None => (self.user_elsewhere(&issuer, &claims, via)?, None),

@@ -262,6 +262,13 @@ impl Platform {
         self.ledgers.now()
     }
 
+    /// Returns what the wall clock shows, for what somebody elsewhere dates by theirs: codes of an
+    /// app, tokens of issuers, signatures of messages. Time here never goes back, so after a clock
+    /// was wrong it may be ahead of them for long.
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.ledgers.wall()
+    }
+
     /// Returns the public halves of the signing keys.
     pub fn jwks(&self) -> serde_json::Value {
         self.signer.jwks()

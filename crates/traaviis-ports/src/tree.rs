@@ -196,6 +196,11 @@ pub enum Notice {
         /// What was wrong.
         why: String,
     },
+    /// A file that had been written is gone, and made again.
+    Missing {
+        /// The file.
+        path: String,
+    },
     /// A newer release wrote this document; it is left as it is.
     Newer {
         /// The file.
@@ -231,6 +236,9 @@ impl fmt::Display for Notice {
                 f,
                 "`{path}` was not read: {why}; it is `{to}` now and made again from the log"
             ),
+            Notice::Missing { path } => {
+                write!(f, "`{path}` was gone; it is made again from the log")
+            }
             Notice::Newer { path, found, known } => write!(
                 f,
                 "`{path}` is in format `{found}`, this release reads up to `{known}`; it is left \

@@ -87,6 +87,12 @@ pub enum Error {
     /// The document tree cannot be written.
     #[error(transparent)]
     Tree(TreeError),
+    /// The log has what was asked for, and the document tree cannot show it.
+    #[error(
+        "what was asked for is recorded and counts, and cannot be shown yet: {0}; do not ask for \
+         it again, look once the tree is written again"
+    )]
+    NotShown(Arc<str>),
 }
 
 impl Error {
@@ -115,6 +121,7 @@ impl Error {
             Error::Snapshots(SnapshotError::Full) => "storage_full",
             Error::Snapshots(_) => "snapshots_failed",
             Error::Tree(error) => error.code(),
+            Error::NotShown(_) => "not_shown",
         }
     }
 

@@ -563,7 +563,7 @@ impl<D: Disk> LogCore<D> {
 }
 
 /// Reserves a file up to `wanted` bytes, or up to less where the disk has no room for that, at
-/// least up to `end`; `give_back` undoes what a try that failed may have taken. Returns up to where.
+/// least up to `end`; `give_back` undoes what a try that failed may have taken. Returns how far.
 fn reserve<F: DiskFile>(
     file: &F,
     end: u64,

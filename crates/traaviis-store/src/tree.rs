@@ -262,7 +262,11 @@ impl<D: Disk> DiskTree<D> {
                 work.notices.push(self.quarantine(&path, why)?);
                 path
             }
-            None => self.make(state, document.tenant, &document.place, &mut work)?,
+            None => {
+                let path = self.make(state, document.tenant, &document.place, &mut work)?;
+                work.notices.push(Notice::Missing { path: path.display().to_string() });
+                path
+            }
         };
         self.put(&path, &Envelope::of(document, Vec::new()).write(), &mut work)?;
         self.settle(&mut work)?;

@@ -21,7 +21,7 @@ use std::{
 };
 
 use traaviis_model::{InstanceId, Snapshot, TenantCtx};
-use traaviis_ports::{Compacted, LogError};
+use traaviis_ports::{Clock, Compacted, LogError};
 use traaviis_runtime::{Accepted, Effort, Error, Handle, Upkept, watch::OnStep};
 use traaviis_store::{LocalLog, SealedLog};
 
@@ -111,6 +111,11 @@ impl Data {
                 ended => ended.map_err(refused),
             },
         }
+    }
+
+    /// Returns the time of the process, which is one for all that it does.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.handle.clock()
     }
 
     /// Returns how many open instances were found at opening.

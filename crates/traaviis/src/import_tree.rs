@@ -87,6 +87,14 @@ pub struct Imported {
     pub people: Peopled,
 }
 
+impl Imported {
+    /// Says whether anything comes that is not there.
+    pub fn changes(&self) -> bool {
+        let Placed { instances, archived, records, documents, is_resumed, .. } = self.placed;
+        instances + archived + records + documents > 0 || is_resumed || self.people.changes()
+    }
+}
+
 /// Reads a directory and checks everything in it; `scratch` takes what is laid out.
 pub fn plan(source: &Path, data: &Path, scratch: &Path) -> Result<Plan, Failure> {
     let Found { files, mut passed_over, mut left_out, root } = files::find(source)?;

@@ -24,6 +24,11 @@ impl Ledgers {
         self.clock.now()
     }
 
+    /// Returns what the wall clock shows.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
     /// Returns the tenants that have documents, but for those of which some are lost.
     pub fn tenants(&self) -> Vec<TenantId> {
         let ledgers = self.ledgers.read().unwrap_or_else(PoisonError::into_inner);

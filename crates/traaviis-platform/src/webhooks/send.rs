@@ -188,7 +188,7 @@ impl WebhookSender {
 }
 
 fn post_of(webhook: &Webhook, message: &Message, secret: &[u8], platform: &Platform) -> PostAsk {
-    let headers = message.headers(secret, platform.now());
+    let headers = message.headers(secret, platform.wall());
     PostAsk {
         url: webhook.url.clone(),
         headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),

@@ -12,7 +12,7 @@ use traaviis_platform::{
     one_time::Purpose,
 };
 use traaviis_policy::access::Action;
-use traaviis_ports::{LogStore as _, Mail, MailError, Mailer};
+use traaviis_ports::{Clock, LogStore as _, Mail, MailError, Mailer};
 
 use crate::world::{PASSWORD, World, code, via};
 
@@ -117,7 +117,7 @@ impl World {
     fn code_of(&self, secret: &str) -> String {
         let secret = totp_rs::Secret::try_from_base32(secret).unwrap();
         let app = totp_rs::Builder::new().with_secret(secret).build().unwrap();
-        app.generate(self.platform.now().0 as u64 / 1_000_000).to_string()
+        app.generate(Clock::wall(&*self.clock).0 as u64 / 1_000_000).to_string()
     }
 
     /// Adds an app to somebody; returns its secret.
@@ -463,4 +463,24 @@ fn a_token_that_comes_by_mail_is_told_to_nobody_else() {
     let token = to_bob[1].text.split_whitespace().find(|it| it.starts_with("trv_inv_")).unwrap();
     let new = NewUser { password: PASSWORD.into(), name: None };
     assert!(world.platform.accept_as_new(token, &new, &via()).is_ok());
+}
+
+#[test]
+fn a_wall_clock_that_is_set_moves_no_session_and_codes_follow_it() {
+    let day = Span::secs(86_400);
+    for by in [day, Span(-day.0)] {
+        let world = World::new();
+        let ada = world.register("ada@example.org");
+        let before = world.platform.now();
+        world.clock.set_wall(by);
+        assert_eq!(world.platform.now(), before, "what lasts is not measured by it");
+        // The session and its tokens are as old as they were.
+        assert!(world.platform.authenticate(&ada.access_token, via()).is_ok());
+        assert!(world.platform.refresh(&ada.refresh_token, &via()).is_ok());
+        // The phone has the right time, whichever clock was wrong before.
+        let secret = world.add_app(&world.caller(&ada));
+        let code = world.code_of(&secret);
+        assert!(world.try_log_in("ada@example.org", Some(&code)).is_ok(), "{by:?}");
+        assert!(world.try_log_in("ada@example.org", Some(&code)).is_err(), "once");
+    }
 }

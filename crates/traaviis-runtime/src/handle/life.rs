@@ -1,12 +1,12 @@
 //! The life of a runtime: upkeep, what is forgotten, and a gentle end.
 
 use std::{
-    sync::{PoisonError, atomic::Ordering, mpsc::channel},
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc::channel},
     time::{Duration, Instant},
 };
 
 use traaviis_model::{InstanceId, TenantCtx, Timestamp};
-use traaviis_ports::{Compacted, Position};
+use traaviis_ports::{Clock, Compacted, Position};
 
 use super::Handle;
 use crate::{
@@ -29,6 +29,11 @@ pub enum Effort {
 }
 
 impl Handle {
+    /// Returns the time of the process: it follows the wall clock forward and never goes back.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.shared.ports.clock)
+    }
+
     /// Writes a checkpoint and returns its position.
     pub fn checkpoint(&self) -> Result<Position, Error> {
         self.inner.checkpoint()

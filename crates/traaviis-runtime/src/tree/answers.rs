@@ -3,9 +3,9 @@
 //! A turn of the follower begins by taking those who wait; what they wait for is in the log by
 //! then, so once the turn has caught up with the log, the tree shows it.
 //!
-//! Invariants: who is refused was not written; who waits while the tree cannot be written learns
-//! nothing until it can, so nobody is told that something failed which stands in the log; a
-//! document is answered only as the log has it.
+//! Invariants: who is refused was not written; who waits while the tree cannot be written is told
+//! at once that the log has what they asked for and the tree does not show it, so nobody is told
+//! that something failed which stands in the log; a document is answered only as the log has it.
 
 use std::{
     mem,
@@ -74,6 +74,10 @@ impl Follower {
             drop(life);
             return waiter(Err(Error::Stopping));
         }
+        if let Some(error) = life.failing.clone().filter(|_| life.has_shown) {
+            drop(life);
+            return waiter(Err(Error::NotShown(error.to_string().into())));
+        }
         life.waiting.push(waiter);
         drop(life);
         self.changed.notify_all();
@@ -113,7 +117,8 @@ impl Follower {
             }
             // Only the start waits yet, and it is what fails.
             Err(error) if !life.has_shown => Some(Err(error.clone())),
-            _ => None,
+            Err(error) => Some(Err(Error::NotShown(error.to_string().into()))),
+            Ok(()) => None,
         };
         match told {
             Some(told) => {

@@ -66,6 +66,8 @@ use crate::{
 
 const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5 };
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
+/// What somebody sets a clock by who means another day.
+const DAY_SECS: u64 = 86_400;
 const CALL_TIMEOUT: Span = Span::secs(5);
 /// Room for a handful of states in the memory of an owner.
 const HOT_BYTES: usize = 12_000;
@@ -504,7 +506,9 @@ impl<'m> Sim<'m> {
 
     /// The wall clock is set: forward, and time follows, or back, and it does not.
     fn jump(&mut self) {
-        let span = Span::secs(61 + self.rng.below(3_600) as i64);
+        // Mostly what time services do; sometimes somebody sets another day.
+        let seconds = if self.rng.chance(1, 4) { DAY_SECS } else { 61 + self.rng.below(3_600) };
+        let span = Span::secs(seconds as i64);
         let (by_us, follows_us) = match self.rng.chance(2, 3) {
             true => (span.0, span.0),
             false => (-span.0, 0),

@@ -15,7 +15,8 @@ use traaviis_model::{
     record::{Operation, TaskAct},
 };
 use traaviis_ports::{
-    Append, CommitSink, Line, LogError, LogStore, Position, Tree, TreeError, tree::Notice,
+    Append, CommitSink, Line, LogError, LogStore, Position, Tree, TreeError, disk::Disk as _,
+    tree::Notice,
 };
 use traaviis_runtime::{
     Command, Error, Handle, Options,
@@ -641,8 +642,9 @@ fn while_the_tree_cannot_be_written_nothing_is_taken_and_nobody_is_told_wrong() 
     let reply = Box::new(move |it: Result<_, Error>| told.send(it.map(drop)).unwrap());
     handle.command_then(&ctx(), id, command, reply);
     until(|| handle.tree().is_some_and(|it| it.failing == Some(TreeError::Full)));
-    // It is in the log and not in the tree: neither yes nor no would be true.
-    assert!(answers.try_recv().is_err());
+    // It is in the log and not in the tree, and that is what is said, at once.
+    let told = answers.recv_timeout(Duration::from_secs(20)).unwrap().unwrap_err();
+    assert_eq!(told.code(), "not_shown");
     let tail = bench.log.tail();
     let refused = handle.send(&ctx(), id, "bump", Value::Null, None).unwrap_err();
     assert_eq!(refused.code(), "storage_full");
@@ -650,8 +652,9 @@ fn while_the_tree_cannot_be_written_nothing_is_taken_and_nobody_is_told_wrong() 
     assert_eq!(refused.code(), "storage_full");
     assert_eq!(bench.log.tail(), tail, "what was refused is not written");
     disk.set_space(None);
-    answers.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
     until(|| handle.tree().is_some_and(|it| it.failing.is_none()));
+    let state = handle.get(&ctx(), id).unwrap().unwrap();
+    assert!(state.data.to_json().contains('1'), "it counts: {}", state.data.to_json());
     handle.send(&ctx(), id, "close", Value::Null, None).unwrap();
     handle.shutdown(Duration::from_secs(1)).unwrap();
     assert_eq!(*news.lock().unwrap(), [News::Failing(TreeError::Full), News::Healed]);
@@ -684,6 +687,12 @@ fn a_document_is_answered_only_as_the_log_has_it() {
         assert!(matches!(news[at], News::Met(Notice::Quarantined { .. })), "{news:?}");
     }
     handle.get(&ctx(), other).unwrap().unwrap();
-    handle.shutdown(Duration::from_secs(1)).unwrap();
     assert_eq!(news.lock().unwrap().len(), 4);
+    // One that is gone is told as well, and made again.
+    disk.remove(Path::new(&path)).unwrap();
+    assert_eq!(handle.get(&ctx(), id).unwrap().unwrap(), state);
+    assert_eq!(disk.bytes(&path).unwrap(), real);
+    handle.shutdown(Duration::from_secs(1)).unwrap();
+    let news = news.lock().unwrap();
+    assert!(matches!(news[4..], [News::Met(Notice::Missing { .. })]), "{news:?}");
 }

@@ -88,8 +88,8 @@ pub fn take(
     let recipients = &options.recipients;
     let _held = target.hold(Hold::Adding)?;
     let names = list(target)?;
-    // The newest that can be read says whether backups are encrypted here. Where a newer one cannot,
-    // something has happened to the target, and everything is read again.
+    // The newest that can be read says whether backups are encrypted here. Where a newer one
+    // cannot, something has happened to the target, and everything is read again.
     let mut whole = names.iter().rev().filter_map(|it| Some((it, read(target, it).ok()?)));
     let (newest, before) = whole.next().unzip();
     let is_newest_whole = newest == names.last();

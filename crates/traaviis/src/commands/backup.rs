@@ -171,7 +171,7 @@ fn unreadable(target: &dyn BackupTarget, names: &[String], error: backup::Error)
     let whole: Vec<Manifest> = whole.take(NAMED_MAX).collect();
     let failure = Failure::from(error);
     let Some(newest) = whole.first() else {
-        return failure.with_hint("no manifest there can be read");
+        return failure;
     };
     let shown: Vec<String> =
         whole.iter().map(|it| format!("{} (made {})", it.position, it.created_at)).collect();
@@ -333,7 +333,10 @@ fn list(place: &Path, output: &Output) -> anyhow::Result<Exit> {
                 let position = backup::position_of(&name);
                 let mut row = vec![String::new(); 6];
                 row[1] = position.map(|it| it.to_string()).unwrap_or_default();
-                row[2] = "damaged".into();
+                row[2] = match &error {
+                    backup::Error::Damaged(_) => "damaged".into(),
+                    error => error.code().into(),
+                };
                 rows.push(row);
                 items.push(json!({
                     "position": position,

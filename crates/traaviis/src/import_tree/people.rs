@@ -51,6 +51,11 @@ pub struct Peopled {
 }
 
 impl Peopled {
+    /// Says whether anybody comes who is not there.
+    pub fn changes(&self) -> bool {
+        self.users + self.tenants + self.members > 0
+    }
+
     /// Returns it for programs.
     pub fn json(self) -> Json {
         json!({

@@ -470,7 +470,8 @@ fn a_newer_manifest_is_refused() {
     expect![[r#"
         $ backup list backup
         exit 1
-        no backups in `backup`
+        MADE  POSITION  SIZE               SEGMENTS  FILES  ENCRYPTED
+              390       data_format_newer
         warning: manifest `backup/manifests/MANIFEST.json` is in format `5`, this release reads up to `2`; use the release that wrote it, or a newer one (data_format_newer)
         $ backup verify backup
         exit 1

@@ -356,3 +356,36 @@ fn a_directory_that_holds_nothing_is_told() {
     let (code, refused) = import(&world, "nowhere", "data", &[]);
     assert_eq!((code, &refused["error"]["code"]), (3, &json!("file_unreadable")));
 }
+
+#[test]
+fn a_directory_in_use_is_backed_up_before_an_import_changes_it() {
+    let (world, _) = original();
+    let world = world.file("pure.yaml", PURE);
+    assert!(world.run(&["run", "pure.yaml", "--data", "used"]).status.success());
+    let log = |dir: &str| world.run(&["log", "cat", dir]).stdout;
+    let before = log("used");
+    // Into a new directory nothing can be lost, and a look changes nothing.
+    let (_, done) = import(&world, "data", "fresh", &[]);
+    assert_eq!(done["backup"], Json::Null);
+    let (_, planned) = import(&world, "data", "used", &["--dry-run"]);
+    assert_eq!(planned["backup"], Json::Null);
+    assert!(!world.path("used.backups").exists());
+
+    let only = ["admin", "import-tree", "data", "--data", "used", "--backup-only", "--json"];
+    let only = world.run(&only);
+    assert!(only.status.success(), "{}", world.shown(&only));
+    assert_eq!(log("used"), before, "nothing came");
+    let (code, done) = import(&world, "data", "used", &[]);
+    assert_eq!(code, 0, "{done}");
+    assert!(done["backup"].as_str().unwrap().contains("used.backups"), "{done}");
+    assert_ne!(log("used"), before);
+    world.good("restore used.backups --data back");
+    assert_eq!(log("back"), before, "as it was");
+    // What changes nothing needs no backup.
+    let (_, again) = import(&world, "data", "used", &[]);
+    assert_eq!((&again["came"]["instances"], &again["backup"]), (&json!(0), &Json::Null));
+    let (_, elsewhere) = import(&world, "data", "back", &["--backup-into", "kept"]);
+    assert!(elsewhere["backup"].as_str().unwrap().contains("kept"), "{elsewhere}");
+    let none = ["admin", "import-tree", "data", "--data", "absent", "--backup-only"];
+    assert_eq!(world.run(&none).status.code(), Some(3));
+}

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use traaviis_platform::{Platform, budgets::Gate, flags::Flags};
+use traaviis_platform::{Platform, Ways, budgets::Gate, flags::Flags};
 use traaviis_policy::flag::HOT_STORE;
 use traaviis_ports::{Connector, LogStore};
 use traaviis_runtime::HotShare;
@@ -232,8 +232,9 @@ pub(super) fn open_platform(
         default_plan: config.bootstrap.plan,
         ..traaviis_platform::Settings::default()
     };
-    let platform =
-        Platform::open(platform::ways(dir, log, documents), settings).map_err(unopened)?;
+    // That of the instances: both follow a wall clock that is set forward, and neither goes back.
+    let ways = Ways { clock: data.clock(), ..platform::ways(dir, log, documents) };
+    let platform = Platform::open(ways, settings).map_err(unopened)?;
     for (tenant_id, why) in platform.lost_tenants() {
         tracing::error!(
             code = "data_directory_damaged",
