@@ -73,12 +73,10 @@ impl Scrub {
         out.one("traaviis_scrub_passes_total", Kind::Counter, help, || {
             self.passes.load(Ordering::Relaxed) as f64
         });
-        if let Some(ended) = last.ended_micros {
-            let help = "when the last whole look for damage came to its end";
-            out.one("traaviis_scrub_end_timestamp_seconds", Kind::Gauge, help, || {
-                ended as f64 / 1e6
-            });
-        }
+        let help = "when the last whole look for damage came to its end; 0: none has yet";
+        out.one("traaviis_scrub_end_timestamp_seconds", Kind::Gauge, help, || {
+            last.ended_micros.unwrap_or_default() as f64 / 1e6
+        });
     }
 
     fn last(&self) -> MutexGuard<'_, Last> {
