@@ -344,7 +344,7 @@ impl Projector {
                     gaps.push((Key { tenant: *tenant, id: *id }, workflow.clone()));
                 }
                 Notice::Lacking { tenant, list } => lacking.push((*tenant, *list)),
-                Notice::Quarantined { .. } | Notice::Newer { .. } => {}
+                Notice::Quarantined { .. } | Notice::Missing { .. } | Notice::Newer { .. } => {}
             }
             (world.tell)(&notice);
         }
