@@ -67,7 +67,7 @@ impl Platform {
         let slug = match slug {
             Some(slug) => {
                 let slug = tenant::slug(slug)?;
-                self.claim(id, &slug, via)?.then_some(slug).ok_or_else(|| taken())?
+                self.claim(id, &slug, via)?.then_some(slug).ok_or_else(taken)?
             }
             None => self.claim_any(id, &slug_of(&name), via)?,
         };

@@ -278,10 +278,11 @@ mod tests {
     /// Bytes of each text: half of what a request may have.
     const BYTES: usize = 512 << 10;
     /// A pattern reads such a text in some thousandths of a second; where each place is read on to
-    /// the end, it takes many seconds.
-    const LONGEST: Duration = Duration::from_secs(1);
+    /// the end, it takes half a minute. Nothing in between happens on a busy machine either.
+    const LONGEST: Duration = Duration::from_secs(5);
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test may measure")]
     fn no_text_is_read_again_and_again() {
         let patterns: [(&str, &Regex); 10] = [
             ("redacted", &REDACTED),

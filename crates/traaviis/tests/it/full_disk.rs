@@ -172,7 +172,7 @@ fn kept_as_json_a_full_disk_answers_at_once() {
         _ => panic!("{told:?}"),
     };
     let mut taken = taken + counts(&refused);
-    let next = |taken: u64| if taken % 2 == 0 { "open" } else { "close" };
+    let next = |taken: u64| if taken.is_multiple_of(2) { "open" } else { "close" };
     for _ in 0..3 {
         let begun = Instant::now();
         taken += counts(&server.send(&ada, &id, next(taken)));
