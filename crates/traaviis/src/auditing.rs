@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// How often the log is read for acts. Whoever asks for a trail is told everything at once, so this
-/// bounds what a start reads again, and how late an alert is; acts of one tenant that gather are one
-/// change of its trail.
+/// bounds what a start reads again, and how late an alert is. Acts of one tenant that gather are
+/// one change of its trail.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a failure it is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use traaviis_engine::{Input, Machine, Request, Step, StepContext};
 use traaviis_model::{
     CallId, InstanceId, Seq, Snapshot, Span, TenantCtx, TenantId, Timestamp, Value,
-    limits::{EVENT_ID_WINDOW, MAILBOX_MAX},
+    limits::MAILBOX_MAX,
 };
 use traaviis_ports::{
     LogError, Outcome,
@@ -222,14 +222,12 @@ impl Owner {
 }
 
 /// Returns how long an event is known by its id. What instances ask of each other is asked again by
-/// the next process, however late that comes.
+/// the next process, however late that comes and whatever its clock shows; as long as the memory of
+/// ids has it, it is the same.
 fn window_of(machine: &Machine, event: &str, origin: &Origin) -> Span {
-    let declared = machine.dedup_window(event);
     match origin {
-        Origin::Caller(..) => declared,
-        Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => {
-            declared.max(EVENT_ID_WINDOW)
-        }
+        Origin::Caller(..) => machine.dedup_window(event),
+        Origin::Instance(..) | Origin::Emission(..) | Origin::Runtime => Span(i64::MAX),
     }
 }
 

@@ -134,6 +134,21 @@ fn a_repeated_event_gets_the_first_answer() {
 }
 
 #[test]
+fn what_an_instance_asks_again_days_later_is_done_once() {
+    let mut world = open_counter();
+    for days in [0, 1, 2, 30] {
+        world.pass(Span::secs(days * 86_400));
+        let (_, reply) = answer();
+        let command = event_with_id("bump", "e1");
+        world.handle(Message::Deliver { ctx: ctx(), id: id(1), command, reply });
+        while !world.outside.appends.is_empty() {
+            world.commit();
+        }
+        assert_eq!(world.snapshot(id(1)).data.get("n"), Some(&Value::Int(1)), "{days} days");
+    }
+}
+
+#[test]
 fn a_full_disk_is_told_to_callers_and_waited_for_by_the_rest() {
     let mut world = World::new();
     world.start(&machine(PAYMENT), id(1));

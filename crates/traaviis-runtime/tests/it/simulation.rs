@@ -68,6 +68,9 @@ const STORM: Weather = Weather { delay_max: Span::secs(3), lost: 10, repeated: 5
 const CALM: Weather = Weather { delay_max: Span::millis(50), lost: 0, repeated: 0 };
 /// What somebody sets a clock by who means another day.
 const DAY_SECS: u64 = 86_400;
+/// Days that a clock is set forward by in one run: what instances ask of each other is known by its
+/// id for a week, and after a longer one it may be done twice.
+const DAYS_MAX: usize = 4;
 const CALL_TIMEOUT: Span = Span::secs(5);
 /// Room for a handful of states in the memory of an owner.
 const HOT_BYTES: usize = 12_000;
@@ -156,6 +159,8 @@ enum OpState {
     Sent,
     Acknowledged,
     Refused,
+    /// Its caller does not know what came of it, and does not ask any more.
+    LeftAlone,
 }
 
 #[derive(Clone)]
@@ -507,7 +512,18 @@ impl<'m> Sim<'m> {
     /// The wall clock is set: forward, and time follows, or back, and it does not.
     fn jump(&mut self) {
         // Mostly what time services do; sometimes somebody sets another day.
-        let seconds = if self.rng.chance(1, 4) { DAY_SECS } else { 61 + self.rng.below(3_600) };
+        let day = Span::secs(DAY_SECS as i64);
+        let days = self.clock.jumps.iter().filter(|it| it.1 >= day).count();
+        let is_day = self.rng.chance(1, 4) && days < DAYS_MAX;
+        let seconds = if is_day { DAY_SECS } else { 61 + self.rng.below(3_600) };
+        if is_day {
+            // A caller who asks a day later again may be taken for a new one, so none does.
+            let open = |it: &&mut Op| {
+                matches!(it.what, What::Event(_))
+                    && matches!(it.state, OpState::Ready | OpState::Sent)
+            };
+            self.ops.iter_mut().filter(open).for_each(|it| it.state = OpState::LeftAlone);
+        }
         let span = Span::secs(seconds as i64);
         let (by_us, follows_us) = match self.rng.chance(2, 3) {
             true => (span.0, span.0),
@@ -580,6 +596,7 @@ impl<'m> Sim<'m> {
             self.trace.add(at.to_le_bytes());
             op.state = match &answer {
                 Ok(_) => OpState::Acknowledged,
+                Err(Error::Log(_)) if op.state == OpState::LeftAlone => OpState::LeftAlone,
                 Err(Error::Log(_)) => OpState::Ready,
                 Err(Error::Unavailable { .. }) => panic!("unavailable: {answer:?}"),
                 Err(_) => OpState::Refused,

@@ -16,7 +16,7 @@ impl Sim<'_> {
             answer: match op.state {
                 OpState::Acknowledged => Answer::Ok,
                 OpState::Refused => Answer::Refused,
-                OpState::Ready | OpState::Sent => Answer::Unknown,
+                OpState::Ready | OpState::Sent | OpState::LeftAlone => Answer::Unknown,
             },
         });
         let evidence = Evidence {
