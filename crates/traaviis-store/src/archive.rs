@@ -123,12 +123,7 @@ impl<D: Disk> FileArchive<D> {
     pub(crate) fn each_line(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool, LogError> {
         let mut are_whole = true;
         for tenant in self.tenants()? {
-            let mut ids = Vec::new();
-            self.each(tenant, &mut |_, _, id| {
-                ids.push(id);
-                Ok(())
-            })?;
-            for id in ids {
+            for id in self.ids(tenant)? {
                 match self.read(tenant, id) {
                     Ok(history) => {
                         history.iter().flat_map(|it| &it.lines).for_each(|it| visit(it));
@@ -149,12 +144,7 @@ impl<D: Disk> FileArchive<D> {
     ) -> Result<Option<Checked>, LogError> {
         let mut checked = Checked::default();
         for tenant in self.tenants()? {
-            let mut ids = Vec::new();
-            self.each(tenant, &mut |_, _, id| {
-                ids.push(id);
-                Ok(())
-            })?;
-            for id in ids {
+            for id in self.ids(tenant)? {
                 // Removed meanwhile.
                 let Some((path, file)) = self.find(tenant, id)? else { continue };
                 let bytes = file.len().map_err(|error| io_error("measure", &path, error))?;
@@ -170,6 +160,16 @@ impl<D: Disk> FileArchive<D> {
             }
         }
         Ok(Some(checked))
+    }
+
+    /// Returns the instances of a tenant that have a file.
+    fn ids(&self, tenant: TenantId) -> Result<Vec<InstanceId>, LogError> {
+        let mut ids = Vec::new();
+        self.each(tenant, &mut |_, _, id| {
+            ids.push(id);
+            Ok(())
+        })?;
+        Ok(ids)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
