@@ -9,6 +9,7 @@ mod alert_rules;
 mod browser;
 mod budgets;
 mod chosen;
+mod cookie;
 mod effects;
 mod elsewhere;
 mod factors;

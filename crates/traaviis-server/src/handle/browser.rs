@@ -11,7 +11,7 @@ use traaviis_api::{
 };
 use traaviis_platform::{Error, accounts::LoggedIn};
 
-use super::{Answer, Call};
+use super::{Answer, Call, cookie::Cookie};
 use crate::{convert, request::Request};
 
 /// Refuses a header that does not say what it is for, before anything is done.
@@ -35,7 +35,7 @@ pub(super) fn told(call: &Call<'_>, logged_in: LoggedIn) -> Result<Answer, Error
     let mut answer = call.tell(&body)?;
     if let Some(token) = kept {
         let seconds = call.platform().settings().session_ttl.as_millis() / 1_000;
-        answer.headers.push(("set-cookie", Cookie::of(call).text(&token, seconds)));
+        answer.headers.push(("set-cookie", cookie(call).text(&token, seconds)));
     }
     Ok(answer)
 }
@@ -45,7 +45,7 @@ pub(super) fn shown(call: &Call<'_>, in_body: Option<String>) -> Result<String, 
     if let Some(token) = in_body {
         return Ok(token);
     }
-    let kept = call.request.cookie(Cookie::of(call).name).filter(|it| !it.is_empty());
+    let kept = call.request.cookie(&cookie(call).name).filter(|it| !it.is_empty());
     let Some(kept) = kept else {
         let rule = "give the refresh token, or keep it in a cookie from the login on";
         return Err(Error::invalid("/refresh_token", rule));
@@ -61,30 +61,14 @@ pub(super) fn shown(call: &Call<'_>, in_body: Option<String>) -> Result<String, 
 
 /// Takes the cookie away, if there is one.
 pub(super) fn forget(call: &Call<'_>, mut answer: Answer) -> Answer {
-    let cookie = Cookie::of(call);
-    if call.request.cookie(cookie.name).is_some() {
+    let cookie = cookie(call);
+    if call.request.cookie(&cookie.name).is_some() {
         answer.headers.push(("set-cookie", cookie.text("", 0)));
     }
     answer
 }
 
-struct Cookie {
-    name: &'static str,
-    rest: &'static str,
-}
-
-impl Cookie {
-    /// A browser keeps a cookie with the prefix only from this very host over TLS; without TLS, as
-    /// where one tries things out, there is none of that to have.
-    fn of(call: &Call<'_>) -> Cookie {
-        match call.platform().settings().issuer.starts_with("https://") {
-            true => Cookie { name: "__Host-trv_rt", rest: "Path=/; Secure" },
-            false => Cookie { name: "trv_rt", rest: "Path=/" },
-        }
-    }
-
-    fn text(&self, value: &str, seconds: i64) -> String {
-        let Cookie { name, rest } = self;
-        format!("{name}={value}; {rest}; HttpOnly; SameSite=Strict; Max-Age={seconds}")
-    }
+/// The cookie of the refresh token; no other site has it sent.
+fn cookie(call: &Call<'_>) -> Cookie {
+    Cookie::of(call, "rt", "Strict")
 }

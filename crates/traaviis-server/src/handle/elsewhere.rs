@@ -9,7 +9,7 @@ use traaviis_platform::{
     oidc::{Finish, Returned, STATE_LIFE, TICKET_LIFE},
 };
 
-use super::{Answer, Call, browser};
+use super::{Answer, Call, browser, cookie::Cookie};
 
 /// Status of an answer that sends a browser on.
 const SEE_OTHER: u16 = 303;
@@ -22,7 +22,7 @@ pub(super) fn issuers(call: &Call<'_>) -> Result<Answer, Error> {
 pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
     let return_to = call.request.query.get("return_to").map(String::as_str);
     let started = call.platform().start_elsewhere(call.request.part("issuer"), return_to)?;
-    let cookie = Cookie::of(call);
+    let cookie = cookie(call);
     let seconds = STATE_LIFE.as_millis() / 1_000;
     let mut answer = send_to(call, started.location)?;
     answer.headers.push(("set-cookie", cookie.text(&started.browser, seconds)));
@@ -31,13 +31,13 @@ pub(super) fn start(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn back(call: &Call<'_>) -> Result<Answer, Error> {
     let given = |name: &str| call.request.query.get(name).map(String::as_str);
-    let cookie = Cookie::of(call);
+    let cookie = cookie(call);
     let returned = Returned {
         state: given("state"),
         code: given("code"),
         iss: given("iss"),
         error: given("error"),
-        browser: call.request.cookie(cookie.name),
+        browser: call.request.cookie(&cookie.name),
     };
     let issuer = call.request.part("issuer");
     let proved = call.platform().return_from(issuer, &returned, &call.via)?;
@@ -59,8 +59,8 @@ pub(super) fn back(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn finish(call: &Call<'_>) -> Result<Answer, Error> {
     let ElsewhereRequest { ticket, totp, tenant } = call.request.json()?;
-    let cookie = Cookie::of(call);
-    let browser = call.request.cookie(cookie.name);
+    let cookie = cookie(call);
+    let browser = call.request.cookie(&cookie.name);
     let (code, tenant) = (totp.as_deref(), tenant.as_deref());
     let finish = Finish { ticket: &ticket, browser, code, tenant };
     let logged_in = call.platform().finish_elsewhere(&finish, &call.via)?;
@@ -76,25 +76,7 @@ fn send_to(call: &Call<'_>, location: String) -> Result<Answer, Error> {
     Ok(answer)
 }
 
-/// The cookie by which a browser is known again that has begun a login.
-struct Cookie {
-    name: &'static str,
-    rest: &'static str,
-}
-
-impl Cookie {
-    /// A browser keeps a cookie with the prefix only from this very host over TLS; without TLS
-    /// there is none of that to have.
-    fn of(call: &Call<'_>) -> Cookie {
-        match call.platform().settings().issuer.starts_with("https://") {
-            true => Cookie { name: "__Host-trv_oidc", rest: "Path=/; Secure" },
-            false => Cookie { name: "trv_oidc", rest: "Path=/" },
-        }
-    }
-
-    /// Lax, since the browser comes back from another site.
-    fn text(&self, value: &str, seconds: i64) -> String {
-        let Cookie { name, rest } = self;
-        format!("{name}={value}; {rest}; HttpOnly; SameSite=Lax; Max-Age={seconds}")
-    }
+/// The cookie of a browser that has begun a login. Lax, since it comes back from another site.
+fn cookie(call: &Call<'_>) -> Cookie {
+    Cookie::of(call, "oidc", "Lax")
 }
