@@ -60,7 +60,7 @@ enum Command {
     /// Shows a member.
     #[command(after_help = "Example: traaviis member show bob")]
     Show(Who),
-    /// Invites somebody and prints the token with which they accept within seven days.
+    /// Invites somebody for seven days; prints the token where the server sends no letters.
     #[command(after_help = "Example: traaviis member invite bob@example.org --role developer")]
     Invite {
         /// Their address.
@@ -224,11 +224,16 @@ fn invite(
         output.json(&made);
         return Ok(());
     }
+    let until = cell(&made, "/expires_at");
+    // Where letters go out, only who gets them is told the token.
+    let Some(token) = made["token"].as_str() else {
+        output.line(&format!("a letter to {email} says how to accept until {until}"));
+        return Ok(());
+    };
     // The token alone goes to standard output, for `token=$(...)`.
-    output.line(made["token"].as_str().unwrap_or_default());
+    output.line(token);
     output::warn(format_args!(
-        "{email} accepts with it until {}: `traaviis login {email} --invitation TOKEN`",
-        cell(&made, "/expires_at")
+        "{email} accepts with it until {until}: `traaviis login {email} --invitation TOKEN`"
     ));
     Ok(())
 }
