@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Error, cargo, commands, faults, licences, run as run_command};
+use crate::{Error, cargo, commands, faults, licences, run as run_command, test_run};
 
 type Step = (&'static str, fn() -> Result<(), Error>);
 
@@ -58,7 +58,7 @@ fn simulation() -> Result<(), Error> {
     // With the features of the whole workspace, for which everything is built already.
     let mut test = cargo(&["test", "--release", "--workspace", "--test", "it"]);
     test.args(["simulation::whatever", "--", "--nocapture"]);
-    run_command(test.env("SIM_SEEDS", SIM_SEEDS).env("SIM_OPS", SIM_OPS))
+    test_run::run(test.env("SIM_SEEDS", SIM_SEEDS).env("SIM_OPS", SIM_OPS))
 }
 
 /// Checks licences and sources, and with `cargo deny`, where it is installed, bans as well.

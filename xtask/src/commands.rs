@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{Error, cargo, output, root, run, tidy as rules};
+use crate::{Error, cargo, output, root, run, test_run, tidy as rules};
 
 /// A file and the function that says what it should hold.
 type Generated = (&'static str, fn() -> Result<String, Error>);
@@ -50,7 +50,7 @@ pub enum Generate {
 /// storage. The release profile is used because the simulation runs millions of operations.
 pub fn test(args: &[String]) -> Result<(), Error> {
     run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))?;
-    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))?;
+    test_run::run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).args(args))?;
     if args.is_empty() { test_json_only() } else { Ok(()) }
 }
 
@@ -70,7 +70,8 @@ fn test_json_only() -> Result<(), Error> {
     let program = found.ok_or("cargo names no program of the whole-program tests")?;
     println!("\n=== whole-program tests, TRAAVIIS_STORAGE=json-only");
     let mut tests = std::process::Command::new(program);
-    run(tests.current_dir(root().join("crates/traaviis")).env("TRAAVIIS_STORAGE", "json-only"))
+    tests.current_dir(root().join("crates/traaviis")).env("TRAAVIIS_STORAGE", "json-only");
+    test_run::run(&mut tests)
 }
 
 /// Lets the test that knows the formats write a fixture of those that were raised.

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod dev;
 pub mod faults;
 pub mod licences;
+mod test_run;
 pub mod tidy;
 
 /// Why a command failed, for the person at the terminal.
