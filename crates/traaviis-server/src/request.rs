@@ -327,6 +327,11 @@ fn check_depth(body: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Reads what a request and something that was there make together, as a body would be read.
+pub(crate) fn merged<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|error| unreadable(&error))
+}
+
 /// Says what is wrong with a body. What it holds is not repeated: it may be a password.
 fn unreadable(error: &serde_json::Error) -> Error {
     // A form has no lines.

@@ -1,6 +1,8 @@
 //! Schedules and webhooks on the wire.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -50,10 +52,26 @@ pub struct ScheduleRequest {
     pub jitter: Option<String>,
 }
 
-/// `PATCH /tenants/{t}/schedules/{id}`: what is given replaces what was.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+/// `PATCH /tenants/{t}/schedules/{id}`: what is given replaces what was, and null leaves it out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SchedulePatch(pub serde_json::Map<String, Json>);
+
+/// The fields are those of a schedule that is made, of which none is needed.
+impl JsonSchema for SchedulePatch {
+    fn schema_name() -> Cow<'static, str> {
+        "SchedulePatch".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = ScheduleRequest::json_schema(generator);
+        schema.remove("required");
+        let told = "`PATCH /tenants/{t}/schedules/{id}`: what is given replaces what was, and null \
+                    leaves it out.";
+        schema.insert("description".into(), told.into());
+        schema
+    }
+}
 
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

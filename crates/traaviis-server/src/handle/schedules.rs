@@ -12,6 +12,7 @@ use traaviis_platform::{
 };
 
 use super::{Answer, Call, instances::ask};
+use crate::request;
 
 fn id<'a>(call: &'a Call<'_>) -> &'a str {
     call.request.part("id")
@@ -78,8 +79,7 @@ pub(super) fn change(call: &Call<'_>) -> Result<Answer, Error> {
         }
     }
     // What comes out of it must be what could have been asked for.
-    let asked: ScheduleRequest = serde_json::from_value(input)
-        .map_err(|error| Error::new("validation_failed", error.to_string()))?;
+    let asked: ScheduleRequest = request::merged(input)?;
     put(call, json!(asked), Some(expected))
 }
 

@@ -53,12 +53,21 @@ fn a_schedule_starts_a_workflow_again_and_again_and_outlives_a_kill() {
     assert_eq!(told.text("/status"), "running");
 
     let etag = api.get(&ada, &path).header("etag");
-    let patch = |etag: &str| {
+    let patch = |etag: &str, body| {
         let more = format!("if-match: {etag}\r\n");
-        api.call_with(&ada, "PATCH", &path, &more, json!({ "cron": "*/2 * * * * *" }))
+        api.call_with(&ada, "PATCH", &path, &more, body)
     };
-    assert_eq!(patch("\"1\"").status, 412);
-    let changed = patch(&etag);
+    let sooner = json!({ "cron": "*/2 * * * * *" });
+    assert_eq!(patch("\"1\"", sooner.clone()).status, 412);
+    for (wrong, code, pointer) in [
+        (json!({ "corn": "@daily" }), "unknown_field", "/corn"),
+        (json!({ "workflow": null }), "validation_failed", "/workflow"),
+    ] {
+        let refused = patch(&etag, wrong);
+        assert_eq!((refused.status, &*refused.text("/code")), (422, code));
+        assert_eq!(refused.text("/errors/0/pointer"), pointer);
+    }
+    let changed = patch(&etag, sooner);
     assert_eq!((changed.status, &*changed.text("/input/cron")), (200, "*/2 * * * * *"));
     assert_eq!(changed.text("/id"), id, "it stays the same schedule");
     assert_ne!(changed.text("/instance"), made.text("/instance"));
