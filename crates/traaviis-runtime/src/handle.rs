@@ -21,13 +21,14 @@ use std::{
     time::Duration,
 };
 
-use traaviis_model::{InstanceId, Snapshot, TenantCtx};
+use traaviis_model::{InstanceId, Snapshot, TenantCtx, TenantId};
 use traaviis_ports::{IndexError, Position};
 
 pub use crate::owner::Accepted;
 use crate::{
     correlation::Correlations,
     error::Error,
+    inbox::Place,
     index::Feeder,
     owner::{Found, Key, Message, Reply, Stored},
     runtime::{Shard, Shared, Signal},
@@ -88,25 +89,46 @@ impl Handle {
         self.send_to(ctx, self.inner.shard(&key), message);
     }
 
+    /// Sends for a caller who keeps no thread for the wait, together with what others send.
+    fn lay_message(&self, ctx: &TenantCtx, id: InstanceId, message: Message) {
+        let shard = self.inner.shard(&Key { tenant: ctx.tenant(), id });
+        if let Some((message, place)) = self.admitted(ctx, shard, message) {
+            shard.mail.lay(message, place, |it| refuse(it, Error::Stopping));
+        }
+    }
+
     /// Sends for a caller, who holds a place in the queue until the shard takes the message.
     fn send_to(&self, ctx: &TenantCtx, shard: &Shard, message: Message) {
-        let tenant = ctx.tenant();
-        let Some(place) = shard.places.take(tenant) else {
-            return refuse(message, Error::Busy);
-        };
-        let message = match self.inner.shown() {
-            Some(tree) => match tree.refuses(&message) {
-                Some(error) => return refuse(message, error),
-                None => tree.held(message),
-            },
-            None => message,
-        };
-        let sent = shard.signals.send(Signal::Message(message, Some((tenant, place))));
+        let Some((message, place)) = self.admitted(ctx, shard, message) else { return };
+        let sent = shard.signals.send(Signal::Message(message, Some(place)));
         if let Err(error) = sent
             && let Signal::Message(message, _) = error.0
         {
             refuse(message, Error::Stopping);
         }
+    }
+
+    /// Gives a message a place in the queue of a shard, or refuses it.
+    fn admitted(
+        &self,
+        ctx: &TenantCtx,
+        shard: &Shard,
+        message: Message,
+    ) -> Option<(Message, (TenantId, Place))> {
+        let tenant = ctx.tenant();
+        let refused = |message, error| {
+            refuse(message, error);
+            None
+        };
+        let Some(place) = shard.places.take(tenant) else { return refused(message, Error::Busy) };
+        let message = match self.inner.shown() {
+            Some(tree) => match tree.refuses(&message) {
+                Some(error) => return refused(message, error),
+                None => tree.held(message),
+            },
+            None => message,
+        };
+        Some((message, (tenant, place)))
     }
 
     /// Asks the owner of an instance for it.

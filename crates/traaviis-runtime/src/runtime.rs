@@ -40,6 +40,7 @@ use crate::{
         BATCH_MAX, CHECKPOINT_BYTES, FINISHED_INDEXED_MAX, FINISHED_SUMMARIES_MAX, FLUSH_AT,
         HOT_BYTES_MAX, HOT_FULL_BYTES, HOT_TTL, IN_FLIGHT_MAX,
     },
+    mail::{Later, Mail},
     owner::{Committed, HotShare, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport, Sources},
@@ -53,7 +54,7 @@ use crate::{
 pub(crate) enum Signal {
     /// A message for the owner; one of a caller comes with its place in the queue.
     Message(Message, Option<(TenantId, Place)>),
-    /// Look at the clock: it was moved.
+    /// Look at the clock, which was moved, or at the mail.
     Wake,
     /// End the thread.
     Stop,
@@ -126,6 +127,9 @@ pub struct Options {
     pub library: Arc<dyn Library>,
     /// Where the keys come from that redact personal data.
     pub keys: Arc<dyn RedactionKeys>,
+    /// Runs something after what a caller's thread is in the middle of; where callers have no such
+    /// threads, none.
+    pub later: Option<Later>,
     /// Told of every jump of the wall clock.
     pub on_clock_jump: OnClockJump,
     /// Told once when the log failed; the process should end with code 70.
@@ -155,6 +159,7 @@ impl Default for Options {
             tree: None,
             library: Arc::new(NoLibrary),
             keys: Arc::new(NoKeys),
+            later: None,
             on_clock_jump: Arc::new(|_| ()),
             on_fatal: Arc::new(|_| ()),
         }
@@ -260,7 +265,9 @@ impl Runtime {
         let mut shards = Vec::with_capacity(count);
         let queues = queues.into_iter().zip(reached);
         for (number, (owner, (queue, reached))) in owners.into_iter().zip(queues).enumerate() {
-            shards.push(start_shard(number, owner, queue, &shared, (options.work, reached))?);
+            let mail = Mail::new(queue.0.clone(), options.later.clone());
+            let ends = (queue, mail);
+            shards.push(start_shard(number, owner, ends, &shared, (options.work, reached))?);
         }
         let definitions = settings.definitions;
         let ((upkeep_ends, upkeep_ended), (clock_ends, clock_ended)) = (channel(), channel());
@@ -299,6 +306,8 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub(crate) struct Shard {
     pub signals: Sender<Signal>,
+    /// What is handed over together.
+    pub mail: Arc<Mail>,
     /// Places of callers in the queue.
     pub places: Arc<Places>,
 }
@@ -324,11 +333,11 @@ impl Post for Senders {
 fn start_shard(
     number: usize,
     owner: Owner,
-    (signals, receiver): (Sender<Signal>, Receiver<Signal>),
+    ((signals, receiver), mail): ((Sender<Signal>, Receiver<Signal>), Arc<Mail>),
     shared: &Arc<Shared>,
     (work, reached): (Work, Arc<Reached>),
 ) -> Result<Shard, Error> {
-    let shard = Shard { signals, places: Arc::default() };
+    let shard = Shard { signals, mail: Arc::clone(&mail), places: Arc::default() };
     let sink: Arc<dyn CommitSink> =
         Arc::new(ShardSink { signals: shard.signals.clone(), reached: Arc::clone(&reached) });
     let outbox = ShardOutbox {
@@ -337,7 +346,7 @@ fn start_shard(
         sink,
         appends: Vec::new(),
     };
-    let worker = Worker { owner, outbox, receiver, inbox: Inbox::new(), reached, work };
+    let worker = Worker { owner, outbox, receiver, mail, inbox: Inbox::new(), reached, work };
     thread::Builder::new()
         .name(format!("traaviis-shard-{number}"))
         .spawn(move || worker.run())
@@ -350,6 +359,7 @@ struct Worker {
     owner: Owner,
     outbox: ShardOutbox,
     receiver: Receiver<Signal>,
+    mail: Arc<Mail>,
     inbox: Inbox,
     reached: Arc<Reached>,
     work: Work,
@@ -367,12 +377,14 @@ impl Worker {
         loop {
             self.outbox.flush();
             let mut goes_on = true;
+            self.collect();
             if !self.inbox.is_ready(self.has_room()) {
                 goes_on = self.wait(ports.clock.now());
             }
             while goes_on && let Ok(signal) = self.receiver.try_recv() {
                 goes_on = self.sort(signal);
             }
+            self.collect();
             if !goes_on {
                 return self.end(ports.clock.now());
             }
@@ -409,6 +421,13 @@ impl Worker {
     /// Says whether callers' work can be begun.
     fn has_room(&self) -> bool {
         self.owner.in_flight() < IN_FLIGHT_MAX
+    }
+
+    /// Puts what was laid down where it waits.
+    fn collect(&mut self) {
+        for (message, caller) in self.mail.take() {
+            self.inbox.push(message, Some(caller));
+        }
     }
 
     /// Puts a signal where it waits; false when it ends the thread.

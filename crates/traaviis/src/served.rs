@@ -564,6 +564,7 @@ mod tests {
             running_calls: 256,
             events_per_second: 5_000,
             open_instances: 100_000,
+            later: Arc::new(|run: Box<dyn FnOnce() + Send>| run()),
         };
         let outside = Arc::clone(&connector);
         let data = Data::open_serving(dir, connector, library as Arc<_>, kept, serving).unwrap();

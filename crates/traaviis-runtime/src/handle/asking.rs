@@ -43,7 +43,7 @@ impl Handle {
                 Err(error) => Err(error),
             });
         });
-        self.send_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
+        self.lay_message(ctx, id, Message::Find { ctx: ctx.clone(), id, reply });
     }
 
     /// Returns the state of an instance, open or ended.

@@ -39,6 +39,9 @@ impl Given {
     }
 }
 
+/// How a message is handed over, and who is told.
+type How<T> = (fn(&Handle, &TenantCtx, InstanceId, Message), Reply<T>);
+
 impl Handle {
     /// Starts an instance; `reply` is told after the commit. Returns the id it will have.
     pub fn start_instance_then(
@@ -49,10 +52,11 @@ impl Handle {
         input: Value,
         reply: Reply<Started>,
     ) -> InstanceId {
-        self.start_born_then(ctx, machine, id, input, Birth::default(), reply)
+        self.start_born(ctx, machine, id, input, Birth::default(), (Handle::send_message, reply))
     }
 
-    /// As [`Handle::start_instance_then`], for one that is given more than its workflow says.
+    /// As [`Handle::start_instance_then`], for one that is given more than its workflow says and a
+    /// caller who keeps no thread for the wait.
     pub fn start_marked_then(
         &self,
         ctx: &TenantCtx,
@@ -63,20 +67,21 @@ impl Handle {
     ) {
         match given.into().birth(machine) {
             Ok(birth) => {
-                self.start_born_then(ctx, machine, None, input, birth, reply);
+                let how: How<Started> = (Handle::lay_message, reply);
+                self.start_born(ctx, machine, None, input, birth, how);
             }
             Err(error) => reply(Err(error)),
         }
     }
 
-    fn start_born_then(
+    fn start_born(
         &self,
         ctx: &TenantCtx,
         machine: &Arc<Machine>,
         id: Option<InstanceId>,
         input: Value,
         birth: Birth,
-        reply: Reply<Started>,
+        (send, reply): How<Started>,
     ) -> InstanceId {
         let inner = &self.inner;
         let named = id.is_some();
@@ -96,11 +101,12 @@ impl Handle {
         });
         let machine = Arc::clone(machine);
         let start = Start { ctx: ctx.clone(), machine, id, input, birth, reply };
-        self.send_message(ctx, id, Message::Start(start));
+        send(self, ctx, id, Message::Start(start));
         id
     }
 
-    /// Does something to an instance; `reply` is told after the commit.
+    /// Does something to an instance; `reply` is told after the commit. It is for callers who keep
+    /// no thread for the wait, and is handed over together with what others of them ask.
     pub fn command_then(
         &self,
         ctx: &TenantCtx,
@@ -109,7 +115,7 @@ impl Handle {
         reply: Reply<Accepted>,
     ) {
         let message = Message::Command { ctx: ctx.clone(), id, command, reply };
-        self.send_message(ctx, id, message);
+        self.lay_message(ctx, id, message);
     }
 
     /// Takes an instance over to another version.
@@ -149,7 +155,7 @@ impl Handle {
     ) -> Result<Started, Error> {
         let birth = given.into().birth(machine)?;
         wait(|reply| {
-            self.start_born_then(ctx, machine, id, input, birth, reply);
+            self.start_born(ctx, machine, id, input, birth, (Handle::send_message, reply));
         })
     }
 
@@ -164,7 +170,7 @@ impl Handle {
     ) -> Result<Started, Error> {
         let birth = Birth { created_by: Some(created_by), ..Birth::default() };
         wait(|reply| {
-            self.start_born_then(ctx, machine, None, input, birth, reply);
+            self.start_born(ctx, machine, None, input, birth, (Handle::send_message, reply));
         })
     }
 
@@ -280,6 +286,9 @@ impl Handle {
         id: InstanceId,
         command: Command,
     ) -> Result<Accepted, Error> {
-        wait(|reply| self.command_then(ctx, id, command, reply))
+        wait(|reply| {
+            let message = Message::Command { ctx: ctx.clone(), id, command, reply };
+            self.send_message(ctx, id, message);
+        })
     }
 }

@@ -8,7 +8,9 @@ use std::{
 
 use traaviis_model::{Call, CallId, DeliveryClass, EffectError, Span, TenantCtx, Value};
 use traaviis_ports::{Connector, Index, IndexError, LogError, LogStore, OnOutcome, SnapshotStore};
-use traaviis_runtime::{Fault, HotShare, Library, Options, Ports, RecoveryReport, Runtime, Work};
+use traaviis_runtime::{
+    Fault, HotShare, Later, Library, Options, Ports, RecoveryReport, Runtime, Work,
+};
 use traaviis_store::{Recovery, SqliteIndex, SqliteSnapshots};
 
 use super::{
@@ -58,6 +60,8 @@ pub struct Serving {
     pub events_per_second: u32,
     /// Instances that a tenant may have open.
     pub open_instances: usize,
+    /// What can be put off until the thread of a caller has nothing else to do.
+    pub later: Later,
 }
 
 impl Serving {
@@ -72,6 +76,7 @@ impl Serving {
             slots: self.running_calls,
             events_per_second: Some(self.events_per_second),
             open_max: Some(self.open_instances),
+            later: Some(self.later),
             ..options
         }
     }

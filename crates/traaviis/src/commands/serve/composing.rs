@@ -46,6 +46,18 @@ pub(super) enum Seeds {
     Demo,
 }
 
+/// Runs something after the tasks that are ready on the thread of the runtime that calls it. A task
+/// that yields comes back when there are no others, and the sockets were looked at once more.
+fn after_what_is_ready(run: Box<dyn FnOnce() + Send>) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move {
+            tokio::task::yield_now().await;
+            run();
+        })),
+        Err(_) => run(),
+    }
+}
+
 pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyhow::Result<Exit> {
     let config = &settings.config;
     let internal = |error: std::io::Error| {
@@ -94,6 +106,7 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
         running_calls: config.limits.running_calls,
         events_per_second: config.limits.events_per_second,
         open_instances: config.limits.open_instances,
+        later: Arc::new(after_what_is_ready),
     };
     let kept = (tree, config.storage.mode);
     let data = Data::open_serving(dir, connector, Arc::clone(&library) as Arc<_>, kept, serving)?;
