@@ -8,13 +8,10 @@
 //!
 //! Every jump is recorded, and told to whoever runs the process.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, channel},
-    },
-    thread,
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+    mpsc::{Receiver, RecvTimeoutError, channel},
 };
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +26,7 @@ use crate::{
     limits::{CLOCK_JUMP_MIN, CLOCK_LOOK_EVERY},
     owner::Message,
     runtime::Signal,
+    threads,
 };
 
 /// Name of the documents that record jumps.
@@ -147,6 +145,7 @@ pub(crate) fn start(
         }
     };
     look(inner);
+    let on_fatal = Arc::clone(&inner.shared.on_fatal);
     let inner = Arc::downgrade(inner);
     let work = move || {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(CLOCK_LOOK_EVERY) {
@@ -154,11 +153,7 @@ pub(crate) fn start(
             look(&inner);
         }
     };
-    thread::Builder::new()
-        .name("traaviis-clock".into())
-        .spawn(work)
-        .map(|_| ())
-        .map_err(|error| Error::Thread(error.to_string().into()))
+    threads::begin("traaviis-clock", &on_fatal, work)
 }
 
 /// Lets every owner know of a jump, then lets time follow it for all of them.

@@ -17,7 +17,6 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -36,6 +35,7 @@ use crate::{
         INDEX_WINDOW_FEW_MAX, INDEX_WINDOW_MAX, INDEX_WINDOW_MIN,
     },
     owner::{Committed, Key},
+    threads::{self, OnFatal},
 };
 use overlay::{Load, Overlay};
 
@@ -102,6 +102,7 @@ impl Feeder {
         log: Arc<dyn LogStore>,
         shards: Vec<Arc<Reached>>,
         on_given_up: OnGivenUp,
+        on_fatal: &OnFatal,
     ) -> Result<Arc<Feeder>, Error> {
         let feeder = Arc::new(Feeder {
             index,
@@ -115,10 +116,7 @@ impl Feeder {
             on_given_up,
         });
         let weak = Arc::downgrade(&feeder);
-        thread::Builder::new()
-            .name("traaviis-index".into())
-            .spawn(move || run(&weak))
-            .map_err(|error| Error::Thread(error.to_string().into()))?;
+        threads::begin("traaviis-index", on_fatal, move || run(&weak))?;
         Ok(feeder)
     }
 

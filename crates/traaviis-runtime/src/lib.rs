@@ -32,6 +32,7 @@ pub mod snapshots;
 pub mod subscribers;
 pub mod summary;
 mod texts;
+mod threads;
 pub mod tree;
 mod unheard;
 pub mod upkeep;

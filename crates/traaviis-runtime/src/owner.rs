@@ -21,6 +21,7 @@ mod deciding;
 mod emitting;
 mod family;
 mod gated;
+mod guarded;
 mod hot;
 mod jumping;
 mod keeping;

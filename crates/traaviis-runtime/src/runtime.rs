@@ -13,7 +13,6 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    thread,
     time::Duration,
 };
 
@@ -44,6 +43,7 @@ use crate::{
     owner::{Committed, HotShare, Key, Message, Outbox, Owner, Post, Settings},
     past::Past,
     recovery::{Recovery, RecoveryReport, Sources},
+    threads::{self, OnFatal},
     tree::TreeOptions,
     upkeep,
     watch::Watchers,
@@ -132,8 +132,9 @@ pub struct Options {
     pub later: Option<Later>,
     /// Told of every jump of the wall clock.
     pub on_clock_jump: OnClockJump,
-    /// Told once when the log failed; the process should end with code 70.
-    pub on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
+    /// Told once when the log failed, and when a thread of the runtime has panicked; the process
+    /// should end with code 70.
+    pub on_fatal: OnFatal,
 }
 
 impl Default for Options {
@@ -188,6 +189,7 @@ impl Runtime {
     /// Reads what the log holds, goes on with it, and takes commands.
     pub fn start(options: Options, ports: Ports) -> Result<(Handle, RecoveryReport), Error> {
         let count = options.shards.max(1);
+        let on_fatal = Arc::clone(&options.on_fatal);
         let finished_max = match options.index {
             Some(_) => options.finished_max.min(FINISHED_INDEXED_MAX),
             None => options.finished_max,
@@ -217,6 +219,7 @@ impl Runtime {
                 Arc::clone(&ports.log),
                 reached.clone(),
                 options.on_index_given_up,
+                &on_fatal,
             )?),
             (_, failed) => {
                 failed.iter().for_each(|error| (options.on_index_given_up)(error));
@@ -257,7 +260,7 @@ impl Runtime {
             checkpoint_bytes: options.checkpoint_bytes,
             checkpoint_due,
             snapshots: options.snapshots,
-            on_fatal: Arc::clone(&options.on_fatal),
+            on_fatal: Arc::clone(&on_fatal),
         });
         // All are made before one goes: what they share must be whole.
         let owners: Vec<Owner> =
@@ -273,11 +276,11 @@ impl Runtime {
         let ((upkeep_ends, upkeep_ended), (clock_ends, clock_ended)) = (channel(), channel());
         let ends = vec![upkeep_ends, clock_ends];
         let inner = Arc::new(Inner::new(shards, shared, correlations, forgets, definitions, ends));
-        start_checkpointer(checkpoint_signals, Arc::downgrade(&inner))?;
+        start_checkpointer(checkpoint_signals, Arc::downgrade(&inner), &on_fatal)?;
         if let Some(tree) = options.tree {
             inner.follow(tree)?;
         }
-        upkeep::start(upkeep_ended, Arc::downgrade(&inner))?;
+        upkeep::start(upkeep_ended, Arc::downgrade(&inner), &on_fatal)?;
         if options.work == Work::All {
             let tell = Arc::clone(&options.on_clock_jump);
             clock::start(clock_ended, steady, tell, &inner)?;
@@ -299,7 +302,7 @@ pub(crate) struct Shared {
     checkpoint_due: Sender<Due>,
     /// Where the states of open instances rest.
     pub snapshots: Option<Arc<dyn SnapshotStore>>,
-    on_fatal: Arc<dyn Fn(&LogError) + Send + Sync>,
+    pub on_fatal: OnFatal,
 }
 
 /// The sending side of a shard.
@@ -347,10 +350,7 @@ fn start_shard(
         appends: Vec::new(),
     };
     let worker = Worker { owner, outbox, receiver, mail, inbox: Inbox::new(), reached, work };
-    thread::Builder::new()
-        .name(format!("traaviis-shard-{number}"))
-        .spawn(move || worker.run())
-        .map_err(|error| Error::Thread(error.to_string().into()))?;
+    threads::begin(&format!("traaviis-shard-{number}"), &shared.on_fatal, move || worker.run())?;
     Ok(shard)
 }
 
@@ -556,7 +556,11 @@ enum Due {
 
 /// Writes a checkpoint whenever enough was appended, and states when memory is short; ends with the
 /// handle.
-fn start_checkpointer(due: Receiver<Due>, inner: Weak<Inner>) -> Result<(), Error> {
+fn start_checkpointer(
+    due: Receiver<Due>,
+    inner: Weak<Inner>,
+    on_fatal: &OnFatal,
+) -> Result<(), Error> {
     let work = move || {
         while let Ok(due) = due.recv() {
             let Some(inner) = inner.upgrade() else { return };
@@ -568,9 +572,5 @@ fn start_checkpointer(due: Receiver<Due>, inner: Weak<Inner>) -> Result<(), Erro
             };
         }
     };
-    thread::Builder::new()
-        .name("traaviis-checkpoint".into())
-        .spawn(work)
-        .map(|_| ())
-        .map_err(|error| Error::Thread(error.to_string().into()))
+    threads::begin("traaviis-checkpoint", on_fatal, work)
 }

@@ -22,7 +22,6 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -34,6 +33,7 @@ use crate::{
     handle::{Handle, Inner},
     limits::{TREE_AGAIN, TREE_BATCH_MAX, TREE_CLOSE_MAX, TREE_RETRY_MAX, TREE_WINDOW},
     owner::Key,
+    threads::{self, OnFatal},
 };
 use answers::Waiter;
 use projector::{Open, Projector, Which, World};
@@ -109,6 +109,15 @@ pub struct TreeStatus {
     pub failing: Option<TreeError>,
 }
 
+/// Lets go of whoever waits for a tree when the thread ends that feeds it.
+struct Ended<'f>(&'f Follower);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 /// Feeds a tree.
 pub(crate) struct Follower {
     options: TreeOptions,
@@ -141,19 +150,18 @@ impl Follower {
     }
 
     /// Begins to feed; the thread ends with the last handle, or when it is finished.
-    pub(crate) fn start(self: &Arc<Follower>, inner: Weak<Inner>) -> Result<(), Error> {
+    pub(crate) fn start(
+        self: &Arc<Follower>,
+        inner: Weak<Inner>,
+        on_fatal: &OnFatal,
+    ) -> Result<(), Error> {
         let Some(policy) = self.options.policy else { return Ok(()) };
         let follower = Arc::clone(self);
-        thread::Builder::new()
-            .name("traaviis-tree".into())
-            .spawn(move || {
-                follower.run(&inner, policy);
-                follower.lock().is_done = true;
-                follower.changed.notify_all();
-                follower.tell_waiting(&Err(Error::Stopping));
-            })
-            .map(drop)
-            .map_err(|error| Error::Thread(error.to_string().into()))
+        threads::begin("traaviis-tree", on_fatal, move || {
+            // However it ends, nobody waits for it any more.
+            let _ended = Ended(&follower);
+            follower.run(&inner, policy);
+        })
     }
 
     /// Takes out instances that are archived now.
@@ -191,6 +199,13 @@ impl Follower {
     pub(crate) fn end(&self) {
         self.lock().end.get_or_insert_with(Instant::now);
         self.changed.notify_all();
+    }
+
+    /// Lets everybody go who waits.
+    fn let_go(&self) {
+        self.lock().is_done = true;
+        self.changed.notify_all();
+        self.tell_waiting(&Err(Error::Stopping));
     }
 
     fn lock(&self) -> MutexGuard<'_, Life> {

@@ -40,6 +40,7 @@ use crate::{
     },
     owner::{Key, Leave, NO_TIME, SeededHasher, Stored},
     summary::Summary,
+    threads::{self, OnFatal},
 };
 
 /// What upkeep did.
@@ -544,7 +545,11 @@ fn fold(lines: &[Vec<u8>]) -> Option<Snapshot> {
 }
 
 /// Looks after the log until the runtime is gone.
-pub(crate) fn start(stopped: Receiver<()>, inner: Weak<Inner>) -> Result<(), Error> {
+pub(crate) fn start(
+    stopped: Receiver<()>,
+    inner: Weak<Inner>,
+    on_fatal: &OnFatal,
+) -> Result<(), Error> {
     let work = move || {
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(UPKEEP_EVERY) {
             let Some(inner) = inner.upgrade() else { return };
@@ -552,9 +557,5 @@ pub(crate) fn start(stopped: Receiver<()>, inner: Weak<Inner>) -> Result<(), Err
             let _ = inner.upkeep(When::InTime, &Pace::SLOW, &mut |_| ());
         }
     };
-    thread::Builder::new()
-        .name("traaviis-upkeep".into())
-        .spawn(work)
-        .map(|_| ())
-        .map_err(|error| Error::Thread(error.to_string().into()))
+    threads::begin("traaviis-upkeep", on_fatal, work)
 }

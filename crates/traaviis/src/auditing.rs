@@ -20,6 +20,7 @@ use traaviis_ports::{LogStore, Secret, SecretError, Secrets};
 use traaviis_store::{LocalSecrets, SecretInfo, keys};
 
 use crate::{
+    defects,
     exit::{Exit, Failure},
     secrets,
 };
@@ -47,12 +48,13 @@ impl Auditor {
         let begun = thread::Builder::new().name("audit".into()).spawn(move || {
             let mut is_told = false;
             while !asked.load(Ordering::SeqCst) {
-                let wait = match platform.keep_audit() {
-                    Ok(()) => {
+                let wait = match defects::outlive("audit", || platform.keep_audit()) {
+                    Some(Ok(())) => {
                         is_told = false;
                         EVERY
                     }
-                    Err(error) => {
+                    None => AGAIN,
+                    Some(Err(error)) => {
                         if !is_told {
                             tell(&error);
                         }

@@ -17,6 +17,7 @@ mod config;
 mod connectors;
 mod control;
 mod data;
+mod defects;
 mod demo;
 mod disk;
 mod document;

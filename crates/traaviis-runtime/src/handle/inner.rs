@@ -55,7 +55,7 @@ impl Inner {
     /// Feeds a document tree from now on.
     pub(crate) fn follow(self: &Arc<Inner>, options: TreeOptions) -> Result<(), Error> {
         let follower = Follower::new(options, Arc::clone(&self.shared.ports.log));
-        follower.start(Arc::downgrade(self))?;
+        follower.start(Arc::downgrade(self), &self.shared.on_fatal)?;
         if follower.holds_answers() {
             follower.wait_shown()?;
         }

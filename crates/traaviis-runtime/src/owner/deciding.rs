@@ -15,6 +15,7 @@ use traaviis_ports::{
 use super::{
     Accepted, Command, Commitment, Found, Hold, Key, Outbox, Owner, Pending,
     appending::to_append,
+    guarded,
     keeping::has_ended,
     mailbox::{Job, Origin},
     permit,
@@ -157,7 +158,7 @@ impl Owner {
         };
         let decided = match self.change_version(&machine, &snapshot, &input, &context) {
             Some(decided) => decided,
-            None => traaviis_engine::step(&machine, &snapshot, input, &context),
+            None => guarded::ask(|| traaviis_engine::step(&machine, &snapshot, input, &context)),
         };
         let step = match decided {
             Ok(step) => step,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use traaviis_engine::StepContext;
 use traaviis_model::{Snapshot, Timestamp, Value};
 
-use super::{Found, Key, Outbox, Owner, Reopen, starting::Begun};
+use super::{Found, Key, Outbox, Owner, Reopen, guarded, starting::Begun};
 use crate::error::Error;
 
 impl Owner {
@@ -35,7 +35,8 @@ impl Owner {
             origin: ctx.origin().cloned().map(Box::new),
             ..StepContext::new(now, ctx.actor().clone())
         };
-        let step = match traaviis_engine::step(&machine, &base, input, &context) {
+        let step = guarded::ask(|| traaviis_engine::step(&machine, &base, input, &context));
+        let step = match step {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };

@@ -21,6 +21,7 @@ use traaviis_ports::{Append, Commit, LogError, Position};
 
 use super::{
     Commitment, Found, Key, Outbox, Owner, Reply, SeededHasher, Start, StartOutcome, Upgrade,
+    guarded,
 };
 use crate::{
     correlation::Unique,
@@ -326,7 +327,8 @@ impl Owner {
             key: redaction,
             ..StepContext::new(now, ctx.actor().clone())
         };
-        let step = match traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context) {
+        let born = || traaviis_engine::start_born(&machine, &ctx, id, input, birth, &context);
+        let step = match guarded::ask(born) {
             Ok(step) => step,
             Err(rejection) => return reply(Err(Error::Rejected(rejection))),
         };
@@ -401,7 +403,7 @@ impl Owner {
         };
         let context = StepContext { key: redaction, ..StepContext::new(now, ctx.actor().clone()) };
         let same = machine.definition().name == workflow
-            && traaviis_engine::start(&machine, &ctx, id, input, &context)
+            && guarded::ask(|| traaviis_engine::start(&machine, &ctx, id, input, &context))
                 .is_ok_and(|step| hash_value(&step.snapshot.input) == hash);
         if same {
             return reply(Ok(StartOutcome { existing: true, found }));

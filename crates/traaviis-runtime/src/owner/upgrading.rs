@@ -10,7 +10,9 @@ use traaviis_model::{
     Body, DefinitionHash, Record, Snapshot, TenantId, Timestamp, record::Operation,
 };
 
-use super::{Command, Key, Origin, Outbox, Owner, Upgrade, definition_stream, starting::Needs};
+use super::{
+    Command, Key, Origin, Outbox, Owner, Upgrade, definition_stream, guarded, starting::Needs,
+};
 use crate::recovery;
 
 impl Owner {
@@ -55,9 +57,9 @@ impl Owner {
         };
         Some(match input {
             Input::Operate(Operation::Rollback) => {
-                traaviis_engine::roll_back(&other, snapshot, context)
+                guarded::ask(|| traaviis_engine::roll_back(&other, snapshot, context))
             }
-            _ => traaviis_engine::upgrade(machine, &other, snapshot, context),
+            _ => guarded::ask(|| traaviis_engine::upgrade(machine, &other, snapshot, context)),
         })
     }
 

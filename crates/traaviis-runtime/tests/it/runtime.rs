@@ -382,6 +382,23 @@ fn a_failed_log_is_told_once_and_nothing_is_taken_after() {
 }
 
 #[test]
+fn a_shard_that_meets_a_defect_ends_the_process() {
+    let bench = Bench::new(Reaction::Hang);
+    let (sender, told) = channel();
+    let sender = Mutex::new(sender);
+    let on_fatal = Arc::new(move |error: &LogError| {
+        // The test may be over.
+        let _ = sender.lock().unwrap().send(error.to_string());
+    });
+    let (handle, _) = bench.start_with(Options { shards: 2, on_fatal, ..Options::default() });
+    handle.listen(Box::new(|_| panic!("as planned")));
+    let started = handle.start_instance(&ctx(), &machine(COUNTER), None, Value::empty_map());
+    assert!(started.is_err(), "nothing is acknowledged");
+    let why = told.recv_timeout(PATIENCE).unwrap();
+    assert!(why.contains("traaviis-shard-"), "{why}");
+}
+
+#[test]
 fn one_key_is_one_instance_whatever_the_shard() {
     let bench = Bench::new(Reaction::Hang);
     let (handle, _) = bench.start();

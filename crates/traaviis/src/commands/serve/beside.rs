@@ -12,7 +12,10 @@ use traaviis_platform::{
 use traaviis_server::App;
 
 use super::refused;
-use crate::exit::{Exit, Failure};
+use crate::{
+    defects,
+    exit::{Exit, Failure},
+};
 
 /// How often what is over is taken out.
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -27,6 +30,9 @@ const ALERTS_REST: Duration = Duration::from_secs(1);
 const PARTS_REST: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of a receiver before the log is looked at again.
 const WEBHOOKS_REST: Duration = Duration::from_millis(50);
+
+/// Rest after a turn that met a defect: it may meet the same again.
+const DEFECT_REST: Duration = Duration::from_secs(5);
 
 /// What is done beside requests, for as long as the server lives.
 pub(super) struct Beside {
@@ -97,10 +103,10 @@ impl Beside {
         name: &str,
         mut work: impl FnMut(&Beside) -> Duration + Send + 'static,
     ) -> Result<(), Failure> {
-        let beside = Arc::downgrade(self);
-        let begun = thread::Builder::new().name(name.into()).spawn(move || {
+        let (beside, name) = (Arc::downgrade(self), name.to_owned());
+        let begun = thread::Builder::new().name(name.clone()).spawn(move || {
             while let Some(it) = beside.upgrade() {
-                let rest = work(&it);
+                let rest = defects::outlive(&name, || work(&it)).unwrap_or(DEFECT_REST);
                 drop(it);
                 thread::sleep(rest);
             }
