@@ -48,11 +48,13 @@ impl Platform {
         self.enter_acts()?;
         self.enter_uses()?;
         self.keep_sightings(is_end)?;
+        // One whose trail cannot be kept up keeps no other from it.
+        let mut failed = None;
         for tenant in self.ledgers.tenants() {
             let ctx = TenantCtx::keeper_of(tenant);
-            self.sign_trail(&ctx, is_end)?;
-            self.watch_trail(&ctx)?;
+            let kept = self.sign_trail(&ctx, is_end).and_then(|()| self.watch_trail(&ctx));
+            failed = failed.or(kept.err());
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }

@@ -84,10 +84,12 @@ impl JobRunner {
                 platform.note_job(&TenantCtx::keeper_of(key.0), &job, None, None)?;
             }
         }
+        // One that fails keeps no other from going on.
+        let mut failed = None;
         for key in &open {
-            self.one(platform, engine, key)?;
+            failed = failed.or(self.one(platform, engine, key).err());
         }
-        Ok(!open.is_empty())
+        failed.map_or(Ok(!open.is_empty()), Err)
     }
 
     fn one(

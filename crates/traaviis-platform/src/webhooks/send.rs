@@ -38,6 +38,8 @@ const RESTS: &[Span] = &[
     Span::secs(6 * 3_600),
     Span::secs(12 * 3_600),
 ];
+/// Rest of a webhook that cannot be told for a reason of our own, such as a key that is damaged.
+const FAILED_REST: Duration = Duration::from_secs(5);
 /// Messages of a webhook that are read ahead.
 const QUEUE_MAX: usize = 64;
 /// Deliveries that are noted together; after a crash they may be told once more.
@@ -93,9 +95,14 @@ impl WebhookSender {
         rest: Duration,
     ) -> Result<bool, Error> {
         let open = platform.lookup(|it| it.webhooks().clone());
-        self.keep(platform, &open)?;
+        // One that fails keeps no other from being told.
+        let mut failed = self.keep(platform, &open).err();
         for key in &open {
-            self.one(platform, engine, key)?;
+            let Err(error) = self.one(platform, engine, key) else { continue };
+            if let Some(feed) = self.feeds.get_mut(key) {
+                feed.due = Some(Instant::now() + FAILED_REST);
+            }
+            failed.get_or_insert(error);
         }
         let is_under_way = self.feeds.values().any(|it| it.is_under_way);
         // Nobody waits for the first message of a webhook that was just made.
@@ -107,21 +114,29 @@ impl WebhookSender {
             }
         }
         for (key, feed) in &mut self.feeds {
-            feed.note(platform, key)?;
+            failed = failed.or(feed.note(platform, key).err());
         }
-        Ok(is_under_way)
+        failed.map_or(Ok(is_under_way), Err)
     }
 
     /// Begins to tell new webhooks, and forgets those that are gone.
     fn keep(&mut self, platform: &Platform, open: &BTreeSet<Key>) -> Result<(), Error> {
         self.feeds.retain(|key, _| open.contains(key));
+        let mut failed = Ok(());
         for key in open.iter().filter(|key| !self.feeds.contains_key(key)).collect::<Vec<_>>() {
             let keeper = TenantCtx::keeper_of(key.0);
             let (webhook, progress) = platform
                 .ledgers
                 .read(&keeper, |it| (it.get::<Webhook>(&key.1), it.get::<Progress>(&key.1)));
-            let Some(webhook) = webhook? else { continue };
-            let read_to = progress?.map_or(webhook.from, |it| it.position);
+            let (webhook, progress) = match (webhook, progress) {
+                (Ok(Some(webhook)), Ok(progress)) => (webhook, progress),
+                (Ok(None), Ok(_)) => continue,
+                (Err(error), _) | (_, Err(error)) => {
+                    failed = Err(error);
+                    continue;
+                }
+            };
+            let read_to = progress.map_or(webhook.from, |it| it.position);
             let feed = Feed {
                 webhook,
                 read_to,
@@ -135,7 +150,7 @@ impl WebhookSender {
             };
             self.feeds.insert(key.clone(), feed);
         }
-        Ok(())
+        failed
     }
 
     fn one(&mut self, platform: &Platform, engine: &dyn Engine, key: &Key) -> Result<(), Error> {
