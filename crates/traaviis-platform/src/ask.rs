@@ -34,6 +34,11 @@ pub enum Ask {
         /// The person.
         subject: String,
     },
+    /// Returns the name of the key of a person, as `key`; refused when there never was one.
+    NameSubject {
+        /// The person.
+        subject: String,
+    },
     /// Destroys the key of a person.
     EraseSubject {
         /// The person.

@@ -184,7 +184,7 @@ impl Platform {
         subject: &str,
         terminate: bool,
     ) -> Result<Json, Error> {
-        let known = engine.ask(&entered.ctx, Ask::ExportSubject { subject: subject.into() });
+        let known = engine.ask(&entered.ctx, Ask::NameSubject { subject: subject.into() });
         let name = name_of(&known);
         let asked = Act::done("subject.erasure_asked", "subject", name.clone());
         self.note_in(entered, asked.with(json!({ "terminate": terminate })))?;

@@ -44,6 +44,12 @@ pub enum Open {
     Terminate,
 }
 
+/// Returns the name of the key of a person.
+pub fn name(histories: &Histories, subject: &str) -> Result<Json, Failure> {
+    let Some(erased) = histories.key_of(subject)? else { return Err(unknown(subject)) };
+    Ok(json!({ "key": erased.name.to_string() }))
+}
+
 /// Returns what is kept about a person.
 pub fn export(histories: &Histories, ctx: &TenantCtx, subject: &str) -> Result<Json, Failure> {
     permitted(ctx, Permission::AuditLogsView, "export what is kept about a person")?;

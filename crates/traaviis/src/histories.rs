@@ -19,6 +19,7 @@ use traaviis_ports::{
     index::{Count, Query, Row, count_rows},
 };
 use traaviis_runtime::{Fault, Summary, index::overlay::row_of, owner::definition_stream};
+use traaviis_store::keys::subject::Erased;
 
 use crate::{
     control::protocol::LIST_MAX,
@@ -416,6 +417,11 @@ impl Histories {
         let has_more = part.is_cut || part.lines.len() == limit;
         *place = Place { seq: place.seq + part.lines.len() as Seq, position: part.next, has_more };
         Ok(part.lines)
+    }
+
+    /// Returns the key of a person, without a look at what it opens.
+    pub fn key_of(&self, subject: &str) -> Result<Option<Erased>, Failure> {
+        self.log.key_of(&self.ctx, subject)
     }
 
     /// Returns what is kept about a person; none when there never was a key of theirs.

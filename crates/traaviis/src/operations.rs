@@ -418,6 +418,7 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             let ctx = data.map_or_else(|| histories.ctx(), Data::ctx);
             erasure::export(histories, ctx, &subject)
         }
+        Ask::NameSubject { subject } => erasure::name(histories, &subject),
         Ask::EraseSubject { subject, terminate } => {
             let open = if terminate { Open::Terminate } else { Open::Refuse };
             erasure::erase(histories, with_runtime(data)?, &subject, open)

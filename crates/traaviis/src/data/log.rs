@@ -22,6 +22,9 @@ pub trait Records: LogStore {
 
 /// A log that tells which histories are about a person.
 pub trait People: Records {
+    /// Returns the key of a person; none when there never was one.
+    fn key_of(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<Erased>, Failure>;
+
     /// Returns what is kept about a person; none when there never was a key of theirs.
     fn about(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<About>, Failure>;
 }
@@ -42,8 +45,12 @@ impl<L: Records> Records for SealedLog<L> {
 }
 
 impl<L: Records> People for SealedLog<L> {
+    fn key_of(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<Erased>, Failure> {
+        Ok(self.subjects().status(ctx.tenant(), subject)?)
+    }
+
     fn about(&self, ctx: &TenantCtx, subject: &str) -> Result<Option<About>, Failure> {
-        let Some(erased) = self.subjects().status(ctx.tenant(), subject)? else { return Ok(None) };
+        let Some(erased) = self.key_of(ctx, subject)? else { return Ok(None) };
         let instances = self.instances_of(ctx, erased.name)?;
         Ok(Some(About { erased, instances }))
     }
