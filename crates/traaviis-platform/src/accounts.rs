@@ -1,7 +1,9 @@
 //! Use cases of one's own account: registering, logging in, sessions, profile, password.
 
 use serde_json::json;
-use traaviis_model::{SessionId, Span, TenantCtx, TenantId, Text, UserId, tenant::PLATFORM};
+use traaviis_model::{
+    SessionId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
+};
 use traaviis_policy::access::{Action, Freshness};
 use uuid::Uuid;
 
@@ -21,7 +23,7 @@ use crate::{
     rules::{Rules, SessionAge},
     session::{self, Confined, SESSIONS_MAX, Session, Shown},
     tenant::{Tenant, TenantStatus},
-    token::{Claims, Opaque, invalid},
+    token::{self, Claims, Opaque, invalid},
     user::{self, Personal, PlatformRole, Profile, User, UserStatus},
 };
 
@@ -210,7 +212,7 @@ impl Platform {
         let found = self.lookup(|it| it.user(&email));
         let found = found.map(|id| self.account(id)).transpose()?;
         let known = found.as_ref().and_then(|it| it.personal.password.as_ref());
-        if !self.hasher.verify(password, known)? {
+        if !self.is_right(password, known, &who)? {
             self.count_failure(found.as_ref(), &email, via);
             return Err(Error::new("invalid_credentials", "e-mail address or password is wrong"));
         }
@@ -253,6 +255,19 @@ impl Platform {
             (None, [only]) => Ok(Some(only.tenant.id)),
             (None, _) => Ok(None),
         }
+    }
+
+    /// Says whether a password is right, unless too many others have failed meanwhile: whoever
+    /// tries many at once is told no more than who tries one after the other.
+    fn is_right(
+        &self,
+        password: &str,
+        known: Option<&password::PasswordHash>,
+        who: &[Counted],
+    ) -> Result<bool, Error> {
+        let is_right = self.hasher.verify(password, known)?;
+        self.attempts.check(who, self.now())?;
+        Ok(is_right)
     }
 
     /// Counts a failed proof of who one is, and tells the owner when it is too many.
@@ -436,17 +451,40 @@ impl Platform {
                 }
                 let found = documents.get::<User>(&user.to_string())?.ok_or_else(invalid)?;
                 active(&found)?;
-                if shown == Shown::Current {
-                    session.before = Some(session.refresh);
+                if shown == Shown::Repeated
+                    && let Some(told) = self.successor(&session, now)
+                {
+                    return Ok(Ok((session, told)));
                 }
-                session.refresh = hash.clone();
-                session.last_used_at = now;
+                if shown == Shown::Current {
+                    session.before = Some(session.refresh.clone());
+                }
+                self.succeed(&mut session, (&next, &hash), now);
                 changes.put(&session);
-                Ok(Ok(session))
+                Ok(Ok((session, next)))
             })?;
-        let renewed = self.tokens(&session?, next)?;
+        let (session, next) = session?;
+        let renewed = self.tokens(&session, next)?;
         self.meters().token(TokenEvent::Refreshed);
         Ok(renewed)
+    }
+
+    /// Lets a refresh token take the place of the one that is `before` in a session, and remembers
+    /// it for whoever shows that one again.
+    fn succeed(&self, session: &mut Session, (next, hash): (&str, &Text), now: Timestamp) {
+        if let Some(before) = &session.before {
+            self.successors.put(before.to_string(), next.to_owned(), now);
+        }
+        session.refresh = hash.clone();
+        session.last_used_at = now;
+    }
+
+    /// Returns the refresh token that has taken the place of the one before, if it is the newest:
+    /// two windows of a browser that ask at once must not put each other's out of use.
+    fn successor(&self, session: &Session, now: Timestamp) -> Option<String> {
+        let next = self.successors.get(session.before.as_deref()?, now)?;
+        // A change that did not become durable has left one that counts for nothing.
+        token::is_of(&next, &session.refresh).then_some(next)
     }
 
     /// Returns the rules of the tenant that a session is scoped to.
@@ -564,9 +602,8 @@ impl Platform {
             self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
                 let mut session = documents.get::<Session>(&place)?.ok_or_else(invalid)?;
                 change(&mut session);
-                session.before = Some(session.refresh);
-                session.refresh = hash.clone();
-                session.last_used_at = self.now();
+                session.before = Some(session.refresh.clone());
+                self.succeed(&mut session, (&next, &hash), self.now());
                 changes.put(&session);
                 changes.act(Act::done(action, Session::KIND, id.to_string()));
                 Ok(session)
@@ -580,7 +617,7 @@ impl Platform {
         let mut who = from(&caller.via);
         who.push(Counted::Account(account.personal.email.as_str().into()));
         self.attempts.check(&who, self.now())?;
-        match self.hasher.verify(password, account.personal.password.as_ref())? {
+        match self.is_right(password, account.personal.password.as_ref(), &who)? {
             true => Ok(account),
             false => {
                 self.count_failure(Some(&account), &account.personal.email, &caller.via);

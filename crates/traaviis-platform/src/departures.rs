@@ -7,11 +7,11 @@ use serde_json::json;
 use traaviis_model::{TenantCtx, TenantId, UserId};
 
 use crate::{
-    audit::Act,
+    audit::{Act, Via},
     caller::{Caller, named_in},
     engine::Engine,
     error::Error,
-    ledger::Document,
+    ledger::{Document, Documents},
     members::{departs, not_last_owner},
     platform::{Platform, engine},
     session::Session,
@@ -19,6 +19,28 @@ use crate::{
     tenants::DELETE_GRACE,
     user::{PlatformRole, User, UserStatus},
 };
+
+/// Whether the last owner of a tenant may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owners {
+    /// One stays.
+    OneStays,
+    /// Their account is deleted already.
+    MayGo,
+}
+
+/// Says whether a tenant would be without an owner. One that is being deleted needs none.
+fn is_last_owner(documents: &Documents, id: UserId) -> Result<bool, Error> {
+    let found = documents.get::<Tenant>("tenant")?;
+    let is_going = found.is_none_or(|it| it.status == TenantStatus::Deleting);
+    Ok(!is_going && not_last_owner(documents, id).is_err())
+}
+
+fn last_owner_of(tenants: &[TenantId]) -> Error {
+    let message = "you are the last owner of a tenant; hand it over with `POST \
+                   /tenants/{t}/transfer`, or delete it, then repeat this";
+    Error::new("last_owner", message).with_details(json!({ "tenants": tenants }))
+}
 
 impl Platform {
     /// Deletes the caller's account: sessions end, all tenants are left, and what is about the
@@ -28,9 +50,11 @@ impl Platform {
         let id = caller.user;
         let owned = self.owned_alone(id)?;
         if !owned.is_empty() {
-            let message = "you are the last owner of a tenant; hand it over with `POST \
-                           /tenants/{t}/transfer`, or delete it, then repeat this";
-            return Err(Error::new("last_owner", message).with_details(json!({ "tenants": owned })));
+            return Err(last_owner_of(&owned));
+        }
+        // Two owners who go at the same moment have each seen the other; who is second stays.
+        for tenant in self.lookup(|it| it.tenants(id)) {
+            self.depart(&named_in(caller, tenant), &caller.via, id, Owners::OneStays)?;
         }
         self.ledgers.change(&caller.on_platform(), &caller.via, |documents, changes| {
             let mut user = documents.get::<User>(&id.to_string())?.ok_or_else(absent)?;
@@ -56,14 +80,26 @@ impl Platform {
     fn owned_alone(&self, id: UserId) -> Result<Vec<TenantId>, Error> {
         let mut owned = Vec::new();
         for tenant in self.lookup(|it| it.tenants(id)) {
-            let is_last = self.ledgers.read(&TenantCtx::keeper_of(tenant), |documents| {
-                let found = documents.get::<Tenant>("tenant")?;
-                let is_going = found.is_none_or(|it| it.status == TenantStatus::Deleting);
-                Ok::<_, Error>(!is_going && not_last_owner(documents, id).is_err())
-            })?;
+            let ctx = TenantCtx::keeper_of(tenant);
+            let is_last = self.ledgers.read(&ctx, |it| is_last_owner(it, id))?;
             owned.extend(is_last.then_some(tenant));
         }
         Ok(owned)
+    }
+
+    /// Takes a user out of one tenant, if they are in it.
+    fn depart(&self, ctx: &TenantCtx, via: &Via, id: UserId, owners: Owners) -> Result<(), Error> {
+        self.ledgers.change(ctx, via, |documents, changes| {
+            if documents.get::<Member>(&id.to_string())?.is_none() {
+                return Ok(());
+            }
+            if owners == Owners::OneStays && is_last_owner(documents, id)? {
+                return Err(last_owner_of(&[ctx.tenant()]));
+            }
+            departs(documents, changes, id)?;
+            changes.act(Act::done("member.left", Member::KIND, id.to_string()));
+            Ok(())
+        })
     }
 
     /// Takes a user out of everything, and erases what is about the person.
@@ -74,14 +110,7 @@ impl Platform {
                 None => TenantCtx::keeper_of(tenant),
             };
             let via = caller.map_or_else(engine, |it| it.via.clone());
-            self.ledgers.change(&ctx, &via, |documents, changes| {
-                if documents.get::<Member>(&id.to_string())?.is_none() {
-                    return Ok(());
-                }
-                departs(documents, changes, id)?;
-                changes.act(Act::done("member.left", Member::KIND, id.to_string()));
-                Ok(())
-            })?;
+            self.depart(&ctx, &via, id, Owners::MayGo)?;
         }
         let platform = TenantCtx::platform();
         self.vault.destroy(&platform, &id.to_string(), self.now())?;

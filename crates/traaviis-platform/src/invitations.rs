@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     ledger::{Changes, Document, Documents},
     mail::Letter,
-    members::{granted, shown},
+    members::{could_invite, granted, shown},
     password,
     platform::{Platform, engine},
     rules::Rules,
@@ -152,8 +152,13 @@ impl Platform {
         .collect()
     }
 
-    /// Makes a new token for an invitation, and more time.
-    pub fn resend_invitation(&self, entered: &Entered, id: InvitationId) -> Result<Invited, Error> {
+    /// Makes a new token for an invitation, and more time; from now on it is the caller's.
+    pub fn resend_invitation(
+        &self,
+        caller: &Caller,
+        entered: &Entered,
+        id: InvitationId,
+    ) -> Result<Invited, Error> {
         let tenant = entered.ctx.tenant();
         let (token, hash) = Opaque::Invitation.make(&[tenant.0, id.0], &self.entropy)?;
         let found = self.ledgers.get::<Invitation>(&entered.ctx, &id.to_string())?;
@@ -171,6 +176,7 @@ impl Platform {
                 found.token_hash = hash;
                 found.expires_at = self.now().plus(INVITATION_LIFE);
                 found.sent_count += 1;
+                found.invited_by = caller.user;
                 changes.put(&found);
                 changes.act(Act::done("invitation.resent", Invitation::KIND, id.to_string()));
                 Ok(found)
@@ -244,7 +250,7 @@ impl Platform {
             // It may have been used or taken back since.
             let found = documents.get::<Invitation>(&id.to_string())?;
             let found = found.filter(|it| is_of(token, &it.token_hash)).ok_or_else(spent)?;
-            if documents.get::<Tenant>("tenant")?.is_none() {
+            if documents.get::<Tenant>("tenant")?.is_none() || !could_invite(documents, &found)? {
                 return Err(spent());
             }
             self.admit(documents, Metric::Members, documents.count::<Member>() as u64)?;
@@ -275,7 +281,10 @@ impl Platform {
         let found = self.ledgers.get::<Invitation>(&ctx, &id.to_string())?.map(|it| it.it);
         let is_good = |it: &Invitation| is_of(token, &it.token_hash) && it.expires_at > self.now();
         let invitation = found.filter(is_good).ok_or_else(spent)?;
-        Ok((ctx, invitation))
+        match self.ledgers.read(&ctx, |it| could_invite(it, &invitation))? {
+            true => Ok((ctx, invitation)),
+            false => Err(spent()),
+        }
     }
 
     /// Takes invitations out whose time is over; called from time to time.

@@ -19,7 +19,9 @@ use crate::{
     ledger::{Changes, Document, Documents, Versioned},
     platform::Platform,
     service_accounts,
-    tenant::{ApiKey, CustomRole, DataAccess, Member, MemberStatus, ROLES_MAX, ServiceAccount},
+    tenant::{
+        ApiKey, CustomRole, DataAccess, Invitation, Member, MemberStatus, ROLES_MAX, ServiceAccount,
+    },
 };
 
 /// What is changed about a member; what is absent stays.
@@ -265,9 +267,7 @@ pub(crate) fn shown(
     to: DataAccess,
     before: Option<DataAccess>,
 ) -> Result<(), Error> {
-    let own = giver.data_access;
-    let is_no_more = to.payloads <= own.payloads && (own.pii_unmask || !to.pii_unmask);
-    match giver.standing.role == Role::Owner || is_no_more || before == Some(to) {
+    match may_show(giver.standing.role, giver.data_access, to) || before == Some(to) {
         true => Ok(()),
         false => {
             let message = "nobody lets somebody see more of the data than they see themselves; \
@@ -275,6 +275,34 @@ pub(crate) fn shown(
             Err(Error::new("insufficient_permissions", message))
         }
     }
+}
+
+/// Says whether somebody of a role who sees so much may let another see so much.
+fn may_show(role: Role, own: DataAccess, to: DataAccess) -> bool {
+    let is_no_more = to.payloads <= own.payloads && (own.pii_unmask || !to.pii_unmask);
+    role == Role::Owner || is_no_more
+}
+
+/// Says whether a member could give now what an invitation of theirs gives: what is promised by
+/// somebody who has left, or may do less since, is promised by nobody.
+pub(crate) fn could_invite(documents: &Documents, invitation: &Invitation) -> Result<bool, Error> {
+    if !role_exists(documents, &invitation.role)? {
+        return Ok(false);
+    }
+    let Some((giver, sees)) = standing_of(documents, invitation.invited_by)? else {
+        return Ok(false);
+    };
+    let (base, carried, to) = role_of(documents, &invitation.role)?;
+    let permissions = invitation.permissions.unwrap_or(carried);
+    Ok(giver.is_member_active
+        && giver.permissions.has(Permission::TenantUserManagement)
+        && may_grant(&giver, base, permissions, None).is_ok()
+        && may_show(giver.role, sees, to))
+}
+
+/// Says whether a role is a word, or one that the tenant has made and not deleted.
+fn role_exists(documents: &Documents, role: &str) -> Result<bool, Error> {
+    Ok(role.parse::<Role>().is_ok() || documents.shared::<CustomRole>(role)?.is_some())
 }
 
 /// Refuses a grant that is not the giver's to make.

@@ -292,7 +292,7 @@ fn who_is_invited_is_written_to() {
     let invited =
         world.platform.invite(&caller, &entered, "bob@example.org", "viewer", None).unwrap();
     assert_eq!(letters.token(&world, "bob@example.org"), invited.token.clone().unwrap());
-    let again = world.platform.resend_invitation(&entered, invited.invitation.id).unwrap();
+    let again = world.platform.resend_invitation(&caller, &entered, invited.invitation.id).unwrap();
     let token = letters.token(&world, "bob@example.org");
     assert_eq!(Some(&token), again.token.as_ref());
     // The inviter has the token, too, so it does not prove the address.
@@ -313,9 +313,10 @@ fn nobody_is_written_to_again_and_again() {
     for _ in 0..2 {
         // A new invitation to the same address, and the same once more.
         invited = invite("bob@example.org").unwrap();
-        world.platform.resend_invitation(&entered, invited.invitation.id).unwrap();
+        world.platform.resend_invitation(&caller, &entered, invited.invitation.id).unwrap();
     }
-    let resend = || code(world.platform.resend_invitation(&entered, invited.invitation.id));
+    let resend =
+        || code(world.platform.resend_invitation(&caller, &entered, invited.invitation.id));
     assert_eq!(
         (&*code(invite("bob@example.org")), &*resend()),
         ("too_many_attempts", "too_many_attempts")
@@ -328,7 +329,7 @@ fn nobody_is_written_to_again_and_again() {
     world.clock.advance(Span::secs(3_601));
     let caller = world.caller(&world.log_in("ada@example.org"));
     let entered = world.manager(&caller, tenant);
-    let again = world.platform.resend_invitation(&entered, invited.invitation.id);
+    let again = world.platform.resend_invitation(&caller, &entered, invited.invitation.id);
     assert_eq!(code(again), "ok");
 }
 
@@ -455,7 +456,7 @@ fn a_token_that_comes_by_mail_is_told_to_nobody_else() {
     let invited = world.platform.invite(&boss, &entered, "bob@example.org", "viewer", None);
     let invited = invited.unwrap();
     assert_eq!(invited.token, None);
-    let again = world.platform.resend_invitation(&entered, invited.invitation.id).unwrap();
+    let again = world.platform.resend_invitation(&boss, &entered, invited.invitation.id).unwrap();
     assert_eq!(again.token, None);
     let mails = letters.all(&world);
     let to_bob: Vec<_> = mails.iter().filter(|it| it.to == "bob@example.org").collect();

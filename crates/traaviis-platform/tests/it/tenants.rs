@@ -64,7 +64,7 @@ fn an_invitation_is_for_one_address_and_works_once() {
     let eve = world.platform.log_in("eve@example.org", PASSWORD, None, &via()).unwrap();
     let eve = world.caller(&eve);
     assert_eq!(code(world.platform.accept(&eve, &token)), "not_found", "too late");
-    let again = world.platform.resend_invitation(&entered, late.invitation.id).unwrap();
+    let again = world.platform.resend_invitation(&boss, &entered, late.invitation.id).unwrap();
     assert_eq!(code(world.platform.accept(&eve, &token)), "not_found", "another token counts now");
     assert_eq!(world.platform.accept(&eve, &again.token.unwrap()), Ok(tenant));
 }

@@ -236,7 +236,8 @@ pub(super) fn invite(call: &Call<'_>) -> Result<Answer, Error> {
 
 pub(super) fn resend(call: &Call<'_>) -> Result<Answer, Error> {
     let id = call.request.id("id", "invitation")?;
-    let invited = call.platform().resend_invitation(call.entered()?, id)?;
+    let (caller, entered) = (call.caller()?, call.entered()?);
+    let invited = call.platform().resend_invitation(caller, entered, id)?;
     call.tell(&convert::invitation(invited))
 }
 

@@ -20,8 +20,15 @@ use crate::{
 /// Longest wait for a message; reached only by a defect.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const DOOR: &str = "traaviis: \"1\"\nname: Door\nversion: 1.0.0\ninitial: open\nevents: {shut: {}}\n\
-                    states:\n  open: {on: {shut: shut}}\n  shut: {type: final}\n";
+const DOOR: &str = r#"traaviis: "1"
+name: Door
+version: 1.0.0
+initial: open
+events: {shut: {}}
+states:
+  open: {on: {shut: shut}}
+  shut: {type: final}
+"#;
 
 /// Takes whatever comes; tells the first line of each request.
 fn receiver() -> (String, Receiver<String>) {
