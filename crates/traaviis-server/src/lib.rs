@@ -33,6 +33,7 @@ pub mod routes;
 pub mod socket;
 
 mod tickets;
+mod whole;
 
 pub use app::App;
 pub use axum::Router;

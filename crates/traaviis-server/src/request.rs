@@ -15,7 +15,7 @@ use traaviis_model::Text;
 use traaviis_platform::{Error, audit::Via, expected::Expected};
 use url::form_urlencoded;
 
-use crate::limits::Pace;
+use crate::{limits::Pace, whole};
 
 /// Bytes of a body.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -180,7 +180,7 @@ impl Request {
             return Err(Error::new("unsupported_media_type", message));
         }
         check_depth(&self.body)?;
-        serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
+        whole::read(&self.body).map_err(|error| unreadable(&error))
     }
 
     /// Says whether the body is a form.
