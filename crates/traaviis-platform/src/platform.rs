@@ -62,9 +62,9 @@ use crate::{
 pub struct Settings {
     /// Issuer of access tokens: the address under which the platform is reached.
     pub issuer: String,
-    /// Issuer of access tokens where the address is another one at each start, and tokens of before
-    /// shall stay good.
-    pub token_issuer: Option<String>,
+    /// What stays of the issuer where its port is another one at each start: tokens of before, of
+    /// any port, stay good.
+    pub lasting_issuer: Option<String>,
     /// Audience of access tokens.
     pub audience: String,
     /// Life of an access token.
@@ -85,7 +85,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             issuer: "http://127.0.0.1:4000".into(),
-            token_issuer: None,
+            lasting_issuer: None,
             audience: "traaviis".into(),
             access_ttl: Span::secs(15 * 60),
             session_ttl: Span::secs(30 * 24 * 3_600),
@@ -198,8 +198,8 @@ impl Platform {
             }
         });
         let ledgers = Ledgers::open(log, documents, clock, on_change)?;
-        let token_issuer = settings.token_issuer.as_ref().unwrap_or(&settings.issuer);
-        let signer = Signer::new(token_issuer.clone(), settings.audience.clone());
+        let signer = Signer::new(settings.issuer.clone(), settings.audience.clone());
+        let signer = signer.lasting(settings.lasting_issuer.clone());
         let platform = Platform {
             ledgers,
             vault,

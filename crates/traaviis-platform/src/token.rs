@@ -166,6 +166,8 @@ struct Held {
 /// Signs and checks access tokens.
 pub struct Signer {
     issuer: String,
+    /// The issuer without its port, where that is another one at each start.
+    lasting: Option<String>,
     audience: String,
     keys: RwLock<Vec<Held>>,
     /// SHA-256 of tokens whose signature is good, with what they say.
@@ -175,7 +177,27 @@ pub struct Signer {
 impl Signer {
     /// Returns a signer without keys.
     pub fn new(issuer: String, audience: String) -> Signer {
-        Signer { issuer, audience, keys: RwLock::default(), checked: Mutex::default() }
+        let (keys, checked) = (RwLock::default(), Mutex::default());
+        Signer { issuer, lasting: None, audience, keys, checked }
+    }
+
+    /// Takes tokens of this issuer at any port for its own: it has signed them before it began
+    /// anew, with the same keys.
+    pub fn lasting(self, lasting: Option<String>) -> Signer {
+        Signer { lasting, ..self }
+    }
+
+    /// Says whether it has named itself so, now or before.
+    fn is_own(&self, issuer: &str) -> bool {
+        let at_any_port = |lasting: &String| {
+            let port = issuer.strip_prefix(&**lasting);
+            // Releases before this one left the port out.
+            port.is_some_and(|it| {
+                let digits = it.strip_prefix(':');
+                it.is_empty() || digits.is_some_and(|it| it.parse::<u16>().is_ok())
+            })
+        };
+        issuer == self.issuer || self.lasting.as_ref().is_some_and(at_any_port)
     }
 
     /// Adds a key; the newest that is neither retired nor still waits signs.
@@ -288,13 +310,12 @@ impl Signer {
         let held = keys.iter().find(|it| *it.key.kid == *head.kid)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[&self.audience]);
-        validation.set_issuer(&[&self.issuer]);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         // The time is compared with our own clock.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &held.checks, &validation).ok()?.claims;
-        (claims.sub == claims.user_id).then_some(claims)
+        (self.is_own(&claims.iss) && claims.sub == claims.user_id).then_some(claims)
     }
 }
 
@@ -439,6 +460,24 @@ mod tests {
             nbf: 1_800_000_000,
             exp: 1_800_000_900,
             jti: Uuid::from_u128(9),
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_any_changes_no_issuer() {
+        let fixed = Signer::new("http://127.0.0.1:4000".into(), "traaviis".into());
+        let any = Signer::new("http://127.0.0.1:4000".into(), "traaviis".into());
+        let any = any.lasting(Some("http://127.0.0.1".into()));
+        for (issuer, by_fixed, by_any) in [
+            ("http://127.0.0.1:4000", true, true),
+            ("http://127.0.0.1:51312", false, true),
+            ("http://127.0.0.1", false, true),
+            ("http://127.0.0.1:4000/x", false, false),
+            ("http://127.0.0.1:99999", false, false),
+            ("http://127.0.0.12:4000", false, false),
+            ("http://127.0.0.1.example", false, false),
+        ] {
+            assert_eq!((fixed.is_own(issuer), any.is_own(issuer)), (by_fixed, by_any), "{issuer}");
         }
     }
 

@@ -236,7 +236,7 @@ pub(super) fn open_platform(
     let auth = &config.auth;
     let settings = traaviis_platform::Settings {
         issuer: auth.issuer.as_deref().unwrap_or(&base_url.url).trim_end_matches('/').into(),
-        token_issuer: auth.issuer.is_none().then(|| base_url.lasting.clone()).flatten(),
+        lasting_issuer: auth.issuer.is_none().then(|| base_url.lasting.clone()).flatten(),
         require_email_verification: auth.require_email_verification,
         access_ttl: auth.access_ttl,
         session_ttl: auth.refresh_ttl,
