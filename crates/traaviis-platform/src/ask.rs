@@ -29,10 +29,13 @@ fn everything() -> Payloads {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Ask {
-    /// Returns what is kept about a person.
+    /// Returns what instances keep about a person.
     ExportSubject {
         /// The person.
         subject: String,
+        /// Business keys and tags by which instances are found that have no key of theirs.
+        #[serde(default)]
+        names: Vec<String>,
     },
     /// Returns the name of the key of a person, as `key`; refused when there never was one.
     NameSubject {

@@ -53,6 +53,9 @@ pub const HEAVY: &[&str] = &[
     AUDIT, CHECKPOINT, VERSION, DRAFT, COUNTS, PURSE, ALERT_FEED, WEIGHT, JOB_PLAN, DELIVERY,
     USED_KEY, ANSWER,
 ];
+/// Those of them that people make and that are documents of their own: an export of what is about
+/// somebody looks through them beside those in memory.
+pub(crate) const MADE_BY_PEOPLE: &[&str] = &[VERSION, DRAFT, JOB_PLAN, USED_KEY];
 /// Kind of the documents that hold a published version of a workflow.
 pub const VERSION: &str = "workflow_version";
 /// Kind of the documents that hold what an author works on.

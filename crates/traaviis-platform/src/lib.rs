@@ -77,6 +77,7 @@ pub mod service_accounts;
 pub mod session;
 mod standing;
 pub mod storage;
+mod subjects;
 mod takers;
 pub mod tenant;
 pub mod tenants;

@@ -154,27 +154,6 @@ impl Platform {
         Ok(())
     }
 
-    /// Returns everything that is kept about a person. That it was taken out stands in the audit
-    /// trail before anybody sees it.
-    pub fn export_subject(
-        &self,
-        entered: &Entered,
-        engine: &dyn Engine,
-        subject: &str,
-    ) -> Result<Json, Error> {
-        let found = engine.ask(&entered.ctx, Ask::ExportSubject { subject: subject.into() });
-        let act = Act::done("subject.exported", "subject", name_of(&found));
-        let act = match &found {
-            Ok(found) => {
-                let count = found["instances"].as_array().map_or(0, Vec::len);
-                act.with(json!({ "count": count }))
-            }
-            Err(error) => act.failed().with(json!({ "code": error.code })),
-        };
-        self.note_in(entered, act)?;
-        found
-    }
-
     /// Destroys the key of a person. The trail tells before that it was asked for, and after, what
     /// came of it.
     pub fn erase_subject(
@@ -224,7 +203,7 @@ impl Platform {
         self.note_in(entered, Act::done("data.unmasked", "instance", instance.to_string()))
     }
 
-    fn note_in(&self, entered: &Entered, act: Act) -> Result<(), Error> {
+    pub(crate) fn note_in(&self, entered: &Entered, act: Act) -> Result<(), Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |_, changes| {
             changes.act(act);
             Ok(())

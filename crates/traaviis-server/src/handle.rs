@@ -486,6 +486,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::DetectPersonal => governance::detect(call),
         Op::ExportSubject => governance::export_subject(call),
         Op::EraseSubject => governance::erase_subject(call),
+        Op::ExportMe => accounts::export_me(call),
         Op::DeleteMe => accounts::delete_me(call),
         Op::AcceptTransfer => tenants::accept_transfer(call),
         Op::WithdrawTransfer => tenants::withdraw_transfer(call),

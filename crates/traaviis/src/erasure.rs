@@ -16,11 +16,13 @@ use traaviis_model::{
     permission::Permission,
     record::{Body, RECORD_VERSION, WHOLE},
 };
-use traaviis_ports::{Append, LogError, LogStore, append_alone};
+use traaviis_ports::{Append, LogError, LogStore, append_alone, index::Query};
+use traaviis_runtime::index::overlay::row_of_ended;
 use traaviis_store::keys::subject::{Destroyed, Erased, SubjectName};
 
 use crate::{
     clock,
+    control::protocol::LIST_MAX,
     data::Data,
     exit::{Exit, Failure},
     histories::Histories,
@@ -50,25 +52,78 @@ pub fn name(histories: &Histories, subject: &str) -> Result<Json, Failure> {
     Ok(json!({ "key": erased.name.to_string() }))
 }
 
-/// Returns what is kept about a person.
-pub fn export(histories: &Histories, ctx: &TenantCtx, subject: &str) -> Result<Json, Failure> {
+/// Returns what instances keep about a person: those sealed with their key, and those that one of
+/// the names is the business key or a tag of.
+pub fn export(
+    histories: &Histories,
+    ctx: &TenantCtx,
+    subject: &str,
+    names: &[String],
+) -> Result<Json, Failure> {
     permitted(ctx, Permission::AuditLogsView, "export what is kept about a person")?;
-    let Some(found) = histories.about(subject)? else { return Err(unknown(subject)) };
-    let mut instances = Vec::new();
-    for id in &found.instances {
-        let records = histories.records(*id)?;
-        let records: Result<Vec<Json>, _> = records.iter().map(to_json).collect();
-        instances.push(json!({
-            "snapshot": histories.show(*id)?,
-            "records": records.map_err(|it| Failure::finding("record_unreadable", it))?,
-        }));
+    let found = histories.about(subject)?;
+    let certain = found.as_ref().map(|it| it.instances.clone()).unwrap_or_default();
+    let mut named = BTreeSet::new();
+    for name in names {
+        named.extend(named_by(histories, name)?);
+    }
+    let named: BTreeSet<InstanceId> = named.difference(&certain).copied().collect();
+    if found.is_none() && named.is_empty() {
+        return Err(unknown(subject));
     }
     Ok(json!({
         "subject": subject,
-        "key": found.erased.name.to_string(),
-        "erased": erasures(&found.erased),
-        "instances": instances,
+        "key": found.as_ref().map(|it| it.erased.name.to_string()),
+        "erased": found.map(|it| erasures(&it.erased)).unwrap_or_default(),
+        "instances": whole(histories, &certain)?,
+        "named": whole(histories, &named)?,
     }))
+}
+
+/// Returns instances with all their records.
+fn whole(histories: &Histories, ids: &BTreeSet<InstanceId>) -> Result<Vec<Json>, Failure> {
+    let one = |id: &InstanceId| {
+        let records: Result<Vec<Json>, _> = histories.records(*id)?.iter().map(to_json).collect();
+        Ok(json!({
+            "snapshot": histories.show(*id)?,
+            "records": records.map_err(|it| Failure::finding("record_unreadable", it))?,
+        }))
+    };
+    ids.iter().map(one).collect()
+}
+
+/// Finds the instances that have a text as their business key or as a tag, archived ones too.
+fn named_by(histories: &Histories, name: &str) -> Result<BTreeSet<InstanceId>, Failure> {
+    let by_key = Query { correlation: Some(name.into()), limit: LIST_MAX, ..Query::default() };
+    let by_tag = Query { tags: [name.into()].into(), limit: LIST_MAX, ..Query::default() };
+    let mut found = BTreeSet::new();
+    for mut query in [by_key.clone(), by_tag.clone()] {
+        loop {
+            let page = histories.page(&query)?;
+            found.extend(page.rows.iter().map(|it| it.id));
+            query.after = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+    }
+    let mut after = None;
+    loop {
+        let page = histories.archived(after, LIST_MAX)?;
+        let is_last = page.len() < LIST_MAX;
+        for (id, summary) in page {
+            after = Some(id);
+            // One that cannot be read is named nowhere; `doctor` tells of it.
+            let Ok(summary) = summary else { continue };
+            let row = row_of_ended(&summary);
+            if by_key.takes(&row) || by_tag.takes(&row) {
+                found.insert(id);
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
 }
 
 fn to_json(record: &Record) -> Result<Json, String> {

@@ -414,9 +414,9 @@ pub fn answer(histories: &Histories, data: Option<&Data>, ask: Ask) -> Result<Js
             }
             Ok(changed(&data.operate(snapshot.id, Operation::Task { tree, path, act })?))
         }
-        Ask::ExportSubject { subject } => {
+        Ask::ExportSubject { subject, names } => {
             let ctx = data.map_or_else(|| histories.ctx(), Data::ctx);
-            erasure::export(histories, ctx, &subject)
+            erasure::export(histories, ctx, &subject, &names)
         }
         Ask::NameSubject { subject } => erasure::name(histories, &subject),
         Ask::EraseSubject { subject, terminate } => {

@@ -716,11 +716,13 @@ operations! {
         "Finds personal data in a text or value, and keeps nothing of it.";
     ExportSubject = Post "/tenants/{t}/privacy/export-subject", Needs(TenantSettings), Fresh, NONE,
         SubjectRequest => 200 Anything,
-        "Returns everything that is kept with the key of a person.";
+        "Returns everything that is kept about a person in the tenant, place by place.";
     EraseSubject = Post "/tenants/{t}/privacy/erase-subject", Needs(TenantSettings), Fresh, NONE,
         EraseRequest => 200 Anything,
         "Destroys the key of a person: the values of all their instances are gone for good.";
 
+    ExportMe = Post "/me/export", SelfOnly, Fresh, NONE, none => 200 Anything,
+        "Returns everything that is kept about one's own account, in all tenants.";
     DeleteMe = Delete "/me", SelfOnly, Fresh, NONE, none => 204 none,
         "Deletes one's own account: it leaves all tenants, and what is about the person is erased.";
     AcceptTransfer = Post "/tenants/{t}/transfer/accept", Member, Fresh, NONE, none => 204 none,

@@ -157,7 +157,8 @@ pub struct DetectAnswer {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubjectRequest {
-    /// The person, as `subject` of the workflow names them.
+    /// The person: as `subject` of the workflow names them, by their id, or by their e-mail
+    /// address.
     #[schemars(length(min = 1, max = SUBJECT_CHARS_MAX))]
     pub subject: String,
 }

@@ -121,6 +121,15 @@ impl Documents {
         Ok(Versioned { version: stored.version, it })
     }
 
+    /// Visits every document, kind by kind.
+    pub(crate) fn each(&self, visit: &mut dyn FnMut(&str, &str, &Json)) {
+        let mut kinds: Vec<_> = self.by_kind.iter().collect();
+        kinds.sort_unstable_by_key(|it| it.0);
+        for (kind, of_kind) in kinds {
+            of_kind.iter().for_each(|(id, it)| visit(kind, id, &it.body));
+        }
+    }
+
     /// Returns how many documents of a kind there are.
     pub fn count<T: Document>(&self) -> usize {
         self.by_kind.get(T::KIND).map_or(0, BTreeMap::len)

@@ -171,3 +171,8 @@ pub(super) fn delete_me(call: &Call<'_>) -> Result<Answer, Error> {
     call.platform().delete_account(call.caller()?)?;
     call.done()
 }
+
+pub(super) fn export_me(call: &Call<'_>) -> Result<Answer, Error> {
+    let found = call.platform().export_account(call.caller()?, call.engine())?;
+    call.tell(&found)
+}

@@ -50,6 +50,7 @@ fn changes(row: &Operation) -> bool {
             | Op::VerifyAudit
             | Op::DetectPersonal
             | Op::ExportSubject
+            | Op::ExportMe
     );
     let logs_in = matches!(
         row.op,

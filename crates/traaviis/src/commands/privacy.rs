@@ -1,6 +1,7 @@
 //! `traaviis privacy`: what is kept about a person, its erasure, tokens turned back, and where
 //! personal data lies.
 
+pub mod export;
 mod reveal;
 mod scan;
 
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use crate::{
     control::protocol::Ask,
     exit::Exit,
-    operations::{self, Changer, DataArgs},
+    operations::{Changer, DataArgs},
     output::Output,
 };
 
@@ -27,11 +28,15 @@ pub struct Args {
 enum Command {
     Reveal(reveal::Args),
     Scan(scan::Args),
-    /// Prints everything that is kept with the key of a person, as JSON.
-    Export {
-        #[command(flatten)]
-        subject: Subject,
-    },
+    /// Prints what is kept about a person, as JSON.
+    ///
+    /// On files: the state and all records of the instances whose values are sealed with the key
+    /// of the person, and of those whose business key or a tag is the text. With `--server` or
+    /// `--tenant` a server is asked, which looks through everything of the tenant: membership,
+    /// invitations, keys, tasks, the audit trail and all other documents.
+    #[command(after_help = "Example: traaviis privacy export --subject ada@example.org \
+                            --tenant acme --out ada.json")]
+    Export(export::Args),
     /// Destroys the key of a person: the values of all their instances are gone for good.
     ///
     /// Ids, states, times, names of events, business keys and tags stay, and so do histories,
@@ -53,29 +58,12 @@ enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-struct Subject {
-    /// The person, as `subject` of the workflow names them.
-    #[arg(long = "subject", value_name = "ID")]
-    id: String,
-    #[command(flatten)]
-    data: DataArgs,
-}
-
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Reveal(args) => reveal::run(args, output),
         Command::Scan(args) => scan::run(args, output),
-        Command::Export { subject } => {
-            let ask = Ask::ExportSubject { subject: subject.id.clone() };
-            let found = operations::ask(&subject.data, ask)?;
-            match output.is_json() {
-                true => output.json(&found),
-                false => output.line(&serde_json::to_string_pretty(&found)?),
-            };
-            Ok(Exit::Ok)
-        }
+        Command::Export(args) => export::run(args, output),
         Command::Erase { subject: Some(subject), terminate, data, .. } => {
             erase(subject, *terminate, data, output)
         }

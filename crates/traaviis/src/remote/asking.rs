@@ -35,6 +35,11 @@ pub struct TenantArgs {
 }
 
 impl TenantArgs {
+    /// Says whether the command names one, for those that work on files otherwise.
+    pub fn is_named(&self) -> bool {
+        self.server.server.is_some() || self.tenant.is_some()
+    }
+
     /// Opens the server.
     pub fn open(&self) -> Result<InTenant, Failure> {
         let tenant = match (&self.tenant, variable(TENANT)) {

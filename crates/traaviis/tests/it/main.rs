@@ -75,6 +75,7 @@ mod server;
 mod simulate;
 mod socket;
 mod ssrf;
+mod subjects;
 mod subscriptions;
 mod tasks;
 mod tenant;

@@ -1,9 +1,12 @@
 //! The users of a server, for who looks after the platform.
 
+use std::path::PathBuf;
+
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 use crate::{
+    commands::privacy::export::write,
     exit::{Exit, Failure},
     output::Output,
     remote::{
@@ -30,6 +33,16 @@ pub enum Command {
         /// Only who has this address.
         #[arg(long, value_name = "EMAIL")]
         email: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Prints everything that a server keeps about who has logged in there, in all tenants, as
+    /// JSON.
+    #[command(after_help = "Example: traaviis user export --out me.json")]
+    Export {
+        /// File to write, which only you can read; standard output without it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -93,6 +106,10 @@ pub fn run(command: &Command, output: &Output) -> anyhow::Result<Exit> {
             let path = format!("/admin/users{}", only.unwrap_or_default());
             show_list(output, &Session::open(server)?.all(&path)?, COLUMNS, "no such user");
             return Ok(Exit::Ok);
+        }
+        Command::Export { out, server } => {
+            let found = Session::open(server)?.good("POST", "/me/export", None)?.body;
+            return write(&found, out.as_deref(), output);
         }
         Command::Suspend(who) => who.change("suspended")?,
         Command::Activate(who) => who.change("active")?,
