@@ -55,6 +55,7 @@ pub mod tree;
 pub mod vault;
 pub mod walk;
 mod weigh;
+mod whole;
 
 mod error;
 

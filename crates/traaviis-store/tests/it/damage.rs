@@ -164,6 +164,85 @@ fn a_torn_tail_of_every_length_is_cut() {
 }
 
 #[test]
+fn a_bit_of_the_last_frame_that_changed_is_found() {
+    in_each_codec(|| {
+        let (disk, segments, lines) = log_of(9);
+        let last = path(*segments.last().unwrap());
+        let bytes = disk.bytes(&last).unwrap();
+        let (offset, header) = *frames(&bytes).last().unwrap();
+        let end = offset + header.frame_bytes() as usize;
+        let mut cut = 0;
+        // Nearly every byte, and each of the eight bits in turn.
+        for bit in (offset * 8..end * 8).step_by(9) {
+            let disk = disk.copy(1);
+            disk.flip_bit(&last, bit);
+            let what = format!("bit {} of {offset}", bit / 8 - offset);
+            let (mut core, recovery) = open(&disk).unwrap();
+            if recovery.damage.is_empty() {
+                // Ended by zeros it looks like the start of a write.
+                assert_eq!(disk.bytes(&last).unwrap().get(end - 1).copied().unwrap_or(0), 0);
+                cut += 1;
+                continue;
+            }
+            assert_eq!(recovery.cut, None, "{what}");
+            let [damage] = &recovery.damage[..] else { panic!("{what}: {recovery:?}") };
+            assert_eq!((damage.from, damage.to), (header.first, header.end()), "{what}");
+            // Whose records are lost is known, and nothing is built upon what is left of them.
+            let of = stream(1 + 8 % 3);
+            assert_eq!(recovery.damaged_streams, [(ctx().tenant(), of)], "{what}");
+            assert_eq!(scanned(&core), lines[..header.first as usize], "{what}");
+            let refused = commit(&mut core, &[append(of, 5, 1, "on")]);
+            assert!(matches!(refused[0], Err(LogError::Damaged(_))), "{what}: {refused:?}");
+            let on = commit(&mut core, &[append(stream(7), 1, 1, "on")]);
+            assert_eq!(*on[0].as_ref().unwrap(), header.end() + 1, "{what}");
+            drop(core);
+            disk.restart();
+            // The same is said of it with something behind it.
+            let (_, again) = open(&disk).unwrap();
+            assert_eq!(again.damage.len(), 1, "{what}");
+            assert_eq!((again.damage[0].to, again.tail), (header.end(), header.end() + 1));
+        }
+        assert!(cut <= 1, "{cut} were cut");
+    });
+}
+
+#[test]
+fn a_last_frame_without_some_of_its_sectors_is_cut() {
+    in_each_codec(|| {
+        let mut rng = Rng::new(11);
+        for round in 0..40 {
+            let disk = SimDisk::new(1);
+            let (mut core, _) = open(&disk).unwrap();
+            for (number, most) in [(1, 300), (2, 1500)] {
+                let letter = |_| char::from(b'a' + rng.index(26) as u8);
+                let text: String = (0..1 + most * (round % 5) / 4).map(letter).collect();
+                commit(&mut core, &[append(stream(number), 1, 1, &text)])[0].as_ref().unwrap();
+            }
+            drop(core);
+            disk.settle();
+            let is_segment = |it: &PathBuf| it.extension().is_some_and(|it| it == "seg");
+            let segment = disk.paths().into_iter().rfind(is_segment).unwrap();
+            let bytes = disk.bytes(&segment).unwrap();
+            let (offset, header) = *frames(&bytes).last().unwrap();
+            let end = offset + header.frame_bytes() as usize;
+            let sectors = offset / 512..end.div_ceil(512);
+            for kept in 0..(1_u32 << sectors.len()) - 1 {
+                let mut torn = bytes.clone();
+                let lost = sectors.clone().filter(|it| kept >> (it - sectors.start) & 1 == 0);
+                for sector in lost {
+                    torn[offset.max(sector * 512)..end.min(sector * 512 + 512)].fill(0);
+                }
+                let disk = disk.copy(1);
+                disk.set_bytes(&segment, torn);
+                let (_, recovery) = open(&disk).unwrap();
+                assert_eq!(recovery.damage, [], "round {round}, sectors {kept:b} of {sectors:?}");
+                assert_eq!(recovery.tail, header.first, "round {round}, sectors {kept:b}");
+            }
+        }
+    });
+}
+
+#[test]
 fn zeros_behind_the_tail_are_its_end() {
     in_each_codec(|| {
         let (disk, segments, lines) = log_of(5);
