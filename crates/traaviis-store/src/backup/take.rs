@@ -205,7 +205,10 @@ impl Copier<'_> {
                     && self.has(&it.sha256, it.bytes_stored.unwrap_or(it.bytes))
             });
             let stored = match same {
-                Some(it) => Stored::of(it.bytes, &it.sha256, it.bytes_stored),
+                Some(it) => {
+                    self.tell(it.bytes);
+                    Stored::of(it.bytes, &it.sha256, it.bytes_stored)
+                }
                 None => self.object(&path, entry.bytes)?,
             };
             (entry.bytes, entry.sha256, entry.bytes_stored) = stored.parts();
@@ -223,6 +226,9 @@ impl Copier<'_> {
             return Err(Copied::Gone);
         }
         self.bytes_all += files.iter().map(|it| it.1.bytes).sum::<u64>();
+        // Nothing is said of what it takes when it cannot be looked at: copying it will say why.
+        let of_copy = |it: &DocumentsCopy| fs::metadata(it.path()).map_or(0, |it| it.len());
+        self.bytes_all += documents.as_ref().map_or(0, of_copy);
         let mut entries = Vec::new();
         if let Some(copy) = documents {
             let (bytes, sha256, bytes_stored) = self.object(&copy.path(), u64::MAX)?.parts();

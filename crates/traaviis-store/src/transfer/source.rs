@@ -25,6 +25,9 @@ use crate::{
     sealed,
 };
 
+/// Tenants that an error names; a directory may hold very many.
+const NAMED_MAX: usize = 10;
+
 /// One tenant of a data directory, also of one that is in use.
 pub struct Source {
     data: PathBuf,
@@ -147,13 +150,8 @@ impl Source {
         if held.contains(&self.tenant()) {
             return Ok(());
         }
-        let names: Vec<String> = held.iter().map(|it| format!("`{it}`")).collect();
-        let held = match names.is_empty() {
-            true => "no tenant yet".into(),
-            false => names.join(", "),
-        };
         let (data, tenant) = (self.data.display().to_string(), self.tenant());
-        Err(Error::Absent { data, tenant, held })
+        Err(Error::Absent { data, tenant, held: named(&held) })
     }
 
     /// Writes documents, the order of records, and archive files into a folder, except for
@@ -334,5 +332,34 @@ impl LogStore for Source {
 
     fn checkpoint(&self) -> Result<Option<(Position, Vec<u8>)>, LogError> {
         Ok(None)
+    }
+}
+
+/// Names some tenants for people, and how many more there are.
+fn named(tenants: &BTreeSet<TenantId>) -> String {
+    if tenants.is_empty() {
+        return "no tenant yet".into();
+    }
+    let names = tenants.iter().take(NAMED_MAX).map(|it| format!("`{it}`"));
+    let names = names.collect::<Vec<_>>().join(", ");
+    match tenants.len().checked_sub(NAMED_MAX) {
+        None | Some(0) => names,
+        Some(more) => format!("{names} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn very_many_tenants_are_counted_and_not_named() {
+        let tenants = |count: u128| -> BTreeSet<TenantId> {
+            (1..=count).map(|it| TenantId(uuid::Uuid::from_u128(it))).collect()
+        };
+        assert_eq!(named(&tenants(0)), "no tenant yet");
+        assert_eq!(named(&tenants(1)), "`00000000-0000-0000-0000-000000000001`");
+        assert_eq!(named(&tenants(10)).matches('`').count(), 20);
+        assert!(named(&tenants(10_000)).ends_with("00a` and 9990 more"));
     }
 }

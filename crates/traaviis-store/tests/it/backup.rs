@@ -52,7 +52,10 @@ fn compact(core: &LogCore<OsDisk>, dir: &Path) {
 fn check(dir: &Path, target: &Path, time: i64) -> u64 {
     let folder = Folder::new(target);
     let (options, none, time) = (Options::default(), Identities::default(), Timestamp(time));
-    let taken = backup::take(dir, &folder, &options, time, &mut |_, _| ()).unwrap();
+    let mut told = (0, 0);
+    let taken = backup::take(dir, &folder, &options, time, &mut |done, all| told = (done, all));
+    let taken = taken.unwrap();
+    assert_eq!(told.0, told.1, "all that was counted is what there was");
     let restored = target.with_file_name(format!("restored-{}", time.0));
     let progress: backup::Progress<'_> = &mut |_, _| ();
     backup::restore(&folder, &taken.manifest, &none, Until::End, &restored, progress).unwrap();
