@@ -74,6 +74,11 @@ pub enum Place {
         /// Month, as in `2026-01`, or the name of the only file.
         file: Text,
     },
+    /// Documents of ledgers as they were before the first change of an hour.
+    Copy {
+        /// Hour, as in `2026-01-31T12`.
+        hour: Text,
+    },
 }
 
 impl Place {
@@ -90,6 +95,7 @@ impl Place {
             Place::Kept { kind, .. } => kind.kind,
             Place::List(list) => list.entries,
             Place::Book { book, .. } => book.name,
+            Place::Copy { .. } => "copy",
         }
     }
 
@@ -105,6 +111,7 @@ impl Place {
             Place::Kept { id, .. } => id.to_string(),
             Place::List(list) => list.name.into(),
             Place::Book { file, .. } => file.to_string(),
+            Place::Copy { hour } => hour.to_string(),
         }
     }
 }
@@ -319,6 +326,11 @@ pub trait Tree: Send + Sync {
 
     /// Puts a document, durably, where something else stands that was never written there.
     fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError>;
+
+    /// Keeps, durably, a copy of the documents whose kinds say so, and removes those of hours long
+    /// past: of these documents, or of what the tree shows. Does nothing when there is a copy of
+    /// this hour or a later one.
+    fn keep_copy(&self, hour: &Text, of: Option<&[&Document]>) -> Result<Vec<Notice>, TreeError>;
 
     /// Removes, durably, everything that shows some instances; what is not there is no error.
     fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError>;

@@ -113,6 +113,9 @@ pub const TREE_PENDING_BYTES_MAX: usize = 16 << 20;
 pub const TREE_PENDING_MAX: usize = 20_000;
 /// Instances of one write: their states are in memory at the same time.
 pub const TREE_BATCH_MAX: usize = 500;
+/// Times the duration of writing lists that the next writing waits: a list is written whole for
+/// each change of an entry, so lists take a twentieth of a core at most, however long they are.
+pub const TREE_LIST_RESTS: u32 = 19;
 /// Longest wait before a write that failed is tried again.
 pub const TREE_RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long an orderly end waits for the tree; what is left is written after the next start.

@@ -247,7 +247,9 @@ impl Follower {
             Some(it) => it,
             None => {
                 let position = self.begin()?;
-                projector.insert(Projector::new(*policy, Open::Shown, position))
+                let mut begun = Projector::new(*policy, Open::Shown, position);
+                begun.find_hours(&*self.log)?;
+                projector.insert(begun)
             }
         };
         let mut states = Live(handle);
@@ -362,6 +364,7 @@ pub fn show_all(
 ) -> Result<Shown, Error> {
     let mut states = Folded::default();
     let mut projector = Projector::new(Policy::Lazy, Open::Later, 0);
+    projector.find_hours(log)?;
     let begun = Instant::now();
     let mut world = World {
         log,

@@ -8,6 +8,7 @@
 //! that is not as it was written is moved aside and never read as truth; one of a newer release is
 //! left as it is. The caller holds the data directory's lock.
 
+mod copies;
 pub(crate) mod envelope;
 mod fan;
 mod lines;
@@ -22,7 +23,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use traaviis_model::{InstanceId, TenantId, Timestamp, limits::TREE_FILE_RECORDS};
+use traaviis_model::{InstanceId, TenantId, Text, Timestamp, limits::TREE_FILE_RECORDS};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile, is_full},
@@ -69,7 +70,7 @@ pub fn read_document(bytes: &[u8]) -> Result<FileDocument, String> {
 }
 
 /// Raised when more kinds are shown, so that a tree of before is filled.
-const SHOWS: u64 = 2;
+const SHOWS: u64 = 3;
 /// Writes that are synced one by one; more are synced with one call.
 const SINGLY_MAX: usize = 16;
 
@@ -126,11 +127,11 @@ impl<D: Disk> DiskTree<D> {
         list(&self.disk, &self.root()).is_ok_and(|it| !it.is_empty())
     }
 
-    /// Says whether the tree was written by a release that showed less.
-    fn shows_less(&self) -> Io<bool> {
+    /// Returns how much the tree shows; an earlier release showed less, or did not say.
+    fn shows(&self) -> Io<Option<u64>> {
         let path = self.locate(&mut self.lock(), None, &Place::Progress)?;
         let read = self.read(&path)?.and_then(|it| Envelope::read(&it).ok());
-        Ok(read.is_some_and(|it| envelope::number_of(&it.body, "shows").is_none()))
+        Ok(read.map_or(Some(SHOWS), |it| envelope::number_of(&it.body, "shows")))
     }
 
     /// Returns the file of a place as things are, and whether a new entry stands there.
@@ -273,8 +274,8 @@ impl<D: Disk> DiskTree<D> {
         Ok(work.notices)
     }
 
-    /// Writes bytes that get their name once they are synced.
-    fn put(&self, path: &Path, bytes: &[u8], work: &mut Work<D>) -> Io<()> {
+    /// Makes the file beside another one that takes its name once it is synced.
+    fn begin(&self, path: &Path) -> Io<(PathBuf, D::File)> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let temporary = path.with_file_name(format!(".{name}.tmp"));
         let file = match self.disk.create(&temporary) {
@@ -284,8 +285,14 @@ impl<D: Disk> DiskTree<D> {
                 self.disk.create(&temporary)
             }
             other => other,
-        }
-        .at(&temporary)?;
+        };
+        let file = file.at(&temporary)?;
+        Ok((temporary, file))
+    }
+
+    /// Writes bytes that get their name once they are synced.
+    fn put(&self, path: &Path, bytes: &[u8], work: &mut Work<D>) -> Io<()> {
+        let (temporary, file) = self.begin(path)?;
         // The same document twice in a batch is one file: the later one is there.
         work.renames.insert(temporary.clone(), path.to_path_buf());
         file.write_all_at(bytes, 0).at(&temporary)?;
@@ -386,17 +393,24 @@ impl<D: Disk> DiskTree<D> {
 
     /// Brings the list of tenants up to date.
     fn name_tenants(&self, state: &mut State, batch: &Batch, work: &mut Work<D>) -> Io<()> {
-        let mut named = match state.tenants.take() {
-            Some(known) => known,
-            None => self.read_tenants(state)?,
+        let (mut named, mut has_changed) = match state.tenants.take() {
+            Some(known) => (known, false),
+            None => (self.read_tenants(state)?, true),
         };
         let documents = batch.documents.iter().filter_map(|it| it.tenant);
         let lines = batch.lines.iter().filter_map(|it| it.tenant);
         for tenant in documents.chain(lines) {
-            named.entry(tenant).or_insert_with(lists::unknown_tenant);
+            named.entry(tenant).or_insert_with(|| {
+                has_changed = true;
+                lists::unknown_tenant()
+            });
         }
-        named.extend(batch.documents.iter().filter_map(lists::tenant_of));
-        if !named.is_empty() {
+        for (tenant, told) in batch.documents.iter().filter_map(lists::tenant_of) {
+            has_changed |= named.get(&tenant) != Some(&told);
+            named.insert(tenant, told);
+        }
+        // Of very many tenants the list is long, and most batches change nothing in it.
+        if has_changed && !named.is_empty() {
             self.stage(state, &tenants_document(&named), work)?;
         }
         state.tenants = Some(named);
@@ -432,19 +446,28 @@ impl<D: Disk> DiskTree<D> {
     fn put_listed(&self, state: &mut State, listed: &Listed, work: &mut Work<D>) -> Io<()> {
         let place = Place::List(listed.list);
         let path = self.locate(state, listed.tenant, &place)?;
-        let before = match listed.is_whole {
-            true => None,
-            false => match self.read(&path)?.map(|it| Envelope::read(&it)) {
-                None => None,
-                Some(Ok(envelope)) => Some(envelope.body),
-                // It stands aside, or is left alone, when the whole list comes.
-                Some(Err(Wrong::Newer(_) | Wrong::Damaged(_))) => return lacks(listed, work),
-            },
-        };
-        match lists::document(listed, before.as_deref()) {
-            Some(document) => self.stage(state, &document, work),
-            None => lacks(listed, work),
+        if listed.is_whole {
+            return match lists::document(listed, None) {
+                Some(document) => self.stage(state, &document, work),
+                None => lacks(listed, work),
+            };
         }
+        let before = match self.read(&path)?.map(|it| Envelope::read(&it)) {
+            None => None,
+            Some(Ok(envelope)) => Some(envelope),
+            // It stands aside, or is left alone, when the whole list comes.
+            Some(Err(Wrong::Newer(_) | Wrong::Damaged(_))) => return lacks(listed, work),
+        };
+        let body = before.as_ref().map(|it| &*it.body);
+        let Some(document) = lists::document(listed, body) else { return lacks(listed, work) };
+        let Some(before) = before else { return self.stage(state, &document, work) };
+        // Not staged: that would read it once more, and a list may be very long.
+        let Envelope { seq, body, unknown, .. } = before;
+        if seq == document.seq && body == document.body {
+            return Ok(());
+        }
+        drop(body);
+        self.put(&path, &Envelope::taking(document, unknown).write(), work)
     }
 
     /// Removes an entry, if it is there.
@@ -568,7 +591,7 @@ impl<D: Disk> DiskTree<D> {
             self.settle(work)?;
         }
         let mut last = Work::default();
-        self.stage(state, &progress_document(batch.position, true), &mut last)?;
+        self.stage(state, &progress_document(batch.position, Some(SHOWS)), &mut last)?;
         if last.has_any() {
             self.settle(&mut last)?;
         }
@@ -620,6 +643,12 @@ impl<D: Disk> Tree for DiskTree<D> {
 
     fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError> {
         self.replace(&mut self.lock(), document, UNLIKE_LOG)
+    }
+
+    fn keep_copy(&self, hour: &Text, of: Option<&[&Document]>) -> Result<Vec<Notice>, TreeError> {
+        // Before anything is touched: a newer release may keep the tree in another way.
+        self.position()?;
+        self.copy(&mut self.lock(), hour, of)
     }
 
     fn forget(&self, instances: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {
@@ -713,8 +742,8 @@ impl<D: Disk> Work<D> {
 }
 
 /// Returns the document that says up to where the tree follows the log, and how much it shows.
-fn progress_document(position: Position, shows_all: bool) -> Document {
-    let shows = if shows_all { format!(r#","shows":{SHOWS}"#) } else { String::new() };
+fn progress_document(position: Position, shows: Option<u64>) -> Document {
+    let shows = shows.map_or_else(String::new, |it| format!(r#","shows":{it}"#));
     Document {
         tenant: None,
         place: Place::Progress,

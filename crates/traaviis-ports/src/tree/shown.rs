@@ -57,6 +57,16 @@ pub struct Kind {
     pub name: Name,
     /// Fields that are shown, sorted.
     pub fields: &'static [&'static str],
+    /// It stands in the hourly copies, so that what somebody has deleted can be read back. What
+    /// nobody deletes does not, nor what may be long, and nothing about a person.
+    pub is_copied: bool,
+}
+
+impl Kind {
+    /// Says whether the ledger of a tenant holds such documents, or that of the platform.
+    pub fn is_of(&self, tenant: Option<TenantId>) -> bool {
+        self.of.holds(tenant.unwrap_or(PLATFORM))
+    }
 }
 
 /// A file about all documents of a kind.
@@ -109,6 +119,10 @@ pub const CHECKPOINTS: &str = "checkpoints";
 pub const TENANT: &str = "tenant";
 /// Directory of what belongs to no tenant.
 pub const SYSTEM: &str = "system";
+/// Directory in it of the hourly copies.
+pub const COPIES: &str = "hot_backups";
+/// Copies that are kept: those of the last hours that brought a change.
+pub const COPIES_MAX: usize = 24;
 
 /// Directories of a tenant that hold documents and lines of its ledger alone.
 pub const DIRS: [&str; 8] =
@@ -134,6 +148,7 @@ pub static KINDS: &[Kind] = &[
             "status",
             "updated_at",
         ],
+        is_copied: false,
     },
     Kind {
         kind: "maintenance",
@@ -141,6 +156,7 @@ pub static KINDS: &[Kind] = &[
         dirs: &[],
         name: Name::One("maintenance"),
         fields: &["is_on", "reason", "since"],
+        is_copied: false,
     },
     Kind {
         kind: TENANT,
@@ -159,6 +175,7 @@ pub static KINDS: &[Kind] = &[
             "slug",
             "status",
         ],
+        is_copied: true,
     },
     Kind {
         kind: "member",
@@ -174,6 +191,7 @@ pub static KINDS: &[Kind] = &[
             "status",
             "user_id",
         ],
+        is_copied: true,
     },
     Kind {
         kind: "role",
@@ -181,6 +199,7 @@ pub static KINDS: &[Kind] = &[
         dirs: &["roles"],
         name: Name::Id(""),
         fields: &["base", "data_access", "id", "name", "permissions"],
+        is_copied: true,
     },
     Kind {
         kind: "workflow_draft",
@@ -189,6 +208,7 @@ pub static KINDS: &[Kind] = &[
         // A draft is known by its name in small letters, which would be a second directory.
         name: Name::Before(".draft"),
         fields: &["first_name", "name", "text", "updated_at", "updated_by"],
+        is_copied: true,
     },
     Kind {
         kind: "workflow_version",
@@ -197,6 +217,7 @@ pub static KINDS: &[Kind] = &[
         name: Name::Version,
         // The text as its author wrote it; as instances run it, it stands in their definition.
         fields: &["first_name", "name", "published", "text"],
+        is_copied: false,
     },
     Kind {
         kind: "schedule",
@@ -213,6 +234,7 @@ pub static KINDS: &[Kind] = &[
             "settled",
             "updated_at",
         ],
+        is_copied: true,
     },
     Kind {
         kind: "webhook",
@@ -221,6 +243,7 @@ pub static KINDS: &[Kind] = &[
         name: Name::Id(""),
         // Not its secret, sealed as it is: nobody can do anything with it here.
         fields: &["description", "events", "from", "id", "is_gone", "made_at", "made_by", "url"],
+        is_copied: true,
     },
     Kind {
         kind: "secret",
@@ -229,6 +252,7 @@ pub static KINDS: &[Kind] = &[
         name: Name::Id(""),
         // Values rest elsewhere, and not in the log.
         fields: &["name", "set_by", "used_at", "workflows"],
+        is_copied: true,
     },
     Kind {
         kind: "alert",
@@ -249,6 +273,7 @@ pub static KINDS: &[Kind] = &[
             "trail",
             "value",
         ],
+        is_copied: false,
     },
     Kind {
         kind: "usage_month",
@@ -256,6 +281,7 @@ pub static KINDS: &[Kind] = &[
         dirs: &["billing", "usage"],
         name: Name::Id(""),
         fields: &["closed_at", "counts", "members", "month", "plan", "plans", "storage"],
+        is_copied: false,
     },
 ];
 

@@ -15,15 +15,20 @@ use traaviis_model::{
     record::{ERASED, SEALED},
     tenant::PLATFORM,
 };
-use traaviis_ports::tree::{
-    Batch, Document, Lines, Listed, Place,
-    shown::{self, Book, CHECKPOINTS, Entries, Kind, List},
+use traaviis_ports::{
+    Position,
+    tree::{
+        Batch, Document, Lines, Listed, Place,
+        shown::{self, Book, CHECKPOINTS, Entries, Kind, List},
+    },
 };
 
 use super::{documents, projector::Open};
 
 /// Bytes that an entry takes beside its text.
 const ENTRY_BYTES: usize = 200;
+/// Letters of the hour in a time.
+const HOUR_LEN: usize = 13;
 /// What stands in the place of a value that is sealed.
 const WITHHELD: &str = "\"[SEALED]\"";
 
@@ -35,6 +40,9 @@ pub(super) struct Ledgers {
     /// Definitions, and documents of ledgers; none for what is removed.
     documents: BTreeMap<(Tenant, Place), Option<Document>>,
     lists: BTreeMap<(Tenant, &'static List), Listed>,
+    /// Position of the first change that waits for a list.
+    lists_first: Option<Position>,
+    list_bytes: usize,
     lines: BTreeMap<(Tenant, Place), Lines>,
     bytes: usize,
 }
@@ -42,17 +50,21 @@ pub(super) struct Ledgers {
 impl Ledgers {
     /// Returns about how many bytes wait.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.list_bytes
     }
 
-    /// Says whether something is to be written now.
+    /// Says whether something beside lists is to be written now.
     pub(super) fn has_any(&self, open: Open) -> bool {
-        let documents = self.documents.iter().any(|it| is_due(it.0, open));
-        documents || !self.lines.is_empty() || (open == Open::Shown && !self.lists.is_empty())
+        self.documents.iter().any(|it| is_due(it.0, open)) || !self.lines.is_empty()
+    }
+
+    /// Returns the position of the first change that waits for a list.
+    pub(super) fn lists_first(&self) -> Option<Position> {
+        self.lists_first
     }
 
     /// Takes a record, if it puts or removes a document.
-    pub(super) fn note(&mut self, record: &Record, is_sealed: bool) {
+    pub(super) fn note(&mut self, position: Position, record: &Record, is_sealed: bool) {
         if let Some(definition) = documents::definition(record, is_sealed) {
             self.put((definition.tenant, definition.place.clone()), Some(definition));
             return;
@@ -65,6 +77,7 @@ impl Ledgers {
         }
         if let Some(list) = shown::list(document, owner) {
             self.entry(list, &change);
+            self.lists_first.get_or_insert(position);
         }
         if let Some(book) = shown::book(document, owner) {
             for (file, number, line) in change.lines(book, document) {
@@ -103,7 +116,7 @@ impl Ledgers {
         listed.seq = header.seq;
         listed.updated_at = Some(header.at);
         let entry = change.fields(list.fields);
-        self.bytes += entry.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
+        self.list_bytes += entry.as_ref().map_or(0, Vec::len) + ENTRY_BYTES;
         listed.entries.insert(change.id.clone(), entry);
     }
 
@@ -125,19 +138,34 @@ impl Ledgers {
             }
         }
         batch.lines.extend(self.lines.values().cloned());
-        if open == Open::Shown {
-            batch.listed.extend(self.lists.values().cloned());
-        }
     }
 
     /// Forgets what was written.
     pub(super) fn written(&mut self, open: Open) {
         self.documents.retain(|key, _| !is_due(key, open));
         self.lines.clear();
-        if open == Open::Shown {
-            self.lists.clear();
-        }
         self.bytes = 0;
+    }
+
+    /// Returns what changes in lists.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        self.lists.values().cloned().collect()
+    }
+
+    /// Forgets the changes of lists, which were written.
+    pub(super) fn lists_written(&mut self) {
+        self.lists.clear();
+        self.lists_first = None;
+        self.list_bytes = 0;
+    }
+
+    /// Returns the documents that hourly copies hold, when everything before was read.
+    pub(super) fn copied(&self) -> Vec<&Document> {
+        let is_copied = |it: &&Document| match &it.place {
+            Place::Kept { kind, .. } => kind.is_copied,
+            _ => false,
+        };
+        self.documents.values().flatten().filter(is_copied).collect()
     }
 
     /// Returns the documents that there are, and the lists of them, when everything was read.
@@ -151,6 +179,14 @@ impl Ledgers {
         let mut lists = self.lists;
         lists.remove(&(tenant, list)).map(whole)
     }
+}
+
+/// Returns the hour in which a record changed a document that hourly copies hold, as in
+/// `2026-01-31T12`; none of any other record.
+pub(super) fn changed_hour(record: &Record) -> Option<Text> {
+    let Body::DocumentPut { document, .. } = &record.body else { return None };
+    shown::kind(document, record.header.tenant_id).filter(|it| it.is_copied)?;
+    record.header.at.to_string().get(..HOUR_LEN).map(Text::from)
 }
 
 fn whole(listed: Listed) -> Listed {
@@ -298,6 +334,7 @@ mod tests {
     fn shown(ledgers: &Ledgers) -> String {
         let mut batch = Batch::default();
         ledgers.fill(&mut batch, Open::Shown);
+        batch.listed = ledgers.listed();
         let mut told = String::new();
         for it in &batch.documents {
             told += &format!("{} {} {}\n", it.place.kind(), it.place.id(), text(&it.body));
@@ -319,7 +356,7 @@ mod tests {
 
     fn check(records: &[(Record, bool)], expected: &Expect) {
         let mut ledgers = Ledgers::default();
-        records.iter().for_each(|(it, is_sealed)| ledgers.note(it, *is_sealed));
+        records.iter().for_each(|(it, is_sealed)| ledgers.note(0, it, *is_sealed));
         expected.assert_eq(&shown(&ledgers));
     }
 

@@ -8,7 +8,7 @@
 //! written, and while it is found out which are archived, none leaves the tree.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,17 +19,23 @@ use traaviis_model::{
 };
 use traaviis_ports::{
     Line, LogStore, Position, Tree, TreeError,
-    tree::{Batch, Lines, Notice, Place, shown::List},
+    tree::{
+        Batch, Lines, Notice, Place,
+        shown::{COPIES_MAX, List},
+    },
 };
 
 use super::{
     Policy, documents,
-    ledgers::Ledgers,
+    ledgers::{Ledgers, changed_hour},
     states::{State, States},
 };
 use crate::{
     error::Error,
-    limits::{TREE_AGE_MAX, TREE_BATCH_MAX, TREE_PENDING_BYTES_MAX, TREE_PENDING_MAX, TREE_REST},
+    limits::{
+        TREE_AGE_MAX, TREE_BATCH_MAX, TREE_LIST_RESTS, TREE_PENDING_BYTES_MAX, TREE_PENDING_MAX,
+        TREE_REST,
+    },
     owner::{Key, SeededHasher},
 };
 
@@ -105,6 +111,12 @@ pub struct Projector {
     /// Position that the tree has.
     position: Position,
     left_out: u64,
+    /// From when on lists are written again.
+    lists_due: Duration,
+    /// Hour of the newest copy of documents.
+    copied: Text,
+    /// Copies are made from this hour on; those of before would be removed again.
+    copies_from: Text,
 }
 
 impl Projector {
@@ -120,7 +132,33 @@ impl Projector {
             read_to: position,
             position,
             left_out: 0,
+            lists_due: Duration::ZERO,
+            copied: "".into(),
+            copies_from: "".into(),
         }
+    }
+
+    /// Learns which hours bring changes, from what has not been read: of the last ones copies are
+    /// kept.
+    pub(super) fn find_hours(&mut self, log: &dyn LogStore) -> Result<(), Error> {
+        let mut hours: VecDeque<Text> = VecDeque::new();
+        log.scan(self.read_to, &mut |line| {
+            let peek = serde_json::from_slice::<documents::Peek<'_>>(line.bytes);
+            if peek.is_ok_and(|it| it.kind == "document_put")
+                && let Ok(record) = Record::read_line(line.bytes)
+                && let Some(hour) = changed_hour(&record)
+                && hours.back().is_none_or(|it| *it < hour)
+            {
+                hours.push_back(hour);
+                if hours.len() > COPIES_MAX {
+                    hours.pop_front();
+                }
+            }
+        })?;
+        if let Some(first) = hours.front().filter(|_| hours.len() == COPIES_MAX) {
+            self.copies_from = first.clone();
+        }
+        Ok(())
     }
 
     /// Returns the position before which everything is in the tree.
@@ -128,9 +166,10 @@ impl Projector {
         self.position
     }
 
-    /// Says whether everything that was read of the log is in the tree.
+    /// Says whether everything that was read of the log is in the tree, but for lists: nobody waits
+    /// for those.
     pub fn is_caught_up(&self) -> bool {
-        self.position == self.read_to
+        self.waiting.is_empty() && !self.ledgers.has_any(self.open)
     }
 
     /// Returns how many writes left an instance out because its history is damaged.
@@ -148,8 +187,8 @@ impl Projector {
             if failed.is_some() || !goes_on {
                 return;
             }
-            self.note(line, world);
-            if self.is_full() {
+            failed = self.note(line, world).err();
+            if failed.is_none() && self.is_full() {
                 failed = self.write(world, Which::All).err();
                 goes_on = (world.rest)(Duration::ZERO);
             }
@@ -177,8 +216,8 @@ impl Projector {
             if line.position % PROGRESS_EVERY == 0 {
                 progress(line.position);
             }
-            self.note(line, world);
-            if self.is_full() {
+            failed = self.note(line, world).err();
+            if failed.is_none() && self.is_full() {
                 failed = self.write(world, Which::All).err();
             }
         })?;
@@ -196,32 +235,60 @@ impl Projector {
 
     fn is_full(&self) -> bool {
         // What is made again holds its documents to the end, as the process does that made them.
-        let ledgers = if self.ledgers.has_any(self.open) { self.ledgers.bytes() } else { 0 };
+        let has_any = self.open == Open::Shown || self.ledgers.has_any(self.open);
+        let ledgers = if has_any { self.ledgers.bytes() } else { 0 };
         self.bytes + ledgers > TREE_PENDING_BYTES_MAX || self.waiting.len() >= TREE_PENDING_MAX
     }
 
     // --- Reading ----------------------------------------------------------------------------
 
-    fn note(&mut self, it: Line<'_>, world: &mut World<'_>) {
+    fn note(&mut self, it: Line<'_>, world: &mut World<'_>) -> Result<(), Error> {
         let Line { position, bytes: line, is_sealed } = it;
-        self.read_to = position + 1;
         // What cannot be read is told by recovery; its instance is left out.
-        let Ok(peek) = serde_json::from_slice::<documents::Peek<'_>>(line) else { return };
-        let key = Key { tenant: peek.tenant_id, id: peek.instance_id };
-        if let Entry::Vacant(context) = self.contexts.entry(key.tenant) {
-            let Ok(header) = serde_json::from_slice::<Header>(line) else { return };
-            context.insert(TenantCtx::of_record(&header));
-        }
+        let Ok(peek) = serde_json::from_slice::<documents::Peek<'_>>(line) else {
+            self.read_to = position + 1;
+            return Ok(());
+        };
         if peek.kind == "document_put" {
             if let Ok(record) = Record::read_line(line) {
-                self.ledgers.note(&record, is_sealed);
+                // Before the record counts as read, which it does not when this fails.
+                self.copy(&record, world)?;
+                self.ledgers.note(position, &record, is_sealed);
             }
-            return;
+            self.read_to = position + 1;
+            return Ok(());
+        }
+        self.read_to = position + 1;
+        let key = Key { tenant: peek.tenant_id, id: peek.instance_id };
+        if let Entry::Vacant(context) = self.contexts.entry(key.tenant) {
+            let Ok(header) = serde_json::from_slice::<Header>(line) else { return Ok(()) };
+            context.insert(TenantCtx::of_record(&header));
         }
         if world.states.notes() {
             world.states.note(key, line);
         }
         self.take(key, position, &peek, line, (world.now)());
+        Ok(())
+    }
+
+    /// Keeps a copy of the documents before the first change of an hour.
+    fn copy(&mut self, record: &Record, world: &mut World<'_>) -> Result<(), Error> {
+        let Some(hour) = changed_hour(record).filter(|it| *it > self.copied) else {
+            return Ok(());
+        };
+        if hour >= self.copies_from {
+            let notices = match self.open {
+                Open::Later => world.tree.keep_copy(&hour, Some(&self.ledgers.copied()))?,
+                Open::Shown => {
+                    // The tree shows what was before.
+                    self.write(world, Which::All)?;
+                    world.tree.keep_copy(&hour, None)?
+                }
+            };
+            notices.iter().for_each(|it| (world.tell)(it));
+        }
+        self.copied = hour;
+        Ok(())
     }
 
     fn take(
@@ -263,6 +330,7 @@ impl Projector {
 
     /// Writes instances, some hundreds at a time.
     pub fn write(&mut self, world: &mut World<'_>, which: Which) -> Result<(), Error> {
+        self.write_lists(world, which)?;
         loop {
             let mut due = self.due((world.now)(), which);
             let is_last = due.len() <= TREE_BATCH_MAX;
@@ -300,7 +368,32 @@ impl Projector {
     fn end_without(&self, keys: &[Key]) -> Position {
         let done: HashSet<&Key> = keys.iter().collect();
         let left = self.waiting.iter().filter(|(key, _)| !done.contains(key));
-        left.map(|(_, it)| it.first).min().unwrap_or(self.read_to)
+        let left = left.map(|(_, it)| it.first);
+        // What is made again writes lists at the end, with everything else that it holds.
+        let lists = self.ledgers.lists_first().filter(|_| self.open == Open::Shown);
+        left.chain(lists).min().unwrap_or(self.read_to)
+    }
+
+    /// Writes what changes in lists, if it is time. Each is a file that is written whole, however
+    /// long it is, so changes are gathered for longer the longer that takes.
+    fn write_lists(&mut self, world: &mut World<'_>, which: Which) -> Result<(), Error> {
+        let begun = (world.now)();
+        let is_due = which == Which::All || begun >= self.lists_due;
+        if self.open == Open::Later || self.ledgers.lists_first().is_none() || !is_due {
+            return Ok(());
+        }
+        let (listed, position) = (self.ledgers.listed(), self.position);
+        let notices = world.tree.write(&Batch { listed, position, ..Batch::default() })?;
+        self.ledgers.lists_written();
+        let now = (world.now)();
+        self.lists_due = now + now.saturating_sub(begun) * TREE_LIST_RESTS;
+        for notice in notices {
+            (world.tell)(&notice);
+            if let Notice::Lacking { tenant, list } = notice {
+                self.fill_list(tenant, list, world)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes some instances together; returns how many must wait because nobody tells their state.
@@ -309,7 +402,7 @@ impl Projector {
         let _writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::default();
         self.ledgers.fill(&mut batch, self.open);
-        let (mut lacking, mut gaps) = (Vec::new(), Vec::new());
+        let mut gaps = Vec::new();
         let mut later = 0;
         let (mut done, keys) = archived(world.log, keys)?;
         for (key, state) in self.states(keys, world) {
@@ -343,8 +436,11 @@ impl Projector {
                 Notice::Gap { tenant, workflow, id } => {
                     gaps.push((Key { tenant: *tenant, id: *id }, workflow.clone()));
                 }
-                Notice::Lacking { tenant, list } => lacking.push((*tenant, *list)),
-                Notice::Quarantined { .. } | Notice::Missing { .. } | Notice::Newer { .. } => {}
+                // No list is among what was written.
+                Notice::Lacking { .. }
+                | Notice::Quarantined { .. }
+                | Notice::Missing { .. }
+                | Notice::Newer { .. } => {}
             }
             (world.tell)(&notice);
         }
@@ -358,9 +454,6 @@ impl Projector {
         self.position = batch.position;
         for (key, workflow) in gaps {
             self.fill(key, &workflow, world)?;
-        }
-        for (tenant, list) in lacking {
-            self.fill_list(tenant, list, world)?;
         }
         Ok(later)
     }

@@ -146,9 +146,9 @@ fn work(bench: &Bench) -> Vec<Position> {
 }
 
 /// A log as it was when it ended sooner.
-struct Prefix<'a> {
-    log: &'a MemoryLog,
-    end: Position,
+pub struct Prefix<'a> {
+    pub log: &'a MemoryLog,
+    pub end: Position,
 }
 
 impl LogStore for Prefix<'_> {

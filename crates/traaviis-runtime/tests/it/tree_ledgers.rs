@@ -4,23 +4,38 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use expect_test::expect;
 use serde_json::{Value as Json, json};
 use traaviis_model::{
-    Body, DefinitionHash, Header, InstanceId, Record, TenantCtx, Timestamp, Value,
+    Body, DefinitionHash, Header, InstanceId, Record, TenantCtx, TenantId, Text, Timestamp, Value,
     record::RECORD_VERSION,
 };
-use traaviis_ports::{Append, Lines, LogStore as _, Position, append_alone};
+use traaviis_ports::{
+    Append, Lines, LogStore as _, Position, Tree, TreeError, append_alone,
+    tree::{Batch, Checked, Document, Notice},
+};
+use traaviis_runtime::{
+    past::Past,
+    tree::{
+        Policy,
+        projector::{Open, Projector, World},
+        states::FromLog,
+    },
+};
 use traaviis_store::tree::{Found, What};
 use traaviis_testkit::{
     disk::{Fault, SimDisk},
     memory_log::MemoryLog,
 };
 
-use crate::tree::{assert_same, compare, feed, files, made};
+use crate::tree::{Prefix, assert_same, compare, feed, files, made};
 
 /// Stands in every field that must not be shown.
 const CANARY: &str = "canary-of-a-credential";
@@ -53,7 +68,8 @@ impl Ledgers {
                 instance_id: stream,
                 seq: *last,
                 v: RECORD_VERSION,
-                at: Timestamp(last.cast_signed() * 1_000_000),
+                // Each step of the log takes 40 minutes.
+                at: Timestamp(self.stages.len() as i64 * 2_400_000_000),
                 step: first,
                 definition_hash: DefinitionHash([0; 32]),
                 actor: ctx.actor().clone(),
@@ -211,6 +227,18 @@ fn every_kind_has_its_place_and_what_is_no_more_has_none() {
         system/audit/2026-01.jsonl
         system/audit/2026-02.jsonl
         system/feature_flags.json
+        system/hot_backups/1970-01-01T07.json.gz
+        system/hot_backups/1970-01-01T08.json.gz
+        system/hot_backups/1970-01-01T09.json.gz
+        system/hot_backups/1970-01-01T10.json.gz
+        system/hot_backups/1970-01-01T11.json.gz
+        system/hot_backups/1970-01-01T12.json.gz
+        system/hot_backups/1970-01-01T13.json.gz
+        system/hot_backups/1970-01-01T14.json.gz
+        system/hot_backups/1970-01-01T15.json.gz
+        system/hot_backups/1970-01-01T16.json.gz
+        system/hot_backups/1970-01-01T17.json.gz
+        system/hot_backups/1970-01-01T18.json.gz
         system/maintenance.json
         system/sessions/active_sessions.json
         system/users/01/user_01.json
@@ -283,12 +311,20 @@ fn a_file_of_each_kind_that_is_changed_missing_or_unknown_is_told_and_made_again
         let disk = made(&*ledgers.log);
         let bytes = disk.bytes(path).unwrap();
         let is_lines = path.extension().is_some_and(|it| it == "jsonl");
+        let is_packed = path.extension().is_some_and(|it| it == "gz");
         // A digit in a list of times or of numbers is there in all of them.
-        let text = String::from_utf8(bytes.clone()).unwrap();
-        let at = text.rfind(|it: char| it.is_ascii_digit() || it == '{').unwrap();
-        let changed = format!("{}{}{}", &text[..at], '7', &text[at + 1..]);
-        let changed = if changed == text { text.replacen('7', "8", 1) } else { changed };
-        disk.set_bytes(path, changed.into_bytes());
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let changed = if is_packed {
+            let mut changed = bytes.clone();
+            changed[bytes.len() / 2] ^= 1;
+            changed
+        } else {
+            let at = text.rfind(|it: char| it.is_ascii_digit() || it == '{').unwrap();
+            let changed = format!("{}{}{}", &text[..at], '7', &text[at + 1..]);
+            let changed = if changed == text { text.replacen('7', "8", 1) } else { changed };
+            changed.into_bytes()
+        };
+        disk.set_bytes(path, changed);
         let found = compare(&*ledgers.log, &disk, false);
         assert_eq!(words(&found), [("changed", 1)], "{}: {found:#?}", path.display());
         compare(&*ledgers.log, &disk, true);
@@ -308,6 +344,107 @@ fn a_file_of_each_kind_that_is_changed_missing_or_unknown_is_told_and_made_again
     let found = compare(&*ledgers.log, &disk, true);
     assert_eq!(found.counts[&What::Missing], found.count());
     assert_same(&files(&disk), &expected, "all was missing");
+}
+
+#[test]
+fn copies_are_those_of_the_last_hours_that_brought_a_change() {
+    let mut ledgers = Ledgers::new();
+    let acme = TenantCtx::for_test(1);
+    for number in 0..80 {
+        // The trail and people are no reason for a copy.
+        ledgers.put(&acme, &[audit(number, "2026-01")]);
+        let name = format!("Role {number}");
+        ledgers.put(&acme, &[("role", uuid(20), json!({ "id": uuid(20), "name": name }))]);
+    }
+    let copies = |disk: &SimDisk| {
+        let is_copy = |it: &PathBuf| it.to_string_lossy().contains("/system/hot_backups/");
+        let names = files(disk).into_keys().filter(is_copy);
+        names.map(|it| it.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let disk = SimDisk::new(3);
+    feed(&ledgers.log, &ledgers.stages, &disk).unwrap();
+    let kept = copies(&disk);
+    assert_eq!((kept.len(), &*kept[23]), (24, "1970-01-05T10.json.gz"), "{kept:?}");
+    assert_same(&files(&disk), &files(&made(&*ledgers.log)), "copies are made again");
+    let found = compare(&*ledgers.log, &disk, false);
+    assert_eq!((found.count(), found.others), (0, 0), "{found:#?}");
+}
+
+/// A tree that takes its time with lists.
+#[derive(Default)]
+struct Slow {
+    slow: u64,
+    millis: AtomicU64,
+    lists: AtomicU64,
+}
+
+impl Tree for Slow {
+    fn position(&self) -> Result<Position, TreeError> {
+        Ok(0)
+    }
+
+    fn write(&self, batch: &Batch) -> Result<Vec<Notice>, TreeError> {
+        if !batch.listed.is_empty() {
+            self.lists.fetch_add(1, Ordering::Relaxed);
+            self.millis.fetch_add(self.slow, Ordering::Relaxed);
+        }
+        Ok(Vec::new())
+    }
+
+    fn check(&self, _: &Document) -> Result<Checked, TreeError> {
+        Ok(Checked::Same)
+    }
+
+    fn mend(&self, _: &Document) -> Result<Vec<Notice>, TreeError> {
+        Ok(Vec::new())
+    }
+
+    fn keep_copy(&self, _: &Text, _: Option<&[&Document]>) -> Result<Vec<Notice>, TreeError> {
+        Ok(Vec::new())
+    }
+
+    fn forget(&self, _: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {
+        Ok(())
+    }
+
+    fn set_aside(&self) -> Result<String, TreeError> {
+        Ok(String::new())
+    }
+}
+
+#[test]
+fn a_long_list_is_written_for_a_twentieth_of_the_time() {
+    let mut ledgers = Ledgers::new();
+    let platform = TenantCtx::platform();
+    for number in 0..100 {
+        let user = json!({ "id": uuid(number), "status": "active" });
+        ledgers.put(&platform, &[("user", uuid(number), user)]);
+    }
+    let written = |slow: u64| {
+        let tree = Slow { slow, ..Slow::default() };
+        let mut projector = Projector::new(Policy::Lazy, Open::Shown, 0);
+        for end in &ledgers.stages {
+            let mut states = FromLog(Past::of(ledgers.log.clone()));
+            let mut world = World {
+                log: &Prefix { log: &ledgers.log, end: *end },
+                tree: &tree,
+                states: &mut states,
+                now: &|| Duration::from_millis(tree.millis.load(Ordering::Relaxed)),
+                rest: &|_| true,
+                writing: &Mutex::new(()),
+                tell: &|_| (),
+            };
+            projector.round(&mut world).unwrap();
+            // The documents are there all the same.
+            assert!(projector.is_caught_up());
+            assert!(projector.position() <= *end);
+            tree.millis.fetch_add(100, Ordering::Relaxed);
+        }
+        tree.lists.load(Ordering::Relaxed)
+    };
+    assert_eq!(written(0), 100);
+    // Ten seconds and a bit, 100 ms of every 2,000.
+    assert_eq!(written(100), 6);
 }
 
 #[test]

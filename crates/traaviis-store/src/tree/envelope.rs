@@ -44,6 +44,11 @@ pub(crate) enum Wrong {
 
 impl Envelope {
     pub(crate) fn of(document: &Document, unknown: Vec<(String, String)>) -> Envelope {
+        Envelope::taking(document.clone(), unknown)
+    }
+
+    /// The same without copying a body, which may be very long.
+    pub(crate) fn taking(document: Document, unknown: Vec<(String, String)>) -> Envelope {
         Envelope {
             kind: document.place.kind().into(),
             tenant: document.tenant,
@@ -52,7 +57,7 @@ impl Envelope {
             seq: document.seq,
             updated_at: document.updated_at,
             unknown,
-            body: document.body.clone(),
+            body: document.body,
         }
     }
 
@@ -63,6 +68,7 @@ impl Envelope {
 
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + 512);
+        out.extend_from_slice(b"{\n");
         let mut put = |name: &str, value: &[u8], end: &[u8]| {
             out.extend_from_slice(b"  ");
             // Names are text, which always has a JSON form.
@@ -89,10 +95,8 @@ impl Envelope {
             put(name, value.as_bytes(), b",\n");
         }
         put("body", &self.body, b"\n");
-        let mut whole = b"{\n".to_vec();
-        whole.append(&mut out);
-        whole.extend_from_slice(b"}\n");
-        whole
+        out.extend_from_slice(b"}\n");
+        out
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Envelope, Wrong> {
@@ -155,7 +159,7 @@ pub(crate) fn checksum(body: &[u8]) -> String {
 
 /// Returns the members of a JSON object with the bytes of their values; none when it is no object
 /// or anything follows it.
-fn members(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
+pub(super) fn members(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let mut rest = after(bytes, b'{')?;
     let mut found = Vec::new();
     if let Some(end) = after(rest, b'}') {

@@ -4,21 +4,24 @@
 //! A list goes on from its file, which is believed only as it was written; one that is not is
 //! asked for whole. So nothing of it has to be held in memory between writes.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{TenantId, Text};
+use traaviis_model::TenantId;
 use traaviis_ports::tree::{
     Document, Listed, Place,
     shown::{List, TENANT},
 };
 
+use super::envelope::members;
+
 /// The tenants that there are, as their list tells of them.
 pub(super) type Tenants = BTreeMap<TenantId, Json>;
 
-type Entries = BTreeMap<Text, Json>;
+type Entries<'a> = BTreeMap<String, Cow<'a, [u8]>>;
 
-/// Returns the document of a list that goes on from a body; none when that cannot be read.
+/// Returns the document of a list that goes on from a body; none when that cannot be read. Entries
+/// that do not change are taken as they stand: of very many, nothing is read but where they end.
 pub(super) fn document(listed: &Listed, before: Option<&[u8]>) -> Option<Document> {
     let Listed { tenant, list, entries: changes, is_whole: _, seq, updated_at } = listed;
     let mut entries = match before {
@@ -27,26 +30,34 @@ pub(super) fn document(listed: &Listed, before: Option<&[u8]>) -> Option<Documen
     };
     for (id, entry) in changes {
         match entry {
-            Some(entry) => drop(entries.insert(id.clone(), serde_json::from_slice(entry).ok()?)),
-            None => drop(entries.remove(id)),
+            Some(entry) => {
+                let entry: Json = serde_json::from_slice(entry).ok()?;
+                entries.insert(id.to_string(), Cow::Owned(entry.to_string().into_bytes()));
+            }
+            None => drop(entries.remove(&**id)),
         }
     }
     // `count` stands first, where a person sees it however long the list is.
-    let (count, name) = (entries.len(), list.entries);
-    let entries = serde_json::to_string(&entries).ok()?;
-    Some(Document {
-        tenant: *tenant,
-        place: Place::List(list),
-        version: *seq,
-        seq: *seq,
-        updated_at: *updated_at,
-        body: format!(r#"{{"count":{count},"{name}":{entries}}}"#).into_bytes(),
-    })
+    let head = format!(r#"{{"count":{},"{}":{{"#, entries.len(), list.entries);
+    let each = |(id, entry): (&String, &Cow<'_, [u8]>)| id.len() + entry.len() + 4;
+    let mut body = Vec::with_capacity(head.len() + entries.iter().map(each).sum::<usize>() + 2);
+    body.extend_from_slice(head.as_bytes());
+    for (at, (id, entry)) in entries.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut body, id).ok()?;
+        body.push(b':');
+        body.extend_from_slice(entry);
+    }
+    body.extend_from_slice(b"}}");
+    let (tenant, seq, updated_at) = (*tenant, *seq, *updated_at);
+    Some(Document { tenant, place: Place::List(list), version: seq, seq, updated_at, body })
 }
 
-fn read(list: &List, body: &[u8]) -> Option<Entries> {
-    let mut body: BTreeMap<String, Json> = serde_json::from_slice(body).ok()?;
-    serde_json::from_value(body.remove(list.entries)?).ok()
+fn read<'a>(list: &List, body: &'a [u8]) -> Option<Entries<'a>> {
+    let (_, entries) = members(body)?.into_iter().find(|(name, _)| name == list.entries)?;
+    Some(members(entries)?.into_iter().map(|(id, entry)| (id, Cow::Borrowed(entry))).collect())
 }
 
 /// Returns what the list of tenants says of one of which nothing is known but that it is there.

@@ -7,7 +7,7 @@
 use traaviis_model::TenantId;
 use traaviis_ports::tree::{
     Place,
-    shown::{Name, SYSTEM},
+    shown::{COPIES, Name, SYSTEM},
 };
 
 /// Directory of the tree in a data directory.
@@ -18,6 +18,9 @@ const RESERVED: [&str; 2] = ["definitions", "templates"];
 
 /// What stands before ids in the names of documents of which there may be very many.
 const PREFIXES: [&str; 2] = ["user_", "member_"];
+
+/// Letters of an hour: `2026-01-31T12`.
+const HOUR_LEN: usize = 13;
 
 /// Where a file is: a directory that may fan out, and what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,10 @@ pub(crate) fn spot(tenant: Option<TenantId>, place: &Place) -> Spot {
             put(book.dirs);
             format!("{}.jsonl", part(file))
         }
+        Place::Copy { hour } => {
+            put(&[SYSTEM, COPIES]);
+            format!("{}.json.gz", part(hour))
+        }
     };
     Spot { dirs, entry, file, digits }
 }
@@ -126,6 +133,11 @@ pub(crate) fn fan_name(digits: &str, level: usize) -> &str {
 /// Says whether a name is one of [`fan_name`].
 pub(crate) fn is_fan_name(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Returns the hour of the name of a copy.
+pub(crate) fn copy_hour(name: &str) -> Option<&str> {
+    name.strip_suffix(".json.gz").filter(|it| it.len() == HOUR_LEN && !it.starts_with('.'))
 }
 
 /// Says whether a name in the tree is a directory; only files have a dot.

@@ -16,7 +16,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use traaviis_model::{InstanceId, TenantId};
+use traaviis_model::{InstanceId, TenantId, Text};
 use traaviis_ports::{
     Position, Tree, TreeError,
     disk::{Access, Disk, DiskFile},
@@ -27,7 +27,7 @@ use traaviis_ports::{
 };
 
 use super::{
-    At as _, DiskTree, Io, Work,
+    At as _, DiskTree, Io, Work, copies,
     envelope::{Envelope, FORMAT, Wrong},
     lines::holds,
     lists::{self, Tenants, tenants_document},
@@ -174,8 +174,8 @@ impl<D: Disk> Verifier<D> {
             if position > 0 {
                 // What an earlier release wrote is right as far as it goes; what it does not show
                 // is missing.
-                let shows_all = !self.tree.shows_less()?;
-                self.document(state, &progress_document(position, shows_all))?;
+                let shows = self.tree.shows()?;
+                self.document(state, &progress_document(position, shows))?;
             }
             self.decide(state)?;
             self.mend_missing(state)?;
@@ -285,6 +285,31 @@ impl<D: Disk> Verifier<D> {
             self.tree.write(&Batch { documents, ..Batch::default() })?;
         }
         Ok(())
+    }
+
+    /// Compares the copy of an hour.
+    fn copy(&self, state: &mut State, hour: &Text, of: &[&Document]) -> Io<()> {
+        let path = self.locate(None, &Place::Copy { hour: hour.clone() })?;
+        state.found.documents += 1;
+        state.expected.insert(hash_of(&path), Expected::default());
+        let held = self.tree.read(&path)?;
+        match &held {
+            Some(bytes) => match copies::unpack(bytes) {
+                Some(text) if text == copies::text_of(hour, of).at(&path)? => return Ok(()),
+                Some(_) => {
+                    self.tell(state, &path, What::Changed, "says something else than the log");
+                }
+                None => self.tell(state, &path, What::Changed, "it is damaged"),
+            },
+            None => self.tell(state, &path, What::Missing, ""),
+        }
+        if !self.repairs {
+            return Ok(());
+        }
+        if held.is_some() {
+            self.tree.quarantine(&path, "it differs from the log")?;
+        }
+        self.tree.write_copy(&mut self.tree.lock(), hour, Some(of)).map(drop)
     }
 
     // --- Lines ------------------------------------------------------------------------------
@@ -438,7 +463,7 @@ impl<D: Disk> Verifier<D> {
         let mut parts = path.strip_prefix(&root).unwrap_or(path).components();
         let (above, dir) = (parts.next(), parts.next());
         let end = path.extension().unwrap_or_default();
-        let is_file = end == "json" || end == "jsonl";
+        let is_file = end == "json" || end == "jsonl" || end == "gz";
         if above.is_some_and(|it| it.as_os_str() == SYSTEM) {
             return is_file;
         }
@@ -482,6 +507,12 @@ impl<D: Disk> Tree for Verifier<D> {
 
     fn mend(&self, document: &Document) -> Result<Vec<Notice>, TreeError> {
         self.tree.mend(document)
+    }
+
+    fn keep_copy(&self, hour: &Text, of: Option<&[&Document]>) -> Result<Vec<Notice>, TreeError> {
+        let whole = TreeError::Failed("a copy can be compared only with its documents".into());
+        self.copy(&mut self.lock(), hour, of.ok_or(whole)?)?;
+        Ok(Vec::new())
     }
 
     fn forget(&self, _: &[(TenantId, InstanceId)]) -> Result<(), TreeError> {

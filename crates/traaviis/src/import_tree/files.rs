@@ -153,7 +153,7 @@ fn of(names: &[&str]) -> Result<What, Other> {
         ["tenancy", "memberships.json"] => return Ok(What::Memberships),
         ["system", "users", .., name] if name.starts_with("user_") => return Ok(What::Users),
         ["system", "sessions", _] => return Err(Other::Derived("nobody is logged in elsewhere")),
-        ["system", "audit", _] => return Err(Other::Derived(STAYS)),
+        ["system", "audit" | "hot_backups", _] => return Err(Other::Derived(STAYS)),
         ["system", "maintenance.json" | "feature_flags.json"] => {
             return Err(Other::Derived("it is about the installation that it comes from"));
         }
@@ -271,6 +271,7 @@ mod tests {
             ("system/sessions/active_sessions.json", "derived"),
             ("system/audit/checkpoints.jsonl", "derived"),
             ("system/feature_flags.json", "derived"),
+            ("system/hot_backups/2026-01-31T12.json.gz", "derived"),
             ("acme/workflows/Order/I.json", "unknown"),
             ("notes.txt", "unknown"),
         ] {

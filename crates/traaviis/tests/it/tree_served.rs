@@ -89,10 +89,12 @@ fn live(server: &Server) -> Made {
 fn listing(dir: &Path) -> String {
     let id = Regex::new("[0-9a-f]{8}-[0-9a-f-]{27}").unwrap();
     let month = Regex::new(r"\d{4}-\d\d\.").unwrap();
+    let hour = Regex::new(r"\d{4}-\d\d-\d\dT\d\d\.").unwrap();
     let names: BTreeSet<String> = files(dir)
         .into_keys()
         .map(|it| {
             let name = it.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
+            let name = hour.replace_all(&name, "HOUR.");
             month.replace_all(&id.replace_all(&name, "ID"), "MONTH.").into_owned()
         })
         .collect();
@@ -148,6 +150,7 @@ fn a_server_shows_what_it_keeps_and_the_tree_is_made_again_with_the_same_bytes()
         progress.json
         system/audit/MONTH.jsonl
         system/audit/checkpoints.jsonl
+        system/hot_backups/HOUR.json.gz
         system/maintenance.json
         system/sessions/active_sessions.json
         system/users/index.json
