@@ -30,6 +30,7 @@ pub mod tenant;
 pub mod time;
 pub mod times;
 pub mod value;
+pub mod zone;
 
 pub use by_tenant::ByTenant;
 pub use call::{Call, CallId, DeliveryClass};
@@ -46,3 +47,4 @@ pub use snapshot::Snapshot;
 pub use tenant::TenantCtx;
 pub use time::{Span, Timestamp};
 pub use value::{Map, Value};
+pub use zone::Zone;
