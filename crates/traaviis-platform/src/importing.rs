@@ -8,6 +8,7 @@ use traaviis_model::{
     TenantCtx, TenantId, Text, Timestamp, UserId,
     permission::{PermissionSet, Role},
 };
+use traaviis_policy::plan::Plan;
 
 use crate::{
     audit::{Act, Via},
@@ -52,7 +53,12 @@ pub struct FormerTenant {
     pub owner: UserId,
     /// When it was made.
     pub created_at: Option<Timestamp>,
+    /// What it paid for. It does not come along: a plan is given by who looks after the platform.
+    pub plan: Option<Text>,
 }
+
+/// The plan of tenants that are taken in.
+pub const IMPORTED_PLAN: Plan = Plan::SelfHosted;
 
 /// A member of before.
 #[derive(Clone, Debug)]
@@ -217,7 +223,7 @@ impl Platform {
             domain: None,
             owner_id: former.owner,
             status: TenantStatus::Active,
-            plan: "self_hosted".into(),
+            plan: IMPORTED_PLAN.as_str().into(),
             settings: json!({}),
             created_at: former.created_at.unwrap_or(now),
             deleting_since: None,

@@ -182,6 +182,7 @@ fn tell(
             "present": placed.present,
             "resumed": placed.is_resumed,
             "people": people.json(),
+            "plans": people.plans_json(),
             "changed": said(&plan.changed),
             "left_out": said(&plan.left_out),
             "passed_over": said(&plan.passed_over),
@@ -201,6 +202,14 @@ fn tell(
         people.members,
         placed.present + people.present as u64,
     ));
+    for it in &people.plans {
+        output.line(&format!(
+            "plan: tenant {} had `{}`, and has `{}` here; `traaviis tenant plan` gives it another",
+            it.tenant,
+            it.from,
+            it.to.as_str(),
+        ));
+    }
     let groups = [
         ("came otherwise than it was", &plan.changed),
         ("left out", &plan.left_out),

@@ -89,6 +89,7 @@ pub fn tenant(bytes: &[u8]) -> Taken<FormerTenant> {
         slug: Some(tenant.slug.to_string()),
         owner: tenant.owner_id,
         created_at: Some(tenant.created_at),
+        plan: Some(tenant.plan),
     };
     let is_plain = tenant.domain.is_none() && tenant.settings == serde_json::json!({});
     let note = "its domain and its settings are set anew".to_owned();

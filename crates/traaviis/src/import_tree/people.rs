@@ -7,10 +7,11 @@ use serde_json::{Value as Json, json};
 use traaviis_model::{TenantId, Text, UserId, permission::Role};
 use traaviis_platform::{
     Platform,
-    importing::{FormerMember, FormerTenant, FormerUser, Met},
+    importing::{FormerMember, FormerTenant, FormerUser, IMPORTED_PLAN, Met},
     password::PasswordHash,
     tenant::CustomRole,
 };
+use traaviis_policy::plan::Plan;
 use traaviis_ports::Vault;
 use traaviis_store::{LocalLog, ReadOnlyLog};
 
@@ -35,8 +36,26 @@ pub struct People {
     members: Vec<FormerMember>,
 }
 
+/// A tenant that has another plan than its tree says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanTurned {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What the tree says.
+    pub from: Text,
+    /// What it has.
+    pub to: Plan,
+}
+
+impl PlanTurned {
+    fn of(tenant: &FormerTenant, to: Plan) -> Option<PlanTurned> {
+        let from = tenant.plan.clone().filter(|it| **it != *to.as_str())?;
+        Some(PlanTurned { tenant: tenant.id, from, to })
+    }
+}
+
 /// Who came, or would come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peopled {
     /// Users.
     pub users: usize,
@@ -48,6 +67,8 @@ pub struct Peopled {
     pub members: usize,
     /// Those who were there.
     pub present: usize,
+    /// Tenants that have another plan than they had.
+    pub plans: Vec<PlanTurned>,
 }
 
 impl Peopled {
@@ -57,11 +78,18 @@ impl Peopled {
     }
 
     /// Returns it for programs.
-    pub fn json(self) -> Json {
+    pub fn json(&self) -> Json {
         json!({
             "users": self.users, "tenants": self.tenants, "roles": self.roles,
             "members": self.members, "present": self.present,
         })
+    }
+
+    /// Returns the plans that are others now, for programs.
+    pub fn plans_json(&self) -> Vec<Json> {
+        let plan =
+            |it: &PlanTurned| json!({ "tenant": it.tenant, "from": it.from, "to": it.to.as_str() });
+        self.plans.iter().map(plan).collect()
     }
 }
 
@@ -243,6 +271,7 @@ impl People {
             slug: item["slug"].as_str().map(str::to_owned),
             owner,
             created_at: time(&item["created_at"]),
+            plan: item["plan"].as_str().map(Text::from),
         })?;
         Ok((!has_slug).then(|| format!("its short name is `{slug}`")))
     }
@@ -294,6 +323,7 @@ impl People {
             roles: self.roles.len(),
             members: self.memberships().count(),
             present: 0,
+            plans: self.tenants.iter().filter_map(|it| PlanTurned::of(it, IMPORTED_PLAN)).collect(),
         }
     }
 
@@ -374,6 +404,15 @@ impl People {
             count(met, |it| &mut it.members, String::new());
         }
         if taken.is_empty() {
+            found.plans = self
+                .tenants
+                .iter()
+                .filter_map(|it| {
+                    let is_new = new.contains(&it.id.to_string());
+                    let to = if is_new { IMPORTED_PLAN } else { platform.plan_of(Some(it.id)) };
+                    PlanTurned::of(it, to)
+                })
+                .collect();
             return Ok((found, new));
         }
         let message = format!(

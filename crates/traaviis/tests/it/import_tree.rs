@@ -178,7 +178,8 @@ fn earlier(world: &World, is_nested: bool) {
     } else {
         write("accounts/users.json", &users.to_string());
     }
-    let tenants = json!([{ "id": TENANT, "name": "Acme", "slug": "acme", "owner_id": ADA }]);
+    let tenants = json!([{ "id": TENANT, "name": "Acme", "slug": "acme", "owner_id": ADA,
+          "plan": "pro" }]);
     write("tenancy/tenants.json", &tenants.to_string());
     let members = json!([
         { "tenant_id": TENANT, "user_id": ADA, "role": "owner" },
@@ -228,9 +229,16 @@ fn both_earlier_layouts_come_with_people_states_and_histories() {
             "users": 2, "tenants": 1, "roles": 0, "members": 1, "present": 0,
         });
         assert_eq!(planned["people"], people);
+        let plans = json!([{ "tenant": TENANT, "from": "pro", "to": "self_hosted" }]);
+        assert_eq!(planned["plans"], plans);
+        let text = ["admin", "import-tree", "old", "--data", "data", "--dry-run"];
+        let text = world.shown(&world.run(&text));
+        let told = "plan: tenant ID had `pro`, and has `self_hosted` here";
+        assert!(text.contains(told), "{text}");
         assert!(!world.path("data").exists());
         let (code, done) = import(&world, "old", "data", &[]);
         assert_eq!((code, &done["people"]), (0, &people), "{done}");
+        assert_eq!(done["plans"], plans);
         assert_eq!(done["came"]["instances"], json!(1));
         let changed = done["changed"].to_string();
         for part in ["password", "kept as an incident"] {

@@ -218,6 +218,7 @@ fn an_export_has_it_and_an_import_of_the_tree_brings_people_back() {
     let done = world.json("admin import-tree data --data copy --force");
     let people = json!({ "users": 3, "tenants": 1, "roles": 1, "members": 1, "present": 0 });
     assert_eq!(done["people"], people, "{done:#}");
+    assert_eq!(done["plans"], json!([]), "all have the plan that they had");
     let again = world.json("admin import-tree data --data copy --force");
     let people = json!({ "users": 0, "tenants": 0, "roles": 0, "members": 0, "present": 6 });
     assert_eq!(again["people"], people, "{again:#}");
