@@ -12,7 +12,10 @@ mod identity;
 mod params;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,6 +47,11 @@ const ERROR_BODY_BYTES: usize = 4 << 10;
 /// Redirects of one call; more is a loop.
 pub(crate) const REDIRECTS_MAX: u64 = 5;
 
+tokio::task_local! {
+    /// Bytes that the attempt has sent which runs here.
+    pub(crate) static SENT: Arc<AtomicU64>;
+}
+
 /// An HTTP client bound to one egress policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -60,6 +68,15 @@ pub(crate) struct Request {
     pub body: Option<Vec<u8>>,
     pub redirects: u64,
     pub response_bytes_max: u64,
+}
+
+impl Request {
+    /// Returns how many bytes it has: address, headers and body.
+    fn bytes(&self) -> u64 {
+        let headers = self.headers.iter().map(|it| it.name.as_str().len() + it.value.len());
+        let body = self.body.as_ref().map_or(0, Vec::len);
+        (self.url.as_str().len() + headers.sum::<usize>() + body) as u64
+    }
 }
 
 /// A header of a request.
@@ -140,6 +157,8 @@ impl Client {
     }
 
     async fn send_once(&self, request: &Request) -> Result<reqwest::Response, EffectError> {
+        // Not of an attempt: nobody counts it.
+        let _ = SENT.try_with(|it| it.fetch_add(request.bytes(), Ordering::Relaxed));
         let mut builder = self.http.request(request.method.clone(), request.url.clone());
         for header in &request.headers {
             builder = builder.header(header.name.clone(), header.value.clone());

@@ -87,6 +87,15 @@ pub struct Options {
     pub secrets: Arc<dyn Secrets>,
     /// Where attempts run; none means an own runtime.
     pub handle: Option<Handle>,
+    /// Who is told how many bytes an attempt has sent.
+    pub sent: Option<Arc<dyn OnSent>>,
+}
+
+/// Is told how many bytes of requests a tenant has sent: addresses, headers and bodies, also of
+/// requests that were not answered.
+pub trait OnSent: fmt::Debug + Send + Sync {
+    /// Takes it; must be short.
+    fn sent(&self, tenant: TenantId, bytes: u64);
 }
 
 impl Default for Options {
@@ -96,6 +105,7 @@ impl Default for Options {
             connectors: Connectors::default(),
             secrets: Arc::new(secret_from_environment),
             handle: None,
+            sent: None,
         }
     }
 }
@@ -127,6 +137,7 @@ struct Shared {
     secrets: Arc<dyn Secrets>,
     running: Mutex<HashMap<Attempt, Running>>,
     started: AtomicU64,
+    sent: Option<Arc<dyn OnSent>>,
 }
 
 type Attempt = (TenantId, CallId);
@@ -154,6 +165,7 @@ impl HttpConnector {
             secrets: options.secrets,
             running: Mutex::default(),
             started: AtomicU64::new(0),
+            sent: options.sent,
         };
         let (handle, runtime) = match options.handle {
             Some(handle) => (handle, None),
@@ -200,7 +212,10 @@ impl Connector for HttpConnector {
         let mut running = self.shared.running();
         let origin = Origin::of(&call);
         let of = ctx.clone();
-        let task = self.handle.spawn(async move { shared.attempt(&of, call).await });
+        let bytes: Arc<AtomicU64> = Arc::default();
+        let counted = Arc::clone(&bytes);
+        let work = async move { shared.attempt(&of, call).await };
+        let task = self.handle.spawn(http::SENT.scope(counted, work));
         let abort = task.abort_handle();
         running.insert(attempt.clone(), Running { abort, number });
         drop(running);
@@ -208,6 +223,10 @@ impl Connector for HttpConnector {
         self.handle.spawn(async move {
             let outcome = task.await.unwrap_or_else(|error| Err(ended(error)));
             shared.forget(&attempt, number);
+            let bytes = bytes.load(Ordering::Relaxed);
+            if let Some(sent) = shared.sent.as_ref().filter(|_| bytes > 0) {
+                sent.sent(attempt.0, bytes);
+            }
             done(outcome.map_err(|error| origin.mark(error)));
         });
     }

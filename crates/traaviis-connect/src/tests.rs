@@ -190,6 +190,7 @@ impl Ways {
             connectors: Connectors::read(file, Format::Yaml).unwrap(),
             secrets: Arc::new(move |_: &str| Some(secret.lock().unwrap().clone())),
             handle: None,
+            sent: None,
         };
         let connector = HttpConnector::with_names(options, Arc::clone(names) as Arc<_>).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -71,6 +71,19 @@ pub(crate) struct Spent {
     /// In millionths of a US dollar.
     pub(crate) usd_micros: Option<u64>,
     pub(crate) tokens: Option<u64>,
+    /// Those of them that models have written.
+    pub(crate) output_tokens: Option<u64>,
+}
+
+/// What models are called together that the table of prices does not know. Their names are words of
+/// authors and providers, and stand nowhere in the open.
+pub(crate) const UNPRICED: &str = "unpriced";
+
+/// Returns the model that a map names, parameters of a call or its value, if the table knows it.
+pub(crate) fn model_of(of: &Value) -> Option<Text> {
+    let text = |key: &str| of.get(key).and_then(Value::as_str);
+    let model = text("model")?;
+    price_of(text("provider"), model).map(|_| model.into())
 }
 
 impl Estimate {
@@ -246,6 +259,7 @@ impl Estimate {
             tokens: both
                 .map(|(read, written)| read.saturating_add(written))
                 .or_else(|| count("total_tokens")),
+            output_tokens: both.map(|it| it.1),
         }
     }
 
@@ -257,7 +271,8 @@ impl Estimate {
         match NOTHING_DONE.contains(&&*error.code) {
             false => told,
             true => {
-                Spent { usd_micros: told.usd_micros.or(Some(0)), tokens: told.tokens.or(Some(0)) }
+                let (usd_micros, tokens) = (told.usd_micros.or(Some(0)), told.tokens.or(Some(0)));
+                Spent { usd_micros, tokens, ..told }
             }
         }
     }
@@ -411,6 +426,9 @@ mod tests {
         assert_eq!(failed("rate_limit_exceeded"), (Some(0), Some(0)));
         let unknown = estimate("call_llm", &json(r#"{"prompt": "", "tier": "small"}"#)).unwrap();
         let value = json(r#"{"usage": {"input_tokens": 4, "output_tokens": 1}}"#);
-        assert_eq!(unknown.spent(&value), Spent { usd_micros: None, tokens: Some(5) });
+        assert_eq!(
+            unknown.spent(&value),
+            Spent { usd_micros: None, tokens: Some(5), output_tokens: Some(1) }
+        );
     }
 }

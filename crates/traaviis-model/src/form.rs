@@ -159,6 +159,8 @@ pub const WAIT: &str = "^(step|final|state:[\\s\\S]+)$";
 
 /// Plans of tenants.
 pub const PLANS: &[&str] = &["free", "starter", "pro", "enterprise", "self_hosted"];
+/// Parts in which usage is told.
+pub const USAGE_PARTS: &[&str] = &["day", "workflow", "model"];
 /// What a rule for alerts can be about.
 pub const MEASURES: &[&str] = &[
     "failed_instances",
@@ -168,6 +170,8 @@ pub const MEASURES: &[&str] = &[
     "usage_percent",
     "budget_percent",
     "queue_age",
+    "breakers_opened",
+    "schedules_missed",
 ];
 /// Happenings that a rule may let pass: their times are remembered, 8 bytes each.
 pub const ABOVE_MAX: u64 = 1_000;

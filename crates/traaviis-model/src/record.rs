@@ -26,7 +26,7 @@ mod upgraded;
 pub use actor::{Actor, ActorKind};
 pub use asked::Asked;
 pub use body::{Body, EventSource};
-pub use budget::{BudgetExceeded, BudgetReserved};
+pub use budget::{BudgetExceeded, BudgetReserved, ModelUse};
 pub use erased::{ERASED, OPEN_DOCUMENTS, SEALED, WHOLE};
 pub use family::{Ending, Lineage, ParentClose};
 pub use forked::{Forked, Results, Told};

@@ -296,7 +296,9 @@ impl Platform {
                 tenant.plan = plan.as_str().into();
             }
             changes.put(&tenant);
-            PlanChange::note(documents, changes, self.now(), &before, &tenant.plan)?;
+            let (_, zone) = self.zone_of(id);
+            let change = (before.as_ref(), tenant.plan.as_ref());
+            PlanChange::note(documents, changes, (self.now(), &zone), change)?;
             let facts = json!({ "status": tenant.status, "plan": tenant.plan });
             let act = Act::done("tenant.administered", Tenant::KIND, id.to_string());
             changes.act(act.with(facts));

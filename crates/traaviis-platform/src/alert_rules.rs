@@ -30,6 +30,8 @@ pub const ALERT_RULES_MAX: usize = 100;
 pub(crate) const RULE_STATE: &str = "alert_rule_state";
 /// Kind of the documents that say which alerts people are still to be written.
 pub(crate) const ALERT_MAIL: &str = "alert_mail";
+/// Kind of the documents that say of which shares of a plan somebody was told.
+pub(crate) const PLAN_NOTICES: &str = "plan_notices";
 /// Kind of the documents that say of which budgets somebody was told.
 pub(crate) const NOTICES: &str = "budget_notices";
 

@@ -65,6 +65,9 @@ pub struct Alert {
     /// The number that was too high, where it was looked at as it stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
+    /// When what stands was well again; none of what has happened once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Timestamp>,
     /// When somebody has seen to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_at: Option<Timestamp>,
@@ -87,6 +90,7 @@ impl Alert {
             entry: 0,
             rule_id: None,
             value: None,
+            resolved_at: None,
             acknowledged_at: None,
             acknowledged_by: None,
         }
@@ -230,7 +234,7 @@ impl Platform {
         Ok(())
     }
 
-    fn raise(&self, ctx: &TenantCtx, who: &str, alert: &Alert) -> Result<(), Error> {
+    pub(crate) fn raise(&self, ctx: &TenantCtx, who: &str, alert: &Alert) -> Result<(), Error> {
         let mut told = vec![ctx.tenant()];
         let user = who.strip_prefix("user:").and_then(|it| it.parse::<UserId>().ok());
         if let Some(user) = user.filter(|_| ctx.tenant() == PLATFORM) {
@@ -334,6 +338,7 @@ fn alert_of(tenant: TenantId, noted: &Noted, rule: Rule) -> Alert {
         entry: seq,
         rule_id: None,
         value: None,
+        resolved_at: None,
         acknowledged_at: None,
         acknowledged_by: None,
     }

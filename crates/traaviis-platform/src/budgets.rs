@@ -31,6 +31,7 @@ use traaviis_model::{
     Call, CallId, DeliveryClass, EffectError, InstanceId, Seq, TenantCtx, TenantId, Text,
     Timestamp, Value,
     budget::{Amounts, BudgetKind, Limits},
+    record::ModelUse,
 };
 use traaviis_policy::{
     plan::{Metric, Plan},
@@ -134,6 +135,15 @@ struct Told {
     amounts: Amounts,
     #[serde(default)]
     cost: Amounts,
+    #[serde(default)]
+    model: Option<ModelUse>,
+}
+
+/// What an attempt was settled with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub cost: Amount,
+    pub model: Option<ModelUse>,
 }
 
 /// A purse as it rests: amounts are dollars in millionths, then tokens.
@@ -150,23 +160,26 @@ impl Purses {
         self.began_at = tail;
     }
 
-    /// Counts a record; returns what was spent by it.
-    pub fn count(&mut self, kind: &str, line: Line<'_>) -> Option<Amount> {
+    /// Counts a record that reserves.
+    pub fn reserve(&mut self, line: Line<'_>) {
+        let Ok(told) = serde_json::from_slice::<Told>(line.bytes) else { return };
+        let key = (told.instance_id, told.tree, told.path);
+        let amount = Amount::of_amounts(&told.amounts);
+        if amount != Amount::default() {
+            let purse = self.of.entry(told.tenant_id).or_default();
+            purse.reserve(key.clone(), amount);
+            if line.position < self.began_at {
+                purse.let_out(&key);
+                self.assumed.insert(key);
+            }
+            self.changed.insert(told.tenant_id);
+        }
+    }
+
+    /// Counts a record that settles; returns what was spent by it.
+    pub fn settle(&mut self, line: Line<'_>) -> Option<Settled> {
         let told: Told = serde_json::from_slice(line.bytes).ok()?;
         let key = (told.instance_id, told.tree, told.path);
-        if kind == "budget_reserved" {
-            let amount = Amount::of_amounts(&told.amounts);
-            if amount != Amount::default() {
-                let purse = self.of.entry(told.tenant_id).or_default();
-                purse.reserve(key.clone(), amount);
-                if line.position < self.began_at {
-                    purse.let_out(&key);
-                    self.assumed.insert(key);
-                }
-                self.changed.insert(told.tenant_id);
-            }
-            return None;
-        }
         self.assumed.remove(&key);
         let cost = Amount::of_amounts(&told.cost);
         let purse = self.of.get_mut(&told.tenant_id)?;
@@ -175,7 +188,15 @@ impl Purses {
         }
         purse.settle(&key, cost, told.at);
         self.changed.insert(told.tenant_id);
-        Some(cost)
+        Some(Settled { cost, model: told.model })
+    }
+
+    /// Takes back what was spent by a record that is a copy.
+    pub fn take_back(&mut self, tenant: TenantId, cost: Amount, at: Timestamp) {
+        if let Some(purse) = self.of.get_mut(&tenant) {
+            purse.take_back(cost, at);
+            self.changed.insert(tenant);
+        }
     }
 
     /// Takes over a purse as it rested: whatever is open in it was let out.

@@ -18,6 +18,7 @@ pub use traaviis_runtime::{Accepted, Committed, Started, watch::OnStep};
 use crate::{
     ask::{Ask, ListFilter},
     error::Error,
+    standing_alerts::Condition,
     storage::Stored,
 };
 
@@ -262,6 +263,11 @@ pub struct LogPart {
 
 /// What runs instances.
 pub trait Engine: Send + Sync {
+    /// Returns what holds or does not beside how the parts stand; alerts are raised while it holds.
+    fn conditions(&self) -> Vec<Condition> {
+        Vec::new()
+    }
+
     /// Says how its parts stand.
     fn components(&self) -> Vec<Component> {
         Vec::new()

@@ -7,11 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, form};
+use traaviis_model::{TenantCtx, TenantId, Text, Timestamp, Zone, form};
 use traaviis_policy::{
     access::{Action, Freshness},
-    invoice::{self, Changed, Credit, Facts, Invoice, Month, PRICES, Status, decimal},
-    plan::Plan,
+    invoice::{self, Changed, Credit, Facts, Invoice, Month, PriceBook, Status, decimal},
+    plan::{Metric, Plan},
     spending::day_of,
 };
 
@@ -33,6 +33,10 @@ pub const CREDITS_MAX: usize = 20;
 pub struct PlanChange {
     /// When; the last time on its day.
     pub at: Timestamp,
+    /// The day since 1970 in the time zone of the tenant; none of changes from before it was kept,
+    /// which are those of UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<i64>,
     /// The plan before the day.
     pub from: Text,
     /// The plan after.
@@ -44,7 +48,7 @@ impl Document for PlanChange {
 
     fn id(&self) -> Text {
         // In the order of the days, also those of many years.
-        format!("{:010}", day_of(self.at)).into()
+        format!("{:010}", self.on_day()).into()
     }
 }
 
@@ -53,14 +57,14 @@ impl PlanChange {
     pub(crate) fn note(
         documents: &Documents,
         changes: &mut Changes,
-        at: Timestamp,
-        from: &str,
-        to: &str,
+        (at, zone): (Timestamp, &Zone),
+        (from, to): (&str, &str),
     ) -> Result<(), Error> {
         if from == to {
             return Ok(());
         }
-        let mut change = PlanChange { at, from: from.into(), to: to.into() };
+        let day = Some(zone.day_of(at));
+        let mut change = PlanChange { at, day, from: from.into(), to: to.into() };
         if let Some(before) = documents.get::<PlanChange>(&change.id())? {
             change.from = before.from;
         }
@@ -68,9 +72,14 @@ impl PlanChange {
         Ok(())
     }
 
+    /// Returns the day that it was made on.
+    pub(crate) fn on_day(&self) -> i64 {
+        self.day.unwrap_or_else(|| day_of(self.at))
+    }
+
     /// Returns it as invoices are made of it.
     pub(crate) fn changed(&self) -> Changed {
-        Changed { day: day_of(self.at), from: Plan::of(&self.from), to: Plan::of(&self.to) }
+        Changed { day: self.on_day(), from: Plan::of(&self.from), to: Plan::of(&self.to) }
     }
 }
 
@@ -124,6 +133,8 @@ impl Document for Payment {
 pub struct Billed {
     /// The invoice.
     pub invoice: Invoice,
+    /// When its month begins and is over.
+    pub period: (Timestamp, Timestamp),
     /// Its payment.
     pub payment: Option<Payment>,
 }
@@ -259,7 +270,17 @@ fn reference_of(text: &str) -> Result<String, Error> {
 }
 
 fn billed(documents: &Documents, tenant: TenantId, used: Used) -> Result<Billed, Error> {
-    let Used { month, plan, plans, used, is_closed, .. } = used;
+    let prices = PriceBook::of(&used.price_book);
+    let zone = Zone::read(&used.timezone).unwrap_or(Zone::utc());
+    let (from, until) = (used.month.begins_in(&zone), used.until);
+    let Used { month, plan, plans, mut used, counts, is_closed, .. } = used;
+    // Billed is what was kept on average, not what is kept when somebody looks.
+    let minutes = u64::try_from((until.0 - from.0) / 60_000_000).unwrap_or(0).max(1);
+    for (metric, used) in &mut used {
+        if *metric == Metric::Storage {
+            *used = counts.total.stored_byte_minutes / minutes;
+        }
+    }
     let number = month.to_string();
     let credit = |it: Versioned<CreditNote>| Credit {
         number: it.it.number.to_string(),
@@ -272,12 +293,12 @@ fn billed(documents: &Documents, tenant: TenantId, used: Used) -> Result<Billed,
     let payment = documents.get::<Payment>(&number)?;
     let is_paid = payment.as_ref().is_some_and(|it| it.confirmed_at.is_some());
     let facts = Facts { tenant, month, plan, plans, used, is_closed, credits, is_paid };
-    Ok(Billed { invoice: invoice::invoice(&facts, &PRICES), payment })
+    Ok(Billed { invoice: invoice::invoice(&facts, &prices), period: (from, until), payment })
 }
 
 /// Returns what is known of the payment of an invoice that is to be paid.
 fn payable(documents: &Documents, tenant: TenantId, used: Used) -> Result<Payment, Error> {
-    let Billed { invoice, payment } = billed(documents, tenant, used)?;
+    let Billed { invoice, payment, .. } = billed(documents, tenant, used)?;
     let why = match invoice.status {
         Status::Open => {
             let number = invoice.number.into();

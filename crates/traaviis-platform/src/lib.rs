@@ -76,6 +76,7 @@ pub mod secrets;
 pub mod service_accounts;
 pub mod session;
 mod standing;
+pub mod standing_alerts;
 pub mod storage;
 mod subjects;
 mod takers;

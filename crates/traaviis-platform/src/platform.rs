@@ -15,7 +15,7 @@ use std::{
 
 use serde::Deserialize as _;
 use traaviis_model::{
-    ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, tenant::PLATFORM,
+    ApiKeyId, Span, TenantCtx, TenantId, Text, Timestamp, UserId, Zone, tenant::PLATFORM, zone::UTC,
 };
 use traaviis_policy::{countries::Countries, plan::Plan, spending::Ceilings};
 use traaviis_ports::{
@@ -49,8 +49,9 @@ use crate::{
     password::{self, Hasher},
     pending::Pending,
     session::{REUSE_GRACE, Session},
+    standing_alerts::StandingAlerts,
     storage::Scales,
-    tenant::{ApiKey, Member, Slug, Tenant},
+    tenant::{ApiKey, Member, Slug, TIMEZONE, Tenant},
     token::{KEY_LIFE, Signer, SigningKey, make_key},
     usage::UsageCounts,
     user::User,
@@ -123,6 +124,8 @@ pub(crate) struct Lookups {
     identities: HashMap<UserId, Vec<[u8; 32]>>,
     admins: BTreeSet<UserId>,
     plans: HashMap<TenantId, Plan>,
+    /// Of tenants that have chosen one.
+    zones: HashMap<TenantId, (Text, Zone)>,
     budgets: HashMap<TenantId, Ceilings>,
     alert_rules: BTreeSet<(TenantId, Text)>,
     alert_mails: BTreeSet<(TenantId, Text)>,
@@ -154,6 +157,7 @@ pub struct Platform {
     pub(crate) usage: UsageCounts,
     pub(crate) scales: Scales,
     pub(crate) feed: Mutex<Feed>,
+    pub(crate) standing: Mutex<StandingAlerts>,
     pub(crate) writing: Mutex<Writing>,
     pub(crate) flags: Flags,
     /// Where addresses belong, where a list tells.
@@ -219,6 +223,7 @@ impl Platform {
             usage: UsageCounts::default(),
             scales: Scales::default(),
             feed: Mutex::default(),
+            standing: Mutex::default(),
             writing: Mutex::default(),
             flags,
             countries: Countries::default(),
@@ -490,6 +495,16 @@ impl Lookups {
         self.plans.get(&tenant).copied()
     }
 
+    /// Returns the time zone of a tenant, and its name.
+    pub fn zone(&self, tenant: TenantId) -> (Text, Zone) {
+        self.zones.get(&tenant).cloned().unwrap_or_else(|| (UTC.into(), Zone::utc()))
+    }
+
+    /// Returns the tenants that have a plan.
+    pub fn with_plans(&self) -> Vec<(TenantId, Plan)> {
+        self.plans.iter().map(|it| (*it.0, *it.1)).collect()
+    }
+
     pub fn budgets(&self, tenant: TenantId) -> Option<Ceilings> {
         self.budgets.get(&tenant).copied()
     }
@@ -554,6 +569,11 @@ impl Lookups {
                 match plan {
                     Some(plan) => drop(self.plans.insert(tenant, plan)),
                     None => drop(self.plans.remove(&tenant)),
+                }
+                let name = body.and_then(|it| it["settings"][TIMEZONE].as_str());
+                match name.and_then(|it| Some((it.into(), Zone::read(it)?))) {
+                    Some(zone) => drop(self.zones.insert(tenant, zone)),
+                    None => drop(self.zones.remove(&tenant)),
                 }
             }
             (AlertRule::KIND, false) => {

@@ -106,6 +106,7 @@ impl Platform {
         for (tenant, bytes) in work.full.bytes.iter().chain(&work.written.2) {
             stored.entry(*tenant).or_default().log += bytes;
         }
+        self.note_stored(&stored);
         *self.scales.stored.lock().unwrap_or_else(PoisonError::into_inner) = stored;
         *held = Some(work);
         Ok(())

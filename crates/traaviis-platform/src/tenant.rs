@@ -29,6 +29,9 @@ pub const OPEN_HOOKS: &str = "open_hooks";
 /// Setting of a tenant: `all` if instances rest sealed that are about nobody, too, and documents.
 pub const ENCRYPTION: &str = "encryption";
 
+/// Setting of a tenant: IANA name of the time zone whose days and months it is billed by.
+pub const TIMEZONE: &str = "timezone";
+
 /// How a tenant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

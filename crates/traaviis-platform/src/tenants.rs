@@ -1,7 +1,7 @@
 //! Use cases of a tenant: making one, its settings, handing it over, giving it up.
 
 use serde_json::{Value as Json, json};
-use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId, form};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, UserId, Zone, form, zone::UTC};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{
@@ -9,12 +9,12 @@ use crate::{
     caller::{Caller, Entered, WANTS_MFA, as_user, no_tenant},
     error::Error,
     expected::Expected,
-    ledger::{Document, Versioned},
+    ledger::{Document, Documents, Versioned},
     platform::Platform,
     rules::Rules,
     tenant::{
         self, ENCRYPTION, FORMER_SLUGS_MAX, Member, MemberStatus, OPEN_HOOKS, REQUIRE_MFA, Slug,
-        TENANTS_MADE_MAX, Tenant, TenantStatus, slug_of,
+        TENANTS_MADE_MAX, TIMEZONE, Tenant, TenantStatus, slug_of,
     },
 };
 
@@ -203,24 +203,31 @@ impl Platform {
         patch: &Json,
     ) -> Result<Versioned<Tenant>, Error> {
         let before = self.tenant(&entered.ctx)?.it.settings;
-        self.alter_tenant(entered, expected.into(), "tenant.configured", |tenant| {
-            merge(&mut tenant.settings, patch);
-            check_mfa(&tenant.settings, entered)?;
-            check_hooks(&tenant.settings)?;
-            Rules::check(&tenant.settings, self.settings.access_ttl)?;
-            let is_all = check_encryption(&tenant.settings)?;
-            if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
-                let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
-                return Err(Error::invalid("", rule));
+        let altered = self.alter_documents(entered, expected.into(), "tenant.configured", {
+            |documents, tenant| {
+                merge(&mut tenant.settings, patch);
+                if tenant.settings.get(TIMEZONE) != before.get(TIMEZONE) {
+                    self.check_zone(documents, &zone_in(&tenant.settings)?)?;
+                }
+                check_mfa(&tenant.settings, entered)?;
+                check_hooks(&tenant.settings)?;
+                Rules::check(&tenant.settings, self.settings.access_ttl)?;
+                let is_all = check_encryption(&tenant.settings)?;
+                if tenant.settings.to_string().len() > SETTINGS_BYTES_MAX {
+                    let rule = format!("settings have at most {SETTINGS_BYTES_MAX} bytes");
+                    return Err(Error::invalid("", rule));
+                }
+                if is_all != check_encryption(&before).unwrap_or_default() {
+                    // Before it is said, so that what is said to be sealed is.
+                    let keeper = TenantCtx::keeper_of(entered.ctx.tenant());
+                    self.vault.seal_all(&keeper, is_all, self.now())?;
+                }
+                let keys = patch.as_object().into_iter().flat_map(|it| it.keys());
+                Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
             }
-            if is_all != check_encryption(&before).unwrap_or_default() {
-                // Before it is said, so that what is said to be sealed is.
-                let keeper = TenantCtx::keeper_of(entered.ctx.tenant());
-                self.vault.seal_all(&keeper, is_all, self.now())?;
-            }
-            let keys = patch.as_object().into_iter().flat_map(|it| it.keys());
-            Ok(json!({ "keys": keys.collect::<Vec<_>>() }))
-        })
+        })?;
+        self.zone_has_changed();
+        Ok(altered)
     }
 
     /// Marks a tenant for deletion; its name must be typed.
@@ -260,11 +267,21 @@ impl Platform {
         action: &'static str,
         alter: impl FnOnce(&mut Tenant) -> Result<Json, Error>,
     ) -> Result<Versioned<Tenant>, Error> {
+        self.alter_documents(entered, expected, action, |_, tenant| alter(tenant))
+    }
+
+    fn alter_documents(
+        &self,
+        entered: &Entered,
+        expected: Expected,
+        action: &'static str,
+        alter: impl FnOnce(&Documents, &mut Tenant) -> Result<Json, Error>,
+    ) -> Result<Versioned<Tenant>, Error> {
         self.ledgers.change(&entered.ctx, &entered.via, |documents, changes| {
             let found = documents.versioned::<Tenant>("tenant")?.ok_or_else(no_tenant)?;
             expected.check(&found)?;
             let mut tenant = found.it;
-            let facts = alter(&mut tenant)?;
+            let facts = alter(documents, &mut tenant)?;
             changes.put(&tenant);
             changes.act(Act::done(action, Tenant::KIND, tenant.id.to_string()).with(facts));
             Ok(())
@@ -294,6 +311,17 @@ fn check_hooks(settings: &Json) -> Result<(), Error> {
         None | Some(Json::Bool(_)) => Ok(()),
         Some(_) => Err(Error::invalid("/open_hooks", "this is true or false")),
     }
+}
+
+/// Returns the time zone that settings name.
+fn zone_in(settings: &Json) -> Result<Zone, Error> {
+    let name = match settings.get(TIMEZONE) {
+        None => UTC,
+        Some(it) => it.as_str().unwrap_or_default(),
+    };
+    Zone::read(name).ok_or_else(|| {
+        Error::invalid("/timezone", "this is the name of a time zone such as `Europe/Berlin`")
+    })
 }
 
 /// Says whether everything is to be sealed.

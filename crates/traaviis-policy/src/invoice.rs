@@ -4,7 +4,7 @@
 //! else is rounded but the tax. The same facts give the same invoice, byte for byte; nothing of an
 //! invoice is kept, because it can be made again.
 
-use traaviis_model::{TenantId, Timestamp};
+use traaviis_model::{TenantId, Timestamp, Zone};
 
 use crate::plan::{Metric, Plan};
 
@@ -20,7 +20,11 @@ pub struct PriceBook {
 }
 
 /// The price book in use.
-pub const PRICES: PriceBook = PriceBook { version: "1", currency: "USD", tax_basis_points: 0 };
+pub const PRICES: PriceBook = PriceBook { version: "2", ..FIRST };
+/// The one before it, by which months are billed that were closed then.
+const FIRST: PriceBook = PriceBook { version: "1", currency: "USD", tax_basis_points: 0 };
+/// Bytes of a gigabyte.
+const GB: u64 = 1_000_000_000;
 
 /// Price of many of something: millionths for so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,11 @@ pub struct Price {
 }
 
 impl PriceBook {
+    /// Returns the price book of a version; that in use for a version that nobody knows.
+    pub fn of(version: &str) -> PriceBook {
+        [FIRST, PRICES].into_iter().find(|it| it.version == version).unwrap_or(PRICES)
+    }
+
     /// Returns what a plan costs in a month.
     pub fn monthly(&self, plan: Plan) -> u64 {
         match plan {
@@ -51,12 +60,20 @@ impl PriceBook {
             (Plan::Pro, Metric::WorkflowExecutions) => {
                 Some(Price { micros: 1_000_000, per: 1_000 })
             }
+            // The first book billed nothing else.
+            _ if self.version == FIRST.version => None,
+            (Plan::Starter, Metric::LlmTokens) => Some(Price { micros: 400_000, per: 1_000_000 }),
+            (Plan::Pro, Metric::LlmTokens) => Some(Price { micros: 300_000, per: 1_000_000 }),
+            (Plan::Starter, Metric::Members) => Some(Price { micros: 4_000_000, per: 1 }),
+            (Plan::Pro, Metric::Members) => Some(Price { micros: 3_000_000, per: 1 }),
+            (Plan::Starter, Metric::Storage) => Some(Price { micros: 250_000, per: GB }),
+            (Plan::Pro, Metric::Storage) => Some(Price { micros: 200_000, per: GB }),
             _ => None,
         }
     }
 }
 
-/// A month, in UTC.
+/// A month of a calendar. The times of one are those of UTC, unless a time zone is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
     /// Year.
@@ -70,6 +87,27 @@ impl Month {
     pub fn of(at: Timestamp) -> Month {
         let (year, month) = civil(at.0.div_euclid(DAY));
         Month { year, month }
+    }
+
+    /// Returns the month of a day since 1970-01-01.
+    pub fn of_day(day: i64) -> Month {
+        let (year, month) = civil(day);
+        Month { year, month }
+    }
+
+    /// Returns the first day since 1970-01-01.
+    pub fn first_day(self) -> i64 {
+        days(self.year, self.month)
+    }
+
+    /// Returns when it begins in a time zone.
+    pub fn begins_in(self, zone: &Zone) -> Timestamp {
+        zone.begins(self.first_day())
+    }
+
+    /// Returns when it is over in a time zone.
+    pub fn ends_in(self, zone: &Zone) -> Timestamp {
+        self.next().begins_in(zone)
     }
 
     /// Returns the one after it.
@@ -340,10 +378,9 @@ pub struct Changed {
 /// Returns the plans of the days of a month, from the day that the tenant was made on: each day has
 /// the plan of its end. `changes` are those of the month and later, by day; `now` is the plan after
 /// them.
-pub fn plans(month: Month, created: Timestamp, changes: &[Changed], now: Plan) -> Vec<(Plan, u32)> {
-    let first = month.begins().0.max(created.0).div_euclid(DAY);
+pub fn plans(month: Month, created: i64, changes: &[Changed], now: Plan) -> Vec<(Plan, u32)> {
     let mut plans: Vec<(Plan, u32)> = Vec::new();
-    for day in first..month.ends().0.div_euclid(DAY) {
+    for day in month.first_day().max(created)..month.next().first_day() {
         let before = changes.iter().rev().find(|it| it.day <= day).map(|it| it.to);
         let after = changes.iter().find(|it| it.day > day).map(|it| it.from);
         let plan = before.or(after).unwrap_or(now);
@@ -443,7 +480,7 @@ mod tests {
             let changed =
                 |it: &(i64, Plan, Plan)| Changed { day: first + it.0, from: it.1, to: it.2 };
             let changes: Vec<Changed> = changes.iter().map(changed).collect();
-            plans(month, Timestamp((first + created) * DAY + 5), &changes, now)
+            plans(month, first + created, &changes, now)
         };
         assert_eq!(of(-90, &[], Pro), [(Pro, 30)]);
         assert_eq!(of(12, &[], Pro), [(Pro, 18)]);

@@ -38,10 +38,22 @@ pub enum Metric {
     Storage,
     /// Tokens of models, in a month.
     LlmTokens,
+    /// Those of them that models have read.
+    LlmInputTokens,
+    /// Those of them that models have written.
+    LlmOutputTokens,
     /// What models have cost, in millionths of a US dollar, in a month.
     LlmCost,
     /// Requests that were let in, in a month.
     ApiCalls,
+    /// Seconds that instances were open, all together, in a month.
+    ActiveMachines,
+    /// Minutes that sockets were open, all together, in a month.
+    SocketMinutes,
+    /// Bytes that effects and webhooks have sent, in a month.
+    Egress,
+    /// Megabytes that were kept, times the hours for which, in a month.
+    StorageTime,
 }
 
 impl Metric {
@@ -56,7 +68,36 @@ impl Metric {
         Metric::LlmTokens,
         Metric::LlmCost,
         Metric::ApiCalls,
+        Metric::LlmInputTokens,
+        Metric::LlmOutputTokens,
+        Metric::ActiveMachines,
+        Metric::SocketMinutes,
+        Metric::Egress,
+        Metric::StorageTime,
     ];
+
+    /// Says whether it is counted over a month; the others are as they stand.
+    pub fn is_of_a_month(self) -> bool {
+        !matches!(self, Metric::Members | Metric::Storage)
+    }
+
+    /// Returns what one of it is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::WorkflowExecutions => "run",
+            Metric::StateTransitions => "transition",
+            Metric::EffectExecutions => "effect",
+            Metric::HumanTasks => "task",
+            Metric::Members => "member",
+            Metric::Storage | Metric::Egress => "byte",
+            Metric::LlmTokens | Metric::LlmInputTokens | Metric::LlmOutputTokens => "token",
+            Metric::LlmCost => "millionth of a US dollar",
+            Metric::ApiCalls => "call",
+            Metric::ActiveMachines => "instance second",
+            Metric::SocketMinutes => "minute",
+            Metric::StorageTime => "megabyte hour",
+        }
+    }
 
     /// Returns the word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -70,6 +111,12 @@ impl Metric {
             Metric::LlmTokens => "llm_tokens",
             Metric::LlmCost => "llm_cost",
             Metric::ApiCalls => "api_calls",
+            Metric::LlmInputTokens => "llm_input_tokens",
+            Metric::LlmOutputTokens => "llm_output_tokens",
+            Metric::ActiveMachines => "active_machines",
+            Metric::SocketMinutes => "socket_minutes",
+            Metric::Egress => "egress",
+            Metric::StorageTime => "storage_time",
         }
     }
 }
@@ -181,6 +228,28 @@ impl Quota {
     }
 }
 
+/// Too short a part of a month to tell its end from, in microseconds: an hour.
+const TOO_SHORT: u64 = 3_600_000_000;
+
+/// Returns how much of something is used at the end of a month that goes on as it went so far; none
+/// when too little of it has gone.
+pub fn forecast(used: u64, gone_us: u64, left_us: u64) -> Option<u64> {
+    if gone_us < TOO_SHORT {
+        return None;
+    }
+    let more = u128::from(used) * u128::from(left_us) / u128::from(gone_us);
+    Some(used.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)))
+}
+
+/// Shares of what is in a plan, in hundredths, that somebody is told of when they are used.
+pub const NOTICES: [u64; 3] = [50, 80, 100];
+
+/// Returns the highest of these shares that is reached; none without a limit, or below them all.
+pub fn notice(quota: Quota, used: u64) -> Option<u64> {
+    let percent = quota.percent(used)?;
+    NOTICES.into_iter().rev().find(|it| percent >= *it)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -211,6 +280,30 @@ mod tests {
         assert_eq!(Plan::SelfHosted.quota(Metric::WorkflowExecutions).admit(u64::MAX), {
             Admission::Included
         });
+    }
+
+    #[test]
+    fn a_month_that_goes_on_like_that_ends_so() {
+        let hours = |it: u64| it * 3_600_000_000;
+        for (used, gone, left, expected) in [
+            (100, hours(24), hours(24 * 29), Some(3_000)),
+            (100, hours(24 * 30), 0, Some(100)),
+            (0, hours(24), hours(24), Some(0)),
+            (7, hours(3), hours(1), Some(9)),
+            (7, hours(1) - 1, hours(1), None),
+            (u64::MAX, hours(1), hours(700), Some(u64::MAX)),
+        ] {
+            assert_eq!(forecast(used, gone, left), expected, "{used} {gone}");
+        }
+    }
+
+    #[test]
+    fn shares_that_are_told_of() {
+        let of = |used| notice(Plan::Free.quota(Metric::WorkflowExecutions), used);
+        let shares = [0, 499, 500, 799, 800, 999, 1_000, 1_200].map(of);
+        let expected = [None, None, Some(50), Some(50), Some(80), Some(80), Some(100), Some(100)];
+        assert_eq!(shares, expected);
+        assert_eq!(notice(Plan::SelfHosted.quota(Metric::Members), u64::MAX), None);
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub enum Measure {
     BudgetPercent,
     /// Seconds for which the oldest work waits that could be done now.
     QueueAge,
+    /// Times that a circuit breaker has opened.
+    BreakersOpened,
+    /// Times that a schedule has found times that had passed without a run.
+    SchedulesMissed,
 }
 
 /// Shortest time over which happenings are counted.
@@ -38,7 +42,7 @@ pub const COOL_DOWN_MAX: Span = Span::secs(7 * 24 * 3_600);
 
 impl Measure {
     /// All of them.
-    pub const ALL: [Measure; 7] = [
+    pub const ALL: [Measure; 9] = [
         Measure::FailedInstances,
         Measure::IncidentsOpened,
         Measure::LoginFailures,
@@ -46,6 +50,8 @@ impl Measure {
         Measure::UsagePercent,
         Measure::BudgetPercent,
         Measure::QueueAge,
+        Measure::BreakersOpened,
+        Measure::SchedulesMissed,
     ];
 
     /// Returns the word on the wire.
@@ -58,13 +64,19 @@ impl Measure {
             Measure::UsagePercent => "usage_percent",
             Measure::BudgetPercent => "budget_percent",
             Measure::QueueAge => "queue_age",
+            Measure::BreakersOpened => "breakers_opened",
+            Measure::SchedulesMissed => "schedules_missed",
         }
     }
 
     /// Says whether happenings are counted over a time; other numbers are looked at as they stand.
     pub fn is_counted(self) -> bool {
         match self {
-            Measure::FailedInstances | Measure::IncidentsOpened | Measure::LoginFailures => true,
+            Measure::FailedInstances
+            | Measure::IncidentsOpened
+            | Measure::LoginFailures
+            | Measure::BreakersOpened
+            | Measure::SchedulesMissed => true,
             Measure::IncidentsOpen
             | Measure::UsagePercent
             | Measure::BudgetPercent
@@ -88,6 +100,12 @@ impl Measure {
             Measure::UsagePercent => format!("more than {above} % of what the plan holds is used"),
             Measure::BudgetPercent => format!("more than {above} % of a budget is spent"),
             Measure::QueueAge => format!("work has waited for more than {above} s"),
+            Measure::BreakersOpened => {
+                format!("circuit breakers have opened more than {above} times within {window}")
+            }
+            Measure::SchedulesMissed => {
+                format!("schedules have missed times more than {above} times within {window}")
+            }
         }
     }
 }

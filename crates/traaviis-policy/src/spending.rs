@@ -211,6 +211,16 @@ impl<K: Ord> Spending<K> {
         }
     }
 
+    /// Takes back what a call was settled with that was counted twice.
+    pub fn take_back(&mut self, cost: Amount, at: Timestamp) {
+        let less = |it: &mut Amount| {
+            it.usd_micros = it.usd_micros.saturating_sub(cost.usd_micros);
+            it.tokens = it.tokens.saturating_sub(cost.tokens);
+        };
+        self.days.get_mut(&day_of(at)).into_iter().for_each(less);
+        self.months.get_mut(&Month::of(at)).into_iter().for_each(less);
+    }
+
     /// Returns what was spent in the period of a time.
     pub fn spent(&self, period: Period, at: Timestamp) -> Amount {
         let found = match period {

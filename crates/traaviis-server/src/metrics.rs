@@ -20,6 +20,7 @@ use traaviis_api::{
     problem::status_of,
 };
 use traaviis_model::times::Times;
+use traaviis_platform::engine::ComponentStatus;
 
 use crate::App;
 pub use exposition::{Exposition, Family, Kind, Reading, SERIES_MAX, Sample};
@@ -141,6 +142,16 @@ impl Metrics {
             out.one(name, Kind::Counter, help, || counter.load(Ordering::Relaxed) as f64);
         }
         kept::tell(&app.platform, &mut out);
+        let name = "traaviis_component_status";
+        out.family(name, Kind::Gauge, "how parts stand: 0 well, 1 not wholly, 2 failed");
+        for part in app.components() {
+            let status = match part.status {
+                ComponentStatus::Ok => 0.0,
+                ComponentStatus::Degraded => 1.0,
+                ComponentStatus::Failed => 2.0,
+            };
+            out.sample(&[("component", part.name)], status);
+        }
         (app.operations.numbers)(&mut out);
         out
     }

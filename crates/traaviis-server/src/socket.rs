@@ -49,7 +49,7 @@ use tokio::{
     sync::watch,
     time::{sleep_until, timeout},
 };
-use traaviis_platform::{Caller, Error, audit::Via};
+use traaviis_platform::{Caller, Error, audit::Via, usage::OpenSocket};
 use traaviis_policy::access::{Action, Freshness};
 
 use crate::{App, listen::Ends, metrics::SocketEvent, request::bearer, routes};
@@ -165,6 +165,8 @@ struct Conversation {
     place: Place,
     /// Topics, of which most sockets have one or two.
     joined: Vec<(Box<str>, Joined)>,
+    /// Tenants of these topics, each counted as an open socket.
+    counted: Vec<OpenSocket>,
     outbox: Arc<Outbox>,
     heard_at: Instant,
     /// Second that is counted, and messages in it.
@@ -214,6 +216,7 @@ impl Conversation {
             caller: Arc::new(caller),
             place,
             joined: Vec::new(),
+            counted: Vec::new(),
             outbox,
             heard_at: now,
             pace: (now, 0),
@@ -360,6 +363,7 @@ impl Conversation {
             }
             sees.is_some()
         });
+        self.count_tenants();
         let told = json!({ "reason": "unauthorized" });
         for joined in gone {
             joined.leave(&app.hub, &caller, self.place.socket);
@@ -438,6 +442,7 @@ impl Conversation {
         };
         self.app.metrics.socket(SocketEvent::Joined);
         self.joined.push((frame.topic.as_str().into(), joined.clone()));
+        self.count_tenants();
         self.reply(socket, &frame, reply).await?;
         for text in after {
             self.say(socket, text).await?;
@@ -471,7 +476,20 @@ impl Conversation {
         let at = self.joined.iter().position(|it| &*it.0 == topic)?;
         let (_, joined) = self.joined.swap_remove(at);
         joined.leave(&self.app.hub, &self.caller, self.place.socket);
+        self.count_tenants();
         Some(joined)
+    }
+
+    /// Counts this socket for each tenant of which it hears a topic.
+    fn count_tenants(&mut self) {
+        let joined = &self.joined;
+        let hears = |tenant| joined.iter().any(|it| it.1.topic.tenant() == Some(tenant));
+        self.counted.retain(|it| hears(it.tenant()));
+        for tenant in joined.iter().filter_map(|it| it.1.topic.tenant()) {
+            if !self.counted.iter().any(|it| it.tenant() == tenant) {
+                self.counted.push(OpenSocket::of(&self.app.platform, tenant));
+            }
+        }
     }
 
     async fn asked(&mut self, socket: &mut WebSocket, frame: Frame) -> Result<(), End> {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use traaviis_connect::{Connectors, EgressPolicy, HttpConnector, Options, Target};
+use traaviis_connect::{Connectors, EgressPolicy, HttpConnector, OnSent, Options, Target};
 use traaviis_model::{
     Text, builtin,
     document::{Format, read_tree, tree::NodeKind},
@@ -74,12 +74,22 @@ impl ConnectorArgs {
         beside: Option<&Path>,
         secrets: Arc<dyn Secrets>,
     ) -> Result<Arc<dyn Connector>, Failure> {
+        self.counted(beside, secrets, None)
+    }
+
+    /// The same, which tells somebody how many bytes calls have sent.
+    pub fn counted(
+        &self,
+        beside: Option<&Path>,
+        secrets: Arc<dyn Secrets>,
+        sent: Option<Arc<dyn OnSent>>,
+    ) -> Result<Arc<dyn Connector>, Failure> {
         let connectors = match self.file(beside) {
             Some(file) => read(&file)?,
             None => Connectors::default(),
         };
         let egress = self.egress()?;
-        let options = Options { egress, connectors, secrets, ..Options::default() };
+        let options = Options { egress, connectors, secrets, sent, ..Options::default() };
         let connector = HttpConnector::new(options).map_err(|error| {
             Failure::new(Exit::Internal, "internal", format!("cannot make calls: {error}"))
         })?;

@@ -41,6 +41,7 @@ mod remote;
 mod scratch;
 mod scrub;
 mod secrets;
+mod sent_bytes;
 mod served;
 mod standing;
 mod storage;
@@ -58,10 +59,10 @@ use crate::{
     commands::{
         admin as admin_command, alerts, api, audit, backup, bench as bench_command, broadcast,
         bulk, cancel, compact, compare, completions, diff, doctor, edit, effects, evidence, export,
-        fmt, fork, graph, import, incidents, keys, log, login, logs, member, metrics, move_to, new,
-        pause, privacy, ps, query, rebuild, replay, resolve, restore, retry, role, run, schedules,
-        schema, secrets as secrets_command, send, serve, show, simulate, skip, tag, tasks, tenant,
-        test, token, upgrade, user, validate, version, view,
+        fmt, fork, graph, import, incidents, invoices, keys, log, login, logs, member, metrics,
+        move_to, new, pause, privacy, ps, query, rebuild, replay, resolve, restore, retry, role,
+        run, schedules, schema, secrets as secrets_command, send, serve, show, simulate, skip, tag,
+        tasks, tenant, test, token, upgrade, usage, user, validate, version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -98,6 +99,8 @@ enum Command {
     Ps(ps::Args),
     Schedules(schedules::Args),
     Alerts(alerts::Args),
+    Usage(usage::Args),
+    Invoices(invoices::Args),
     Show(show::Args),
     Send(send::Args),
     Broadcast(broadcast::Args),
@@ -176,6 +179,8 @@ fn main() -> ExitCode {
         Command::Ps(args) => ps::run(args, &output),
         Command::Schedules(args) => schedules::run(args, &output),
         Command::Alerts(args) => alerts::run(args, &output),
+        Command::Usage(args) => usage::run(args, &output),
+        Command::Invoices(args) => invoices::run(args, &output),
         Command::Show(args) => show::run(args, &output),
         Command::Send(args) => send::run(args, &output),
         Command::Broadcast(args) => broadcast::run(args, &output),

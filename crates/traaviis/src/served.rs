@@ -23,6 +23,7 @@ use traaviis_platform::{
         Accepted, Checked, Component, Engine, EventAsk, HookDeed, Knock, Listing, LogPart, OnStep,
         Picture, PostAsk, Reply, StartAsk, Started, Study,
     },
+    standing_alerts::Condition,
     storage::Stored,
 };
 use traaviis_ports::{Connector, Position};
@@ -282,6 +283,11 @@ impl Engine for Served {
         });
         let around = self.standing.iter().flat_map(Standing::components);
         [log, memory].into_iter().chain(tree).chain(index).chain(around).collect()
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
+        let syncs = self.data.log().inner().written().syncs.counted();
+        self.standing.iter().flat_map(|it| it.conditions(syncs)).collect()
     }
 
     fn start_built_in(

@@ -5,11 +5,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
-use traaviis_model::{Span, Timestamp};
-use traaviis_platform::engine::Component;
+use traaviis_model::{
+    Span, Timestamp,
+    times::{BOUNDS, Counted},
+};
+use traaviis_platform::{engine::Component, standing_alerts::Condition};
 
 use crate::{
     backups::{Schedule, State},
@@ -23,6 +29,12 @@ use crate::{
 pub const FREE_BYTES_FAIL: u64 = 256 << 20;
 /// Less than this is worth a look.
 pub const FREE_BYTES_WARN: u64 = 2 << 30;
+/// Hundredths of a disk below which it is told.
+const SHARE_LOW: u64 = 10;
+/// A sync that takes longer is slow: a disk that works takes a few milliseconds.
+const SYNC_SECONDS_SLOW: f64 = 0.1;
+/// Syncs between two looks of which a hundredth says something: fewer are one bad moment.
+const SYNCS_LEAST: u64 = 10;
 /// How far the wall clock may fall behind itself: time services correct less than this at once.
 const CLOCK_BEHIND_MAX: Span = Span::secs(2);
 
@@ -33,12 +45,19 @@ pub struct Standing {
     memory_bytes: u64,
     /// The latest time that the wall clock has shown, in microseconds.
     latest: AtomicI64,
+    /// Syncs as they were counted at the look before.
+    syncs: Mutex<Option<Counted>>,
 }
 
 impl Standing {
     /// Returns what surrounds a directory, in a process that is meant to keep to so many bytes.
     pub fn of(dir: &Path, memory_bytes: u64) -> Standing {
-        Standing { dir: dir.to_path_buf(), memory_bytes, latest: AtomicI64::new(i64::MIN) }
+        Standing {
+            dir: dir.to_path_buf(),
+            memory_bytes,
+            latest: AtomicI64::new(i64::MIN),
+            syncs: Mutex::default(),
+        }
     }
 
     /// Returns how each part stands; without a schedule there are no backups to speak of.
@@ -50,6 +69,14 @@ impl Standing {
             self.root_key(),
         ];
         always.into_iter().chain(self.backups()).collect()
+    }
+
+    /// Returns what holds or does not beside the parts: a disk that fills up, syncs that are slow.
+    pub fn conditions(&self, syncs: Counted) -> Vec<Condition> {
+        let mut before = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let slow = slow_syncs(before.as_ref(), &syncs);
+        *before = Some(syncs);
+        vec![disk_low(space(&self.dir).ok()), slow]
     }
 
     /// Timers go on with the time that passes, so only dates are wrong while a clock is behind.
@@ -99,6 +126,34 @@ impl Standing {
         );
         Some(Component::degraded("backups", why))
     }
+}
+
+/// Says whether less than a tenth of a disk is free: so it is worth a look long before it is full.
+fn disk_low(space: Option<(u64, u64)>) -> Condition {
+    let why = space.filter(|(free, all)| free.saturating_mul(100) < all.saturating_mul(SHARE_LOW));
+    let why = why.map(|(free, all)| {
+        let percent = free.saturating_mul(100) / all.max(1);
+        format!("{percent} % of the disk are free, {} MiB; free space now", free >> 20)
+    });
+    Condition { rule: "disk_low", severity: "high", why }
+}
+
+/// Says whether one of a hundred syncs between two looks took too long.
+fn slow_syncs(before: Option<&Counted>, now: &Counted) -> Condition {
+    let at = BOUNDS.iter().position(|it| *it >= SYNC_SECONDS_SLOW).unwrap_or(BOUNDS.len() - 1);
+    let of = |it: &Counted| (it.count, it.at_most[at]);
+    let (count, quick) = of(now);
+    let (count_before, quick_before) = before.map_or((0, 0), of);
+    let (count, quick) = (count.saturating_sub(count_before), quick.saturating_sub(quick_before));
+    let slow = count - quick.min(count);
+    let is_slow = count >= SYNCS_LEAST && slow * 100 > count;
+    let why = is_slow.then(|| {
+        format!(
+            "{slow} of {count} syncs of the log took more than {SYNC_SECONDS_SLOW} s, and every \
+             change waits for one; look at the disk"
+        )
+    });
+    Condition { rule: "fsync_slow", severity: "high", why }
 }
 
 fn disk(free: std::io::Result<u64>, dir: &Path) -> Component {
@@ -158,6 +213,28 @@ mod tests {
         assert!(unread.why.unwrap().contains("no such disk"));
         let of_memory = |bytes| memory(bytes, 256 << 20).status;
         assert_eq!((of_memory(256 << 20), of_memory((256 << 20) + 1)), (Well, Degraded));
+    }
+
+    #[test]
+    fn a_disk_and_its_syncs_are_told_of_while_they_are_bad() {
+        for (free, all, holds) in
+            [(9, 100, true), (10, 100, false), (99, 1_000, true), (0, 0, false)]
+        {
+            assert_eq!(disk_low(Some((free, all))).why.is_some(), holds, "{free} of {all}");
+        }
+        assert_eq!(disk_low(None).why, None);
+        let times = traaviis_model::times::Times::default();
+        let standing = Standing::of(Path::new("."), 0);
+        let note = |count: u32, millis: u64| {
+            (0..count).for_each(|_| times.note(std::time::Duration::from_millis(millis)));
+            let all = standing.conditions(times.counted());
+            all.into_iter().find(|it| it.rule == "fsync_slow").unwrap().why
+        };
+        assert_eq!(note(200, 3), None);
+        assert_eq!(note(1, 900), None, "one bad moment");
+        let why = note(20, 900).unwrap();
+        assert!(why.starts_with("20 of 20 syncs"), "{why}");
+        assert_eq!(note(200, 3), None, "and well again");
     }
 
     #[test]

@@ -174,11 +174,10 @@ const FORMAT: &[Param] = &[param(
     Form::OneOf(&["mermaid", "dot", "svg"]),
     "form of the picture; `mermaid` when it is absent",
 )];
-const MONTH: &[Param] = &[param(
-    "month",
-    Form::Like(form::MONTH),
-    "such as `2026-11`; the present one when it is absent",
-)];
+const MONTH: &[Param] = &[
+    param("month", Form::Like(form::MONTH), "such as `2026-11`; the present one when it is absent"),
+    param("by", Form::OneOf(form::USAGE_PARTS), "in which parts it is told, too"),
+];
 const IDS: &[Param] =
     &[LIMIT, param("cursor", Form::Id, "`next_cursor` of the page before"), FIELDS];
 const USERS: &[Param] = &[

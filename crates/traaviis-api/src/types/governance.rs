@@ -48,7 +48,7 @@ pub struct AlertAnswer {
     /// Identity.
     pub id: String,
     /// What was broken: a rule over the audit trail, what a rule of the tenant is about, `budget`,
-    /// or `storage_damaged`.
+    /// `plan`, `storage_damaged`, or what stands badly with the installation.
     pub rule: String,
     /// How soon somebody should look: `critical`, `high` or `medium`.
     pub severity: String,
@@ -58,7 +58,8 @@ pub struct AlertAnswer {
     pub at: String,
     /// Who, as `kind:id`.
     pub actor: String,
-    /// The audit trail that tells of it: `tenant` or `platform`; `rules` when none does.
+    /// The audit trail that tells of it: `tenant` or `platform`; `rules` when none does, `standing`
+    /// when it is resolved by itself.
     pub trail: String,
     /// Number of the entry in that trail; 0 when there is none.
     pub entry: u64,
@@ -66,6 +67,8 @@ pub struct AlertAnswer {
     pub rule_id: Option<String>,
     /// The number that was too high, where it was looked at as it stands.
     pub value: Option<u64>,
+    /// When what stands was well again; null of what has happened once.
+    pub resolved_at: Option<String>,
     /// When somebody has seen to it.
     pub acknowledged_at: Option<String>,
     /// Who.
@@ -183,13 +186,13 @@ pub struct AlertRuleRequest {
     #[schemars(transform = Of(form::RULE_NAME))]
     pub name: String,
     /// `failed_instances`, `incidents_opened`, `login_failures`, `incidents_open`, `usage_percent`,
-    /// `budget_percent` or `queue_age`.
+    /// `budget_percent`, `queue_age`, `breakers_opened` or `schedules_missed`.
     #[schemars(transform = Words(form::MEASURES))]
     pub measure: String,
     /// It is broken by more than this.
     #[schemars(range(max = form::ABOVE_MAX))]
     pub above: u64,
-    /// Over how long the first three are counted; `5m` when it is absent.
+    /// Over how long what happens is counted; `5m` when it is absent.
     #[serde(default)]
     #[schemars(regex(pattern = form::SPAN))]
     pub window: Option<String>,

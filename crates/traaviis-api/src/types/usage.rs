@@ -1,5 +1,7 @@
 //! Plans, usage and invoices on the wire.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,16 +13,36 @@ use crate::shape::{Of, Words};
 /// How much was used in a month.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageAnswer {
-    /// The month, such as `2026-11`, in UTC.
+    /// The month, such as `2026-11`, in the time zone of the tenant.
     pub month: String,
+    /// That time zone.
+    pub timezone: String,
+    /// First moment of the month.
+    pub from: String,
+    /// First moment after it.
+    pub to: String,
     /// The plan; of a month that is over the one at its end.
     pub plan: String,
     /// The month is over.
     pub closed: bool,
     /// What was counted.
     pub metrics: Vec<MetricAnswer>,
+    /// What models have cost, in US dollars.
+    pub cost_usd: String,
     /// What the bytes that are kept now consist of; only of the present month.
     pub storage: Option<StorageAnswer>,
+    /// The parts of it, by what `by` names; absent without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<UsagePart>>,
+}
+
+/// What a day, a workflow or a model has used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsagePart {
+    /// The day, the workflow or the model; `other` for those that are beyond the list.
+    pub key: String,
+    /// How much, by metric; what is nothing is left out.
+    pub used: BTreeMap<String, u64>,
 }
 
 /// Bytes that are kept.
@@ -38,8 +60,11 @@ pub struct StorageAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricAnswer {
     /// `workflow_executions`, `state_transitions`, `effect_executions`, `human_tasks`, `members`,
-    /// `storage` (bytes), `llm_tokens`, `llm_cost` (millionths of a US dollar) or `api_calls`.
+    /// `storage`, `storage_time`, `llm_tokens`, `llm_input_tokens`, `llm_output_tokens`,
+    /// `llm_cost`, `api_calls`, `active_machines`, `socket_minutes` or `egress`.
     pub metric: String,
+    /// What one of it is, such as `byte`.
+    pub unit: String,
     /// How much.
     pub used: u64,
     /// What is in the plan; null without a limit.
@@ -48,6 +73,9 @@ pub struct MetricAnswer {
     pub hard: Option<u64>,
     /// Hundredths of what is in the plan.
     pub percent: Option<u64>,
+    /// How much it will be at the end of the month if it goes on like that; null of a month that is
+    /// over, of members and storage, and in the first hour.
+    pub forecast: Option<u64>,
 }
 
 /// `PUT /tenants/{t}/plan`.

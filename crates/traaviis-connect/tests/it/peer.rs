@@ -134,6 +134,7 @@ pub fn build<T: ToString>(ports: &[T], connectors: Connectors) -> HttpConnector 
         connectors,
         secrets: Arc::new(|name: &str| (name == "key").then(|| "s3cr3t/value".to_owned())),
         handle: None,
+        sent: None,
     })
     .unwrap()
 }

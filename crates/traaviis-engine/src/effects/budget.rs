@@ -16,7 +16,7 @@ use traaviis_model::{
     call::{GATE, default_timeout, is_between_instances},
     definition::OnExceeded,
     limits::BUDGET_TOKENS_LEAST,
-    record::{BudgetExceeded, BudgetReserved},
+    record::{BudgetExceeded, BudgetReserved, ModelUse},
     snapshot::NodeStatus,
 };
 
@@ -148,7 +148,8 @@ impl<'m> Run<'m> {
     pub(crate) fn settle_attempt(&mut self, tree: Seq, path: &Text, ended: Ended<'_>) {
         let Some(node) = self.node(tree, path) else { return };
         let Some(reservation) = &node.reserved else { return };
-        let spent = match (cost::estimate(&node.kind, &node.input), ended) {
+        let estimate = cost::estimate(&node.kind, &node.input);
+        let spent = match (&estimate, ended) {
             // What a function of somebody calls `cost_usd` is no price of a model.
             (None, _) | (_, Ended::Unknown) => Spent::default(),
             (Some(estimate), Ended::Done(value)) => estimate.spent(value),
@@ -163,7 +164,24 @@ impl<'m> Run<'m> {
             .iter()
             .filter_map(|it| self.snapshot.budgets.get(it).cloned())
             .collect();
-        self.emit(Body::BudgetSettled { tree, path: path.clone(), cost });
+        let model = estimate.map(|it| {
+            let told = match ended {
+                Ended::Done(value) => Some(value),
+                Ended::Failed(_) | Ended::Unknown => None,
+            };
+            let input_tokens = match spent.output_tokens {
+                Some(written) => cost.tokens.saturating_sub(written),
+                // Whatever is beyond the text that it was given it may have written.
+                None => it.tokens(0).min(cost.tokens),
+            };
+            let model = told.and_then(cost::model_of).or_else(|| cost::model_of(&node.input));
+            Box::new(ModelUse {
+                model: model.unwrap_or_else(|| cost::UNPRICED.into()),
+                input_tokens,
+                output_tokens: cost.tokens - input_tokens,
+            })
+        });
+        self.emit(Body::BudgetSettled { tree, path: path.clone(), cost, model });
         for before in before {
             let Some(after) = self.snapshot.budgets.get(&before.scope).cloned() else { continue };
             for kind in BudgetKind::ALL {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Asked, BudgetExceeded, BudgetReserved, Forked, Held, Retried, Upgraded,
+    Asked, BudgetExceeded, BudgetReserved, Forked, Held, ModelUse, Retried, Upgraded,
     family::{Lineage, ParentClose},
     patch::PatchOp,
     status::Status,
@@ -307,6 +307,10 @@ pub enum Body {
         path: Text,
         /// Cost.
         cost: Amounts,
+        /// What a model has done for it; absent where none was asked, and in records from before
+        /// it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<Box<ModelUse>>,
     },
     /// An attempt was not begun because a budget has not enough left for it.
     BudgetExceeded(Box<BudgetExceeded>),

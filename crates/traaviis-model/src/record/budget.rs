@@ -27,6 +27,17 @@ pub struct BudgetReserved {
     pub unpriced: Option<Text>,
 }
 
+/// What a model has done for an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUse {
+    /// The model that answered, or that was asked when nobody knows which one did.
+    pub model: Text,
+    /// Tokens that it has read.
+    pub input_tokens: u64,
+    /// Tokens that it has written; both together are the tokens of the cost.
+    pub output_tokens: u64,
+}
+
 /// A budget has not enough left for an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BudgetExceeded {

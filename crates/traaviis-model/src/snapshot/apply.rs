@@ -111,7 +111,7 @@ impl Snapshot {
                 let reservation = Reservation { amounts: it.amounts, scopes, at, seq };
                 self.node_mut(it.tree, &it.path)?.reserved = Some(Box::new(reservation));
             }
-            Body::BudgetSettled { tree, path, cost } => {
+            Body::BudgetSettled { tree, path, cost, .. } => {
                 let reservation = self.node_mut(*tree, path)?.reserved.take();
                 let reservation = reservation.ok_or_else(|| format!("reservation of {path}"))?;
                 self.budgets.settle(&reservation, *cost);

@@ -18,7 +18,7 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use traaviis_model::{
-    Body, Record, Span, TenantCtx, TenantId, Text, Timestamp, UserId, budget::BudgetKind,
+    Body, Record, Span, TenantCtx, TenantId, Text, Timestamp, UserId, Value, budget::BudgetKind,
     record::Status, tenant::PLATFORM,
 };
 use traaviis_policy::{
@@ -106,6 +106,8 @@ impl Platform {
             drop(feed);
             self.look_at_rules(engine, &rules, now)?;
             self.look_at_budgets(now)?;
+            self.look_at_plans(now)?;
+            self.look_at_standing(engine, now)?;
         }
         self.write_to_people()?;
         more
@@ -388,17 +390,39 @@ fn happenings_of(line: &[u8], position: Position) -> Vec<Happening> {
     if holds(LOGIN_FAILED.as_bytes()) {
         return failed_logins(line, position);
     }
-    if !holds(br#""kind":"finished""#) && !holds(br#""kind":"incident_opened""#) {
+    let words = [
+        br#""kind":"finished""#.as_slice(),
+        br#""kind":"incident_opened""#,
+        br#""missed":true"#,
+        BREAKER.as_bytes(),
+    ];
+    if !words.into_iter().any(holds) {
         return Vec::new();
     }
     let Ok(Record { header, body }) = Record::read_line(line) else { return Vec::new() };
     let measure = match body {
+        Body::EffectCompleted { value, .. } if is_missed(&value) => Measure::SchedulesMissed,
+        Body::Emitted { event, data, .. }
+            if &*event == BREAKER && data.get("to").and_then(Value::as_str) == Some("open") =>
+        {
+            Measure::BreakersOpened
+        }
         Body::Finished { status: Status::Failed, .. } => Measure::FailedInstances,
         Body::IncidentOpened { .. } => Measure::IncidentsOpened,
         _ => return Vec::new(),
     };
     let (tenants, at) = (vec![header.tenant_id], header.at);
     vec![Happening { tenants, user: None, measure, at, position, count: 1 }]
+}
+
+/// Event of a circuit breaker that opens, is tried or closes.
+const BREAKER: &str = "traaviis.breaker";
+
+/// Says whether a value is what a schedule was told of its times, and some of them had passed
+/// without a run.
+fn is_missed(value: &Value) -> bool {
+    let is_told = ["runs", "settled"].iter().all(|it| value.get(it).is_some());
+    is_told && value.get("missed") == Some(&Value::Bool(true))
 }
 
 /// Action of a login that has failed; entries of it stand in the trail of the platform.
@@ -427,7 +451,7 @@ fn failed_logins(line: &[u8], position: Position) -> Vec<Happening> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use traaviis_model::{DefinitionHash, Header, InstanceId, Value, record::RECORD_VERSION};
+    use traaviis_model::{DefinitionHash, Header, InstanceId, record::RECORD_VERSION};
     use uuid::Uuid;
 
     use super::*;
@@ -478,5 +502,34 @@ mod tests {
                 found.map(|it| (it.user.unwrap().0.as_u128(), it.count)).collect();
             assert_eq!(found, expected, "{}", String::from_utf8_lossy(&line));
         }
+    }
+
+    #[test]
+    fn breakers_that_open_and_times_that_were_missed_are_found_in_records() {
+        let tenant = TenantId(Uuid::from_u128(5));
+        let of = |body: Body| {
+            let put = put(tenant, "note", &Json::Null);
+            let Record { header, .. } = Record::read_line(&put).unwrap();
+            let mut line = Vec::new();
+            Record { header, body }.write_line(&mut line);
+            let found = happenings_of(&line, 3);
+            found.iter().map(|it| (it.measure, it.tenants.clone(), it.count)).collect::<Vec<_>>()
+        };
+        let breaker = |to: &str| Body::Emitted {
+            event: BREAKER.into(),
+            data: Value::from(&json!({ "name": "peer", "from": "closed", "to": to })),
+            subject: None,
+        };
+        let told = |value: Json| Body::EffectCompleted {
+            tree: 1,
+            path: "next".into(),
+            value: Value::from(&value),
+        };
+        assert_eq!(of(breaker("open")), [(Measure::BreakersOpened, vec![tenant], 1)]);
+        assert!(of(breaker("half_open")).is_empty());
+        let missed = |it: bool| json!({ "runs": [], "missed": it, "settled": "x", "next": null });
+        assert_eq!(of(told(missed(true))), [(Measure::SchedulesMissed, vec![tenant], 1)]);
+        assert!(of(told(missed(false))).is_empty());
+        assert!(of(told(json!({ "missed": true }))).is_empty(), "the value of something else");
     }
 }

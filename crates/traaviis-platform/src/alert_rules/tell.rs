@@ -24,11 +24,12 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, UserId};
+use traaviis_model::{Span, TenantCtx, TenantId, Text, Timestamp, UserId, permission::Permission};
 use traaviis_ports::{Mail, MailError};
 
 use super::ALERT_MAIL;
 use crate::{
+    caller::standing_of,
     error::Error,
     ledger::Document,
     mail::Letter,
@@ -52,7 +53,7 @@ pub const GIVEN_UP_AFTER: Span = Span::secs(24 * 3_600);
 
 /// An alert of which people are still to be written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct AlertMail {
+pub(crate) struct AlertMail {
     /// The alert.
     alert: Text,
     /// What has happened.
@@ -63,11 +64,19 @@ pub(super) struct AlertMail {
     /// To whom it was written, or for whom it was given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     done: Vec<UserId>,
+    /// Only who may do this is written to, and not by their role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    may: Option<Permission>,
 }
 
 impl AlertMail {
-    pub(super) fn new(alert: Text, message: String, since: Timestamp) -> AlertMail {
-        AlertMail { alert, message, since: Some(since), done: Vec::new() }
+    pub(crate) fn new(alert: Text, message: String, since: Timestamp) -> AlertMail {
+        AlertMail { alert, message, since: Some(since), done: Vec::new(), may: None }
+    }
+
+    /// Writes to those who may do something, whatever their role is.
+    pub(crate) fn for_who_may(self, permission: Permission) -> AlertMail {
+        AlertMail { may: Some(permission), ..self }
     }
 }
 
@@ -79,6 +88,8 @@ impl Document for AlertMail {
     }
 }
 
+/// People and their confirmed addresses.
+type People = Vec<(UserId, String)>;
 /// One mail: in which tenant, of which alert, to whom.
 type Key = (TenantId, Text, UserId);
 
@@ -142,14 +153,21 @@ impl Platform {
         for tenant in tenants {
             let ctx = TenantCtx::keeper_of(tenant);
             let mails = self.ledgers.read(&ctx, |it| it.list::<AlertMail>(""))?;
-            let (name, people) = match self.outbox.is_open() {
-                true => self.people(tenant)?,
-                false => (String::new(), Vec::new()),
-            };
+            let mut by_right: Vec<(Option<Permission>, String, People)> = Vec::new();
             let mut news = Vec::new();
             for mut mail in mails.into_iter().map(|it| it.it) {
+                if !by_right.iter().any(|it| it.0 == mail.may) {
+                    let (name, people) = match self.outbox.is_open() {
+                        true => self.people(tenant, mail.may)?,
+                        false => (String::new(), Vec::new()),
+                    };
+                    by_right.push((mail.may, name, people));
+                }
+                let Some((_, name, people)) = by_right.iter().find(|it| it.0 == mail.may) else {
+                    continue;
+                };
                 let before = mail.done.clone();
-                let letter = Letter::Alert { tenant: &name, message: &mail.message };
+                let letter = Letter::Alert { tenant: name, message: &mail.message };
                 for (user, address) in people.iter().filter(|it| !before.contains(&it.0)) {
                     let key = (tenant, mail.alert.clone(), *user);
                     let write = || letter.write(address, &self.settings.issuer);
@@ -218,8 +236,9 @@ impl Platform {
         false
     }
 
-    /// Returns the name of a tenant, and who is written to, with their confirmed addresses.
-    fn people(&self, id: TenantId) -> Result<(String, Vec<(UserId, String)>), Error> {
+    /// Returns the name of a tenant, and who is written to, with their confirmed addresses: those
+    /// who may do something, or owners and administrators.
+    fn people(&self, id: TenantId, may: Option<Permission>) -> Result<(String, People), Error> {
         let ctx = TenantCtx::keeper_of(id);
         let (tenant, members) = self.ledgers.read(&ctx, |it| {
             Ok::<_, Error>((it.get::<Tenant>("tenant")?, it.list::<Member>("")?))
@@ -229,7 +248,14 @@ impl Platform {
         };
         let mut people = Vec::new();
         for member in members.into_iter().map(|it| it.it) {
-            let is_meant = member.status == MemberStatus::Active && ROLES.contains(&&*member.role);
+            let is_asked = match may {
+                Some(right) => self.ledgers.read(&ctx, |it| {
+                    let standing = standing_of(it, member.user_id)?;
+                    Ok::<_, Error>(standing.is_some_and(|it| it.0.permissions.has(right)))
+                })?,
+                None => ROLES.contains(&&*member.role),
+            };
+            let is_meant = member.status == MemberStatus::Active && is_asked;
             if !is_meant || people.len() >= WRITTEN_MAX {
                 continue;
             }

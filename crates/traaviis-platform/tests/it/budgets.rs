@@ -163,7 +163,8 @@ fn reserve(world: &World, tenant: TenantId, number: u128, tokens: u64) {
 }
 
 fn settle(world: &World, tenant: TenantId, number: u128, tokens: u64) {
-    let body = Body::BudgetSettled { tree: 1, path: "ask".into(), cost: amounts(tokens) };
+    let body =
+        Body::BudgetSettled { tree: 1, path: "ask".into(), cost: amounts(tokens), model: None };
     append(world, tenant, number, 2, body);
 }
 

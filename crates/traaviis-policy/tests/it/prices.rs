@@ -13,8 +13,8 @@ fn the_page_of_prices_is_what_invoices_are_made_with() {
     let mut page = format!(
         "# Price book\n\nMade by a test from what invoices are made with; `UPDATE_EXPECT=1 cargo \
          test prices` writes it anew.\nVersion {}, in {} without tax.\nQuantities are those of a \
-         month in UTC, members and storage (bytes) at any time; `hard` is where nothing more is \
-         taken in.\nPrices are conditions of a release and no commitment.\n\n",
+         month of the tenant, members and storage (bytes) at any time; `hard` is where nothing \
+         more is taken in.\nPrices are conditions of a release and no commitment.\n\n",
         PRICES.version, PRICES.currency
     );
     page += "| Plan | Metric | In the plan | Hard | Beyond it |\n|---|---|---|---|---|\n";

@@ -74,6 +74,7 @@ fn alert(it: Alert) -> AlertAnswer {
         entry: it.entry,
         rule_id: it.rule_id.map(|it| it.to_string()),
         value: it.value,
+        resolved_at: it.resolved_at.map(|it| it.to_string()),
         acknowledged_at: it.acknowledged_at.map(|it| it.to_string()),
         acknowledged_by: it.acknowledged_by.map(|it| it.to_string()),
     }

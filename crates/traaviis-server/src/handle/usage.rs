@@ -5,14 +5,18 @@ use traaviis_api::types::{
     admin::{CreditRequest, PaidRequest},
     usage::{
         CreditAnswer, InvoiceAnswer, InvoiceLine, MetricAnswer, PayRequest, PaymentAnswer,
-        PlanRequest, StorageAnswer, UsageAnswer,
+        PlanRequest, StorageAnswer, UsageAnswer, UsagePart,
     },
 };
-use traaviis_model::budget::micros;
-use traaviis_platform::{Error, invoices::Billed};
+use traaviis_model::{Text, budget::micros};
+use traaviis_platform::{
+    Error,
+    invoices::Billed,
+    usage::{Counts, Used},
+};
 use traaviis_policy::{
     invoice::{Credit, Month, decimal},
-    plan::Plan,
+    plan::{Metric, Plan},
 };
 
 use super::{Answer, Call, tenants::tell_tenant};
@@ -20,8 +24,9 @@ use crate::convert::time;
 
 pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
     let month = call.request.query::<Month>("month", "a month such as `2026-11`")?;
+    let part = call.request.query::<Part>("by", "`day`, `workflow` or `model`")?;
     let used = call.platform().usage(call.entered()?, month)?;
-    let metric = |(metric, used_of): &(traaviis_policy::plan::Metric, u64)| {
+    let metric = |(metric, used_of): &(Metric, u64)| {
         let quota = used.plan.quota(*metric);
         MetricAnswer {
             metric: metric.as_str().into(),
@@ -29,10 +34,17 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
             included: quota.included,
             hard: quota.hard,
             percent: quota.percent(*used_of),
+            unit: metric.unit().into(),
+            forecast: used.forecast(*metric, *used_of),
         }
     };
     call.tell(&UsageAnswer {
         month: used.month.to_string(),
+        timezone: used.timezone.to_string(),
+        from: time(used.month_begins()),
+        to: time(used.until),
+        cost_usd: decimal(used.counts.total.llm_cost_micros),
+        parts: part.map(|it| parts(&used, it)),
         plan: used.plan.as_str().into(),
         closed: used.is_closed,
         metrics: used.used.iter().map(metric).collect(),
@@ -44,6 +56,41 @@ pub(super) fn show(call: &Call<'_>) -> Result<Answer, Error> {
     })
 }
 
+/// In which parts usage is told.
+#[derive(Clone, Copy)]
+enum Part {
+    Day,
+    Workflow,
+    Model,
+}
+
+impl std::str::FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Part, String> {
+        match text {
+            "day" => Ok(Part::Day),
+            "workflow" => Ok(Part::Workflow),
+            "model" => Ok(Part::Model),
+            _ => Err(format!("`{text}` is none of them")),
+        }
+    }
+}
+
+fn parts(used: &Used, part: Part) -> Vec<UsagePart> {
+    let all = match part {
+        Part::Day => &used.counts.by_day,
+        Part::Workflow => &used.counts.by_workflow,
+        Part::Model => &used.counts.by_model,
+    };
+    let part = |(key, counts): (&Text, &Counts)| {
+        let of = |it: &Metric| Some((it.as_str().to_owned(), counts.of(*it)?));
+        let used = Metric::ALL.iter().filter_map(of).filter(|it| it.1 > 0).collect();
+        UsagePart { key: key.to_string(), used }
+    };
+    all.iter().map(part).collect()
+}
+
 pub(super) fn change_plan(call: &Call<'_>) -> Result<Answer, Error> {
     let PlanRequest { plan } = call.request.json()?;
     let plan: Plan = plan.parse().map_err(|error: String| Error::invalid("/plan", error))?;
@@ -51,7 +98,7 @@ pub(super) fn change_plan(call: &Call<'_>) -> Result<Answer, Error> {
 }
 
 fn answer(billed: &Billed) -> InvoiceAnswer {
-    let Billed { invoice: it, payment } = billed;
+    let Billed { invoice: it, period: (from, to), payment } = billed;
     let tenant = it.tenant.0.simple().to_string();
     let line = |line: &traaviis_policy::invoice::Line| InvoiceLine {
         what: line.what.clone(),
@@ -66,8 +113,8 @@ fn answer(billed: &Billed) -> InvoiceAnswer {
         number: format!("{}-{}", it.number, &tenant[tenant.len() - 12..]),
         tenant_id: it.tenant.0,
         plan: it.plan.as_str().into(),
-        from: time(it.month.begins()),
-        to: time(it.month.ends()),
+        from: time(*from),
+        to: time(*to),
         status: it.status.as_str().into(),
         lines: it.lines.iter().map(line).collect(),
         subtotal: decimal(it.subtotal),

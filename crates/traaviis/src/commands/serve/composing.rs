@@ -28,6 +28,7 @@ use crate::{
     refused_targets::RefusedTargets,
     scrub::Scrub,
     secrets::take_root_key_from,
+    sent_bytes::SentBytes,
     served::{Served, TenantLibrary},
     standing::Standing,
     storage::StorageMode,
@@ -73,8 +74,12 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
     // Tenants have secrets of their own; the environment is the operator's.
     let secrets = Arc::new(ServedSecrets::of(dir));
     let (file, private) = (config.connectors.file.clone(), config.egress.allow_private.clone());
-    let connector =
-        ConnectorArgs::of(file, private).connector(None, Arc::clone(&secrets) as Arc<_>)?;
+    let sent: Arc<SentBytes> = Arc::default();
+    let connector = ConnectorArgs::of(file, private).counted(
+        None,
+        Arc::clone(&secrets) as Arc<_>,
+        Some(Arc::clone(&sent) as Arc<_>),
+    )?;
     let connector = Observed::new(connector, Arc::clone(&numbers), traces.clone());
     let refused_targets = RefusedTargets::noted(connector as Arc<_>);
     let gate = Gate::before(Arc::clone(&refused_targets) as Arc<_>).map_err(internal)?;
@@ -126,6 +131,7 @@ pub(super) fn start(settings: &Settings, seeds: Seeds, output: &Output) -> anyho
         exports,
         gate,
         refused_targets,
+        sent,
         flags,
         scrub,
     };
@@ -145,6 +151,7 @@ pub(super) struct Parts {
     pub(super) exports: Exports,
     pub(super) gate: Arc<Gate>,
     pub(super) refused_targets: Arc<RefusedTargets>,
+    pub(super) sent: Arc<SentBytes>,
     /// Set once the platform knows how they stand.
     pub(super) flags: Arc<OnceLock<Flags>>,
     pub(super) scrub: Arc<Scrub>,

@@ -81,6 +81,7 @@ fn listen_until_stopped(
     parts.secrets.serve(&platform);
     parts.gate.serve(&platform);
     parts.refused_targets.serve(&platform);
+    parts.sent.serve(&platform);
     // As it rests: nothing of people is opened for the audit trail.
     let acts = Arc::clone(data.log().inner()) as Arc<dyn LogStore>;
     let auditor = Auditor::begin(&platform, acts)?;
