@@ -184,6 +184,8 @@ struct Conversation {
 /// Why a conversation ends.
 enum End {
     Gone,
+    /// The client has said goodbye.
+    Left,
     Closed(u16, &'static str),
 }
 
@@ -233,6 +235,11 @@ impl Conversation {
         for (_, joined) in std::mem::take(&mut self.joined) {
             joined.leave(&self.app.hub, &self.caller, self.place.socket);
         }
+        if matches!(end, End::Left) {
+            // The answer to a goodbye goes out with the next look; without it, clients take the end
+            // for a broken line, and come again.
+            let _ = timeout(FAREWELL, socket.recv()).await;
+        }
         if let End::Closed(code, reason) = end {
             if code == CODE_SLOW {
                 self.app.metrics.socket(SocketEvent::TooSlow);
@@ -267,7 +274,8 @@ impl Conversation {
                 Next::Heard(Some(Ok(Message::Binary(_)))) => {
                     Err(End::Closed(1003, "text frames only"))
                 }
-                Next::Heard(Some(Ok(Message::Close(_))) | None) => Err(End::Gone),
+                Next::Heard(Some(Ok(Message::Close(_)))) => Err(End::Left),
+                Next::Heard(None) => Err(End::Gone),
                 Next::Heard(Some(Err(error))) => Err(broken(&error)),
                 Next::Told(Some(text)) => self.say(socket, text).await,
                 Next::Told(None) => Err(SLOW),

@@ -529,3 +529,17 @@ fn the_client_of_phoenix_speaks_with_it() {
         ]
     );
 }
+
+#[test]
+fn a_goodbye_is_answered_so_that_a_client_does_not_take_it_for_a_broken_line() {
+    let world = World::new();
+    let server = Server::serve(&world);
+    let (ada, _) = owner(&server, "ada@example.com");
+    for code in [1000_u16, 4000] {
+        let mut channel = Channel::open(&server, &ada);
+        let [high, low] = code.to_be_bytes();
+        // Masked with zeros, which changes nothing of it.
+        channel.stream.write_all(&[0x88, 0x82, 0, 0, 0, 0, high, low]).unwrap();
+        assert_eq!(channel.closed(), code);
+    }
+}
