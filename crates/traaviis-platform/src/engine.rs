@@ -209,6 +209,28 @@ pub enum Study<'a> {
         /// Which form.
         form: ExportForm,
     },
+    /// Code for programs that use a published document.
+    Code {
+        /// The document.
+        document: &'a Value,
+        /// Its text.
+        text: &'a str,
+        /// In which language.
+        lang: CodeIn,
+    },
+}
+
+/// Languages of code for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeIn {
+    /// Rust.
+    Rust,
+    /// TypeScript.
+    TypeScript,
+    /// Python.
+    Python,
+    /// None: the document as YAML.
+    Yaml,
 }
 
 /// Something that happens to a simulated instance.

@@ -457,6 +457,7 @@ fn dispatch(call: &Call<'_>) -> Result<Answer, Error> {
         Op::TestWorkflow => studies::test(call),
         Op::ImportWorkflow => studies::import(call),
         Op::ExportWorkflow => studies::export(call),
+        Op::WorkflowCode => studies::code(call),
         Op::Tasks => instances::tasks(call),
         Op::ClaimTask => instances::claim(call),
         Op::ReleaseTask => instances::release(call),

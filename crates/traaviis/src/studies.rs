@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use traaviis_design::{scxml, tree::Tree};
+use traaviis_design::{
+    codegen::{self, Language},
+    scxml,
+    tree::Tree,
+};
 use traaviis_engine::{
     Machine, Rejection, Request,
     simulate::Simulation,
@@ -19,7 +23,7 @@ use traaviis_model::{
     },
     form::SIMULATED_STEPS_MAX,
 };
-use traaviis_platform::engine::{ExportForm, SimulatedStep, Study};
+use traaviis_platform::engine::{CodeIn, ExportForm, SimulatedStep, Study};
 
 use crate::{
     document,
@@ -69,6 +73,16 @@ pub fn answer(ctx: &TenantCtx, study: Study<'_>) -> Result<Json, Failure> {
                 ExportForm::Json => ("json", tree.to_json()),
             };
             Ok(json!({ "format": word, "text": text }))
+        }
+        Study::Code { document, text, lang } => {
+            let language = match lang {
+                CodeIn::Rust => Language::Rust,
+                CodeIn::TypeScript => Language::TypeScript,
+                CodeIn::Python => Language::Python,
+                CodeIn::Yaml => return Ok(json!({ "code": Tree::of(&read(text)?).to_yaml() })),
+            };
+            let machine = compile_document(document)?;
+            Ok(json!({ "code": codegen::code(machine.definition(), language) }))
         }
     }
 }

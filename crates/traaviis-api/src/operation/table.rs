@@ -201,6 +201,14 @@ const EXPORT: &[Param] = &[
     param("format", Form::OneOf(&["source", "yaml", "json"]), "`source`: as it was written"),
     param("version", Form::Text, "published version; the draft when it is absent"),
 ];
+const CODE: &[Param] = &[
+    param(
+        "lang",
+        Form::OneOf(&["rust", "typescript", "python", "yaml"]),
+        "language; `typescript` when it is absent",
+    ),
+    param("version", Form::Text, "published version; the newest one when it is absent"),
+];
 const AT: &[Param] =
     &[param("path", Form::Text, "node, when the instance has several tasks or incidents")];
 
@@ -438,6 +446,9 @@ operations! {
     ExportWorkflow = Get "/tenants/{t}/workflows/{name}/export", Needs(WorkflowMonitor), Nothing,
         EXPORT, none => 200 Anything,
         "Shows the text of a workflow, as it was written or in another form.";
+    WorkflowCode = Get "/tenants/{t}/workflows/{name}/code", Needs(WorkflowMonitor), Nothing,
+        CODE, none => 200 CodeAnswer,
+        "Writes types of a workflow and a client that starts, sends and asks, for programs.";
 
     PlanUpgrade = Post "/tenants/{t}/workflows/{name}/upgrade-plan", Needs(WorkflowDeploy),
         Nothing, NONE, [UpgradePlanRequest] => 201 JobAnswer,

@@ -209,3 +209,16 @@ fn step() -> Json {
         },
     ] })
 }
+
+/// Code for programs that use a workflow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CodeAnswer {
+    /// Language.
+    pub lang: String,
+    /// Workflow.
+    pub workflow: String,
+    /// Version that it is made of.
+    pub version: String,
+    /// The text of a file.
+    pub code: String,
+}

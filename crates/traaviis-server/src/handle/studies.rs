@@ -3,12 +3,12 @@
 use serde_json::{Value as Json, json};
 use traaviis_api::types::{
     Page,
-    views::{ImportRequest, SimulateRequest, TestRequest},
+    views::{CodeAnswer, ImportRequest, SimulateRequest, TestRequest},
 };
 use traaviis_model::{Value, document::effect_kinds};
 use traaviis_platform::{
     Error,
-    engine::{ExportForm, SimulatedStep, Study},
+    engine::{CodeIn, ExportForm, SimulatedStep, Study},
 };
 
 use super::{Answer, Call};
@@ -102,6 +102,28 @@ pub(super) fn export(call: &Call<'_>) -> Result<Answer, Error> {
     };
     let told = study(call, Study::Export { text: &text, form })?;
     call.tell(&told)
+}
+
+pub(super) fn code(call: &Call<'_>) -> Result<Answer, Error> {
+    let named = |key: &str| call.request.query.get(key).map(String::as_str);
+    let lang = match named("lang").unwrap_or("typescript") {
+        "rust" => CodeIn::Rust,
+        "typescript" => CodeIn::TypeScript,
+        "python" => CodeIn::Python,
+        "yaml" => CodeIn::Yaml,
+        _ => {
+            return Err(Error::invalid("lang", "this is `rust`, `typescript`, `python` or `yaml`"));
+        }
+    };
+    let (platform, entered) = (call.platform(), call.entered()?);
+    let found = platform.version(entered, name(call), named("version"))?.it;
+    let told = study(call, Study::Code { document: &found.document, text: &found.text, lang })?;
+    call.tell(&CodeAnswer {
+        lang: named("lang").unwrap_or("typescript").into(),
+        workflow: found.name.to_string(),
+        version: found.published.version.to_string(),
+        code: told["code"].as_str().unwrap_or_default().into(),
+    })
 }
 
 /// Lists what can be started: the newest version of each workflow.
