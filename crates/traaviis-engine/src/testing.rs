@@ -21,19 +21,21 @@ mod activities;
 mod checks;
 mod coverage;
 mod names;
+mod recorded;
 mod world;
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
 use traaviis_model::{
-    Record, Span, TenantCtx, Text,
-    definition::{Definition, TestCase, TestStepKind},
+    Call, Record, Span, TenantCtx, Text, Value,
+    definition::{Definition, Expectations, Mock, TestCase, TestStepKind},
     record::TaskAct,
 };
 
 use crate::{Machine, simulate::ClassOf, step::GuardWatch};
 pub use coverage::{CandidateCoverage, Coverage, Share};
 use names::Names;
+pub use recorded::{RecordError, Recorded, record};
 use world::World;
 
 /// What one test case came to.
@@ -134,6 +136,26 @@ fn begins_at(machine: &Machine, test: &TestCase) -> Result<Option<Machine>, Find
         let pointer = format!("{}/start", test.pointer);
         Finding::new(pointer, "a state to start in", found.join("; "))
     })
+}
+
+/// Returns the names of a call by which a mock can stand in for it, most exact first.
+pub fn names_of_call(machine: &Machine, call: &Call) -> Vec<Text> {
+    names::names_of_call(machine, call)
+}
+
+/// Finds the mocks whose names stand for nothing in the machine's document.
+pub fn unknown_mocks(machine: &Machine, mocks: &[Mock]) -> Vec<Finding> {
+    let test = TestCase {
+        name: "".into(),
+        start: Vec::new(),
+        input: Value::Null,
+        by: None,
+        mocks: mocks.to_vec(),
+        steps: Vec::new(),
+        expect: Expectations::default(),
+        pointer: "".into(),
+    };
+    Names::of(machine).unknown_in(&test)
 }
 
 fn run_in(machine: &Machine, ctx: &TenantCtx, test: &TestCase, class: &ClassOf<'_>) -> TestRun {

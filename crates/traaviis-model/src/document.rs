@@ -24,7 +24,7 @@ mod tests;
 use std::path::Path;
 
 use crate::{
-    definition::{Definition, Effect},
+    definition::{Definition, Effect, Mock},
     diagnostic::{Diagnostic, Severity},
     limits::{DOCUMENT_BYTES_MAX, DOCUMENT_NODES_MAX},
     value::Value,
@@ -131,6 +131,17 @@ pub fn read_effect(root: &Node) -> Result<Effect, Vec<Diagnostic>> {
     match effect {
         Some(effect) if diagnostics.is_empty() => Ok(effect),
         _ => Err(diagnostics),
+    }
+}
+
+/// Reads answers for calls, as they stand under `mocks` of a test; pointers of findings begin at
+/// the root.
+pub fn read_mocks(root: &Node) -> Result<Vec<Mock>, Vec<Diagnostic>> {
+    let (mocks, mut diagnostics) = read::mocks(root);
+    diagnostics.retain(|it| it.severity == Severity::Error);
+    match diagnostics.is_empty() {
+        true => Ok(mocks),
+        false => Err(diagnostics),
     }
 }
 

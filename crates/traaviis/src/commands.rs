@@ -9,6 +9,7 @@ pub mod bench;
 pub mod broadcast;
 pub mod bulk;
 pub mod cancel;
+pub mod codegen;
 pub mod compact;
 pub mod compare;
 pub mod completions;

@@ -11,7 +11,7 @@ use std::{
 
 use traaviis_engine::Machine;
 use traaviis_model::{
-    Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, Value, document,
+    Body, DefinitionHash, InstanceId, Record, Seq, Snapshot, TenantCtx, TenantId, Value, document,
     record::{LineError, peek_line},
 };
 use traaviis_ports::{
@@ -301,6 +301,18 @@ impl Histories {
             }
         }
         Ok(listed)
+    }
+
+    /// Returns every tenant that has records in the log.
+    pub fn tenants(&self) -> Result<BTreeSet<TenantId>, Failure> {
+        let mut tenants = BTreeSet::new();
+        self.log.scan(0, &mut |line| {
+            // What cannot be read is told by the list of its tenant.
+            if let Ok(key) = peek_line(line.bytes) {
+                tenants.insert(key.tenant_id);
+            }
+        })?;
+        Ok(tenants)
     }
 
     /// Returns the metrics of the workflows that ask for them, read off the whole log.

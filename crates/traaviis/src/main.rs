@@ -58,11 +58,12 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     commands::{
         admin as admin_command, alerts, api, audit, backup, bench as bench_command, broadcast,
-        bulk, cancel, compact, compare, completions, diff, doctor, edit, effects, evidence, export,
-        fmt, fork, graph, import, incidents, invoices, keys, log, login, logs, member, metrics,
-        move_to, new, pause, privacy, ps, query, rebuild, replay, resolve, restore, retry, role,
-        run, schedules, schema, secrets as secrets_command, send, serve, show, simulate, skip, tag,
-        tasks, tenant, test, token, upgrade, usage, user, validate, version, view,
+        bulk, cancel, codegen, compact, compare, completions, diff, doctor, edit, effects,
+        evidence, export, fmt, fork, graph, import, incidents, invoices, keys, log, login, logs,
+        member, metrics, move_to, new, pause, privacy, ps, query, rebuild, replay, resolve,
+        restore, retry, role, run, schedules, schema, secrets as secrets_command, send, serve,
+        show, simulate, skip, tag, tasks, tenant, test, token, upgrade, usage, user, validate,
+        version, view,
     },
     exit::{Exit, Failure},
     output::Output,
@@ -92,6 +93,7 @@ enum Command {
     Simulate(simulate::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
+    Codegen(codegen::Args),
     Diff(diff::Args),
     Import(import::Args),
     Replay(replay::Args),
@@ -172,6 +174,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args, &output),
         Command::Fmt(args) => fmt::run(args, &output),
         Command::Graph(args) => graph::run(args, &output),
+        Command::Codegen(args) => codegen::run(args, &output),
         Command::Diff(args) => diff::run(args, &output),
         Command::Import(args) => import::run(args, &output),
         Command::Replay(args) => replay::run(args, &output),
@@ -242,6 +245,13 @@ fn main() -> ExitCode {
 
 /// Prints what was asked for, `--help` or `--version`, or what is wrong with the command line.
 fn told(answer: &clap::Error) -> ExitCode {
+    // What cannot be read cannot be asked for `--json`; the word alone says who reads the answer.
+    if answer.use_stderr() && std::env::args_os().any(|it| it == "--json") {
+        let text = answer.render().to_string();
+        let failure = Failure::usage(text.trim_start_matches("error: ").trim());
+        Output::new(true).failure(&failure);
+        return output::exit_of(Exit::Usage).into();
+    }
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
     let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Ok };
     if let (Err(error), Exit::Ok) = (printed, exit) {

@@ -107,6 +107,11 @@ impl clap::Args for ReadArgs {
 }
 
 impl DataArgs {
+    /// Returns a directory, and the tenant of it in which is looked.
+    pub fn of(dir: &Path, tenant: Option<TenantId>) -> DataArgs {
+        DataArgs { data: dir.to_path_buf(), name: None, role: None, tenant }
+    }
+
     /// Returns who acts.
     fn by(&self) -> By {
         By { name: self.name.clone(), role: self.role, tenant: self.tenant }

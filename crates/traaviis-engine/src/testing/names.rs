@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use traaviis_model::{
-    Body, Record, Seq, Text, Value,
+    Body, Call, Record, Seq, Text, Value,
     call::is_between_instances,
     definition::{Children, Effect, State, StateKind, TestCase},
 };
@@ -35,6 +35,23 @@ pub(super) fn names_of(
         names.push(function.clone());
     }
     names.extend(def.map(|it| it.name.clone()).filter(|it| is_between_instances(it)));
+    names
+}
+
+/// Returns the names of a call of which only its path is known, most exact first.
+pub(super) fn names_of_call(machine: &Machine, call: &Call) -> Vec<Text> {
+    let path = &call.id.path;
+    let first = path.split('/').next().unwrap_or_default();
+    let mut invokes = machine.states.iter().flat_map(|it| &it.invoke).filter(|it| *it.id == *first);
+    let def = invokes.find_map(|it| descend(&it.effect, path.strip_prefix(first)?));
+    let mut names = vec![path.clone()];
+    names.extend(def.and_then(|it| it.id.clone()));
+    if let Some((_, last)) = path.rsplit_once('/') {
+        names.push(last.into());
+    }
+    if let Some(Value::String(function)) = call.input.get("function") {
+        names.push(function.clone());
+    }
     names
 }
 

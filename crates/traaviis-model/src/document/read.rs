@@ -44,7 +44,7 @@ pub use kinds::{Form, KindFacts, ParamUse, child_form, effect_kinds, param_use};
 use std::collections::BTreeSet;
 
 use crate::{
-    definition::{Definition, Effect, Pointer, Waivers},
+    definition::{Definition, Effect, Mock, Pointer, Waivers},
     diagnostic::Diagnostic,
     document::{
         canonical::hash_of,
@@ -83,6 +83,13 @@ pub(super) fn effect(root: &Node) -> (Option<Effect>, Vec<Diagnostic>) {
     reader.refuse_secrets(root, &at);
     let effect = reader.effect(&at, &mut effect::Tree::default(), 1);
     (effect, reader.diagnostics)
+}
+
+/// Reads mocks that stand in no test.
+pub(super) fn mocks(root: &Node) -> (Vec<Mock>, Vec<Diagnostic>) {
+    let mut reader = Reader::default();
+    let mocks = reader.mocks(&At::root(root));
+    (mocks, reader.diagnostics)
 }
 
 /// Returns the identity of a document.

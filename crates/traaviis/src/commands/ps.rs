@@ -1,11 +1,12 @@
 //! `traaviis ps`: the instances of a data directory.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use traaviis_model::{InstanceId, record::Status};
 
 use crate::{
     control::protocol::{Ask, LIST_DEFAULT, LIST_MAX, ListFilter},
-    exit::Exit,
+    data::Resting,
+    exit::{Exit, Failure},
     operations::{self, DataArgs, ReadArgs},
     output::{self, Output},
     terminal::{clip, table},
@@ -22,6 +23,9 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     data: ReadArgs,
+    /// Those of every tenant of the directory: the newest ones, each with its tenant.
+    #[arg(long, conflicts_with_all = ["tenant", "name", "role", "count", "health", "cursor"])]
+    all_tenants: bool,
     /// Finished ones too.
     #[arg(long)]
     all: bool,
@@ -108,7 +112,10 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         return count(args, output);
     }
     let (all, archived) = (args.all, args.archived);
-    let mut answer = operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?;
+    let mut answer = match args.all_tenants {
+        true => every_tenant(args)?,
+        false => operations::ask(&args.data, Ask::Ps { all, archived, filter: args.filter() })?,
+    };
     if output.is_json()
         && answer["tree"].is_null()
         && let Some(status) = tree::resting(args.data.dir())
@@ -141,6 +148,12 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
             row.push(clip(&tags.join(","), TAGS_CHARS_MAX));
         }
     }
+    if args.all_tenants {
+        headings.push("TENANT");
+        for (row, item) in rows.iter_mut().zip(items) {
+            row.push(item["tenant"].as_str().unwrap_or_default().to_string());
+        }
+    }
     if items.iter().any(|it| it["parent_id"].is_string()) {
         headings.push("PARENT");
         for (row, item) in rows.iter_mut().zip(items) {
@@ -148,10 +161,46 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
         }
     }
     output.text(&table(&headings, &rows));
+    if args.all_tenants && answer["more"] == true {
+        output.line("there are older ones: raise `--limit`, or name a `--tenant`");
+    }
     if let Some(next) = answer["next"].as_str() {
         output.line(&format!("older ones: add --cursor {next}"));
     }
     Ok(Exit::Ok)
+}
+
+/// Lists the instances of every tenant, the newest ones of all. Whoever may read the files may see
+/// them; a server shows nobody more than the tenants that they are in.
+fn every_tenant(args: &Args) -> Result<Json, Failure> {
+    let Resting { histories } = Resting::open(args.data.dir())?;
+    let (mut items, mut unreadable, mut has_more) = (Vec::new(), Vec::new(), false);
+    for tenant in histories.tenants()? {
+        let of_tenant = histories.of(DataArgs::of(args.data.dir(), Some(tenant)).ctx());
+        let (all, archived) = (args.all, args.archived);
+        let ask = Ask::Ps { all, archived, filter: args.filter() };
+        let mut answer = operations::answer(&of_tenant, None, ask)?;
+        has_more |= answer["next"].is_string();
+        for mut item in list(&mut answer, "instances") {
+            item["tenant"] = json!(tenant);
+            items.push(item);
+        }
+        unreadable = list(&mut answer, "unreadable");
+    }
+    // Ids begin with the time: the newest ones of all, shown as those of one tenant are.
+    items.sort_by(|one, other| one["id"].as_str().cmp(&other["id"].as_str()));
+    let limit = usize::try_from(args.limit).unwrap_or(LIST_MAX);
+    let beyond = items.len().saturating_sub(limit);
+    items.drain(..beyond);
+    let more = has_more || beyond > 0;
+    Ok(json!({ "instances": items, "unreadable": unreadable, "more": more }))
+}
+
+fn list(answer: &mut Json, key: &str) -> Vec<Json> {
+    match answer[key].take() {
+        Json::Array(items) => items,
+        _ => Vec::new(),
+    }
 }
 
 fn count(args: &Args, output: &Output) -> anyhow::Result<Exit> {

@@ -10,6 +10,7 @@ mod ending;
 mod events;
 mod identity;
 mod listener;
+mod mocks;
 pub mod notes;
 mod showing;
 pub mod triggers;
@@ -23,6 +24,7 @@ use std::{
 
 use traaviis_engine::{Machine, Marks};
 use traaviis_model::{InstanceId, Seq, Snapshot, Span, Text, Value, permission::Role};
+use traaviis_ports::Connector;
 
 use crate::{
     backups::Keeper,
@@ -102,6 +104,10 @@ pub struct Args {
     /// always written. Default: as the last run in `DIR` was told, `TRAAVIIS_STORAGE`, or embedded.
     #[arg(long, value_name = "MODE", requires = "data")]
     storage: Option<StorageMode>,
+    /// Answer calls from this file instead of making them; it is written like `mocks` of a test.
+    /// Nothing goes out: a call without an answer there fails.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["connectors", "triggers"])]
+    mock: Option<PathBuf>,
     #[command(flatten)]
     connectors: ConnectorArgs,
     /// Stop after this time, such as 30s or 5m; the run can be continued.
@@ -135,11 +141,16 @@ pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     };
     let events = events::events(&args.events)?;
     events.iter().try_for_each(|it| declared(&machine, it))?;
-    let unbound = args.connectors.unbound(args.file.parent(), machine.written_functions())?;
-    unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
+    if args.mock.is_none() {
+        let unbound = args.connectors.unbound(args.file.parent(), machine.written_functions())?;
+        unbound_text(&unbound).into_iter().for_each(|it| output.note(&it));
+    }
     let scratch = Scratch::unless(args.data.as_deref())?;
     let dir = args.data.as_deref().unwrap_or_else(|| scratch.dir());
-    let connector = args.connectors.connector(args.file.parent(), secrets::sources(dir))?;
+    let connector: Arc<dyn Connector> = match &args.mock {
+        Some(file) => Arc::new(mocks::Mocked::open(file, &machine)?),
+        None => args.connectors.connector(args.file.parent(), secrets::sources(dir))?,
+    };
     let storage = StorageMode::resolve(dir, args.storage)?;
     let tree = args.tree_in(storage)?.unwrap_or_else(|| ConnectorArgs::remembered(dir).tree());
     let life = if args.data.is_some() { Life::Kept } else { Life::Passing };

@@ -2,6 +2,8 @@
 //!
 //! Nothing is kept and nothing goes out: mocks answer the calls.
 
+mod record;
+
 use std::{path::PathBuf, sync::Arc};
 
 use serde_json::json;
@@ -43,12 +45,20 @@ pub struct Args {
     /// Least percent of transitions taken, and of guard outcomes seen, in each file.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_coverage: Option<u8>,
+    #[command(flatten)]
+    record: record::RecordArgs,
 }
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> anyhow::Result<Exit> {
     let mut total = Total::default();
     let files = document::asked(&args.files)?;
+    if let Some(id) = &args.record.record {
+        let [file] = files.as_slice() else {
+            return Err(Failure::usage("an instance is recorded into one file").into());
+        };
+        return record::run(&args.record, id, file, output);
+    }
     for file in &files {
         let checked = document::check(file)?;
         match (checked.has_errors(), output.is_json()) {

@@ -2,6 +2,7 @@
 //! how an answer is shown.
 
 use serde_json::{Value as Json, json};
+use traaviis_model::TenantId;
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -38,6 +39,16 @@ impl TenantArgs {
     /// Says whether the command names one, for those that work on files otherwise.
     pub fn is_named(&self) -> bool {
         self.server.server.is_some() || self.tenant.is_some()
+    }
+
+    /// Returns the tenant that is named on the command line, for a data directory, which knows
+    /// tenants by their ids alone.
+    pub fn named_id(&self) -> Result<Option<TenantId>, Failure> {
+        let read = |it: &String| {
+            let id = it.parse::<TenantId>();
+            id.map_err(|_| Failure::usage("a data directory knows a tenant by its id"))
+        };
+        self.tenant.as_ref().map(read).transpose()
     }
 
     /// Opens the server.

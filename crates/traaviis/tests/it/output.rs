@@ -83,3 +83,15 @@ fn standard_error_that_takes_nothing_changes_no_exit_code() {
     let output = world.command(&["ps", "--data", "none"]).stderr(full).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
 }
+
+#[test]
+fn a_command_line_that_cannot_be_read_is_told_to_programs_as_json() {
+    let world = world();
+    for line in ["ps --nope --json", "--json nope", "test --record --json", "schema nope --json"] {
+        let output = world.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["error"]["code"], "usage", "{line}: {told}");
+        assert!(output.stderr.is_empty(), "{line}");
+    }
+}

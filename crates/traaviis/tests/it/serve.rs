@@ -37,6 +37,12 @@ fn every_command_of_the_first_hour_does_what_the_guide_says() {
         "logged in as Ada in tenant `acme`",
         "permission.denied",
         "true",
+        "approval.yaml: test `forty-two are approved` passes and stands there now, with 1 step and \
+         0 mocks",
+        "approval.yaml: Approval 1.0.0",
+        "  ✓ forty-two are approved",
+        "  1 passed, 0 failed; transitions 1 of 2 (50 %), guard outcomes 0 of 0 (100 %)",
+        "    approval.yaml:9:37: never taken: waiting: on reject → rejected",
     ];
     assert_eq!((code, lines), (0, expected.map(str::to_owned).to_vec()));
 }

@@ -118,7 +118,7 @@ impl Reader {
         })
     }
 
-    fn mocks(&mut self, at: &At<'_>) -> Vec<Mock> {
+    pub(super) fn mocks(&mut self, at: &At<'_>) -> Vec<Mock> {
         let mut mocks = Vec::new();
         for (key, entry) in self.map(at) {
             // A list answers one call after the other; anything else answers all of them.
