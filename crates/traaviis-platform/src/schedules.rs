@@ -216,15 +216,21 @@ impl Platform {
     }
 
     /// Settles what a crash has left half done, of all tenants; called at a start.
+    /// One that cannot be settled keeps no other from it, and stays as it is until the next start.
     pub fn settle_schedules(&self, engine: &dyn Engine) -> Result<(), Error> {
+        let mut failed = None;
         for tenant in self.ledgers.tenants() {
             let keeper = TenantCtx::keeper_of(tenant);
-            let all = self.ledgers.read(&keeper, |it| it.list::<Schedule>(""))?;
-            for schedule in all.into_iter().filter(|it| !it.it.settled) {
-                self.settle(tenant, engine, &schedule.it)?;
+            match self.ledgers.read(&keeper, |it| it.list::<Schedule>("")) {
+                Ok(all) => {
+                    for schedule in all.into_iter().filter(|it| !it.it.settled) {
+                        failed = failed.or(self.settle(tenant, engine, &schedule.it).err());
+                    }
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn settle(

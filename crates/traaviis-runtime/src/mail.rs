@@ -5,7 +5,8 @@
 //! is called once the caller's thread has done what else it has to do; until then more are laid
 //! beside it, and a shard that is awake takes them without being called.
 //!
-//! Invariant: of what lies here, somebody is about to call the shard, or the shard is about to look.
+//! Invariant: for what lies here somebody is about to call the shard, or the shard is about to
+//! look.
 
 use std::{
     fmt,

@@ -22,7 +22,7 @@ use crate::{
     output::Output,
     tree::TreeMode,
 };
-use composing::{Seeds, refused, start};
+use composing::{Seeds, start};
 
 /// Serves a data directory over HTTP until it is stopped.
 ///

@@ -11,7 +11,6 @@ use traaviis_platform::{
 };
 use traaviis_server::App;
 
-use super::refused;
 use crate::{
     defects,
     exit::{Exit, Failure},
@@ -45,7 +44,7 @@ impl Beside {
     /// Begins everything.
     pub(super) fn begin(self) -> Result<Arc<Beside>, Failure> {
         warn(self.platform.forget_destroyed(&*self.engine));
-        self.platform.settle_schedules(&*self.engine).map_err(refused)?;
+        warn(self.platform.settle_schedules(&*self.engine));
         let beside = Arc::new(self);
         beside.again_and_again("platform", |it| {
             it.keep_up();
