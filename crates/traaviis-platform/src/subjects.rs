@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
-use traaviis_model::{TenantCtx, TenantId, UserId, tenant::PLATFORM};
+use traaviis_model::{TenantCtx, TenantId, UserId, limits::SUBJECT_CHARS_MAX, tenant::PLATFORM};
 use traaviis_ports::DocumentQuery;
 
 use crate::{
@@ -246,6 +246,10 @@ impl Platform {
         engine: &dyn Engine,
         subject: &str,
     ) -> Result<Json, Error> {
+        if !(1..=SUBJECT_CHARS_MAX).contains(&subject.chars().count()) {
+            let message = format!("give 1 to {SUBJECT_CHARS_MAX} characters");
+            return Err(Error::invalid("/subject", message));
+        }
         let found = self.about_subject(entered, engine, subject);
         let key = found.as_ref().ok().and_then(|it| it["key"].as_str()).unwrap_or("unknown");
         let act = Act::done("subject.exported", "subject", key);

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::{
-    cli::World,
+    cli::{World, wait_until},
     server::{Server, bash},
 };
 
@@ -47,7 +47,9 @@ fn a_person_is_taken_out_of_every_place_of_one_tenant_and_of_no_other() {
     let begun = server.post(&ada, "/instances", input);
     assert_eq!(begun.status, 201, "{begun:?}");
     let id = begun.text("/id");
-    let task = server.get(&bob, "/tenants/current/tasks").text("/items/0/id");
+    let tasks = || server.get(&bob, "/tenants/current/tasks");
+    wait_until("the task is there", || !tasks().text("/items/0/id").is_empty());
+    let task = tasks().text("/items/0/id");
     let claimed = server.post(&bob, &format!("/tasks/{task}/claim"), Json::Null);
     assert_eq!(claimed.status, 200, "{claimed:?}");
     let key = json!({ "name": "of bob", "scopes": ["workflow_monitor"] });
