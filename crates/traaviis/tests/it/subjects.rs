@@ -47,10 +47,9 @@ fn a_person_is_taken_out_of_every_place_of_one_tenant_and_of_no_other() {
     let begun = server.post(&ada, "/instances", input);
     assert_eq!(begun.status, 201, "{begun:?}");
     let id = begun.text("/id");
-    let tasks = || server.get(&bob, "/tenants/current/tasks");
-    wait_until("the task is there", || !tasks().text("/items/0/id").is_empty());
-    let task = tasks().text("/items/0/id");
-    let claimed = server.post(&bob, &format!("/tasks/{task}/claim"), Json::Null);
+    let task = || server.get(&bob, &format!("/tenants/current/tasks/{id}"));
+    wait_until("the task is there", || task().status == 200);
+    let claimed = server.post(&bob, &format!("/tasks/{id}/claim"), Json::Null);
     assert_eq!(claimed.status, 200, "{claimed:?}");
     let key = json!({ "name": "of bob", "scopes": ["workflow_monitor"] });
     let key = server.post(&bob, "/api-keys", key);
