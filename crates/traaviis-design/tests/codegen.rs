@@ -10,6 +10,7 @@ use traaviis_model::{
 // What was written is compiled here as it stands; `rustfmt` would make it something else.
 #[rustfmt::skip]
 #[allow(dead_code)]
+#[allow(clippy::enum_variant_names, reason = "its names are made to be odd")]
 #[path = "codegen/odd.rs"]
 mod odd;
 

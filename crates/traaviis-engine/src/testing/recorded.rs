@@ -312,7 +312,7 @@ impl Seen {
                 (false, true) => *took,
                 (false, false) => Span(0),
             };
-            let outcome = outcome.as_ref().map(Value::clone).map_err(|error| {
+            let outcome = outcome.clone().map_err(|error| {
                 let mut told = EffectError::new(&error.code, error.message.clone());
                 (told.retryable, told.details) = (error.retryable, error.details.clone());
                 told
