@@ -70,7 +70,10 @@ fn test_json_only() -> Result<(), Error> {
     let program = found.ok_or("cargo names no program of the whole-program tests")?;
     println!("\n=== whole-program tests, TRAAVIIS_STORAGE=json-only");
     let mut tests = std::process::Command::new(program);
-    tests.current_dir(root().join("crates/traaviis")).env("TRAAVIIS_STORAGE", "json-only");
+    let package = root().join("crates/traaviis");
+    // As cargo runs them: expected files are found by it.
+    tests.current_dir(&package).env("CARGO_MANIFEST_DIR", &package);
+    tests.env("TRAAVIIS_STORAGE", "json-only");
     test_run::run(&mut tests)
 }
 
