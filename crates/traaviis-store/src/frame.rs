@@ -243,29 +243,6 @@ impl FrameHeader {
         Ok(header)
     }
 
-    /// Reads a header of which one bit has changed, whichever that is.
-    pub(crate) fn decode_mended(bytes: &[u8]) -> Option<FrameHeader> {
-        let packed = [&MAGIC[..], &(HEADER_BYTES as u32 - 8).to_le_bytes()].concat();
-        let begins = |mark: &[u8]| {
-            let same = mark.iter().zip(bytes).filter(|(a, b)| a == b).count();
-            same + 1 >= mark.len()
-        };
-        let end = match (begins(&packed), begins(text::MARK)) {
-            (true, _) => HEADER_BYTES,
-            (_, true) => HEADER_BYTES_MAX,
-            (false, false) => return None,
-        };
-        let mut bytes = bytes[..bytes.len().min(end)].to_vec();
-        for bit in 0..bytes.len() * 8 {
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            match FrameHeader::decode(&bytes) {
-                Ok(header) if bit / 8 < header.header_bytes() => return Some(header),
-                _ => bytes[bit / 8] ^= 1 << (bit % 8),
-            }
-        }
-        None
-    }
-
     fn unpack(bytes: &[u8]) -> Result<FrameHeader, FrameError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
             let begins = !bytes.is_empty() && bytes.starts_with(&MAGIC[..bytes.len().min(4)]);
@@ -424,26 +401,6 @@ pub fn check_payload(header: &FrameHeader, payload: &[u8]) -> Result<(), FrameEr
         return Err(FrameError::PayloadCrc);
     }
     Ok(())
-}
-
-/// Returns a payload as it was before one bit of it changed; none when it was more than that.
-///
-/// Changing a bit changes a CRC by what depends on the distance from the end alone, so the place
-/// is found by counting. That something else looks like one bit has a chance of bits to 2^32.
-pub(crate) fn mended(header: &FrameHeader, payload: &[u8]) -> Option<Vec<u8>> {
-    const POLYNOMIAL: u32 = 0x82F6_3B78;
-    let wanted = crc32c::crc32c(payload) ^ header.payload_crc;
-    let mut differs = POLYNOMIAL;
-    let bits = payload.len() * 8;
-    let from_end = (0..bits).find(|_| {
-        let is_here = differs == wanted;
-        differs = (differs >> 1) ^ (POLYNOMIAL * (differs & 1));
-        is_here
-    })?;
-    let bit = bits - 1 - from_end;
-    let mut payload = payload.to_vec();
-    payload[bit / 8] ^= 1 << (bit % 8);
-    check_payload(header, &payload).is_ok().then_some(payload)
 }
 
 /// Returns the offset of the next place in `bytes`, from `from` on, that looks like the start of a
@@ -615,29 +572,6 @@ mod tests {
                 let read = FrameHeader::decode(&bytes)
                     .and_then(|header| check_payload(&header, &bytes[header.header_bytes()..]));
                 assert!(read.is_err(), "{codec:?} bit {bit}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_bit_of_a_payload_or_of_a_header_is_found() {
-        for codec in CODECS {
-            let bytes = frame(codec, "{\"a\":1}\n{\"b\":\"two\"}\n");
-            let header = FrameHeader::decode(&bytes).unwrap();
-            let (head, payload) = bytes.split_at(header.header_bytes());
-            for bit in 0..payload.len() * 8 {
-                let mut changed = payload.to_vec();
-                changed[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(mended(&header, &changed).as_deref(), Some(payload), "{codec:?} {bit}");
-                changed[(bit / 8 + 1) % payload.len()] ^= 1;
-                assert_eq!(mended(&header, &changed), None, "{codec:?} {bit}");
-            }
-            for at in 0..head.len() {
-                let mut changed = bytes.clone();
-                changed[at] ^= 1 << (at % 8);
-                assert_eq!(FrameHeader::decode_mended(&changed), Some(header), "{codec:?} {at}");
-                changed[(at + 1) % head.len()] ^= 0x11;
-                assert_eq!(FrameHeader::decode_mended(&changed), None, "{codec:?} {at}");
             }
         }
     }

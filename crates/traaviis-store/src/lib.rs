@@ -55,7 +55,6 @@ pub mod tree;
 pub mod vault;
 pub mod walk;
 mod weigh;
-mod whole;
 
 mod error;
 

@@ -18,7 +18,6 @@ use crate::{
     },
     line::{self, StreamKey},
     segment::{self, Found, Walker},
-    whole,
 };
 
 /// What is said of records without a trace.
@@ -212,7 +211,7 @@ impl<'a, D: Disk> Walk<'a, D> {
             from: header.first,
             to: header.end(),
             why: why.to_string(),
-            streams: streams_of(header, payload),
+            streams: streams_in(&frame::salvage(payload)),
         }
     }
 
@@ -352,14 +351,12 @@ impl<'a, D: Disk> Walk<'a, D> {
             |header: &FrameHeader| header.first >= mark.position && header.epoch >= mark.epoch;
         let next = walker.find_frame(mark.offset + 1, fits)?;
         let Some((offset, header)) = next else {
-            if !is_last {
+            return if is_last {
+                Ok(Some(Step::Tail { is_torn: true }))
+            } else {
                 let bytes = walker.file_bytes()?.saturating_sub(mark.offset);
-                return self.end_of_segment(Some((error, bytes))).map_err(io::Error::other);
-            }
-            return Ok(Some(match whole::written_whole(walker, mark)? {
-                Some(header) => Step::Damage(self.damaged_last(&header, error)?),
-                None => Step::Tail { is_torn: true },
-            }));
+                self.end_of_segment(Some((error, bytes))).map_err(io::Error::other)
+            };
         };
         if is_last && all_unsynced(walker, offset, header, fits)? {
             return Ok(Some(Step::Tail { is_torn: true }));
@@ -378,28 +375,6 @@ impl<'a, D: Disk> Walk<'a, D> {
             why: error.to_string(),
             streams: streams_in_frames(&bytes, codec),
         })))
-    }
-
-    /// Describes a last frame that had been written whole, and goes on behind it.
-    fn damaged_last(&mut self, header: &FrameHeader, error: FrameError) -> io::Result<Damage> {
-        let mark = self.mark;
-        let bytes = match &self.walker {
-            Some(walker) => walker.copy(mark.offset, header.frame_bytes())?,
-            None => Vec::new(),
-        };
-        self.mark.position = header.end();
-        self.mark.previous = None;
-        self.mark.epoch = header.epoch;
-        self.rewind(mark.offset + header.frame_bytes());
-        Ok(Damage {
-            segment: mark.segment,
-            offset: mark.offset,
-            bytes: bytes.len() as u64,
-            from: mark.position,
-            to: header.end(),
-            why: error.to_string(),
-            streams: streams_of(header, bytes.get(header.header_bytes()..).unwrap_or_default()),
-        })
     }
 
     /// Goes to the next segment, whose name tells how far this one should have reached.
@@ -447,26 +422,8 @@ fn all_unsynced<F: traaviis_ports::disk::DiskFile>(
     }
 }
 
-/// Returns the streams whose records are recognised in the damaged payload of a frame: all of them
-/// when one bit of it has changed.
-fn streams_of(header: &FrameHeader, payload: &[u8]) -> Vec<StreamKey> {
-    let mended = match frame::check_payload(header, payload) {
-        Ok(()) => Some(payload.to_vec()),
-        Err(_) => frame::mended(header, payload),
-    };
-    streams_in(&frame::salvage(mended.as_deref().unwrap_or(payload)))
-}
-
 /// Returns the streams whose records are recognised in damaged frames.
 fn streams_in_frames(bytes: &[u8], codec: Option<Codec>) -> Vec<StreamKey> {
-    let header = FrameHeader::decode(bytes).ok();
-    let payload = header.as_ref().and_then(|it| {
-        let end = usize::try_from(it.frame_bytes()).ok()?;
-        bytes.get(it.header_bytes()..end).filter(|_| end == bytes.len())
-    });
-    if let (Some(header), Some(payload)) = (&header, payload) {
-        return streams_of(header, payload);
-    }
     if codec == Some(Codec::Text) {
         return streams_in(bytes);
     }

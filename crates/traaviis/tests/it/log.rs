@@ -168,7 +168,7 @@ fn a_corrupted_frame_is_reported_for_ever() {
         T  data at=3
         T  counting → done  [data.at >= data.to]
         completed in state done after T  output {"counted":3}
-        warning: the log is damaged and was left as it is: segment 0 offset N: the checksum of the payload does not fit; the records at positions N to M are lost, among them of ID; copy the directory, then run `traaviis doctor` (data_directory_damaged)
+        warning: the log is damaged and was left as it is: segment 0 offset N: the checksum of the payload does not fit; the records at positions N to M are lost; copy the directory, then run `traaviis doctor` (data_directory_damaged)
     "#]]);
     world.check(
         "ps --all --data d",

@@ -83,39 +83,6 @@ fn key_of(server: &Server, who: &str) -> (String, String) {
 }
 
 #[test]
-fn a_key_that_was_revoked_by_the_last_record_of_all_stays_so_when_a_bit_of_it_changes() {
-    let world = World::new();
-    let server = Server::serve(&world);
-    let (ada, bob) = (server.register("ada@example.org"), server.register("bob@example.org"));
-    let (key, id) = key_of(&server, &ada);
-    let (_, before) = segment(&world);
-    let path = format!("/tenants/current/api-keys/{id}");
-    assert_eq!(server.call(&ada, "DELETE", &path, Json::Null).status, 204);
-    let (log, after) = segment(&world);
-    server.kill();
-    flip(&log, (before + after) / 2);
-    let (documents, aside) = (world.path("data/documents"), world.path("aside"));
-    fs::rename(&documents, &aside).unwrap();
-    // It looked like an unfinished write and was cut: then the key opened again.
-    let served = ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--admin-listen", "off"];
-    let refused = world.run(&served);
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.contains("(data_directory_damaged)"), "{told}");
-    assert!(told.contains("rebuild --accept-lost-documents"), "{told}");
-    // The documents beside the log know it.
-    if documents.exists() {
-        fs::remove_dir_all(&documents).unwrap();
-    }
-    fs::rename(&aside, &documents).unwrap();
-    let server = Server::serve(&world);
-    assert_eq!(server.get(&key, "/tenants/current/workflows").status, 401);
-    assert_eq!(server.get(&ada, "/tenants/current/workflows").status, 200);
-    assert_eq!(server.get(&bob, "/tenants/current/workflows").status, 200);
-    server.kill();
-}
-
-#[test]
 fn a_tenant_whose_last_records_may_be_lost_stays_closed_until_somebody_accepts_that() {
     let world = World::new();
     let server = Server::serve(&world);
