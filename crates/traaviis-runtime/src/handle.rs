@@ -31,7 +31,7 @@ use crate::{
     inbox::Place,
     index::Feeder,
     owner::{Found, Key, Message, Reply, Stored},
-    runtime::{Shard, Shared, Signal},
+    runtime::{Shard, Shared},
     tree::Follower,
     upkeep::Upkeep,
 };
@@ -93,18 +93,14 @@ impl Handle {
     fn lay_message(&self, ctx: &TenantCtx, id: InstanceId, message: Message) {
         let shard = self.inner.shard(&Key { tenant: ctx.tenant(), id });
         if let Some((message, place)) = self.admitted(ctx, shard, message) {
-            shard.mail.lay(message, place, |it| refuse(it, Error::Stopping));
+            shard.mail.lay(message, place, refuse_at_end);
         }
     }
 
     /// Sends for a caller, who holds a place in the queue until the shard takes the message.
     fn send_to(&self, ctx: &TenantCtx, shard: &Shard, message: Message) {
-        let Some((message, place)) = self.admitted(ctx, shard, message) else { return };
-        let sent = shard.signals.send(Signal::Message(message, Some(place)));
-        if let Err(error) = sent
-            && let Signal::Message(message, _) = error.0
-        {
-            refuse(message, Error::Stopping);
+        if let Some((message, place)) = self.admitted(ctx, shard, message) {
+            shard.mail.send(message, place, refuse_at_end);
         }
     }
 
@@ -182,6 +178,11 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("shards", &self.inner.shards.len()).finish_non_exhaustive()
     }
+}
+
+/// Tells a caller that the shard has ended.
+fn refuse_at_end(message: Message) {
+    refuse(message, Error::Stopping);
 }
 
 /// Answers a message that no shard takes.

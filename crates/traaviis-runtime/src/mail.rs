@@ -46,18 +46,19 @@ impl Mail {
         Arc::new(Mail { laid: Mutex::default(), is_called: AtomicBool::new(false), signals, later })
     }
 
-    /// Hands a message over, soon; those of one thread stay in their order. `refuse` is told of
-    /// what no shard takes any more.
+    /// Sends a message at once. `refuse` is told of what no shard takes any more.
+    pub fn send(&self, message: Message, place: (TenantId, Place), refuse: fn(Message)) {
+        let sent = self.signals.send(Signal::Message(message, Some(place)));
+        if let Err(error) = sent
+            && let Signal::Message(message, _) = error.0
+        {
+            refuse(message);
+        }
+    }
+
+    /// Hands a message over, soon; those of one thread stay in their order.
     pub fn lay(self: &Arc<Mail>, message: Message, place: (TenantId, Place), refuse: fn(Message)) {
-        let Some(later) = &self.later else {
-            let sent = self.signals.send(Signal::Message(message, Some(place)));
-            if let Err(error) = sent
-                && let Signal::Message(message, _) = error.0
-            {
-                refuse(message);
-            }
-            return;
-        };
+        let Some(later) = &self.later else { return self.send(message, place, refuse) };
         self.laid().push((message, place));
         if !self.is_called.swap(true, Ordering::SeqCst) {
             let mail = Arc::clone(self);
